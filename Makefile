@@ -1,0 +1,34 @@
+# Two commands from a fresh clone: `make demo` runs the shipped models on the demo slides, `make test` runs all tests.
+PYTHON ?= python3
+VENV_DEMO := .venv-demo
+VENV := .venv-test
+PIP := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV_DEMO)/ready
+	$(VENV_DEMO)/bin/wbctool run tests/data/slides --out demo/counts.csv
+
+test: $(VENV)/ready
+	$(VENV)/bin/python -m pytest tests
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/ready
+	$(VENV)/bin/python -m benchmarks.run
+
+$(VENV_DEMO)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV_DEMO)
+	$(VENV_DEMO)/bin/python $(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[evaluate,train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV_DEMO) demo

@@ -1,0 +1,47 @@
+"""The errors wbctool raises on purpose. Each is also the built-in error it is a case of."""
+
+from __future__ import annotations
+
+
+class WbctoolError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class FieldUnreadable(WbctoolError, ValueError):
+    """An image that cannot be read as what it shows; the message says why, in words for the lab."""
+
+
+class FieldTooLarge(FieldUnreadable):
+    """An image above the limit of pixels."""
+
+
+class SlidesNotFound(WbctoolError, FileNotFoundError):
+    """The folder of slides is missing, or holds no image."""
+
+
+class ModelNotFound(WbctoolError, FileNotFoundError):
+    """A model's ONNX file or its card is missing."""
+
+
+class ModelMismatch(WbctoolError, ValueError):
+    """A model that is not the one its card describes."""
+
+
+class DeviceUnavailable(WbctoolError, RuntimeError):
+    """The device the user asked for does not work on this machine."""
+
+
+class OutputNotWritable(WbctoolError, OSError):
+    """A result could not be written."""
+
+
+class OutputLocked(WbctoolError, RuntimeError):
+    """Another run holds this output."""
+
+
+class SettingsInvalid(WbctoolError, ValueError):
+    """A setting, or the file of settings, that wbctool does not accept."""
+
+
+class LabelledDataInvalid(WbctoolError, ValueError):
+    """A folder of labelled data that cannot be read as one of the known layouts."""

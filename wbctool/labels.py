@@ -1,0 +1,89 @@
+"""The cell classes, their order, and the names public data sets give them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class CellClass(str, Enum):
+    """A class of cell. The order is the order of every table wbctool writes."""
+
+    NEUTROPHIL = "neutrophil"
+    LYMPHOCYTE = "lymphocyte"
+    MONOCYTE = "monocyte"
+    EOSINOPHIL = "eosinophil"
+    BASOPHIL = "basophil"
+    IMMATURE_GRANULOCYTE = "immature_granulocyte"
+    ERYTHROBLAST = "erythroblast"
+    PLATELET = "platelet"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_leukocyte(self) -> bool:
+        """Whether cells of this class are in the differential's denominator."""
+        return self in DIFFERENTIAL_CLASSES
+
+
+DIFFERENTIAL_CLASSES: tuple[CellClass, ...] = (
+    CellClass.NEUTROPHIL,
+    CellClass.LYMPHOCYTE,
+    CellClass.MONOCYTE,
+    CellClass.EOSINOPHIL,
+    CellClass.BASOPHIL,
+    CellClass.IMMATURE_GRANULOCYTE,
+)
+
+# Folder names of the Kaggle "blood-cells" set, of PBC (Acevedo 2020) and its file prefixes, of Raabin-WBC and of LISC.
+_SYNONYMS: dict[str, CellClass] = {
+    "neut": CellClass.NEUTROPHIL,
+    "ne": CellClass.NEUTROPHIL,
+    "bne": CellClass.NEUTROPHIL,
+    "sne": CellClass.NEUTROPHIL,
+    "segmented": CellClass.NEUTROPHIL,
+    "band": CellClass.NEUTROPHIL,
+    "ly": CellClass.LYMPHOCYTE,
+    "lymp": CellClass.LYMPHOCYTE,
+    "lympho": CellClass.LYMPHOCYTE,
+    "mo": CellClass.MONOCYTE,
+    "mono": CellClass.MONOCYTE,
+    "eo": CellClass.EOSINOPHIL,
+    "eosi": CellClass.EOSINOPHIL,
+    "eosino": CellClass.EOSINOPHIL,
+    "ba": CellClass.BASOPHIL,
+    "baso": CellClass.BASOPHIL,
+    "ig": CellClass.IMMATURE_GRANULOCYTE,
+    "mmy": CellClass.IMMATURE_GRANULOCYTE,
+    "my": CellClass.IMMATURE_GRANULOCYTE,
+    "pmy": CellClass.IMMATURE_GRANULOCYTE,
+    "metamyelocyte": CellClass.IMMATURE_GRANULOCYTE,
+    "myelocyte": CellClass.IMMATURE_GRANULOCYTE,
+    "promyelocyte": CellClass.IMMATURE_GRANULOCYTE,
+    "erb": CellClass.ERYTHROBLAST,
+    "nrbc": CellClass.ERYTHROBLAST,
+    "normoblast": CellClass.ERYTHROBLAST,
+    "plt": CellClass.PLATELET,
+    "thrombocyte": CellClass.PLATELET,
+}
+
+
+def parse_class(name: str) -> CellClass | None:
+    """The class a public data set means by ``name``; None where it means no class of ours.
+
+    Case, plural and separators do not matter.
+
+    >>> parse_class("EOSINOPHIL")
+    <CellClass.EOSINOPHIL: 'eosinophil'>
+    >>> parse_class("Immature Granulocytes") is CellClass.IMMATURE_GRANULOCYTE
+    True
+    >>> parse_class("rbc") is None
+    True
+    """
+    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    for candidate in (key, key.removesuffix("s")):
+        if candidate in _SYNONYMS:
+            return _SYNONYMS[candidate]
+        if candidate in CellClass._value2member_map_:
+            return CellClass(candidate)
+    return None
