@@ -1,0 +1,285 @@
+"""Trained models: an ONNX file, the card beside it, and the session that runs it. The only user of onnxruntime.
+
+A card carries everything the tool must know about a model; the code hard-codes none of it. A model is loaded only if its
+bytes are the ones its card names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.labels import CellClass
+from wbctool.records import Target
+from wbctool.settings import Device, Precision
+
+log = logging.getLogger(__name__)
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+# Rows of every batch a session sees. A fixed shape makes a cell's result independent of the cells beside it; few rows
+# on a CPU, where a row more costs its full time, many on a GPU, where it costs nearly nothing.
+_ROWS = {CPU: 4, CUDA: 64}
+_QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
+
+AnyArray = NDArray[Any]
+
+
+class _Card(BaseModel):
+    """What every card says. file: the ONNX file's name beside the card; sha256: of its bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    precision: Precision = Precision.FP32
+    input: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
+    parameters: int
+    tool_version: str
+    recipe: str
+    training: dict[str, Any]
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    licence: str = "MIT"
+    intended_use: str = "Research use only. Not for diagnosis without a qualified reader."
+
+
+class DetectorCard(_Card):
+    """A field is scaled so that its longer side measures ``long_side_px``, and padded to a multiple of ``multiple_px``.
+
+    Where red cells then measure less than ``red_cell_min_px``, it is looked at again, scaled so that they measure
+    ``red_cell_px``. targets: the channels of the heat map, in order.
+    """
+
+    kind: Literal["detector"] = "detector"
+    targets: tuple[Target, ...]
+    stride: int
+    long_side_px: int
+    multiple_px: int
+    red_cell_px: float
+    red_cell_min_px: float
+    score_threshold: float
+    max_overlap: float
+
+
+class GeneratorCard(_Card):
+    """Inputs are squares of ``min_px`` to ``max_px`` a side; outputs are ``scale`` times that, uint8 NHWC RGB."""
+
+    kind: Literal["generator"] = "generator"
+    scale: int
+    min_px: int
+    max_px: int
+
+
+class ClassifierCard(_Card):
+    """classes: the order of the logits. crop_margin: the crop's side over the box's longer side.
+
+    temperature: divides the logits. confidence_threshold: below it a cell goes to review. energy_threshold: above it a
+    cell is out of distribution; None where the model has no such gate.
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    classes: tuple[CellClass, ...]
+    input_px: int
+    crop_margin: float
+    temperature: float = Field(gt=0)
+    confidence_threshold: float = Field(ge=0, le=1)
+    energy_threshold: float | None = None
+
+
+ModelCard = DetectorCard | GeneratorCard | ClassifierCard
+_ANY_CARD: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
+CardT = TypeVar("CardT", DetectorCard, GeneratorCard, ClassifierCard)
+
+
+class OnnxModel(Generic[CardT]):
+    """A model ready to run.
+
+    provider: the provider of the warmed-up session. rows: the fixed number of rows each call of the session has.
+    """
+
+    def __init__(self, session: ort.InferenceSession, card: CardT, provider: str, rows: int) -> None:
+        self._session, self.card, self.provider, self.rows = session, card, provider, rows
+        self._input = session.get_inputs()[0].name
+
+    @property
+    def precision(self) -> Precision:
+        return self.card.precision
+
+    def run(self, batch: AnyArray) -> tuple[AnyArray, ...]:
+        """batch: (N, H, W, 3) uint8 RGB, N any number -> the graph's outputs, N rows each.
+
+        The session sees ``rows`` rows at a time, the last batch filled up with zeros, so that what a row gives does not
+        depend on N.
+        """
+        parts = []
+        for start in range(0, len(batch), self.rows):
+            part = batch[start : start + self.rows]
+            missing = self.rows - len(part)
+            padded = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) if missing else part
+            outputs = self._session.run(None, {self._input: padded})
+            parts.append([output[: len(part)] for output in outputs])
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The three models of a run. device_note: one line on what ``auto`` fell back to; None where it did not."""
+
+    detector: OnnxModel[DetectorCard]
+    generator: OnnxModel[GeneratorCard]
+    classifier: OnnxModel[ClassifierCard]
+    device_note: str | None = None
+
+    @property
+    def provider(self) -> str:
+        return self.classifier.provider
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Each model file's hash, by the file's name."""
+        return {m.card.file: m.card.sha256 for m in (self.detector, self.generator, self.classifier)}
+
+
+def default_models_dir() -> Path:
+    """The models inside the installed package, or ``exported/`` of a source checkout."""
+    package = Path(__file__).parent
+    inside = package / "exported"
+    return inside if inside.is_dir() else package.parent / "exported"
+
+
+def read_card(path: Path) -> ModelCard:
+    """Raises ModelNotFound where the card is missing, ModelMismatch where it is not a card."""
+    try:
+        return _ANY_CARD.validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"the model card {path} is missing") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
+        raise ModelMismatch(f"{path} is not a model card: {error}") from error
+
+
+def read_model_bytes(card: ModelCard, folder: Path) -> bytes:
+    """The ONNX file of a card, if it is the one the card names; raises ModelNotFound or ModelMismatch."""
+    path = folder / card.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelNotFound(f"the model {path} is missing or unreadable ({error.strerror})") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != card.sha256:
+        raise ModelMismatch(f"{path} is not the model its card describes: SHA-256 {actual}, the card says {card.sha256}")
+    return content
+
+
+def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
+    """Each card of a folder and what is wrong with it or its model; None where nothing is. Raises ModelNotFound."""
+    cards = sorted(folder.glob("*.json"))
+    if not cards:
+        raise ModelNotFound(f"no model card in {folder}")
+    report: list[tuple[Path, str | None]] = []
+    for path in cards:
+        try:
+            read_model_bytes(read_card(path), folder)
+        except (ModelNotFound, ModelMismatch) as error:
+            report.append((path, str(error)))
+        else:
+            report.append((path, None))
+    return report
+
+
+def load_models(folder: Path, device: Device, precision: Precision) -> Models:
+    """Load, start and warm up the three models.
+
+    Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
+    """
+    cards = [_choose_card(folder, kind, device, precision) for kind in ("detector", "generator", "classifier")]
+    contents = [read_model_bytes(card, folder) for card in cards]
+    provider, note = _choose_provider(device, cards[0], contents[0])
+    detector, generator, classifier = (
+        _start(card, content, provider) for card, content in zip(cards, contents, strict=True)
+    )
+    return Models(detector, generator, classifier, note)
+
+
+def load_model(folder: Path, kind: str, device: Device = Device.CPU) -> OnnxModel[Any]:
+    """One model alone; raises as :func:`load_models`."""
+    card = _choose_card(folder, kind, device, Precision.FP32)
+    content = read_model_bytes(card, folder)
+    return _start(card, content, _choose_provider(device, card, content)[0])
+
+
+def cuda_problem(card: ModelCard, content: bytes) -> str | None:
+    """Why no session runs on CUDA here; None if one does. The proof is a session that ran, not a list of providers."""
+    if CUDA not in ort.get_available_providers():
+        return "this onnxruntime has no CUDA provider (install onnxruntime-gpu)"
+    preload = getattr(ort, "preload_dlls", None)
+    if preload is not None:
+        preload()
+    try:
+        _start(card, content, CUDA)
+    except (DeviceUnavailable, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _choose_card(folder: Path, kind: str, device: Device, precision: Precision) -> ModelCard:
+    """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one."""
+    plain, int8 = folder / f"{kind}.json", folder / f"{kind}.int8.json"
+    if precision is Precision.FP16:
+        raise DeviceUnavailable("precision fp16 needs fp16 graphs on a CUDA device; these models run in fp32")
+    if precision is Precision.INT8 and not int8.is_file():
+        raise ModelNotFound(f"there is no int8 copy of the {kind} in {folder} ({int8.name})")
+    wants_int8 = precision is Precision.INT8 or (precision is Precision.AUTO and device is Device.CPU)
+    path = int8 if wants_int8 and int8.is_file() else plain
+    card = read_card(path)
+    if card.kind != kind:
+        raise ModelMismatch(f"{path} describes a {card.kind}, not a {kind}")
+    return card
+
+
+def _choose_provider(device: Device, card: ModelCard, content: bytes) -> tuple[str, str | None]:
+    if device is Device.CPU:
+        return CPU, None
+    problem = cuda_problem(card, content)
+    if problem is None:
+        return CUDA, None
+    if device is Device.CUDA:
+        raise DeviceUnavailable(f"--device cuda: no session runs on CUDA: {problem}. See `wbctool doctor`.")
+    return CPU, f"no CUDA device ({problem}); running on the CPU"
+
+
+def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    rows = 1 if card.kind == "detector" else _ROWS[provider]
+    try:
+        session = ort.InferenceSession(content, options, providers=[provider])
+        model = OnnxModel(session, card, provider, rows)
+        model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
+    except Exception as error:  # onnxruntime raises classes of its own making, and bare RuntimeErrors
+        if provider == CUDA:
+            raise DeviceUnavailable(f"{card.file} does not run on CUDA: {error}") from error
+        raise ModelMismatch(f"{card.file} cannot be run: {error}") from error
+    used = session.get_providers()[0]
+    if used != provider:
+        raise DeviceUnavailable(f"{card.file}: asked for {provider}, the session runs on {used}")
+    return model
+
+
+def _warm_up_shape(card: ModelCard) -> tuple[int, int, int]:
+    if isinstance(card, DetectorCard):
+        return card.long_side_px, card.long_side_px, 3
+    side = card.min_px if isinstance(card, GeneratorCard) else card.input_px
+    return side, side, 3

@@ -1,0 +1,156 @@
+"""The settings of a run: from flags and an optional TOML file, validated once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from wbctool.errors import SettingsInvalid
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+
+
+class Device(StrEnum):
+    """Where the models run. auto: CUDA if a session really works there, else the CPU, and it says so."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+class SuperResolve(StrEnum):
+    """Which crops go through the generator."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Precision(StrEnum):
+    """The models' arithmetic. auto: fp16 on CUDA; on a CPU int8 if an optimised copy is there, else fp32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Limits(BaseModel):
+    """What raises a flag, and the reference ranges. Shares are of 1, ranges in percent of the counted cells.
+
+    adult: the ranges hold for adults alone, so nothing is called high or low until the user says that all are adult.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min_counted: int = Field(100, ge=1)
+    limited_counted: int = Field(200, ge=1)
+    high_review_share: float = Field(0.10, ge=0, le=1)
+    out_of_domain_share: float = Field(0.05, ge=0, le=1)
+    immature_granulocytes_from: int = Field(1, ge=1)
+    nrbc_from: int = Field(1, ge=1)
+    adult: bool = False
+    reference_source: str = "ARUP Laboratories, adults"
+    reference_ranges: dict[CellClass, tuple[float, float]] = Field(
+        default_factory=lambda: {
+            CellClass.NEUTROPHIL: (45.0, 79.0),
+            CellClass.LYMPHOCYTE: (16.0, 47.0),
+            CellClass.MONOCYTE: (0.0, 9.0),
+            CellClass.EOSINOPHIL: (0.0, 6.0),
+            CellClass.BASOPHIL: (0.0, 2.0),
+        }
+    )
+
+    @field_validator("reference_ranges")
+    @classmethod
+    def _ranges_are_percents(cls, ranges: dict[CellClass, tuple[float, float]]) -> dict[CellClass, tuple[float, float]]:
+        for label, (low, high) in ranges.items():
+            if label not in DIFFERENTIAL_CLASSES:
+                raise ValueError(f"{label} is not a class of the differential")
+            if not 0 <= low <= high <= 100:
+                raise ValueError(f"{label}: {low:g} to {high:g} is not a range of percents")
+        return ranges
+
+
+class RunSettings(Limits):
+    """Everything `wbctool run` was asked for.
+
+    models_dir: None for the models that come with wbctool. max_failures: None for no limit.
+    """
+
+    slides: Path
+    out: Path
+    models_dir: Path | None = None
+    device: Device = Device.AUTO
+    super_resolve: SuperResolve = SuperResolve.AUTO
+    precision: Precision = Precision.AUTO
+    workers: int = Field(2, ge=1, le=64)
+    batch_size: int = Field(64, ge=1, le=4096)
+    force: bool = False
+    retry_failed: bool = False
+    settle_s: float = Field(0.0, ge=0)
+    follow_links: bool = False
+    max_failures: int | None = Field(None, ge=1)
+    dry_run: bool = False
+    quiet: bool = False
+    log_file: Path | None = None
+    max_megapixels: float = Field(300.0, gt=0)
+
+    @field_validator("out")
+    @classmethod
+    def _out_is_csv(cls, out: Path) -> Path:
+        if out.suffix.lower() != ".csv":
+            raise ValueError("the name must end in .csv; the folder of results is named after it")
+        return out
+
+    def affecting_results(self) -> dict[str, Any]:
+        """The settings that change what is written for a slide, as JSON values. Device and precision are the models'."""
+        names = {"super_resolve", "max_megapixels", *Limits.model_fields}
+        return self.model_dump(mode="json", include=names)
+
+
+_OPTIONS = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
+_NOT_IN_FILE = {"slides", "out"}
+
+
+def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSettings:
+    """The settings of a run. flags: what was given on the command line, None where it was not; they win over the file.
+
+    Paths in the file are relative to the file's folder. Raises SettingsInvalid, naming the file or the option, and the
+    entry.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = {} if config is None else _read_toml(config)
+    try:
+        return RunSettings(**{**from_file, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry = str(first["loc"][0])
+        place = f"{config}: {entry}" if entry not in given and config is not None else _option(entry)
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsInvalid(f"{place}: {message}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{path}: not a TOML file: {error}") from error
+    known = RunSettings.model_fields.keys() - _NOT_IN_FILE
+    for entry in entries:
+        if entry not in known:
+            raise SettingsInvalid(f"{path}: {entry}: no such setting; there are {', '.join(sorted(known))}")
+    for entry in {"models_dir", "log_file"} & entries.keys():
+        if isinstance(entries[entry], str):
+            entries[entry] = path.parent / entries[entry]
+    return entries
+
+
+def _option(name: str) -> str:
+    return _OPTIONS.get(name, "--" + name.replace("_", "-"))

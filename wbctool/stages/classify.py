@@ -1,0 +1,45 @@
+"""Naming each cell, and saying where the model does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
+
+from wbctool.labels import CellClass
+from wbctool.onnx_model import ClassifierCard, OnnxModel
+from wbctool.records import Outcome, Prediction, Reason
+
+_OUTSIDE = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
+
+
+def classify_cells(rgb: NDArray[np.uint8], model: OnnxModel[ClassifierCard]) -> tuple[Prediction, ...]:
+    """rgb: (N, 128, 128, 3) uint8, RGB -> one prediction a cell, in order."""
+    if not len(rgb):
+        return ()
+    return read_logits(model.run(rgb)[0], model.card)
+
+
+def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:
+    """logits: (N, classes) -> predictions.
+
+    Probabilities are softmax(logits / temperature) (Guo 2017, arXiv 1706.04599); the energy is -logsumexp(logits)
+    (Liu 2020, arXiv 2010.03759).
+    """
+    probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
+    energies = -logsumexp(logits.astype(np.float64), axis=1)
+    return tuple(_decide(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))
+
+
+def _decide(probabilities: NDArray[np.float64], energy: float, card: ClassifierCard) -> Prediction:
+    best = int(probabilities.argmax())
+    label, confidence = card.classes[best], float(probabilities[best])
+    if card.energy_threshold is not None and energy > card.energy_threshold:
+        outcome, reason = Outcome.REVIEW, Reason.OUT_OF_DISTRIBUTION
+    elif confidence < card.confidence_threshold:
+        outcome, reason = Outcome.REVIEW, Reason.LOW_CONFIDENCE
+    elif label in _OUTSIDE:
+        outcome, reason = Outcome.NOT_WBC, _OUTSIDE[label]
+    else:
+        outcome, reason = Outcome.COUNTED, Reason.NONE
+    return Prediction(label, confidence, tuple(probabilities.tolist()), energy, outcome, reason)

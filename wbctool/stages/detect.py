@@ -1,0 +1,116 @@
+"""Finding the white cells of a field with the learned detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.onnx_model import DetectorCard, OnnxModel
+from wbctool.records import Box, Detection, Field, Target
+
+_MAX_LONG_SIDE_PX = 2560  # a second look at a huge field stays within memory and a second of time
+_BORDER_SHARE = 0.03  # of the box's side: an edge this near the field's edge counts as cut off there
+_CONTAINED = 0.75  # a box of which this share lies in a better one is a part of the same cell
+
+Floats = NDArray[np.float32]
+
+
+def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
+    """The nucleated cells of a field, whole cells in native pixels, in reading order (by top edge, then left).
+
+    Cells cut by the field's border are kept and marked. What the cells are is for the classifier to say.
+    """
+    found = detect_objects(field, model)
+    cells = [d for d in found if d.target is Target.NUCLEATED and d.score >= model.card.score_threshold]
+    return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
+
+
+def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: float = 0.1) -> tuple[Detection, ...]:
+    """Nucleated cells, red cells and platelets above ``min_score``, best first.
+
+    The field is looked at twice where its red cells are small in it, so that its size in pixels does not matter.
+    """
+    card = model.card
+    height, width = field.rgb.shape[:2]
+    scale = card.long_side_px / max(height, width)
+    found = _look(field, model, scale, min_score)
+    closer = _closer_scale(found, scale, max(height, width), card)
+    return found if closer is None else _look(field, model, closer, min_score)
+
+
+def _closer_scale(
+    found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard
+) -> float | None:
+    """The scale at which red cells measure what the detector likes best; None where a second look would not help."""
+    red_cells = [d.box for d in found if d.target is Target.RED_CELL and d.score >= card.score_threshold]
+    if red_cells:
+        red_cell_px = float(np.median([(b.width * b.height) ** 0.5 for b in red_cells])) * scale
+    elif not found:
+        red_cell_px = card.red_cell_min_px / 2  # nothing at all: perhaps everything is too small to be seen
+    else:
+        return None
+    if red_cell_px >= card.red_cell_min_px:
+        return None
+    closer = min(scale * card.red_cell_px / red_cell_px, 1.0, _MAX_LONG_SIDE_PX / long_side_px)
+    return closer if closer > 1.2 * scale else None
+
+
+def _look(field: Field, model: OnnxModel[DetectorCard], scale: float, min_score: float) -> tuple[Detection, ...]:
+    card = model.card
+    height, width = field.rgb.shape[:2]
+    scaled_size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(field.rgb, scaled_size, interpolation=how)
+    right, below = (-size % card.multiple_px for size in scaled_size)
+    padded = cv2.copyMakeBorder(scaled, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    heat, sides = (output[0] for output in model.run(padded[None]))
+    found: list[Detection] = []
+    for channel, target in enumerate(card.targets):
+        boxes, scores = _read_peaks(heat[channel], sides, card.stride, min_score)
+        kept = suppress(boxes, scores, card.max_overlap)
+        found += _in_native_pixels(boxes[kept] / scale, scores[kept], target, (width, height))
+    return tuple(sorted(found, key=lambda d: -d.score))
+
+
+def _read_peaks(heat: Floats, sides: Floats, stride: int, min_score: float) -> tuple[Floats, Floats]:
+    """Local maxima of a heat map -> boxes (n, 4) as x0, y0, x1, y1 in scaled pixels, scores (n,)."""
+    peaks = (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8))) & (heat >= min_score)
+    rows, columns = np.nonzero(peaks)
+    left, top, right, bottom = sides[:, rows, columns]
+    x, y = (columns + 0.5) * stride, (rows + 0.5) * stride
+    boxes = np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32)
+    return boxes, heat[rows, columns]
+
+
+def suppress(boxes: Floats, scores: Floats, max_overlap: float) -> NDArray[np.intp]:
+    """Indices of the boxes to keep, best first: greedy suppression by IoU, and of boxes that lie within a better one.
+
+    boxes: (n, 4) as x0, y0, x1, y1; max_overlap: the highest IoU two kept boxes may have.
+    """
+    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    for candidate in order:
+        if kept:
+            inner = np.minimum(boxes[kept, 2:], boxes[candidate, 2:]) - np.maximum(boxes[kept, :2], boxes[candidate, :2])
+            shared = np.clip(inner, 0, None).prod(axis=1)
+            iou = shared / np.maximum(areas[kept] + areas[candidate] - shared, 1e-6)
+            inside = shared / np.maximum(areas[candidate], 1e-6)
+            if (iou > max_overlap).any() or (inside > _CONTAINED).any():
+                continue
+        kept.append(int(candidate))
+    return np.array(kept, dtype=np.intp)
+
+
+def _in_native_pixels(boxes: Floats, scores: Floats, target: Target, size: tuple[int, int]) -> Iterable[Detection]:
+    width, height = size
+    for (x0, y0, x1, y1), score in zip(boxes.tolist(), scores.tolist(), strict=True):
+        margin = _BORDER_SHARE * max(x1 - x0, y1 - y0)
+        cut = x0 < margin or y0 < margin or x1 > width - margin or y1 > height - margin
+        left, top = max(0, round(x0)), max(0, round(y0))
+        right, bottom = min(width, round(x1)), min(height, round(y1))
+        if right > left and bottom > top:
+            yield Detection(Box(left, top, right - left, bottom - top), score, cut, target)

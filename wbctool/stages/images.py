@@ -1,0 +1,106 @@
+"""Reading a field: as what it shows, or refused by name.
+
+Pillow and not OpenCV, because OpenCV fills the missing end of a truncated JPEG with grey and says nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from wbctool.errors import FieldTooLarge, FieldUnreadable
+from wbctool.records import Field
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+MAX_MEGAPIXELS = 300.0
+_MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+_COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path names an image of a slide: a visible file with a known ending, in any case."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Field:
+    """Read one image.
+
+    path: a JPEG, PNG, BMP or TIFF file. name: the field's name in results; the file's name if None.
+    Returns a Field with (H, W, 3) uint8 RGB; EXIF orientation is applied and transparency is laid over white.
+
+    Raises FieldUnreadable for anything that would give missing pixels or wrong colours (truncated, grey, 16-bit grey,
+    CMYK, several frames, not an image), FieldTooLarge above ``max_megapixels``.
+    """
+    data = read_image_bytes(path, max_megapixels)
+    return Field(name=path.name if name is None else name, rgb=decode_rgb(data, max_megapixels))
+
+
+def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """A file's bytes. Raises FieldUnreadable, and FieldTooLarge where the file is larger than ``max_megapixels`` can be."""
+    try:
+        if path.stat().st_size > max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL + 1e6:
+            raise FieldTooLarge(f"the file is larger than an image of {max_megapixels:g} megapixels can be")
+        return path.read_bytes()
+    except OSError as error:
+        raise FieldUnreadable(f"cannot be read: {error.strerror or error}") from error
+
+
+def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+    """Decode an image file's bytes to (H, W, 3) uint8 RGB; raises as :func:`read_field`."""
+    if not data:
+        raise FieldUnreadable("the file is empty")
+    Image.MAX_IMAGE_PIXELS = None  # the limit below replaces Pillow's, which warns at 89 and fails at 179 megapixels
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _refuse_unfit(image, max_megapixels)
+            image.load()
+            return _to_rgb(image)
+    except FieldUnreadable:
+        raise
+    except MemoryError as error:
+        raise FieldTooLarge("the image does not fit into memory") from error
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them stumble over
+        raise FieldUnreadable(_cause(error)) from error
+
+
+def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:
+    width, height = image.size
+    if width * height > max_megapixels * 1e6:
+        raise FieldTooLarge(f"{width}×{height} pixels are more than the limit of {max_megapixels:g} megapixels")
+    if getattr(image, "n_frames", 1) > 1:
+        raise FieldUnreadable("the file holds several images (a stack or an animation); export one image a file")
+    if image.mode.startswith("I") or image.mode == "F":
+        raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
+    if image.mode in {"1", "L", "LA", "La"}:
+        raise FieldUnreadable("a grey image; a stained smear is told apart by its colours")
+    if image.mode not in _COLOUR_MODES:
+        raise FieldUnreadable(f"the colour mode {image.mode} cannot be shown reliably; export 8-bit RGB")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in {"RGBA", "PA"} or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        white = Image.new("RGBA", upright.size, (255, 255, 255, 255))
+        upright = Image.alpha_composite(white, upright)
+    rgb = np.asarray(upright.convert("RGB"), dtype=np.uint8)
+    if upright.mode == "P" and _is_grey(rgb):
+        raise FieldUnreadable("a grey image; a stained smear is told apart by its colours")
+    return np.ascontiguousarray(rgb)
+
+
+def _is_grey(rgb: np.ndarray) -> bool:
+    return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
+
+
+def _cause(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if "cannot identify image file" in text:
+        return "not an image in one of the formats JPEG, PNG, BMP, TIFF"
+    if "truncated" in text or "broken data stream" in text:
+        return f"the image is incomplete or damaged ({text})"
+    return f"the image is damaged ({text})"

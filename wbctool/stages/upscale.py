@@ -1,0 +1,63 @@
+"""Bringing crops to the classifier's size: super-resolved by the generator, or resampled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.onnx_model import GeneratorCard, OnnxModel
+from wbctool.records import Crop
+from wbctool.settings import SuperResolve
+
+PREPARED_PX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCrops:
+    """rgb: (N, 128, 128, 3) uint8, RGB. super_resolved: whether each went through the generator."""
+
+    rgb: NDArray[np.uint8]
+    super_resolved: tuple[bool, ...]
+
+
+def prepare_crops(
+    crops: Sequence[Crop], generator: OnnxModel[GeneratorCard], mode: SuperResolve
+) -> PreparedCrops:
+    """The crops as the classifier takes them, in order, by the rule of ``mode`` (:func:`generator_side_px`)."""
+    prepared = np.empty((len(crops), PREPARED_PX, PREPARED_PX, 3), np.uint8)
+    by_side: dict[int, list[int]] = defaultdict(list)
+    sides = [generator_side_px(crop.side_px, mode, generator.card) for crop in crops]
+    for index, (crop, side) in enumerate(zip(crops, sides, strict=True)):
+        if side is None:
+            prepared[index] = resize_square(crop.rgb, PREPARED_PX)
+        else:
+            by_side[side].append(index)
+    for side, indices in sorted(by_side.items()):
+        (enhanced,) = generator.run(np.stack([resize_square(crops[i].rgb, side) for i in indices]))
+        for index, rgb in zip(indices, enhanced, strict=True):
+            prepared[index] = resize_square(rgb, PREPARED_PX)
+    return PreparedCrops(prepared, tuple(side is not None for side in sides))
+
+
+def generator_side_px(crop_side_px: int, mode: SuperResolve, card: GeneratorCard) -> int | None:
+    """The side at which a crop goes to the generator; None where it is only resampled.
+
+    ``always``: the generator's smallest side (32, the paper's way). ``never``: None. ``auto``: None from 128 px on, where
+    nothing needs to be invented, else the crop's own side within what the generator takes (32 to 64).
+    """
+    if mode is SuperResolve.NEVER or (mode is SuperResolve.AUTO and crop_side_px >= PREPARED_PX):
+        return None
+    return card.min_px if mode is SuperResolve.ALWAYS else min(max(crop_side_px, card.min_px), card.max_px)
+
+
+def resize_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """To side_px × side_px: by area where pixels are given up, bicubic where they are added."""
+    if rgb.shape[0] == side_px:
+        return rgb
+    how = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_CUBIC
+    return cv2.resize(rgb, (side_px, side_px), interpolation=how).astype(np.uint8)
