@@ -1,0 +1,53 @@
+"""Temperature and thresholds, fitted on validation cells that no weight was fitted to and that nothing is reported on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
+
+_WANTED_RIGHT = 0.97  # among the counted cells
+_KNOWN_SHARE = 0.99  # of the validation cells pass the energy gate
+_MAX_CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """As the classifier's card has them (wbctool.onnx_model.ClassifierCard)."""
+
+    temperature: float
+    confidence_threshold: float
+    energy_threshold: float
+
+
+def calibrate(logits: NDArray[np.float32], wanted: NDArray[np.int64]) -> Calibration:
+    """logits: (N, classes), wanted: (N,) indices.
+
+    temperature: least negative log-likelihood (Guo 2017, arXiv 1706.04599). confidence_threshold: the lowest at which
+    97 % of the cells above it are right, and at most 0.9. energy_threshold: 99 % of the cells lie below it.
+    """
+    exact = logits.astype(np.float64)
+    rows = np.arange(len(wanted))
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(exact / np.exp(log_temperature), axis=1)[rows, wanted].mean())
+
+    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+    probabilities = softmax(exact / temperature, axis=1)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == wanted
+    return Calibration(
+        temperature=round(temperature, 4),
+        confidence_threshold=_lowest_confidence(confidence, right),
+        energy_threshold=round(float(np.quantile(-logsumexp(exact, axis=1), _KNOWN_SHARE)), 4),
+    )
+
+
+def _lowest_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    for threshold in np.arange(0.40, _MAX_CONFIDENCE, 0.01):
+        counted = confidence >= threshold
+        if counted.any() and right[counted].mean() >= _WANTED_RIGHT:
+            return round(float(threshold), 2)
+    return _MAX_CONFIDENCE

@@ -1,0 +1,74 @@
+"""The cells that the classifier and the generator train on, found and cut by wbctool's own detector and cropper."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbctool.lab.cells import labelled_cell
+from wbctool.lab.labelled import LabelledField, LabelledImage
+from wbctool.labels import CellClass
+from wbctool.onnx_model import DetectorCard, OnnxModel
+from wbctool.records import Box, Target
+from wbctool.stages.detect import detect_cells
+from wbctool.stages.images import read_field
+
+log = logging.getLogger(__name__)
+
+_MATCH_IOU = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class CellSample:
+    """A cell in an image. label: None where the class is not known. origin: the data set or microscope."""
+
+    path: Path
+    box: Box
+    label: CellClass | None
+    source: str
+    origin: str
+
+
+def cells_of_images(images: Sequence[LabelledImage], detector: OnnxModel[DetectorCard]) -> Iterable[CellSample]:
+    """One cell for each single-cell image; none is dropped."""
+    for image in images:
+        found = labelled_cell(read_field(image.path), detector)
+        yield CellSample(image.path, found.box, image.label, image.source, image.origin)
+
+
+def cells_of_fields(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellSample]:
+    """The detected cells of each field that match an annotated one; labelled where all cells of the field are of one class."""
+    for field in fields:
+        annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
+        label = field.labels[0] if len(set(field.labels)) == 1 else None
+        for found in detect_cells(read_field(field.path), detector):
+            if any(found.box.iou(box) >= _MATCH_IOU for box in annotated):
+                yield CellSample(field.path, found.box, label, field.source, field.origin)
+
+
+def remember_cells(path: Path, cells: Iterable[CellSample]) -> tuple[CellSample, ...]:
+    """The cells written to ``path``; where that file is already there, its cells and nothing is detected again."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        with temporary.open("w", newline="", encoding="utf-8") as lines:
+            table = csv.writer(lines, lineterminator="\n")
+            table.writerow(("path", "x", "y", "width", "height", "label", "source", "origin"))
+            for c in cells:
+                box = (c.box.x, c.box.y, c.box.width, c.box.height)
+                table.writerow((c.path.resolve(), *box, c.label or "", c.source, c.origin))
+        temporary.replace(path)
+    with path.open(newline="", encoding="utf-8") as lines:
+        return tuple(
+            CellSample(
+                Path(row["path"]),
+                Box(*(int(row[key]) for key in ("x", "y", "width", "height"))),
+                CellClass(row["label"]) if row["label"] else None,
+                row["source"],
+                row["origin"],
+            )
+            for row in csv.DictReader(lines)
+        )

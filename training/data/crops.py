@@ -1,0 +1,114 @@
+"""Cells as the classifier trains on them: cut as `wbctool run` cuts them, then varied as laboratories vary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.data.augment import flip_and_turn, reduce_and_restore, vary_optics, vary_stain
+from training.data.cells import CellSample
+from training.data.draws import BalancedDraw
+from wbctool.labels import CellClass
+from wbctool.records import Box, Field
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import PREPARED_PX, resize_square
+
+Rgb = NDArray[np.uint8]
+_SMALL_CELLS_SHARE = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side
+
+
+def cut_cell(cell: CellSample, margin: float, rng: Generator | None = None) -> Rgb:
+    """The square native crop of a cell. rng: box and margin off by a little, as detectors are; None: exactly."""
+    field: Field = read_field(cell.path)
+    box = cell.box if rng is None else _jitter(cell.box, rng)
+    spread = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
+    return crop_cells(field, [box], margin * spread)[0].rgb
+
+
+class TrainingCrops(Dataset[tuple[Tensor, int]]):
+    """Drawn and varied crops: rgb [3, 128, 128] uint8 and the class's index. An item depends on seed and index alone."""
+
+    def __init__(
+        self,
+        cells: Sequence[CellSample],
+        classes: Sequence[CellClass],
+        margin: float,
+        augment: Literal["paper", "strong"],
+        seed: int,
+    ) -> None:
+        self._draw = BalancedDraw(cells)
+        self._index = {label: index for index, label in enumerate(classes)}
+        self._margin, self._augment, self._seed = margin, augment, seed
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        rng = np.random.default_rng((self._seed, index))
+        cell = self._draw(rng)
+        assert cell.label is not None
+        if self._augment == "paper":
+            rgb = vary_as_paper(resize_square(cut_cell(cell, self._margin), PREPARED_PX), rng)
+        else:
+            rgb = resize_square(cut_cell(cell, self._margin, rng), PREPARED_PX)
+            if rng.random() < _SMALL_CELLS_SHARE:
+                rgb = reduce_and_restore(rgb, rng.uniform(24, 80) / PREPARED_PX, rng)
+            rgb = vary_optics(vary_stain(_turn(flip_and_turn(rgb, rng), rng), rng, 1.2), rng)
+        return _tensor(rgb), self._index[cell.label]
+
+
+class PlainCrops(Dataset[tuple[Tensor, int]]):
+    """Every cell once, unvaried, as `wbctool run --super-resolve never` would show it to the classifier."""
+
+    def __init__(self, cells: Sequence[CellSample], classes: Sequence[CellClass], margin: float) -> None:
+        self._cells, self._margin = cells, margin
+        self._index = {label: index for index, label in enumerate(classes)}
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        cell = self._cells[index]
+        assert cell.label is not None
+        return _tensor(resize_square(cut_cell(cell, self._margin), PREPARED_PX)), self._index[cell.label]
+
+
+def vary_as_paper(rgb: Rgb, rng: Generator) -> Rgb:
+    """The paper's augmentation: rotation 15°, shifts 0.1, shear 0.2, zoom 0.2, horizontal flip; black fill."""
+    height, width = rgb.shape[:2]
+    angle, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.array([[1, -np.sin(shear)], [0, np.cos(shear)]]) * rng.uniform(0.8, 1.2)
+    if rng.random() < 0.5:
+        linear[:, 0] *= -1
+    centre = np.array([width, height]) / 2
+    offset = centre - linear @ centre + rng.uniform(-0.1, 0.1, 2) * (width, height)
+    return cv2.warpAffine(rgb, np.hstack([linear, offset[:, None]]), (width, height)).astype(np.uint8)
+
+
+def _turn(rgb: Rgb, rng: Generator) -> Rgb:
+    """By any angle, half of the time; the corners are mirrored."""
+    if rng.random() < 0.5:
+        return rgb
+    height, width = rgb.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-45, 45)), 1.0)
+    matrix[:, :2] += rng.normal(0, 0.05, (2, 2))
+    return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
+
+
+def _jitter(box: Box, rng: Generator) -> Box:
+    dx, dy = rng.normal(0, 0.05, 2) * (box.width, box.height)
+    grow = np.exp(rng.normal(0, 0.05, 2))
+    width, height = max(1, round(box.width * grow[0])), max(1, round(box.height * grow[1]))
+    return replace(box, x=round(box.x + dx), y=round(box.y + dy), width=width, height=height)
+
+
+def _tensor(rgb: Rgb) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))

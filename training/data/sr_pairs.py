@@ -1,0 +1,80 @@
+"""Pairs of low and high resolution: HR is a sharp crop, LR is HR Gaussian-filtered and reduced by four (METHOD, Data)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.data.augment import flip_and_turn, jpeg, vary_stain
+from training.data.cells import CellSample
+from training.data.crops import cut_cell
+from training.data.draws import BalancedDraw
+from training.models.srgan import HR_PX, SCALE
+from wbctool.stages.upscale import resize_square
+
+Rgb = NDArray[np.uint8]
+CLEAN_SIGMA_PX = 1.0  # of the Gaussian before the reduction by area, in HR pixels
+
+
+def make_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
+    """hr: (4h, 4w, 3) uint8 -> lr: (h, w, 3) uint8.
+
+    rng: None for the clean way (Gaussian, reduction by area); else blur of any width, and by chance noise and JPEG,
+    because real low-resolution scans are not clean.
+    """
+    sigma = CLEAN_SIGMA_PX if rng is None else float(rng.uniform(0.2, 1.8))
+    blurred = cv2.GaussianBlur(hr, (0, 0), sigma)
+    size = hr.shape[1] // SCALE, hr.shape[0] // SCALE
+    lr = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if rng is None or rng.random() < 0.5:
+        return lr
+    noisy = lr + rng.standard_normal(lr.shape, dtype=np.float32) * np.float32(rng.uniform(0, 5))
+    lr = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+    return jpeg(lr, int(rng.integers(60, 96))) if rng.random() < 0.5 else lr
+
+
+class SrPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Drawn pairs: lr [3, s, s], hr [3, 4s, 4s], uint8. An item depends on seed and index alone.
+
+    cells: those whose crop measures 128 pixels or more, so that HR is never itself an enlargement.
+    lr_px: s; below 32 a window of the cell. varied: other stains and degraded LR; else clean pairs.
+    """
+
+    def __init__(
+        self, cells: Sequence[CellSample], margin: float, lr_px: int, seed: int, *, varied: bool, length: int = 96
+    ) -> None:
+        self._draw = BalancedDraw(cells)
+        self._margin, self._lr_px, self._seed, self._varied, self._length = margin, lr_px, seed, varied, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self._seed, index))
+        cell = self._draw(rng)
+        native = cut_cell(cell, self._margin, rng if self._varied else None)
+        hr = resize_square(native, HR_PX)
+        if self._varied:
+            hr = vary_stain(flip_and_turn(hr, rng), rng, 0.7)
+        side = self._lr_px * SCALE
+        if side < HR_PX:
+            x, y = rng.integers(0, HR_PX - side + 1, 2)
+            hr = np.ascontiguousarray(hr[y : y + side, x : x + side])
+        lr = make_lr(hr, rng if self._varied else None)
+        return _tensor(lr), _tensor(hr)
+
+
+def sharp_cells(cells: Sequence[CellSample], margin: float) -> tuple[CellSample, ...]:
+    """The cells whose native crop measures 128 pixels or more a side."""
+    return tuple(c for c in cells if c.box.side_px * margin >= HR_PX)
+
+
+def _tensor(rgb: Rgb) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))

@@ -1,0 +1,103 @@
+"""The one training loop of every stage: a Lightning Trainer with checkpoints, resume, logs and a progress bar."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from training.data.epochs import EpochSlices
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Where a stage keeps its checkpoints and curves, and how long it trains.
+
+    folder: ``last.ckpt`` and ``metrics.csv`` lie here. monitor: the logged value whose least chooses ``best.ckpt``; None
+    where the end of the schedule is what is wanted.
+    """
+
+    folder: Path
+    max_epochs: int
+    resume: bool
+    monitor: str | None = None
+    callbacks: tuple[Callback, ...] = field(default=())
+
+    def fit(self, task: L.LightningModule, train: DataLoader[Any], validation: DataLoader[Any] | None) -> Path:
+        """Train; returns the checkpoint to export: the best by ``monitor``, or the last."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        best = ModelCheckpoint(
+            self.folder,
+            filename="best",
+            monitor=self.monitor,
+            save_last=True,
+            enable_version_counter=False,
+        )
+        terminal = sys.stderr.isatty()
+        trainer = L.Trainer(
+            accelerator="auto",
+            devices="auto",
+            strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
+            precision="bf16-mixed",
+            max_epochs=self.max_epochs,
+            logger=CSVLogger(self.folder, name="", version=""),
+            callbacks=[
+                best,
+                LearningRateMonitor("epoch"),
+                *([RichProgressBar()] if terminal else [_PlainProgress()]),
+                *self.callbacks,
+            ],
+            enable_progress_bar=terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=20,
+        )
+        last = self.folder / "last.ckpt"
+        if self.resume and last.is_file():
+            log.info("resuming from %s", last)
+        trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
+        return Path(best.best_model_path) if self.monitor else last
+
+
+def loader(
+    dataset: Any, batch: int, *, epoch_samples: int | None = None, workers: int | None = None
+) -> DataLoader[Any]:
+    """A DataLoader with as many workers as the machine bears. epoch_samples: new draws every epoch, that many."""
+    count = min(8, torch.get_num_threads()) if workers is None else workers
+    return DataLoader(
+        dataset,
+        batch,
+        sampler=EpochSlices(epoch_samples) if epoch_samples else None,
+        num_workers=count,
+        persistent_workers=count > 0,
+        prefetch_factor=4 if count else None,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=False,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+class _PlainProgress(Callback):
+    """One line an epoch where there is no terminal."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("lr")}
+        line = "  ".join(f"{k} {v:.4f}" for k, v in sorted(values.items()))
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {line}", flush=True)

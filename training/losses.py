@@ -1,0 +1,46 @@
+"""The SRGAN's losses: Ferdousi et al. 2024, equations 4 to 7."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, softplus
+
+from training.models.vgg import VGG19_BLOCKS, block_end
+from training.weights import IMAGENET_MEAN, IMAGENET_STD
+
+
+class ContentLoss(nn.Module):
+    """Mean squared difference of VGG19 feature maps φ(i, j): the j-th convolution of block i, after its ReLU (eq. 5).
+
+    features: VGG19's convolutions with ImageNet weights; frozen here. layer: (i, j), both counted from 1.
+    Calling: sr and hr, each [B, 3, H, W] float in [0, 1] -> scalar. The gradient reaches sr alone.
+    """
+
+    def __init__(self, features: nn.Sequential, layer: tuple[int, int]) -> None:
+        super().__init__()
+        block, convolution = layer
+        if not (1 <= block <= len(VGG19_BLOCKS) and 1 <= convolution <= VGG19_BLOCKS[block - 1][0]):
+            raise ValueError(f"VGG19 has no φ{layer}")
+        self.features = features[: block_end(block - 1) + 2 * convolution].eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self._map(hr)
+        return mse_loss(self._map(sr).float(), wanted.float())
+
+    def _map(self, rgb: Tensor) -> Tensor:
+        out: Tensor = self.features((rgb - self.mean) / self.std)
+        return out
+
+
+def adversarial_loss(logits_sr: Tensor) -> Tensor:
+    """-log D(G(LR)), batch mean (eq. 6), D = sigmoid(logits)."""
+    return softplus(-logits_sr.float()).mean()
+
+
+def discriminator_loss(logits_hr: Tensor, logits_sr: Tensor) -> Tensor:
+    """-log D(HR) - log(1 - D(G(LR))), batch mean (eq. 7)."""
+    return softplus(-logits_hr.float()).mean() + softplus(logits_sr.float()).mean()

@@ -1,0 +1,44 @@
+"""`wbctool train`: labelled data in, models out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training.recipe import load_recipe
+from training.stages import Workplace, train_classifier, train_detector, train_srgan
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.lab.labelled import fields_folders, read_class_folders, read_fields
+
+log = logging.getLogger(__name__)
+
+STAGES = {"detector": train_detector, "srgan": train_srgan, "classifier": train_classifier}
+
+
+def train(
+    data: Sequence[Path],
+    out: Path,
+    recipe: str = "default",
+    stage: str = "all",
+    imagenet_weights: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Train and export.
+
+    data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
+    stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
+    resume: go on from the last checkpoint of each stage.
+    """
+    if stage != "all" and stage not in STAGES:
+        raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
+    images = tuple(image for folder in data for image in read_class_folders(folder))
+    fields = tuple(f for folder in data for inner in fields_folders(folder) for f in read_fields(inner))
+    if not images and not fields:
+        raise LabelledDataInvalid(f"no labelled data in {', '.join(map(str, data))}")
+    torch.set_float32_matmul_precision("high")
+    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume)
+    for name in STAGES if stage == "all" else [stage]:
+        STAGES[name](work)

@@ -1,0 +1,74 @@
+"""The learned detector: a centre-point network in the manner of CenterNet (Zhou 2019, arXiv 1904.07850).
+
+Each object is the peak of a heat map for its target; the box is read at the peak as distances to its four sides
+(FCOS, Tian 2019, arXiv 1904.01355), which keeps boxes precise when a cell is cut by the border.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STRIDE = 8
+TARGETS = 3
+_PRIOR_LOGIT = -4.6  # a heat map starts at probability 0.01, so that the background does not swamp the first steps
+
+
+class CellDetector(nn.Module):
+    """Finds nucleated cells, red cells and platelets.
+
+    rgb: [B, 3, H, W] float in [0, 1], H and W multiples of 32
+      -> heat [B, 3, H/8, W/8] probability that a target's centre lies here (order of wbctool.records.Target),
+         sides [B, 4, H/8, W/8] pixels from the location's centre to the box's left, top, right and bottom.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.75, 0.65, 0.72]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.2, 0.2, 0.2]).view(1, 3, 1, 1))
+        w1, w2, w3 = width, width * 2, width * 4
+        self.stem = nn.Sequential(_conv(3, width // 2, 2), _conv(width // 2, w1, 2), _Residual(w1))
+        self.stage8 = nn.Sequential(_conv(w1, w2, 2), _Residual(w2), _Residual(w2))
+        self.stage16 = nn.Sequential(_conv(w2, w3, 2), _Residual(w3))
+        self.stage32 = nn.Sequential(_conv(w3, w3, 2), _Residual(w3), _Residual(w3))
+        self.lateral8 = nn.Conv2d(w2, w2, 1)
+        self.lateral16 = nn.Conv2d(w3, w3, 1)
+        self.reduce16 = nn.Conv2d(w3, w2, 1)
+        self.smooth = _conv(w2, w2)
+        self.heat = nn.Sequential(_conv(w2, w2), nn.Conv2d(w2, TARGETS, 1))
+        self.sides = nn.Sequential(_conv(w2, w2), nn.Conv2d(w2, 4, 1))
+        nn.init.constant_(self.heat[-1].bias, _PRIOR_LOGIT)
+        nn.init.constant_(self.sides[-1].bias, 1.5)
+
+    def forward_logits(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """As forward, with the heat map before its sigmoid."""
+        at8 = self.stage8(self.stem((rgb - self.mean) / self.std))
+        at16 = self.stage16(at8)
+        at16 = self.lateral16(at16) + _double(self.stage32(at16))
+        features = self.smooth(self.lateral8(at8) + _double(self.reduce16(at16)))
+        sides = self.sides(features).float().clamp(-4.0, 5.5).exp() * STRIDE / 2
+        return self.heat(features).float(), sides
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        heat, sides = self.forward_logits(rgb)
+        return heat.sigmoid(), sides
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def _double(features: Tensor) -> Tensor:
+    return nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv(width, width)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(features + self.second(self.first(features)))

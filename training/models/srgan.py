@@ -1,0 +1,115 @@
+"""The SRGAN of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Tables 1 and 2; after Ledig et al. 2017, arXiv 1609.04802.
+
+Parameter counts follow Keras, which counts BatchNorm's moving mean and variance: 2,044,291 and 38,249,281.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SCALE = 4
+HR_PX = 128
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.act = nn.PReLU(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = self.act(self.norm1(self.conv1(features)))
+        return features + self.norm2(self.conv2(inner))
+
+
+class _UpBlock(nn.Module):
+    """Convolution, nearest-neighbour doubling, PReLU. The slope is one a channel, so doubling after it is the same."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.act = nn.PReLU(outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return nn.functional.interpolate(self.act(self.conv(features)), scale_factor=2.0, mode="nearest")
+
+
+class Generator(nn.Module):
+    """lr: [B, 3, h, w] float in [0, 1] -> sr: [B, 3, 4h, 4w], meant for [0, 1] but not clipped to it."""
+
+    def __init__(self, blocks: int = 16, width: int = 64) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(3, width, 9, padding=4), nn.PReLU(width))
+        self.blocks = nn.Sequential(*(_ResidualBlock(width) for _ in range(blocks)))
+        self.trunk = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width))
+        self.up = nn.Sequential(_UpBlock(width, 4 * width), _UpBlock(4 * width, 4 * width))
+        self.tail = nn.Conv2d(4 * width, 3, 9, padding=4)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        first = self.head(lr)
+        out: Tensor = self.tail(self.up(first + self.trunk(self.blocks(first))))
+        return out
+
+    @torch.no_grad()
+    def start_as_interpolation(self) -> None:
+        """Initialise so that the network begins as a smooth enlargement of its input and learns what is missing from it.
+
+        Three channels carry the colours through (Dirac kernels), each residual branch begins at zero (Goyal 2017, arXiv
+        1706.02677), and the last convolution smooths the doubled pixels; all other weights keep their random start.
+        """
+        _pass_colours(self.head[0])
+        for block in self.blocks:
+            nn.init.zeros_(block.norm2.weight)
+        nn.init.zeros_(self.trunk[1].weight)
+        for up in self.up:
+            _pass_colours(up.conv)
+        taps = torch.arange(9, dtype=torch.float32) - 4
+        bell = torch.exp(-(taps**2) / (2 * 1.4**2))
+        kernel = torch.outer(bell, bell) / bell.sum() ** 2
+        self.tail.weight.mul_(0.1)
+        nn.init.zeros_(self.tail.bias)
+        for colour in range(3):
+            self.tail.weight[colour, :3] = 0
+            self.tail.weight[colour, colour] = kernel
+
+
+def _pass_colours(conv: nn.Conv2d) -> None:
+    middle = conv.kernel_size[0] // 2
+    for colour in range(3):
+        conv.weight[colour] = 0
+        conv.weight[colour, colour, middle, middle] = 1
+        conv.bias[colour] = 0  # type: ignore[index]
+
+
+class Discriminator(nn.Module):
+    """hr: [B, 3, 128, 128] float in [0, 1] -> logits [B, 1]; their sigmoid is the paper's probability that hr is real."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for index, outputs in enumerate((64, 64, 128, 128, 256, 256, 512, 512)):
+            layers.append(nn.Conv2d(inputs, outputs, 3, stride=1 + index % 2, padding=1))
+            if index:
+                layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            inputs = outputs
+        side = HR_PX // 2**4
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs * side * side, 1024), nn.LeakyReLU(0.2, inplace=True), nn.Linear(1024, 1)
+        )
+
+    def forward(self, hr: Tensor) -> Tensor:
+        out: Tensor = self.head(self.features(hr))
+        return out
+
+
+def keras_parameters(network: nn.Module) -> int:
+    """Parameters as Keras counts them: BatchNorm's moving mean and variance are among them."""
+    moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in network.parameters()) + moving

@@ -1,0 +1,103 @@
+"""Recipes: what a training does, as TOML, validated once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wbctool.errors import SettingsInvalid
+from wbctool.labels import CellClass
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DetectorRecipe(_Part):
+    """samples: canvases drawn in all. canvas_px: side of a canvas, a multiple of 32. score_threshold: for the card."""
+
+    samples: int = Field(gt=0)
+    epoch_samples: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    canvas_px: int = Field(multiple_of=32)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    ema_decay: float = Field(gt=0, lt=1)
+    score_threshold: float = Field(gt=0, lt=1)
+
+
+class SrganRecipe(_Part):
+    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. lr_px: side of the LR patches (HR is 4 times it).
+
+    clean: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
+    content_layer: (block, convolution) of VGG19's feature map; per_class: one generator a class, as the paper trained.
+    """
+
+    warmup_samples: int = Field(ge=0)
+    gan_samples: int = Field(ge=0)
+    epoch_samples: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    gan_batch: int = Field(gt=0)
+    lr_px: int = Field(ge=8)
+    warmup_lr: float = Field(gt=0)
+    gan_lr: float = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    clean: bool
+    content_layer: tuple[int, int]
+    adversarial_weight: float = Field(ge=0)
+    pixel_weight: float = Field(ge=0)
+    per_class: bool
+
+
+class ClassifierRecipe(_Part):
+    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all; early stopping may end it sooner."""
+
+    samples: int = Field(gt=0)
+    epoch_samples: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    optimiser: Literal["adam", "adamw"]
+    features_lr: float = Field(gt=0)
+    head_lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["cosine", "plateau"]
+    frozen_blocks: int = Field(ge=0, le=5)
+    label_smoothing: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1)
+    ema_decay: float = Field(ge=0, lt=1)
+    augment: Literal["paper", "strong"]
+    early_stopping_min_delta: float = Field(ge=0)
+    early_stopping_patience: int = Field(gt=0)
+
+
+class Recipe(_Part):
+    """One training, whole. classes: what the classifier tells apart, in the order of its outputs."""
+
+    name: str
+    classes: tuple[CellClass, ...]
+    seed: int
+    crop_margin: float = Field(ge=1)
+    detector: DetectorRecipe
+    srgan: SrganRecipe
+    classifier: ClassifierRecipe
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A recipe by name (of training/recipes) or by path. Raises SettingsInvalid, naming file and entry."""
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = RECIPES / f"{name_or_path}.toml"
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_names()}") from error
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise SettingsInvalid(f"{path}: {error}") from error
+
+
+def _names() -> str:
+    return ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))

@@ -1,0 +1,274 @@
+"""The stages of `wbctool train`, each from labelled data to a model in the output folder."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.calibrate import calibrate
+from training.data.cells import CellSample, cells_of_fields, cells_of_images, remember_cells
+from training.data.crops import PlainCrops, TrainingCrops, cut_cell
+from training.data.fields import DetectorCanvases
+from training.data.sr_pairs import SrPairs, sharp_cells
+from training.export import (
+    ClassifierGraph,
+    DetectorGraph,
+    GeneratorGraph,
+    check_parity,
+    publish,
+    round_weights_fp16,
+    to_onnx,
+)
+from training.loop import Loop, loader
+from training.models.detector import STRIDE
+from training.models.srgan import SCALE, Generator
+from training.recipe import Recipe
+from training.tasks.classifier import ClassifierTask
+from training.tasks.detector import DetectorTask
+from training.tasks.srgan import SrganTask, SrresnetTask
+from training.weights import imagenet_features
+from wbctool import __version__
+from wbctool.lab.labelled import LabelledField, LabelledImage, Split, split_of
+from wbctool.onnx_model import ClassifierCard, DetectorCard, GeneratorCard, load_model
+from wbctool.records import Target
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import PREPARED_PX, resize_square
+
+log = logging.getLogger(__name__)
+
+_VALIDATION_SEED = 1
+_PARITY_CELLS = 8
+_UNSET = "0" * 64  # the hash is known once the file is written
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``."""
+
+    recipe: Recipe
+    images: tuple[LabelledImage, ...]
+    fields: tuple[LabelledField, ...]
+    out: Path
+    imagenet_weights: Path | None
+    resume: bool
+
+    def folder(self, stage: str) -> Path:
+        return self.out / "training" / stage
+
+
+def train_detector(work: Workplace) -> None:
+    """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
+    part = work.recipe.detector
+    kept, held_back = _by_split(work.fields)
+    log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
+    L.seed_everything(work.recipe.seed, workers=True)
+    epochs = max(1, part.samples // part.epoch_samples)
+    task = DetectorTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
+    checkpoint = Loop(work.folder("detector"), epochs, work.resume).fit(
+        task,
+        loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
+        loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch),
+    )
+    _restore(task, checkpoint)
+    network = task.average.module
+    round_weights_fp16(network)
+    example = _detector_example(work.fields, part.canvas_px)
+    graph = DetectorGraph(network)
+    model = to_onnx(graph, example, dynamic_side=True)
+    # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
+    worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
+    card = DetectorCard(
+        **_card_facts("detector", network, work, kept, worst),
+        targets=tuple(Target),
+        stride=STRIDE,
+        long_side_px=part.canvas_px,
+        multiple_px=32,
+        red_cell_px=40,
+        red_cell_min_px=24,
+        score_threshold=part.score_threshold,
+        max_overlap=0.5,
+    )
+    publish(model, card, work.out)
+
+
+def train_srgan(work: Workplace) -> None:
+    """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
+    part = work.recipe.srgan
+    cells = sharp_cells(_all_cells(work), work.recipe.crop_margin)
+    kept, held_back = _by_split(cells)
+    log.info("generator: %d sharp cells to train on, %d held back", len(kept), len(held_back))
+    generator = _warm_up(work, kept, held_back, work.folder("srresnet"))
+    _publish_generator(work, generator, kept, "generator-pixel" if part.gan_samples else "generator")
+    if part.gan_samples:
+        _publish_generator(work, _play_gan(work, generator, kept, held_back, work.folder("srgan")), kept, "generator")
+
+
+def train_classifier(work: Workplace) -> None:
+    """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
+    recipe, part = work.recipe, work.recipe.classifier
+    cells = [c for c in _all_cells(work) if c.label in recipe.classes]
+    train = [c for c in cells if split_of(c.source) is Split.TRAIN]
+    validation = [c for c in cells if split_of(c.source) is Split.VALIDATION]
+    log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
+    L.seed_everything(recipe.seed, workers=True)
+    epochs = max(1, part.samples // part.epoch_samples)
+    steps = epochs * -(-part.epoch_samples // part.batch)
+    task = ClassifierTask(part, len(recipe.classes), imagenet_features(work.imagenet_weights), steps)
+    stopping = L.pytorch.callbacks.EarlyStopping(
+        "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
+    )
+    plain = PlainCrops(validation, recipe.classes, recipe.crop_margin)
+    checkpoint = Loop(
+        work.folder("classifier"), epochs, work.resume, monitor="val_loss", callbacks=(stopping,)
+    ).fit(
+        task,
+        loader(
+            TrainingCrops(train, recipe.classes, recipe.crop_margin, part.augment, recipe.seed),
+            part.batch,
+            epoch_samples=part.epoch_samples,
+        ),
+        loader(plain, 32),
+    )
+    _restore(task, checkpoint)
+    network = task.average.module
+    round_weights_fp16(network)
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
+    example = _prepared(train[:: max(1, len(train) // _PARITY_CELLS)][:_PARITY_CELLS], recipe.crop_margin)
+    model = to_onnx(graph, example, dynamic_side=False)
+    content = model.SerializeToString()
+    worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    fitted = calibrate(*_logits(graph, validation, work.recipe))
+    card = ClassifierCard(
+        **_card_facts("classifier", network, work, train, worst),
+        classes=recipe.classes,
+        input_px=PREPARED_PX,
+        crop_margin=recipe.crop_margin,
+        temperature=fitted.temperature,
+        confidence_threshold=fitted.confidence_threshold,
+        energy_threshold=fitted.energy_threshold,
+    )
+    publish(content, card, work.out)
+
+
+def _warm_up(work: Workplace, kept: list[CellSample], held_back: list[CellSample], folder: Path) -> Generator:
+    part, margin = work.recipe.srgan, work.recipe.crop_margin
+    L.seed_everything(work.recipe.seed, workers=True)
+    epochs = max(1, part.warmup_samples // part.epoch_samples)
+    task = SrresnetTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
+    pairs = SrPairs(kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
+    checkpoint = Loop(folder, epochs, work.resume).fit(
+        task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
+    )
+    _restore(task, checkpoint)
+    network: Generator = task.average.module
+    return network
+
+
+def _play_gan(
+    work: Workplace, start: Generator, kept: list[CellSample], held_back: list[CellSample], folder: Path
+) -> Generator:
+    part, margin = work.recipe.srgan, work.recipe.crop_margin
+    L.seed_everything(work.recipe.seed, workers=True)
+    network = Generator()
+    network.load_state_dict(start.state_dict())
+    task = SrganTask(part, network, imagenet_features(work.imagenet_weights))
+    pairs = SrPairs(kept, margin, PREPARED_PX // SCALE, work.recipe.seed, varied=not part.clean)
+    epochs = max(1, part.gan_samples // part.epoch_samples)
+    checkpoint = Loop(folder, epochs, work.resume).fit(
+        task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
+    )
+    _restore(task, checkpoint)
+    trained: Generator = task.average.module
+    return trained
+
+
+def _sr_validation(held_back: list[CellSample], margin: float) -> Any:
+    """A curve to look at; nothing is chosen by it."""
+    if not held_back:
+        return None
+    return loader(SrPairs(held_back, margin, PREPARED_PX // SCALE, _VALIDATION_SEED, varied=False, length=48), 16)
+
+
+def _publish_generator(work: Workplace, network: Generator, kept: list[CellSample], name: str) -> None:
+    round_weights_fp16(network)
+    graph = GeneratorGraph(network)
+    example = np.stack([resize_square(rgb, 32) for rgb in _prepared(kept[:_PARITY_CELLS], work.recipe.crop_margin)])
+    model = to_onnx(graph, example, dynamic_side=True)
+    worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
+    card = GeneratorCard(**_card_facts(name, network, work, kept, worst), scale=SCALE, min_px=32, max_px=64)
+    publish(model, card, work.out)
+
+
+def _all_cells(work: Workplace) -> tuple[CellSample, ...]:
+    """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
+    detector = load_model(work.out, "detector")
+
+    def find() -> Any:
+        log.info("finding the cells of %d images and %d fields", len(work.images), len(work.fields))
+        yield from cells_of_images(work.images, detector)
+        yield from cells_of_fields(work.fields, detector)
+
+    return remember_cells(work.out / "training" / f"cells-{detector.card.sha256[:12]}.csv", find())
+
+
+def _by_split(items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """(to train on, held back)."""
+    held_back = [i for i in items if split_of(i.source) is Split.HELD_BACK]
+    return [i for i in items if split_of(i.source) is not Split.HELD_BACK], held_back
+
+
+def _restore(task: L.LightningModule, checkpoint: Path) -> None:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    task.load_state_dict(state, strict=True)
+    task.cpu().eval()
+
+
+def _detector_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
+    rgb = [read_field(f.path).rgb for f in fields[:: max(1, len(fields) // 3)][:3]]
+    return np.stack([resize_square(image, canvas_px) for image in rgb])
+
+
+def _prepared(cells: Sequence[CellSample], margin: float) -> NDArray[np.uint8]:
+    return np.stack([resize_square(cut_cell(cell, margin), PREPARED_PX) for cell in cells])
+
+
+def _logits(graph: nn.Module, cells: list[CellSample], recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    parts, wanted = [], []
+    for rgb, index in loader(PlainCrops(cells, recipe.classes, recipe.crop_margin), 32):
+        with torch.inference_mode():
+            parts.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
+        wanted.append(index.numpy())
+    return np.concatenate(parts), np.concatenate(wanted)
+
+
+def _card_facts(name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float) -> dict[str, Any]:
+    origins = sorted({item.origin for item in kept})
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "name": name,
+        "version": __version__,
+        "file": f"{name}.onnx",
+        "sha256": _UNSET,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "tool_version": __version__,
+        "recipe": work.recipe.name,
+        "training": {
+            "origins": {o: sum(item.origin == o for item in kept) for o in origins},
+            "sources": len({item.source for item in kept}),
+            "split": "by source: 70 % train, 10 % validation, 20 % held back (wbctool.lab.labelled.split_of)",
+            "seed": work.recipe.seed,
+            "torch": torch.__version__,
+            "device": device,
+        },
+        "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
+    }

@@ -1,0 +1,82 @@
+"""Training the classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from training.models.vgg import Vgg19Classifier, block_end
+from training.recipe import ClassifierRecipe
+from training.tasks.averaging import averaged
+from training.weights import IMAGENET_MEAN, IMAGENET_STD
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Normalised(nn.Module):
+    """A network behind ImageNet's normalisation. rgb: [B, 3, H, W] uint8, or float in [0, 255]."""
+
+    def __init__(self, network: Vgg19Classifier) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
+
+    def parts(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(logits, penultimate features, last convolution's map)."""
+        unit = ((rgb.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.network.parts(unit)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return self.parts(rgb)[0]
+
+
+class ClassifierTask(L.LightningModule):
+    """features: VGG19's convolutions with ImageNet weights. average is validated and exported."""
+
+    def __init__(self, recipe: ClassifierRecipe, classes: int, features: nn.Sequential | None, steps: int) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+        classifier = Vgg19Classifier(classes, recipe.dropout)
+        if features is not None:
+            classifier.features.load_state_dict(features.state_dict(), strict=True)
+        classifier.features[: block_end(recipe.frozen_blocks)].requires_grad_(False)
+        self.network = Normalised(classifier).to(memory_format=torch.channels_last)
+        self.average = averaged(self.network, recipe.ema_decay)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        rgb, wanted = batch
+        logits = self.network(rgb).float()
+        loss = cross_entropy(logits, wanted, label_smoothing=self.recipe.label_smoothing)
+        accuracy = (logits.argmax(dim=1) == wanted).float().mean()
+        self.log_dict({"train_loss": loss.detach(), "train_accuracy": accuracy}, prog_bar=True, on_epoch=True)
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        rgb, wanted = batch
+        logits = self.average(rgb).float()
+        accuracy = (logits.argmax(dim=1) == wanted).float().mean()
+        self.log_dict({"val_loss": cross_entropy(logits, wanted), "val_accuracy": accuracy}, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        part = self.recipe
+        classifier = self.network.network
+        groups = [
+            {"params": [p for p in classifier.features.parameters() if p.requires_grad], "lr": part.features_lr},
+            {"params": [*classifier.dense.parameters(), *classifier.output.parameters()], "lr": part.head_lr},
+        ]
+        kind = torch.optim.AdamW if part.optimiser == "adamw" else torch.optim.Adam
+        optimiser = kind([g for g in groups if g["params"]], weight_decay=part.weight_decay)
+        if part.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.2, patience=2)
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+        peaks = [g["lr"] for g in optimiser.param_groups]
+        cosine = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=self.steps, pct_start=0.05)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}

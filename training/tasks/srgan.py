@@ -1,0 +1,113 @@
+"""Training the generator: first on pixels alone (SRResNet), then against the discriminator (SRGAN)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from training.losses import ContentLoss, adversarial_loss, discriminator_loss
+from training.models.srgan import Discriminator, Generator
+from training.recipe import SrganRecipe
+from training.tasks.averaging import averaged
+
+Batch = tuple[Tensor, Tensor]
+
+
+class SrresnetTask(L.LightningModule):
+    """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
+
+    def __init__(self, recipe: SrganRecipe, steps: int) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+        self.network = Generator()
+        self.network.start_as_interpolation()
+        self.average = averaged(self.network, recipe.ema_decay)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        lr, hr = _unit(batch)
+        loss = l1_loss(self.network(lr).float(), hr)
+        self.log("train_l1", loss.detach(), prog_bar=True)
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        _log_psnr(self, self.average.module, batch)
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.recipe.warmup_lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.recipe.warmup_lr, total_steps=self.steps, pct_start=0.1
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class SrganTask(L.LightningModule):
+    """Content + adversarial (+ pixel, where the recipe weighs it) against a discriminator that learns beside it.
+
+    generator: where the warm-up ended. features: VGG19's convolutions with ImageNet weights.
+    """
+
+    def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.recipe = recipe
+        self.network, self.discriminator = generator, Discriminator()
+        self.content = ContentLoss(features, recipe.content_layer)
+        self.average = averaged(generator, recipe.ema_decay)
+
+    def training_step(self, batch: Batch, _: int) -> None:
+        lr, hr = _unit(batch)
+        for_generator, for_discriminator = self.optimizers()  # type: ignore[misc]
+        sr = self.network(lr).float()
+
+        losses = {"discriminator": discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))}
+        for_discriminator.zero_grad()
+        self.manual_backward(losses["discriminator"])
+        for_discriminator.step()
+
+        self.discriminator.requires_grad_(False)
+        losses |= generator_losses(self.recipe, sr, hr, self.content, self.discriminator)
+        for_generator.zero_grad()
+        self.manual_backward(losses["generator"])
+        for_generator.step()
+        self.discriminator.requires_grad_(True)
+        self.log_dict({f"train_{k}": v.detach() for k, v in losses.items()}, prog_bar=True)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        _log_psnr(self, self.average.module, batch)
+
+    def configure_optimizers(self) -> Any:
+        networks = (self.network, self.discriminator)
+        return [torch.optim.Adam(n.parameters(), lr=self.recipe.gan_lr) for n in networks]
+
+
+def generator_losses(
+    recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss, discriminator: nn.Module
+) -> dict[str, Tensor]:
+    """Each term, and ``generator``: content + weight · adversarial + weight · pixel (METHOD, equation 4)."""
+    losses = {"content": content(sr, hr), "adversarial": adversarial_loss(discriminator(sr))}
+    total = losses["content"] + recipe.adversarial_weight * losses["adversarial"]
+    if recipe.pixel_weight:
+        losses["pixel"] = l1_loss(sr, hr)
+        total = total + recipe.pixel_weight * losses["pixel"]
+    return losses | {"generator": total}
+
+
+def _unit(batch: Batch) -> tuple[Tensor, Tensor]:
+    lr, hr = batch
+    return lr.float() / 255, hr.float() / 255
+
+
+def _log_psnr(task: L.LightningModule, generator: nn.Module, batch: Batch) -> None:
+    lr, hr = _unit(batch)
+    error = (generator(lr).float().clamp(0, 1) - hr).square().mean(dim=(1, 2, 3))
+    task.log("val_psnr_db", (-10 * error.clamp(min=1e-10).log10()).mean(), prog_bar=True)

@@ -1,0 +1,75 @@
+"""The ImageNet start of VGG19: torchvision's weights where there is a network, else a local file. Strict: nothing is left random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS, vgg_features
+from wbctool.errors import ModelMismatch, ModelNotFound
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_features(path: Path | None) -> nn.Sequential:
+    """VGG19's convolutions with ImageNet weights.
+
+    path: a torchvision ``state_dict`` of VGG19 or VGG16 (``.pth``), or an npz under the same names; None downloads
+    torchvision's VGG19. A VGG16 is grown to VGG19: the fourth convolution of blocks 3, 4 and 5 begins as identity, which
+    leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
+
+    Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
+    """
+    state = _download() if path is None else _read(path)
+    convolutions = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
+    if len(convolutions) == 2 * sum(n for n, _ in VGG16_BLOCKS):
+        convolutions = grow_to_vgg19(convolutions)
+    features = vgg_features()
+    try:
+        features.load_state_dict(convolutions, strict=True)
+    except RuntimeError as error:
+        raise ModelMismatch(f"{path}: not the convolutions of a VGG19 or VGG16: {error}") from error
+    return features
+
+
+def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
+    """VGG16's convolutions under VGG19's numbers, the added ones as identity."""
+    grown: dict[str, Tensor] = {}
+    old = new = 0
+    for (fewer, filters), (more, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
+        for index in range(more):
+            if index < fewer:
+                grown[f"{new}.weight"], grown[f"{new}.bias"] = vgg16[f"{old}.weight"], vgg16[f"{old}.bias"]
+                old += 2
+            else:
+                grown[f"{new}.weight"] = nn.init.dirac_(torch.empty(filters, filters, 3, 3))
+                grown[f"{new}.bias"] = torch.zeros(filters)
+            new += 2
+        old, new = old + 1, new + 1
+    return grown
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelNotFound(f"the ImageNet weights {path} are missing")
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _download() -> dict[str, Tensor]:
+    from torchvision.models import VGG19_Weights
+
+    try:
+        state: dict[str, Tensor] = dict(VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        raise ModelNotFound(
+            f"torchvision's ImageNet weights cannot be downloaded ({error}); give a file with --imagenet-weights"
+        ) from error
+    return state

@@ -1,0 +1,279 @@
+"""`wbctool evaluate`: labelled data through the stages of a run, with the ONNX models alone."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.errors import LabelledDataInvalid
+from wbctool.lab.cells import labelled_cell
+from wbctool.lab.labelled import (
+    LabelledField,
+    LabelledImage,
+    Split,
+    fields_folders,
+    read_class_folders,
+    read_fields,
+    split_of,
+)
+from wbctool.lab.metrics import (
+    DetectionScore,
+    accuracy_by_source,
+    calibration_error,
+    cluster_interval,
+    score_detections,
+)
+from wbctool.labels import CellClass
+from wbctool.onnx_model import GeneratorCard, Models, OnnxModel
+from wbctool.records import Crop, Outcome, Prediction, Target
+from wbctool.settings import SuperResolve
+from wbctool.stages.classify import classify_cells
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.detect import detect_cells
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import PREPARED_PX, prepare_crops, resize_square
+
+Rgb = NDArray[np.uint8]
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+_BATCH = 32
+_LR_PX = 32
+_LR_SIGMA_PX = 1.0  # of the Gaussian before HR is reduced by area: the clean way of training.data.sr_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierReport:
+    """One data set's cells through detector, cropper, super-resolution and classifier.
+
+    accuracy: per image, over all cells, review cells too. ci95: by source. counted_*: the cells a run would count or set
+    aside as not WBC, without review.
+    """
+
+    origin: str
+    images: int
+    sources: int
+    accuracy: float
+    ci95_low: float
+    ci95_high: float
+    accuracy_per_source: float
+    calibration_error: float
+    covered: float
+    accuracy_covered: float
+    per_class: dict[str, dict[str, float]]
+    classes: tuple[str, ...]
+    confusion: list[list[int]]
+    not_found: int
+    confidences: tuple[float, ...]
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuperResolutionRow:
+    """One way of bringing 32-pixel cells to 128. accuracy: the classifier's, on cells of known class."""
+
+    origin: str
+    way: str
+    cells: int
+    psnr_db: float
+    ssim: float
+    labelled: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that DATA allowed to measure."""
+
+    data: str
+    split: str
+    super_resolve: str
+    classifier: tuple[ClassifierReport, ...]
+    detection: dict[str, DetectionScore]
+    super_resolution: tuple[SuperResolutionRow, ...]
+
+
+def evaluate(
+    data: Path,
+    models: Models,
+    generators: Sequence[OnnxModel[GeneratorCard]],
+    split: Split | None,
+    mode: SuperResolve = SuperResolve.AUTO,
+    sr_cells: int = 150,
+    progress: Progress = lambda items, _total, _what: items,
+) -> Evaluation:
+    """Measure the models on labelled data.
+
+    data: class folders, fields with boxes, or a folder that holds several. split: only sources of that split; None: all.
+    generators: those to compare on 32-pixel cells. sr_cells: at most this many of each data set for that comparison.
+
+    Raises LabelledDataInvalid where nothing labelled is found.
+    """
+
+    def chosen(items: Iterable[Any]) -> list[Any]:
+        return [item for item in items if split is None or split_of(item.source) is split]
+
+    images: list[LabelledImage] = chosen(read_class_folders(data))
+    fields: list[LabelledField] = chosen(f for folder in fields_folders(data) for f in read_fields(folder))
+    known = [i for i in images if i.label in models.classifier.card.classes]
+    if not known and not fields:
+        raise LabelledDataInvalid(f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else ""))
+    reports, rows = [], []
+    for origin, members in sorted(_by_origin(known).items()):
+        report, crops = _classify(origin, members, models, mode, progress)
+        reports.append(report)
+        labels = [m.label for m in members]
+        rows += _super_resolution(origin, crops, labels, models, generators, sr_cells, progress)
+    return Evaluation(
+        data=data.name,
+        split=split.value if split else "all",
+        super_resolve=mode.value,
+        classifier=tuple(reports),
+        detection=_detection(fields, models, progress),
+        super_resolution=tuple(rows),
+    )
+
+
+def write_evaluation(result: Evaluation, out: Path) -> None:
+    """evaluation.json and the figures into the folder ``out``."""
+    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_reliability
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    for report in result.classifier:
+        draw_confusion(report, out / f"confusion-{report.origin}.png")
+        draw_reliability(report, out / f"reliability-{report.origin}.png")
+        draw_coverage(report, out / f"coverage-{report.origin}.png")
+
+
+def _by_origin(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
+    members: dict[str, list[LabelledImage]] = defaultdict(list)
+    for image in images:
+        members[image.origin].append(image)
+    return members
+
+
+def _classify(
+    origin: str, images: list[LabelledImage], models: Models, mode: SuperResolve, progress: Progress
+) -> tuple[ClassifierReport, list[Crop]]:
+    crops: list[Crop] = []
+    not_found = 0
+    for image in progress(images, len(images), f"{origin}: finding cells"):
+        field = read_field(image.path)
+        found = labelled_cell(field, models.detector)
+        not_found += found.score == 0.0
+        crops += crop_cells(field, [found.box], models.classifier.card.crop_margin)
+    predictions: list[Prediction] = []
+    starts = range(0, len(crops), _BATCH)
+    for start in progress(starts, len(starts), f"{origin}: classifying"):
+        prepared = prepare_crops(crops[start : start + _BATCH], models.generator, mode)
+        predictions += classify_cells(prepared.rgb, models.classifier)
+    return _report(origin, images, predictions, models.classifier.card.classes, not_found), crops
+
+
+def _report(
+    origin: str,
+    images: Sequence[LabelledImage],
+    predictions: Sequence[Prediction],
+    classes: Sequence[CellClass],
+    not_found: int,
+) -> ClassifierReport:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    wanted = [str(i.label) for i in images]
+    got = [str(p.label) for p in predictions]
+    names = [str(c) for c in classes]
+    right = np.array([w == g for w, g in zip(wanted, got, strict=True)])
+    confidence = np.array([p.confidence for p in predictions])
+    covered = np.array([p.outcome is not Outcome.REVIEW for p in predictions])
+    sources = [i.source for i in images]
+    per_source, number = accuracy_by_source(right, sources)
+    low, high = cluster_interval(right, sources)
+    columns = precision_recall_fscore_support(wanted, got, labels=names, zero_division=0.0)
+    per_class = {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in zip(names, *columns, strict=True)
+    }
+    return ClassifierReport(
+        origin=origin,
+        images=len(images),
+        sources=number,
+        accuracy=float(right.mean()),
+        ci95_low=low,
+        ci95_high=high,
+        accuracy_per_source=per_source,
+        calibration_error=calibration_error(confidence, right),
+        covered=float(covered.mean()),
+        accuracy_covered=float(right[covered].mean()) if covered.any() else 0.0,
+        per_class=per_class,
+        classes=tuple(names),
+        confusion=confusion_matrix(wanted, got, labels=names).tolist(),
+        not_found=not_found,
+        confidences=tuple(round(c, 4) for c in confidence.tolist()),
+        right=tuple(right.tolist()),
+    )
+
+
+def _detection(fields: list[LabelledField], models: Models, progress: Progress) -> dict[str, DetectionScore]:
+    pairs: dict[str, list[Any]] = defaultdict(list)
+    for field in progress(fields, len(fields), "fields: finding cells"):
+        found = sorted(detect_cells(read_field(field.path), models.detector), key=lambda d: -d.score)
+        annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
+        pairs[field.origin].append((annotated, [d.box for d in found]))
+    return {origin: score_detections(pairs[origin]) for origin in sorted(pairs)}
+
+
+def make_lr(hr: Rgb) -> Rgb:
+    """hr (128, 128, 3) -> lr (32, 32, 3): Gaussian, then reduced by area (METHOD: Gaussian-filtered, ÷4)."""
+    blurred = cv2.GaussianBlur(hr, (0, 0), _LR_SIGMA_PX)
+    return cv2.resize(blurred, (_LR_PX, _LR_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _super_resolution(
+    origin: str,
+    crops: list[Crop],
+    labels: list[CellClass],
+    models: Models,
+    generators: Sequence[OnnxModel[GeneratorCard]],
+    limit: int,
+    progress: Progress,
+) -> list[SuperResolutionRow]:
+    """Cells of 128 pixels or more, reduced to 32 and brought back in each way; ``original`` is the cell unreduced.
+
+    Cells that measure less have no true 128-pixel image: they count for the accuracy alone, and PSNR and SSIM of a set
+    of such cells are taken against their bicubic enlargement to 128 nowhere — such sets give no row.
+    """
+    sharp = [i for i, crop in enumerate(crops) if crop.side_px >= PREPARED_PX]
+    sharp = sharp[:: max(1, len(sharp) // limit)][:limit] if limit else []
+    if not sharp:
+        return []
+    hr = np.stack([resize_square(crops[i].rgb, PREPARED_PX) for i in sharp])
+    lr = np.stack([make_lr(image) for image in hr])
+    wanted = [labels[i] for i in sharp]
+    bicubic = np.stack([cv2.resize(i, (PREPARED_PX, PREPARED_PX), interpolation=cv2.INTER_CUBIC) for i in lr])
+    ways: list[tuple[str, Rgb]] = [("original", hr), ("bicubic", bicubic.astype(np.uint8))]
+    for generator in progress(generators, len(generators), f"{origin}: super-resolving"):
+        ways.append((generator.card.name, generator.run(lr)[0]))
+    return [_way(origin, way, rgb, hr, wanted, models) for way, rgb in ways]
+
+
+def _way(
+    origin: str, way: str, rgb: Rgb, hr: Rgb, wanted: Sequence[CellClass], models: Models
+) -> SuperResolutionRow:
+    from skimage.metrics import structural_similarity
+
+    error = ((rgb.astype(np.float64) - hr) ** 2).mean(axis=(1, 2, 3))
+    psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
+    ssim = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rgb, hr, strict=True)]
+    predictions = classify_cells(rgb, models.classifier)
+    right = [p.label is label for p, label in zip(predictions, wanted, strict=True)]
+    return SuperResolutionRow(
+        origin, way, len(hr), float(psnr.mean()), float(np.mean(ssim)), len(right), float(np.mean(right))
+    )

@@ -1,0 +1,173 @@
+"""Labelled data: class folders of single-cell images, and fields with boxes. Splits are by source.
+
+Two layouts are read:
+
+- class folders: ``DATA/.../<class>/*.jpg``, one labelled cell an image; the folders' names go through
+  :func:`wbctool.labels.parse_class`. A ``groups.csv`` (``label,image,source``) in DATA or above it names the
+  original each image is a copy of; without it one image is one source.
+- fields: ``DATA/images/*``, ``DATA/boxes.csv`` (``image,kind,xmin,ymin,xmax,ymax``, kind one of wbc, rbc, platelets),
+  optionally ``labels.csv`` (``image,wbc_labels``) and ``sources.csv`` (``image,source``: the microscope).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from wbctool.errors import LabelledDataInvalid
+from wbctool.labels import CellClass, parse_class
+from wbctool.records import Box, Target
+from wbctool.stages.images import is_image
+
+# Of the first 3,000 numbers the one whose fifths share out each class of BCCD's 277 originals most evenly; chosen by
+# class counts alone, before anything was trained.
+_SPLIT_SALT = 1618
+_BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
+
+
+class Split(str, Enum):
+    """What a source is for: 70 % to train on, 10 % to choose and calibrate by, 20 % held back to report on."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    HELD_BACK = "held-back"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """An image of one labelled cell. source: what splits are made by. origin: the data set's folder name."""
+
+    path: Path
+    label: CellClass
+    source: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBox:
+    """One annotated object of a field."""
+
+    target: Target
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledField:
+    """A field with its boxes. origin: the microscope. labels: the classes of its nucleated cells, empty where unknown."""
+
+    path: Path
+    source: str
+    origin: str
+    boxes: tuple[LabelledBox, ...]
+    labels: tuple[CellClass, ...]
+
+
+def split_of(source: str) -> Split:
+    """The split of a source: a hash of its name alone.
+
+    Adding data never moves a source to another split, and one original falls into the same split in every data set it
+    appears in and for every model that is trained.
+    """
+    digest = hashlib.sha256(f"{_SPLIT_SALT}:{source}".encode()).digest()
+    tenth = int.from_bytes(digest[:8], "big") % 10
+    if tenth in (0, 5):
+        return Split.HELD_BACK
+    return Split.VALIDATION if tenth == 3 else Split.TRAIN
+
+
+def source_of(path: Path) -> str:
+    """The source of an image that no ``groups.csv`` names.
+
+    BCCD's file names carry the number of the original; any other image is its own source, known by its content, so that
+    the same picture in two data sets stays one source.
+    """
+    bccd = _BCCD_NAME.match(path.stem)
+    return bccd.group(1) if bccd else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def fields_folders(data: Path) -> tuple[Path, ...]:
+    """DATA, or the folders below it, that hold fields with boxes."""
+    return tuple(sorted(path.parent for path in data.rglob("boxes.csv")))
+
+
+def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
+    """Every labelled image below DATA, in order of its path; none where no folder is named after a class.
+
+    Raises LabelledDataInvalid where DATA is missing, or a groups.csv misses an image.
+    """
+    if not data.is_dir():
+        raise LabelledDataInvalid(f"{data} is not a folder")
+    found: list[LabelledImage] = []
+    for folder in sorted({path.parent for path in data.rglob("*") if is_image(path)}):
+        label = parse_class(folder.name)
+        if label is None:
+            continue
+        groups = _read_groups(folder, data)
+        for path in sorted(p for p in folder.iterdir() if is_image(p)):
+            source = source_of(path) if groups is None else groups.get((folder.name.lower(), path.name))
+            if source is None:
+                raise LabelledDataInvalid(f"{path} is not in groups.csv: its source is unknown")
+            found.append(LabelledImage(path, label, source, _origin(data, path)))
+    return tuple(found)
+
+
+def read_fields(data: Path) -> tuple[LabelledField, ...]:
+    """Every field of DATA that has boxes, in order of its name."""
+    boxes: dict[str, list[LabelledBox]] = defaultdict(list)
+    for row in _rows(data / "boxes.csv", ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
+        x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
+        if x1 > x0 and y1 > y0:
+            boxes[row["image"]].append(LabelledBox(Target(row["kind"]), Box(x0, y0, x1 - x0, y1 - y0)))
+    labels = {
+        row["image"]: tuple(c for c in map(parse_class, row["wbc_labels"].split(",")) if c)
+        for row in _rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
+    }
+    origins = {row["image"]: row["source"] for row in _rows(data / "sources.csv", ("image", "source"), required=False)}
+    return tuple(
+        LabelledField(
+            path=data / "images" / image,
+            source=source_of(data / "images" / image),
+            origin=origins.get(image, data.name),
+            boxes=tuple(boxes[image]),
+            labels=labels.get(image, ()),
+        )
+        for image in sorted(boxes)
+    )
+
+
+def _origin(data: Path, image: Path) -> str:
+    """The data set an image belongs to: the folder that holds the class folders, past any TRAIN or TEST."""
+    for folder in image.parents[1:]:
+        if folder.name.lower() not in {"train", "test", "val", "images", "test_simple"}:
+            return folder.name
+    return data.name
+
+
+def _read_groups(folder: Path, data: Path) -> dict[tuple[str, str], str] | None:
+    """The nearest groups.csv from the class folder upwards, to two levels above it or to DATA and its own parent."""
+    for candidate in folder.resolve().parents[:2]:
+        if (candidate / "groups.csv").is_file():
+            rows = _rows(candidate / "groups.csv", ("label", "image", "source"))
+            return {(row["label"].lower(), row["image"]): row["source"] for row in rows}
+        if candidate == data.resolve().parent:
+            break
+    return None
+
+
+def _rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterable[dict[str, str]]:
+    if not path.is_file():
+        if required:
+            raise LabelledDataInvalid(f"{path} is missing")
+        return []
+    with path.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    missing = [c for c in columns if rows and c not in rows[0]]
+    if missing:
+        raise LabelledDataInvalid(f"{path} lacks the column {missing[0]}")
+    return rows
