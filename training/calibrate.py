@@ -1,4 +1,4 @@
-"""Temperature and thresholds, fitted on validation cells that no weight was fitted to and that nothing is reported on."""
+"""Temperature and thresholds, fitted on validation cells: no weight was fitted to them, nothing is reported on them."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ OUTPUTS = {
 
 
 def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool) -> onnx.ModelProto:
-    """graph as ONNX with a dynamic batch (and sides), large weights stored in fp16. example: (N, H, W, 3) uint8."""
+    """graph as ONNX: dynamic batch (and sides), large weights stored in fp16. example: (N, H, W, 3) uint8, N > 1."""
     names = OUTPUTS[type(graph)]
     dims: dict[int, Any] = {0: torch.export.Dim("batch")}
     if dynamic_side:
@@ -108,7 +108,7 @@ def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    # The exporter notes shapes of every value, weights too, and where in our sources a node came from: neither belongs here.
+    # The exporter notes every value's shape, weights too, and where in our sources a node came from: neither stays.
     del model.graph.value_info[:]
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -142,7 +142,9 @@ def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.ui
             difference = float(np.abs(reference - got.astype(np.float32)).max() / max(1.0, np.abs(reference).max()))
             worst = max(worst, difference)
             if difference > tolerance:
-                raise ModelMismatch(f"the exported graph differs from the network: {name} by {difference:.2g} of its range")
+                raise ModelMismatch(
+                    f"the exported graph differs from the network: {name} by {difference:.2g} of its range"
+                )
     return worst
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,26 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
+from training.curves import draw_curves
 from training.data.epochs import EpochSlices
 
 log = logging.getLogger(__name__)
+
+_CHECKPOINT_EVERY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
     """Where a stage keeps its checkpoints and curves, and how long it trains.
 
-    folder: ``last.ckpt`` and ``metrics.csv`` lie here. monitor: the logged value whose least chooses ``best.ckpt``; None
-    where the end of the schedule is what is wanted.
+    folder: ``last.ckpt`` and ``metrics.csv`` lie here. monitor: the logged value whose least chooses ``best.ckpt``;
+    None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is; resuming goes on.
     """
 
     folder: Path
     max_epochs: int
     resume: bool
+    max_hours: float | None = None
     monitor: str | None = None
     callbacks: tuple[Callback, ...] = field(default=())
 
@@ -43,6 +48,9 @@ class Loop:
             save_last=True,
             enable_version_counter=False,
         )
+        often = ModelCheckpoint(
+            self.folder, filename="last", train_time_interval=_CHECKPOINT_EVERY, enable_version_counter=False
+        )
         terminal = sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator="auto",
@@ -50,9 +58,11 @@ class Loop:
             strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
             precision="bf16-mixed",
             max_epochs=self.max_epochs,
+            max_time=None if self.max_hours is None else timedelta(hours=self.max_hours),
             logger=CSVLogger(self.folder, name="", version=""),
             callbacks=[
                 best,
+                often,
                 LearningRateMonitor("epoch"),
                 *([RichProgressBar()] if terminal else [_PlainProgress()]),
                 *self.callbacks,
@@ -66,6 +76,7 @@ class Loop:
         if self.resume and last.is_file():
             log.info("resuming from %s", last)
         trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
+        draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
         return Path(best.best_model_path) if self.monitor else last
 
 
@@ -84,6 +95,8 @@ def loader(
         pin_memory=torch.cuda.is_available(),
         drop_last=False,
         worker_init_fn=_one_thread,
+        # Not forked: OpenCV and onnxruntime have threads by now, and a fork that inherits their locks hangs.
+        multiprocessing_context="spawn" if count else None,
     )
 
 
@@ -97,7 +110,7 @@ def _one_thread(_: int) -> None:
 class _PlainProgress(Callback):
     """One line an epoch where there is no terminal."""
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("lr")}
         line = "  ".join(f"{k} {v:.4f}" for k, v in sorted(values.items()))
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {line}", flush=True)

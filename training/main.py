@@ -25,20 +25,23 @@ def train(
     stage: str = "all",
     imagenet_weights: Path | None = None,
     resume: bool = False,
+    max_hours: float | None = None,
 ) -> None:
     """Train and export.
 
     data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
-    resume: go on from the last checkpoint of each stage.
+    resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
+    exported.
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
     images = tuple(image for folder in data for image in read_class_folders(folder))
     fields = tuple(f for folder in data for inner in fields_folders(folder) for f in read_fields(inner))
     if not images and not fields:
-        raise LabelledDataInvalid(f"no labelled data in {', '.join(map(str, data))}")
+        where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
+        raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
     torch.set_float32_matmul_precision("high")
-    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume)
+    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours)
     for name in STAGES if stage == "all" else [stage]:
         STAGES[name](work)

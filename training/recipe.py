@@ -32,10 +32,13 @@ class DetectorRecipe(_Part):
 
 
 class SrganRecipe(_Part):
-    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. lr_px: side of the LR patches (HR is 4 times it).
+    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. lr_px: side of the warm-up's LR patches.
 
     clean: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
-    content_layer: (block, convolution) of VGG19's feature map; per_class: one generator a class, as the paper trained.
+    start_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
+    crop measures less are left out, so that HR is not itself an enlargement. content_layer: (block, convolution) of
+    VGG19's feature map. per_class: one generator a class beside the shared one, as the paper trained, and
+    ``generated_per_class`` images from each for the classifier.
     """
 
     warmup_samples: int = Field(ge=0)
@@ -48,14 +51,17 @@ class SrganRecipe(_Part):
     gan_lr: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
     clean: bool
+    start_as_interpolation: bool
+    min_hr_px: int = Field(gt=0)
     content_layer: tuple[int, int]
     adversarial_weight: float = Field(ge=0)
     pixel_weight: float = Field(ge=0)
     per_class: bool
+    generated_per_class: int = Field(ge=0)
 
 
 class ClassifierRecipe(_Part):
-    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all; early stopping may end it sooner."""
+    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early."""
 
     samples: int = Field(gt=0)
     epoch_samples: int = Field(gt=0)

@@ -19,7 +19,7 @@ from training.calibrate import calibrate
 from training.data.cells import CellSample, cells_of_fields, cells_of_images, remember_cells
 from training.data.crops import PlainCrops, TrainingCrops, cut_cell
 from training.data.fields import DetectorCanvases
-from training.data.sr_pairs import SrPairs, sharp_cells
+from training.data.sr_pairs import SrPairs
 from training.export import (
     ClassifierGraph,
     DetectorGraph,
@@ -29,6 +29,7 @@ from training.export import (
     round_weights_fp16,
     to_onnx,
 )
+from training.generate import generate_cells, generated_cells
 from training.loop import Loop, loader
 from training.models.detector import STRIDE
 from training.models.srgan import SCALE, Generator
@@ -61,6 +62,11 @@ class Workplace:
     out: Path
     imagenet_weights: Path | None
     resume: bool
+    max_hours: float | None
+
+    def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
+        """The training loop of a stage."""
+        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, **more)
 
     def folder(self, stage: str) -> Path:
         return self.out / "training" / stage
@@ -74,7 +80,7 @@ def train_detector(work: Workplace) -> None:
     L.seed_everything(work.recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
     task = DetectorTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
-    checkpoint = Loop(work.folder("detector"), epochs, work.resume).fit(
+    checkpoint = work.loop("detector", epochs).fit(
         task,
         loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
         loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch),
@@ -103,14 +109,25 @@ def train_detector(work: Workplace) -> None:
 
 def train_srgan(work: Workplace) -> None:
     """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
-    part = work.recipe.srgan
-    cells = sharp_cells(_all_cells(work), work.recipe.crop_margin)
+    part, margin = work.recipe.srgan, work.recipe.crop_margin
+    cells = [c for c in _all_cells(work) if c.box.side_px * margin >= part.min_hr_px]
     kept, held_back = _by_split(cells)
-    log.info("generator: %d sharp cells to train on, %d held back", len(kept), len(held_back))
-    generator = _warm_up(work, kept, held_back, work.folder("srresnet"))
-    _publish_generator(work, generator, kept, "generator-pixel" if part.gan_samples else "generator")
+    log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
+    generator = _warm_up(work, kept, held_back)
+    if part.warmup_samples:
+        _publish_generator(work, generator, kept, "generator-pixel" if part.gan_samples else "generator")
     if part.gan_samples:
-        _publish_generator(work, _play_gan(work, generator, kept, held_back, work.folder("srgan")), kept, "generator")
+        generator = _play_gan(work, generator, kept, held_back, "srgan")
+        _publish_generator(work, generator, kept, "generator")
+    if part.per_class:
+        for label in work.recipe.classes:
+            own = [c for c in kept if c.label is label and split_of(c.source) is Split.TRAIN]
+            own_generator = _play_gan(
+                work, generator, own, [c for c in held_back if c.label is label], f"srgan-{label}"
+            )
+            generate_cells(
+                own_generator, label, own, margin, part.generated_per_class, work.folder("generated"), work.recipe.seed
+            )
 
 
 def train_classifier(work: Workplace) -> None:
@@ -118,6 +135,8 @@ def train_classifier(work: Workplace) -> None:
     recipe, part = work.recipe, work.recipe.classifier
     cells = [c for c in _all_cells(work) if c.label in recipe.classes]
     train = [c for c in cells if split_of(c.source) is Split.TRAIN]
+    if recipe.srgan.per_class:
+        train += generated_cells(work.folder("generated"), recipe.crop_margin)
     validation = [c for c in cells if split_of(c.source) is Split.VALIDATION]
     log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
     L.seed_everything(recipe.seed, workers=True)
@@ -128,9 +147,7 @@ def train_classifier(work: Workplace) -> None:
         "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
     )
     plain = PlainCrops(validation, recipe.classes, recipe.crop_margin)
-    checkpoint = Loop(
-        work.folder("classifier"), epochs, work.resume, monitor="val_loss", callbacks=(stopping,)
-    ).fit(
+    checkpoint = work.loop("classifier", epochs, monitor="val_loss", callbacks=(stopping,)).fit(
         task,
         loader(
             TrainingCrops(train, recipe.classes, recipe.crop_margin, part.augment, recipe.seed),
@@ -160,22 +177,23 @@ def train_classifier(work: Workplace) -> None:
     publish(content, card, work.out)
 
 
-def _warm_up(work: Workplace, kept: list[CellSample], held_back: list[CellSample], folder: Path) -> Generator:
+def _warm_up(work: Workplace, kept: list[CellSample], held_back: list[CellSample]) -> Generator:
     part, margin = work.recipe.srgan, work.recipe.crop_margin
     L.seed_everything(work.recipe.seed, workers=True)
     epochs = max(1, part.warmup_samples // part.epoch_samples)
     task = SrresnetTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
-    pairs = SrPairs(kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
-    checkpoint = Loop(folder, epochs, work.resume).fit(
-        task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
-    )
-    _restore(task, checkpoint)
+    if part.warmup_samples:
+        pairs = SrPairs(kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
+        checkpoint = work.loop("srresnet", epochs).fit(
+            task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
+        )
+        _restore(task, checkpoint)
     network: Generator = task.average.module
     return network
 
 
 def _play_gan(
-    work: Workplace, start: Generator, kept: list[CellSample], held_back: list[CellSample], folder: Path
+    work: Workplace, start: Generator, kept: list[CellSample], held_back: list[CellSample], stage: str
 ) -> Generator:
     part, margin = work.recipe.srgan, work.recipe.crop_margin
     L.seed_everything(work.recipe.seed, workers=True)
@@ -184,7 +202,7 @@ def _play_gan(
     task = SrganTask(part, network, imagenet_features(work.imagenet_weights))
     pairs = SrPairs(kept, margin, PREPARED_PX // SCALE, work.recipe.seed, varied=not part.clean)
     epochs = max(1, part.gan_samples // part.epoch_samples)
-    checkpoint = Loop(folder, epochs, work.resume).fit(
+    checkpoint = work.loop(stage, epochs).fit(
         task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
     )
     _restore(task, checkpoint)

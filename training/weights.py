@@ -1,4 +1,4 @@
-"""The ImageNet start of VGG19: torchvision's weights where there is a network, else a local file. Strict: nothing is left random."""
+"""The ImageNet start of VGG19: torchvision's weights where there is a network, else a local file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def imagenet_features(path: Path | None) -> nn.Sequential:
     """VGG19's convolutions with ImageNet weights.
 
     path: a torchvision ``state_dict`` of VGG19 or VGG16 (``.pth``), or an npz under the same names; None downloads
-    torchvision's VGG19. A VGG16 is grown to VGG19: the fourth convolution of blocks 3, 4 and 5 begins as identity, which
-    leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
+    torchvision's VGG19. A VGG16 is grown to VGG19: the fourth convolution of blocks 3, 4 and 5 begins as identity,
+    which leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
 
     Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
     """

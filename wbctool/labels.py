@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class CellClass(str, Enum):
+class CellClass(StrEnum):
     """A class of cell. The order is the order of every table wbctool writes."""
 
     NEUTROPHIL = "neutrophil"
@@ -16,9 +16,6 @@ class CellClass(str, Enum):
     IMMATURE_GRANULOCYTE = "immature_granulocyte"
     ERYTHROBLAST = "erythroblast"
     PLATELET = "platelet"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def is_leukocyte(self) -> bool:

@@ -1,14 +1,16 @@
 """Trained models: an ONNX file, the card beside it, and the session that runs it. The only user of onnxruntime.
 
-A card carries everything the tool must know about a model; the code hard-codes none of it. A model is loaded only if its
-bytes are the ones its card names.
+A card carries everything the tool must know about a model; the code hard-codes none of it. A model is loaded only if
+its bytes are the ones its card names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -28,8 +30,13 @@ log = logging.getLogger(__name__)
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 # Rows of every batch a session sees. A fixed shape makes a cell's result independent of the cells beside it; few rows
-# on a CPU, where a row more costs its full time, many on a GPU, where it costs nearly nothing.
-_ROWS = {CPU: 4, CUDA: 64}
+# on a CPU, where a row more costs its full time, many on a GPU, where it costs nearly nothing. Fields come one by one;
+# the generator's crops come in many sizes, so that few share a batch.
+_ROWS = {
+    CPU: {"detector": 1, "generator": 1, "classifier": 4},
+    CUDA: {"detector": 1, "generator": 8, "classifier": 64},
+}
+_SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
 AnyArray = NDArray[Any]
@@ -116,6 +123,7 @@ class OnnxModel(Generic[CardT]):
 
     @property
     def precision(self) -> Precision:
+        """The arithmetic of this graph, as its card says."""
         return self.card.precision
 
     def run(self, batch: AnyArray) -> tuple[AnyArray, ...]:
@@ -145,6 +153,7 @@ class Models:
 
     @property
     def provider(self) -> str:
+        """The provider the models really run on."""
         return self.classifier.provider
 
     @property
@@ -179,7 +188,9 @@ def read_model_bytes(card: ModelCard, folder: Path) -> bytes:
         raise ModelNotFound(f"the model {path} is missing or unreadable ({error.strerror})") from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != card.sha256:
-        raise ModelMismatch(f"{path} is not the model its card describes: SHA-256 {actual}, the card says {card.sha256}")
+        raise ModelMismatch(
+            f"{path} is not the model its card describes: SHA-256 {actual}, the card says {card.sha256}"
+        )
     return content
 
 
@@ -204,9 +215,10 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
     Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
     """
-    cards = [_choose_card(folder, kind, device, precision) for kind in ("detector", "generator", "classifier")]
+    plain = _plain_card(folder, "detector")
+    provider, note = _choose_provider(device, plain, read_model_bytes(plain, folder))
+    cards = [_choose_card(folder, kind, provider, precision) for kind in ("detector", "generator", "classifier")]
     contents = [read_model_bytes(card, folder) for card in cards]
-    provider, note = _choose_provider(device, cards[0], contents[0])
     detector, generator, classifier = (
         _start(card, content, provider) for card, content in zip(cards, contents, strict=True)
     )
@@ -215,9 +227,15 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
 def load_model(folder: Path, kind: str, device: Device = Device.CPU) -> OnnxModel[Any]:
     """One model alone; raises as :func:`load_models`."""
-    card = _choose_card(folder, kind, device, Precision.FP32)
+    card = _plain_card(folder, kind)
     content = read_model_bytes(card, folder)
     return _start(card, content, _choose_provider(device, card, content)[0])
+
+
+def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
+    """Every generator of a folder, on the CPU, in order of the cards' names; raises as :func:`load_models`."""
+    cards = [card for path in sorted(folder.glob("*.json")) if isinstance(card := read_card(path), GeneratorCard)]
+    return [_start(card, read_model_bytes(card, folder), CPU) for card in cards]
 
 
 def cuda_problem(card: ModelCard, content: bytes) -> str | None:
@@ -225,8 +243,10 @@ def cuda_problem(card: ModelCard, content: bytes) -> str | None:
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime has no CUDA provider (install onnxruntime-gpu)"
     preload = getattr(ort, "preload_dlls", None)
+    ort.set_default_logger_severity(_SILENT)
     if preload is not None:
-        preload()
+        with redirect_stdout(io.StringIO()):  # it prints which libraries it misses
+            preload()
     try:
         _start(card, content, CUDA)
     except (DeviceUnavailable, RuntimeError) as error:
@@ -234,15 +254,24 @@ def cuda_problem(card: ModelCard, content: bytes) -> str | None:
     return None
 
 
-def _choose_card(folder: Path, kind: str, device: Device, precision: Precision) -> ModelCard:
+def _choose_card(folder: Path, kind: str, provider: str, precision: Precision) -> ModelCard:
     """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one."""
-    plain, int8 = folder / f"{kind}.json", folder / f"{kind}.int8.json"
     if precision is Precision.FP16:
-        raise DeviceUnavailable("precision fp16 needs fp16 graphs on a CUDA device; these models run in fp32")
-    if precision is Precision.INT8 and not int8.is_file():
-        raise ModelNotFound(f"there is no int8 copy of the {kind} in {folder} ({int8.name})")
-    wants_int8 = precision is Precision.INT8 or (precision is Precision.AUTO and device is Device.CPU)
-    path = int8 if wants_int8 and int8.is_file() else plain
+        raise DeviceUnavailable(
+            "--precision fp16: these models are stored in fp16 but have no graphs that compute in it"
+        )
+    copy = folder / f"{kind}.int8.json"
+    if precision is Precision.INT8 and not copy.is_file():
+        raise ModelNotFound(f"there is no int8 copy of the {kind}: {copy} is missing")
+    wants_copy = precision is Precision.INT8 or (precision is Precision.AUTO and provider == CPU)
+    return _of_kind(copy, kind) if wants_copy and copy.is_file() else _plain_card(folder, kind)
+
+
+def _plain_card(folder: Path, kind: str) -> ModelCard:
+    return _of_kind(folder / f"{kind}.json", kind)
+
+
+def _of_kind(path: Path, kind: str) -> ModelCard:
     card = read_card(path)
     if card.kind != kind:
         raise ModelMismatch(f"{path} describes a {card.kind}, not a {kind}")
@@ -263,7 +292,7 @@ def _choose_provider(device: Device, card: ModelCard, content: bytes) -> tuple[s
 def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
-    rows = 1 if card.kind == "detector" else _ROWS[provider]
+    rows = _ROWS[provider][card.kind]
     try:
         session = ort.InferenceSession(content, options, providers=[provider])
         model = OnnxModel(session, card, provider, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ class Box:
         return shared / (self.width * self.height + other.width * other.height - shared)
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     """What the detector tells apart. Only nucleated cells become cells of a slide."""
 
     NUCLEATED = "wbc"
@@ -98,7 +98,7 @@ class Crop:
         return int(self.rgb.shape[0])
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """Where a cell goes."""
 
     COUNTED = "counted"
@@ -106,7 +106,7 @@ class Outcome(str, Enum):
     NOT_WBC = "not_wbc"
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a cell is not counted."""
 
     NONE = ""
@@ -122,7 +122,8 @@ class Prediction:
     """What the classifier says of one cell.
 
     label: the most probable class. probabilities: calibrated, in the order of the model's classes, sum 1.
-    confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing known.
+    confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing
+    known.
     """
 
     label: CellClass
@@ -197,7 +198,7 @@ class FieldFailure:
     cause: str
 
 
-class SlideStatus(str, Enum):
+class SlideStatus(StrEnum):
     """The last state of a slide."""
 
     OK = "ok"

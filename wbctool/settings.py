@@ -108,7 +108,7 @@ class RunSettings(Limits):
         return out
 
     def affecting_results(self) -> dict[str, Any]:
-        """The settings that change what is written for a slide, as JSON values. Device and precision are the models'."""
+        """The settings that change what is written for a slide, as JSON values; device and precision aside."""
         names = {"super_resolve", "max_megapixels", *Limits.model_fields}
         return self.model_dump(mode="json", include=names)
 

@@ -52,9 +52,7 @@ def vary_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
 def reduce_and_restore(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
     """Throw pixels away (by area) and bring the size back (by a random interpolation)."""
     height, width = rgb.shape[:2]
-    small = cv2.resize(
-        rgb, (max(4, round(width * scale)), max(4, round(height * scale))), interpolation=cv2.INTER_AREA
-    )
+    small = cv2.resize(rgb, (max(4, round(width * scale)), max(4, round(height * scale))), interpolation=cv2.INTER_AREA)
     back = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
     return cv2.resize(small, (width, height), interpolation=back).astype(np.uint8)
 

@@ -40,7 +40,7 @@ def cells_of_images(images: Sequence[LabelledImage], detector: OnnxModel[Detecto
 
 
 def cells_of_fields(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellSample]:
-    """The detected cells of each field that match an annotated one; labelled where all cells of the field are of one class."""
+    """The detected cells that match an annotated one; labelled where all cells of their field are of one class."""
     for field in fields:
         annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
         label = field.labels[0] if len(set(field.labels)) == 1 else None

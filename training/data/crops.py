@@ -36,7 +36,7 @@ def cut_cell(cell: CellSample, margin: float, rng: Generator | None = None) -> R
 
 
 class TrainingCrops(Dataset[tuple[Tensor, int]]):
-    """Drawn and varied crops: rgb [3, 128, 128] uint8 and the class's index. An item depends on seed and index alone."""
+    """Drawn and varied crops: rgb [3, 128, 128] uint8, class index. An item depends on seed and index alone."""
 
     def __init__(
         self,

@@ -9,7 +9,9 @@ from numpy.random import Generator
 
 from training.data.cells import CellSample
 
-_CLASS_POWER = 0.25  # 0 draws classes evenly, 1 as often as they have sources; even draws would repeat three basophils endlessly
+_CLASS_POWER = (
+    0.25  # 0 draws classes evenly, 1 as often as they have sources; even draws would repeat three basophils endlessly
+)
 
 
 class BalancedDraw:

@@ -1,4 +1,4 @@
-"""Epochs over data that is drawn and never ends: each epoch sees new draws, a resumed run the ones it would have seen."""
+"""Epochs over data that is drawn and never ends: each sees new draws, a resumed one those it would have seen."""
 
 from __future__ import annotations
 

@@ -81,8 +81,7 @@ class DetectorCanvases(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]):
 
 def _annotate(field: LabelledField) -> _Annotated:
     boxes = [
-        (b.box.x, b.box.y, b.box.x + b.box.width, b.box.y + b.box.height, _TARGET_INDEX[b.target])
-        for b in field.boxes
+        (b.box.x, b.box.y, b.box.x + b.box.width, b.box.y + b.box.height, _TARGET_INDEX[b.target]) for b in field.boxes
     ]
     return _Annotated(read_field(field.path).rgb, np.array(boxes, dtype=np.float32).reshape(-1, 5))
 
@@ -115,11 +114,11 @@ def _place(field: _Annotated, scale: float, side_px: int, rng: Generator) -> _An
     # Outside a field: black, as the copies of public sets have it, or glass.
     fill = (0.0, 0.0, 0.0) if rng.random() < 0.5 else tuple(np.percentile(source.reshape(-1, 3), 90, axis=0).tolist())
     rgb = cv2.warpAffine(source, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=fill).astype(np.uint8)
-    return _Annotated(rgb, _turn_boxes(field.boxes, linear, shift, side_px))
+    return _Annotated(rgb, _turn_boxes(field.boxes, linear, shift))
 
 
 def _turn_boxes(
-    boxes: NDArray[np.float32], linear: NDArray[np.float64], shift: NDArray[np.float64], side_px: int
+    boxes: NDArray[np.float32], linear: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Boxes after a turn: cells are round, so the box of the turned ellipse, not of the turned rectangle."""
     centres = (boxes[:, :2] + boxes[:, 2:4]) / 2 @ linear.T + shift

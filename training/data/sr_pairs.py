@@ -1,4 +1,4 @@
-"""Pairs of low and high resolution: HR is a sharp crop, LR is HR Gaussian-filtered and reduced by four (METHOD, Data)."""
+"""Pairs of low and high resolution: HR is a sharp crop, LR is HR Gaussian-filtered and reduced by four."""
 
 from __future__ import annotations
 
@@ -69,11 +69,6 @@ class SrPairs(Dataset[tuple[Tensor, Tensor]]):
             hr = np.ascontiguousarray(hr[y : y + side, x : x + side])
         lr = make_lr(hr, rng if self._varied else None)
         return _tensor(lr), _tensor(hr)
-
-
-def sharp_cells(cells: Sequence[CellSample], margin: float) -> tuple[CellSample, ...]:
-    """The cells whose native crop measures 128 pixels or more a side."""
-    return tuple(c for c in cells if c.box.side_px * margin >= HR_PX)
 
 
 def _tensor(rgb: Rgb) -> Tensor:

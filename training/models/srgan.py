@@ -1,4 +1,6 @@
-"""The SRGAN of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Tables 1 and 2; after Ledig et al. 2017, arXiv 1609.04802.
+"""The SRGAN of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Tables 1 and 2.
+
+After Ledig et al. 2017, arXiv 1609.04802.
 
 Parameter counts follow Keras, which counts BatchNorm's moving mean and variance: 2,044,291 and 38,249,281.
 """
@@ -56,7 +58,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def start_as_interpolation(self) -> None:
-        """Initialise so that the network begins as a smooth enlargement of its input and learns what is missing from it.
+        """Initialise so that the network begins as a smooth enlargement and learns what is missing from it.
 
         Three channels carry the colours through (Dirac kernels), each residual branch begins at zero (Goyal 2017, arXiv
         1706.02677), and the last convolution smooths the doubled pixels; all other weights keep their random start.
@@ -86,7 +88,7 @@ def _pass_colours(conv: nn.Conv2d) -> None:
 
 
 class Discriminator(nn.Module):
-    """hr: [B, 3, 128, 128] float in [0, 1] -> logits [B, 1]; their sigmoid is the paper's probability that hr is real."""
+    """hr: [B, 3, 128, 128] float in [0, 1] -> logits [B, 1]; their sigmoid is the probability that hr is real."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""VGG19 (Simonyan 2015, arXiv 1409.1556) with the paper's head: Ferdousi et al. 2024, Table 3; 21,206,852 parameters for four classes."""
+"""VGG19 (Simonyan 2015, arXiv 1409.1556) with the head of Ferdousi et al. 2024, Table 3.
+
+21,206,852 parameters for four classes.
+"""
 
 from __future__ import annotations
 

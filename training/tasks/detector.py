@@ -39,7 +39,9 @@ class DetectorTask(L.LightningModule):
         self.log("val_loss", losses["heat"] + losses["sides"])
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.recipe.lr, total_steps=self.steps, pct_start=0.1)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -24,7 +24,9 @@ class SrresnetTask(L.LightningModule):
         super().__init__()
         self.recipe, self.steps = recipe, steps
         self.network = Generator()
-        self.network.start_as_interpolation()
+        if recipe.start_as_interpolation:
+            self.network.start_as_interpolation()
+        self.network.to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -57,8 +59,9 @@ class SrganTask(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.recipe = recipe
-        self.network, self.discriminator = generator, Discriminator()
-        self.content = ContentLoss(features, recipe.content_layer)
+        self.network = generator.to(memory_format=torch.channels_last)
+        self.discriminator = Discriminator().to(memory_format=torch.channels_last)
+        self.content = ContentLoss(features, recipe.content_layer).to(memory_format=torch.channels_last)
         self.average = averaged(generator, recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> None:
@@ -103,8 +106,8 @@ def generator_losses(
 
 
 def _unit(batch: Batch) -> tuple[Tensor, Tensor]:
-    lr, hr = batch
-    return lr.float() / 255, hr.float() / 255
+    lr, hr = ((part.float() / 255).contiguous(memory_format=torch.channels_last) for part in batch)
+    return lr, hr
 
 
 def _log_psnr(task: L.LightningModule, generator: nn.Module, batch: Batch) -> None:

@@ -53,8 +53,8 @@ _LR_SIGMA_PX = 1.0  # of the Gaussian before HR is reduced by area: the clean wa
 class ClassifierReport:
     """One data set's cells through detector, cropper, super-resolution and classifier.
 
-    accuracy: per image, over all cells, review cells too. ci95: by source. counted_*: the cells a run would count or set
-    aside as not WBC, without review.
+    accuracy: per image, review cells too. ci95: by source. covered: the share that a run would not send to review.
+    not_found: images in which the detector proposed nothing at all.
     """
 
     origin: str
@@ -77,15 +77,14 @@ class ClassifierReport:
 
 @dataclass(frozen=True, slots=True)
 class SuperResolutionRow:
-    """One way of bringing 32-pixel cells to 128. accuracy: the classifier's, on cells of known class."""
+    """One way of bringing 32-pixel cells to 128. accuracy: the classifier's."""
 
     origin: str
     way: str
     cells: int
     psnr_db: float
     ssim: float
-    labelled: int
-    accuracy: float | None
+    accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure the models on labelled data.
 
-    data: class folders, fields with boxes, or a folder that holds several. split: only sources of that split; None: all.
+    data: class folders, fields with boxes, or a folder that holds several. split: only its sources; None: all.
     generators: those to compare on 32-pixel cells. sr_cells: at most this many of each data set for that comparison.
 
     Raises LabelledDataInvalid where nothing labelled is found.
@@ -124,7 +123,9 @@ def evaluate(
     fields: list[LabelledField] = chosen(f for folder in fields_folders(data) for f in read_fields(folder))
     known = [i for i in images if i.label in models.classifier.card.classes]
     if not known and not fields:
-        raise LabelledDataInvalid(f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else ""))
+        raise LabelledDataInvalid(
+            f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else "")
+        )
     reports, rows = [], []
     for origin, members in sorted(_by_origin(known).items()):
         report, crops = _classify(origin, members, models, mode, progress)
@@ -245,10 +246,9 @@ def _super_resolution(
     limit: int,
     progress: Progress,
 ) -> list[SuperResolutionRow]:
-    """Cells of 128 pixels or more, reduced to 32 and brought back in each way; ``original`` is the cell unreduced.
+    """Cells reduced to 32 pixels and brought back to 128 in each way; ``original`` is the cell unreduced.
 
-    Cells that measure less have no true 128-pixel image: they count for the accuracy alone, and PSNR and SSIM of a set
-    of such cells are taken against their bicubic enlargement to 128 nowhere — such sets give no row.
+    Only cells whose crop measures 128 pixels or more take part: a smaller one has no true image at 128 to compare with.
     """
     sharp = [i for i, crop in enumerate(crops) if crop.side_px >= PREPARED_PX]
     sharp = sharp[:: max(1, len(sharp) // limit)][:limit] if limit else []
@@ -259,14 +259,12 @@ def _super_resolution(
     wanted = [labels[i] for i in sharp]
     bicubic = np.stack([cv2.resize(i, (PREPARED_PX, PREPARED_PX), interpolation=cv2.INTER_CUBIC) for i in lr])
     ways: list[tuple[str, Rgb]] = [("original", hr), ("bicubic", bicubic.astype(np.uint8))]
-    for generator in progress(generators, len(generators), f"{origin}: super-resolving"):
-        ways.append((generator.card.name, generator.run(lr)[0]))
+    enhancing = progress(generators, len(generators), f"{origin}: super-resolving")
+    ways += [(generator.card.name, generator.run(lr)[0]) for generator in enhancing]
     return [_way(origin, way, rgb, hr, wanted, models) for way, rgb in ways]
 
 
-def _way(
-    origin: str, way: str, rgb: Rgb, hr: Rgb, wanted: Sequence[CellClass], models: Models
-) -> SuperResolutionRow:
+def _way(origin: str, way: str, rgb: Rgb, hr: Rgb, wanted: Sequence[CellClass], models: Models) -> SuperResolutionRow:
     from skimage.metrics import structural_similarity
 
     error = ((rgb.astype(np.float64) - hr) ** 2).mean(axis=(1, 2, 3))
@@ -274,6 +272,4 @@ def _way(
     ssim = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rgb, hr, strict=True)]
     predictions = classify_cells(rgb, models.classifier)
     right = [p.label is label for p, label in zip(predictions, wanted, strict=True)]
-    return SuperResolutionRow(
-        origin, way, len(hr), float(psnr.mean()), float(np.mean(ssim)), len(right), float(np.mean(right))
-    )
+    return SuperResolutionRow(origin, way, len(hr), float(psnr.mean()), float(np.mean(ssim)), float(np.mean(right)))

@@ -29,7 +29,14 @@ def draw_confusion(report: ClassifierReport, path: Path) -> None:
         axes.set(xlabel="predicted", ylabel="true", title=f"{report.origin}: {report.images} images")
         for (row, column), n in np.ndenumerate(counts):
             if n:
-                axes.text(column, row, str(n), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+                axes.text(
+                    column,
+                    row,
+                    str(n),
+                    ha="center",
+                    va="center",
+                    color="white" if shares[row, column] > 0.5 else "black",
+                )
         figure.savefig(path, dpi=150)
 
 
@@ -58,6 +65,8 @@ def draw_coverage(report: ClassifierReport, path: Path) -> None:
         axes = figure.add_subplot()
         axes.plot(kept / len(wrong), np.cumsum(wrong) / kept)
         axes.plot(report.covered, 1 - report.accuracy_covered, marker="o", linestyle="none", label="shipped thresholds")
-        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of cells kept", ylabel="error among them", title=report.origin)
+        axes.set(
+            xlim=(0, 1), ylim=(0, None), xlabel="share of cells kept", ylabel="error among them", title=report.origin
+        )
         axes.legend(frameon=False)
         figure.savefig(path, dpi=150)

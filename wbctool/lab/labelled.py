@@ -17,7 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 from wbctool.errors import LabelledDataInvalid
@@ -31,7 +31,7 @@ _SPLIT_SALT = 1618
 _BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
 
 
-class Split(str, Enum):
+class Split(StrEnum):
     """What a source is for: 70 % to train on, 10 % to choose and calibrate by, 20 % held back to report on."""
 
     TRAIN = "train"
@@ -59,7 +59,7 @@ class LabelledBox:
 
 @dataclass(frozen=True, slots=True)
 class LabelledField:
-    """A field with its boxes. origin: the microscope. labels: the classes of its nucleated cells, empty where unknown."""
+    """A field with its boxes. origin: the microscope. labels: its nucleated cells' classes, empty where unknown."""
 
     path: Path
     source: str

@@ -23,10 +23,12 @@ class DetectionScore:
 
     @property
     def precision(self) -> float:
+        """Matched over detected."""
         return self.matched / self.detected if self.detected else 0.0
 
     @property
     def recall(self) -> float:
+        """Matched over annotated."""
         return self.matched / self.annotated if self.annotated else 0.0
 
     @property

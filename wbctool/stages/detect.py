@@ -41,9 +41,7 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
     return found if closer is None else _look(field, model, closer, min_score)
 
 
-def _closer_scale(
-    found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard
-) -> float | None:
+def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard) -> float | None:
     """The scale at which red cells measure what the detector likes best; None where a second look would not help."""
     red_cells = [d.box for d in found if d.target is Target.RED_CELL and d.score >= card.score_threshold]
     if red_cells:
@@ -95,7 +93,9 @@ def suppress(boxes: Floats, scores: Floats, max_overlap: float) -> NDArray[np.in
     kept: list[int] = []
     for candidate in order:
         if kept:
-            inner = np.minimum(boxes[kept, 2:], boxes[candidate, 2:]) - np.maximum(boxes[kept, :2], boxes[candidate, :2])
+            inner = np.minimum(boxes[kept, 2:], boxes[candidate, 2:]) - np.maximum(
+                boxes[kept, :2], boxes[candidate, :2]
+            )
             shared = np.clip(inner, 0, None).prod(axis=1)
             iou = shared / np.maximum(areas[kept] + areas[candidate] - shared, 1e-6)
             inside = shared / np.maximum(areas[candidate], 1e-6)

@@ -40,7 +40,7 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
 
 
 def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
-    """A file's bytes. Raises FieldUnreadable, and FieldTooLarge where the file is larger than ``max_megapixels`` can be."""
+    """A file's bytes. Raises FieldUnreadable, or FieldTooLarge where no image of ``max_megapixels`` is that large."""
     try:
         if path.stat().st_size > max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL + 1e6:
             raise FieldTooLarge(f"the file is larger than an image of {max_megapixels:g} megapixels can be")

@@ -25,9 +25,7 @@ class PreparedCrops:
     super_resolved: tuple[bool, ...]
 
 
-def prepare_crops(
-    crops: Sequence[Crop], generator: OnnxModel[GeneratorCard], mode: SuperResolve
-) -> PreparedCrops:
+def prepare_crops(crops: Sequence[Crop], generator: OnnxModel[GeneratorCard], mode: SuperResolve) -> PreparedCrops:
     """The crops as the classifier takes them, in order, by the rule of ``mode`` (:func:`generator_side_px`)."""
     prepared = np.empty((len(crops), PREPARED_PX, PREPARED_PX, 3), np.uint8)
     by_side: dict[int, list[int]] = defaultdict(list)
@@ -47,8 +45,8 @@ def prepare_crops(
 def generator_side_px(crop_side_px: int, mode: SuperResolve, card: GeneratorCard) -> int | None:
     """The side at which a crop goes to the generator; None where it is only resampled.
 
-    ``always``: the generator's smallest side (32, the paper's way). ``never``: None. ``auto``: None from 128 px on, where
-    nothing needs to be invented, else the crop's own side within what the generator takes (32 to 64).
+    ``always``: the generator's smallest side (32, the paper's way). ``never``: None. ``auto``: None from 128 px on,
+    where nothing needs to be invented, else the crop's own side within what the generator takes (32 to 64).
     """
     if mode is SuperResolve.NEVER or (mode is SuperResolve.AUTO and crop_side_px >= PREPARED_PX):
         return None

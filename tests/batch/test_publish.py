@@ -1,0 +1,113 @@
+import errno
+import os
+
+import pytest
+
+from wbctool.batch.publish import hold, publish, publish_json, sweep
+from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.layout import OutputLayout, temporary_beside
+
+
+def test_publish_makes_the_folder_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b.csv"
+    publish(path, b"old")
+    publish(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == ["b.csv"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "b.csv"
+    publish(path, b"old")
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputNotWritable, match=r"b\.csv cannot be written: No space left on device"):
+        publish(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b.csv"]
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "a").write_text("in the way")
+    with pytest.raises(OutputNotWritable, match="cannot be written"):
+        publish(tmp_path / "a" / "b.csv", b"new")
+
+
+def test_json_keeps_names_that_are_not_utf8(tmp_path):
+    publish_json(tmp_path / "x.json", {"slide": "smear\udcff"})
+    assert b"smear\\udcff" in (tmp_path / "x.json").read_bytes()
+
+
+def test_sweep_takes_our_temporary_files_alone(tmp_path):
+    layout, other = OutputLayout(tmp_path / "counts.csv"), OutputLayout(tmp_path / "other.csv")
+    left = [temporary_beside(layout.counts), temporary_beside(layout.slide_file("a/b", "cells.csv"))]
+    kept = [temporary_beside(other.counts), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
+    for path in left + kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    sweep(layout)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_hold_is_let_go_at_the_end_and_after_an_error(tmp_path):
+    layout = OutputLayout(tmp_path / "counts.csv")
+    with pytest.raises(RuntimeError), hold(layout):
+        raise RuntimeError
+    with hold(layout):
+        assert layout.lock_holder.exists()
+    assert not layout.lock_holder.exists()
+
+
+def in_child(work):
+    """Fork; the child does ``work`` and ends with its return value. Returns the child's process id."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def test_a_second_process_is_turned_away_and_told_by_whom(tmp_path):
+    layout = OutputLayout(tmp_path / "counts.csv")
+    held, (read, write) = os.pipe(), os.pipe()
+
+    def child():
+        with hold(layout):
+            os.write(held[1], b"x")
+            os.read(read, 1)
+        return 0
+
+    pid = in_child(child)
+    os.read(held[0], 1)
+    with pytest.raises(OutputLocked, match=rf"counts\.csv is held by another run \(process {pid} on "), hold(layout):
+        pass
+    os.write(write, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    with hold(layout):
+        pass
+
+
+def test_a_killed_process_lets_go(tmp_path):
+    layout = OutputLayout(tmp_path / "counts.csv")
+
+    def child():
+        with hold(layout):
+            os.kill(os.getpid(), 9)
+        return 0
+
+    assert os.waitpid(in_child(child), 0)[1] == 9
+    with hold(layout):
+        pass
+
+
+def test_a_folder_in_place_of_the_csv(tmp_path):
+    (tmp_path / "counts.csv").mkdir()
+    with pytest.raises(OutputNotWritable, match="it is a folder"), hold(OutputLayout(tmp_path / "counts.csv")):
+        pass

@@ -1,0 +1,459 @@
+"""A folder of slides: results, resume, waiting, stopping."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+
+import fakes
+import pytest
+
+from wbctool.batch.run import Action
+from wbctool.cli.running import stopping_on_signals
+from wbctool.cli.terminal import Silence
+from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
+
+
+def manifest(run):
+    return json.loads((run.folder / "run.json").read_text())
+
+
+def test_a_run_worked_by_hand(run):
+    assert run() == 0
+    rows = run.rows()
+    assert list(rows) == ["s2", "s10"]
+    s10 = rows["s10"]
+    assert [s10[c] for c in ("status", "fields", "fields_failed", "cells", "counted", "review", "not_wbc")] == [
+        *("ok", "1", "0", "12", "10", "0", "2")
+    ]
+    # 9 and 1 of 10: the exact intervals are 55.50 to 99.75 and 0.25 to 44.50
+    assert [s10[f"neutrophil_{c}"] for c in ("n", "pct", "ci95_low", "ci95_high")] == ["9", "90.00", "55.50", "99.75"]
+    assert [s10[f"monocyte_{c}"] for c in ("n", "pct", "ci95_low", "ci95_high")] == ["1", "10.00", "0.25", "44.50"]
+    assert s10["nrbc_per_100_wbc"] == "10.00"
+    assert s10["flags"] == "low_count;nrbc"
+    assert (rows["s2"]["counted"], rows["s2"]["review"], rows["s2"]["flags"]) == (
+        "2",
+        "1",
+        "low_count;high_review_share",
+    )
+    for slide in rows:
+        assert sorted(p.name for p in (run.folder / slide).iterdir()) == [
+            "cells.csv",
+            "differential.csv",
+            "report.html",
+            "slide.json",
+        ]
+
+
+def test_slide_json_vouches_for_the_other_files(run):
+    run()
+    state = json.loads((run.folder / "s2" / "slide.json").read_text())
+    assert state["status"] == "ok"
+    assert [f["name"] for f in state["fields"]] == ["f1.png", "f2.png"]
+    assert state["fields"][0]["sha256"] == hashlib.sha256((run.root / "s2" / "f1.png").read_bytes()).hexdigest()
+    assert state["files"] == {
+        name: hashlib.sha256((run.folder / "s2" / name).read_bytes()).hexdigest()
+        for name in ("differential.csv", "cells.csv", "report.html")
+    }
+
+
+def test_run_json(run):
+    run(workers=3)
+    written = manifest(run)
+    assert written["settings"]["workers"] == 3
+    assert written["argv"] == ["wbctool", "run"]
+    assert (written["device"], written["provider"], written["precision"]) == ("cpu", "CPUExecutionProvider", "fp32")
+    assert written["models"] == {"classifier.onnx": "ab" * 32}
+    assert (written["exit_code"], written["stopped_by"], written["counts"]) == (0, None, {"ok": 2})
+    assert [s["slide"] for s in written["slides"]] == ["s2", "s10"]
+    assert {"read", "detect", "crop", "prepare", "classify", "write"} == set(written["seconds"])
+    assert written["start"] <= written["end"]
+
+
+def test_run_json_is_there_from_the_start(run):
+    seen = []
+
+    def look(field):
+        seen.append(manifest(run)["end"])
+        return fakes.detect(field)
+
+    run.detect = look
+    run()
+    assert seen == [None] * 3
+
+
+def test_an_up_to_date_slide_is_not_looked_at_again(run):
+    run()
+    before = run.tree()
+    assert run() == 0
+    assert run.looked == []
+    assert run.tree() == before
+
+
+def test_an_hourly_run_does_not_read_what_it_has_seen(run, monkeypatch):
+    old = time.time_ns() - 10**10
+    monkeypatch.setattr(time, "time_ns", lambda: old + 2 * 10**10)  # as if the fields were written long ago
+    run()
+    monkeypatch.setattr("wbctool.batch.runstate.read_image_bytes", None)
+    assert run() == 0
+    assert run.looked == []
+
+
+def test_without_the_cache_the_content_decides(run):
+    run()
+    (run.folder / ".seen.json").write_text("not json")
+    for path in run.root.rglob("*.png"):
+        os.utime(path, (1, 1))
+    assert run() == 0
+    assert run.looked == []
+
+
+def test_a_changed_field_of_the_same_size_and_time_is_seen(run):
+    path = run.root / "s2" / "f2.png"
+    fakes.draw_field(path, ["review"])
+    run()
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # the end of the file's last chunk: the size stays, the pixels too
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    run()
+    assert "f2.png" in run.looked
+
+
+@pytest.mark.parametrize("change", ["field", "new field", "gone field", "setting", "model", "result", "lost result"])
+def test_a_slide_is_done_again_when_anything_it_depends_on_changes(run, change):
+    run()
+    settings = {}
+    if change == "field":
+        fakes.draw_field(run.root / "s2" / "f2.png", ["monocyte"])
+    elif change == "new field":
+        fakes.draw_field(run.root / "s2" / "f3.png", ["monocyte"])
+    elif change == "gone field":
+        (run.root / "s2" / "f2.png").unlink()
+    elif change == "setting":
+        settings = {"high_review_share": 0.9}
+    elif change == "model":
+        run.model = "cd" * 32
+    elif change == "result":
+        (run.folder / "s2" / "cells.csv").write_text("tampered with")
+    else:
+        (run.folder / "s2" / "report.html").unlink()
+    assert run(**settings) == 0
+    assert "f1.png" in run.looked
+    fresh = type(run)(run.root, run.out.parent.parent / "fresh" / "counts.csv")
+    fresh.model = run.model
+    fresh(**settings)
+    assert run.tree() == fresh.tree()
+
+
+def test_force_does_all_again(run):
+    run()
+    run(force=True)
+    assert len(run.looked) == 3
+
+
+def test_a_slide_that_has_gone_loses_its_row_and_keeps_its_folder(run):
+    run()
+    (run.root / "s10" / "f1.png").unlink()
+    run()
+    assert list(run.rows()) == ["s2"]
+    assert (run.folder / "s10" / "slide.json").exists()
+
+
+@pytest.mark.parametrize("settings", [{"workers": 4}, {"batch_size": 1}, {"workers": 3, "batch_size": 2}])
+def test_workers_and_batch_size_change_no_byte(run, tmp_path, settings):
+    for i in range(12):
+        fakes.draw_field(run.root / "s2" / f"more{i}.png", fakes.NAMES[: i % 7])
+    (run.root / "s2" / "more5.png").write_bytes(b"broken")
+    other = type(run)(run.root, tmp_path / "other" / "counts.csv")
+    assert run(workers=1) == other(**settings) == 3
+    assert run.tree() == other.tree()
+
+
+class TestFailures:
+    def test_a_failure_stays_in_its_field(self, run, real_jpeg):
+        (run.root / "s2" / "short.jpg").write_bytes(real_jpeg.read_bytes()[:-700])
+        assert run() == 3
+        rows = run.rows()
+        assert (rows["s2"]["status"], rows["s10"]["status"]) == ("partial", "ok")
+        assert (rows["s2"]["fields"], rows["s2"]["fields_failed"], rows["s2"]["counted"]) == ("3", "1", "2")
+        assert "failed_fields" in rows["s2"]["flags"]
+        (error,) = manifest(run)["slides"][0]["errors"]
+        assert (error["slide"], error["field"], error["stage"]) == ("s2", "short.jpg", "read")
+        assert "incomplete" in error["cause"]
+
+    def test_all_fields_failed(self, run):
+        for path in (run.root / "s2").iterdir():
+            path.write_bytes(b"")
+        assert run() == 3
+        row = run.rows()["s2"]
+        assert (row["status"], row["fields_failed"], row["cells"]) == ("failed", "2", "0")
+        assert (row["neutrophil_n"], row["neutrophil_pct"]) == ("0", "")
+        assert "no_wbc" not in row["flags"]
+
+    def test_is_not_tried_again_but_still_told(self, run):
+        (run.root / "s2" / "f1.png").write_bytes(b"")
+        run()
+        before = run.tree()
+        assert run() == 3
+        assert run.looked == []
+        assert run.tree() == before
+        assert manifest(run)["slides"][0]["errors"][0]["field"] == "f1.png"
+
+    def test_is_tried_again_when_asked_or_mended(self, run):
+        (run.root / "s2" / "f1.png").write_bytes(b"")
+        run()
+        assert run(retry_failed=True) == 3
+        assert run.looked == ["f2.png"]
+        fakes.draw_field(run.root / "s2" / "f1.png", ["neutrophil"])
+        assert run() == 0
+
+    @pytest.mark.parametrize("batch_size", [1, 64])
+    def test_of_the_classifier_falls_on_the_field_at_fault(self, run, batch_size):
+        def classify(rgb):
+            if (rgb == fakes.COLOURS["review"]).all(axis=-1).any():
+                raise RuntimeError("bad\ncell")
+            return fakes.classify(rgb)
+
+        run.classify = classify
+        assert run(batch_size=batch_size) == 3
+        (error,) = manifest(run)["slides"][0]["errors"]
+        assert error == {"slide": "s2", "field": "f2.png", "stage": "classify", "cause": "RuntimeError: bad cell"}
+        assert run.rows()["s2"]["counted"] == "2"
+
+    def test_of_the_report_stays_in_its_slide(self, run, monkeypatch):
+        from wbctool.batch import pipeline
+
+        def render(result, provenance, render=pipeline.render_report):
+            if result.slide == "s2":
+                raise ZeroDivisionError("a defect")
+            return render(result, provenance)
+
+        monkeypatch.setattr(pipeline, "render_report", render)
+        assert run() == 3
+        assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
+        monkeypatch.undo()
+        assert run() == 0
+
+    def test_too_many_stop_the_run(self, run):
+        for slide in ("s2", "s10"):
+            (run.root / slide / "f1.png").write_bytes(b"")
+        assert run(max_failures=1) == 3
+        assert [row["status"] for row in run.rows().values()] == ["partial", "waiting"]
+        assert manifest(run)["stopped_by"] == "max_failures"
+
+    def test_a_folder_that_cannot_be_listed(self, run, monkeypatch):
+        scandir = os.scandir
+
+        def deny(path):
+            if str(path).endswith("/s2"):
+                raise PermissionError(13, "Permission denied")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", deny)
+        assert run() == 3
+        assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
+        monkeypatch.undo()
+        assert run() == 0
+
+
+class TestWaiting:
+    def test_just_modified_slides_wait(self, run):
+        os.utime(run.root / "s2" / "f1.png", (1, 1))
+        os.utime(run.root / "s2" / "f2.png", (1, 1))
+        assert run(settle_s=600.0) == 0
+        rows = run.rows()
+        assert [row["status"] for row in rows.values()] == ["ok", "waiting"]
+        assert [rows["s10"][c] for c in ("fields", "cells", "neutrophil_n", "neutrophil_pct", "flags")] == [
+            *("1", "0", "0", "", "")
+        ]
+        assert not (run.folder / "s10").exists()
+        assert run() == 0
+        assert rows["s2"] == run.rows()["s2"]
+        assert run.rows()["s10"]["status"] == "ok"
+
+    def test_earlier_results_stay(self, run):
+        run()
+        before = (run.folder / "s10" / "cells.csv").read_bytes()
+        fakes.draw_field(run.root / "s10" / "f1.png", ["monocyte"])
+        run(settle_s=600.0)
+        row = run.rows()["s10"]
+        assert (row["status"], row["cells"]) == ("waiting", "12")
+        assert (run.folder / "s10" / "cells.csv").read_bytes() == before
+
+    def test_a_clock_that_runs_ahead_by_a_year_does_not_make_a_slide_wait_forever(self, run):
+        for path in run.root.rglob("*.png"):
+            os.utime(path, (time.time() + 3e7,) * 2)
+        run(settle_s=600.0)
+        assert {row["status"] for row in run.rows().values()} == {"ok"}
+
+
+class TestStopping:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_ends_the_run_after_the_field(self, run, number, code):
+        def detect(field):
+            if field.rgb.shape[0] > fakes.GRID_PX:  # the one field of s10
+                os.kill(os.getpid(), number)
+            return fakes.detect(field)
+
+        run.detect = detect
+        with stopping_on_signals(run.stop):
+            assert run(workers=1) == code
+        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+        assert manifest(run)["stopped_by"] == number.name
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        run.stop.signal = None
+        run.detect = fakes.detect
+        assert run() == 0
+        assert run.looked == ["f1.png"]
+
+    def test_killed_at_any_write_the_next_run_goes_on(self, run, tmp_path):
+        (run.root / "s2" / "f2.png").write_bytes(b"broken")
+        reference = type(run)(run.root, tmp_path / "reference" / "counts.csv")
+        assert reference() == 3
+        for kill_at in range(1, 100):
+            attempt = type(run)(run.root, tmp_path / f"killed{kill_at}" / "counts.csv")
+            if not killed_at_sync(attempt, kill_at):
+                break
+            for path in attempt.folder.rglob("slide.json"):
+                json.loads(path.read_text())  # whole, or not there
+            assert attempt() == 3
+            assert attempt.tree() == reference.tree()
+            assert not list(attempt.out.parent.rglob(".tmp-*"))
+        assert kill_at > 20  # 13 files, each synced with its folder
+
+
+def killed_at_sync(run, n):
+    """Run in a child that is killed at its n-th fsync. Whether it was."""
+    pid = os.fork()
+    if pid == 0:
+        sync, calls = os.fsync, []
+
+        def fsync(descriptor):
+            calls.append(descriptor)
+            if len(calls) == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(descriptor)
+
+        os.fsync = fsync
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+class TestOutput:
+    def test_a_full_disk_leaves_earlier_results(self, run, monkeypatch):
+        run()
+        before = run.tree()
+        sync, calls = os.fsync, []
+
+        def fsync(descriptor):
+            calls.append(descriptor)
+            if len(calls) > 8:
+                raise OSError(28, "No space left on device")
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(OutputNotWritable, match="No space left on device"):
+            run(force=True)
+        monkeypatch.undo()
+        assert run.tree() == before
+        assert run() == 0
+
+    def test_a_file_in_place_of_the_folder(self, run):
+        run.out.parent.mkdir()
+        run.folder.write_text("in the way")
+        with pytest.raises(OutputNotWritable):
+            run()
+        assert run.folder.read_text() == "in the way"
+
+    def test_a_file_in_place_of_one_slides_folder_leaves_the_others(self, run):
+        run.folder.mkdir(parents=True)
+        (run.folder / "s10").write_text("in the way")
+        with pytest.raises(OutputNotWritable):
+            run()
+        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+
+    @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
+    def test_results_do_not_go_where_the_slides_are(self, run, out):
+        with pytest.raises(SettingsInvalid, match="where the slides are"):
+            run(out=run.root.parent / out)
+
+    def test_results_among_the_slides_are_no_slides(self, run):
+        run.out = run.root / "counts.csv"
+        assert run() == 0
+        again = type(run)(run.root, run.root / "again.csv")
+        assert again() == 0
+        assert list(again.rows()) == list(run.rows()) == ["s2", "s10"]
+
+    def test_nothing_is_made_where_there_is_no_image(self, run):
+        for path in run.root.rglob("*.png"):
+            path.unlink()
+        with pytest.raises(SlidesNotFound):
+            run()
+        assert not run.out.parent.exists()
+
+    def test_a_dry_run_writes_nothing(self, run):
+        plans = []
+
+        class Note(Silence):
+            def planned(self, plan):
+                plans.append([(p.slide.id, p.action) for p in plan])
+
+        run.progress = Note()
+        assert run(dry_run=True) == 0
+        assert not run.out.parent.exists()
+        run()
+        fakes.draw_field(run.root / "s2" / "f2.png", ["monocyte"])
+        before = run.tree()
+        run(dry_run=True)
+        assert run.tree() == before
+        assert plans[0] == [("s2", Action.DO), ("s10", Action.DO)]
+        assert plans[-1] == [("s2", Action.DO), ("s10", Action.KEEP)]
+
+
+class TestNames:
+    NAMES = ("new\nline", 'quo"te, comma', "<script>alert(1)</script>", "=1+1", "-x", "@y", "+z", "run.json", "[red]")
+
+    def test_odd_names_go_through(self, run):
+        for name in self.NAMES:
+            fakes.draw_field(run.root / name / f"{name}.png".replace("/", ""), ["neutrophil"])
+        assert run() == 0
+        rows = run.rows()
+        assert {n for n in rows if n.startswith("'")} == {"'=1+1", "'-x", "'@y", "'+z"}
+        assert {"new\nline", 'quo"te, comma', "run.json"} <= set(rows)
+        report = (run.folder / "<script>alert(1)<" / "script>" / "report.html").read_text()
+        assert "<script" not in report.replace("&lt;script", "")
+        before = run.tree()
+        assert run() == 0
+        assert run.looked == []
+        assert run.tree() == before
+
+    def test_bytes_that_are_not_utf8(self, run):
+        fakes.draw_field(run.root / "smear\udcff" / "ok.png", ["neutrophil"]).rename(
+            run.root / "smear\udcff/\udcfe.png"
+        )
+        assert run() == 0
+        assert "smear\\xff" in run.rows()
+        assert (run.folder / "smear\udcff" / "slide.json").exists()
+        assert "smear\\xff,\\xfe.png,1," in (run.folder / "smear\udcff" / "cells.csv").read_text()
+        assert run() == 0
+        assert run.looked == []
+
+
+def test_no_wbc(run):
+    fakes.draw_field(run.root / "s3" / "f.png", [])
+    assert run() == 0
+    row = run.rows()["s3"]
+    assert (row["status"], row["cells"], row["neutrophil_n"], row["neutrophil_pct"]) == ("ok", "0", "0", "")
+    assert row["flags"] == "no_wbc;low_count"
+
+
+def test_the_same_image_twice_is_flagged(run):
+    (run.root / "s10" / "copy.png").write_bytes((run.root / "s10" / "f1.png").read_bytes())
+    run()
+    assert "duplicate_fields" in run.rows()["s10"]["flags"]

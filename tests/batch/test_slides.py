@@ -1,0 +1,130 @@
+import os
+
+import pytest
+
+from wbctool.batch.slides import find_slides, natural_key
+from wbctool.errors import SlidesNotFound
+
+
+@pytest.fixture
+def touch(tmp_path):
+    def make(*names):
+        for name in names:
+            path = tmp_path / "root" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / "root"
+
+    return make
+
+
+def ids(root, **how):
+    return [slide.id for slide in find_slides(root, **how)]
+
+
+def test_natural_order():
+    names = ["field10.png", "field2.png", "Field1.png", "field02.png", "a.png"]
+    assert sorted(names, key=natural_key) == ["a.png", "Field1.png", "field02.png", "field2.png", "field10.png"]
+
+
+def test_a_slide_is_a_folder_that_directly_holds_images(touch):
+    root = touch("s10/f10.JPG", "s10/f9.jpeg", "s2/x.tiff", "s2/deep/y.bmp", "s2/notes.txt", "empty/notes.txt")
+    slides = find_slides(root)
+    assert [(s.id, [p.name for p in s.fields]) for s in slides] == [
+        ("s2", ["x.tiff"]),
+        ("s2/deep", ["y.bmp"]),
+        ("s10", ["f9.jpeg", "f10.JPG"]),
+    ]
+
+
+def test_images_in_the_root_are_a_slide_of_the_roots_name(touch):
+    assert ids(touch("f.png", "a/f.png")) == ["a", "root"]
+
+
+def test_it_steps_aside_for_a_slide_of_that_name(touch):
+    assert ids(touch("f.png", "root/f.png", "root~/f.png")) == ["root", "root~", "root~~"]
+
+
+def test_the_root_by_its_dots(touch, monkeypatch):
+    root = touch("f.png", "a/notes.txt")
+    monkeypatch.chdir(root / "a")
+    assert [s.id for s in find_slides(type(root)(".."))] == ["root"]
+    monkeypatch.chdir(root)
+    assert [s.id for s in find_slides(type(root)("."))] == ["root"]
+
+
+def test_hidden_files_and_folders_are_skipped(touch):
+    assert ids(touch("a/f.png", "a/.g.png", ".git/f.png", "b/.cache/f.png")) == ["a"]
+
+
+def test_a_folder_named_as_an_image_is_a_folder(touch):
+    root = touch("a/f.png", "a/x.jpg/g.png")
+    assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1), ("a/x.jpg", 1)]
+
+
+def test_no_folder_and_no_image(touch, tmp_path):
+    with pytest.raises(SlidesNotFound, match="is not a folder"):
+        find_slides(tmp_path / "gone")
+    with pytest.raises(SlidesNotFound, match="no image"):
+        find_slides(touch("a/notes.txt"))
+
+
+def test_loops_of_links_end(touch):
+    root = touch("a/f.png", "b/f.png")
+    (root / "a" / "up").symlink_to(root)
+    (root / "a" / "self").symlink_to(root / "a" / "self")
+    (root / "b" / "other").symlink_to(root / "a")
+    assert ids(root) == ids(root, follow_links=True) == ["a", "b"]
+
+
+def test_links_out_are_followed_only_when_asked(touch, tmp_path):
+    root = touch("a/f.png")
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "g.png").touch()
+    (root / "linked").symlink_to(outside)
+    (root / "a" / "h.png").symlink_to(outside / "deep" / "g.png")
+    (root / "a" / "dead.png").symlink_to(outside / "nothing")
+    assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1)]
+    assert [(s.id, len(s.fields)) for s in find_slides(root, follow_links=True)] == [("a", 2), ("linked/deep", 1)]
+
+
+def test_links_inside_are_followed(touch):
+    root = touch("a/f.png", "b/g.png")
+    (root / "b" / "f.png").symlink_to(root / "a" / "f.png")
+    assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1), ("b", 2)]
+
+
+def test_results_are_no_slides(touch):
+    root = touch("a/f.png", "out/x/f.png", "old/x/f.png")
+    (root / "old" / "run.json").write_text('{\n "schema": "wbctool-run/1"\n}')
+    assert ids(root, skip=[root / "out"]) == ["a"]
+
+
+def test_another_programs_run_json_costs_no_slide(touch):
+    root = touch("a/f.png")
+    (root / "a" / "run.json").write_text('{"scanner": 1}')
+    assert ids(root) == ["a"]
+
+
+def test_names_that_are_not_utf8(touch):
+    root = touch("a/f.png")
+    (root / "smear\udcff").mkdir()
+    (root / "smear\udcff" / "\udcfe.png").touch()
+    assert os.fsencode(root / "smear\udcff").endswith(b"smear\xff")
+    slides = find_slides(root)
+    assert [s.id for s in slides] == ["a", "smear\udcff"]
+    assert slides[1].fields[0].is_file()
+
+
+def test_a_folder_that_cannot_be_listed_is_a_slide_with_a_problem(touch, monkeypatch):
+    root, scandir = touch("a/f.png", "b/f.png"), os.scandir
+
+    def deny(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    slides = find_slides(root)
+    assert [(s.id, s.problem) for s in slides] == [("a", ""), ("b", "the folder cannot be listed: Permission denied")]

@@ -1,0 +1,95 @@
+"""What the tests share: fields on disk, fake stages, a run in one call."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for fakes.py: pytest's importlib mode leaves the path alone
+
+import fakes
+
+from wbctool.batch.run import StopRequest, run_folder
+from wbctool.batch.stages import Stages
+from wbctool.cli.terminal import Silence
+from wbctool.settings import load_settings
+
+DEMO = Path(__file__).parent / "data" / "slides"
+
+
+@pytest.fixture(scope="session")
+def demo_slides() -> Path:
+    """The real demo slides; not to be written to."""
+    return DEMO
+
+
+@pytest.fixture
+def real_jpeg() -> Path:
+    """A real field."""
+    return min((DEMO / "slide-01").iterdir())
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """Two slides of drawn fields: s2 with 3 cells in 2 fields, s10 with 12 cells in 1."""
+    root = tmp_path / "slides"
+    fakes.draw_field(root / "s2" / "f1.png", ["neutrophil", "lymphocyte"])
+    fakes.draw_field(root / "s2" / "f2.png", ["review"])
+    fakes.draw_field(root / "s10" / "f1.png", ["neutrophil"] * 9 + ["monocyte", "erythroblast", "platelet"])
+    return root
+
+
+class Runner:
+    """A run with fake stages. looked: the names of the fields that were detected in."""
+
+    def __init__(self, root: Path, out: Path) -> None:
+        self.root, self.out, self.looked = root, out, list[str]()
+        self.detect = fakes.detect
+        self.classify = fakes.classify
+        self.stop = StopRequest()
+        self.model = "ab" * 32
+        self.progress: Silence = Silence()
+
+    def __call__(self, **settings: Any) -> int:
+        parsed = load_settings({"slides": self.root, "out": self.out, **settings})
+        self.looked.clear()
+
+        def detect(field: Any) -> Any:
+            self.looked.append(field.name)
+            return self.detect(field)
+
+        def load() -> Stages:
+            return replace(fakes.fake_stages(parsed, self.model), detect=detect, classify=self.classify)
+
+        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop)
+
+    @property
+    def folder(self) -> Path:
+        return self.out.with_suffix("")
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """counts.csv by slide, in its order."""
+        with self.out.open(newline="", encoding="utf-8") as lines:
+            return {row["slide"]: row for row in csv.DictReader(lines)}
+
+    def tree(self) -> dict[str, bytes]:
+        """All that must not depend on when, and how fast, it was made."""
+        leave = {"run.json", ".lock", ".lock-holder.json", ".seen.json"}
+        files = [p for p in self.folder.rglob("*") if p.is_file() and p.name not in leave]
+        return {str(p.relative_to(self.out.parent)): p.read_bytes() for p in [self.out, *files]}
+
+
+@pytest.fixture
+def run(slides: Path, tmp_path: Path) -> Runner:
+    return Runner(slides, tmp_path / "out" / "counts.csv")
+
+
+@pytest.fixture
+def draw() -> Callable[..., Path]:
+    return fakes.draw_field

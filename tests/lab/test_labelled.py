@@ -1,0 +1,87 @@
+"""Labelled data: both layouts, and splits by source."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from wbctool.errors import LabelledDataInvalid
+from wbctool.lab.labelled import Split, fields_folders, read_class_folders, read_fields, source_of, split_of
+from wbctool.labels import CellClass
+from wbctool.records import Box, Target
+
+
+def _image(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_class_folders_of_kaggle_and_pbc_are_read_together(tmp_path: Path) -> None:
+    _image(tmp_path / "kaggle" / "TRAIN" / "EOSINOPHIL" / "_0_1.jpeg", b"a")
+    _image(tmp_path / "pbc" / "ig" / "MMY_1.jpg", b"b")
+    _image(tmp_path / "pbc" / "smudge" / "1.jpg", b"c")
+    found = read_class_folders(tmp_path)
+    assert [(i.label, i.origin) for i in found] == [
+        (CellClass.EOSINOPHIL, "kaggle"),
+        (CellClass.IMMATURE_GRANULOCYTE, "pbc"),
+    ]
+
+
+def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
+    for name in ("_0_1.jpeg", "_0_2.jpeg", "_1_3.jpeg"):
+        _image(tmp_path / "TRAIN" / "MONOCYTE" / name)
+    (tmp_path / "groups.csv").write_text(
+        "label,image,source\nMONOCYTE,_0_1.jpeg,7\nMONOCYTE,_0_2.jpeg,7\nMONOCYTE,_1_3.jpeg,9\n"
+    )
+    for data in (tmp_path, tmp_path / "TRAIN"):
+        assert [i.source for i in read_class_folders(data)] == ["7", "7", "9"]
+
+
+def test_an_image_that_groups_csv_misses_is_refused(tmp_path: Path) -> None:
+    _image(tmp_path / "MONOCYTE" / "new.jpeg")
+    (tmp_path / "groups.csv").write_text("label,image,source\nMONOCYTE,old.jpeg,7\n")
+    with pytest.raises(LabelledDataInvalid, match=r"new\.jpeg is not in groups\.csv"):
+        read_class_folders(tmp_path)
+
+
+def test_without_groups_the_content_is_the_source_whatever_the_name(tmp_path: Path) -> None:
+    one, copy, other = (_image(tmp_path / n, c) for n, c in (("a.jpg", b"1"), ("b.jpg", b"1"), ("c.jpg", b"2")))
+    assert source_of(one) == source_of(copy) != source_of(other)
+
+
+def test_a_bccd_field_has_the_source_of_its_kaggle_copies() -> None:
+    assert source_of(Path("BloodImage_00036.jpg")) == "36"
+
+
+def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> None:
+    _image(tmp_path / "set" / "images" / "f.jpg")
+    (tmp_path / "set" / "boxes.csv").write_text(
+        "image,kind,xmin,ymin,xmax,ymax\nf.jpg,wbc,1,2,11,22\nf.jpg,rbc,5,5,5,9\n"
+    )
+    (tmp_path / "set" / "labels.csv").write_text('image,wbc_labels\nf.jpg,"neutrophil,basophil"\n')
+    (tmp_path / "set" / "sources.csv").write_text("image,source\nf.jpg,raabin\n")
+    assert fields_folders(tmp_path) == (tmp_path / "set",)
+    (field,) = read_fields(tmp_path / "set")
+    assert [(b.target, b.box) for b in field.boxes] == [(Target.NUCLEATED, Box(1, 2, 10, 20))]  # an empty box is none
+    assert field.labels == (CellClass.NEUTROPHIL, CellClass.BASOPHIL)
+    assert field.origin == "raabin"
+
+
+def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv lacks the column kind"):
+        read_fields(tmp_path)
+
+
+def test_a_split_is_a_matter_of_the_source_alone_and_near_70_10_20() -> None:
+    splits = Counter(split_of(str(number)) for number in range(5000))
+    assert splits[Split.TRAIN] / 5000 == pytest.approx(0.7, abs=0.03)
+    assert splits[Split.VALIDATION] / 5000 == pytest.approx(0.1, abs=0.03)
+    assert splits[Split.HELD_BACK] / 5000 == pytest.approx(0.2, abs=0.03)
+    assert split_of("36") is split_of("36")
+
+
+def test_the_held_back_sources_are_the_ones_the_models_never_saw() -> None:
+    """A changed salt would quietly turn training images into test images of the shipped models."""
+    assert [n for n in range(40) if split_of(str(n)) is Split.HELD_BACK] == [1, 4, 9, 11, 20, 22, 25, 28, 31, 37, 39]

@@ -1,0 +1,60 @@
+"""Figures of merit against numbers worked by hand."""
+
+import numpy as np
+import pytest
+
+from wbctool.lab.metrics import accuracy_by_source, calibration_error, cluster_interval, match_boxes, score_detections
+from wbctool.records import Box
+
+
+def test_iou_by_hand() -> None:
+    assert Box(0, 0, 10, 10).iou(Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
+    assert Box(0, 0, 10, 10).iou(Box(10, 0, 10, 10)) == 0.0
+
+
+def test_each_annotated_box_is_matched_once() -> None:
+    annotated = [Box(0, 0, 10, 10)]
+    twice = [Box(0, 0, 10, 10), Box(1, 0, 10, 10)]
+    assert match_boxes(annotated, twice) == [1.0]
+
+
+def test_a_match_needs_half_the_union() -> None:
+    assert match_boxes([Box(0, 0, 10, 10)], [Box(0, 0, 10, 5)]) == [0.5]
+    assert match_boxes([Box(0, 0, 10, 10)], [Box(0, 0, 10, 4)]) == []
+
+
+def test_detection_counts_over_fields() -> None:
+    box, far = Box(0, 0, 10, 10), Box(50, 50, 10, 10)
+    score = score_detections([([box, far], [box]), ([], [far]), ([box], [box])])
+    assert (score.annotated, score.detected, score.matched) == (3, 3, 2)
+    assert score.precision == score.recall == score.f1 == pytest.approx(2 / 3)
+    assert score.mean_iou == 1.0
+
+
+def test_nothing_found_and_nothing_there_scores_nought_without_a_crash() -> None:
+    score = score_detections([([], [])])
+    assert (score.precision, score.recall, score.f1) == (0.0, 0.0, 0.0)
+
+
+def test_calibration_error_weighs_bins_by_their_cells() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.55])
+    right = np.array([True, True, True, False])
+    # three quarters of the cells are 0.05 off, one quarter 0.55
+    assert calibration_error(confidence, right) == pytest.approx(0.75 * 0.05 + 0.25 * 0.55)
+
+
+def test_full_confidence_falls_into_the_last_bin() -> None:
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0.0
+
+
+def test_accuracy_per_source_is_by_majority() -> None:
+    right = np.array([True, True, False, False, True, False])
+    assert accuracy_by_source(right, ["a", "a", "a", "b", "c", "c"]) == (pytest.approx(1 / 3), 3)
+
+
+def test_the_interval_is_by_source_not_by_image() -> None:
+    """A hundred copies of two originals, one right and one wrong, tell no more than two images."""
+    right = np.array([True] * 50 + [False] * 50)
+    assert cluster_interval(right, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
+    low, high = cluster_interval(right, [str(n) for n in range(100)])
+    assert (low, high) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))

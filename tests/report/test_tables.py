@@ -1,0 +1,108 @@
+import csv
+import io
+
+import fakes
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbctool.labels import CellClass
+from wbctool.records import Box, Cell, Detection, SlideResult, SlideStatus
+from wbctool.report.tables import (
+    COUNTS_COLUMNS,
+    cells_csv,
+    counts_csv,
+    counts_row,
+    differential_csv,
+    empty_row,
+    spreadsheet_name,
+)
+from wbctool.settings import Limits
+from wbctool.stages.differential import count_cells
+
+FOUR = tuple(CellClass)[:4]
+
+
+def result(names, known=tuple(CellClass), slide="s", **limits):
+    predictions = [fakes.predict(name) for name in names]
+    differential = count_cells(predictions, known, Limits(**limits))
+    return SlideResult(slide, SlideStatus.OK, 1, (), (), (), differential)
+
+
+def test_columns_are_the_contract():
+    assert ",".join(COUNTS_COLUMNS) == (
+        "slide,status,fields,fields_failed,cells,counted,review,not_wbc,"
+        "neutrophil_n,neutrophil_pct,neutrophil_ci95_low,neutrophil_ci95_high,"
+        "lymphocyte_n,lymphocyte_pct,lymphocyte_ci95_low,lymphocyte_ci95_high,"
+        "monocyte_n,monocyte_pct,monocyte_ci95_low,monocyte_ci95_high,"
+        "eosinophil_n,eosinophil_pct,eosinophil_ci95_low,eosinophil_ci95_high,"
+        "basophil_n,basophil_pct,basophil_ci95_low,basophil_ci95_high,"
+        "immature_granulocyte_n,immature_granulocyte_pct,immature_granulocyte_ci95_low,immature_granulocyte_ci95_high,"
+        "nrbc_per_100_wbc,flags"
+    )
+
+
+def test_counts_csv_byte_for_byte():
+    text = counts_csv([counts_row(result(["neutrophil"] * 9 + ["lymphocyte"] * 91, FOUR, adult=True))])
+    assert text.splitlines()[1] == (
+        "s,ok,1,0,100,100,0,0,9,9.00,4.20,16.40,91,91.00,83.60,95.80,0,0.00,0.00,3.62,0,0.00,0.00,3.62,"
+        + "not_assessed," * 9
+        + "limited_count"
+    )
+    assert text.endswith("\n")
+    assert "\r" not in text
+
+
+def test_differential_csv_byte_for_byte():
+    text = differential_csv(result(["neutrophil"] * 9 + ["lymphocyte"] * 91, FOUR, adult=True).differential)
+    assert text == (
+        "class,n,percent,ci95_low,ci95_high,reference_low,reference_high,flag\n"
+        "neutrophil,9,9.00,4.20,16.40,45.00,79.00,low\n"
+        "lymphocyte,91,91.00,83.60,95.80,16.00,47.00,high\n"
+        "monocyte,0,0.00,0.00,3.62,0.00,9.00,\n"
+        "eosinophil,0,0.00,0.00,3.62,0.00,6.00,\n"
+        "basophil,not_assessed,not_assessed,not_assessed,not_assessed,,,\n"
+        "immature_granulocyte,not_assessed,not_assessed,not_assessed,not_assessed,,,\n"
+    )
+
+
+def test_cells_csv_byte_for_byte():
+    detection = Detection(Box(3, 4, 50, 60), 0.98765, cut_by_border=True)
+    text = cells_csv("=s", [Cell("a,b.png", 1, detection, False, fakes.predict("platelet"))], tuple(CellClass))
+    assert text == (
+        "slide,field,cell,x,y,width,height,detection_score,cut_by_border,super_resolved,label,confidence,outcome,reason,"
+        "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet\n"
+        '\'=s,"a,b.png",1,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
+        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300\n"
+    )
+
+
+def test_an_empty_row_has_zeros_and_no_percents():
+    row = dict(zip(COUNTS_COLUMNS, empty_row("s", SlideStatus.WAITING, 4, FOUR), strict=True))
+    assert (row["fields"], row["fields_failed"], row["cells"]) == ("4", "0", "0")
+    assert (row["neutrophil_n"], row["neutrophil_pct"]) == ("0", "")
+    assert row["basophil_n"] == row["nrbc_per_100_wbc"] == "not_assessed"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_no_spreadsheet_runs_a_name(name):
+    assert spreadsheet_name(name) == f"'{name}"
+
+
+def test_other_names_stay():
+    assert [spreadsheet_name(n) for n in ("1-2", "a=b", "", "'x")] == ["1-2", "a=b", "", "'x"]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4, unique=True))
+def test_any_name_comes_back_from_the_csv(names):
+    text = counts_csv([("x" + name, *empty_row("", SlideStatus.WAITING, 1, FOUR)[1:]) for name in names])
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert [row[0] for row in rows[1:]] == ["x" + name for name in names]
+    assert {len(row) for row in rows} == {len(COUNTS_COLUMNS)}
+
+
+def test_pandas_reads_it():
+    text = counts_csv([counts_row(result(["neutrophil"], slide='a\r\nb,"c"'))])
+    table = pd.read_csv(io.StringIO(text), lineterminator="\n")
+    assert table.loc[0, "neutrophil_pct"] == 100

@@ -1,0 +1,66 @@
+"""From logits to a decision, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from wbctool.labels import CellClass
+from wbctool.onnx_model import ClassifierCard
+from wbctool.records import Outcome, Reason
+from wbctool.stages.classify import classify_cells, read_logits
+
+CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.ERYTHROBLAST, CellClass.PLATELET)
+
+
+def _card(**changes: object) -> ClassifierCard:
+    facts = {
+        "name": "classifier", "version": "1", "file": "classifier.onnx", "sha256": "0" * 64, "parameters": 1,
+        "tool_version": "1", "recipe": "test", "training": {}, "classes": CLASSES, "input_px": 128,
+        "crop_margin": 1.25, "temperature": 1.0, "confidence_threshold": 0.6, "energy_threshold": -1.0,
+    }  # fmt: skip
+    return ClassifierCard.model_validate(facts | changes)
+
+
+def _decide(logits: list[float], **changes: object) -> tuple[CellClass, Outcome, Reason]:
+    (p,) = read_logits(np.array([logits], np.float32), _card(**changes))
+    return p.label, p.outcome, p.reason
+
+
+def test_a_sure_leukocyte_is_counted() -> None:
+    assert _decide([9, 0, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.COUNTED, Reason.NONE)
+
+
+def test_a_doubtful_one_goes_to_review_with_its_most_probable_class() -> None:
+    assert _decide([5, 4.9, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.REVIEW, Reason.LOW_CONFIDENCE)
+
+
+@pytest.mark.parametrize(
+    ("logits", "label", "reason"),
+    [
+        ([0, 0, 9, 0], CellClass.ERYTHROBLAST, Reason.ERYTHROBLAST),
+        ([0, 0, 0, 9], CellClass.PLATELET, Reason.PLATELET),
+    ],
+)
+def test_erythroblasts_and_platelets_stand_outside(logits: list[float], label: CellClass, reason: Reason) -> None:
+    assert _decide(logits) == (label, Outcome.NOT_WBC, reason)
+
+
+def test_a_doubtful_platelet_is_reviewed_not_dropped() -> None:
+    assert _decide([0, 4.9, 0, 5])[1:] == (Outcome.REVIEW, Reason.LOW_CONFIDENCE)
+
+
+def test_a_cell_like_nothing_known_is_out_of_distribution_however_sure() -> None:
+    # logsumexp of (2, -9, -9, -9) is 2.00005: energy -2.0, above a threshold of -3, though the confidence is 0.99995.
+    assert _decide([2, -9, -9, -9], energy_threshold=-3.0)[1:] == (Outcome.REVIEW, Reason.OUT_OF_DISTRIBUTION)
+    assert _decide([2, -9, -9, -9], energy_threshold=None)[1:] == (Outcome.COUNTED, Reason.NONE)
+
+
+def test_the_temperature_divides_the_logits() -> None:
+    (p,) = read_logits(np.array([[2.0, 0.0, -90.0, -90.0]], np.float32), _card(temperature=2.0))
+    assert p.confidence == pytest.approx(math.e / (math.e + 1))
+    assert sum(p.probabilities) == pytest.approx(1.0)
+
+
+def test_no_cells_need_no_model() -> None:
+    assert classify_cells(np.empty((0, 128, 128, 3), np.uint8), None) == ()  # type: ignore[arg-type]

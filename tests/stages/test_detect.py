@@ -1,0 +1,85 @@
+"""The detector on real fields, and its geometry by hand."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wbctool.onnx_model import DetectorCard, OnnxModel, default_models_dir, load_model
+from wbctool.records import Field
+from wbctool.stages.detect import detect_cells, suppress
+from wbctool.stages.images import read_field
+
+DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
+
+
+@pytest.fixture(scope="module")
+def detector() -> OnnxModel[DetectorCard]:
+    return load_model(default_models_dir(), "detector")
+
+
+@pytest.fixture(scope="module")
+def field() -> Field:
+    return read_field(min(DEMO.iterdir()))
+
+
+def _resized(field: Field, scale: float) -> Field:
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return Field(field.name, cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=how).astype(np.uint8))
+
+
+def test_a_real_field_shows_one_whole_cell(detector: OnnxModel[DetectorCard], field: Field) -> None:
+    (cell,) = detect_cells(field, detector)
+    assert 0.4 <= cell.score <= 1
+    assert 80 < cell.box.side_px < 260  # BCCD's white cells measure 109 to 258 pixels in a field of 640×480
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0, 4.0])
+def test_the_fields_size_in_pixels_does_not_matter(
+    detector: OnnxModel[DetectorCard], field: Field, scale: float
+) -> None:
+    (native,) = detect_cells(field, detector)
+    (resized,) = detect_cells(_resized(field, scale), detector)
+    assert resized.box.side_px / scale == pytest.approx(native.box.side_px, rel=0.12)
+
+
+def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector: OnnxModel[DetectorCard]) -> None:
+    fields = [read_field(path) for path in sorted(DEMO.iterdir())]
+    expected = sum(len(detect_cells(f, detector)) for f in fields)
+    rows = [np.hstack([f.rgb for f in fields[k : k + 4]]) for k in (0, 4)]
+    whole = Field("montage", np.vstack([*rows, *rows]))
+    assert len(detect_cells(whole, detector)) == pytest.approx(2 * expected, abs=2)
+
+
+def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[DetectorCard], field: Field) -> None:
+    (whole,) = detect_cells(field, detector)
+    assert not whole.cut_by_border
+    middle = whole.box.x + whole.box.width // 2
+    left = Field("cut", np.ascontiguousarray(field.rgb[:, :middle]))
+    cut = [d for d in detect_cells(left, detector) if d.box.x + d.box.width > middle - 10]
+    assert [d.cut_by_border for d in cut] == [True]
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (214, 180, 190)])
+def test_an_empty_field_has_no_cells(detector: OnnxModel[DetectorCard], colour: tuple[int, int, int]) -> None:
+    assert detect_cells(Field("empty", np.full((480, 640, 3), colour, np.uint8)), detector) == ()
+
+
+def test_cells_come_in_reading_order(detector: OnnxModel[DetectorCard], field: Field) -> None:
+    stacked = Field("two", np.vstack([np.hstack([field.rgb, field.rgb]), np.hstack([field.rgb, field.rgb])]))
+    corners = [(d.box.y, d.box.x) for d in detect_cells(stacked, detector)]
+    assert len(corners) == 4
+    assert corners == sorted(corners)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (10, 3000, 3), (7, 5, 3)])
+def test_odd_shapes_do_no_harm(detector: OnnxModel[DetectorCard], shape: tuple[int, int, int]) -> None:
+    assert isinstance(detect_cells(Field("odd", np.full(shape, 200, np.uint8)), detector), tuple)
+
+
+def test_suppress_keeps_the_best_of_overlapping_boxes_and_drops_parts() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [9, 0, 19, 10], [2, 2, 6, 6]], np.float32)
+    scores = np.array([0.9, 0.95, 0.5, 0.8], np.float32)
+    # 0 overlaps 1 with IoU 90/110; 2 touches 1 with IoU 20/180; 3 lies wholly within 1.
+    assert suppress(boxes, scores, max_overlap=0.5).tolist() == [1, 2]

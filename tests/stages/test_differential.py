@@ -1,0 +1,124 @@
+import fakes
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.settings import Limits
+from wbctool.stages.differential import count_cells, exact_interval
+
+LIMITS = Limits()
+
+
+def count(limits=LIMITS, known=CellClass, field_flags=(), fields_read=1, **cells):
+    predictions = [fakes.predict(name) for name, n in cells.items() for _ in range(n)]
+    return count_cells(predictions, tuple(known), limits, field_flags, fields_read)
+
+
+def by_class(differential):
+    return {c.label.value: c for c in differential.classes}
+
+
+@pytest.mark.parametrize(
+    ("n", "total", "low", "high"),
+    [(9, 100, 4.2, 16.4), (0, 200, 0.0, 1.8), (0, 100, 0.0, 3.6), (50, 100, 39.8, 60.2), (100, 100, 96.4, 100.0)],
+)
+def test_rumkes_table(n, total, low, high):
+    assert [round(bound, 1) for bound in exact_interval(n, total)] == [low, high]
+
+
+@given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+@settings(max_examples=50, deadline=None)
+def test_interval_is_scipys_exact_one(case):
+    n, total = case
+    expected = binomtest(n, total).proportion_ci(0.95, "exact")
+    assert exact_interval(n, total) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+
+
+def test_counts_worked_by_hand():
+    d = count(
+        neutrophil=60, lymphocyte=30, monocyte=6, immature_granulocyte=4, review=25, odd=5, erythroblast=3, platelet=7
+    )
+    assert (d.cells, d.counted, d.review, d.not_wbc) == (140, 100, 30, 10)
+    assert [c.n for c in d.classes] == [60, 30, 6, 0, 0, 4]
+    assert [c.percent for c in d.classes] == [60, 30, 6, 0, 0, 4]
+    assert (d.erythroblasts, d.nrbc_per_100_wbc) == (3, 3.0)
+    neutrophil = by_class(d)["neutrophil"]
+    assert neutrophil.review_low == pytest.approx(100 * 60 / 130)  # none of the 30 in review is one
+    assert neutrophil.review_high == pytest.approx(100 * 90 / 130)  # all of them are
+    # 30 of 130 are more than a tenth; 5 of 140 are not more than a twentieth
+    assert d.flags == ("limited_count", "high_review_share", "immature_granulocytes", "nrbc")
+
+
+def test_review_cells_are_not_counted_as_what_they_look_like():
+    assert by_class(count(review=3, neutrophil=1))["monocyte"].n == 0
+
+
+@pytest.mark.parametrize(
+    ("counted", "flags"),
+    [
+        (0, ("no_wbc", "low_count")),
+        (99, ("low_count",)),
+        (100, ("limited_count",)),
+        (199, ("limited_count",)),
+        (200, ()),
+    ],
+)
+def test_count_flags(counted, flags):
+    assert count(neutrophil=counted).flags == flags
+
+
+@pytest.mark.parametrize(("review", "flagged"), [(20, False), (21, True)])
+def test_high_review_share_is_more_than_a_tenth(review, flagged):
+    d = count(neutrophil=200 - review, review=review)
+    assert ("high_review_share" in d.flags) is flagged
+
+
+@pytest.mark.parametrize(("odd", "flagged"), [(10, False), (11, True)])
+def test_out_of_domain_is_more_than_a_twentieth_of_all_cells(odd, flagged):
+    d = count(neutrophil=180 - odd, platelet=20, odd=odd)
+    assert ("out_of_domain" in d.flags) is flagged
+
+
+def test_nothing_counted_has_no_percents():
+    d = count(review=5, platelet=1)
+    assert d.nrbc_per_100_wbc is None
+    assert all(c.percent is c.ci95_low is c.ci95_high is None for c in d.classes)
+    assert all((c.review_low, c.review_high) == (0, 100) for c in d.classes)
+    assert "no_wbc" not in d.flags  # what is in review may well be some
+
+
+def test_where_no_field_could_be_read_nothing_says_that_there_is_no_wbc():
+    assert count(fields_read=0, field_flags={"failed_fields"}).flags == ("low_count", "failed_fields")
+
+
+def test_a_class_the_model_does_not_know_is_not_assessed():
+    four = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.MONOCYTE, CellClass.EOSINOPHIL)
+    d = count(known=four, neutrophil=10)
+    assert [c.assessed for c in d.classes] == [True] * 4 + [False] * 2
+    assert by_class(d)["basophil"].percent is None
+    assert by_class(d)["eosinophil"].percent == 0
+    assert not d.nrbc_assessed
+
+
+def test_high_and_low_only_for_adults_and_from_100_cells():
+    adults = Limits(adult=True)
+    d = by_class(count(adults, neutrophil=80, lymphocyte=10, monocyte=10))
+    assert [d[c.value].flag for c in DIFFERENTIAL_CLASSES] == ["high", "low", "high", "", "", ""]
+    assert (d["neutrophil"].reference_low, d["neutrophil"].reference_high) == (45, 79)
+    assert {c.flag for c in count(adults, neutrophil=99).classes} == {""}
+    unknown_age = count(neutrophil=100).classes
+    assert {(c.flag, c.reference_low) for c in unknown_age} == {("", None)}
+
+
+@given(st.lists(st.sampled_from(fakes.NAMES), max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_properties(names):
+    d = count_cells([fakes.predict(name) for name in names], tuple(CellClass), LIMITS)
+    assert d.cells == len(names) == d.counted + d.review + d.not_wbc
+    assert sum(c.n for c in d.classes) == d.counted
+    if d.counted:
+        assert sum(c.percent for c in d.classes) == pytest.approx(100)
+        assert all(0 <= c.ci95_low <= c.percent <= c.ci95_high <= 100 for c in d.classes)
+        assert all(c.review_low <= c.percent <= c.review_high for c in d.classes)

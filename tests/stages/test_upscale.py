@@ -1,0 +1,67 @@
+"""DESIGN's super-resolution rule, side by side, and the order of what comes back."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wbctool.records import Crop
+from wbctool.settings import SuperResolve
+from wbctool.stages.upscale import generator_side_px, prepare_crops, resize_square
+
+CARD: Any = SimpleNamespace(scale=4, min_px=32, max_px=64)
+
+
+class FakeGenerator:
+    """Enlarges four times by repetition, and remembers the sides it was given."""
+
+    card = CARD
+
+    def __init__(self) -> None:
+        self.sides: list[int] = []
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.sides += [batch.shape[1]] * len(batch)
+        return (batch.repeat(4, axis=1).repeat(4, axis=2),)
+
+
+@pytest.mark.parametrize(
+    ("crop_px", "mode", "expected"),
+    [
+        (128, SuperResolve.AUTO, None),
+        (300, SuperResolve.AUTO, None),
+        (127, SuperResolve.AUTO, 64),
+        (64, SuperResolve.AUTO, 64),
+        (45, SuperResolve.AUTO, 45),
+        (20, SuperResolve.AUTO, 32),
+        (300, SuperResolve.ALWAYS, 32),
+        (20, SuperResolve.ALWAYS, 32),
+        (20, SuperResolve.NEVER, None),
+    ],
+)
+def test_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
+    assert generator_side_px(crop_px, mode, CARD) == expected
+
+
+def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
+    crops = [Crop(np.full((n, n, 3), n % 256, np.uint8)) for n in (40, 200, 60, 40, 128)]
+    generator: Any = FakeGenerator()
+    prepared = prepare_crops(crops, generator, SuperResolve.AUTO)
+    assert prepared.rgb.shape == (5, 128, 128, 3)
+    assert prepared.rgb[:, 64, 64, 0].tolist() == [40, 200, 60, 40, 128]
+    assert prepared.super_resolved == (True, False, True, True, False)
+    assert sorted(generator.sides) == [40, 40, 60]
+
+
+def test_no_crops_are_no_work() -> None:
+    generator: Any = FakeGenerator()
+    prepared = prepare_crops([], generator, SuperResolve.AUTO)
+    assert prepared.rgb.shape == (0, 128, 128, 3)
+    assert prepared.super_resolved == ()
+
+
+def test_pixels_are_given_up_by_averaging() -> None:
+    checks = np.indices((8, 8)).sum(axis=0) % 2 * 200
+    small = resize_square(np.repeat(checks[..., None], 3, axis=2).astype(np.uint8), 4)
+    assert (small == 100).all()

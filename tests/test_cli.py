@@ -1,0 +1,206 @@
+"""The command line with fake stages; the real models are in test_end_to_end.py."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fakes
+import pytest
+from typer.testing import CliRunner
+
+from wbctool import errors
+from wbctool.batch.publish import hold
+from wbctool.cli import app, running
+from wbctool.layout import OutputLayout
+
+
+@pytest.fixture
+def cli(monkeypatch):
+    monkeypatch.setattr(running, "load_stages", fakes.fake_stages)
+
+    def call(*args):
+        return CliRunner().invoke(app, [str(arg) for arg in args])
+
+    return call
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    heavy = ("numpy", "pandas", "scipy", "cv2", "PIL", "jinja2", "onnxruntime", "torch", "training")
+    code = f"import sys, wbctool.cli; print([m for m in {heavy!r} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "wbctool", "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_version(cli):
+    assert cli("--version").output == "wbctool 0.1.0\n"
+
+
+def test_a_run_says_a_line_a_slide(cli, slides, tmp_path):
+    done = cli("run", slides, "--out", tmp_path / "counts.csv")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "s2: ok, 2 fields, 3 cells: 2 counted, 1 review, 0 not WBC",
+        "s10: ok, 1 fields, 12 cells: 10 counted, 0 review, 2 not WBC",
+        f"{tmp_path}/counts.csv written",
+    ]
+    assert done.stderr == ""
+    again = cli("run", slides, "--out", tmp_path / "counts.csv")
+    assert again.stdout.splitlines()[0] == "s2: ok (up to date)"
+
+
+def test_quiet_says_nothing_but_errors(cli, slides, tmp_path):
+    assert cli("run", slides, "--out", tmp_path / "a.csv", "--quiet").output == ""
+    (slides / "s2" / "bad.png").write_bytes(b"")
+    done = cli("run", slides, "--out", tmp_path / "a.csv", "--quiet")
+    assert done.exit_code == 3
+    assert done.stdout == ""
+    assert done.stderr == "wbctool: slide 's2', field 'bad.png', read: the file is empty\n"
+
+
+def test_names_cannot_drive_the_terminal(cli, slides, tmp_path):
+    fakes.draw_field(slides / "a\x1b[2J\nb [red]" / "f.png", [])
+    (slides / "s2" / "\x1b[31m.png").write_bytes(b"")
+    done = cli("run", slides, "--out", tmp_path / "a.csv")
+    assert "\x1b" not in done.output
+    assert r"a\x1b[2J\nb [red]: ok" in done.stdout
+
+
+def test_a_dry_run(cli, slides, tmp_path):
+    done = cli("run", slides, "--out", tmp_path / "out" / "a.csv", "--dry-run", "--log-file", tmp_path / "out" / "log")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == ["s2: to do, 2 fields", "s10: to do, 1 fields", "2 slides: 2 to do"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_log_is_json_lines(cli, slides, tmp_path):
+    (slides / "s2" / "bad\n.png").write_bytes(b"")
+    cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "logs" / "run.log", "--quiet")
+    lines = [json.loads(line) for line in (tmp_path / "logs" / "run.log").read_text().splitlines()]
+    assert [line["level"] for line in lines] == ["info", "error", "info"]
+    assert "bad\\n.png" in lines[1]["message"]
+    assert lines[2]["message"] == "ended with exit code 3"
+
+
+def test_settings_from_a_file(cli, slides, tmp_path):
+    (tmp_path / "lab.toml").write_text("quiet = true\nmin_counted = 5\nlimited_counted = 5\n")
+    done = cli("run", slides, "--out", tmp_path / "a.csv", "--config", tmp_path / "lab.toml")
+    assert done.output == ""
+    assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",10.00,nrbc")
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (["--out", "a.csv", "--workers", "0"], "wbctool: --workers: "),
+            (["--out", "a.txt"], "wbctool: --out: the name must end in .csv"),
+            (["--out", "a.csv", "--device", "gpu"], "--device"),
+            (["--out", "a.csv", "--config", "gone.toml"], "wbctool: gone.toml: cannot be read"),
+            ([], "--out"),
+        ],
+    )
+    def test_2_wrong_usage(self, cli, slides, args, message):
+        done = cli("run", slides, *args)
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+    def test_3_some_slide_failed(self, cli, slides, tmp_path):
+        (slides / "s2" / "bad.png").write_bytes(b"")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 3
+        assert "s2: partial, 3 fields (1 failed), 3 cells" in done.stdout
+
+    def test_4_no_image(self, cli, tmp_path):
+        assert cli("run", tmp_path, "--out", tmp_path / "a.csv").exit_code == 4
+        assert cli("run", tmp_path / "gone", "--out", tmp_path / "a.csv").exit_code == 4
+
+    def test_5_another_run_holds_the_output(self, cli, slides, tmp_path):
+        ready, done = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with hold(OutputLayout(tmp_path / "a.csv")):
+                    os.write(ready[1], b"x")
+                    os.read(done[0], 1)
+            finally:
+                os._exit(0)
+        os.read(ready[0], 1)
+        called = cli("run", slides, "--out", tmp_path / "a.csv")
+        os.write(done[1], b"x")
+        os.waitpid(pid, 0)
+        assert called.exit_code == 5
+        assert f"held by another run (process {pid} on" in called.stderr
+
+    def test_1_output_that_cannot_be_written(self, cli, slides, tmp_path):
+        (tmp_path / "a").write_text("in the way")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"wbctool: {tmp_path}/a cannot be written: ")
+
+    def test_1_no_models(self, slides, tmp_path):
+        args = ["run", str(slides), "--out", str(tmp_path / "a.csv"), "--models", str(tmp_path)]
+        done = CliRunner().invoke(app, args)
+        assert done.exit_code == 1
+        assert f"the model card {tmp_path}/detector.json is missing" in done.stderr
+
+    def test_1_log_that_cannot_be_written(self, cli, slides, tmp_path):
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path)
+        assert done.exit_code == 1
+        assert "the log" in done.stderr
+
+    def test_130_ctrl_c_while_the_models_load(self, cli, slides, tmp_path, monkeypatch):
+        def load(settings):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(running, "load_stages", load)
+        assert cli("run", slides, "--out", tmp_path / "a.csv").exit_code == 130
+
+    def test_every_error_of_ours_has_one(self):
+        from wbctool.cli.app import _EXIT_CODES
+
+        kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+        assert all(any(issubclass(kind, known) for known, _ in _EXIT_CODES) for kind in kinds)
+
+
+def test_train_without_torch_says_what_to_install(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "training"]:
+        monkeypatch.delitem(sys.modules, name)
+    done = cli("train")
+    assert done.exit_code == 1
+    assert "pip install 'wbctool[train]'" in done.stderr
+
+
+def test_models_verify_without_models(cli, tmp_path):
+    done = cli("models", "verify", "--models", tmp_path)
+    assert done.exit_code == 1
+    assert "no model card" in done.stderr
+
+
+def test_a_closed_pipe_does_not_stop_a_run(slides, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import app, running;"
+        "running.load_stages = fakes.fake_stages; app(sys.argv[2:])"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(Path(__file__).parent),
+        "run",
+        str(slides),
+        "--out",
+        str(tmp_path / "a.csv"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 3

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbctool.layout import OutputLayout, name_as_text, name_shown, temporary_beside
+
+LAYOUT = OutputLayout(Path("out/counts.csv"))
+BYTES = st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape"))
+TRICKY = st.text(alphabet="\\x\udcff\udc80f8e a", max_size=10)
+
+
+def test_names():
+    assert LAYOUT.folder == Path("out/counts")
+    assert LAYOUT.run == Path("out/counts/run.json")
+    assert LAYOUT.slide_file("ward/7", "cells.csv") == Path("out/counts/ward/7/cells.csv")
+
+
+@pytest.mark.parametrize("slide", ["run.json", "a/slide.json", "a/Report.html/b", "cells.csv~"])
+def test_a_slide_named_as_one_of_our_files_steps_aside(slide):
+    inside = LAYOUT.slide_folder(slide).relative_to(LAYOUT.folder)
+    assert not {"run.json", "slide.json", "report.html", "cells.csv"} & {part.casefold() for part in inside.parts}
+
+
+def test_stepping_aside_keeps_slides_apart():
+    assert len({LAYOUT.slide_folder(s) for s in ("run.json", "run.json~", "run.json~~")}) == 3
+
+
+@pytest.mark.parametrize("slide", ["..", "a/../b", "", "/etc", "a//b"])
+def test_no_id_leads_out(slide):
+    with pytest.raises(ValueError, match="not a slide's id"):
+        LAYOUT.slide_folder(slide)
+
+
+def test_temporary_names_fit_beside_the_longest_name():
+    assert len(temporary_beside(Path("x" * 251 + ".csv")).name) < 64
+
+
+@given(st.one_of(BYTES, TRICKY), st.one_of(BYTES, TRICKY))
+def test_names_as_text_are_utf8_and_one_to_one(a, b):
+    name_as_text(a).encode("utf-8")
+    assert (name_as_text(a) == name_as_text(b)) == (a == b)
+
+
+def test_names_shown_hold_no_control_characters():
+    assert name_shown("a\nb\x1b[31m\u202ec\udcff") == r"a\nb\x1b[31m\u202ec\xff"

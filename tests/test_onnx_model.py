@@ -1,0 +1,141 @@
+"""Cards, hashes, and sessions of a fixed shape."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.onnx_model import (
+    CUDA,
+    Models,
+    cuda_problem,
+    default_models_dir,
+    load_model,
+    load_models,
+    read_card,
+    verify_models,
+)
+from wbctool.settings import Device, Precision
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models(default_models_dir(), Device.CPU, Precision.AUTO)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(default_models_dir(), tmp_path / "models", ignore=shutil.ignore_patterns("training"))
+    return tmp_path / "models"
+
+
+def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
+    report = verify_models(default_models_dir())
+    assert {path.name for path, _ in report} >= {"detector.json", "generator.json", "classifier.json"}
+    assert [problem for _, problem in report if problem] == []
+
+
+def test_a_cells_result_does_not_depend_on_the_cells_beside_it(models: Models) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (5, 128, 128, 3), dtype=np.uint8)
+    together = models.classifier.run(crops)[0]
+    alone = np.concatenate([models.classifier.run(crops[k : k + 1])[0] for k in range(5)])
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_the_classifier_gives_what_an_explanation_needs(models: Models) -> None:
+    logits, features, last_map = models.classifier.run(np.zeros((1, 128, 128, 3), np.uint8))
+    assert logits.shape == (1, len(models.classifier.card.classes))
+    assert features.shape == (1, 256)
+    assert last_map.shape == (1, 512, 8, 8)
+
+
+@pytest.mark.parametrize("side", [32, 45, 64])
+def test_the_generator_takes_every_side_its_card_names(models: Models, side: int) -> None:
+    (sr,) = models.generator.run(np.full((2, side, side, 3), 128, np.uint8))
+    assert sr.shape == (2, 4 * side, 4 * side, 3)
+    assert sr.dtype == np.uint8
+
+
+def test_an_altered_model_is_refused_with_both_hashes(folder: Path) -> None:
+    path = folder / "generator.onnx"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    said = json.loads((folder / "generator.json").read_text())["sha256"]
+    with pytest.raises(ModelMismatch, match=r"generator\.onnx") as caught:
+        load_models(folder, Device.CPU, Precision.AUTO)
+    import hashlib
+
+    assert said in str(caught.value)
+    assert hashlib.sha256(content).hexdigest() in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["detector.onnx", "classifier.json"])
+def test_a_missing_model_or_card_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelNotFound, match=name):
+        load_models(folder, Device.CPU, Precision.AUTO)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "detector"}'])
+def test_a_file_that_is_no_card_is_refused(folder: Path, content: str) -> None:
+    (folder / "detector.json").write_text(content)
+    with pytest.raises(ModelMismatch, match=r"detector\.json is not a model card"):
+        load_models(folder, Device.CPU, Precision.AUTO)
+
+
+def test_swapped_cards_are_refused(folder: Path) -> None:
+    shutil.copy(folder / "detector.json", folder / "generator.json")
+    with pytest.raises(ModelMismatch, match="describes a detector, not a generator"):
+        load_models(folder, Device.CPU, Precision.AUTO)
+
+
+def test_a_card_cannot_point_out_of_its_folder(folder: Path) -> None:
+    card = json.loads((folder / "detector.json").read_text())
+    (folder / "detector.json").write_text(json.dumps(card | {"file": "../detector.onnx"}))
+    with pytest.raises(ModelMismatch, match="not a model card"):
+        read_card(folder / "detector.json")
+
+
+def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no model card"):
+        verify_models(tmp_path)
+
+
+def test_int8_where_there_is_no_copy_is_an_error_not_a_substitution() -> None:
+    with pytest.raises(ModelNotFound, match="int8"):
+        load_models(default_models_dir(), Device.CPU, Precision.INT8)
+
+
+def _cuda_runs() -> bool:
+    card = read_card(default_models_dir() / "detector.json")
+    return cuda_problem(card, (default_models_dir() / card.file).read_bytes()) is None
+
+
+def test_cuda_is_demanded_and_absent() -> None:
+    if _cuda_runs():
+        pytest.skip("a CUDA device works here")
+    with pytest.raises(DeviceUnavailable, match="no session runs on CUDA"):
+        load_models(default_models_dir(), Device.CUDA, Precision.AUTO)
+
+
+def test_auto_says_what_it_fell_back_to() -> None:
+    if _cuda_runs():
+        pytest.skip("a CUDA device works here")
+    loaded = load_models(default_models_dir(), Device.AUTO, Precision.AUTO)
+    assert loaded.provider == "CPUExecutionProvider"
+    assert loaded.device_note is not None
+    assert "running on the CPU" in loaded.device_note
+
+
+@pytest.mark.gpu
+def test_cuda_agrees_with_the_cpu(models: Models) -> None:
+    if not _cuda_runs():
+        pytest.skip("no CUDA device that onnxruntime can run on")
+    crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    on_cuda = load_model(default_models_dir(), "classifier", Device.CUDA)
+    assert on_cuda.provider == CUDA
+    np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.05)

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from wbctool.errors import SettingsInvalid
+from wbctool.labels import CellClass
+from wbctool.settings import Device, SuperResolve, load_settings
+
+FLAGS = {"slides": Path("slides"), "out": Path("counts.csv")}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "lab.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults():
+    settings = load_settings(FLAGS)
+    assert settings.device is Device.AUTO
+    assert settings.super_resolve is SuperResolve.AUTO
+    assert (settings.min_counted, settings.limited_counted) == (100, 200)
+    assert (settings.high_review_share, settings.out_of_domain_share) == (0.10, 0.05)
+    assert not settings.adult
+    assert settings.max_megapixels == 300
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    config = write(tmp_path, 'workers = 3\nbatch_size = 8\ndevice = "cpu"\n')
+    settings = load_settings({**FLAGS, "workers": 5, "batch_size": None}, config)
+    assert (settings.workers, settings.batch_size, settings.device) == (5, 8, Device.CPU)
+
+
+def test_paths_in_the_file_are_relative_to_it(tmp_path):
+    assert load_settings(FLAGS, write(tmp_path, 'models_dir = "models"')).models_dir == tmp_path / "models"
+
+
+def test_reference_ranges_can_be_set(tmp_path):
+    settings = load_settings(FLAGS, write(tmp_path, "adult = true\n[reference_ranges]\nneutrophil = [40, 75]\n"))
+    assert settings.reference_ranges == {CellClass.NEUTROPHIL: (40, 75)}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("wrokers = 2", "wrokers"),
+        ("workers = 0", "workers"),
+        ('device = "gpu"', "device"),
+        ("settle_s = -1", "settle_s"),
+        ("settle_s = nan", "settle_s"),
+        ("high_review_share = 1.5", "high_review_share"),
+        ("slides = '/elsewhere'", "slides"),
+        ("[reference_ranges]\nplatelet = [1, 2]", "reference_ranges"),
+        ("[reference_ranges]\nmonocyte = [9, 0]", "reference_ranges"),
+        ("workers = ", "not a TOML file"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_entry(tmp_path, text, names):
+    config = write(tmp_path, text)
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(FLAGS, config)
+    assert str(config) in str(caught.value)
+    assert names in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsInvalid, match=r"gone\.toml: cannot be read"):
+        load_settings(FLAGS, tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    ("flags", "option"),
+    [
+        ({"workers": 0}, "--workers"),
+        ({"settle_s": -1.0}, "--settle"),
+        ({"max_failures": 0}, "--max-failures"),
+        ({"out": Path("counts")}, "--out"),
+        ({"out": Path("counts.txt")}, "--out"),
+    ],
+)
+def test_a_bad_flag_is_named_as_the_user_typed_it(flags, option):
+    with pytest.raises(SettingsInvalid, match=f"^{option}: "):
+        load_settings({**FLAGS, **flags})
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        load_settings(FLAGS).workers = 3
+
+
+def test_only_what_changes_results_is_said_to():
+    slow, fast = load_settings({**FLAGS, "workers": 1}), load_settings({**FLAGS, "workers": 9, "batch_size": 1})
+    assert slow.affecting_results() == fast.affecting_results()
+    assert slow.affecting_results() != load_settings({**FLAGS, "super_resolve": "never"}).affecting_results()

@@ -1,0 +1,184 @@
+"""What the networks are shown: drawn evenly, varied, repeatable, and cut as `wbctool run` cuts."""
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from training.data.augment import flip_and_turn, jpeg, reduce_and_restore, vary_optics, vary_stain
+from training.data.cells import CellSample, remember_cells
+from training.data.crops import PlainCrops, TrainingCrops, cut_cell, vary_as_paper
+from training.data.draws import BalancedDraw
+from training.data.epochs import EpochSlices
+from training.data.fields import DetectorCanvases, draw_maps
+from training.data.sr_pairs import SrPairs, make_lr
+from training.models.detector import STRIDE
+from wbctool.lab.labelled import LabelledBox, LabelledField
+from wbctool.labels import CellClass
+from wbctool.records import Box, Target
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.images import read_field
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+CLASSES = (CellClass.NEUTROPHIL, CellClass.EOSINOPHIL)
+
+
+def _sample(path: Path, label: CellClass, source: str, origin: str = "o") -> CellSample:
+    return CellSample(path, Box(200, 150, 160, 150), label, source, origin)
+
+
+@pytest.fixture
+def cells() -> list[CellSample]:
+    return [_sample(path, CLASSES[k % 2], str(k)) for k, path in enumerate(DEMO[:4])]
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    return read_field(DEMO[0]).rgb[100:228, 200:328]
+
+
+def test_draws_are_balanced_by_origin_and_softly_by_class() -> None:
+    many = [_sample(DEMO[0], CellClass.NEUTROPHIL, f"n{k}", "large") for k in range(256)]
+    few = [_sample(DEMO[0], CellClass.BASOPHIL, "b0", "large")]
+    other = [_sample(DEMO[0], c, "x", "small") for c in CLASSES]
+    draw, rng = BalancedDraw([*many, *few, *other]), np.random.default_rng(0)
+    drawn = [draw(rng) for _ in range(4000)]
+    assert Counter(c.origin for c in drawn)["small"] == pytest.approx(2000, rel=0.08)
+    large = Counter(c.label for c in drawn if c.origin == "large")
+    assert large[CellClass.NEUTROPHIL] / large[CellClass.BASOPHIL] == pytest.approx(256**0.25, rel=0.25)
+
+
+def test_a_source_with_many_copies_is_drawn_no_more_often() -> None:
+    cells = [_sample(DEMO[0], CellClass.MONOCYTE, "copied")] * 99 + [_sample(DEMO[1], CellClass.MONOCYTE, "single")]
+    draw, rng = BalancedDraw(cells), np.random.default_rng(0)
+    assert Counter(draw(rng).source for _ in range(2000))["single"] == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["paper", "strong"])
+def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[CellSample], kind: str) -> None:
+    crops, again = (TrainingCrops(cells, CLASSES, 1.25, kind, seed=3) for _ in range(2))  # type: ignore[arg-type]
+    (one, label), (same, same_label), (other, _) = crops[5], again[5], crops[6]
+    assert one.shape == (3, 128, 128)
+    assert one.dtype == torch.uint8
+    assert torch.equal(one, same)
+    assert label == same_label
+    assert not torch.equal(one, other)
+
+
+def test_plain_crops_are_what_a_run_cuts(cells: list[CellSample]) -> None:
+    image, label = PlainCrops(cells, CLASSES, 1.25)[1]
+    (crop,) = crop_cells(read_field(cells[1].path), [cells[1].box], 1.25)
+    assert label == 1
+    assert crop.side_px == 200
+    np.testing.assert_array_equal(cut_cell(cells[1], 1.25), crop.rgb)
+    assert float(image.float().mean()) == pytest.approx(float(crop.rgb.mean()), abs=1.0)
+
+
+def test_stain_variation_leaves_grey_hueless_glass_nearly_grey_in_the_mean() -> None:
+    grey = np.full((8, 8, 3), 200, np.uint8)
+    rng = np.random.default_rng(0)
+    mean = np.mean([vary_stain(grey, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
+    assert np.ptp(mean) < 6
+
+
+def test_no_variation_at_strength_nought(rgb: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    assert np.abs(vary_stain(rgb, rng, 0.0).astype(int) - rgb).max() <= 4  # 8-bit hue rounds
+    np.testing.assert_array_equal(vary_optics(rgb, rng, 0.0), rgb)
+
+
+def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for varied in (vary_stain(rgb, rng), vary_as_paper(rgb, rng), jpeg(rgb, 50), reduce_and_restore(rgb, 0.3, rng)):
+        assert varied.shape == rgb.shape
+        assert varied.dtype == np.uint8
+        assert not np.array_equal(varied, rgb)
+
+
+def test_flips_and_turns_lose_no_pixel(rgb: np.ndarray) -> None:
+    turned = flip_and_turn(rgb, np.random.default_rng(5))
+    assert sorted(map(tuple, turned.reshape(-1, 3))) == sorted(map(tuple, rgb.reshape(-1, 3)))
+
+
+def test_lr_is_the_local_mean_of_hr() -> None:
+    hr = np.repeat(np.linspace(0, 255, 128)[None, :, None], 128, axis=0).repeat(3, axis=2).astype(np.uint8)
+    lr = make_lr(hr)
+    assert lr.shape == (32, 32, 3)
+    expected = hr.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(lr[4:-4, 4:-4] - expected[4:-4, 4:-4]).max() <= 1.0
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_pairs_show_the_same_place(cells: list[CellSample], varied: bool) -> None:
+    lr, hr = SrPairs(cells, 1.25, 20, seed=1, varied=varied)[7]
+    assert lr.shape == (3, 20, 20)
+    assert hr.shape == (3, 80, 80)
+    means = torch.nn.functional.avg_pool2d(hr.float(), 4)
+    correlation = np.corrcoef(lr.float().flatten(), means.flatten())[0, 1]
+    assert correlation > 0.9
+
+
+def test_every_epoch_draws_anew_and_a_resumed_one_goes_on() -> None:
+    slices = EpochSlices(3)
+    assert list(slices) == [0, 1, 2]
+    slices.set_epoch(4)
+    assert list(slices) == [12, 13, 14]
+
+
+def test_cells_are_remembered_and_not_found_twice(cells: list[CellSample], tmp_path: Path) -> None:
+    path = tmp_path / "training" / "cells.csv"
+    assert remember_cells(path, cells) == tuple(cells)
+    assert remember_cells(path, iter(())) == tuple(cells)
+    assert [p.name for p in path.parent.iterdir()] == ["cells.csv"]
+
+
+def test_maps_say_where_the_cell_is_and_how_far_its_sides_are() -> None:
+    maps = draw_maps(np.array([[40, 48, 120, 112, 0]], np.float32), canvas_px=160)
+    row, column = 10, 10  # centre (80, 80), eight pixels a location
+    assert maps.heat[0, row, column] == 1.0
+    assert maps.heat[1:].max() == 0.0
+    assert maps.sides[:, row, column].tolist() == [84 - 40, 84 - 48, 120 - 84, 112 - 84]
+    assert maps.positive[row, column]
+    assert not maps.positive[0, 0]
+    assert (maps.weight == 1).all()
+
+
+def test_a_barely_visible_object_is_neither_asked_for_nor_punished() -> None:
+    maps = draw_maps(np.array([[-70, 0, 10, 80, 0]], np.float32), canvas_px=160)
+    assert maps.heat.max() == 0.0
+    assert maps.weight[0].min() == 0.0
+    assert not maps.positive.any()
+
+
+def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None:
+    maps = draw_maps(np.array([[-40, 40, 60, 120, 2]], np.float32), canvas_px=160)
+    row, column = (maps.heat[2] == 1).nonzero()[0].tolist()
+    middle_x = (column + 0.5) * STRIDE
+    assert middle_x - maps.sides[0, row, column] == 0.0
+    assert middle_x + maps.sides[2, row, column] == 60.0
+
+
+def test_canvases_keep_boxes_on_their_cells(tmp_path: Path) -> None:
+    """A green square on grey, whatever is done to the canvas: where the map says a cell is, the canvas is greener."""
+    rgb = np.full((240, 320, 3), 150, np.uint8)
+    rgb[80:140, 100:180] = (20, 220, 20)
+    path = tmp_path / "f.png"
+    cv2.imwrite(str(path), rgb[..., ::-1])
+    field = LabelledField(path, "s", "o", (LabelledBox(Target.NUCLEATED, Box(100, 80, 80, 60)),), ())
+    canvases = DetectorCanvases([field], 160, seed=0, length=4)
+    checked = 0
+    for index in range(20):
+        image, heat, _, sides, positive = canvases[index]
+        assert image.dtype == torch.uint8
+        assert (sides[:, positive] > 0).all()
+        for row, column in (heat[0] == 1).nonzero().tolist():
+            x, y = int((column + 0.5) * STRIDE), int((row + 0.5) * STRIDE)
+            left, top, right, bottom = sides[:, row, column].tolist()
+            inside = image[:, int(y - top / 2) : int(y + bottom / 2) + 1, int(x - left / 2) : int(x + right / 2) + 1]
+            red, green, blue = inside.float().mean(dim=(1, 2)).tolist()
+            assert max(red, green, blue) - min(red, green, blue) > 25  # coloured, as only the square is
+            checked += 1
+    assert checked > 20

@@ -1,0 +1,89 @@
+"""ONNX agrees with PyTorch, or is not written."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+from training.export import DetectorGraph, GeneratorGraph, check_parity, publish, round_weights_fp16, to_onnx
+from training.models.detector import CellDetector
+from training.models.srgan import Generator
+from wbctool.errors import ModelMismatch
+from wbctool.onnx_model import GeneratorCard, read_card, read_model_bytes
+from wbctool.stages.images import read_field
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    return np.stack([read_field(path).rgb[200:232, 300:332] for path in DEMO[:3]])
+
+
+@pytest.fixture(scope="module")
+def graph() -> GeneratorGraph:
+    torch.manual_seed(0)
+    network = Generator(blocks=2)
+    network.start_as_interpolation()
+    round_weights_fp16(network)
+    return GeneratorGraph(network.eval())
+
+
+@pytest.fixture(scope="module")
+def model(graph: GeneratorGraph, crops: np.ndarray) -> onnx.ModelProto:
+    return to_onnx(graph, crops, dynamic_side=True)
+
+
+def test_batch_and_side_are_free(graph: GeneratorGraph, model: onnx.ModelProto, crops: np.ndarray) -> None:
+    content = model.SerializeToString()
+    worst = check_parity(
+        graph, content, [crops[:1], crops, np.ascontiguousarray(crops[:, :20, :20])], tolerance=2 / 255
+    )
+    assert 0 <= worst <= 2 / 255
+
+
+def test_large_weights_are_stored_in_half_precision(model: onnx.ModelProto) -> None:
+    large = [w for w in model.graph.initializer if np.prod(w.dims) >= 256 and w.data_type != TensorProto.INT64]
+    assert len(large) >= 8
+    assert {w.data_type for w in large} == {TensorProto.FLOAT16}
+
+
+def test_no_path_of_this_machine_travels_with_a_model(model: onnx.ModelProto) -> None:
+    assert str(Path(__file__).parents[2]).encode() not in model.SerializeToString()
+
+
+def test_a_graph_that_differs_from_the_network_is_refused(
+    graph: GeneratorGraph, model: onnx.ModelProto, crops: np.ndarray
+) -> None:
+    altered = onnx.ModelProto()
+    altered.CopyFrom(model)
+    weight = next(w for w in altered.graph.initializer if w.data_type == TensorProto.FLOAT16)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float16(1.5), weight.name))
+    with pytest.raises(ModelMismatch, match="differs from the network"):
+        check_parity(graph, altered.SerializeToString(), [crops], tolerance=4 / 255)
+
+
+def test_the_detectors_graph_agrees_at_another_size() -> None:
+    torch.manual_seed(0)
+    network = CellDetector(width=8).eval()
+    field = read_field(DEMO[0]).rgb
+    example = np.stack([field[:128, :160], field[64:192, 64:224]])
+    graph: nn.Module = DetectorGraph(network)
+    content = to_onnx(graph, example, dynamic_side=True).SerializeToString()
+    check_parity(graph, content, [example, np.ascontiguousarray(field[None, :320, :320])], tolerance=0.02)
+
+
+def test_the_card_names_the_bytes_that_were_written(model: onnx.ModelProto, tmp_path: Path) -> None:
+    card = GeneratorCard(
+        name="generator", version="1", file="generator.onnx", sha256="0" * 64, parameters=1, tool_version="1",
+        recipe="test", training={}, scale=4, min_px=32, max_px=64,
+    )  # fmt: skip
+    path = publish(model, card, tmp_path)
+    written = read_card(path)
+    assert written.sha256 != card.sha256
+    assert read_model_bytes(written, tmp_path) == model.SerializeToString()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["generator.json", "generator.onnx"]

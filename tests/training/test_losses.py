@@ -1,0 +1,65 @@
+"""Each term of the SRGAN's loss, alone: its value worked by hand, its gradient into every generator weight."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from training.losses import ContentLoss, adversarial_loss, discriminator_loss
+from training.models.srgan import Discriminator, Generator
+from training.models.vgg import vgg_features
+
+
+def test_adversarial_loss_is_minus_log_of_the_discriminators_belief() -> None:
+    assert float(adversarial_loss(torch.zeros(4, 1))) == pytest.approx(math.log(2))
+    believed = 0.9
+    logit = math.log(believed / (1 - believed))
+    assert float(adversarial_loss(torch.full((3, 1), logit))) == pytest.approx(-math.log(believed), abs=1e-6)
+
+
+def test_discriminator_loss_adds_both_mistakes() -> None:
+    real, fake = torch.tensor([[math.log(4.0)]]), torch.tensor([[math.log(0.25)]])  # D = 0.8 and 0.2
+    assert float(discriminator_loss(real, fake)) == pytest.approx(-math.log(0.8) - math.log(0.8), abs=1e-6)
+
+
+def test_content_loss_is_zero_for_the_same_picture_and_not_for_another() -> None:
+    loss = ContentLoss(vgg_features(), (3, 4))
+    hr = torch.rand(1, 3, 64, 64)
+    assert float(loss(hr, hr)) == 0.0
+    assert float(loss(hr.flip(3), hr)) > 0.0
+
+
+@pytest.mark.parametrize(("layer", "convolutions"), [((1, 2), 2), ((3, 4), 8), ((5, 4), 16)])
+def test_content_loss_reads_the_map_behind_the_named_convolutions_relu(
+    layer: tuple[int, int], convolutions: int
+) -> None:
+    features = ContentLoss(vgg_features(), layer).features
+    assert sum(isinstance(m, nn.Conv2d) for m in features) == convolutions
+    assert isinstance(features[-1], nn.ReLU)
+
+
+def test_content_loss_refuses_a_layer_vgg19_does_not_have() -> None:
+    with pytest.raises(ValueError, match="VGG19 has no"):
+        ContentLoss(vgg_features(), (1, 3))
+
+
+@pytest.mark.parametrize("term", ["content", "adversarial"])
+def test_each_term_alone_sends_a_gradient_into_every_generator_weight(term: str) -> None:
+    torch.manual_seed(0)
+    generator = Generator(blocks=2)
+    hr = torch.rand(2, 3, 128, 128)
+    sr = generator(interpolate(hr, scale_factor=0.25, mode="area"))
+    terms = {
+        "content": lambda: ContentLoss(vgg_features(), (3, 4))(sr, hr),
+        "adversarial": lambda: adversarial_loss(Discriminator()(sr)),
+    }
+    terms[term]().backward()
+    without = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+def test_content_loss_trains_nothing_of_vgg() -> None:
+    loss = ContentLoss(vgg_features(), (2, 2))
+    assert not any(p.requires_grad for p in loss.parameters())

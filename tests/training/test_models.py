@@ -1,0 +1,84 @@
+"""The networks are the paper's: Tables 1, 2 and 3, layer by layer, counted as Keras counts."""
+
+import pytest
+import torch
+from torch import nn
+
+from training.models.detector import CellDetector
+from training.models.srgan import Discriminator, Generator, keras_parameters
+from training.models.vgg import Vgg19Classifier
+
+
+def _layer_counts(network: nn.Module) -> list[int]:
+    return [keras_parameters(m) for m in network.modules() if not list(m.children()) and keras_parameters(m)]
+
+
+def test_generator_has_table_1s_parameters_layer_by_layer() -> None:
+    block = [36_928, 256, 64, 36_928, 256]
+    expected = [15_616, 64, *block * 16, 36_928, 256, 147_712, 256, 590_080, 256, 62_211]
+    assert _layer_counts(Generator()) == expected
+    assert sum(expected) == keras_parameters(Generator()) == 2_044_291
+
+
+def test_discriminator_has_table_2s_parameters_layer_by_layer() -> None:
+    convolutions = [1_792]
+    for kernel, norm in ((36_928, 256), (73_856, 512), (147_584, 512), (295_168, 1_024), (590_080, 1_024),
+                         (1_180_160, 2_048), (2_359_808, 2_048)):  # fmt: skip
+        convolutions += [kernel, norm]
+    expected = [*convolutions, 33_555_456, 1_025]
+    assert _layer_counts(Discriminator()) == expected
+    assert sum(expected) == keras_parameters(Discriminator()) == 38_249_281
+
+
+def test_classifier_has_table_3s_parameters_layer_by_layer() -> None:
+    network = Vgg19Classifier(classes=4)
+    assert keras_parameters(network.features) == 20_024_384
+    assert _layer_counts(network.dense) + _layer_counts(network.output) == [525_312, 524_800, 131_328, 1_028]
+    assert keras_parameters(network) == 21_206_852
+
+
+def test_detector_stays_under_two_million_parameters() -> None:
+    assert sum(p.numel() for p in CellDetector().parameters()) <= 2_000_000
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
+def test_generator_enlarges_four_times_whatever_the_shape(height: int, width: int) -> None:
+    sr = Generator(blocks=1).eval()(torch.rand(2, 3, height, width))
+    assert sr.shape == (2, 3, 4 * height, 4 * width)
+
+
+def test_generator_that_starts_as_interpolation_keeps_the_picture() -> None:
+    torch.manual_seed(0)
+    generator = Generator().eval()
+    ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32).contiguous()
+    wanted = nn.functional.interpolate(ramp, scale_factor=4.0, mode="bilinear")
+    inside = (..., slice(24, -24), slice(24, -24))
+
+    def error() -> float:
+        with torch.inference_mode():
+            return float((generator(ramp) - wanted)[inside].abs().mean())
+
+    random_start = error()
+    generator.start_as_interpolation()
+    assert error() < 0.05 < random_start
+
+
+def test_discriminator_judges_128_pixel_images() -> None:
+    assert Discriminator().eval()(torch.rand(2, 3, 128, 128)).shape == (2, 1)
+
+
+def test_classifier_gives_logits_features_and_the_last_map() -> None:
+    logits, features, last_map = Vgg19Classifier(classes=8).eval().parts(torch.rand(2, 3, 128, 128))
+    assert logits.shape == (2, 8)
+    assert features.shape == (2, 256)
+    assert last_map.shape == (2, 512, 8, 8)
+    assert (last_map >= 0).all()
+
+
+@pytest.mark.parametrize("network", [Generator(), Vgg19Classifier(4), CellDetector()], ids=lambda n: type(n).__name__)
+def test_every_parameter_gets_a_gradient(network: nn.Module) -> None:
+    outputs = network(torch.rand(2, 3, 64, 64))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    sum(o.float().square().mean() for o in outputs).backward()  # type: ignore[union-attr]
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []

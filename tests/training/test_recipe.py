@@ -1,0 +1,42 @@
+"""Recipes are complete, and a wrong one is refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from training.recipe import RECIPES, load_recipe
+from wbctool.errors import SettingsInvalid
+from wbctool.labels import CellClass
+
+
+def test_the_default_recipe_knows_all_eight_classes_in_order() -> None:
+    assert load_recipe("default").classes == tuple(CellClass)
+
+
+def test_the_paper_recipe_has_the_papers_hyperparameters() -> None:
+    recipe = load_recipe("paper")
+    classifier, srgan = recipe.classifier, recipe.srgan
+    assert len(recipe.classes) == 4
+    assert (classifier.batch, classifier.optimiser, classifier.features_lr, classifier.head_lr) == (
+        4,
+        "adam",
+        1e-3,
+        1e-3,
+    )
+    assert classifier.samples / classifier.epoch_samples == 50
+    assert (classifier.early_stopping_min_delta, classifier.early_stopping_patience) == (0.1, 3)
+    assert srgan.gan_samples / srgan.epoch_samples == 200
+    assert srgan.adversarial_weight == 1e-3
+    assert srgan.generated_per_class == 1000
+
+
+def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((RECIPES / "default.toml").read_text().replace("canvas_px", "canvas_size"))
+    with pytest.raises(SettingsInvalid, match=r"(?s)mine\.toml.*canvas_size"):
+        load_recipe(str(path))
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(SettingsInvalid, match="default, paper"):
+        load_recipe("papers")

@@ -1,0 +1,130 @@
+"""`wbctool train` from labelled data to models that a run loads: every stage, on real fields, in a minute."""
+
+import csv
+import functools
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import training.stages
+from training.loop import loader
+from training.main import train
+from training.models.vgg import VGG16_BLOCKS, vgg_features
+from training.recipe import RECIPES
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.lab.labelled import Split, source_of, split_of
+from wbctool.onnx_model import load_models
+from wbctool.settings import Device, Precision
+from wbctool.stages.detect import detect_cells
+from wbctool.stages.images import read_field
+
+DATA = Path(__file__).parents[1] / "data"
+FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
+SHORT = {
+    "samples = 24000": "samples = 4",
+    "epoch_samples = 2000": "epoch_samples = 4",
+    "canvas_px = 320": "canvas_px = 96",
+    "warmup_samples = 22000": "warmup_samples = 4",
+    "gan_samples = 2000": "gan_samples = 2",
+    "epoch_samples = 1000": "epoch_samples = 2",
+    "gan_batch = 8": "gan_batch = 2",
+    "lr_px = 20": "lr_px = 8",
+    "samples = 25600": "samples = 4",
+    "epoch_samples = 3200": "epoch_samples = 4",
+    "batch = 32": "batch = 4",
+    "batch = 16": "batch = 2",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's fields under numbers that spread them over the splits, with BCCD's boxes, and as class folders."""
+    root = tmp_path_factory.mktemp("labelled")
+    (root / "fields" / "images").mkdir(parents=True)
+    wanted = [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.HELD_BACK] * 4
+    numbers: list[int] = []
+    for split in wanted:
+        numbers.append(next(n for n in range(1000) if n not in numbers and split_of(str(n)) is split))
+    names = {path.name: f"BloodImage_{n:05d}.jpg" for path, n in zip(FIELDS, numbers, strict=True)}
+    for path in FIELDS:
+        shutil.copy(path, root / "fields" / "images" / names[path.name])
+    for table in ("boxes.csv", "labels.csv"):
+        with (
+            (DATA / "labelled" / table).open(newline="") as lines,
+            (root / "fields" / table).open("w", newline="") as out,
+        ):
+            header, *rows = csv.reader(lines)
+            csv.writer(out).writerows([header, *([names[row[0]], *row[1:]] for row in rows)])
+    with (root / "fields" / "labels.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            folder = root / "cells" / row["wbc_labels"].split(",")[0].upper()
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / "fields" / "images" / row["image"], folder)
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = (RECIPES / "default.toml").read_text()
+    for long, short in SHORT.items():
+        assert long in text
+        text = text.replace(long, short)
+    path = tmp_path_factory.mktemp("recipe") / "short.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "vgg16.npz"
+    state = vgg_features(VGG16_BLOCKS).state_dict()
+    np.savez(path, **{f"features.{k}": v.numpy().astype(np.float16) for k, v in state.items()})
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.stages, "loader", functools.partial(loader, workers=0))
+
+
+def test_the_demo_fields_were_never_trained_on_but_their_renamed_copies_fall_into_every_split(data: Path) -> None:
+    assert {split_of(source_of(path)) for path in FIELDS} == {Split.HELD_BACK}
+    assert {split_of(source_of(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
+
+
+def test_all_stages_train_export_and_resume(
+    data: Path, recipe: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "exported"
+    train([data], out, recipe=str(recipe), imagenet_weights=weights)
+
+    models = load_models(out, Device.CPU, Precision.AUTO)
+    assert models.classifier.card.classes[0].value == "neutrophil"
+    assert models.generator.card.recipe == "default"
+    assert sum(models.detector.card.training["origins"].values()) < len(FIELDS)  # the held-back ones are not trained on
+    assert isinstance(detect_cells(read_field(FIELDS[0]), models.detector), tuple)
+    for stage in ("detector", "srresnet", "srgan", "classifier"):
+        folder = out / "training" / stage
+        assert (folder / "last.ckpt").is_file()
+        assert (folder / "metrics.csv").is_file()
+        assert (folder / "curves.png").is_file()
+
+    before = models.generator.card.sha256
+    with caplog.at_level(logging.INFO):
+        train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights, resume=True)
+    assert "resuming from" in caplog.text
+    after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
+    assert after == before  # a finished training has nothing to go on with, and exports the same bytes
+
+
+def test_data_without_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelledDataInvalid, match="no labelled data"):
+        train([tmp_path], tmp_path / "out")
+
+
+def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="no stage upscaler"):
+        train([tmp_path], tmp_path / "out", stage="upscaler")

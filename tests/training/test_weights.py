@@ -1,0 +1,54 @@
+"""The ImageNet start: read strictly, grown without a change to the function."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.models.vgg import VGG16_BLOCKS, vgg_features
+from training.weights import grow_to_vgg19, imagenet_features
+from wbctool.errors import ModelMismatch, ModelNotFound
+
+
+@pytest.fixture(scope="module")
+def vgg16() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    return vgg_features(VGG16_BLOCKS).eval()
+
+
+def test_a_grown_vgg19_computes_what_the_vgg16_did(vgg16: torch.nn.Sequential) -> None:
+    grown = vgg_features().eval()
+    grown.load_state_dict(grow_to_vgg19(vgg16.state_dict()), strict=True)
+    rgb = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(grown(rgb), vgg16(rgb))
+
+
+def test_an_npz_of_a_vgg16_is_grown(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
+    path = tmp_path / "vgg16.npz"
+    np.savez(path, **{f"features.{k}": v.numpy().astype(np.float16) for k, v in vgg16.state_dict().items()})
+    weight = imagenet_features(path)[14].weight  # the fourth block's third convolution sits elsewhere in VGG16
+    torch.testing.assert_close(weight, vgg16[14].weight.half().float())
+
+
+def test_a_torchvision_state_dict_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "vgg19.pth"
+    wanted = vgg_features().state_dict()
+    head = {"classifier.0.weight": torch.zeros(2, 2)}
+    torch.save({**{f"features.{k}": v for k, v in wanted.items()}, **head}, path)
+    got = imagenet_features(path).state_dict()
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+
+
+def test_a_file_that_lacks_a_layer_is_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
+    path = tmp_path / "short.pth"
+    state = {f"features.{k}": v for k, v in vgg16.state_dict().items() if not k.startswith("28.")}
+    torch.save(state, path)
+    with pytest.raises(ModelMismatch, match=r"short\.pth"):
+        imagenet_features(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"absent\.npz"):
+        imagenet_features(tmp_path / "absent.npz")

@@ -1,0 +1,54 @@
+"""The paper's images: those that one generator a class makes to enlarge the classifier's training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from training.data.cells import CellSample
+from training.data.crops import cut_cell, vary_as_paper
+from training.data.draws import BalancedDraw
+from training.data.sr_pairs import make_lr
+from training.models.srgan import HR_PX, Generator
+from wbctool.labels import CellClass
+from wbctool.records import Box
+from wbctool.stages.upscale import resize_square
+
+log = logging.getLogger(__name__)
+
+GENERATED = "generated"
+
+
+def generate_cells(
+    generator: Generator, label: CellClass, cells: list[CellSample], margin: float, number: int, folder: Path, seed: int
+) -> None:
+    """Write ``number`` super-resolved PNGs of 128×128 to ``folder/<class>/``, named ``<n>_<source>.png``.
+
+    Each is a drawn training cell, varied as the paper varies, reduced to 32×32 and brought back by the generator.
+    """
+    draw, rng = BalancedDraw(cells), np.random.default_rng(seed)
+    target = folder / label.value
+    target.mkdir(parents=True, exist_ok=True)
+    generator.eval()
+    for index in range(number):
+        cell = draw(rng)
+        lr = make_lr(vary_as_paper(resize_square(cut_cell(cell, margin), HR_PX), rng))
+        with torch.inference_mode():
+            sr = generator(torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255)[0].clamp(0.0, 1.0)
+        rgb = (sr * 255).round().byte().permute(1, 2, 0).numpy()
+        cv2.imwrite(str(target / f"{index:05d}_{cell.source}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    log.info("wrote %d images of %s", number, target)
+
+
+def generated_cells(folder: Path, margin: float) -> Iterable[CellSample]:
+    """What generate_cells wrote, each image one cell of its source, its box such that the crop is the whole image."""
+    side = round(HR_PX / margin)
+    corner = (HR_PX - side) // 2
+    for path in sorted(folder.glob("*/*.png")):
+        source = path.stem.partition("_")[2]
+        yield CellSample(path, Box(corner, corner, side, side), CellClass(path.parent.name), source, GENERATED)

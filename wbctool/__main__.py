@@ -1,0 +1,5 @@
+"""`python -m wbctool`."""
+
+from wbctool.cli import main
+
+main()

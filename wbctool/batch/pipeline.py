@@ -1,0 +1,258 @@
+"""One slide through the stages. The one place that catches whatever a field or a slide may raise."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wbctool.batch.runstate import FieldHashes, SeenFields, SlideState, Stamp, fingerprint, publish_slide, stamp_of
+from wbctool.batch.stages import Stages
+from wbctool.errors import OutputNotWritable, WbctoolError
+from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
+from wbctool.records import Cell, Crop, Detection, Field, FieldFailure, Slide, SlideResult, SlideStatus
+from wbctool.report.html import picture, render_report
+from wbctool.report.tables import cells_csv, counts_row, differential_csv, empty_row
+from wbctool.settings import RunSettings
+from wbctool.stages.differential import count_cells
+from wbctool.stages.images import decode_rgb, read_image_bytes
+
+log = logging.getLogger(__name__)
+
+Stopped = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds spent in each stage, and the stage that was last entered."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    stage: str = ""
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
+        self.stage, start = stage, time.perf_counter()
+        try:
+            yield
+        finally:
+            add_seconds(self.seconds, {stage: time.perf_counter() - start})
+
+
+def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
+    """Adds the seconds of each stage to those of ``total``."""
+    for stage, seconds in more.items():
+        total[stage] = total.get(stage, 0.0) + seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOutcome:
+    """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage."""
+
+    slide: str
+    status: SlideStatus
+    row: tuple[str, ...]
+    failures: tuple[FieldFailure, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A field after detection: its crops, or why there are none. The field's pixels are gone by then."""
+
+    name: str
+    clock: StageClock
+    sha256: str | None
+    stamp: Stamp | None
+    detections: tuple[Detection, ...] = ()
+    crops: tuple[Crop, ...] = ()
+    pictures: tuple[bytes, ...] = ()
+    failure: FieldFailure | None = None
+
+
+@dataclass(slots=True)
+class _Analysis:
+    hashes: list[tuple[str, str | None]] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
+    failures: list[FieldFailure] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideWorker:
+    """What it takes to do slides one after the other. pool: reads and detects fields ahead, in its threads."""
+
+    settings: RunSettings
+    stages: Stages
+    layout: OutputLayout
+    pool: Executor
+    seen: SeenFields
+    stopped: Stopped
+    field_done: Callable[[], None]
+
+    def process(self, slide: Slide) -> SlideOutcome | None:
+        """Analyse and publish one slide; None where the run was stopped before its last field.
+
+        Raises OutputNotWritable alone: anything else that goes wrong stays in the slide.
+        """
+        try:
+            analysis = self._analyse(slide)
+            return None if analysis is None else self._publish(slide, analysis)
+        except OutputNotWritable:
+            raise
+        except Exception as error:  # a defect in one slide's results must not cost the others theirs
+            log.exception("slide %r failed", slide.id)
+            failure = FieldFailure(slide.id, "", "report", describe(error))
+            status, known = SlideStatus.FAILED, self.stages.provenance.classes
+            row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
+            return SlideOutcome(slide.id, status, row, (failure,))
+
+    def _analyse(self, slide: Slide) -> _Analysis | None:
+        analysis, group = _Analysis(), list[_Looked]()
+        if slide.problem:
+            analysis.failures.append(FieldFailure(slide.id, "", "list", slide.problem))
+        for looked in self._look_ahead(slide):
+            if self.stopped():
+                return None
+            analysis.hashes.append((looked.name, looked.sha256))
+            group.append(looked)
+            if sum(len(member.crops) for member in group) >= self.settings.batch_size:
+                self._name_cells(slide, group, analysis)
+                group = []
+            self.field_done()
+        self._name_cells(slide, group, analysis)
+        return analysis
+
+    def _look_ahead(self, slide: Slide) -> Iterator[_Looked]:
+        """Every field in order, a few of them looked at ahead of their turn."""
+        ahead: deque[Future[_Looked]] = deque()
+        paths = iter(slide.fields)
+        try:
+            while True:
+                while len(ahead) < 2 * self.settings.workers and (path := next(paths, None)) is not None:
+                    ahead.append(self.pool.submit(self._look, slide.id, path))
+                if not ahead:
+                    return
+                looked = ahead.popleft().result()
+                if looked.stamp and looked.sha256:
+                    self.seen.note(slide.id, looked.name, looked.stamp, looked.sha256)
+                yield looked
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _look(self, slide: str, path: Path) -> _Looked:
+        clock, sha256, stamp = StageClock(), None, None
+        try:
+            with clock("read"):
+                stamp = stamp_of(path)
+                data = read_image_bytes(path, self.settings.max_megapixels)
+                sha256 = hashlib.sha256(data).hexdigest()
+                field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
+            with clock("detect"):
+                detections = self.stages.detect(field_)
+            with clock("crop"):
+                crops = self.stages.crop(field_, [detection.box for detection in detections])
+                pictures = tuple(picture(crop) for crop in crops)
+        except Exception as error:  # whatever it is, it is this field's alone
+            return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
+        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures)
+
+    def _name_cells(self, slide: Slide, group: Sequence[_Looked], analysis: _Analysis) -> None:
+        """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
+        clock = StageClock()
+        try:
+            named = self._classify(group, clock)
+        except Exception as error:
+            if len(group) > 1:
+                for member in group:
+                    self._name_cells(slide, [member], analysis)
+                return
+            analysis.failures.append(_failure(slide.id, group[0].name, clock.stage, error))
+        else:
+            analysis.cells += named
+            analysis.pictures += [one for member in group for one in member.pictures]
+        analysis.failures += [member.failure for member in group if member.failure]
+        for seconds in (clock.seconds, *(member.clock.seconds for member in group)):
+            add_seconds(analysis.seconds, seconds)
+
+    def _classify(self, group: Sequence[_Looked], clock: StageClock) -> list[Cell]:
+        found = [
+            (member.name, index, detection, crop)
+            for member in group
+            for index, (detection, crop) in enumerate(zip(member.detections, member.crops, strict=True), start=1)
+        ]
+        cells = []
+        for start in range(0, len(found), self.settings.batch_size):
+            part = found[start : start + self.settings.batch_size]
+            with clock("prepare"):
+                prepared = self.stages.prepare([crop for *_, crop in part])
+            with clock("classify"):
+                predictions = self.stages.classify(prepared.rgb)
+            for (name, index, detection, _), super_resolved, prediction in zip(
+                part, prepared.super_resolved, predictions, strict=True
+            ):
+                cells.append(Cell(name, index, detection, super_resolved, prediction))
+        return cells
+
+    def _publish(self, slide: Slide, analysis: _Analysis) -> SlideOutcome:
+        clock = StageClock()
+        with clock("write"):
+            result = self._result(slide, analysis)
+            provenance = self.stages.provenance
+            texts = {
+                DIFFERENTIAL: differential_csv(result.differential),
+                CELLS: cells_csv(slide.id, result.cells, provenance.classes),
+                REPORT: render_report(result, provenance),
+            }
+            files = {name: text.encode() for name, text in texts.items()}
+            hashes: FieldHashes = tuple(analysis.hashes)
+            state = SlideState(
+                fingerprint=fingerprint(hashes, self.stages.basis),
+                status=result.status,
+                row=counts_row(result),
+                failures=result.failures,
+                files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            )
+            publish_slide(self.layout, slide.id, files, state, hashes)
+        add_seconds(analysis.seconds, clock.seconds)
+        return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
+
+    def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:
+        failed = sum(bool(failure.field) for failure in analysis.failures)
+        read = len(slide.fields) - failed
+        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
+        flags = {"failed_fields"} if analysis.failures else set()
+        if len(set(contents)) < len(contents):
+            flags.add("duplicate_fields")
+        predictions = [cell.prediction for cell in analysis.cells]
+        return SlideResult(
+            slide=slide.id,
+            status=SlideStatus.FAILED if not read else SlideStatus.PARTIAL if analysis.failures else SlideStatus.OK,
+            fields=len(slide.fields),
+            failures=tuple(analysis.failures),
+            cells=tuple(analysis.cells),
+            pictures=tuple(analysis.pictures),
+            differential=count_cells(predictions, self.stages.provenance.classes, self.settings, flags, read),
+        )
+
+
+def describe(error: Exception) -> str:
+    """A cause in one line: ours are written for the user, others are named by their class too."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, WbctoolError) else f"{type(error).__name__}: {text}"
+
+
+def _failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
+    failure = FieldFailure(slide, name, stage, describe(error))
+    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause)
+    if not isinstance(error, WbctoolError):
+        log.debug("the cause", exc_info=error)
+    return failure

@@ -1,0 +1,105 @@
+"""Writing results so that no reader ever sees half a file, and holding the output for one run at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, temporary_beside, temporary_prefix
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write a file whole: under a temporary name in the same folder, to the disk, then renamed.
+
+    Raises OutputNotWritable; whatever was there before is then still there.
+    """
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def publish_json(path: Path, content: dict[str, Any]) -> None:
+    """As :func:`publish`, for JSON values."""
+    publish(path, json_text(content).encode("ascii"))
+
+
+def json_text(content: dict[str, Any]) -> str:
+    """Indented JSON, pure ASCII, so that names that are not UTF-8 survive."""
+    return json.dumps(content, indent=1) + "\n"
+
+
+def sweep(layout: OutputLayout) -> None:
+    """Remove what a killed run left under temporary names. Only for the holder of the lock."""
+    for folder, _, names in os.walk(layout.folder):
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX):
+                _remove(Path(folder, name))
+    for path in layout.counts.parent.glob(temporary_prefix(layout.counts) + "*"):
+        _remove(path)
+
+
+@contextmanager
+def hold(layout: OutputLayout) -> Iterator[None]:
+    """Hold an output for this process. The kernel lets go when the process ends, however it ends.
+
+    Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made.
+    """
+    lock = FileLock(layout.lock, timeout=0)
+    try:
+        layout.folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputLocked(f"{layout.counts} is held by another run{_holder(layout)}") from error
+    except OSError as error:
+        raise OutputNotWritable(f"{layout.folder} cannot be written: {error.strerror or error}") from error
+    try:
+        if layout.counts.is_dir():
+            raise OutputNotWritable(f"{layout.counts} cannot be written: it is a folder")
+        sweep(layout)
+        publish_json(layout.lock_holder, {"pid": os.getpid(), "host": platform.node()})
+        yield
+    finally:
+        with suppress(OSError):
+            layout.lock_holder.unlink()
+        lock.release()
+
+
+def _holder(layout: OutputLayout) -> str:
+    try:
+        holder = json.loads(layout.lock_holder.read_bytes())
+        return f" (process {holder['pid']} on {holder['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(f"{path} is left from a run that was stopped and cannot be removed: {error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,240 @@
+"""A folder of slides: what is to be done, doing it, and the table of all of them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from wbctool.batch.manifest import Manifest
+from wbctool.batch.pipeline import SlideOutcome, SlideWorker, Stopped
+from wbctool.batch.publish import hold, publish
+from wbctool.batch.runstate import SeenFields, SlideState, files_intact, fingerprint, read_state
+from wbctool.batch.slides import find_slides, is_results
+from wbctool.batch.stages import Stages
+from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.layout import OutputLayout
+from wbctool.records import Slide, SlideStatus
+from wbctool.report.tables import counts_csv, empty_row
+from wbctool.settings import RunSettings
+from wbctool.stages.images import is_image
+
+log = logging.getLogger(__name__)
+
+_BAD = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
+
+
+class ExitCode(IntEnum):
+    """The exit codes of `wbctool run`; 128 + the signal's number where it was stopped."""
+
+    DONE = 0
+    FATAL = 1
+    USAGE = 2
+    SLIDES_FAILED = 3
+    NO_IMAGES = 4
+    LOCKED = 5
+
+
+class Action(StrEnum):
+    """What a run does with a slide."""
+
+    DO = "to do"
+    KEEP = "up to date"
+    WAIT = "waiting: just modified"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A slide and what is to be done with it. state: its last one, if any, be it up to date or not."""
+
+    slide: Slide
+    action: Action
+    state: SlideState | None
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def planned(self, plan: Sequence[Planned]) -> None:
+        """Before the first slide."""
+
+    def field_done(self) -> None:
+        """After each field, from the main thread."""
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """After each slide, done now or kept."""
+
+
+class StopRequest:
+    """Set by a signal's handler; the run then ends after the field at hand."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+
+def run_folder(
+    settings: RunSettings,
+    load_stages: Callable[[], Stages],
+    argv: Sequence[str],
+    progress: Progress,
+    stop: StopRequest,
+) -> int:
+    """Do every slide that is not up to date, and write the table of all. Returns the exit code.
+
+    Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable, and what load_stages raises.
+    """
+    layout = OutputLayout(settings.out)
+    _check_apart(layout, settings.slides)
+    slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
+    if settings.dry_run:
+        seen = SeenFields.read(layout.seen)
+        progress.planned(make_plan(slides, settings, load_stages(), layout, seen, stop))
+        return ExitCode.DONE
+    with hold(layout):
+        run = _Run(settings, layout, load_stages(), SeenFields.read(layout.seen), progress, stop)
+        return run.go(slides, argv)
+
+
+def make_plan(
+    slides: Sequence[Slide],
+    settings: RunSettings,
+    stages: Stages,
+    layout: OutputLayout,
+    seen: SeenFields,
+    stopped: Stopped,
+) -> list[Planned]:
+    """What is to be done with each slide, in order. Reads states and fields, writes nothing."""
+    plan = []
+    for slide in slides:
+        state = read_state(layout, slide.id)
+        if settings.settle_s and _modified_within(slide, settings.settle_s):
+            action = Action.WAIT
+        elif state is None or slide.problem or _asked_for(settings, state) or stopped():
+            action = Action.DO
+        else:
+            current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), stages.basis)
+            same = current == state.fingerprint and files_intact(layout, slide.id, state)
+            action = Action.KEEP if same else Action.DO
+        plan.append(Planned(slide, action, state))
+    return plan
+
+
+@dataclass(slots=True)
+class _Run:
+    settings: RunSettings
+    layout: OutputLayout
+    stages: Stages
+    seen: SeenFields
+    progress: Progress
+    stop: StopRequest
+    stopped_by: str | None = None
+
+    def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
+        manifest = Manifest(self.layout, self.settings, self.stages, argv)
+        manifest.write_start()
+        plan = make_plan(slides, self.settings, self.stages, self.layout, self.seen, self.stop)
+        self.progress.planned(plan)
+        done: dict[str, SlideOutcome] = {}
+        try:
+            self._do(plan, done)
+        except OutputNotWritable:
+            with suppress(OutputNotWritable):
+                self._finish(manifest, plan, done, ExitCode.FATAL)
+            raise
+        return self._finish(manifest, plan, done)
+
+    def _do(self, plan: Sequence[Planned], done: dict[str, SlideOutcome]) -> None:
+        """Fills ``done`` with the slides of this run."""
+        failed = 0
+        with _pool(self.settings.workers) as pool:
+            worker = SlideWorker(
+                self.settings, self.stages, self.layout, pool, self.seen, self.stop, self.progress.field_done
+            )
+            for planned in plan:
+                if planned.action is Action.DO:
+                    outcome = worker.process(planned.slide)
+                    if outcome is None:
+                        return
+                    done[planned.slide.id] = outcome
+                    failed += outcome.status is not SlideStatus.OK
+                else:
+                    outcome = self._last(planned)
+                self.progress.slide_done(outcome, planned.action)
+                if self.stop():
+                    return
+                if self.settings.max_failures is not None and failed >= self.settings.max_failures:
+                    self.stopped_by = "max_failures"
+                    log.error("stopped: %d slides of this run have failed", failed)
+                    return
+
+    def _finish(
+        self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
+    ) -> int:
+        outcomes = [done.get(planned.slide.id) or self._last(planned) for planned in plan]
+        publish(self.layout.counts, counts_csv(outcome.row for outcome in outcomes).encode())
+        self.seen.write(self.layout.seen, [planned.slide.id for planned in plan])
+        if code is None:
+            code = self._exit_code(outcomes)
+        stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
+        manifest.write_end(outcomes, set(done), code, stopped_by)
+        return code
+
+    def _exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
+        if self.stop.signal is not None:
+            return 128 + self.stop.signal
+        bad = any(outcome.status in _BAD for outcome in outcomes)
+        return ExitCode.SLIDES_FAILED if bad else ExitCode.DONE
+
+    def _last(self, planned: Planned) -> SlideOutcome:
+        """A slide's last state. One that waits, or was never reached, says so; its earlier numbers stay."""
+        slide, state = planned.slide, planned.state
+        if state is None:
+            row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
+            return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
+        if planned.action is Action.WAIT:
+            row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
+            return SlideOutcome(slide.id, SlideStatus.WAITING, row, state.failures)
+        return SlideOutcome(slide.id, state.status, state.row, state.failures)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="field")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _asked_for(settings: RunSettings, state: SlideState) -> bool:
+    return settings.force or (settings.retry_failed and state.status in _BAD)
+
+
+def _modified_within(slide: Slide, settle_s: float) -> bool:
+    """Whether a field was modified less than settle_s ago, or, by a clock that runs ahead, as little in the future."""
+    now = time.time()
+    for path in slide.fields:
+        with suppress(OSError):
+            if abs(now - path.stat().st_mtime) < settle_s:
+                return True
+    return False
+
+
+def _check_apart(layout: OutputLayout, slides: Path) -> None:
+    """Raises SettingsInvalid where results and slides would share a folder, and slides be taken for results."""
+    results, root = layout.folder.resolve(), slides.resolve()
+    shared = root.is_relative_to(results)
+    if not shared and results.is_relative_to(root) and results.is_dir() and not is_results(results):
+        shared = any(is_image(path) for path in results.rglob("*"))
+    if shared:
+        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, where the slides are")

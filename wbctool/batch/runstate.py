@@ -1,0 +1,146 @@
+"""What is known of a slide from an earlier run: is it still true?
+
+A slide's state is its ``slide.json``: the fingerprint of all that its results depend on, and the hashes of the files
+that were published before it. A state counts only while both match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wbctool.batch.publish import publish, publish_json
+from wbctool.errors import FieldUnreadable
+from wbctool.layout import SLIDE, OutputLayout
+from wbctool.records import FieldFailure, Slide, SlideStatus
+from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.stages.images import read_image_bytes
+
+SCHEMA = "wbctool-slide/1"
+_CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing
+
+FieldHashes = tuple[tuple[str, str | None], ...]
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SlideState:
+    """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256."""
+
+    fingerprint: str
+    status: SlideStatus
+    row: tuple[str, ...]
+    failures: tuple[FieldFailure, ...]
+    files: Mapping[str, str]
+
+
+def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
+    """What a slide's results depend on, as one hash.
+
+    fields: each field's name and its content's SHA-256, None where it cannot be read. basis: the rest, as JSON values.
+    """
+    canonical = json.dumps({"fields": fields, **basis}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def publish_slide(
+    layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
+) -> None:
+    """Publish a slide's files and, last, its state."""
+    for name, content in files.items():
+        publish(layout.slide_file(slide, name), content)
+    publish_json(
+        layout.slide_file(slide, SLIDE),
+        {
+            "schema": SCHEMA,
+            "slide": slide,
+            "status": state.status.value,
+            "fingerprint": state.fingerprint,
+            "fields": [{"name": name, "sha256": sha256} for name, sha256 in fields],
+            "files": dict(state.files),
+            "errors": [asdict(failure) for failure in state.failures],
+            "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
+        },
+    )
+
+
+def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
+    """The last state of a slide; None where there is none, or none that this version can read."""
+    try:
+        content = json.loads(layout.slide_file(slide, SLIDE).read_bytes())
+        if content["schema"] != SCHEMA or content["slide"] != slide or tuple(content["counts"]) != COUNTS_COLUMNS:
+            return None
+        return SlideState(
+            fingerprint=content["fingerprint"],
+            status=SlideStatus(content["status"]),
+            row=tuple(content["counts"].values()),
+            failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
+            files=content["files"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def files_intact(layout: OutputLayout, slide: str, state: SlideState) -> bool:
+    """Whether the files that a state speaks of are there, as they were published."""
+    try:
+        return all(
+            hashlib.sha256(layout.slide_file(slide, name).read_bytes()).hexdigest() == sha256
+            for name, sha256 in state.files.items()
+        )
+    except OSError:
+        return False
+
+
+class SeenFields:
+    """The content hashes of fields by their size and times on disk, so that an hourly run need not read them again."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        self._known = known
+        self._now: dict[str, dict[str, list[Any]]] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> SeenFields:
+        """An empty cache where the file is missing or not what it should be."""
+        try:
+            known = json.loads(path.read_bytes())
+            return cls({slide: dict(fields) for slide, fields in known.items()})
+        except (OSError, ValueError, AttributeError, TypeError):
+            return cls({})
+
+    def write(self, path: Path, slides: Iterable[str]) -> None:
+        """Keeps what is known of ``slides``, and forgets the others."""
+        merged = {slide: {**self._known.get(slide, {}), **self._now.get(slide, {})} for slide in slides}
+        publish_json(path, merged)
+
+    def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
+        """The name and the content's hash of every field, read only where size or times have changed."""
+        return tuple((path.name, self._hash(slide.id, path, max_megapixels)) for path in slide.fields)
+
+    def note(self, slide: str, field: str, stamp: Stamp, sha256: str) -> None:
+        """Remember a field, unless it is so new that its times would not betray another change."""
+        if time.time_ns() - max(stamp[1:]) > _CLOCK_GRAIN_NS:
+            self._now.setdefault(slide, {})[field] = [*stamp, sha256]
+
+    def _hash(self, slide: str, path: Path, max_megapixels: float) -> str | None:
+        try:
+            stamp = stamp_of(path)
+            known = self._known.get(slide, {}).get(path.name)
+            if isinstance(known, list) and len(known) == 4 and tuple(known[:3]) == stamp:
+                return str(known[3])
+            sha256 = hashlib.sha256(read_image_bytes(path, max_megapixels)).hexdigest()
+        except (OSError, FieldUnreadable):
+            return None
+        self.note(slide, path.name, stamp, sha256)
+        return sha256
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Size, and the times of the last change of content and of anything, in ns."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

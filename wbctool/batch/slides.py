@@ -1,0 +1,134 @@
+"""Finding the slides below a folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wbctool.errors import SlidesNotFound
+from wbctool.layout import MANIFEST_MARK, RUN
+from wbctool.records import Slide
+from wbctool.stages.images import is_image
+
+log = logging.getLogger(__name__)
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] = ()) -> tuple[Slide, ...]:
+    """Every slide below ``root``, in natural order of their ids; the fields of each in natural order of their names.
+
+    Left out: hidden files and folders, the folders in ``skip``, the results of other runs, and links that lead out of
+    ``root`` unless ``follow_links``. A folder is visited once, whatever links lead to it, so loops end. A folder that
+    cannot be listed is a slide with a problem.
+
+    Raises SlidesNotFound where ``root`` is no folder or holds no image.
+    """
+    if not root.is_dir():
+        raise SlidesNotFound(f"{root} is not a folder")
+    walk = _Walk(root.resolve(), follow_links, frozenset(path.resolve() for path in skip))
+    walk.visit()
+    slides = {"/".join(parts): found for parts, found in walk.found.items() if parts}
+    if () in walk.found:
+        name = root.name if root.name not in {"", ".."} else root.resolve().name or "slides"
+        while name in slides:
+            name += "~"
+        slides[name] = walk.found[()]
+    if not slides:
+        raise SlidesNotFound(f"no image under {root}")
+    return tuple(
+        Slide(id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_key(path.name))), found.problem)
+        for id_, found in sorted(slides.items(), key=lambda item: [natural_key(part) for part in item[0].split("/")])
+    )
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts numbers in names by their value, and the rest without regard to case; a tie goes to the plain order.
+
+    >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_key)
+    ['field1.png', 'Field2.png', 'field10.png']
+    """
+    parts = _DIGITS.split(name.casefold())
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
+
+
+@dataclass(slots=True)
+class _Found:
+    folder: Path
+    images: list[Path]
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class _Walk:
+    root: Path
+    follow_links: bool
+    skip: frozenset[Path]
+    found: dict[tuple[str, ...], _Found] = field(default_factory=dict)
+    _visited: set[tuple[int, int]] = field(default_factory=set)
+
+    def visit(self) -> None:
+        """Real folders first, so that a slide is known by its own path and not by a link to it."""
+        links = self._descend(self.root, ())
+        while links:
+            later: list[tuple[Path, tuple[str, ...]]] = []
+            for folder, parts in links:
+                later += self._descend(folder, parts)
+            links = later
+
+    def _descend(self, top: Path, top_parts: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
+        """Visit a folder and the real folders below it; returns the linked folders that were met."""
+        links: list[tuple[Path, tuple[str, ...]]] = []
+        folders = [(top, top_parts)]
+        while folders:
+            folder, parts = folders.pop()
+            images: list[Path] = []
+            try:
+                if not self._is_new(folder):
+                    continue
+                entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+            except OSError as error:
+                self.found[parts] = _Found(folder, [], f"the folder cannot be listed: {error.strerror}")
+                continue
+            for entry in entries:
+                if entry.name.startswith(".") or (entry.is_symlink() and not self._may_follow(entry)):
+                    continue
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
+                elif is_image(Path(entry.path)):
+                    images.append(Path(entry.path))
+            if images:
+                self.found[parts] = _Found(folder, images)
+        return links
+
+    def _is_new(self, folder: Path) -> bool:
+        status = folder.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._visited or folder.resolve() in self.skip or is_results(folder):
+            return False
+        self._visited.add(identity)
+        return True
+
+    def _may_follow(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            target = Path(entry.path).resolve(strict=True)
+        except (OSError, RuntimeError):  # a loop of links, or a link to nothing
+            log.warning("skipped: %r is a link that leads nowhere", entry.path)
+            return False
+        if self.follow_links or target.is_relative_to(self.root):
+            return True
+        log.warning("skipped: %r leads out of the folder of slides (--follow-links would follow it)", entry.path)
+        return False
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder holds a run's results."""
+    try:
+        with (folder / RUN).open("rb") as manifest:
+            return MANIFEST_MARK.encode() in manifest.read(64)
+    except OSError:
+        return False

@@ -1,0 +1,61 @@
+"""The stages of one field with their models bound, so that a test can bind others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import wbctool
+from wbctool.records import Box, Crop, Detection, Field, ModelUsed, Prediction, Provenance
+from wbctool.settings import RunSettings
+from wbctool.stages.classify import classify_cells
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.detect import detect_cells
+from wbctool.stages.upscale import PreparedCrops, prepare_crops
+
+if TYPE_CHECKING:
+    from wbctool.onnx_model import Models
+    from wbctool.records import Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """provenance: what the results say of how they were made. basis: all that they depend on but the fields."""
+
+    detect: Callable[[Field], tuple[Detection, ...]]
+    crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
+    prepare: Callable[[Sequence[Crop]], PreparedCrops]
+    classify: Callable[[Rgb], tuple[Prediction, ...]]
+    provenance: Provenance
+    basis: Mapping[str, Any]
+    device_note: str | None = None
+
+
+def bind_stages(models: Models, settings: RunSettings) -> Stages:
+    """The stages with the loaded models."""
+    cards = [model.card for model in (models.detector, models.generator, models.classifier)]
+    affecting = settings.affecting_results()
+    provenance = Provenance(
+        tool_version=wbctool.__version__,
+        provider=models.provider,
+        precision=models.classifier.precision.value,
+        classes=models.classifier.card.classes,
+        models=tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards),
+        settings=tuple((name, str(value)) for name, value in affecting.items() if name != "reference_ranges"),
+        reference_source=settings.reference_source if settings.adult else "",
+    )
+    return Stages(
+        detect=lambda field: detect_cells(field, models.detector),
+        crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
+        prepare=lambda crops: prepare_crops(crops, models.generator, settings.super_resolve),
+        classify=lambda rgb: classify_cells(rgb, models.classifier),
+        provenance=provenance,
+        basis={
+            "tool": wbctool.__version__,
+            "provider": models.provider,
+            "cards": [card.model_dump(mode="json") for card in cards],
+            "settings": affecting,
+        },
+        device_note=models.device_note,
+    )

@@ -1,0 +1,219 @@
+"""The commands and their options. What a command needs is imported when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import wbctool
+from wbctool import errors
+from wbctool.settings import Device, Precision, SuperResolve
+
+app = typer.Typer(
+    help="White-cell differentials from folders of blood smear images. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+_EXIT_CODES: tuple[tuple[type[errors.WbctoolError], int], ...] = (
+    (errors.SettingsInvalid, 2),
+    (errors.SlidesNotFound, 4),
+    (errors.OutputLocked, 5),
+    (errors.WbctoolError, 1),
+)
+
+ModelsDir = Annotated[
+    Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
+]
+
+
+class SplitChoice(StrEnum):
+    """Which labelled sources `evaluate` uses."""
+
+    HELD_BACK = "held-back"
+    ALL = "all"
+
+
+class TrainStage(StrEnum):
+    """What `train` trains."""
+
+    ALL = "all"
+    DETECTOR = "detector"
+    SRGAN = "srgan"
+    CLASSIFIER = "classifier"
+
+
+def main() -> None:
+    """The entry point of the command `wbctool`."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a file's name may hold what the terminal's encoding does not
+            reconfigure(errors="backslashreplace")
+    app(prog_name="wbctool")
+
+
+@app.command()
+def run(
+    slides: Annotated[Path, typer.Argument(metavar="SLIDES", help="Folder of slides; a slide is a folder of images.")],
+    out: Annotated[
+        Path, typer.Option(metavar="CSV", help="Table to write, x.csv; the folder x beside it takes the rest.")
+    ],
+    models_dir: ModelsDir = None,
+    device: Annotated[Device | None, typer.Option(help="Default: auto.")] = None,
+    super_resolve: Annotated[
+        SuperResolve | None, typer.Option(help="Which cells the generator enlarges. Default: auto.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Default: auto.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that read and detect. Default: 2.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Cells in memory at once. Default: 64.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file of settings; options given here win over it.")
+    ] = None,
+    force: Annotated[bool | None, typer.Option("--force", help="Do every slide again.")] = None,
+    retry_failed: Annotated[
+        bool | None, typer.Option("--retry-failed", help="Do slides again that failed, wholly or in part.")
+    ] = None,
+    settle_s: Annotated[
+        float | None, typer.Option("--settle", metavar="SECONDS", help="Leave slides alone that changed so recently.")
+    ] = None,
+    follow_links: Annotated[
+        bool | None, typer.Option("--follow-links", help="Follow links that lead out of SLIDES.")
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop once N slides of this run have failed, wholly or in part.")
+    ] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", help="Say nothing but errors.")] = None,
+    log_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Log to a file, a JSON object a line.")] = None,
+) -> None:
+    """Count the white cells of every slide below SLIDES.
+
+    Exit codes: 0 done; 1 nothing usable could be written; 2 wrong usage; 3 some slide is failed or partial; 4 no image;
+    5 another run holds the output; 130, 143 stopped.
+    """
+    flags = {name: value for name, value in locals().items() if name != "config"}
+    with _errors_as_exit_codes():
+        from wbctool.cli.running import run_command
+
+        raise typer.Exit(run_command(flags, config))
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data; may be given often.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="default, paper, or a TOML file.")] = "default",
+    stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
+    imagenet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ImageNet weights; downloaded if none.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="Stop each training then, and export what there is.")
+    ] = None,
+) -> None:
+    """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
+    with _errors_as_exit_codes():
+        try:
+            from training.main import train as train_models
+        except ModuleNotFoundError as error:
+            typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
+            raise typer.Exit(1) from error
+        train_models(
+            data=data or [],
+            out=out,
+            recipe=recipe,
+            stage=stage.value,
+            imagenet_weights=imagenet_weights,
+            resume=resume,
+            max_hours=max_hours,
+        )
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders of cells, or fields with boxes.")],
+    models_dir: ModelsDir = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where figures and evaluation.json go.")] = None,
+    split: Annotated[SplitChoice, typer.Option(help="Sources kept from training, or all.")] = SplitChoice.HELD_BACK,
+    super_resolve: Annotated[
+        SuperResolve, typer.Option(help="Which cells the generator enlarges.")
+    ] = SuperResolve.AUTO,
+    sr_cells: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Cells of each data set that compare the generators; 0: none.")
+    ] = 150,
+) -> None:
+    """Measure the models on labelled data."""
+    with _errors_as_exit_codes():
+        from wbctool.cli.measuring import evaluate_command
+
+        chosen = None if split is SplitChoice.ALL else split.value
+        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, sr_cells))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Say what this machine can do, and what to do about the rest."""
+    with _errors_as_exit_codes():
+        from wbctool.doctor import as_text, examine, report_json
+
+        checks = examine()
+        typer.echo(report_json(checks) if as_json else as_text(checks))
+        raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 1)
+
+
+@models_app.command("list")
+def list_models(models_dir: ModelsDir = None) -> None:
+    """List the models and what they know."""
+    with _errors_as_exit_codes():
+        from wbctool.cli.running import list_models_command
+
+        list_models_command(models_dir)
+
+
+@models_app.command("verify")
+def verify_models(models_dir: ModelsDir = None) -> None:
+    """Compare each model with the hash in its card."""
+    with _errors_as_exit_codes():
+        from wbctool.cli.running import verify_models_command
+
+        raise typer.Exit(verify_models_command(models_dir))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wbctool {wbctool.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """White-cell differentials from folders of blood smear images. Research use only."""
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    """Errors written for the user become one line and an exit code; others stay what they are, defects."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
+    except errors.WbctoolError as error:
+        from wbctool.layout import name_shown
+
+        typer.echo(f"wbctool: {name_shown(str(error))}", err=True)
+        raise typer.Exit(next(code for kind, code in _EXIT_CODES if isinstance(error, kind))) from error

@@ -1,0 +1,83 @@
+"""What the commands do, once their options are read."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from wbctool.batch.run import StopRequest, run_folder
+from wbctool.batch.stages import Stages, bind_stages
+from wbctool.cli.terminal import logging_set_up, say, shown_progress
+from wbctool.layout import name_shown
+from wbctool.onnx_model import ClassifierCard, default_models_dir, load_models, read_card, verify_models
+from wbctool.settings import RunSettings, load_settings
+
+log = logging.getLogger(__name__)
+
+
+def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
+    """`wbctool run`; returns the exit code."""
+    settings = load_settings(flags, config)
+    stop = StopRequest()
+    with (
+        logging_set_up(settings.quiet, None if settings.dry_run else settings.log_file),
+        stopping_on_signals(stop),
+        shown_progress(settings.quiet, settings.dry_run) as progress,
+    ):
+        log.info("started: %s", sys.argv)
+        code = run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
+        log.info("ended with exit code %d", code)
+    if not settings.quiet and not settings.dry_run:
+        say(f"{name_shown(str(settings.out))} written")
+    return code
+
+
+def load_stages(settings: RunSettings) -> Stages:
+    """The stages with their models loaded, and a word on the device that ``auto`` fell back to."""
+    models = load_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
+    if models.device_note:
+        log.warning("%s", models.device_note)
+    return bind_stages(models, settings)
+
+
+@contextmanager
+def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
+    """SIGINT and SIGTERM ask to stop; a second one is not asked twice."""
+
+    def request(number: int, _frame: FrameType | None) -> None:
+        stop.signal = number
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()
+
+
+def list_models_command(models_dir: Path | None) -> None:
+    """`wbctool models list`."""
+    folder = models_dir or default_models_dir()
+    for path, _ in verify_models(folder):
+        card = read_card(path)
+        classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
+        say(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+
+
+def verify_models_command(models_dir: Path | None) -> int:
+    """`wbctool models verify`; returns the exit code."""
+    problems = 0
+    for path, problem in verify_models(models_dir or default_models_dir()):
+        say(f"{path.name}: {problem or 'ok'}")
+        problems += problem is not None
+    return 1 if problems else 0

@@ -1,0 +1,164 @@
+"""How a run shows itself: progress on the terminal or a line a slide, errors on standard error, a log file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from wbctool.batch.pipeline import SlideOutcome
+from wbctool.batch.run import Action, Planned
+from wbctool.errors import OutputNotWritable
+from wbctool.layout import name_shown
+
+_LOG_BYTES = 10_000_000
+_LOG_FILES = 5
+
+
+class Silence:
+    """Says nothing."""
+
+    def planned(self, plan: Sequence[Planned]) -> None:
+        """Nothing."""
+
+    def field_done(self) -> None:
+        """Nothing."""
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """Nothing."""
+
+
+class Lines(Silence):
+    """One plain line a slide."""
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """The slide's name, status and counts."""
+        say(slide_line(outcome, action))
+
+
+class Plan(Silence):
+    """What a dry run says."""
+
+    def planned(self, plan: Sequence[Planned]) -> None:
+        """One line a slide, and their number."""
+        for planned in plan:
+            say(f"{name_shown(planned.slide.id)}: {planned.action}, {len(planned.slide.fields)} fields")
+        counts = Counter(str(planned.action) for planned in plan)
+        say(f"{len(plan)} slides: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
+
+
+class Bar(Silence):
+    """A bar that counts the fields of the slides to do; slides that are not well get a line above it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("fields", total=None)
+
+    def planned(self, plan: Sequence[Planned]) -> None:
+        """The bar's length."""
+        todo = [planned.slide for planned in plan if planned.action is Action.DO]
+        self._progress.update(self._task, total=sum(len(slide.fields) for slide in todo))
+
+    def field_done(self) -> None:
+        """One step."""
+        self._progress.advance(self._task)
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """A line for a slide that was done, above the bar."""
+        if action is Action.DO:
+            line = slide_line(outcome, action)
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_progress(quiet: bool, dry_run: bool) -> Iterator[Silence]:
+    """The way to show a run that fits what standard output is."""
+    if quiet:
+        yield Silence()
+    elif dry_run:
+        yield Plan()
+    elif sys.stdout.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console()) as progress:
+            yield Bar(progress)
+    else:
+        yield Lines()
+
+
+def slide_line(outcome: SlideOutcome, action: Action) -> str:
+    """One line on a slide."""
+    line = f"{name_shown(outcome.slide)}: {outcome.status.value}"
+    if action is not Action.DO:
+        return f"{line} ({action})"
+    _, _, fields, failed, cells, counted, review, not_wbc = outcome.row[:8]
+    missing = f" ({failed} failed)" if int(failed) else ""
+    return f"{line}, {fields} fields{missing}, {cells} cells: {counted} counted, {review} review, {not_wbc} not WBC"
+
+
+def say(line: str) -> None:
+    """A line on standard output. Where nobody reads it any more, the run goes on."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
+    """Warnings, or with ``quiet`` errors, on standard error; everything of note in the log file."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setLevel(logging.ERROR if quiet else logging.WARNING)
+    handlers[0].setFormatter(_OneLine())
+    if log_file is not None:
+        handlers.append(_open_log(log_file))
+    root = logging.getLogger("wbctool")
+    level, root.level = root.level, logging.INFO
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            with suppress(OSError):
+                handler.close()
+
+
+def _open_log(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="ascii")
+    except OSError as error:
+        raise OutputNotWritable(f"the log {path} cannot be written: {error.strerror or error}") from error
+    handler.setFormatter(_JsonLine())
+    return handler
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"wbctool: {name_shown(record.getMessage())}"
+
+
+class _JsonLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)

@@ -1,0 +1,133 @@
+"""What this machine can do: each thing tried, not assumed, and what to do about what fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from wbctool.errors import WbctoolError
+from wbctool.onnx_model import cuda_problem, default_models_dir, load_models, read_card, read_model_bytes, verify_models
+from wbctool.settings import Device, Precision
+
+_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pydantic", "jinja2", "filelock", "typer", "rich")
+_RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+_ENOUGH_MEMORY_GIB = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing tried. needed: whether `wbctool run` cannot do without it. advice: what to do where it failed."""
+
+    name: str
+    ok: bool
+    detail: str
+    advice: str = ""
+    needed: bool = True
+
+
+def examine(models_dir: Path | None = None) -> tuple[Check, ...]:
+    """Try everything."""
+    folder = models_dir or default_models_dir()
+    return (
+        _python(),
+        *(_package(name) for name in _PACKAGES),
+        _runtime(),
+        _models(folder),
+        _cpu(folder),
+        _cuda(folder),
+        Check("cores", True, str(os.cpu_count() or "unknown"), needed=False),
+        _memory(),
+        _temporary_folder(),
+    )
+
+
+def as_text(checks: Sequence[Check]) -> str:
+    """One line a check, with the advice below it where it failed."""
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok  ' if check.ok else 'FAIL' if check.needed else 'no  '} {check.name}: {check.detail}")
+        if not check.ok and check.advice:
+            lines.append(f"     -> {check.advice}")
+    return "\n".join(lines)
+
+
+def report_json(checks: Sequence[Check]) -> str:
+    """``ok``: whether `wbctool run` can work here; ``checks``: all of them."""
+    ok = all(check.ok for check in checks if check.needed)
+    return json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=1)
+
+
+def _python() -> Check:
+    return Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, version(name))
+    except PackageNotFoundError:
+        return Check(name, False, "not installed", f"pip install {name}")
+
+
+def _runtime() -> Check:
+    import onnxruntime
+
+    installed = []
+    for name in _RUNTIMES:
+        found = _package(name)
+        if found.ok:
+            installed.append(f"{name} {found.detail}")
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return Check("onnxruntime", bool(installed), f"{', '.join(installed)}; built with {providers}")
+
+
+def _models(folder: Path) -> Check:
+    advice = "reinstall wbctool, or give the folder of models with --models"
+    try:
+        problems = [problem for _, problem in verify_models(folder) if problem]
+    except WbctoolError as error:
+        return Check("models", False, str(error), advice)
+    return Check("models", not problems, "; ".join(problems) or f"{folder}: the hashes are those of the cards", advice)
+
+
+def _cpu(folder: Path) -> Check:
+    try:
+        load_models(folder, Device.CPU, Precision.AUTO)
+    except WbctoolError as error:
+        return Check("cpu", False, str(error), "see the lines above")
+    return Check("cpu", True, "the models run")
+
+
+def _cuda(folder: Path) -> Check:
+    """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
+    advice = "for an NVIDIA GPU: a current driver, and pip install 'wbctool[gpu]'"
+    try:
+        card = read_card(folder / "detector.json")
+        problem = cuda_problem(card, read_model_bytes(card, folder))
+    except WbctoolError as error:
+        return Check("cuda", False, f"not tried: {error}", advice, needed=False)
+    return Check("cuda", problem is None, problem or "a session runs on it", advice, needed=False)
+
+
+def _memory() -> Check:
+    try:
+        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return Check("memory", True, "unknown", needed=False)
+    advice = f"under {_ENOUGH_MEMORY_GIB} GiB: use --workers 1"
+    return Check("memory", gib >= _ENOUGH_MEMORY_GIB, f"{gib:.1f} GiB", advice, needed=False)
+
+
+def _temporary_folder() -> Check:
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"wbctool")
+    except OSError as error:
+        return Check("temporary folder", False, str(error), "set TMPDIR to a folder that can be written", needed=False)
+    return Check("temporary folder", True, tempfile.gettempdir(), needed=False)

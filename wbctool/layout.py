@@ -1,0 +1,106 @@
+"""The name of every file that a run writes, once.
+
+Names of slides become folders below the output folder. They come from the file system, so each of their components is
+one already; only the names of our own files are moved out of the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN = "run.json"
+MANIFEST_MARK = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
+LOCK = ".lock"
+LOCK_HOLDER = ".lock-holder.json"
+SEEN = ".seen.json"
+DIFFERENTIAL = "differential.csv"
+CELLS = "cells.csv"
+REPORT = "report.html"
+SLIDE = "slide.json"
+TEMPORARY_PREFIX = ".tmp-"
+
+_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, DIFFERENTIAL, CELLS, REPORT, SLIDE})
+_ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Where the results of ``--out`` lie. counts: the CSV; folder: beside it, named as the CSV without its ending."""
+
+    counts: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where all but the CSV lies."""
+        return self.counts.with_suffix("")
+
+    @property
+    def run(self) -> Path:
+        """The run's manifest."""
+        return self.folder / RUN
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock a run holds."""
+        return self.folder / LOCK
+
+    @property
+    def lock_holder(self) -> Path:
+        """Who holds it, for the message to others."""
+        return self.folder / LOCK_HOLDER
+
+    @property
+    def seen(self) -> Path:
+        """A cache of the fields' hashes by their time and size on disk; it may be lost at no harm."""
+        return self.folder / SEEN
+
+    def slide_folder(self, slide: str) -> Path:
+        """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.
+
+        >>> OutputLayout(Path("c.csv")).slide_folder("ward 3/run.json").as_posix()
+        'c/ward 3/run.json~'
+        """
+        parts = [f"{part}~" if part.rstrip("~").casefold() in _OURS else part for part in slide.split("/")]
+        if any(part in {"", ".", ".."} for part in parts):
+            raise ValueError(f"{slide!r} is not a slide's id")
+        return self.folder.joinpath(*parts)
+
+    def slide_file(self, slide: str, name: str) -> Path:
+        """One file of a slide's folder."""
+        return self.slide_folder(slide) / name
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of ``path``; it says which file it was to become."""
+    return path.with_name(temporary_prefix(path) + secrets.token_hex(8))
+
+
+def temporary_prefix(path: Path) -> str:
+    """How the temporary names of one file begin. A hash, as the name itself may be as long as names can be."""
+    return f"{TEMPORARY_PREFIX}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
+
+
+def name_as_text(name: str) -> str:
+    r"""A file system's name as text that UTF-8 can hold, one to one: a byte that is not UTF-8 becomes ``\xff``.
+
+    A backslash is doubled where it would look like such a byte.
+
+    >>> print(name_as_text("smear\udcff"), name_as_text(r"smear\xff"), name_as_text(r"a\b"))
+    smear\xff smear\\xff a\b
+    """
+    doubled = _ESCAPED_ALIKE.sub(lambda match: match.group() * 2, name)
+    return _NOT_UTF8.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", doubled)
+
+
+def name_shown(name: str) -> str:
+    r"""A name as one line of text for a person: control characters are made visible.
+
+    >>> print(name_shown("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name_as_text(name))

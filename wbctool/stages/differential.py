@@ -1,0 +1,108 @@
+"""The differential: counts, percents, exact intervals and flags. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from scipy.stats import beta
+
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.records import ClassCount, Differential, Outcome, Prediction, Reason
+from wbctool.settings import Limits
+
+# The order in which flags are written: DOMAIN.md's.
+FLAGS = (
+    "no_wbc",
+    "low_count",
+    "limited_count",
+    "high_review_share",
+    "out_of_domain",
+    "immature_granulocytes",
+    "nrbc",
+    "blurred_fields",
+    "crowded_fields",
+    "failed_fields",
+    "duplicate_fields",
+)
+
+
+def count_cells(
+    predictions: Sequence[Prediction],
+    known: Collection[CellClass],
+    limits: Limits,
+    field_flags: Collection[str] = (),
+    fields_read: int = 1,
+) -> Differential:
+    """The differential of a slide's cells.
+
+    known: the classes of the model; the others are not assessed. field_flags: flags that say something of the fields
+    and not of the cells, such as ``failed_fields``. fields_read: where none was, nothing says that there is no WBC.
+    """
+    outcomes = Counter(p.outcome for p in predictions)
+    counts = Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED)
+    erythroblasts = sum(p.reason is Reason.ERYTHROBLAST for p in predictions)
+    out_of_domain = sum(p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions)
+    counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.REVIEW]
+    classes = tuple(_count_class(c, c in known, counts[c], counted, review, limits) for c in DIFFERENTIAL_CLASSES)
+    raised = {
+        "no_wbc": counted + review == 0 and fields_read > 0,
+        "low_count": counted < limits.min_counted,
+        "limited_count": limits.min_counted <= counted < limits.limited_counted,
+        "high_review_share": review > limits.high_review_share * (counted + review),
+        "out_of_domain": out_of_domain > limits.out_of_domain_share * len(predictions),
+        "immature_granulocytes": counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.immature_granulocytes_from,
+        "nrbc": erythroblasts >= limits.nrbc_from,
+    }
+    return Differential(
+        classes=classes,
+        cells=len(predictions),
+        counted=counted,
+        review=review,
+        not_wbc=outcomes[Outcome.NOT_WBC],
+        erythroblasts=erythroblasts,
+        nrbc_per_100_wbc=100 * erythroblasts / counted if counted else None,
+        nrbc_assessed=CellClass.ERYTHROBLAST in known,
+        flags=tuple(flag for flag in FLAGS if raised.get(flag) or flag in field_flags),
+    )
+
+
+def exact_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson 1934) of n out of total > 0, in percent.
+
+    >>> tuple(round(bound, 1) for bound in exact_interval(9, 100))  # Rümke's table
+    (4.2, 16.4)
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if n == 0 else float(beta.ppf(tail, n, total - n + 1))
+    high = 1.0 if n == total else float(beta.ppf(1 - tail, n + 1, total - n))
+    return 100 * low, 100 * high
+
+
+def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review: int, limits: Limits) -> ClassCount:
+    if not assessed:
+        return ClassCount(label, False, n, None, None, None)
+    seen = counted + review
+    percent = 100 * n / counted if counted else None
+    low, high = exact_interval(n, counted) if counted else (None, None)
+    reference = limits.reference_ranges.get(label) if limits.adult else None
+    return ClassCount(
+        label=label,
+        assessed=True,
+        n=n,
+        percent=percent,
+        ci95_low=low,
+        ci95_high=high,
+        review_low=100 * n / seen if seen else None,
+        review_high=100 * (n + review) / seen if seen else None,
+        reference_low=reference[0] if reference else None,
+        reference_high=reference[1] if reference else None,
+        flag=_against(percent, reference) if counted >= limits.min_counted else "",
+    )
+
+
+def _against(percent: float | None, reference: tuple[float, float] | None) -> str:
+    if percent is None or reference is None:
+        return ""
+    low, high = reference
+    return "low" if percent < low else "high" if percent > high else ""
