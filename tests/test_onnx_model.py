@@ -10,6 +10,7 @@ import pytest
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.onnx_model import (
     CUDA,
+    ClassifierCard,
     Models,
     cuda_problem,
     default_models_dir,
@@ -136,6 +137,6 @@ def test_cuda_agrees_with_the_cpu(models: Models) -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
     crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
-    on_cuda = load_model(default_models_dir(), "classifier", Device.CUDA)
+    on_cuda = load_model(default_models_dir(), ClassifierCard, Device.CUDA)
     assert on_cuda.provider == CUDA
     np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.05)

@@ -50,7 +50,8 @@ class GeneratorGraph(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         sr = self.network(lr.permute(0, 3, 1, 2).float() / 255)
-        return (sr.clamp(0.0, 1.0) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        out: Tensor = (sr.clamp(0.0, 1.0) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return out
 
 
 class ClassifierGraph(nn.Module):

@@ -17,6 +17,9 @@ class ContentLoss(nn.Module):
     Calling: sr and hr, each [B, 3, H, W] float in [0, 1] -> scalar. The gradient reaches sr alone.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, features: nn.Sequential, layer: tuple[int, int]) -> None:
         super().__init__()
         block, convolution = layer

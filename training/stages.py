@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -31,10 +31,10 @@ from training.export import (
 )
 from training.generate import generate_cells, generated_cells
 from training.loop import Loop, loader
-from training.models.detector import STRIDE
+from training.models.detector import STRIDE, CellDetector
 from training.models.srgan import SCALE, Generator
 from training.recipe import Recipe
-from training.tasks.classifier import ClassifierTask
+from training.tasks.classifier import ClassifierTask, Normalised
 from training.tasks.detector import DetectorTask
 from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
@@ -86,7 +86,7 @@ def train_detector(work: Workplace) -> None:
         loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch),
     )
     _restore(task, checkpoint)
-    network = task.average.module
+    network = cast(CellDetector, task.average.module)
     round_weights_fp16(network)
     example = _detector_example(work.fields, part.canvas_px)
     graph = DetectorGraph(network)
@@ -157,7 +157,7 @@ def train_classifier(work: Workplace) -> None:
         loader(plain, 32),
     )
     _restore(task, checkpoint)
-    network = task.average.module
+    network = cast(Normalised, task.average.module)
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
     example = _prepared(train[:: max(1, len(train) // _PARITY_CELLS)][:_PARITY_CELLS], recipe.crop_margin)
@@ -188,8 +188,7 @@ def _warm_up(work: Workplace, kept: list[CellSample], held_back: list[CellSample
             task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
         )
         _restore(task, checkpoint)
-    network: Generator = task.average.module
-    return network
+    return cast(Generator, task.average.module)
 
 
 def _play_gan(
@@ -206,8 +205,7 @@ def _play_gan(
         task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _sr_validation(held_back, margin)
     )
     _restore(task, checkpoint)
-    trained: Generator = task.average.module
-    return trained
+    return cast(Generator, task.average.module)
 
 
 def _sr_validation(held_back: list[CellSample], margin: float) -> Any:
@@ -229,7 +227,7 @@ def _publish_generator(work: Workplace, network: Generator, kept: list[CellSampl
 
 def _all_cells(work: Workplace) -> tuple[CellSample, ...]:
     """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
-    detector = load_model(work.out, "detector")
+    detector = load_model(work.out, DetectorCard)
 
     def find() -> Any:
         log.info("finding the cells of %d images and %d fields", len(work.images), len(work.fields))

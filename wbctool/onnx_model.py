@@ -47,6 +47,7 @@ class _Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: str
     schema_version: Literal[1] = 1
     name: str
     version: str
@@ -108,7 +109,7 @@ class ClassifierCard(_Card):
 
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard
 _ANY_CARD: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
-CardT = TypeVar("CardT", DetectorCard, GeneratorCard, ClassifierCard)
+CardT = TypeVar("CardT", bound=_Card)
 
 
 class OnnxModel(Generic[CardT]):
@@ -118,7 +119,9 @@ class OnnxModel(Generic[CardT]):
     """
 
     def __init__(self, session: ort.InferenceSession, card: CardT, provider: str, rows: int) -> None:
-        self._session, self.card, self.provider, self.rows = session, card, provider, rows
+        self._session = session
+        self.card: CardT = card
+        self.provider, self.rows = provider, rows
         self._input = session.get_inputs()[0].name
 
     @property
@@ -132,9 +135,9 @@ class OnnxModel(Generic[CardT]):
         The session sees ``rows`` rows at a time, the last batch filled up with zeros, so that what a row gives does not
         depend on N.
         """
-        parts = []
+        parts: list[list[AnyArray]] = []
         for start in range(0, len(batch), self.rows):
-            part = batch[start : start + self.rows]
+            part: AnyArray = batch[start : start + self.rows]
             missing = self.rows - len(part)
             padded = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) if missing else part
             outputs = self._session.run(None, {self._input: padded})
@@ -179,7 +182,7 @@ def read_card(path: Path) -> ModelCard:
         raise ModelMismatch(f"{path} is not a model card: {error}") from error
 
 
-def read_model_bytes(card: ModelCard, folder: Path) -> bytes:
+def read_model_bytes(card: _Card, folder: Path) -> bytes:
     """The ONNX file of a card, if it is the one the card names; raises ModelNotFound or ModelMismatch."""
     path = folder / card.file
     try:
@@ -215,18 +218,18 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
     Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
     """
-    plain = _plain_card(folder, "detector")
+    plain = _plain_card(folder, DetectorCard)
     provider, note = _choose_provider(device, plain, read_model_bytes(plain, folder))
-    cards = [_choose_card(folder, kind, provider, precision) for kind in ("detector", "generator", "classifier")]
-    contents = [read_model_bytes(card, folder) for card in cards]
-    detector, generator, classifier = (
-        _start(card, content, provider) for card, content in zip(cards, contents, strict=True)
-    )
-    return Models(detector, generator, classifier, note)
+
+    def load(kind: type[CardT]) -> OnnxModel[CardT]:
+        card = _choose_card(folder, kind, provider, precision)
+        return _start(card, read_model_bytes(card, folder), provider)
+
+    return Models(load(DetectorCard), load(GeneratorCard), load(ClassifierCard), note)
 
 
-def load_model(folder: Path, kind: str, device: Device = Device.CPU) -> OnnxModel[Any]:
-    """One model alone; raises as :func:`load_models`."""
+def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:
+    """The one model of a kind, in fp32; raises as :func:`load_models`."""
     card = _plain_card(folder, kind)
     content = read_model_bytes(card, folder)
     return _start(card, content, _choose_provider(device, card, content)[0])
@@ -238,7 +241,7 @@ def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
     return [_start(card, read_model_bytes(card, folder), CPU) for card in cards]
 
 
-def cuda_problem(card: ModelCard, content: bytes) -> str | None:
+def cuda_problem(card: _Card, content: bytes) -> str | None:
     """Why no session runs on CUDA here; None if one does. The proof is a session that ran, not a list of providers."""
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime has no CUDA provider (install onnxruntime-gpu)"
@@ -254,31 +257,33 @@ def cuda_problem(card: ModelCard, content: bytes) -> str | None:
     return None
 
 
-def _choose_card(folder: Path, kind: str, provider: str, precision: Precision) -> ModelCard:
+def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Precision) -> CardT:
     """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one."""
     if precision is Precision.FP16:
-        raise DeviceUnavailable(
-            "--precision fp16: these models are stored in fp16 but have no graphs that compute in it"
-        )
-    copy = folder / f"{kind}.int8.json"
+        raise DeviceUnavailable("--precision fp16: these models have no graphs that compute in fp16")
+    copy = folder / f"{_name(kind)}.int8.json"
     if precision is Precision.INT8 and not copy.is_file():
-        raise ModelNotFound(f"there is no int8 copy of the {kind}: {copy} is missing")
+        raise ModelNotFound(f"there is no int8 copy of the {_name(kind)}: {copy} is missing")
     wants_copy = precision is Precision.INT8 or (precision is Precision.AUTO and provider == CPU)
     return _of_kind(copy, kind) if wants_copy and copy.is_file() else _plain_card(folder, kind)
 
 
-def _plain_card(folder: Path, kind: str) -> ModelCard:
-    return _of_kind(folder / f"{kind}.json", kind)
+def _plain_card(folder: Path, kind: type[CardT]) -> CardT:
+    return _of_kind(folder / f"{_name(kind)}.json", kind)
 
 
-def _of_kind(path: Path, kind: str) -> ModelCard:
+def _of_kind(path: Path, kind: type[CardT]) -> CardT:
     card = read_card(path)
-    if card.kind != kind:
-        raise ModelMismatch(f"{path} describes a {card.kind}, not a {kind}")
+    if not isinstance(card, kind):
+        raise ModelMismatch(f"{path} describes a {card.kind}, not a {_name(kind)}")
     return card
 
 
-def _choose_provider(device: Device, card: ModelCard, content: bytes) -> tuple[str, str | None]:
+def _name(kind: type[_Card]) -> str:
+    return str(kind.model_fields["kind"].default)
+
+
+def _choose_provider(device: Device, card: _Card, content: bytes) -> tuple[str, str | None]:
     if device is Device.CPU:
         return CPU, None
     problem = cuda_problem(card, content)
@@ -307,8 +312,10 @@ def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     return model
 
 
-def _warm_up_shape(card: ModelCard) -> tuple[int, int, int]:
+def _warm_up_shape(card: _Card) -> tuple[int, int, int]:
     if isinstance(card, DetectorCard):
         return card.long_side_px, card.long_side_px, 3
-    side = card.min_px if isinstance(card, GeneratorCard) else card.input_px
-    return side, side, 3
+    if isinstance(card, GeneratorCard):
+        return card.min_px, card.min_px, 3
+    assert isinstance(card, ClassifierCard)
+    return card.input_px, card.input_px, 3

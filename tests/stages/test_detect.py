@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
 
 @pytest.fixture(scope="module")
 def detector() -> OnnxModel[DetectorCard]:
-    return load_model(default_models_dir(), "detector")
+    return load_model(default_models_dir(), DetectorCard)
 
 
 @pytest.fixture(scope="module")

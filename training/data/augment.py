@@ -35,7 +35,7 @@ def vary_stain(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
 def vary_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
     """Another objective, sensor and file format: blur, fewer pixels, noise, JPEG. Each with its own chance."""
     if rng.random() < 0.3 * strength:
-        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.8))
+        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.8)).astype(np.uint8)
     if rng.random() < 0.25 * strength:
         rgb = reduce_and_restore(rgb, rng.uniform(0.35, 0.9), rng)
     if rng.random() < 0.3 * strength:
@@ -60,7 +60,9 @@ def reduce_and_restore(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
 def jpeg(rgb: Rgb, quality: int) -> Rgb:
     """Through JPEG at ``quality`` (1 to 100) and back."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
 def flip_and_turn(rgb: Rgb, rng: Generator) -> Rgb:

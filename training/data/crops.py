@@ -99,7 +99,7 @@ def _turn(rgb: Rgb, rng: Generator) -> Rgb:
         return rgb
     height, width = rgb.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-45, 45)), 1.0)
-    matrix[:, :2] += rng.normal(0, 0.05, (2, 2))
+    matrix = matrix + np.hstack([rng.normal(0, 0.05, (2, 2)), np.zeros((2, 1))])
     return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
 
 

@@ -109,7 +109,7 @@ def _place(field: _Annotated, scale: float, side_px: int, rng: Generator) -> _An
     matrix = np.hstack([linear, shift[:, None]])
     source = field.rgb
     if scale < 0.6:  # warpAffine samples single pixels: take the average first where many fall on one
-        source = cv2.resize(source, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        source = cv2.resize(source, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
         matrix = np.hstack([linear / scale, shift[:, None]])
     # Outside a field: black, as the copies of public sets have it, or glass.
     fill = (0.0, 0.0, 0.0) if rng.random() < 0.5 else tuple(np.percentile(source.reshape(-1, 3), 90, axis=0).tolist())
@@ -142,7 +142,8 @@ def _tile(parts: list[_Annotated], tiles: int) -> _Annotated:
 
 
 def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+    areas: NDArray[np.float32] = np.clip(boxes[:, 2:4] - boxes[:, :2], 0, None).prod(axis=1)
+    return areas
 
 
 def draw_maps(boxes: NDArray[np.float32], canvas_px: int) -> DetectorTargets:

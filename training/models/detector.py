@@ -12,6 +12,7 @@ from torch import Tensor, nn
 STRIDE = 8
 TARGETS = 3
 _PRIOR_LOGIT = -4.6  # a heat map starts at probability 0.01, so that the background does not swamp the first steps
+_PRIOR_LOG_SIDE = 1.5  # sides start at 18 pixels
 
 
 class CellDetector(nn.Module):
@@ -21,6 +22,9 @@ class CellDetector(nn.Module):
       -> heat [B, 3, H/8, W/8] probability that a target's centre lies here (order of wbctool.records.Target),
          sides [B, 4, H/8, W/8] pixels from the location's centre to the box's left, top, right and bottom.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -35,10 +39,8 @@ class CellDetector(nn.Module):
         self.lateral16 = nn.Conv2d(w3, w3, 1)
         self.reduce16 = nn.Conv2d(w3, w2, 1)
         self.smooth = _conv(w2, w2)
-        self.heat = nn.Sequential(_conv(w2, w2), nn.Conv2d(w2, TARGETS, 1))
-        self.sides = nn.Sequential(_conv(w2, w2), nn.Conv2d(w2, 4, 1))
-        nn.init.constant_(self.heat[-1].bias, _PRIOR_LOGIT)
-        nn.init.constant_(self.sides[-1].bias, 1.5)
+        self.heat = nn.Sequential(_conv(w2, w2), _output(w2, TARGETS, _PRIOR_LOGIT))
+        self.sides = nn.Sequential(_conv(w2, w2), _output(w2, 4, _PRIOR_LOG_SIDE))
 
     def forward_logits(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """As forward, with the heat map before its sigmoid."""
@@ -58,6 +60,13 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
+
+
+def _output(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 1)
+    assert conv.bias is not None
+    nn.init.constant_(conv.bias, bias)
+    return conv
 
 
 def _double(features: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ Parameter counts follow Keras, which counts BatchNorm's moving mean and variance
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,8 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         inner = self.act(self.norm1(self.conv1(features)))
-        return features + self.norm2(self.conv2(inner))
+        out: Tensor = features + self.norm2(self.conv2(inner))
+        return out
 
 
 class _UpBlock(nn.Module):
@@ -63,16 +66,17 @@ class Generator(nn.Module):
         Three channels carry the colours through (Dirac kernels), each residual branch begins at zero (Goyal 2017, arXiv
         1706.02677), and the last convolution smooths the doubled pixels; all other weights keep their random start.
         """
-        _pass_colours(self.head[0])
+        _pass_colours(cast(nn.Conv2d, self.head[0]))
         for block in self.blocks:
-            nn.init.zeros_(block.norm2.weight)
-        nn.init.zeros_(self.trunk[1].weight)
+            nn.init.zeros_(cast(_ResidualBlock, block).norm2.weight)
+        nn.init.zeros_(cast(nn.BatchNorm2d, self.trunk[1]).weight)
         for up in self.up:
-            _pass_colours(up.conv)
+            _pass_colours(cast(_UpBlock, up).conv)
         taps = torch.arange(9, dtype=torch.float32) - 4
         bell = torch.exp(-(taps**2) / (2 * 1.4**2))
         kernel = torch.outer(bell, bell) / bell.sum() ** 2
         self.tail.weight.mul_(0.1)
+        assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
         for colour in range(3):
             self.tail.weight[colour, :3] = 0
@@ -81,10 +85,11 @@ class Generator(nn.Module):
 
 def _pass_colours(conv: nn.Conv2d) -> None:
     middle = conv.kernel_size[0] // 2
+    assert conv.bias is not None
     for colour in range(3):
         conv.weight[colour] = 0
         conv.weight[colour, colour, middle, middle] = 1
-        conv.bias[colour] = 0  # type: ignore[index]
+        conv.bias[colour] = 0
 
 
 class Discriminator(nn.Module):

@@ -20,6 +20,9 @@ Batch = tuple[Tensor, Tensor]
 class Normalised(nn.Module):
     """A network behind ImageNet's normalisation. rgb: [B, 3, H, W] uint8, or float in [0, 255]."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Vgg19Classifier) -> None:
         super().__init__()
         self.network = network

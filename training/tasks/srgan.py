@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -66,7 +66,7 @@ class SrganTask(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> None:
         lr, hr = _unit(batch)
-        for_generator, for_discriminator = self.optimizers()  # type: ignore[misc]
+        for_generator, for_discriminator = cast(list[Any], self.optimizers())
         sr = self.network(lr).float()
 
         losses = {"discriminator": discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))}

@@ -59,8 +59,8 @@ def _print(result: Evaluation) -> None:
         )
         for row in result.super_resolution:
             psnr = "" if row.way == "original" else f"{row.psnr_db:.2f}"
-            figures = (psnr, f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
-            table.add_row(escape(row.origin), escape(row.way), str(row.cells), *figures)
+            values = (psnr, f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
+            table.add_row(escape(row.origin), escape(row.way), str(row.cells), *values)
         console.print(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from wbctool.lab.evaluate import ClassifierReport
 
-_RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def draw_confusion(report: ClassifierReport, path: Path) -> None:
