@@ -1,4 +1,4 @@
-"""The curves of a training: every logged value against the epoch, drawn from Lightning's metrics.csv."""
+"""The curves of a training: every logged value against the epoch, drawn from what Lightning logged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ _NOT_CURVES = ("epoch", "step")
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
-    """One panel for each quantity, its training and validation values together. metrics: as CSVLogger writes it."""
-    table = pd.read_csv(metrics)
+    """One panel for each quantity, its training and validation values together; nothing where nothing was logged.
+
+    metrics: CSVLogger's folder, in which each start and each resumption has its own metrics.csv.
+    """
+    parts = sorted(metrics.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    if not parts:
+        return
+    table = pd.concat(map(pd.read_csv, parts))
     names = [c for c in table.columns if c not in _NOT_CURVES and not c.endswith("_step") and not c.startswith("lr-")]
     epochs = table.groupby("epoch")[names].mean()
     quantities = sorted({n.removesuffix("_epoch").removeprefix("train_").removeprefix("val_") for n in names})

@@ -27,7 +27,7 @@ _CHECKPOINT_EVERY = timedelta(minutes=5)
 class Loop:
     """Where a stage keeps its checkpoints and curves, and how long it trains.
 
-    folder: ``last.ckpt`` and ``metrics.csv`` lie here. monitor: the logged value whose least chooses ``best.ckpt``;
+    folder: ``last.ckpt``, ``metrics/`` and ``curves.png`` lie here. monitor: the logged value whose least chooses ``best.ckpt``;
     None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is; resuming goes on.
     """
 
@@ -59,7 +59,7 @@ class Loop:
             precision="bf16-mixed",
             max_epochs=self.max_epochs,
             max_time=None if self.max_hours is None else timedelta(hours=self.max_hours),
-            logger=CSVLogger(self.folder, name="", version=""),
+            logger=CSVLogger(self.folder, name="metrics"),
             callbacks=[
                 best,
                 often,
@@ -76,7 +76,7 @@ class Loop:
         if self.resume and last.is_file():
             log.info("resuming from %s", last)
         trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
-        draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+        draw_curves(self.folder / "metrics", self.folder / "curves.png")
         return Path(best.best_model_path) if self.monitor else last
 
 
