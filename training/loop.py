@@ -111,6 +111,6 @@ class _PlainProgress(Callback):
     """One line an epoch where there is no terminal."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("lr")}
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith(("_step", "_epoch"))}
         line = "  ".join(f"{k} {v:.4f}" for k, v in sorted(values.items()))
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {line}", flush=True)

@@ -28,7 +28,7 @@ SHORT = {
     "epoch_samples = 2000": "epoch_samples = 4",
     "canvas_px = 320": "canvas_px = 96",
     "warmup_samples = 22000": "warmup_samples = 4",
-    "gan_samples = 2000": "gan_samples = 2",
+    "gan_samples = 1000": "gan_samples = 2",
     "epoch_samples = 1000": "epoch_samples = 2",
     "gan_batch = 8": "gan_batch = 2",
     "lr_px = 20": "lr_px = 8",

@@ -1,0 +1,31 @@
+"""The paper's generated images come back as cells of their class and of the source they were made from."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.data.cells import CellSample
+from training.data.crops import cut_cell
+from training.generate import GENERATED, generate_cells, generated_cells
+from training.models.srgan import Generator
+from wbctool.labels import CellClass
+from wbctool.records import Box
+from wbctool.stages.images import read_field
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+
+
+def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator = Generator(blocks=1)
+    generator.start_as_interpolation()
+    cells = [CellSample(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "4", "bccd")]
+    generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 2, tmp_path, seed=0)
+
+    first, second = generated_cells(tmp_path, 1.25)
+    assert (first.label, first.source, first.origin) == (CellClass.MONOCYTE, "4", GENERATED)
+    whole = read_field(first.path).rgb
+    assert whole.shape == (128, 128, 3)
+    np.testing.assert_array_equal(cut_cell(first, 1.25), whole)
+    assert not np.array_equal(whole, read_field(second.path).rgb)
