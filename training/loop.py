@@ -27,8 +27,9 @@ _CHECKPOINT_EVERY = timedelta(minutes=5)
 class Loop:
     """Where a stage keeps its checkpoints and curves, and how long it trains.
 
-    folder: ``last.ckpt``, ``metrics/`` and ``curves.png`` lie here. monitor: the logged value whose least chooses ``best.ckpt``;
-    None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is; resuming goes on.
+    folder: ``last.ckpt``, ``metrics/`` and ``curves.png`` lie here. monitor: the logged value whose least chooses
+    ``best.ckpt``; None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is;
+    resuming goes on.
     """
 
     folder: Path
