@@ -36,6 +36,8 @@ _ROWS = {
     CPU: {"detector": 1, "generator": 1, "classifier": 4},
     CUDA: {"detector": 1, "generator": 8, "classifier": 64},
 }
+# On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
+_OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}}
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
@@ -299,9 +301,9 @@ def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     options.log_severity_level = _QUIET
     rows = _ROWS[provider][card.kind]
     try:
-        session = ort.InferenceSession(content, options, providers=[provider])
+        session = ort.InferenceSession(content, options, providers=[(provider, _OPTIONS[provider])])
         model = OnnxModel(session, card, provider, rows)
-        model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
+        outputs = model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
     except Exception as error:  # onnxruntime raises classes of its own making, and bare RuntimeErrors
         if provider == CUDA:
             raise DeviceUnavailable(f"{card.file} does not run on CUDA: {error}") from error
@@ -309,7 +311,20 @@ def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     used = session.get_providers()[0]
     if used != provider:
         raise DeviceUnavailable(f"{card.file}: asked for {provider}, the session runs on {used}")
+    if not _fits_card(outputs, card):
+        raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, not what its card says")
     return model
+
+
+def _fits_card(outputs: tuple[AnyArray, ...], card: _Card) -> bool:
+    """Whether the outputs for one warm-up input have the shape that the card promises."""
+    shape = outputs[0].shape
+    if isinstance(card, DetectorCard):
+        side = card.long_side_px // card.stride
+        return len(outputs) == 2 and shape == (1, len(card.targets), side, side) and outputs[1].shape[1] == 4
+    if isinstance(card, GeneratorCard):
+        return shape == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
+    return isinstance(card, ClassifierCard) and shape == (1, len(card.classes))
 
 
 def _warm_up_shape(card: _Card) -> tuple[int, int, int]:

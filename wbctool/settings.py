@@ -31,7 +31,7 @@ class SuperResolve(StrEnum):
 
 
 class Precision(StrEnum):
-    """The models' arithmetic. auto: fp16 on CUDA; on a CPU int8 if an optimised copy is there, else fp32."""
+    """The models' arithmetic. auto: on a CPU int8 if an optimised copy is there, else the models as they are."""
 
     AUTO = "auto"
     FP32 = "fp32"

@@ -201,7 +201,7 @@ class _Run:
         if state is None:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        if planned.action is Action.WAIT:
+        if planned.action is not Action.KEEP:
             row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, state.failures)
         return SlideOutcome(slide.id, state.status, state.row, state.failures)

@@ -16,7 +16,7 @@ from typing import Any
 
 from wbctool.batch.publish import publish, publish_json
 from wbctool.errors import FieldUnreadable
-from wbctool.layout import SLIDE, OutputLayout
+from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.images import read_image_bytes
@@ -80,7 +80,7 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
             status=SlideStatus(content["status"]),
             row=tuple(content["counts"].values()),
             failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
-            files=content["files"],
+            files={name: content["files"][name] for name in (DIFFERENTIAL, CELLS, REPORT)},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -28,7 +28,11 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
 
     Raises SlidesNotFound where ``root`` is no folder or holds no image.
     """
-    if not root.is_dir():
+    try:
+        is_folder = root.resolve(strict=True).is_dir()
+    except (OSError, RuntimeError) as error:  # missing, forbidden, or a loop of links
+        raise SlidesNotFound(f"{root} is not a folder that can be read") from error
+    if not is_folder:
         raise SlidesNotFound(f"{root} is not a folder")
     walk = _Walk(root.resolve(), follow_links, frozenset(path.resolve() for path in skip))
     walk.visit()
@@ -90,17 +94,16 @@ class _Walk:
             try:
                 if not self._is_new(folder):
                     continue
-                entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+                for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name)):
+                    if entry.name.startswith(".") or (entry.is_symlink() and not self._may_follow(entry)):
+                        continue
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
+                    elif is_image(Path(entry.path)):
+                        images.append(Path(entry.path))
             except OSError as error:
                 self.found[parts] = _Found(folder, [], f"the folder cannot be listed: {error.strerror}")
                 continue
-            for entry in entries:
-                if entry.name.startswith(".") or (entry.is_symlink() and not self._may_follow(entry)):
-                    continue
-                if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
-                elif is_image(Path(entry.path)):
-                    images.append(Path(entry.path))
             if images:
                 self.found[parts] = _Found(folder, images)
         return links

@@ -88,7 +88,7 @@ def shown_progress(quiet: bool, dry_run: bool) -> Iterator[Silence]:
         yield Silence()
     elif dry_run:
         yield Plan()
-    elif sys.stdout.isatty():
+    elif sys.stdout is not None and sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console()) as progress:
             yield Bar(progress)
@@ -110,8 +110,9 @@ def say(line: str) -> None:
     """A line on standard output. Where nobody reads it any more, the run goes on."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, AttributeError):  # a closed pipe, a full device, or no standard output at all
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.lab.cells import labelled_cell
 from wbctool.lab.labelled import (
     LabelledField,
@@ -33,7 +33,7 @@ from wbctool.lab.metrics import (
 )
 from wbctool.labels import CellClass
 from wbctool.onnx_model import GeneratorCard, Models, OnnxModel
-from wbctool.records import Crop, Outcome, Prediction, Target
+from wbctool.records import Crop, Field, Outcome, Prediction, Target
 from wbctool.settings import SuperResolve
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
@@ -167,7 +167,7 @@ def _classify(
     crops: list[Crop] = []
     not_found = 0
     for image in progress(images, len(images), f"{origin}: finding cells"):
-        field = read_field(image.path)
+        field = _read(image.path)
         found = labelled_cell(field, models.detector)
         not_found += found.score == 0.0
         crops += crop_cells(field, [found.box], models.classifier.card.crop_margin)
@@ -225,10 +225,17 @@ def _report(
 def _detection(fields: list[LabelledField], models: Models, progress: Progress) -> dict[str, DetectionScore]:
     pairs: dict[str, list[Any]] = defaultdict(list)
     for field in progress(fields, len(fields), "fields: finding cells"):
-        found = sorted(detect_cells(read_field(field.path), models.detector), key=lambda d: -d.score)
+        found = sorted(detect_cells(_read(field.path), models.detector), key=lambda d: -d.score)
         annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
         pairs[field.origin].append((annotated, [d.box for d in found]))
     return {origin: score_detections(pairs[origin]) for origin in sorted(pairs)}
+
+
+def _read(path: Path) -> Field:
+    try:
+        return read_field(path)
+    except FieldUnreadable as error:
+        raise LabelledDataInvalid(f"{path}: {error}") from error
 
 
 def make_lr(hr: Rgb) -> Rgb:

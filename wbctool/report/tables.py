@@ -112,4 +112,4 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"' if any(c in value for c in ',"\r\n') else value
+    return '"' + value.replace('"', '""') + '"' if any(c in ',"' or c < " " for c in value) else value

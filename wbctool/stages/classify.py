@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.onnx_model import ClassifierCard, OnnxModel
 from wbctool.records import Outcome, Prediction, Reason
@@ -24,8 +25,10 @@ def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Pred
     """logits: (N, classes) -> predictions.
 
     Probabilities are softmax(logits / temperature) (Guo 2017, arXiv 1706.04599); the energy is -logsumexp(logits)
-    (Liu 2020, arXiv 2010.03759).
+    (Liu 2020, arXiv 2010.03759). Raises ModelMismatch where a logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise ModelMismatch(f"{card.file} gave no finite numbers for a cell")
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
     energies = -logsumexp(logits.astype(np.float64), axis=1)
     return tuple(_decide(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))

@@ -71,7 +71,7 @@ def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:
     width, height = image.size
     if width * height > max_megapixels * 1e6:
         raise FieldTooLarge(f"{width}×{height} pixels are more than the limit of {max_megapixels:g} megapixels")
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first picture is the picture
         raise FieldUnreadable("the file holds several images (a stack or an animation); export one image a file")
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
@@ -85,6 +85,8 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in {"RGBA", "PA"} or "transparency" in upright.info:
         upright = upright.convert("RGBA")
+        if upright.getchannel("A").getextrema()[1] == 0:
+            raise FieldUnreadable("the image is wholly transparent")
         white = Image.new("RGBA", upright.size, (255, 255, 255, 255))
         upright = Image.alpha_composite(white, upright)
     rgb = np.asarray(upright.convert("RGB"), dtype=np.uint8)
