@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fakes
@@ -33,9 +32,10 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "wbctool", "--help"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
+        after = os.times()  # processor time: wall time would measure what else the machine does
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.5
 
 

@@ -140,3 +140,11 @@ def test_cuda_agrees_with_the_cpu(models: Models) -> None:
     on_cuda = load_model(default_models_dir(), ClassifierCard, Device.CUDA)
     assert on_cuda.provider == CUDA
     np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.05)
+
+
+def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> None:
+    path = folder / "classifier.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"classes": card["classes"][:4]}))
+    with pytest.raises(ModelMismatch, match="not what its card says"):
+        load_models(folder, Device.CPU, Precision.AUTO)

@@ -59,10 +59,14 @@ def test_fingerprint_depends_on_names_contents_order_and_basis():
 
 def test_files_intact(layout):
     content_hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
-    publish_slide(layout, "s", {"cells.csv": b"hello"}, state(), ())
-    assert files_intact(layout, "s", state(**{"cells.csv": content_hash}))
-    assert not files_intact(layout, "s", state(**{"cells.csv": "0" * 64}))
-    assert not files_intact(layout, "s", state(**{"report.html": content_hash}))
+    names = ("differential.csv", "cells.csv", "report.html")
+    publish_slide(layout, "s", dict.fromkeys(names, b"hello"), state(), ())
+    whole = dict.fromkeys(names, content_hash)
+    assert files_intact(layout, "s", state(**whole))
+    assert not files_intact(layout, "s", state(**(whole | {"cells.csv": "0" * 64})))
+    assert not files_intact(layout, "s", state(**{"cells.csv": content_hash}))  # a state that speaks of one file only
+    (layout.slide_folder("s") / "report.html").unlink()
+    assert not files_intact(layout, "s", state(**whole))
 
 
 def test_a_field_just_written_is_not_trusted_by_its_time(tmp_path):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.onnx_model import ClassifierCard
 from wbctool.records import Outcome, Reason
@@ -64,3 +65,8 @@ def test_the_temperature_divides_the_logits() -> None:
 
 def test_no_cells_need_no_model() -> None:
     assert classify_cells(np.empty((0, 128, 128, 3), np.uint8), None) == ()  # type: ignore[arg-type]
+
+
+def test_a_model_that_gives_no_number_is_no_model() -> None:
+    with pytest.raises(ModelMismatch, match="no finite numbers"):
+        read_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())

@@ -80,14 +80,16 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
             status=SlideStatus(content["status"]),
             row=tuple(content["counts"].values()),
             failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
-            files={name: content["files"][name] for name in (DIFFERENTIAL, CELLS, REPORT)},
+            files=dict(content["files"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def files_intact(layout: OutputLayout, slide: str, state: SlideState) -> bool:
-    """Whether the files that a state speaks of are there, as they were published."""
+    """Whether the three files of a slide are there, as they were published."""
+    if state.files.keys() != {DIFFERENTIAL, CELLS, REPORT}:
+        return False
     try:
         return all(
             hashlib.sha256(layout.slide_file(slide, name).read_bytes()).hexdigest() == sha256
