@@ -299,11 +299,12 @@ class TestStopping:
             return fakes.detect(field)
 
         run.detect = detect
+        before = signal.getsignal(signal.SIGINT)
         with stopping_on_signals(run.stop):
             assert run(workers=1) == code
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
         assert manifest(run)["stopped_by"] == number.name
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is before
         run.stop.signal = None
         run.detect = fakes.detect
         assert run() == 0
