@@ -244,6 +244,14 @@ class TestFailures:
         assert [row["status"] for row in run.rows().values()] == ["partial", "waiting"]
         assert manifest(run)["stopped_by"] == "max_failures"
 
+    def test_a_changed_slide_that_was_not_reached_waits_with_its_earlier_numbers(self, run):
+        run()
+        before = run.rows()["s10"]
+        for field in ("s2/f1.png", "s10/f9.png"):
+            (run.root / field).write_bytes(b"")
+        assert run(max_failures=1) == 3
+        assert run.rows()["s10"] == before | {"status": "waiting"}
+
     def test_a_folder_that_cannot_be_listed(self, run, monkeypatch):
         scandir = os.scandir
 
