@@ -4,13 +4,17 @@ VENV_DEMO := .venv-demo
 VENV := .venv-test
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test fault lint bench clean
 
 demo: $(VENV_DEMO)/ready
 	$(VENV_DEMO)/bin/wbctool run tests/data/slides --out demo/counts.csv
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest tests
+
+# The tests of tests/fault in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
+fault: $(VENV)/ready
+	$(VENV)/bin/python -m pytest tests/fault --long
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

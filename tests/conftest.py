@@ -23,6 +23,10 @@ from wbctool.settings import load_settings
 DEMO = Path(__file__).parent / "data" / "slides"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the fault tests in full, as `make fault` runs them")
+
+
 @pytest.fixture(scope="session")
 def demo_slides() -> Path:
     """The real demo slides; not to be written to."""

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import fakes
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from wbctool import errors
 from wbctool.batch.publish import hold
 from wbctool.cli import app, running
+from wbctool.cli.exit_codes import exit_code_of
 from wbctool.layout import OutputLayout
 
 
@@ -89,6 +91,69 @@ def test_the_log_is_json_lines(cli, slides, tmp_path):
     assert lines[2]["message"] == "ended with exit code 3"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_costs_one_line(cli, slides, tmp_path, capfd):
+    done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", "/dev/full")
+    assert done.exit_code == 0
+    assert done.output.count("the log /dev/full cannot be written") == 1
+    assert "Traceback" not in done.output
+
+
+def test_what_libraries_warn_of_goes_to_the_log_alone(cli, slides, tmp_path, monkeypatch):
+    def load(settings):
+        warnings.warn("an odd tag", UserWarning, stacklevel=1)
+        return fakes.fake_stages(settings)
+
+    monkeypatch.setattr(running, "load_stages", load)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "run.log")
+    assert "odd tag" not in done.output
+    assert "odd tag" in (tmp_path / "run.log").read_text()
+
+
+class TestMetricsAndStatus:
+    def metrics(self, tmp_path):
+        return dict(
+            line.split(" ") for line in (tmp_path / "m.prom").read_text().splitlines() if not line.startswith("#")
+        )
+
+    def test_of_a_run(self, cli, slides, tmp_path):
+        (slides / "s2" / "f2.png").write_bytes(b"")
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom")
+        assert done.exit_code == 3
+        assert self.metrics(tmp_path)["wbctool_last_run_exit_code"] == "3.0"
+        for out in ("a.csv", "a"):
+            told = cli("status", tmp_path / out)
+            assert told.exit_code == 3
+            assert "partial: s2" in told.output
+        assert json.loads(cli("status", tmp_path / "a.csv", "--json").output)["exit_code"] == 3
+
+    def test_of_a_run_that_could_not_begin(self, cli, slides, tmp_path, monkeypatch):
+        def load(settings):
+            raise errors.ModelNotFound("no model")
+
+        monkeypatch.setattr(running, "load_stages", load)
+        assert cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom").exit_code == 1
+        assert self.metrics(tmp_path)["wbctool_last_run_exit_code"] == "1.0"
+        assert cli("status", tmp_path / "a.csv").exit_code == 1
+
+    def test_are_left_to_the_run_that_holds_the_output(self, cli, slides, tmp_path):
+        with hold(OutputLayout(tmp_path / "a.csv")):
+            assert cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom").exit_code == 5
+        assert not (tmp_path / "m.prom").exists()
+
+    def test_that_cannot_be_written_do_not_cost_the_run(self, cli, slides, tmp_path):
+        (tmp_path / "file").write_text("")
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "file" / "m.prom")
+        assert done.exit_code == 0
+        assert "no metrics" in done.output
+
+    def test_are_not_written_by_a_dry_run(self, cli, slides, tmp_path):
+        cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom", "--dry-run")
+        assert not (tmp_path / "m.prom").exists()
+
+
 def test_settings_from_a_file(cli, slides, tmp_path):
     (tmp_path / "lab.toml").write_text("quiet = true\nmin_counted = 5\nlimited_counted = 5\n")
     done = cli("run", slides, "--out", tmp_path / "a.csv", "--config", tmp_path / "lab.toml")
@@ -163,11 +228,10 @@ class TestExitCodes:
         monkeypatch.setattr(running, "load_stages", load)
         assert cli("run", slides, "--out", tmp_path / "a.csv").exit_code == 130
 
-    def test_every_error_of_ours_has_one(self):
-        from wbctool.cli.app import _EXIT_CODES
-
-        kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-        assert all(any(issubclass(kind, known) for known, _ in _EXIT_CODES) for kind in kinds)
+    def test_every_error_of_ours_is_fatal_but_three(self):
+        kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+        others = {kind: exit_code_of(kind()) for kind in kinds if exit_code_of(kind()) != 1}
+        assert others == {errors.SettingsInvalid: 2, errors.SlidesNotFound: 4, errors.OutputLocked: 5}
 
 
 def test_train_without_torch_says_what_to_install(cli, monkeypatch):

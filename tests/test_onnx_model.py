@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from wbctool.onnx_model import (
     CUDA,
     ClassifierCard,
     Models,
+    OnnxModel,
     cuda_problem,
     default_models_dir,
     load_model,
@@ -130,6 +132,53 @@ def test_auto_says_what_it_fell_back_to() -> None:
     assert loaded.provider == "CPUExecutionProvider"
     assert loaded.device_note is not None
     assert "running on the CPU" in loaded.device_note
+
+
+class FullDevice:
+    """A session on a device whose memory takes so many rows at a time."""
+
+    def __init__(self, fits: int, message: str = "CUDA failure 2: out of memory") -> None:
+        self.fits, self.message, self.seen = fits, message, list[int]()
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="rgb")]
+
+    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        (batch,) = feeds.values()
+        self.seen.append(len(batch))
+        if len(batch) > self.fits:
+            raise RuntimeError(self.message)
+        return [batch[:, 0, 0, :1].astype(int)]
+
+
+def on(session: FullDevice, models: Models, provider: str = CUDA) -> OnnxModel[ClassifierCard]:
+    return OnnxModel(session, models.classifier.card, provider, 64)  # type: ignore[arg-type]
+
+
+def test_a_full_device_halves_the_batch_and_goes_on(models: Models, caplog: pytest.LogCaptureFixture) -> None:
+    session = FullDevice(fits=20)
+    model = on(session, models)
+    cells = np.arange(50, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    (out,) = model.run(cells)
+    assert out[:, 0].tolist() == list(range(50))
+    assert session.seen == [64, 32, 16, 16, 16, 16]
+    assert model.rows == 16
+    assert "memory is full; going on with 16 rows" in caplog.text
+    model.run(cells[:1])
+    assert session.seen[-1] == 16
+
+
+@pytest.mark.parametrize(
+    ("session", "provider"),
+    [
+        (FullDevice(fits=0), CUDA),
+        (FullDevice(fits=20, message="a bad node"), CUDA),
+        (FullDevice(fits=20), "CPUExecutionProvider"),
+    ],
+)
+def test_other_failures_stay_failures(models: Models, session: FullDevice, provider: str) -> None:
+    with pytest.raises(RuntimeError, match=session.message):
+        on(session, models, provider).run(np.zeros((1, 1, 1, 3), np.uint8))
 
 
 @pytest.mark.gpu

@@ -9,9 +9,14 @@ from torch.nn.functional import mse_loss, softplus
 from training.models.vgg import VGG19_BLOCKS, block_end
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
 
+_TINY = 1e-12
+
 
 class ContentLoss(nn.Module):
     """Mean squared difference of VGG19 feature maps φ(i, j): the j-th convolution of block i, after its ReLU (eq. 5).
+
+    Divided by HR's mean square there: the files of VGG weights in use differ in scale by orders of magnitude (Ledig et
+    al. 2017 scale by 1/12.75 for theirs), and the adversarial term's weight of 1e-3 is meant beside a loss below 1.
 
     features: VGG19's convolutions with ImageNet weights; frozen here. layer: (i, j), both counted from 1.
     Calling: sr and hr, each [B, 3, H, W] float in [0, 1] -> scalar. The gradient reaches sr alone.
@@ -32,7 +37,7 @@ class ContentLoss(nn.Module):
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self._map(hr)
-        return mse_loss(self._map(sr).float(), wanted.float())
+        return mse_loss(self._map(sr).float(), wanted.float()) / wanted.float().square().mean().clamp(min=_TINY)
 
     def _map(self, rgb: Tensor) -> Tensor:
         out: Tensor = self.features((rgb - self.mean) / self.std)

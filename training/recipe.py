@@ -61,7 +61,11 @@ class SrganRecipe(_Part):
 
 
 class ClassifierRecipe(_Part):
-    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early."""
+    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early.
+
+    super_resolved_share: of the training cells, so many are there a second time, reduced and brought back by the
+    generator in the output folder; the validation cells are then prepared as a run prepares them.
+    """
 
     samples: int = Field(gt=0)
     epoch_samples: int = Field(gt=0)
@@ -76,6 +80,7 @@ class ClassifierRecipe(_Part):
     dropout: float = Field(ge=0, lt=1)
     ema_decay: float = Field(ge=0, lt=1)
     augment: Literal["paper", "strong"]
+    super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)
 

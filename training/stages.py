@@ -20,6 +20,7 @@ from training.data.cells import CellSample, cells_of_fields, cells_of_images, re
 from training.data.crops import PlainCrops, TrainingCrops, cut_cell
 from training.data.fields import DetectorCanvases
 from training.data.sr_pairs import SrPairs
+from training.data.super_resolved import as_served, small_copies
 from training.export import (
     ClassifierGraph,
     DetectorGraph,
@@ -135,9 +136,14 @@ def train_classifier(work: Workplace) -> None:
     recipe, part = work.recipe, work.recipe.classifier
     cells = [c for c in _all_cells(work) if c.label in recipe.classes]
     train = [c for c in cells if split_of(c.source) is Split.TRAIN]
+    validation = [c for c in cells if split_of(c.source) is Split.VALIDATION]
     if recipe.srgan.per_class:
         train += generated_cells(work.folder("generated"), recipe.crop_margin)
-    validation = [c for c in cells if split_of(c.source) is Split.VALIDATION]
+    if part.super_resolved_share:
+        generator = load_model(work.out, GeneratorCard)
+        enhanced = work.folder(f"super-resolved-{generator.card.sha256[:12]}")
+        train += small_copies(train, generator, recipe.crop_margin, part.super_resolved_share, enhanced, recipe.seed)
+        validation = as_served(validation, generator, recipe.crop_margin, enhanced)
     log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
     L.seed_everything(recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)

@@ -39,6 +39,10 @@ class OutputLocked(WbctoolError, RuntimeError):
     """Another run holds this output."""
 
 
+class StatusUnknown(WbctoolError, LookupError):
+    """An output on which no run is on record."""
+
+
 class SettingsInvalid(WbctoolError, ValueError):
     """A setting, or the file of settings, that wbctool does not accept."""
 

@@ -34,6 +34,11 @@ class OutputLayout:
 
     counts: Path
 
+    @classmethod
+    def of(cls, out: Path) -> OutputLayout:
+        """The layout of an output that is named by its CSV or by its folder."""
+        return cls(out if out.suffix.lower() == ".csv" else out.with_name(f"{out.name}.csv"))
+
     @property
     def folder(self) -> Path:
         """Where all but the CSV lies."""

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ _ROWS = {
 }
 # On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
 _OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}}
+_OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc_failed", re.IGNORECASE)
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
@@ -138,13 +140,29 @@ class OnnxModel(Generic[CardT]):
         depend on N.
         """
         parts: list[list[AnyArray]] = []
-        for start in range(0, len(batch), self.rows):
+        start = 0
+        while start < len(batch):
             part: AnyArray = batch[start : start + self.rows]
             missing = self.rows - len(part)
             padded = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) if missing else part
-            outputs = self._session.run(None, {self._input: padded})
+            try:
+                outputs = self._session.run(None, {self._input: padded})
+            except Exception as error:  # onnxruntime's own classes do not tell memory from the rest
+                self._halve_rows(error)
+                continue
             parts.append([output[: len(part)] for output in outputs])
+            start += len(part)
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def _halve_rows(self, error: Exception) -> None:
+        """Raises ``error`` again, unless it says that the device's memory is full and fewer rows may fit.
+
+        Rows of another shape may differ in their last digits: it is logged, and ``Models.rows`` goes into run.json.
+        """
+        if self.rows == 1 or self.provider == CPU or not _OUT_OF_MEMORY.search(str(error)):
+            raise error
+        self.rows //= 2
+        log.warning("%s: the device's memory is full; going on with %d rows at a time", self.card.file, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +180,9 @@ class Models:
         return self.classifier.provider
 
     @property
-    def sha256(self) -> dict[str, str]:
-        """Each model file's hash, by the file's name."""
-        return {m.card.file: m.card.sha256 for m in (self.detector, self.generator, self.classifier)}
+    def rows(self) -> dict[str, int]:
+        """The rows of each model's batches, by the model file's name; fewer than at first once memory was full."""
+        return {m.card.file: m.rows for m in (self.detector, self.generator, self.classifier)}
 
 
 def default_models_dir() -> Path:

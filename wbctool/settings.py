@@ -98,6 +98,7 @@ class RunSettings(Limits):
     dry_run: bool = False
     quiet: bool = False
     log_file: Path | None = None
+    metrics: Path | None = None
     max_megapixels: float = Field(300.0, gt=0)
 
     @field_validator("out")
@@ -146,7 +147,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     for entry in entries:
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; there are {', '.join(sorted(known))}")
-    for entry in {"models_dir", "log_file"} & entries.keys():
+    for entry in {"models_dir", "log_file", "metrics"} & entries.keys():
         if isinstance(entries[entry], str):
             entries[entry] = path.parent / entries[entry]
     return entries

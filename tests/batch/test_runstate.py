@@ -1,7 +1,7 @@
 import pytest
 
 from wbctool.batch.runstate import (
-    SeenFields,
+    SeenFiles,
     SlideState,
     files_intact,
     fingerprint,
@@ -62,30 +62,31 @@ def test_files_intact(layout):
     names = ("differential.csv", "cells.csv", "report.html")
     publish_slide(layout, "s", dict.fromkeys(names, b"hello"), state(), ())
     whole = dict.fromkeys(names, content_hash)
-    assert files_intact(layout, "s", state(**whole))
-    assert not files_intact(layout, "s", state(**(whole | {"cells.csv": "0" * 64})))
-    assert not files_intact(layout, "s", state(**{"cells.csv": content_hash}))  # a state that speaks of one file only
+    assert files_intact(layout, "s", state(**whole), SeenFiles({}))
+    assert not files_intact(layout, "s", state(**(whole | {"cells.csv": "0" * 64})), SeenFiles({}))
+    of_one_file = state(**{"cells.csv": content_hash})
+    assert not files_intact(layout, "s", of_one_file, SeenFiles({}))
     (layout.slide_folder("s") / "report.html").unlink()
-    assert not files_intact(layout, "s", state(**whole))
+    assert not files_intact(layout, "s", state(**whole), SeenFiles({}))
 
 
 def test_a_field_just_written_is_not_trusted_by_its_time(tmp_path):
     field = tmp_path / "f.png"
     field.write_bytes(b"hello")
-    seen = SeenFields({})
+    seen = SeenFiles({})
     seen.hash_fields(Slide("s", tmp_path, (field,)), 300)
     seen.write(tmp_path / "seen.json", ["s"])
-    assert SeenFields.read(tmp_path / "seen.json").hash_fields(Slide("s", tmp_path, (field,)), 300)[0][1] is not None
+    assert SeenFiles.read(tmp_path / "seen.json").hash_fields(Slide("s", tmp_path, (field,)), 300)[0][1] is not None
     assert (tmp_path / "seen.json").read_text() == '{\n "s": {}\n}\n'
 
 
 def test_a_seen_field_is_not_read(tmp_path):
     field = tmp_path / "f.png"
     field.write_bytes(b"hello")
-    seen = SeenFields({"s": {"f.png": [*stamp_of(field), "known"]}})
+    seen = SeenFiles({"s": {"f.png": [*stamp_of(field), "known"]}})
     assert seen.hash_fields(Slide("s", tmp_path, (field,)), 300) == (("f.png", "known"),)
 
 
 def test_an_unreadable_field_has_no_hash(tmp_path):
     gone = tmp_path / "gone.png"
-    assert SeenFields({}).hash_fields(Slide("s", tmp_path, (gone,)), 300) == (("gone.png", None),)
+    assert SeenFiles({}).hash_fields(Slide("s", tmp_path, (gone,)), 300) == (("gone.png", None),)

@@ -1,5 +1,7 @@
 import io
+import os
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,6 +146,33 @@ def test_a_bomb_is_refused_by_its_header(tmp_path):
     assert path.stat().st_size < 100_000
     with pytest.raises(FieldTooLarge, match="20000×20000 pixels are more than the limit of 300"):
         read_field(path)
+
+
+def test_a_file_that_grows_while_it_is_read(real_jpeg, tmp_path, monkeypatch):
+    path = tmp_path / "f.jpg"
+    path.write_bytes(real_jpeg.read_bytes())
+    status = os.fstat
+
+    def look_and_append(descriptor):
+        found = status(descriptor)
+        with path.open("ab") as copy:
+            copy.write(b"more")
+        return found
+
+    monkeypatch.setattr(os, "fstat", look_and_append)
+    with pytest.raises(FieldUnreadable, match="changed while it was read"):
+        read_field(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_colour_is_read_unless_it_would_show_black(picture, tmp_path, suffix):
+    rgb = np.asarray(picture)
+    deep = rgb.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), deep[..., ::-1])
+    assert np.array_equal(read_field(tmp_path / f"x{suffix}").rgb, rgb)
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), deep[..., ::-1] >> 4)
+    with pytest.raises(FieldUnreadable, match="lower bits alone"):
+        read_field(tmp_path / f"x{suffix}")
 
 
 def test_a_huge_file_is_refused_unread(tmp_path):

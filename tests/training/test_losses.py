@@ -31,6 +31,16 @@ def test_content_loss_is_zero_for_the_same_picture_and_not_for_another() -> None
     assert float(loss(hr.flip(3), hr)) > 0.0
 
 
+def test_content_loss_does_not_depend_on_the_scale_of_the_vgg_weights() -> None:
+    features = vgg_features()
+    hr, sr = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    plain = float(ContentLoss(features, (1, 2))(sr, hr))
+    with torch.no_grad():
+        for parameter in features[2].parameters():  # the second convolution; a ReLU behind it keeps a positive factor
+            parameter.mul_(100)
+    assert float(ContentLoss(features, (1, 2))(sr, hr)) == pytest.approx(plain, rel=1e-4)
+
+
 @pytest.mark.parametrize(("layer", "convolutions"), [((1, 2), 2), ((3, 4), 8), ((5, 4), 16)])
 def test_content_loss_reads_the_map_behind_the_named_convolutions_relu(
     layer: tuple[int, int], convolutions: int

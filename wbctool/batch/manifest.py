@@ -23,7 +23,7 @@ class Manifest:
     """The manifest of one run; it is written at the start and again at the end."""
 
     def __init__(self, layout: OutputLayout, settings: RunSettings, stages: Stages, argv: Sequence[str]) -> None:
-        self._layout = layout
+        self._layout, self._rows = layout, stages.rows
         self._head: dict[str, Any] = {
             "argv": list(argv),
             "settings": settings.model_dump(mode="json"),
@@ -54,6 +54,7 @@ class Manifest:
                 "end": _now(),
                 "exit_code": exit_code,
                 "stopped_by": stopped_by,
+                "batch_rows": dict(self._rows()),
                 "counts": dict(Counter(outcome.status.value for outcome in outcomes)),
                 "seconds": _rounded(seconds),
                 "slides": [

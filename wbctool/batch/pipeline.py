@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wbctool.batch.runstate import FieldHashes, SeenFields, SlideState, Stamp, fingerprint, publish_slide, stamp_of
+from wbctool.batch.runstate import FieldHashes, SeenFiles, SlideState, Stamp, fingerprint, publish_slide, stamp_of
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable, WbctoolError
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
@@ -26,6 +26,12 @@ from wbctool.stages.images import decode_rgb, read_image_bytes
 log = logging.getLogger(__name__)
 
 Stopped = Callable[[], bool]
+
+_CELLS_AT_ONCE = 8  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
+
+
+class _StoppedInside(Exception):
+    """The run was asked to stop while a slide's cells were named."""
 
 
 @dataclass(slots=True)
@@ -93,7 +99,7 @@ class SlideWorker:
     stages: Stages
     layout: OutputLayout
     pool: Executor
-    seen: SeenFields
+    seen: SeenFiles
     stopped: Stopped
     field_done: Callable[[], None]
 
@@ -105,6 +111,8 @@ class SlideWorker:
         try:
             analysis = self._analyse(slide)
             return None if analysis is None else self._publish(slide, analysis)
+        except _StoppedInside:
+            return None
         except OutputNotWritable:
             raise
         except Exception as error:  # a defect in one slide's results must not cost the others theirs
@@ -170,6 +178,8 @@ class SlideWorker:
         clock = StageClock()
         try:
             named = self._classify(group, clock)
+        except _StoppedInside:
+            raise
         except Exception as error:
             if len(group) > 1:
                 for member in group:
@@ -184,14 +194,19 @@ class SlideWorker:
             add_seconds(analysis.seconds, seconds)
 
     def _classify(self, group: Sequence[_Looked], clock: StageClock) -> list[Cell]:
+        at_once = self.settings.batch_size
+        if not self.stages.many_at_once:
+            at_once = min(at_once, _CELLS_AT_ONCE)
         found = [
             (member.name, index, detection, crop)
             for member in group
             for index, (detection, crop) in enumerate(zip(member.detections, member.crops, strict=True), start=1)
         ]
         cells = []
-        for start in range(0, len(found), self.settings.batch_size):
-            part = found[start : start + self.settings.batch_size]
+        for start in range(0, len(found), at_once):
+            if self.stopped():
+                raise _StoppedInside
+            part = found[start : start + at_once]
             with clock("prepare"):
                 prepared = self.stages.prepare([crop for *_, crop in part])
             with clock("classify"):

@@ -16,7 +16,7 @@ from typing import Protocol
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.pipeline import SlideOutcome, SlideWorker, Stopped
 from wbctool.batch.publish import hold, publish
-from wbctool.batch.runstate import SeenFields, SlideState, files_intact, fingerprint, read_state
+from wbctool.batch.runstate import SeenFiles, SlideState, files_intact, fingerprint, read_state
 from wbctool.batch.slides import find_slides, is_results
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable, SettingsInvalid
@@ -97,11 +97,11 @@ def run_folder(
     _check_apart(layout, settings.slides)
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
     if settings.dry_run:
-        seen = SeenFields.read(layout.seen)
+        seen = SeenFiles.read(layout.seen)
         progress.planned(make_plan(slides, settings, load_stages(), layout, seen, stop))
         return ExitCode.DONE
     with hold(layout):
-        run = _Run(settings, layout, load_stages(), SeenFields.read(layout.seen), progress, stop)
+        run = _Run(settings, layout, load_stages(), SeenFiles.read(layout.seen), progress, stop)
         return run.go(slides, argv)
 
 
@@ -110,7 +110,7 @@ def make_plan(
     settings: RunSettings,
     stages: Stages,
     layout: OutputLayout,
-    seen: SeenFields,
+    seen: SeenFiles,
     stopped: Stopped,
 ) -> list[Planned]:
     """What is to be done with each slide, in order. Reads states and fields, writes nothing."""
@@ -123,7 +123,7 @@ def make_plan(
             action = Action.DO
         else:
             current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), stages.basis)
-            same = current == state.fingerprint and files_intact(layout, slide.id, state)
+            same = current == state.fingerprint and files_intact(layout, slide.id, state, seen)
             action = Action.KEEP if same else Action.DO
         plan.append(Planned(slide, action, state))
     return plan
@@ -134,7 +134,7 @@ class _Run:
     settings: RunSettings
     layout: OutputLayout
     stages: Stages
-    seen: SeenFields
+    seen: SeenFiles
     progress: Progress
     stop: StopRequest
     stopped_by: str | None = None

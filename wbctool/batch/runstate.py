@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,28 +86,26 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
         return None
 
 
-def files_intact(layout: OutputLayout, slide: str, state: SlideState) -> bool:
+def files_intact(layout: OutputLayout, slide: str, state: SlideState, seen: SeenFiles) -> bool:
     """Whether the three files of a slide are there, as they were published."""
-    if state.files.keys() != {DIFFERENTIAL, CELLS, REPORT}:
-        return False
-    try:
-        return all(
-            hashlib.sha256(layout.slide_file(slide, name).read_bytes()).hexdigest() == sha256
-            for name, sha256 in state.files.items()
-        )
-    except OSError:
-        return False
+    return state.files.keys() == {DIFFERENTIAL, CELLS, REPORT} and all(
+        seen.hash_file(slide, layout.slide_file(slide, name), Path.read_bytes) == sha256
+        for name, sha256 in state.files.items()
+    )
 
 
-class SeenFields:
-    """The content hashes of fields by their size and times on disk, so that an hourly run need not read them again."""
+class SeenFiles:
+    """The content hashes of files by their size and times on disk, so that an hourly run need not read them again.
+
+    The fields of a slide and its results; their names cannot be the same, as results do not end like images.
+    """
 
     def __init__(self, known: Mapping[str, Mapping[str, list[Any]]]) -> None:
         self._known = known
         self._now: dict[str, dict[str, list[Any]]] = {}
 
     @classmethod
-    def read(cls, path: Path) -> SeenFields:
+    def read(cls, path: Path) -> SeenFiles:
         """An empty cache where the file is missing or not what it should be."""
         try:
             known = json.loads(path.read_bytes())
@@ -122,20 +120,25 @@ class SeenFields:
 
     def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
         """The name and the content's hash of every field, read only where size or times have changed."""
-        return tuple((path.name, self._hash(slide.id, path, max_megapixels)) for path in slide.fields)
 
-    def note(self, slide: str, field: str, stamp: Stamp, sha256: str) -> None:
-        """Remember a field, unless it is so new that its times would not betray another change."""
+        def read(path: Path) -> bytes:
+            return read_image_bytes(path, max_megapixels)
+
+        return tuple((path.name, self.hash_file(slide.id, path, read)) for path in slide.fields)
+
+    def note(self, slide: str, name: str, stamp: Stamp, sha256: str) -> None:
+        """Remember a file, unless it is so new that its times would not betray another change."""
         if time.time_ns() - max(stamp[1:]) > _CLOCK_GRAIN_NS:
-            self._now.setdefault(slide, {})[field] = [*stamp, sha256]
+            self._now.setdefault(slide, {})[name] = [*stamp, sha256]
 
-    def _hash(self, slide: str, path: Path, max_megapixels: float) -> str | None:
+    def hash_file(self, slide: str, path: Path, read: Callable[[Path], bytes]) -> str | None:
+        """The SHA-256 of a slide's file, ``read`` only where its size or times have changed; None if unreadable."""
         try:
             stamp = stamp_of(path)
             known = self._known.get(slide, {}).get(path.name)
             if isinstance(known, list) and len(known) == 4 and tuple(known[:3]) == stamp:
                 return str(known[3])
-            sha256 = hashlib.sha256(read_image_bytes(path, max_megapixels)).hexdigest()
+            sha256 = hashlib.sha256(read(path)).hexdigest()
         except (OSError, FieldUnreadable):
             return None
         self.note(slide, path.name, stamp, sha256)

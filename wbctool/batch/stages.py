@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import wbctool
+from wbctool.onnx_model import CPU, Models
 from wbctool.records import Box, Crop, Detection, Field, ModelUsed, Prediction, Provenance
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
@@ -15,13 +16,16 @@ from wbctool.stages.detect import detect_cells
 from wbctool.stages.upscale import PreparedCrops, prepare_crops
 
 if TYPE_CHECKING:
-    from wbctool.onnx_model import Models
     from wbctool.records import Rgb
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """provenance: what the results say of how they were made. basis: all that they depend on but the fields."""
+    """provenance: what the results say of how they were made. basis: all that they depend on but the fields.
+
+    many_at_once: whether large batches are faster than small ones, as on a GPU. rows: those of each model's batches,
+    by now.
+    """
 
     detect: Callable[[Field], tuple[Detection, ...]]
     crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
@@ -30,6 +34,8 @@ class Stages:
     provenance: Provenance
     basis: Mapping[str, Any]
     device_note: str | None = None
+    many_at_once: bool = False
+    rows: Callable[[], Mapping[str, int]] = dict
 
 
 def bind_stages(models: Models, settings: RunSettings) -> Stages:
@@ -52,10 +58,12 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         classify=lambda rgb: classify_cells(rgb, models.classifier),
         provenance=provenance,
         basis={
-            "tool": wbctool.__version__,
+            "results": wbctool.RESULTS_VERSION,
             "provider": models.provider,
             "cards": [card.model_dump(mode="json") for card in cards],
             "settings": affecting,
         },
         device_note=models.device_note,
+        many_at_once=models.provider != CPU,
+        rows=lambda: models.rows,
     )

@@ -13,6 +13,7 @@ import typer
 
 import wbctool
 from wbctool import errors
+from wbctool.cli.exit_codes import exit_code_of
 from wbctool.settings import Device, Precision, SuperResolve
 
 app = typer.Typer(
@@ -24,13 +25,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-
-_EXIT_CODES: tuple[tuple[type[errors.WbctoolError], int], ...] = (
-    (errors.SettingsInvalid, 2),
-    (errors.SlidesNotFound, 4),
-    (errors.OutputLocked, 5),
-    (errors.WbctoolError, 1),
-)
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
@@ -95,6 +89,9 @@ def run(
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = None,
     quiet: Annotated[bool | None, typer.Option("--quiet", help="Say nothing but errors.")] = None,
     log_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Log to a file, a JSON object a line.")] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector, x.prom.")
+    ] = None,
 ) -> None:
     """Count the white cells of every slide below SLIDES.
 
@@ -106,6 +103,22 @@ def run(
         from wbctool.cli.running import run_command
 
         raise typer.Exit(run_command(flags, config))
+
+
+@app.command()
+def status(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say when the last run was, what it did, and what failed or waits.
+
+    Exit codes: 0 all is well, or a run is going on; 1 there was no run, or the last one was killed or failed outright;
+    3 some slide is failed or partial; 130, 143 the last run was stopped.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.running import status_command
+
+        raise typer.Exit(status_command(out, as_json))
 
 
 @app.command()
@@ -211,9 +224,9 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise typer.Exit(130) from error
+        raise typer.Exit(exit_code_of(error)) from error
     except errors.WbctoolError as error:
         from wbctool.layout import name_shown
 
         typer.echo(f"wbctool: {name_shown(str(error))}", err=True)
-        raise typer.Exit(next(code for kind, code in _EXIT_CODES if isinstance(error, kind))) from error
+        raise typer.Exit(exit_code_of(error)) from error

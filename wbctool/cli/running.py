@@ -11,10 +11,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from wbctool.batch.run import StopRequest, run_folder
+from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages, bind_stages
+from wbctool.batch.status import RunPhase, last_report, read_report
+from wbctool.batch.status import as_json as report_json
+from wbctool.batch.status import as_text as report_text
+from wbctool.cli.exit_codes import exit_code_of
 from wbctool.cli.terminal import logging_set_up, say, shown_progress
-from wbctool.layout import name_shown
+from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.layout import OutputLayout, name_shown
 from wbctool.onnx_model import ClassifierCard, default_models_dir, load_models, read_card, verify_models
 from wbctool.settings import RunSettings, load_settings
 
@@ -24,18 +29,48 @@ log = logging.getLogger(__name__)
 def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
     """`wbctool run`; returns the exit code."""
     settings = load_settings(flags, config)
-    stop = StopRequest()
-    with (
-        logging_set_up(settings.quiet, None if settings.dry_run else settings.log_file),
-        stopping_on_signals(stop),
-        shown_progress(settings.quiet, settings.dry_run) as progress,
-    ):
-        log.info("started: %s", sys.argv)
-        code = run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
-        log.info("ended with exit code %d", code)
+    with logging_set_up(settings.quiet, None if settings.dry_run else settings.log_file):
+        try:
+            code = _run(settings)
+        except OutputLocked:
+            raise  # metrics are for the run that holds the output to write
+        except BaseException as error:
+            _write_metrics(settings, exit_code_of(error))
+            raise
+        _write_metrics(settings, code)
     if not settings.quiet and not settings.dry_run:
         say(f"{name_shown(str(settings.out))} written")
     return code
+
+
+def _run(settings: RunSettings) -> int:
+    stop = StopRequest()
+    with stopping_on_signals(stop), shown_progress(settings.quiet, settings.dry_run) as progress:
+        log.info("started: %s", sys.argv)
+        code = run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
+        log.info("ended with exit code %d", code)
+        return code
+
+
+def _write_metrics(settings: RunSettings, code: int) -> None:
+    """A file that cannot be written costs the metrics, not the run; whoever watches them sees that they grow old."""
+    if settings.metrics is None or settings.dry_run:
+        return
+    from wbctool.batch.metrics import write_metrics
+
+    try:
+        write_metrics(settings.metrics, last_report(OutputLayout(settings.out)), code)
+    except OutputNotWritable as error:
+        log.error("no metrics: %s", error)  # noqa: TRY400
+
+
+def status_command(out: Path, as_json: bool) -> int:
+    """`wbctool status`; returns the exit code."""
+    report = read_report(OutputLayout.of(out))
+    say(report_json(report) if as_json else report_text(report))
+    if report.phase is RunPhase.RUNNING:
+        return ExitCode.DONE
+    return ExitCode.FATAL if report.exit_code is None else report.exit_code
 
 
 def load_stages(settings: RunSettings) -> Stages:

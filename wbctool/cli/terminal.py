@@ -117,7 +117,10 @@ def say(line: str) -> None:
 
 @contextmanager
 def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
-    """Warnings, or with ``quiet`` errors, on standard error; everything of note in the log file."""
+    """Warnings, or with ``quiet`` errors, on standard error; everything of note in the log file.
+
+    What libraries warn of goes to the log file alone: a field that Pillow finds odd is read, or refused by us.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(logging.ERROR if quiet else logging.WARNING)
     handlers[0].setFormatter(_OneLine())
@@ -127,9 +130,16 @@ def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
     level, root.level = root.level, logging.INFO
     for handler in handlers:
         root.addHandler(handler)
+    of_libraries = logging.getLogger("py.warnings")
+    of_libraries.propagate = False
+    for_libraries = handlers[1] if log_file is not None else logging.NullHandler()
+    of_libraries.addHandler(for_libraries)
+    logging.captureWarnings(True)
     try:
         yield
     finally:
+        logging.captureWarnings(False)
+        of_libraries.removeHandler(for_libraries)
         root.setLevel(level)
         for handler in handlers:
             root.removeHandler(handler)
@@ -140,11 +150,24 @@ def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
 def _open_log(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="ascii")
+        handler = _LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="ascii")
     except OSError as error:
         raise OutputNotWritable(f"the log {path} cannot be written: {error.strerror or error}") from error
     handler.setFormatter(_JsonLine())
     return handler
+
+
+class _LogFile(RotatingFileHandler):
+    """Where the log cannot be written any more, that is said once on standard error, and the run goes on."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+        """In place of a traceback for every line."""
+        if not self._told:
+            self._told = True
+            cause = sys.exc_info()[1]
+            print(f"wbctool: the log {name_shown(self.baseFilename)} cannot be written: {cause}", file=sys.stderr)
 
 
 class _OneLine(logging.Formatter):

@@ -6,6 +6,8 @@ Pillow and not OpenCV, because OpenCV fills the missing end of a truncated JPEG 
 from __future__ import annotations
 
 import io
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from wbctool.records import Field
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
+_DEEP = re.compile(r"RGB[AX]?;16")  # in Pillow's words for how a file's pixels are packed
+_DARKEST_WHITE = 32  # of 255; cameras of 12 bits reach 15
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
@@ -40,13 +44,23 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
 
 
 def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
-    """A file's bytes. Raises FieldUnreadable, or FieldTooLarge where no image of ``max_megapixels`` is that large."""
+    """A file's bytes, all of one moment.
+
+    Raises FieldTooLarge where no image of ``max_megapixels`` is that large, else FieldUnreadable: also where the file
+    changed meanwhile, as one does that is still being copied.
+    """
     try:
-        if path.stat().st_size > max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL + 1e6:
-            raise FieldTooLarge(f"the file is larger than an image of {max_megapixels:g} megapixels can be")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL + 1e6:
+                raise FieldTooLarge(f"the file is larger than an image of {max_megapixels:g} megapixels can be")
+            data = file.read()
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise FieldUnreadable(f"cannot be read: {error.strerror or error}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
+        raise FieldUnreadable("changed while it was read; is it still being copied? (see --settle)")
+    return data
 
 
 def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
@@ -57,14 +71,23 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarra
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _refuse_unfit(image, max_megapixels)
+            deep = _is_16_bit(image)
             image.load()
-            return _to_rgb(image)
+            rgb = _to_rgb(image)
     except FieldUnreadable:
         raise
     except MemoryError as error:
         raise FieldTooLarge("the image does not fit into memory") from error
     except Exception as error:  # Pillow's decoders raise whatever a broken file makes them stumble over
         raise FieldUnreadable(_cause(error)) from error
+    if deep and rgb.max() < _DARKEST_WHITE:
+        raise FieldUnreadable("a 16-bit image that uses the lower bits alone and would show black; export 8-bit RGB")
+    return rgb
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    """Whether the file holds 16 bits a colour, of which Pillow keeps the upper eight. Before its pixels are loaded."""
+    return any(_DEEP.search(str(tile[3])) for tile in getattr(image, "tile", ()))
 
 
 def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:

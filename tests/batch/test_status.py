@@ -1,0 +1,133 @@
+"""What `wbctool status` and the metrics say of the last run."""
+
+import json
+import os
+import platform
+
+import fakes
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from wbctool.batch.metrics import write_metrics
+from wbctool.batch.publish import hold
+from wbctool.batch.status import RunPhase, as_json, as_text, last_report, read_report
+from wbctool.errors import OutputNotWritable, StatusUnknown
+from wbctool.layout import OutputLayout
+from wbctool.records import SlideStatus
+
+
+@pytest.fixture
+def layout(run):
+    return OutputLayout(run.out)
+
+
+def test_a_run_that_failed_in_part(run, layout):
+    (run.root / "s2" / "f2.png").write_bytes(b"")
+    assert run() == 3
+    report = read_report(layout)
+    assert (report.phase, report.exit_code, report.stopped_by) == (RunPhase.ENDED, 3, None)
+    assert [report.number(status) for status in SlideStatus] == [1, 1, 0, 0]  # ok, partial, failed, waiting
+    assert report.duration is not None
+    lines = as_text(report).splitlines()
+    assert lines[0].endswith("exit code 3")
+    assert lines[2] == "2 slides: 1 ok, 1 partial; 2 of them done in that run"
+    assert lines[3:] == ["partial: s2: 1 of 2 fields failed", "  f2.png, read: the file is empty"]
+    told = json.loads(as_json(report))
+    assert told["slides"] == {"ok": 1, "partial": 1, "failed": 0, "waiting": 0}
+    assert told["failed"][0]["errors"] == [{"field": "f2.png", "stage": "read", "cause": "the file is empty"}]
+
+
+def test_a_slide_that_waits(run, layout):
+    run(settle_s=600.0)
+    report = read_report(layout)
+    assert json.loads(as_json(report))["waiting"] == ["s2", "s10"]
+    assert "waiting: s10" in as_text(report).splitlines()
+
+
+def test_names_are_shown_in_one_line_and_do_not_drive_the_terminal(run, layout):
+    (run.root / "a\nb\x1b[2J").mkdir()
+    (run.root / "a\nb\x1b[2J" / "x\ny.png").write_bytes(b"")
+    run()
+    text = as_text(read_report(layout))
+    assert "\x1b" not in text
+    assert r"failed: a\nb\x1b[2J: 1 of 1 fields failed" in text.splitlines()
+
+
+def begun(layout):
+    """run.json as it is in the midst of a run."""
+    content = json.loads(layout.run.read_bytes())
+    for key in ("slides", "counts"):
+        del content[key]
+    layout.run.write_text(json.dumps(content | {"end": None, "exit_code": None}))
+
+
+def test_a_run_that_goes_on(run, layout):
+    run()
+    begun(layout)
+    with hold(layout):
+        report = read_report(layout)
+        assert report.phase is RunPhase.RUNNING
+        assert as_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
+
+
+@pytest.mark.parametrize("note", [None, "dead", "not json"])
+def test_a_run_that_was_killed(run, layout, note):
+    run()
+    begun(layout)
+    if note == "dead":
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        layout.lock_holder.write_text(json.dumps({"pid": pid, "host": platform.node()}))
+    elif note:
+        layout.lock_holder.write_text(note)
+    report = read_report(layout)
+    assert report.phase is RunPhase.KILLED
+    assert "was killed before its end" in as_text(report)
+
+
+def test_no_run(layout):
+    with pytest.raises(StatusUnknown, match="no run has been started"):
+        read_report(layout)
+    assert last_report(layout) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])
+def test_a_record_that_is_none(run, layout, content):
+    run()
+    layout.run.write_text(content)
+    with pytest.raises(StatusUnknown, match="cannot be read"):
+        read_report(layout)
+
+
+def metrics(path):
+    families = text_string_to_metric_families(path.read_text())
+    return {(s.name, s.labels.get("status")): s.value for family in families for s in family.samples}
+
+
+def test_metrics(run, layout, tmp_path):
+    fakes.draw_field(run.root / "s3" / "f.png", ["neutrophil"])
+    run()
+    (run.root / "s2" / "f2.png").write_bytes(b"")
+    run()
+    write_metrics(tmp_path / "wbctool.prom", read_report(layout), 3)
+    told = metrics(tmp_path / "wbctool.prom")
+    assert told["wbctool_last_run_exit_code", None] == 3
+    assert told["wbctool_slides", "ok"] == 2
+    assert told["wbctool_slides", "partial"] == 1
+    assert told["wbctool_last_run_slides_done", None] == 1
+    assert told["wbctool_last_run_cells_done", None] == 2
+    assert told["wbctool_fields_failed", None] == 1
+
+
+def test_metrics_of_a_run_that_could_not_begin(tmp_path):
+    write_metrics(tmp_path / "wbctool.prom", None, 1)
+    told = metrics(tmp_path / "wbctool.prom")
+    assert set(told) == {("wbctool_last_run_end_timestamp_seconds", None), ("wbctool_last_run_exit_code", None)}
+
+
+def test_metrics_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputNotWritable):
+        write_metrics(tmp_path / "file" / "wbctool.prom", None, 0)

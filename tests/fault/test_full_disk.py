@@ -1,0 +1,58 @@
+"""A disk that fills up: exit 1, earlier results intact, and the next run completes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_lab import Lab, published
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], capture_output=True)
+    if made.returncode != 0:
+        pytest.skip(f"this user may not mount a file system: {made.stderr.decode().strip()}")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_disk_that_fills_up(lab: Lab, fill, small_disk: Path, tmp_path: Path, report) -> None:
+    fill(3, 2)
+    out = small_disk / "counts.csv"
+    assert lab.run(out).returncode == 0
+    before = published(out)
+
+    fill(12, 2)
+    ballast = small_disk / "ballast"
+    free = free_bytes(small_disk)
+    ballast.write_bytes(bytes(free - 60_000))
+    full = lab.run(out)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr
+    assert "Traceback" not in full.stderr
+    after = {name: content for name, content in published(out).items() if "/.tmp-" not in name}
+    complete = tmp_path / "complete" / "counts.csv"
+    assert lab.run(complete).returncode == 0
+    reference = published(complete)
+    for name, content in before.items():
+        if name != "counts.csv":
+            assert after[name] == content
+    assert all(content == reference[name] for name, content in after.items() if name != "counts.csv")
+    assert after["counts.csv"].endswith(b"\n")
+
+    ballast.unlink()
+    assert lab.run(out).returncode == 0
+    assert published(out) == reference
+    report(f"full disk: exit 1, {len(before)} earlier files intact, {len(reference)} files after the next run")
+
+
+def free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize

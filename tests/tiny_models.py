@@ -1,0 +1,128 @@
+"""Models of a few kilobytes that a real `wbctool run` loads, for tests in which the real ones would only cost time.
+
+They see something: the detector finds what is dark in green light, the classifier tells colours apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from wbctool.labels import CellClass
+from wbctool.onnx_model import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
+from wbctool.records import Target
+
+_FACTS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}
+_STRIDE = 4
+
+
+def write_tiny_models(folder: Path) -> Path:
+    """detector, generator and classifier with their cards; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(
+        folder,
+        _detector(),
+        DetectorCard(
+            name="detector",
+            file="detector.onnx",
+            training={},
+            targets=tuple(Target),
+            stride=_STRIDE,
+            long_side_px=96,
+            multiple_px=32,
+            red_cell_px=8,
+            red_cell_min_px=4,
+            score_threshold=0.5,
+            max_overlap=0.3,
+            **_FACTS,
+        ),
+    )
+    generator = GeneratorCard(
+        name="generator", file="generator.onnx", training={}, scale=4, min_px=32, max_px=64, **_FACTS
+    )
+    _write(folder, _generator(), generator)
+    _write(
+        folder,
+        _classifier(),
+        ClassifierCard(
+            name="classifier",
+            file="classifier.onnx",
+            training={},
+            classes=tuple(CellClass),
+            input_px=128,
+            crop_margin=1.25,
+            temperature=1.0,
+            confidence_threshold=0.9,
+            **_FACTS,
+        ),
+    )
+    return folder
+
+
+def _write(folder: Path, model: onnx.ModelProto, card: ModelCard) -> None:
+    content = model.SerializeToString()
+    (folder / card.file).write_bytes(content)
+    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    (folder / card.file).with_suffix(".json").write_text(card.model_dump_json())
+
+
+def _model(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], outputs: dict[str, tuple[int, int]]
+) -> onnx.ModelProto:
+    rgb = helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["n", "h", "w", 3])
+    results = [helper.make_tensor_value_info(name, kind, [None] * rank) for name, (kind, rank) in outputs.items()]
+    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", [rgb], results, held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _detector() -> onnx.ModelProto:
+    """heat of nucleated cells: sigmoid((115 - green) / 8) of 4×4 blocks; boxes of 16×16 scaled pixels about them."""
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["nchw"], ["blocks"], kernel_shape=[_STRIDE] * 2, strides=[_STRIDE] * 2),
+        helper.make_node("Conv", ["blocks", "to_heat", "bias"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["heat"]),
+        helper.make_node("Conv", ["blocks", "to_sides", "side_px"], ["sides"]),
+    ]
+    to_heat = np.zeros((3, 3, 1, 1), np.float32)
+    to_heat[0, 1] = -1 / 8
+    constants = {
+        "to_heat": to_heat,
+        "bias": np.array([115 / 8, -9, -9], np.float32),
+        "to_sides": np.zeros((4, 3, 1, 1), np.float32),
+        "side_px": np.full(4, 8, np.float32),
+    }
+    return _model(nodes, constants, {"heat": (TensorProto.FLOAT, 4), "sides": (TensorProto.FLOAT, 4)})
+
+
+def _generator() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Resize", ["nchw", "", "scales"], ["large"], mode="nearest"),
+        helper.make_node("Transpose", ["large"], ["nhwc"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["nhwc"], ["sr"], to=TensorProto.UINT8),
+    ]
+    return _model(nodes, {"scales": np.array([1, 1, 4, 4], np.float32)}, {"sr": (TensorProto.UINT8, 4)})
+
+
+def _classifier() -> onnx.ModelProto:
+    """The mean colour times a fixed matrix."""
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["colour"], keepdims=0),
+        helper.make_node("Sub", ["colour", "middle"], ["centred"]),
+        helper.make_node("MatMul", ["centred", "to_logits"], ["logits"]),
+    ]
+    constants = {
+        "axes": np.array([1, 2], np.int64),
+        "middle": np.array([190, 165, 205], np.float32),
+        "to_logits": np.random.default_rng(3).normal(0, 0.1, (3, len(CellClass))).astype(np.float32),
+    }
+    return _model(nodes, constants, {"logits": (TensorProto.FLOAT, 2)})
