@@ -30,7 +30,7 @@ def test_a_run_that_failed_in_part(run, layout):
     assert report.duration is not None
     lines = as_text(report).splitlines()
     assert lines[0].endswith("exit code 3")
-    assert lines[2] == "2 slides: 1 ok, 1 partial; 2 of them done in that run"
+    assert lines[2] == "slides: 1 ok, 1 partial; 2 of them done in that run"
     assert lines[3:] == ["partial: s2: 1 of 2 fields failed", "  f2.png, read: the file is empty"]
     told = json.loads(as_json(report))
     assert told["slides"] == {"ok": 1, "partial": 1, "failed": 0, "waiting": 0}

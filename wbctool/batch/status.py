@@ -101,7 +101,7 @@ def as_text(report: RunReport) -> str:
     if report.slides:
         counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.number(status)))
         done = sum(slide.done_in_run for slide in report.slides)
-        lines.append(f"{len(report.slides)} slides: {counts}; {done} of them done in that run")
+        lines.append(f"slides: {counts}; {done} of them done in that run")
     for slide in report.slides:
         if slide.status is SlideStatus.WAITING:
             lines.append(f"waiting: {name_shown(slide.slide)}")
