@@ -113,5 +113,5 @@ class _PlainProgress(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith(("_step", "_epoch"))}
-        line = "  ".join(f"{k} {v:.4f}" for k, v in sorted(values.items()))
+        line = "  ".join(f"{k} {v:.4g}" for k, v in sorted(values.items()))
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {line}", flush=True)

@@ -11,10 +11,11 @@ import torch
 from training.recipe import load_recipe
 from training.stages import Workplace, train_classifier, train_detector, train_srgan
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import fields_folders, read_class_folders, read_fields
+from wbctool.lab.labelled import Splitting, fields_folders, read_class_folders, read_fields
 
 log = logging.getLogger(__name__)
 
+_SHIPPED = Splitting()
 STAGES = {"detector": train_detector, "srgan": train_srgan, "classifier": train_classifier}
 
 
@@ -26,13 +27,14 @@ def train(
     imagenet_weights: Path | None = None,
     resume: bool = False,
     max_hours: float | None = None,
+    splitting: Splitting = _SHIPPED,
 ) -> None:
     """Train and export.
 
     data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
-    exported.
+    exported. splitting: which sources are held back.
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
@@ -41,7 +43,10 @@ def train(
     if not images and not fields:
         where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
+    origins = {image.origin for image in images} | {field.origin for field in fields}
+    if unknown := set(splitting.left_out) - origins:
+        raise SettingsInvalid(f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(origins))}")
     torch.set_float32_matmul_precision("high")
-    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours)
+    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours, splitting)
     for name in STAGES if stage == "all" else [stage]:
         STAGES[name](work)

@@ -40,7 +40,7 @@ from training.tasks.detector import DetectorTask
 from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
 from wbctool import __version__
-from wbctool.lab.labelled import LabelledField, LabelledImage, Split, split_of
+from wbctool.lab.labelled import LabelledField, LabelledImage, Split, Splitting
 from wbctool.onnx_model import ClassifierCard, DetectorCard, GeneratorCard, load_model
 from wbctool.records import Target
 from wbctool.stages.images import read_field
@@ -64,6 +64,7 @@ class Workplace:
     imagenet_weights: Path | None
     resume: bool
     max_hours: float | None
+    splitting: Splitting
 
     def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
         """The training loop of a stage."""
@@ -76,7 +77,7 @@ class Workplace:
 def train_detector(work: Workplace) -> None:
     """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
     part = work.recipe.detector
-    kept, held_back = _by_split(work.fields)
+    kept, held_back = _by_split(work, work.fields)
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
     L.seed_everything(work.recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
@@ -112,7 +113,7 @@ def train_srgan(work: Workplace) -> None:
     """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
     part, margin = work.recipe.srgan, work.recipe.crop_margin
     cells = [c for c in _all_cells(work) if c.box.side_px * margin >= part.min_hr_px]
-    kept, held_back = _by_split(cells)
+    kept, held_back = _by_split(work, cells)
     log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
     generator = _warm_up(work, kept, held_back)
     if part.warmup_samples:
@@ -122,7 +123,7 @@ def train_srgan(work: Workplace) -> None:
         _publish_generator(work, generator, kept, "generator")
     if part.per_class:
         for label in work.recipe.classes:
-            own = [c for c in kept if c.label is label and split_of(c.source) is Split.TRAIN]
+            own = [c for c in kept if c.label is label and work.splitting.of(c) is Split.TRAIN]
             own_generator = _play_gan(
                 work, generator, own, [c for c in held_back if c.label is label], f"srgan-{label}"
             )
@@ -135,8 +136,8 @@ def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe, part = work.recipe, work.recipe.classifier
     cells = [c for c in _all_cells(work) if c.label in recipe.classes]
-    train = [c for c in cells if split_of(c.source) is Split.TRAIN]
-    validation = [c for c in cells if split_of(c.source) is Split.VALIDATION]
+    train = [c for c in cells if work.splitting.of(c) is Split.TRAIN]
+    validation = [c for c in cells if work.splitting.of(c) is Split.VALIDATION]
     if recipe.srgan.per_class:
         train += generated_cells(work.folder("generated"), recipe.crop_margin)
     if part.super_resolved_share:
@@ -243,10 +244,13 @@ def _all_cells(work: Workplace) -> tuple[CellSample, ...]:
     return remember_cells(work.out / "training" / f"cells-{detector.card.sha256[:12]}.csv", find())
 
 
-def _by_split(items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def _by_split(work: Workplace, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """(to train on, held back)."""
-    held_back = [i for i in items if split_of(i.source) is Split.HELD_BACK]
-    return [i for i in items if split_of(i.source) is not Split.HELD_BACK], held_back
+    held_back = [work.splitting.of(item) is Split.HELD_BACK for item in items]
+    return (
+        [item for item, out in zip(items, held_back, strict=True) if not out],
+        [item for item, out in zip(items, held_back, strict=True) if out],
+    )
 
 
 def _restore(task: L.LightningModule, checkpoint: Path) -> None:
@@ -287,7 +291,7 @@ def _card_facts(name: str, network: nn.Module, work: Workplace, kept: Sequence[A
         "training": {
             "origins": {o: sum(item.origin == o for item in kept) for o in origins},
             "sources": len({item.source for item in kept}),
-            "split": "by source: 70 % train, 10 % validation, 20 % held back (wbctool.lab.labelled.split_of)",
+            "splitting": {"fold": work.splitting.fold, "left_out": list(work.splitting.left_out)},
             "seed": work.recipe.seed,
             "torch": torch.__version__,
             "device": device,

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.labelled import Split, fields_folders, read_class_folders, read_fields, source_of, split_of
+from wbctool.lab.labelled import FOLDS, Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
 from wbctool.labels import CellClass
 from wbctool.records import Box, Target
 
@@ -72,6 +73,31 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
     with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv lacks the column kind"):
         read_fields(tmp_path)
+
+
+SHIPPED = Splitting()
+
+
+def split_of(source: str, splitting: Splitting = SHIPPED, origin: str = "bccd") -> Split:
+    return splitting.of(SimpleNamespace(source=source, origin=origin))
+
+
+def test_five_folds_hold_every_source_back_once_and_never_validate_on_it() -> None:
+    for number in range(300):
+        splits = [split_of(str(number), Splitting(fold)) for fold in range(FOLDS)]
+        assert splits.count(Split.HELD_BACK) == 1
+        assert Split.TRAIN in splits
+
+
+def test_an_origin_left_out_is_held_back_whole() -> None:
+    splitting = Splitting(left_out=("pbc",))
+    assert {split_of(str(n), splitting, "pbc") for n in range(50)} == {Split.HELD_BACK}
+    assert {split_of(str(n), splitting, "bccd") for n in range(50)} == set(Split)
+
+
+def test_a_card_says_what_was_held_back() -> None:
+    assert Splitting.of_card({}) == Splitting()
+    assert Splitting.of_card({"splitting": {"fold": 2, "left_out": ["pbc"]}}) == Splitting(2, ("pbc",))
 
 
 def test_a_split_is_a_matter_of_the_source_alone_and_near_70_10_20() -> None:

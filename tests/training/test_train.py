@@ -5,6 +5,7 @@ import functools
 import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from training.main import train
 from training.models.vgg import VGG16_BLOCKS, vgg_features
 from training.recipe import RECIPES
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import Split, source_of, split_of
+from wbctool.lab.labelled import Split, Splitting, source_of
 from wbctool.onnx_model import load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
@@ -39,6 +40,10 @@ SHORT = {
 }
 
 
+def place(source: str) -> Split:
+    return Splitting().of(SimpleNamespace(source=source, origin="bccd"))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's fields under numbers that spread them over the splits, with BCCD's boxes, and as class folders."""
@@ -47,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.HELD_BACK] * 4
     numbers: list[int] = []
     for split in wanted:
-        numbers.append(next(n for n in range(1000) if n not in numbers and split_of(str(n)) is split))
+        numbers.append(next(n for n in range(1000) if n not in numbers and place(str(n)) is split))
     names = {path.name: f"BloodImage_{n:05d}.jpg" for path, n in zip(FIELDS, numbers, strict=True)}
     for path in FIELDS:
         shutil.copy(path, root / "fields" / "images" / names[path.name])
@@ -91,8 +96,13 @@ def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demo_fields_were_never_trained_on_but_their_renamed_copies_fall_into_every_split(data: Path) -> None:
-    assert {split_of(source_of(path)) for path in FIELDS} == {Split.HELD_BACK}
-    assert {split_of(source_of(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
+    assert {place(source_of(path)) for path in FIELDS} == {Split.HELD_BACK}
+    assert {place(source_of(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
+
+
+def test_an_unknown_origin_cannot_be_left_out(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="--leave-out nowhere: the data's origins are "):
+        train([data], tmp_path, splitting=Splitting(left_out=("nowhere",)))
 
 
 def test_all_stages_train_export_and_resume(

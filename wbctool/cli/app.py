@@ -134,11 +134,17 @@ def train(
     max_hours: Annotated[
         float | None, typer.Option(metavar="HOURS", help="Stop each training then, and export what there is.")
     ] = None,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources is held back.")] = 0,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
+    ] = None,
 ) -> None:
     """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
     with _errors_as_exit_codes():
         try:
             from training.main import train as train_models
+            from wbctool.lab.labelled import Splitting
         except ModuleNotFoundError as error:
             typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
             raise typer.Exit(1) from error
@@ -150,6 +156,7 @@ def train(
             imagenet_weights=imagenet_weights,
             resume=resume,
             max_hours=max_hours,
+            splitting=Splitting(fold, tuple(leave_out or ())),
         )
 
 

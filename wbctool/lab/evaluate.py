@@ -19,10 +19,10 @@ from wbctool.lab.labelled import (
     LabelledField,
     LabelledImage,
     Split,
+    Splitting,
     fields_folders,
     read_class_folders,
     read_fields,
-    split_of,
 )
 from wbctool.lab.metrics import (
     DetectionScore,
@@ -110,17 +110,20 @@ def evaluate(
 ) -> Evaluation:
     """Measure the models on labelled data.
 
-    data: class folders, fields with boxes, or a folder that holds several. split: only its sources; None: all.
+    data: class folders, fields with boxes, or a folder that holds several. split: only its sources, as the
+    models' cards tell them; None: all.
     generators: those to compare on 32-pixel cells. sr_cells: at most this many of each data set for that comparison.
 
     Raises LabelledDataInvalid where nothing labelled is found.
     """
 
-    def chosen(items: Iterable[Any]) -> list[Any]:
-        return [item for item in items if split is None or split_of(item.source) is split]
+    def chosen(items: Iterable[Any], model: OnnxModel[Any]) -> list[Any]:
+        splitting = Splitting.of_card(model.card.training)
+        return [item for item in items if split is None or splitting.of(item) is split]
 
-    images: list[LabelledImage] = chosen(read_class_folders(data))
-    fields: list[LabelledField] = chosen(f for folder in fields_folders(data) for f in read_fields(folder))
+    images: list[LabelledImage] = chosen(read_class_folders(data), models.classifier)
+    all_fields = (field for folder in fields_folders(data) for field in read_fields(folder))
+    fields: list[LabelledField] = chosen(all_fields, models.detector)
     known = [i for i in images if i.label in models.classifier.card.classes]
     if not known and not fields:
         raise LabelledDataInvalid(

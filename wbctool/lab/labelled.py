@@ -15,10 +15,11 @@ import csv
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, Protocol
 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, parse_class
@@ -28,6 +29,7 @@ from wbctool.stages.images import is_image
 # Of the first 3,000 numbers the one whose fifths share out each class of BCCD's 277 originals most evenly; chosen by
 # class counts alone, before anything was trained.
 _SPLIT_SALT = 1618
+FOLDS = 5
 _BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
 
 
@@ -68,17 +70,45 @@ class LabelledField:
     labels: tuple[CellClass, ...]
 
 
-def split_of(source: str) -> Split:
-    """The split of a source: a hash of its name alone.
+class Labelled(Protocol):
+    """What splits are made of: an image, a field, a cell."""
 
-    Adding data never moves a source to another split, and one original falls into the same split in every data set it
-    appears in and for every model that is trained.
+    @property
+    def source(self) -> str:
+        """The original."""
+
+    @property
+    def origin(self) -> str:
+        """The data set or microscope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """Which sources a model is trained on. Its card says it, so that `wbctool evaluate` holds the same ones back.
+
+    A source's place is a hash of its name alone: adding data never moves it, and one original falls into the same
+    split in every data set that it appears in. fold: which fifth of the sources is held back, 0 to 4; all five make a
+    grouped cross-validation, 0 is what ships. left_out: origins that are held back whole, as a laboratory never met.
     """
-    digest = hashlib.sha256(f"{_SPLIT_SALT}:{source}".encode()).digest()
-    tenth = int.from_bytes(digest[:8], "big") % 10
-    if tenth in (0, 5):
-        return Split.HELD_BACK
-    return Split.VALIDATION if tenth == 3 else Split.TRAIN
+
+    fold: int = 0
+    left_out: tuple[str, ...] = ()
+
+    def of(self, item: Labelled) -> Split:
+        """The split of an image, field or cell."""
+        if item.origin in self.left_out:
+            return Split.HELD_BACK
+        digest = hashlib.sha256(f"{_SPLIT_SALT}:{item.source}".encode()).digest()
+        tenth = int.from_bytes(digest[:8], "big") % 10
+        if tenth % FOLDS == self.fold:
+            return Split.HELD_BACK
+        return Split.VALIDATION if tenth == (self.fold + 3) % 10 else Split.TRAIN
+
+    @classmethod
+    def of_card(cls, training: Mapping[str, Any]) -> Splitting:
+        """As the ``training`` of a model's card has it; the shipped splits where it says nothing."""
+        told = training.get("splitting", {})
+        return cls(int(told.get("fold", 0)), tuple(told.get("left_out", ())))
 
 
 def source_of(path: Path) -> str:
