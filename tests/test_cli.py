@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from wbctool import errors
 from wbctool.batch.publish import hold
 from wbctool.cli import app, running
+from wbctool.cli.app import BackboneChoice
 from wbctool.cli.exit_codes import exit_code_of
 from wbctool.layout import OutputLayout
 
@@ -232,6 +233,12 @@ class TestExitCodes:
         kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
         others = {kind: exit_code_of(kind()) for kind in kinds if exit_code_of(kind()) != 1}
         assert others == {errors.SettingsInvalid: 2, errors.SlidesNotFound: 4, errors.OutputLocked: 5}
+
+
+def test_train_offers_every_backbone():
+    from training.models.backbones import Backbone
+
+    assert [choice.value for choice in BackboneChoice] == [backbone.value for backbone in Backbone]
 
 
 def test_train_without_torch_says_what_to_install(cli, monkeypatch):

@@ -9,10 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _NOT_CURVES = ("epoch", "step")
+_FEW_EPOCHS = 3  # fewer make no curve: then it is drawn against steps
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
     """One panel for each quantity, its training and validation values together; nothing where nothing was logged.
+
+    Against epochs, or, in a training of one or two, against optimisation steps.
 
     metrics: CSVLogger's folder, in which each start and each resumption has its own metrics.csv.
     """
@@ -20,17 +23,26 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     if not parts:
         return
     table = pd.concat(map(pd.read_csv, parts))
-    names = [c for c in table.columns if c not in _NOT_CURVES and not c.endswith("_step") and not c.startswith("lr-")]
-    epochs = table.groupby("epoch")[names].mean()
-    quantities = sorted({n.removesuffix("_epoch").removeprefix("train_").removeprefix("val_") for n in names})
+    by = "epoch" if table["epoch"].max() >= _FEW_EPOCHS - 1 else "step"
+    names = [c for c in table.columns if c not in _NOT_CURVES and not c.startswith("lr-")]
+    if by == "epoch":
+        names = [name for name in names if not name.endswith("_step")]
+    else:  # an epoch that was logged in steps too is but one more point
+        names = [name for name in names if f"{name.removesuffix('_epoch')}_step" not in names]
+    points = table.groupby(by)[names].mean()
+    quantities = sorted({_quantity(name) for name in names})
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.2 * len(quantities), 2.8), layout="constrained")
         for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
             for name in names:
-                part, _, rest = name.removesuffix("_epoch").partition("_")
-                if rest == quantity:
-                    values = epochs[name].dropna()
-                    axes.plot(values.index + 1, values, label=part, marker="." if len(values) < 30 else None)
-            axes.set(xlabel="epoch", title=quantity.replace("_", " "))
+                if _quantity(name) == quantity:
+                    values = points[name].dropna()
+                    label = name.partition("_")[0]
+                    axes.plot(values.index + 1, values, label=label, marker="." if len(values) < 30 else None)
+            axes.set(xlabel=by, title=quantity.replace("_", " "))
             axes.legend(frameon=False)
         figure.savefig(picture, dpi=150)
+
+
+def _quantity(name: str) -> str:
+    return name.removesuffix("_epoch").removesuffix("_step").removeprefix("train_").removeprefix("val_")

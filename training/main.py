@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.models.backbones import Backbone
 from training.recipe import load_recipe
 from training.stages import Workplace, train_classifier, train_detector, train_srgan
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
@@ -28,13 +29,14 @@ def train(
     resume: bool = False,
     max_hours: float | None = None,
     splitting: Splitting = _SHIPPED,
+    backbone: str = Backbone.VGG19,
 ) -> None:
     """Train and export.
 
     data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
-    exported. splitting: which sources are held back.
+    exported. splitting: which sources are held back. backbone: a value of Backbone.
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
@@ -47,6 +49,8 @@ def train(
     if unknown := set(splitting.left_out) - origins:
         raise SettingsInvalid(f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(origins))}")
     torch.set_float32_matmul_precision("high")
-    work = Workplace(load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours, splitting)
+    work = Workplace(
+        load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours, splitting, Backbone(backbone)
+    )
     for name in STAGES if stage == "all" else [stage]:
         STAGES[name](work)

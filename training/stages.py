@@ -32,6 +32,7 @@ from training.export import (
 )
 from training.generate import generate_cells, generated_cells
 from training.loop import Loop, loader
+from training.models.backbones import Backbone
 from training.models.detector import STRIDE, CellDetector
 from training.models.srgan import SCALE, Generator
 from training.recipe import Recipe
@@ -65,6 +66,7 @@ class Workplace:
     resume: bool
     max_hours: float | None
     splitting: Splitting
+    backbone: Backbone
 
     def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
         """The training loop of a stage."""
@@ -149,7 +151,9 @@ def train_classifier(work: Workplace) -> None:
     L.seed_everything(recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
     steps = epochs * -(-part.epoch_samples // part.batch)
-    task = ClassifierTask(part, len(recipe.classes), imagenet_features(work.imagenet_weights), steps)
+    task = ClassifierTask(
+        part, len(recipe.classes), imagenet_features(work.imagenet_weights, work.backbone), steps, work.backbone
+    )
     stopping = L.pytorch.callbacks.EarlyStopping(
         "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
     )
@@ -173,7 +177,7 @@ def train_classifier(work: Workplace) -> None:
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
     fitted = calibrate(*_logits(graph, validation, work.recipe))
     card = ClassifierCard(
-        **_card_facts("classifier", network, work, train, worst),
+        **_card_facts("classifier", network, work, train, worst, backbone=work.backbone.value),
         classes=recipe.classes,
         input_px=PREPARED_PX,
         crop_margin=recipe.crop_margin,
@@ -277,7 +281,9 @@ def _logits(graph: nn.Module, cells: list[CellSample], recipe: Recipe) -> tuple[
     return np.concatenate(parts), np.concatenate(wanted)
 
 
-def _card_facts(name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float) -> dict[str, Any]:
+def _card_facts(
+    name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float, **more: str
+) -> dict[str, Any]:
     origins = sorted({item.origin for item in kept})
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
@@ -295,6 +301,7 @@ def _card_facts(name: str, network: nn.Module, work: Workplace, kept: Sequence[A
             "seed": work.recipe.seed,
             "torch": torch.__version__,
             "device": device,
+            **more,
         },
         "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
     }

@@ -1,4 +1,4 @@
-"""The ImageNet start of VGG19: torchvision's weights where there is a network, else a local file."""
+"""The ImageNet start of a backbone: torchvision's weights where there is a network, else a local file."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS, vgg_features
+from training.models.backbones import Backbone, backbone_features
+from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 from wbctool.errors import ModelMismatch, ModelNotFound
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def imagenet_features(path: Path | None) -> nn.Sequential:
-    """VGG19's convolutions with ImageNet weights.
+def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) -> nn.Sequential:
+    """A backbone's convolutions with ImageNet weights.
 
-    path: a torchvision ``state_dict`` of VGG19 or VGG16 (``.pth``), or an npz under the same names; None downloads
-    torchvision's VGG19. A VGG16 is grown to VGG19: the fourth convolution of blocks 3, 4 and 5 begins as identity,
-    which leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
+    path: a torchvision ``state_dict`` of the backbone (``.pth``), or an npz under the same names; None downloads
+    torchvision's. For VGG19 a VGG16 will do: it is grown, the fourth convolution of blocks 3, 4 and 5 beginning as
+    identity, which leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
 
     Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
     """
-    state = _download() if path is None else _read(path)
-    convolutions = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
-    if len(convolutions) == 2 * sum(n for n, _ in VGG16_BLOCKS):
-        convolutions = grow_to_vgg19(convolutions)
-    features = vgg_features()
+    state = _download(backbone) if path is None else _read(path)
+    features = backbone_features(backbone)
+    weights = {_our_name(k): v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    if backbone is Backbone.VGG19 and len(weights) == 2 * sum(n for n, _ in VGG16_BLOCKS):
+        weights = grow_to_vgg19(weights)
     try:
-        features.load_state_dict(convolutions, strict=True)
+        features.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise ModelMismatch(f"{path}: not the convolutions of a VGG19 or VGG16: {error}") from error
+        raise ModelMismatch(f"{path}: not the convolutions of {backbone}: {error}") from error
     return features
+
+
+def _our_name(name: str) -> str:
+    """torchvision's ``features.0.weight`` and, in ResNets, ``layer1.0.conv1.weight`` as the layers of a Sequential."""
+    first, _, rest = name.partition(".")
+    return f"{_RESNET_LAYERS.index(first)}.{rest}" if first in _RESNET_LAYERS else name.removeprefix("features.")
 
 
 def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -63,11 +72,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _download() -> dict[str, Tensor]:
-    from torchvision.models import VGG19_Weights
+def _download(backbone: Backbone) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
 
+    published = get_model_weights(backbone.value)["IMAGENET1K_V1"]
     try:
-        state: dict[str, Tensor] = dict(VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+        state: dict[str, Tensor] = dict(published.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise ModelNotFound(
             f"torchvision's ImageNet weights cannot be downloaded ({error}); give a file with --imagenet-weights"

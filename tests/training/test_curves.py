@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from matplotlib.axes import Axes
+
 from training.curves import draw_curves
 
 
@@ -13,6 +16,29 @@ def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:
         (folder / "metrics.csv").write_text("\n".join(["epoch,step,train_loss,val_loss", *rows]) + "\n")
     draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("epochs", "against"), [(1, "step"), (3, "epoch")])
+def test_few_epochs_are_drawn_against_steps(tmp_path: Path, monkeypatch, epochs: int, against: str) -> None:
+    drawn = []
+
+    def plot(axes, x, y, **_):
+        drawn.append((axes, list(x), list(y)))
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    folder = tmp_path / "metrics" / "version_0"
+    folder.mkdir(parents=True)
+    rows = [f"{epoch},{10 * epoch + step},{step / 10},," for epoch in range(epochs) for step in (0, 5)]
+    rows += [f"{epoch},{10 * epoch + 9},,0.5,0.7" for epoch in range(epochs)]
+    (folder / "metrics.csv").write_text(
+        "\n".join(["epoch,step,train_loss_step,train_loss_epoch,val_loss", *rows]) + "\n"
+    )
+    draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
+    assert {axes.get_xlabel() for axes, *_ in drawn} == {against}
+    by_epoch = [1, 2, 3]
+    assert [(x, y) for _, x, y in drawn] == (
+        [([1, 6], [0.0, 0.5]), ([10], [0.7])] if against == "step" else [(by_epoch, [0.5] * 3), (by_epoch, [0.7] * 3)]
+    )
 
 
 def test_nothing_logged_is_nothing_drawn(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from training.models.backbones import Backbone, backbone_features, frozen_layers
+from training.models.classifier import CellClassifier
 from training.models.detector import CellDetector
 from training.models.srgan import Discriminator, Generator, keras_parameters
-from training.models.vgg import Vgg19Classifier
 
 
 def _layer_counts(network: nn.Module) -> list[int]:
@@ -31,7 +32,7 @@ def test_discriminator_has_table_2s_parameters_layer_by_layer() -> None:
 
 
 def test_classifier_has_table_3s_parameters_layer_by_layer() -> None:
-    network = Vgg19Classifier(classes=4)
+    network = CellClassifier(classes=4)
     assert keras_parameters(network.features) == 20_024_384
     assert _layer_counts(network.dense) + _layer_counts(network.output) == [525_312, 524_800, 131_328, 1_028]
     assert keras_parameters(network) == 21_206_852
@@ -68,17 +69,26 @@ def test_discriminator_judges_128_pixel_images() -> None:
 
 
 def test_classifier_gives_logits_features_and_the_last_map() -> None:
-    logits, features, last_map = Vgg19Classifier(classes=8).eval().parts(torch.rand(2, 3, 128, 128))
+    logits, features, last_map = CellClassifier(classes=8).eval().parts(torch.rand(2, 3, 128, 128))
     assert logits.shape == (2, 8)
     assert features.shape == (2, 256)
     assert last_map.shape == (2, 512, 8, 8)
     assert (last_map >= 0).all()
 
 
-@pytest.mark.parametrize("network", [Generator(), Vgg19Classifier(4), CellDetector()], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize("network", [Generator(), CellClassifier(4), CellDetector()], ids=lambda n: type(n).__name__)
 def test_every_parameter_gets_a_gradient(network: nn.Module) -> None:
     outputs = network(torch.rand(2, 3, 64, 64))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     sum(o.float().square().mean() for o in outputs).backward()  # type: ignore[union-attr]
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+@pytest.mark.parametrize("backbone", Backbone)
+def test_frozen_blocks_halve_the_picture_once_each(backbone: Backbone) -> None:
+    features = backbone_features(backbone).eval()
+    rgb = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        sides = [features[: frozen_layers(backbone, blocks)](rgb).shape[2] for blocks in range(6)]
+    assert sides == [64, 32, 16, 8, 4, 2]

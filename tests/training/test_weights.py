@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.models import get_model
 
+from training.models.backbones import CHANNELS, Backbone
 from training.models.vgg import VGG16_BLOCKS, vgg_features
 from training.weights import grow_to_vgg19, imagenet_features
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -39,6 +41,29 @@ def test_a_torchvision_state_dict_is_read(tmp_path: Path) -> None:
     torch.save({**{f"features.{k}": v for k, v in wanted.items()}, **head}, path)
     got = imagenet_features(path).state_dict()
     assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("backbone", [Backbone.VGG16, Backbone.RESNET50, Backbone.EFFICIENTNET_B7])
+def test_every_backbone_takes_torchvisions_weights(backbone: Backbone, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = get_model(backbone.value, weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    ours = imagenet_features(tmp_path / "theirs.pth", backbone).eval()
+    rgb = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        if backbone is Backbone.RESNET50:
+            theirs.avgpool = theirs.fc = torch.nn.Identity()
+            wanted = theirs(rgb).reshape(1, CHANNELS[backbone], 2, 2)
+        else:
+            wanted = theirs.features(rgb)
+        torch.testing.assert_close(ours(rgb), wanted)
+    assert wanted.shape == (1, CHANNELS[backbone], 2, 2)
+
+
+def test_weights_of_another_backbone_are_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
+    torch.save({f"features.{k}": v for k, v in vgg16.state_dict().items()}, tmp_path / "vgg16.pth")
+    with pytest.raises(ModelMismatch, match=r"vgg16\.pth: not the convolutions of resnet50"):
+        imagenet_features(tmp_path / "vgg16.pth", Backbone.RESNET50)
 
 
 def test_a_file_that_lacks_a_layer_is_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training.models.vgg import Vgg19Classifier, block_end
+from training.models.backbones import Backbone, frozen_layers
+from training.models.classifier import CellClassifier
 from training.recipe import ClassifierRecipe
 from training.tasks.averaging import averaged
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
@@ -23,7 +24,7 @@ class Normalised(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: Vgg19Classifier) -> None:
+    def __init__(self, network: CellClassifier) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
@@ -39,15 +40,23 @@ class Normalised(nn.Module):
 
 
 class ClassifierTask(L.LightningModule):
-    """features: VGG19's convolutions with ImageNet weights. average is validated and exported."""
+    """features: the backbone's, with ImageNet weights; None: random. average is validated and exported."""
 
-    def __init__(self, recipe: ClassifierRecipe, classes: int, features: nn.Sequential | None, steps: int) -> None:
+    def __init__(
+        self,
+        recipe: ClassifierRecipe,
+        classes: int,
+        features: nn.Sequential | None,
+        steps: int,
+        backbone: Backbone = Backbone.VGG19,
+    ) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
-        classifier = Vgg19Classifier(classes, recipe.dropout)
+        classifier = CellClassifier(classes, recipe.dropout, backbone)
         if features is not None:
             classifier.features.load_state_dict(features.state_dict(), strict=True)
-        classifier.features[: block_end(recipe.frozen_blocks)].requires_grad_(False)
+            # Random convolutions would be of no use unless they learn.
+            classifier.features[: frozen_layers(backbone, recipe.frozen_blocks)].requires_grad_(False)
         self.network = Normalised(classifier).to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
 

@@ -47,6 +47,15 @@ class TrainStage(StrEnum):
     CLASSIFIER = "classifier"
 
 
+class BackboneChoice(StrEnum):
+    """What carries the classifier's head; training.models.backbones.Backbone, which only torch's owners can import."""
+
+    VGG19 = "vgg19"
+    VGG16 = "vgg16"
+    RESNET50 = "resnet50"
+    EFFICIENTNET_B7 = "efficientnet_b7"
+
+
 def main() -> None:
     """The entry point of the command `wbctool`."""
     for stream in (sys.stdout, sys.stderr):
@@ -127,6 +136,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
     recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="default, paper, or a TOML file.")] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
+    backbone: Annotated[BackboneChoice, typer.Option(help="The classifier's convolutions.")] = BackboneChoice.VGG19,
     imagenet_weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="ImageNet weights; downloaded if none.")
     ] = None,
@@ -156,6 +166,7 @@ def train(
             imagenet_weights=imagenet_weights,
             resume=resume,
             max_hours=max_hours,
+            backbone=backbone.value,
             splitting=Splitting(fold, tuple(leave_out or ())),
         )
 
