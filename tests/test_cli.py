@@ -87,9 +87,17 @@ def test_the_log_is_json_lines(cli, slides, tmp_path):
     (slides / "s2" / "bad\n.png").write_bytes(b"")
     cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "logs" / "run.log", "--quiet")
     lines = [json.loads(line) for line in (tmp_path / "logs" / "run.log").read_text().splitlines()]
-    assert [line["level"] for line in lines] == ["info", "error", "info"]
+    assert [line["level"] for line in lines] == ["info", "error", "info", "info", "info"]
     assert "bad\\n.png" in lines[1]["message"]
-    assert lines[2]["message"] == "ended with exit code 3"
+    assert lines[2]["message"] == "slide 's2': partial, to do"
+    assert lines[-1]["message"] == "ended with exit code 3"
+
+
+def test_the_log_says_why_a_run_failed(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    cli("run", tmp_path / "empty", "--out", tmp_path / "a.csv", "--log-file", tmp_path / "run.log")
+    last = json.loads((tmp_path / "run.log").read_text().splitlines()[-1])["message"]
+    assert last == f"ended with exit code 4: no image under {tmp_path / 'empty'}"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -138,6 +146,32 @@ class TestMetricsAndStatus:
         assert cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom").exit_code == 1
         assert self.metrics(tmp_path)["wbctool_last_run_exit_code"] == "1.0"
         assert cli("status", tmp_path / "a.csv").exit_code == 1
+
+    def test_of_a_run_that_could_not_begin_after_a_good_one(self, cli, slides, tmp_path, monkeypatch):
+        run = ("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom")
+        assert cli(*run).exit_code == 0
+        assert cli("status", tmp_path / "a.csv").exit_code == 0
+        slides.rename(tmp_path / "unplugged")
+        assert cli(*run).exit_code == 4
+        assert self.metrics(tmp_path).keys() == {
+            "wbctool_last_run_end_timestamp_seconds",
+            "wbctool_last_run_exit_code",
+        }
+        told = cli("status", tmp_path / "a.csv")
+        assert told.exit_code == 4
+        assert "exit code 4: " in told.output
+
+    def test_of_runs_that_have_ceased(self, cli, slides, tmp_path):
+        cli("run", slides, "--out", tmp_path / "a.csv")
+        assert cli("status", tmp_path / "a.csv", "--max-age", "2").exit_code == 0
+        told = cli("status", tmp_path / "a.csv", "--max-age", "-1")
+        assert told.exit_code == 1
+        assert "no run has ended for more than" in told.output
+
+    def test_a_metrics_file_has_its_own_ending(self, cli, slides, tmp_path):
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "a.csv")
+        assert done.exit_code == 2
+        assert "--metrics: the name must end in .prom" in done.output
 
     def test_are_left_to_the_run_that_holds_the_output(self, cli, slides, tmp_path):
         with hold(OutputLayout(tmp_path / "a.csv")):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.onnx_model import (
@@ -166,6 +167,25 @@ def test_a_full_device_halves_the_batch_and_goes_on(models: Models, caplog: pyte
     assert "memory is full; going on with 16 rows" in caplog.text
     model.run(cells[:1])
     assert session.seen[-1] == 16
+
+
+def test_a_provider_that_fails_in_mid_run_is_not_left_for_another(models: Models) -> None:
+    """onnxruntime would go on with the CPU, and the results would still say CUDA."""
+    session = models.classifier._session
+
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise EPFail("a kernel failed")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(working, name)
+
+    working, session._sess = session._sess, Failing()
+    try:
+        with pytest.raises(EPFail):
+            models.classifier.run(np.zeros((1, 128, 128, 3), np.uint8))
+    finally:
+        session._sess = working
 
 
 @pytest.mark.parametrize(

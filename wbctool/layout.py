@@ -17,13 +17,14 @@ MANIFEST_MARK = '"schema": "wbctool-run/1"'  # the first entry of every run.json
 LOCK = ".lock"
 LOCK_HOLDER = ".lock-holder.json"
 SEEN = ".seen.json"
+FAILURE = ".failure.json"
 DIFFERENTIAL = "differential.csv"
 CELLS = "cells.csv"
 REPORT = "report.html"
 SLIDE = "slide.json"
 TEMPORARY_PREFIX = ".tmp-"
 
-_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, DIFFERENTIAL, CELLS, REPORT, SLIDE})
+_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE})
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -37,7 +38,8 @@ class OutputLayout:
     @classmethod
     def of(cls, out: Path) -> OutputLayout:
         """The layout of an output that is named by its CSV or by its folder."""
-        return cls(out if out.suffix.lower() == ".csv" else out.with_name(f"{out.name}.csv"))
+        path = out.resolve()
+        return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
 
     @property
     def folder(self) -> Path:
@@ -60,9 +62,9 @@ class OutputLayout:
         return self.folder / LOCK_HOLDER
 
     @property
-    def seen(self) -> Path:
-        """A cache of the fields' hashes by their time and size on disk; it may be lost at no harm."""
-        return self.folder / SEEN
+    def failure(self) -> Path:
+        """Why the last run could not even begin, if so."""
+        return self.folder / FAILURE
 
     def slide_folder(self, slide: str) -> Path:
         """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.

@@ -320,6 +320,7 @@ def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     rows = _ROWS[provider][card.kind]
     try:
         session = ort.InferenceSession(content, options, providers=[(provider, _OPTIONS[provider])])
+        session.disable_fallback()  # or a provider that fails in mid-run would be left for the CPU without our knowing
         model = OnnxModel(session, card, provider, rows)
         outputs = model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
     except Exception as error:  # onnxruntime raises classes of its own making, and bare RuntimeErrors

@@ -108,6 +108,13 @@ class RunSettings(Limits):
             raise ValueError("the name must end in .csv; the folder of results is named after it")
         return out
 
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_is_prom(cls, metrics: Path | None) -> Path | None:
+        if metrics is not None and metrics.suffix != ".prom":
+            raise ValueError("the name must end in .prom; node_exporter reads no other")
+        return metrics
+
     def affecting_results(self) -> dict[str, Any]:
         """The settings that change what is written for a slide, as JSON values; device and precision aside."""
         names = {"super_resolve", "max_megapixels", *Limits.model_fields}

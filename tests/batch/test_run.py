@@ -1,8 +1,10 @@
 """A folder of slides: results, resume, waiting, stopping."""
 
+import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -115,7 +117,7 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
     assert not {"cells.csv", "report.html", "differential.csv", "f1.png"} & set(was_read)
     (run.folder / "s2" / "cells.csv").write_text("altered")
     run()
-    assert run.looked == ["f1.png", "f2.png"]
+    assert sorted(run.looked) == ["f1.png", "f2.png"]
 
 
 GOLDEN_TABLES = {2: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
@@ -251,6 +253,27 @@ class TestFailures:
         assert error == {"slide": "s2", "field": "f2.png", "stage": "classify", "cause": "RuntimeError: bad cell"}
         assert run.rows()["s2"]["counted"] == "2"
 
+    def test_of_the_machine_is_tried_again_without_being_asked(self, run):
+        def detect(field):
+            raise RuntimeError("CUDA failure 719")
+
+        run.detect = detect
+        assert run() == 3
+        run.detect = fakes.detect
+        assert run() == 0
+
+    def test_of_memory_is_the_machines(self, run, monkeypatch):
+        from wbctool.batch import pipeline
+
+        def decode(data, limit):
+            raise MemoryError
+
+        monkeypatch.setattr(pipeline, "decode_rgb", decode)
+        assert run() == 3
+        assert manifest(run)["slides"][0]["errors"][0]["stage"] == "memory"
+        monkeypatch.undo()
+        assert run() == 0
+
     def test_of_the_report_stays_in_its_slide(self, run, monkeypatch):
         from wbctool.batch import pipeline
 
@@ -281,25 +304,38 @@ class TestFailures:
         assert run.rows()["s10"] == before | {"status": "waiting"}
 
     def test_a_folder_that_cannot_be_listed(self, run, monkeypatch):
+        fakes.draw_field(run.root / "s2" / "a" / "f1.png", ["neutrophil"])
+        run()
+        before, earlier = run.rows(), run.tree()
         scandir = os.scandir
 
         def deny(path):
-            if str(path).endswith("/s2"):
+            if Path(path) == run.root / "s2":
                 raise PermissionError(13, "Permission denied")
             return scandir(path)
 
         monkeypatch.setattr(os, "scandir", deny)
         assert run() == 3
-        assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
+        rows = run.rows()
+        assert {name: row["status"] for name, row in rows.items()} == {"s2": "failed", "s2/a": "waiting", "s10": "ok"}
+        assert rows["s2/a"] == before["s2/a"] | {"status": "waiting"}
         monkeypatch.undo()
         assert run() == 0
+        assert run.looked == []  # what was there is still there
+        assert run.tree() == earlier
 
 
 class TestWaiting:
+    SETTLE_S = 0.8
+
+    def settled(self):
+        """Long enough after the last change of any file."""
+        time.sleep(self.SETTLE_S + 0.1)
+
     def test_just_modified_slides_wait(self, run):
-        os.utime(run.root / "s2" / "f1.png", (1, 1))
-        os.utime(run.root / "s2" / "f2.png", (1, 1))
-        assert run(settle_s=600.0) == 0
+        self.settled()
+        os.utime(run.root / "s10" / "f1.png")
+        assert run(settle_s=self.SETTLE_S) == 0
         rows = run.rows()
         assert [row["status"] for row in rows.values()] == ["ok", "waiting"]
         assert [rows["s10"][c] for c in ("fields", "cells", "neutrophil_n", "neutrophil_pct", "flags")] == [
@@ -322,8 +358,36 @@ class TestWaiting:
     def test_a_clock_that_runs_ahead_by_a_year_does_not_make_a_slide_wait_forever(self, run):
         for path in run.root.rglob("*.png"):
             os.utime(path, (time.time() + 3e7,) * 2)
-        run(settle_s=600.0)
+        self.settled()
+        run(settle_s=self.SETTLE_S)
         assert {row["status"] for row in run.rows().values()} == {"ok"}
+
+    def test_a_copy_that_keeps_the_time_of_its_original_is_new_all_the_same(self, run):
+        self.settled()
+        copy = run.root / "s10" / "f2.png"
+        shutil.copy2(run.root / "s2" / "f1.png", copy)
+        os.utime(copy, (1, 1))
+        run(settle_s=self.SETTLE_S)
+        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+
+    @pytest.mark.parametrize("change", ["add", "remove", "gone"])
+    def test_a_slide_that_changes_after_the_run_began_waits(self, run, change):
+        def detect(field):
+            if change == "add":
+                fakes.draw_field(run.root / "s10" / "f2.png", ["neutrophil"])
+            elif change == "remove":
+                (run.root / "s10" / "f1.png").unlink(missing_ok=True)
+            else:
+                shutil.rmtree(run.root / "s10", ignore_errors=True)
+            return fakes.detect(field)
+
+        run.detect = detect
+        assert run() == 0
+        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+        assert not (run.folder / "s10").exists()
+        run.detect = fakes.detect
+        assert run() == 0
+        assert list(run.rows()) == (["s2", "s10"] if change == "add" else ["s2"])
 
 
 class TestStopping:
@@ -345,6 +409,14 @@ class TestStopping:
         run.detect = fakes.detect
         assert run() == 0
         assert run.looked == ["f1.png"]
+
+    def test_a_signal_before_the_first_slide_changes_no_row(self, run):
+        (run.root / "s2" / "f2.png").write_bytes(b"")
+        assert run() == 3
+        before = run.tree()
+        run.stop.signal = signal.SIGTERM
+        assert run() == 143
+        assert run.tree() == before
 
     def test_a_signal_does_not_wait_for_the_cells_of_a_whole_batch(self, run):
         fakes.draw_field(run.root / "s2" / "f3.png", ["neutrophil"] * 60)
@@ -424,10 +496,22 @@ class TestOutput:
 
     def test_a_file_in_place_of_one_slides_folder_leaves_the_others(self, run):
         run.folder.mkdir(parents=True)
-        (run.folder / "s10").write_text("in the way")
-        with pytest.raises(OutputNotWritable):
-            run()
-        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+        (run.folder / "s2").write_text("in the way")
+        assert run() == 3
+        assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
+        (error,) = manifest(run)["slides"][0]["errors"]
+        assert error["stage"] == "write"
+        (run.folder / "s2").unlink()
+        assert run() == 0
+
+    def test_a_slide_whose_path_is_too_long_leaves_the_others(self, run):
+        deep = run.root / "s1"
+        names = ["n" * 250] * 15
+        fakes.draw_field(deep.joinpath(*names) / "f.png", ["neutrophil"])
+        out = run.out.parent.joinpath(*["o" * 250] * 2) / "counts.csv"
+        assert run(out=out) == 3
+        with out.open(newline="") as lines:
+            assert [row["status"] for row in csv.DictReader(lines)] == ["failed", "ok", "ok"]
 
     @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
     def test_results_do_not_go_where_the_slides_are(self, run, out):

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from datetime import UTC, datetime
 
 import fakes
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wbctool.batch.metrics import write_metrics
 from wbctool.batch.publish import hold
-from wbctool.batch.status import RunPhase, as_json, as_text, last_report, read_report
+from wbctool.batch.status import RunPhase, as_json, as_text, last_report, read_report, record_failure
 from wbctool.errors import OutputNotWritable, StatusUnknown
 from wbctool.layout import OutputLayout
 from wbctool.records import SlideStatus
@@ -70,7 +71,7 @@ def test_a_run_that_goes_on(run, layout):
         assert as_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
-@pytest.mark.parametrize("note", [None, "dead", "not json"])
+@pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number"])
 def test_a_run_that_was_killed(run, layout, note):
     run()
     begun(layout)
@@ -79,7 +80,10 @@ def test_a_run_that_was_killed(run, layout, note):
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        layout.lock_holder.write_text(json.dumps({"pid": pid, "host": platform.node()}))
+        layout.lock_holder.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": ""}))
+    elif note == "another process of that number":
+        content = {"pid": os.getpid(), "host": platform.node(), "started": "another-boot 12"}
+        layout.lock_holder.write_text(json.dumps(content))
     elif note:
         layout.lock_holder.write_text(note)
     report = read_report(layout)
@@ -87,8 +91,30 @@ def test_a_run_that_was_killed(run, layout, note):
     assert "was killed before its end" in as_text(report)
 
 
+def test_a_run_on_another_host_is_believed(run, layout):
+    run()
+    begun(layout)
+    layout.lock_holder.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
+    assert as_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be asked from here")
+
+
+def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
+    run()
+    record_failure(layout, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
+    report = read_report(layout)
+    assert (report.exit_code, report.failure, report.number(SlideStatus.OK)) == (1, "no model", 2)
+    assert as_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
+    run()
+    assert read_report(layout).exit_code == 0
+
+
+def test_a_failure_leaves_no_word_where_nothing_is(tmp_path):
+    record_failure(OutputLayout(tmp_path / "c.csv"), datetime.now(UTC), 4, "no image")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_run(layout):
-    with pytest.raises(StatusUnknown, match="no run has been started"):
+    with pytest.raises(StatusUnknown, match="no run has looked at a slide yet"):
         read_report(layout)
     assert last_report(layout) is None
 

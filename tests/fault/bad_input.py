@@ -94,6 +94,18 @@ def cut(name: str) -> Make:
     return make
 
 
+def unfinished(name: str) -> Make:
+    """A file that got its full length before its content, as some programs copy."""
+
+    def make(folder: Path, jpeg: bytes) -> None:
+        saved(name, lambda image: image)(folder, jpeg)
+        content = (folder / name).read_bytes()
+        half = len(content) // 2
+        (folder / name).write_bytes(content[:half] + bytes(len(content) - half))
+
+    return make
+
+
 def forbidden(folder: Path, jpeg: bytes) -> None:
     (folder / "x.jpg").write_bytes(jpeg)
     (folder / "x.jpg").chmod(0)
@@ -136,8 +148,12 @@ KINDS = (
     Kind("a JPEG without its last 700 bytes", file("x.jpg", lambda j: j[:-700]), INCOMPLETE),
     Kind("a JPEG without its last 2 bytes", file("x.jpg", lambda j: j[:-2]), INCOMPLETE),
     Kind("a JPEG with 1 kB of zeros behind it", file("x.jpg", lambda j: j + bytes(1000))),
+    Kind("half a JPEG with an end mark", file("x.jpg", lambda j: j[: len(j) // 2] + b"\xff\xd9"), INCOMPLETE),
+    Kind("a JPEG with a hole", file("x.jpg", lambda j: j[:8000] + bytes(4000) + j[12000:]), INCOMPLETE),
+    Kind("a TIFF whose copy stopped in the middle", unfinished("x.tif"), "last quarter is zeros"),
+    Kind("a BMP whose copy stopped in the middle", unfinished("x.bmp"), "last quarter is zeros"),
     Kind("an empty file", file("x.jpg", lambda _: b""), "the file is empty"),
-    Kind("zeros", file("x.jpg", lambda _: bytes(10_000)), NO_IMAGE),
+    Kind("zeros", file("x.jpg", lambda _: bytes(10_000)), "last quarter is zeros"),
     Kind("noise", file("x.png", lambda _: np.random.default_rng(0).bytes(10_000)), NO_IMAGE),
     Kind("text named .jpg", file("x.jpg", lambda _: b"slide 7, patient 12\n"), NO_IMAGE),
     Kind("HTML named .png", file("x.png", lambda _: b"<html><script>alert(1)</script></html>"), NO_IMAGE),

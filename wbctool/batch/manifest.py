@@ -97,4 +97,4 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from wbctool.batch.runstate import FieldHashes, SeenFiles, SlideState, Stamp, fingerprint, publish_slide, stamp_of
 from wbctool.batch.stages import Stages
@@ -21,12 +23,17 @@ from wbctool.report.html import picture, render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv, empty_row
 from wbctool.settings import RunSettings
 from wbctool.stages.differential import count_cells
-from wbctool.stages.images import decode_rgb, read_image_bytes
+from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
 
 log = logging.getLogger(__name__)
 
 Stopped = Callable[[], bool]
 
+_LARGE_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding takes some ten bytes a pixel
+# Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
+_OF_A_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
+)
 _CELLS_AT_ONCE = 8  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
 
 
@@ -93,7 +100,10 @@ class _Analysis:
 
 @dataclass(frozen=True, slots=True)
 class SlideWorker:
-    """What it takes to do slides one after the other. pool: reads and detects fields ahead, in its threads."""
+    """What it takes to do slides one after the other.
+
+    pool: reads and detects fields ahead, in its threads. large_field: held by the one of them that decodes a large one.
+    """
 
     settings: RunSettings
     stages: Stages
@@ -102,30 +112,41 @@ class SlideWorker:
     seen: SeenFiles
     stopped: Stopped
     field_done: Callable[[], None]
+    large_field: Lock = field(default_factory=Lock)
 
     def process(self, slide: Slide) -> SlideOutcome | None:
         """Analyse and publish one slide; None where the run was stopped before its last field.
 
         Raises OutputNotWritable alone: anything else that goes wrong stays in the slide.
         """
+        if slide.problem:
+            log.error("slide %r: %s", slide.id, slide.problem)
+            return self._failed(slide, "list", slide.problem)
+        self.seen.open(slide.id)
         try:
             analysis = self._analyse(slide)
-            return None if analysis is None else self._publish(slide, analysis)
+            outcome = None if analysis is None else self._publish(slide, analysis)
+            self.seen.save()
+            return outcome
         except _StoppedInside:
             return None
-        except OutputNotWritable:
-            raise
+        except OutputNotWritable as error:
+            if getattr(error.__cause__, "errno", None) not in _OF_A_NAME:
+                raise
+            log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
+            return self._failed(slide, "write", describe(error))
         except Exception as error:  # a defect in one slide's results must not cost the others theirs
             log.exception("slide %r failed", slide.id)
-            failure = FieldFailure(slide.id, "", "report", describe(error))
-            status, known = SlideStatus.FAILED, self.stages.provenance.classes
-            row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
-            return SlideOutcome(slide.id, status, row, (failure,))
+            return self._failed(slide, "report", describe(error))
+
+    def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
+        """A slide of which nothing is published; what an earlier run published stays."""
+        status, known = SlideStatus.FAILED, self.stages.provenance.classes
+        row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
+        return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
 
     def _analyse(self, slide: Slide) -> _Analysis | None:
         analysis, group = _Analysis(), list[_Looked]()
-        if slide.problem:
-            analysis.failures.append(FieldFailure(slide.id, "", "list", slide.problem))
         for looked in self._look_ahead(slide):
             if self.stopped():
                 return None
@@ -150,7 +171,7 @@ class SlideWorker:
                     return
                 looked = ahead.popleft().result()
                 if looked.stamp and looked.sha256:
-                    self.seen.note(slide.id, looked.name, looked.stamp, looked.sha256)
+                    self.seen.note(looked.name, looked.stamp, looked.sha256)
                 yield looked
         finally:
             for future in ahead:
@@ -158,17 +179,24 @@ class SlideWorker:
 
     def _look(self, slide: str, path: Path) -> _Looked:
         clock, sha256, stamp = StageClock(), None, None
+        if self.stopped():
+            return _Looked(path.name, clock, None, None)  # nobody will look at it
         try:
             with clock("read"):
                 stamp = stamp_of(path)
                 data = read_image_bytes(path, self.settings.max_megapixels)
                 sha256 = hashlib.sha256(data).hexdigest()
-                field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
-            with clock("detect"):
-                detections = self.stages.detect(field_)
-            with clock("crop"):
-                crops = self.stages.crop(field_, [detection.box for detection in detections])
-                pictures = tuple(picture(crop) for crop in crops)
+            with self.large_field if megapixels(data) > _LARGE_MEGAPIXELS else nullcontext():
+                with clock("read"):
+                    field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
+                del data
+                with clock("detect"):
+                    detections = self.stages.detect(field_)
+                with clock("crop"):
+                    crops = self.stages.crop(field_, [detection.box for detection in detections])
+                    pictures = tuple(picture(crop) for crop in crops)
+        except MemoryError as error:  # not the field's fault: another time there may be enough
+            return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, "memory", error))
         except Exception as error:  # whatever it is, it is this field's alone
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
         return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures)
@@ -267,7 +295,6 @@ def describe(error: Exception) -> str:
 
 def _failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
     failure = FieldFailure(slide, name, stage, describe(error))
-    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause)
-    if not isinstance(error, WbctoolError):
-        log.debug("the cause", exc_info=error)
+    defect = None if isinstance(error, WbctoolError) else error  # of which the log keeps the traceback
+    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=defect)
     return failure

@@ -62,7 +62,7 @@ def hold(layout: OutputLayout) -> Iterator[None]:
 
     Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made.
     """
-    lock = FileLock(layout.lock, timeout=0)
+    lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
     try:
         layout.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -74,12 +74,27 @@ def hold(layout: OutputLayout) -> Iterator[None]:
         if layout.counts.is_dir():
             raise OutputNotWritable(f"{layout.counts} cannot be written: it is a folder")
         sweep(layout)
-        publish_json(layout.lock_holder, {"pid": os.getpid(), "host": platform.node()})
+        publish_json(layout.lock_holder, this_process())
         yield
     finally:
         with suppress(OSError):
             layout.lock_holder.unlink()
         lock.release()
+
+
+def this_process() -> dict[str, Any]:
+    """Who this process is, and when it and its machine were started: numbers of processes come again."""
+    return {"pid": os.getpid(), "host": platform.node(), "started": process_start(os.getpid())}
+
+
+def process_start(pid: int) -> str:
+    """What tells a process from a later one of the same number; empty where the system does not say, or it is gone."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{boot} {ticks}"
 
 
 def _holder(layout: OutputLayout) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +16,10 @@ from typing import Protocol
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.pipeline import SlideOutcome, SlideWorker, Stopped
 from wbctool.batch.publish import hold, publish
-from wbctool.batch.runstate import SeenFiles, SlideState, files_intact, fingerprint, read_state
-from wbctool.batch.slides import find_slides, is_results
+from wbctool.batch.runstate import SeenFiles, SlideState, files_intact, fingerprint, read_state, states_below
+from wbctool.batch.slides import find_slides, is_results, still_as_found
 from wbctool.batch.stages import Stages
+from wbctool.batch.status import forget_failure
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
@@ -48,6 +49,7 @@ class Action(StrEnum):
     DO = "to do"
     KEEP = "up to date"
     WAIT = "waiting: just modified"
+    UNSEEN = "not looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,10 @@ def run_folder(
     _check_apart(layout, settings.slides)
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
     if settings.dry_run:
-        seen = SeenFiles.read(layout.seen)
-        progress.planned(make_plan(slides, settings, load_stages(), layout, seen, stop))
+        progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop))
         return ExitCode.DONE
     with hold(layout):
-        run = _Run(settings, layout, load_stages(), SeenFiles.read(layout.seen), progress, stop)
+        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop)
         return run.go(slides, argv)
 
 
@@ -113,19 +114,29 @@ def make_plan(
     seen: SeenFiles,
     stopped: Stopped,
 ) -> list[Planned]:
-    """What is to be done with each slide, in order. Reads states and fields, writes nothing."""
+    """What is to be done with each slide, in order. Reads states and fields, and writes down what it saw of them."""
     plan = []
     for slide in slides:
         state = read_state(layout, slide.id)
         if settings.settle_s and _modified_within(slide, settings.settle_s):
             action = Action.WAIT
-        elif state is None or slide.problem or _asked_for(settings, state) or stopped():
+        elif state is None or slide.problem or _asked_for(settings, state):
             action = Action.DO
+        elif stopped():
+            action = Action.UNSEEN
         else:
+            seen.open(slide.id)
             current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), stages.basis)
-            same = current == state.fingerprint and files_intact(layout, slide.id, state, seen)
+            same = current == state.fingerprint and state.is_final and files_intact(layout, slide.id, state, seen)
             action = Action.KEEP if same else Action.DO
+            if not settings.dry_run:
+                seen.save()
         plan.append(Planned(slide, action, state))
+        if slide.problem:  # the slides below a folder that cannot be listed are not gone
+            found = {planned.slide.id for planned in plan} | {other.id for other in slides}
+            for id_, hidden in states_below(layout, slide.id):
+                if id_ not in found:
+                    plan.append(Planned(Slide(id_, slide.folder, ()), Action.WAIT, hidden))
     return plan
 
 
@@ -142,6 +153,7 @@ class _Run:
     def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         manifest = Manifest(self.layout, self.settings, self.stages, argv)
         manifest.write_start()
+        forget_failure(self.layout)
         plan = make_plan(slides, self.settings, self.stages, self.layout, self.seen, self.stop)
         self.progress.planned(plan)
         done: dict[str, SlideOutcome] = {}
@@ -153,14 +165,16 @@ class _Run:
             raise
         return self._finish(manifest, plan, done)
 
-    def _do(self, plan: Sequence[Planned], done: dict[str, SlideOutcome]) -> None:
-        """Fills ``done`` with the slides of this run."""
+    def _do(self, plan: list[Planned], done: dict[str, SlideOutcome]) -> None:
+        """Fills ``done`` with the slides of this run; a slide that changed since it was planned is left waiting."""
         failed = 0
         with _pool(self.settings.workers) as pool:
             worker = SlideWorker(
                 self.settings, self.stages, self.layout, pool, self.seen, self.stop, self.progress.field_done
             )
-            for planned in plan:
+            for index, planned in enumerate(plan):
+                if planned.action is Action.DO and self._has_changed(planned.slide):
+                    plan[index] = planned = replace(planned, action=Action.WAIT)
                 if planned.action is Action.DO:
                     outcome = worker.process(planned.slide)
                     if outcome is None:
@@ -169,6 +183,7 @@ class _Run:
                     failed += outcome.status is not SlideStatus.OK
                 else:
                     outcome = self._last(planned)
+                log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
                 self.progress.slide_done(outcome, planned.action)
                 if self.stop():
                     return
@@ -182,12 +197,20 @@ class _Run:
     ) -> int:
         outcomes = [done.get(planned.slide.id) or self._last(planned) for planned in plan]
         publish(self.layout.counts, counts_csv(outcome.row for outcome in outcomes).encode())
-        self.seen.write(self.layout.seen, [planned.slide.id for planned in plan])
         if code is None:
             code = self._exit_code(outcomes)
         stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
         manifest.write_end(outcomes, set(done), code, stopped_by)
         return code
+
+    def _has_changed(self, slide: Slide) -> bool:
+        """Whether a slide is no longer as it was when the run began, which may be hours ago."""
+        if slide.problem:
+            return False
+        settle_s = self.settings.settle_s
+        if settle_s and _modified_within(slide, settle_s):
+            return True
+        return not still_as_found(slide, self.settings.slides, self.settings.follow_links)
 
     def _exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
         if self.stop.signal is not None:
@@ -201,7 +224,7 @@ class _Run:
         if state is None:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        if planned.action is not Action.KEEP:
+        if planned.action not in {Action.KEEP, Action.UNSEEN}:
             row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, state.failures)
         return SlideOutcome(slide.id, state.status, state.row, state.failures)
@@ -221,11 +244,16 @@ def _asked_for(settings: RunSettings, state: SlideState) -> bool:
 
 
 def _modified_within(slide: Slide, settle_s: float) -> bool:
-    """Whether a field was modified less than settle_s ago, or, by a clock that runs ahead, as little in the future."""
+    """Whether the slide's folder or a field changed less than settle_s ago.
+
+    By the time of the content, which a clock that runs ahead may put into the future, and by that of the directory's
+    entry, because copies keep the time of the content.
+    """
     now = time.time()
-    for path in slide.fields:
+    for path in (slide.folder, *slide.fields):
         with suppress(OSError):
-            if abs(now - path.stat().st_mtime) < settle_s:
+            status = path.stat()
+            if abs(now - status.st_mtime) < settle_s or 0 <= now - status.st_ctime < settle_s:
                 return True
     return False
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import publish, publish_json
 from wbctool.errors import FieldUnreadable
-from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SLIDE, OutputLayout
+from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
 _CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing
+
+_OF_THE_SLIDE = frozenset({"read", "list"})  # stages whose failures lie in the slide's files, not in the machine
 
 FieldHashes = tuple[tuple[str, str | None], ...]
 Stamp = tuple[int, int, int]
@@ -37,6 +40,11 @@ class SlideState:
     row: tuple[str, ...]
     failures: tuple[FieldFailure, ...]
     files: Mapping[str, str]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same slide would fail again: what the machine lacked once, it may have the next time."""
+        return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
 
 
 def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
@@ -75,10 +83,13 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
         content = json.loads(layout.slide_file(slide, SLIDE).read_bytes())
         if content["schema"] != SCHEMA or content["slide"] != slide or tuple(content["counts"]) != COUNTS_COLUMNS:
             return None
+        row = tuple(content["counts"].values())
+        if not all(isinstance(value, str) for value in row):
+            return None
         return SlideState(
             fingerprint=content["fingerprint"],
             status=SlideStatus(content["status"]),
-            row=tuple(content["counts"].values()),
+            row=row,
             failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
             files=dict(content["files"]),
         )
@@ -86,10 +97,19 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
         return None
 
 
+def states_below(layout: OutputLayout, slide: str) -> Iterator[tuple[str, SlideState]]:
+    """The known slides whose ids begin with ``slide/``, with their states, in order of their paths."""
+    for path in sorted(layout.slide_folder(slide).glob(f"*/**/{SLIDE}")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            id_ = str(json.loads(path.read_bytes())["slide"])
+            if id_.startswith(f"{slide}/") and (state := read_state(layout, id_)):
+                yield id_, state
+
+
 def files_intact(layout: OutputLayout, slide: str, state: SlideState, seen: SeenFiles) -> bool:
     """Whether the three files of a slide are there, as they were published."""
     return state.files.keys() == {DIFFERENTIAL, CELLS, REPORT} and all(
-        seen.hash_file(slide, layout.slide_file(slide, name), Path.read_bytes) == sha256
+        seen.hash_file(layout.slide_file(slide, name), Path.read_bytes) == sha256
         for name, sha256 in state.files.items()
     )
 
@@ -97,26 +117,29 @@ def files_intact(layout: OutputLayout, slide: str, state: SlideState, seen: Seen
 class SeenFiles:
     """The content hashes of files by their size and times on disk, so that an hourly run need not read them again.
 
-    The fields of a slide and its results; their names cannot be the same, as results do not end like images.
+    The fields of a slide and its results; their names cannot be the same, as results do not end like images. Kept in
+    ``.seen.json`` of each slide's results, read slide by slide; a lost one costs time alone.
     """
 
-    def __init__(self, known: Mapping[str, Mapping[str, list[Any]]]) -> None:
-        self._known = known
-        self._now: dict[str, dict[str, list[Any]]] = {}
+    def __init__(self, layout: OutputLayout) -> None:
+        self._layout = layout
+        self._slide = ""
+        self._known: dict[str, list[Any]] = {}
+        self._now: dict[str, list[Any]] = {}
 
-    @classmethod
-    def read(cls, path: Path) -> SeenFiles:
-        """An empty cache where the file is missing or not what it should be."""
+    def open(self, slide: str) -> None:
+        """Turn to a slide."""
+        self._slide, self._now = slide, {}
         try:
-            known = json.loads(path.read_bytes())
-            return cls({slide: dict(fields) for slide, fields in known.items()})
-        except (OSError, ValueError, AttributeError, TypeError):
-            return cls({})
+            self._known = dict(json.loads(self._layout.slide_file(slide, SEEN).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            self._known = {}
 
-    def write(self, path: Path, slides: Iterable[str]) -> None:
-        """Keeps what is known of ``slides``, and forgets the others."""
-        merged = {slide: {**self._known.get(slide, {}), **self._now.get(slide, {})} for slide in slides}
-        publish_json(path, merged)
+    def save(self) -> None:
+        """Write down what was noted of the slide at hand, if it has results and something is new."""
+        path = self._layout.slide_file(self._slide, SEEN)
+        if self._now and self._now != self._known and path.parent.is_dir():
+            publish_json(path, self._now)
 
     def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
         """The name and the content's hash of every field, read only where size or times have changed."""
@@ -124,24 +147,25 @@ class SeenFiles:
         def read(path: Path) -> bytes:
             return read_image_bytes(path, max_megapixels)
 
-        return tuple((path.name, self.hash_file(slide.id, path, read)) for path in slide.fields)
+        return tuple((path.name, self.hash_file(path, read)) for path in slide.fields)
 
-    def note(self, slide: str, name: str, stamp: Stamp, sha256: str) -> None:
+    def note(self, name: str, stamp: Stamp, sha256: str) -> None:
         """Remember a file, unless it is so new that its times would not betray another change."""
         if time.time_ns() - max(stamp[1:]) > _CLOCK_GRAIN_NS:
-            self._now.setdefault(slide, {})[name] = [*stamp, sha256]
+            self._now[name] = [*stamp, sha256]
 
-    def hash_file(self, slide: str, path: Path, read: Callable[[Path], bytes]) -> str | None:
-        """The SHA-256 of a slide's file, ``read`` only where its size or times have changed; None if unreadable."""
+    def hash_file(self, path: Path, read: Callable[[Path], bytes]) -> str | None:
+        """The SHA-256 of a file of the slide at hand; None if unreadable. ``read`` where its size or times changed."""
         try:
             stamp = stamp_of(path)
-            known = self._known.get(slide, {}).get(path.name)
+            known = self._known.get(path.name)
             if isinstance(known, list) and len(known) == 4 and tuple(known[:3]) == stamp:
+                self._now[path.name] = known
                 return str(known[3])
             sha256 = hashlib.sha256(read(path)).hexdigest()
         except (OSError, FieldUnreadable):
             return None
-        self.note(slide, path.name, stamp, sha256)
+        self.note(path.name, stamp, sha256)
         return sha256
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,15 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
         Slide(id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_key(path.name))), found.problem)
         for id_, found in sorted(slides.items(), key=lambda item: [natural_key(part) for part in item[0].split("/")])
     )
+
+
+def still_as_found(slide: Slide, root: Path, follow_links: bool) -> bool:
+    """Whether a slide's folder still holds the fields that it held when it was found."""
+    try:
+        now = _Walk(root.resolve(), follow_links, frozenset()).images(slide.folder)
+    except OSError:
+        return False
+    return sorted(now) == sorted(slide.fields)
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -94,9 +103,7 @@ class _Walk:
             try:
                 if not self._is_new(folder):
                     continue
-                for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name)):
-                    if entry.name.startswith(".") or (entry.is_symlink() and not self._may_follow(entry)):
-                        continue
+                for entry in self._entries(folder):
                     if entry.is_dir():
                         (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
                     elif is_image(Path(entry.path)):
@@ -107,6 +114,17 @@ class _Walk:
             if images:
                 self.found[parts] = _Found(folder, images)
         return links
+
+    def images(self, folder: Path) -> list[Path]:
+        """The images that lie directly in a folder."""
+        return [
+            Path(entry.path) for entry in self._entries(folder) if not entry.is_dir() and is_image(Path(entry.path))
+        ]
+
+    def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name)):
+            if not entry.name.startswith(".") and (not entry.is_symlink() or self._may_follow(entry)):
+                yield entry
 
     def _is_new(self, folder: Path) -> bool:
         status = folder.stat()

@@ -59,7 +59,6 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         provenance=provenance,
         basis={
             "results": wbctool.RESULTS_VERSION,
-            "provider": models.provider,
             "cards": [card.model_dump(mode="json") for card in cards],
             "settings": affecting,
         },

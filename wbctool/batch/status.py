@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from wbctool.errors import StatusUnknown
+from wbctool.batch.publish import hold, process_start, publish_json
+from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.records import FieldFailure, SlideStatus
 
@@ -39,7 +41,10 @@ class SlideReport:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The last run. end, exit_code, slides: as known; a run that goes on or was killed has none of them yet."""
+    """The last run. end, exit_code, slides: as known; a run that goes on or was killed has none of them yet.
+
+    failure: why the last run ended without a record of its own; the slides are then those of the run before it.
+    """
 
     phase: RunPhase
     start: datetime
@@ -50,6 +55,7 @@ class RunReport:
     precision: str
     tool_version: str
     holder: str
+    failure: str
     slides: tuple[SlideReport, ...]
 
     def number(self, status: SlideStatus) -> int:
@@ -68,21 +74,25 @@ def read_report(layout: OutputLayout) -> RunReport:
         run = json.loads(layout.run.read_bytes())
         end = run["end"] and _time(run["end"])
         holder = _holder(layout)
-        phase = RunPhase.ENDED if end else RunPhase.RUNNING if holder else RunPhase.KILLED
+        failed = _failure(layout)
+        phase = RunPhase.RUNNING if holder else RunPhase.ENDED if end or failed else RunPhase.KILLED
         return RunReport(
             phase=phase,
-            start=_time(run["start"]),
-            end=end or None,
-            exit_code=run["exit_code"],
+            start=_time(failed["start"] if failed else run["start"]),
+            end=_time(failed["end"]) if failed else end or None,
+            exit_code=failed["exit_code"] if failed else run["exit_code"],
             stopped_by=run["stopped_by"],
             provider=run["provider"],
             precision=run["precision"],
             tool_version=run["tool_version"],
             holder=holder,
+            failure=failed["cause"] if failed else "",
             slides=tuple(_slide(entry) for entry in run.get("slides", ())),
         )
     except FileNotFoundError as error:
-        raise StatusUnknown(f"{layout.run} is not there: no run has been started on {layout.counts}") from error
+        failed = _failure(layout)
+        because = f"; the last one could not begin: {failed['cause']}" if failed else ""
+        raise StatusUnknown(f"{layout.run} is not there: no run has looked at a slide yet{because}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StatusUnknown(f"{layout.run} cannot be read as a run's record: {error}") from error
 
@@ -93,6 +103,21 @@ def last_report(layout: OutputLayout) -> RunReport | None:
         return read_report(layout)
     except StatusUnknown:
         return None
+
+
+def record_failure(layout: OutputLayout, start: datetime, exit_code: int, cause: str) -> None:
+    """Leave word of a run that ended without a run.json of its own, beside the results of earlier ones."""
+    if layout.folder.is_dir():
+        with suppress(OutputLocked, OutputNotWritable), hold(layout):
+            end = datetime.now(UTC)
+            content = {"start": start.isoformat(), "end": end.isoformat(), "exit_code": exit_code, "cause": cause}
+            publish_json(layout.failure, content)
+
+
+def forget_failure(layout: OutputLayout) -> None:
+    """A later run has begun."""
+    with suppress(OSError):
+        layout.failure.unlink()
 
 
 def as_text(report: RunReport) -> str:
@@ -129,6 +154,7 @@ def as_json(report: RunReport) -> str:
         "precision": report.precision,
         "tool_version": report.tool_version,
         "holder": report.holder or None,
+        "failure": report.failure or None,
         "slides": {status.value: report.number(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],
@@ -149,6 +175,8 @@ def _headline(report: RunReport) -> str:
     start = f"{report.start:%Y-%m-%d %H:%M:%S} UTC"
     if report.phase is RunPhase.RUNNING:
         return f"running since {start}, {report.holder}"
+    if report.failure:
+        return f"last run: {start}, exit code {report.exit_code}: {name_shown(report.failure)}"
     if report.phase is RunPhase.KILLED:
         return f"the last run, started {start}, was killed before its end; the next one goes on where it was"
     stopped = f", stopped by {report.stopped_by}" if report.stopped_by else ""
@@ -160,20 +188,37 @@ def _holder(layout: OutputLayout) -> str:
     """The live process that holds the output, in words; empty where there is none.
 
     Read from the note that the holder leaves, not by trying its lock: a look at the status must not turn a run away.
+    A process on another host is believed to live: it cannot be asked from here.
     """
     try:
         note = json.loads(layout.lock_holder.read_bytes())
-        pid, host = int(note["pid"]), str(note["host"])
+        pid, host, started = int(note["pid"]), str(note["host"]), str(note["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     if host == platform.node():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return ""
-        except OSError:  # there, but another user's
-            pass
-    return f"process {pid} on {host}"
+        return f"process {pid} on {host}" if _is_alive(pid, started) else ""
+    return f"process {pid} on {host}, which cannot be asked from here"
+
+
+def _is_alive(pid: int, started: str) -> bool:
+    now = process_start(pid)
+    if started and now:
+        return now == started
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # there, but another user's
+        return True
+    return True
+
+
+def _failure(layout: OutputLayout) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(layout.failure.read_bytes())
+        return {"start": "", "end": "", "exit_code": 1, "cause": "", **content} if content["cause"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _slide(entry: dict[str, Any]) -> SlideReport:

@@ -118,16 +118,19 @@ def run(
 def status(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    max_age: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="End with 1 if no run has ended for so long.")
+    ] = None,
 ) -> None:
     """Say when the last run was, what it did, and what failed or waits.
 
-    Exit codes: 0 all is well, or a run is going on; 1 there was no run, or the last one was killed or failed outright;
-    3 some slide is failed or partial; 130, 143 the last run was stopped.
+    Exit codes: that of the last run (0 all is well, 3 some slide is failed or partial); 0 while a run is going on; 1 if
+    there was none, the last one was killed, or none has ended for --max-age.
     """
     with _errors_as_exit_codes():
         from wbctool.cli.running import status_command
 
-        raise typer.Exit(status_command(out, as_json))
+        raise typer.Exit(status_command(out, as_json, max_age))
 
 
 @app.command()

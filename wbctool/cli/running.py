@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages, bind_stages
-from wbctool.batch.status import RunPhase, last_report, read_report
+from wbctool.batch.status import RunPhase, RunReport, last_report, read_report, record_failure
 from wbctool.batch.status import as_json as report_json
 from wbctool.batch.status import as_text as report_text
 from wbctool.cli.exit_codes import exit_code_of
@@ -29,15 +30,19 @@ log = logging.getLogger(__name__)
 def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
     """`wbctool run`; returns the exit code."""
     settings = load_settings(flags, config)
+    start = datetime.fromisoformat(datetime.now(UTC).isoformat(timespec="milliseconds"))  # as run.json has it
     with logging_set_up(settings.quiet, None if settings.dry_run else settings.log_file):
+        log.info("started: %s", sys.argv)
         try:
             code = _run(settings)
-        except OutputLocked:
-            raise  # metrics are for the run that holds the output to write
         except BaseException as error:
-            _write_metrics(settings, exit_code_of(error))
+            log.info("ended with exit code %d: %s", exit_code_of(error), error or type(error).__name__)
+            if not isinstance(error, OutputLocked) and not settings.dry_run:  # else the other run tells of itself
+                _leave_word(settings, start, exit_code_of(error), str(error) or type(error).__name__)
             raise
-        _write_metrics(settings, code)
+        log.info("ended with exit code %d", code)
+        if not settings.dry_run:
+            _write_metrics(settings, start, code)
     if not settings.quiet and not settings.dry_run:
         say(f"{name_shown(str(settings.out))} written")
     return code
@@ -46,28 +51,40 @@ def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
 def _run(settings: RunSettings) -> int:
     stop = StopRequest()
     with stopping_on_signals(stop), shown_progress(settings.quiet, settings.dry_run) as progress:
-        log.info("started: %s", sys.argv)
-        code = run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
-        log.info("ended with exit code %d", code)
-        return code
+        return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
 
 
-def _write_metrics(settings: RunSettings, code: int) -> None:
+def _leave_word(settings: RunSettings, start: datetime, code: int, cause: str) -> None:
+    if _report_since(settings, start) is None:
+        record_failure(OutputLayout(settings.out), start, code, cause)
+    _write_metrics(settings, start, code)
+
+
+def _write_metrics(settings: RunSettings, start: datetime, code: int) -> None:
     """A file that cannot be written costs the metrics, not the run; whoever watches them sees that they grow old."""
-    if settings.metrics is None or settings.dry_run:
+    if settings.metrics is None:
         return
     from wbctool.batch.metrics import write_metrics
 
     try:
-        write_metrics(settings.metrics, last_report(OutputLayout(settings.out)), code)
+        write_metrics(settings.metrics, _report_since(settings, start), code)
     except OutputNotWritable as error:
         log.error("no metrics: %s", error)  # noqa: TRY400
 
 
-def status_command(out: Path, as_json: bool) -> int:
+def _report_since(settings: RunSettings, start: datetime) -> RunReport | None:
+    """The record of the run that started then; None where it left none."""
+    report = last_report(OutputLayout(settings.out))
+    return report if report and report.end and not report.failure and report.start >= start else None
+
+
+def status_command(out: Path, as_json: bool, max_age_hours: float | None) -> int:
     """`wbctool status`; returns the exit code."""
     report = read_report(OutputLayout.of(out))
     say(report_json(report) if as_json else report_text(report))
+    if max_age_hours is not None and datetime.now(UTC) - (report.end or report.start) > timedelta(hours=max_age_hours):
+        print(f"wbctool: no run has ended for more than {max_age_hours:g} hours", file=sys.stderr)
+        return ExitCode.FATAL
     if report.phase is RunPhase.RUNNING:
         return ExitCode.DONE
     return ExitCode.FATAL if report.exit_code is None else report.exit_code

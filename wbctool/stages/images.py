@@ -1,6 +1,7 @@
 """Reading a field: as what it shows, or refused by name.
 
-Pillow and not OpenCV, because OpenCV fills the missing end of a truncated JPEG with grey and says nothing.
+Pillow and not OpenCV, because OpenCV fills the missing end of a truncated JPEG with grey and says nothing. JPEGs are
+decoded by simplejpeg, the same pixels from the same libjpeg-turbo, because it also tells a hole in the middle.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import simplejpeg
+from PIL import ExifTags, Image, ImageOps
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.records import Field
@@ -19,6 +21,7 @@ from wbctool.records import Field
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
+_SMALLEST_PREALLOCATED = 4096  # bytes; smaller files are not copied in parts
 _DEEP = re.compile(r"RGB[AX]?;16")  # in Pillow's words for how a file's pixels are packed
 _DARKEST_WHITE = 32  # of 255; cameras of 12 bits reach 15
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
@@ -37,7 +40,7 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
     Returns a Field with (H, W, 3) uint8 RGB; EXIF orientation is applied and transparency is laid over white.
 
     Raises FieldUnreadable for anything that would give missing pixels or wrong colours (truncated, grey, 16-bit grey,
-    CMYK, several frames, not an image), FieldTooLarge above ``max_megapixels``.
+    CMYK, several frames, not an image), FieldTooLarge above ``max_megapixels``, MemoryError where memory is short.
     """
     data = read_image_bytes(path, max_megapixels)
     return Field(name=path.name if name is None else name, rgb=decode_rgb(data, max_megapixels))
@@ -67,19 +70,37 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarra
     """Decode an image file's bytes to (H, W, 3) uint8 RGB; raises as :func:`read_field`."""
     if not data:
         raise FieldUnreadable("the file is empty")
+    if len(data) > _SMALLEST_PREALLOCATED and not any(data[-len(data) // 4 :]):
+        raise FieldUnreadable("the file's last quarter is zeros: its copy was not finished")
     Image.MAX_IMAGE_PIXELS = None  # the limit below replaces Pillow's, which warns at 89 and fails at 179 megapixels
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _refuse_unfit(image, max_megapixels)
-            deep = _is_16_bit(image)
-            image.load()
-            rgb = _to_rgb(image)
-    except FieldUnreadable:
+            return _decode(image, data)
+    except (FieldUnreadable, MemoryError):
         raise
-    except MemoryError as error:
-        raise FieldTooLarge("the image does not fit into memory") from error
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them stumble over
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise FieldUnreadable(_cause(error)) from error
+
+
+def megapixels(data: bytes) -> float:
+    """What an image promises by its header; 0 where it is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.width * image.height / 1e6
+    except Exception:  # as above; whoever decodes it will say why
+        return 0.0
+
+
+def _decode(image: Image.Image, data: bytes) -> np.ndarray:
+    deep = _is_16_bit(image)  # before the next line, which loads a PNG
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if image.format in {"JPEG", "MPO"} and image.mode == "RGB":
+        rgb: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        if not turned:
+            return rgb
+    image.load()
+    rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     if deep and rgb.max() < _DARKEST_WHITE:
         raise FieldUnreadable("a 16-bit image that uses the lower bits alone and would show black; export 8-bit RGB")
     return rgb
@@ -105,15 +126,14 @@ def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in {"RGBA", "PA"} or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        if upright.getchannel("A").getextrema()[1] == 0:
+    if image.mode in {"RGBA", "PA"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[1] == 0:
             raise FieldUnreadable("the image is wholly transparent")
-        white = Image.new("RGBA", upright.size, (255, 255, 255, 255))
-        upright = Image.alpha_composite(white, upright)
-    rgb = np.asarray(upright.convert("RGB"), dtype=np.uint8)
-    if upright.mode == "P" and _is_grey(rgb):
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+    if image.mode == "P" and _is_grey(rgb):
         raise FieldUnreadable("a grey image; a stained smear is told apart by its colours")
     return np.ascontiguousarray(rgb)
 
@@ -126,6 +146,6 @@ def _cause(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if "cannot identify image file" in text:
         return "not an image in one of the formats JPEG, PNG, BMP, TIFF"
-    if "truncated" in text or "broken data stream" in text:
+    if any(word in text for word in ("truncated", "broken data stream", "remature end")):
         return f"the image is incomplete or damaged ({text})"
     return f"the image is damaged ({text})"
