@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
+from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import (
-    CUDA,
-    ClassifierCard,
-    Models,
-    OnnxModel,
-    cuda_problem,
-    default_models_dir,
-    load_model,
-    load_models,
-    read_card,
-    verify_models,
-)
+from wbctool.onnx_model import CUDA, Models, OnnxModel, cuda_problem, load_model, load_models
 from wbctool.settings import Device, Precision
 
 

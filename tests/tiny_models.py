@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.labels import CellClass
-from wbctool.onnx_model import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.records import Target
 
 _FACTS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}

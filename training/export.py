@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
 from training.tasks.classifier import Normalised
+from wbctool.cards import ModelCard
 from wbctool.errors import ModelMismatch
-from wbctool.onnx_model import ModelCard
 
 log = logging.getLogger(__name__)
 

@@ -41,8 +41,9 @@ from training.tasks.detector import DetectorTask
 from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
 from wbctool import __version__
+from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard
 from wbctool.lab.labelled import LabelledField, LabelledImage, Split, Splitting
-from wbctool.onnx_model import ClassifierCard, DetectorCard, GeneratorCard, load_model
+from wbctool.onnx_model import load_model
 from wbctool.records import Target
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import PREPARED_PX, resize_square

@@ -1,29 +1,35 @@
-"""Trained models: an ONNX file, the card beside it, and the session that runs it. The only user of onnxruntime.
+"""Trained models as sessions that run them, and the policy of providers. The only user of onnxruntime.
 
-A card carries everything the tool must know about a model; the code hard-codes none of it. A model is loaded only if
-its bytes are the ones its card names.
+A model is loaded only if its bytes are the ones its card names (wbctool.cards).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import logging
 import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from wbctool.cards import (
+    Card,
+    CardT,
+    ClassifierCard,
+    DetectorCard,
+    GeneratorCard,
+    card_of_kind,
+    kind_name,
+    plain_card,
+    read_card,
+    read_model_bytes,
+)
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.labels import CellClass
-from wbctool.records import Target
 from wbctool.settings import Device, Precision
 
 log = logging.getLogger(__name__)
@@ -44,76 +50,6 @@ _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
 AnyArray = NDArray[Any]
-
-
-class _Card(BaseModel):
-    """What every card says. file: the ONNX file's name beside the card; sha256: of its bytes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: str
-    schema_version: Literal[1] = 1
-    name: str
-    version: str
-    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    precision: Precision = Precision.FP32
-    input: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
-    parameters: int
-    tool_version: str
-    recipe: str
-    training: dict[str, Any]
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    licence: str = "MIT"
-    intended_use: str = "Research use only. Not for diagnosis without a qualified reader."
-
-
-class DetectorCard(_Card):
-    """A field is scaled so that its longer side measures ``long_side_px``, and padded to a multiple of ``multiple_px``.
-
-    Where red cells then measure less than ``red_cell_min_px``, it is looked at again, scaled so that they measure
-    ``red_cell_px``. targets: the channels of the heat map, in order.
-    """
-
-    kind: Literal["detector"] = "detector"
-    targets: tuple[Target, ...]
-    stride: int
-    long_side_px: int
-    multiple_px: int
-    red_cell_px: float
-    red_cell_min_px: float
-    score_threshold: float
-    max_overlap: float
-
-
-class GeneratorCard(_Card):
-    """Inputs are squares of ``min_px`` to ``max_px`` a side; outputs are ``scale`` times that, uint8 NHWC RGB."""
-
-    kind: Literal["generator"] = "generator"
-    scale: int
-    min_px: int
-    max_px: int
-
-
-class ClassifierCard(_Card):
-    """classes: the order of the logits. crop_margin: the crop's side over the box's longer side.
-
-    temperature: divides the logits. confidence_threshold: below it a cell goes to review. energy_threshold: above it a
-    cell is out of distribution; None where the model has no such gate.
-    """
-
-    kind: Literal["classifier"] = "classifier"
-    classes: tuple[CellClass, ...]
-    input_px: int
-    crop_margin: float
-    temperature: float = Field(gt=0)
-    confidence_threshold: float = Field(ge=0, le=1)
-    energy_threshold: float | None = None
-
-
-ModelCard = DetectorCard | GeneratorCard | ClassifierCard
-_ANY_CARD: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
-CardT = TypeVar("CardT", bound=_Card)
 
 
 class OnnxModel(Generic[CardT]):
@@ -185,60 +121,12 @@ class Models:
         return {m.card.file: m.rows for m in (self.detector, self.generator, self.classifier)}
 
 
-def default_models_dir() -> Path:
-    """The models inside the installed package, or ``exported/`` of a source checkout."""
-    package = Path(__file__).parent
-    inside = package / "exported"
-    return inside if inside.is_dir() else package.parent / "exported"
-
-
-def read_card(path: Path) -> ModelCard:
-    """Raises ModelNotFound where the card is missing, ModelMismatch where it is not a card."""
-    try:
-        return _ANY_CARD.validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ModelNotFound(f"the model card {path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
-        raise ModelMismatch(f"{path} is not a model card: {error}") from error
-
-
-def read_model_bytes(card: _Card, folder: Path) -> bytes:
-    """The ONNX file of a card, if it is the one the card names; raises ModelNotFound or ModelMismatch."""
-    path = folder / card.file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelNotFound(f"the model {path} is missing or unreadable ({error.strerror})") from error
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != card.sha256:
-        raise ModelMismatch(
-            f"{path} is not the model its card describes: SHA-256 {actual}, the card says {card.sha256}"
-        )
-    return content
-
-
-def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
-    """Each card of a folder and what is wrong with it or its model; None where nothing is. Raises ModelNotFound."""
-    cards = sorted(folder.glob("*.json"))
-    if not cards:
-        raise ModelNotFound(f"no model card in {folder}")
-    report: list[tuple[Path, str | None]] = []
-    for path in cards:
-        try:
-            read_model_bytes(read_card(path), folder)
-        except (ModelNotFound, ModelMismatch) as error:
-            report.append((path, str(error)))
-        else:
-            report.append((path, None))
-    return report
-
-
 def load_models(folder: Path, device: Device, precision: Precision) -> Models:
     """Load, start and warm up the three models.
 
     Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
     """
-    plain = _plain_card(folder, DetectorCard)
+    plain = plain_card(folder, DetectorCard)
     provider, note = _choose_provider(device, plain, read_model_bytes(plain, folder))
 
     def load(kind: type[CardT]) -> OnnxModel[CardT]:
@@ -250,7 +138,7 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:
     """The one model of a kind, in fp32; raises as :func:`load_models`."""
-    card = _plain_card(folder, kind)
+    card = plain_card(folder, kind)
     content = read_model_bytes(card, folder)
     return _start(card, content, _choose_provider(device, card, content)[0])
 
@@ -261,7 +149,7 @@ def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
     return [_start(card, read_model_bytes(card, folder), CPU) for card in cards]
 
 
-def cuda_problem(card: _Card, content: bytes) -> str | None:
+def cuda_problem(card: Card, content: bytes) -> str | None:
     """Why no session runs on CUDA here; None if one does. The proof is a session that ran, not a list of providers."""
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime has no CUDA provider (install onnxruntime-gpu)"
@@ -281,29 +169,14 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
     """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one."""
     if precision is Precision.FP16:
         raise DeviceUnavailable("--precision fp16: these models have no graphs that compute in fp16")
-    copy = folder / f"{_name(kind)}.int8.json"
+    copy = folder / f"{kind_name(kind)}.int8.json"
     if precision is Precision.INT8 and not copy.is_file():
-        raise ModelNotFound(f"there is no int8 copy of the {_name(kind)}: {copy} is missing")
+        raise ModelNotFound(f"there is no int8 copy of the {kind_name(kind)}: {copy} is missing")
     wants_copy = precision is Precision.INT8 or (precision is Precision.AUTO and provider == CPU)
-    return _of_kind(copy, kind) if wants_copy and copy.is_file() else _plain_card(folder, kind)
+    return card_of_kind(copy, kind) if wants_copy and copy.is_file() else plain_card(folder, kind)
 
 
-def _plain_card(folder: Path, kind: type[CardT]) -> CardT:
-    return _of_kind(folder / f"{_name(kind)}.json", kind)
-
-
-def _of_kind(path: Path, kind: type[CardT]) -> CardT:
-    card = read_card(path)
-    if not isinstance(card, kind):
-        raise ModelMismatch(f"{path} describes a {card.kind}, not a {_name(kind)}")
-    return card
-
-
-def _name(kind: type[_Card]) -> str:
-    return str(kind.model_fields["kind"].default)
-
-
-def _choose_provider(device: Device, card: _Card, content: bytes) -> tuple[str, str | None]:
+def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
     if device is Device.CPU:
         return CPU, None
     problem = cuda_problem(card, content)
@@ -335,7 +208,7 @@ def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
     return model
 
 
-def _fits_card(outputs: tuple[AnyArray, ...], card: _Card) -> bool:
+def _fits_card(outputs: tuple[AnyArray, ...], card: Card) -> bool:
     """Whether the outputs for one warm-up input have the shape that the card promises."""
     shape = outputs[0].shape
     if isinstance(card, DetectorCard):
@@ -346,7 +219,7 @@ def _fits_card(outputs: tuple[AnyArray, ...], card: _Card) -> bool:
     return isinstance(card, ClassifierCard) and shape == (1, len(card.classes))
 
 
-def _warm_up_shape(card: _Card) -> tuple[int, int, int]:
+def _warm_up_shape(card: Card) -> tuple[int, int, int]:
     if isinstance(card, DetectorCard):
         return card.long_side_px, card.long_side_px, 3
     if isinstance(card, GeneratorCard):

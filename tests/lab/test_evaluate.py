@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from wbctool.cards import default_models_dir
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.labelled import Split
-from wbctool.onnx_model import Models, default_models_dir, load_models
+from wbctool.onnx_model import Models, load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from wbctool.cards import ClassifierCard
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
-from wbctool.onnx_model import ClassifierCard
 from wbctool.records import Outcome, Reason
 from wbctool.stages.classify import classify_cells, read_logits
 

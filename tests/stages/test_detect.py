@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.onnx_model import DetectorCard, OnnxModel, default_models_dir, load_model
+from wbctool.cards import DetectorCard, default_models_dir
+from wbctool.onnx_model import OnnxModel, load_model
 from wbctool.records import Field
 from wbctool.stages.detect import detect_cells, suppress
 from wbctool.stages.images import read_field

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wbctool.cards import DetectorCard
 from wbctool.lab.cells import labelled_cell
 from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
-from wbctool.onnx_model import DetectorCard, OnnxModel
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

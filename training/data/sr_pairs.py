@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -17,10 +16,10 @@ from training.data.cells import CellSample
 from training.data.crops import cut_cell
 from training.data.draws import BalancedDraw
 from training.models.srgan import HR_PX, SCALE
+from wbctool.lab.super_resolution import reduce
 from wbctool.stages.upscale import resize_square
 
 Rgb = NDArray[np.uint8]
-CLEAN_SIGMA_PX = 1.0  # of the Gaussian before the reduction by area, in HR pixels
 
 
 def make_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
@@ -29,10 +28,7 @@ def make_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
     rng: None for the clean way (Gaussian, reduction by area); else blur of any width, and by chance noise and JPEG,
     because real low-resolution scans are not clean.
     """
-    sigma = CLEAN_SIGMA_PX if rng is None else float(rng.uniform(0.2, 1.8))
-    blurred = cv2.GaussianBlur(hr, (0, 0), sigma)
-    size = hr.shape[1] // SCALE, hr.shape[0] // SCALE
-    lr = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    lr = reduce(hr) if rng is None else reduce(hr, float(rng.uniform(0.2, 1.8)))
     if rng is None or rng.random() < 0.5:
         return lr
     noisy = lr + rng.standard_normal(lr.shape, dtype=np.float32) * np.float32(rng.uniform(0, 5))

@@ -16,7 +16,8 @@ import numpy as np
 
 from training.data.cells import CellSample
 from training.data.crops import cut_cell
-from wbctool.onnx_model import GeneratorCard, OnnxModel
+from wbctool.cards import GeneratorCard
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Crop
 from wbctool.settings import SuperResolve
 from wbctool.stages.upscale import PREPARED_PX, generator_side_px, prepare_crops, resize_square

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,6 +162,8 @@ def train(
         except ModuleNotFoundError as error:
             typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
             raise typer.Exit(1) from error
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("training").setLevel(logging.INFO)
         train_models(
             data=data or [],
             out=out,

@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from wbctool.cards import default_models_dir
 from wbctool.cli.terminal import say
 from wbctool.lab.evaluate import ClassifierReport, Evaluation, evaluate, write_evaluation
 from wbctool.lab.labelled import Split
 from wbctool.layout import name_shown
-from wbctool.onnx_model import default_models_dir, load_generators, load_models
+from wbctool.onnx_model import load_generators, load_models
 from wbctool.settings import Device, Precision, SuperResolve
 
 

@@ -17,11 +17,12 @@ from wbctool.batch.stages import Stages, bind_stages
 from wbctool.batch.status import RunPhase, RunReport, last_report, read_report, record_failure
 from wbctool.batch.status import as_json as report_json
 from wbctool.batch.status import as_text as report_text
+from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.cli.exit_codes import exit_code_of
 from wbctool.cli.terminal import logging_set_up, say, shown_progress
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.layout import OutputLayout, name_shown
-from wbctool.onnx_model import ClassifierCard, default_models_dir, load_models, read_card, verify_models
+from wbctool.onnx_model import load_models
 from wbctool.settings import RunSettings, load_settings
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from wbctool.onnx_model import DetectorCard, OnnxModel
+from wbctool.cards import DetectorCard
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
 from wbctool.stages.detect import detect_objects
 

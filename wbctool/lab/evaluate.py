@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from wbctool.cards import GeneratorCard
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.lab.cells import labelled_cell
 from wbctool.lab.labelled import (
@@ -31,22 +30,19 @@ from wbctool.lab.metrics import (
     cluster_interval,
     score_detections,
 )
+from wbctool.lab.progress import Progress
+from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.labels import CellClass
-from wbctool.onnx_model import GeneratorCard, Models, OnnxModel
+from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop, Field, Outcome, Prediction, Target
 from wbctool.settings import SuperResolve
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
-from wbctool.stages.upscale import PREPARED_PX, prepare_crops, resize_square
-
-Rgb = NDArray[np.uint8]
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+from wbctool.stages.upscale import prepare_crops
 
 _BATCH = 32
-_LR_PX = 32
-_LR_SIGMA_PX = 1.0  # of the Gaussian before HR is reduced by area: the clean way of training.data.sr_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +69,6 @@ class ClassifierReport:
     not_found: int
     confidences: tuple[float, ...]
     right: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SuperResolutionRow:
-    """One way of bringing 32-pixel cells to 128. accuracy: the classifier's."""
-
-    origin: str
-    way: str
-    cells: int
-    psnr_db: float
-    ssim: float
-    accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +118,7 @@ def evaluate(
         report, crops = _classify(origin, members, models, mode, progress)
         reports.append(report)
         labels = [m.label for m in members]
-        rows += _super_resolution(origin, crops, labels, models, generators, sr_cells, progress)
+        rows += compare_generators(origin, crops, labels, models, generators, sr_cells, progress)
     return Evaluation(
         data=data.name,
         split=split.value if split else "all",
@@ -239,47 +223,3 @@ def _read(path: Path) -> Field:
         return read_field(path)
     except FieldUnreadable as error:
         raise LabelledDataInvalid(f"{path}: {error}") from error
-
-
-def make_lr(hr: Rgb) -> Rgb:
-    """hr (128, 128, 3) -> lr (32, 32, 3): Gaussian, then reduced by area (METHOD: Gaussian-filtered, ÷4)."""
-    blurred = cv2.GaussianBlur(hr, (0, 0), _LR_SIGMA_PX)
-    return cv2.resize(blurred, (_LR_PX, _LR_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
-def _super_resolution(
-    origin: str,
-    crops: list[Crop],
-    labels: list[CellClass],
-    models: Models,
-    generators: Sequence[OnnxModel[GeneratorCard]],
-    limit: int,
-    progress: Progress,
-) -> list[SuperResolutionRow]:
-    """Cells reduced to 32 pixels and brought back to 128 in each way; ``original`` is the cell unreduced.
-
-    Only cells whose crop measures 128 pixels or more take part: a smaller one has no true image at 128 to compare with.
-    """
-    sharp = [i for i, crop in enumerate(crops) if crop.side_px >= PREPARED_PX]
-    sharp = sharp[:: max(1, len(sharp) // limit)][:limit] if limit else []
-    if not sharp:
-        return []
-    hr = np.stack([resize_square(crops[i].rgb, PREPARED_PX) for i in sharp])
-    lr = np.stack([make_lr(image) for image in hr])
-    wanted = [labels[i] for i in sharp]
-    bicubic = np.stack([cv2.resize(i, (PREPARED_PX, PREPARED_PX), interpolation=cv2.INTER_CUBIC) for i in lr])
-    ways: list[tuple[str, Rgb]] = [("original", hr), ("bicubic", bicubic.astype(np.uint8))]
-    enhancing = progress(generators, len(generators), f"{origin}: super-resolving")
-    ways += [(generator.card.name, generator.run(lr)[0]) for generator in enhancing]
-    return [_way(origin, way, rgb, hr, wanted, models) for way, rgb in ways]
-
-
-def _way(origin: str, way: str, rgb: Rgb, hr: Rgb, wanted: Sequence[CellClass], models: Models) -> SuperResolutionRow:
-    from skimage.metrics import structural_similarity
-
-    error = ((rgb.astype(np.float64) - hr) ** 2).mean(axis=(1, 2, 3))
-    psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
-    ssim = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rgb, hr, strict=True)]
-    predictions = classify_cells(rgb, models.classifier)
-    right = [p.label is label for p, label in zip(predictions, wanted, strict=True)]
-    return SuperResolutionRow(origin, way, len(hr), float(psnr.mean()), float(np.mean(ssim)), float(np.mean(right)))

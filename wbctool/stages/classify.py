@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from wbctool.cards import ClassifierCard
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
-from wbctool.onnx_model import ClassifierCard, OnnxModel
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Outcome, Prediction, Reason
 
 _OUTSIDE = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}

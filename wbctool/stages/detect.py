@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.onnx_model import DetectorCard, OnnxModel
+from wbctool.cards import DetectorCard
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
 
 _MAX_LONG_SIDE_PX = 2560  # a second look at a huge field stays within memory and a second of time

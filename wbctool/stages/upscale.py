@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.onnx_model import GeneratorCard, OnnxModel
+from wbctool.cards import GeneratorCard
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Crop
 from wbctool.settings import SuperResolve
 
