@@ -43,7 +43,7 @@ def seeds(real_jpeg: Path) -> tuple[bytes, ...]:
 def test_damaged_images(seeds: tuple[bytes, ...], report, long: bool) -> None:
     outcomes = {"read": 0, "refused": 0}
 
-    @examples(long, 300, 100_000)
+    @examples(long, 300, 60_000)
     @given(
         seed=st.sampled_from(seeds),
         changes=st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=12),
@@ -105,7 +105,7 @@ def test_settings_files(tmp_path: Path, report, long: bool) -> None:
         lambda table: "\n".join(f"{name} = {as_toml(value)}" for name, value in table.items()).encode()
     )
 
-    @examples(long, 300, 50_000)
+    @examples(long, 300, 30_000)
     @given(content=st.one_of(entries, st.binary(max_size=60)))
     def any_file(content: bytes) -> None:
         path.write_bytes(content)

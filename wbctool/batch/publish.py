@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from filelock import FileLock, Timeout
 
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, temporary_beside, temporary_prefix
+
+_LOOKS_FOR_A_NOTE = 20
+_BETWEEN_LOOKS_S = 0.05
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -98,11 +102,14 @@ def process_start(pid: int) -> str:
 
 
 def _holder(layout: OutputLayout) -> str:
-    try:
-        holder = json.loads(layout.lock_holder.read_bytes())
-        return f" (process {holder['pid']} on {holder['host']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    """Who holds an output, in words. One that has only just begun gets a moment to leave its note."""
+    for _ in range(_LOOKS_FOR_A_NOTE):
+        try:
+            holder = json.loads(layout.lock_holder.read_bytes())
+            return f" (process {holder['pid']} on {holder['host']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(_BETWEEN_LOOKS_S)
+    return ""
 
 
 def _remove(path: Path) -> None:
