@@ -139,7 +139,8 @@ def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe, part = work.recipe, work.recipe.classifier
     cells = [c for c in _all_cells(work) if c.label in recipe.classes]
-    train = [c for c in cells if work.splitting.of(c) is Split.TRAIN]
+    originals = [c for c in cells if work.splitting.of(c) is Split.TRAIN]
+    train = list(originals)
     validation = [c for c in cells if work.splitting.of(c) is Split.VALIDATION]
     if recipe.srgan.per_class:
         train += generated_cells(work.folder("generated"), recipe.crop_margin)
@@ -178,7 +179,15 @@ def train_classifier(work: Workplace) -> None:
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
     fitted = calibrate(*_logits(graph, validation, work.recipe))
     card = ClassifierCard(
-        **_card_facts("classifier", network, work, train, worst, backbone=work.backbone.value),
+        **_card_facts(
+            "classifier",
+            network,
+            work,
+            originals,
+            worst,
+            backbone=work.backbone.value,
+            super_resolved_copies=len(train) - len(originals),
+        ),
         classes=recipe.classes,
         input_px=PREPARED_PX,
         crop_margin=recipe.crop_margin,
@@ -283,7 +292,7 @@ def _logits(graph: nn.Module, cells: list[CellSample], recipe: Recipe) -> tuple[
 
 
 def _card_facts(
-    name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float, **more: str
+    name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float, **more: Any
 ) -> dict[str, Any]:
     origins = sorted({item.origin for item in kept})
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
