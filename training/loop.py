@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from training.curves import draw_curves
@@ -42,6 +44,8 @@ class Loop:
     def fit(self, task: L.LightningModule, train: DataLoader[Any], validation: DataLoader[Any] | None) -> Path:
         """Train; returns the checkpoint to export: the best by ``monitor``, or the last."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.resume:
+            _forget_curves(self.folder / "metrics")
         best = ModelCheckpoint(
             self.folder,
             filename="best",
@@ -79,6 +83,12 @@ class Loop:
         trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
         draw_curves(self.folder / "metrics", self.folder / "curves.png")
         return Path(best.best_model_path) if self.monitor else last
+
+
+@rank_zero_only
+def _forget_curves(metrics: Path) -> None:
+    """Those of an earlier training, which would be drawn together with this one's."""
+    shutil.rmtree(metrics, ignore_errors=True)
 
 
 def loader(

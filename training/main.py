@@ -10,7 +10,8 @@ import torch
 
 from training.models.backbones import Backbone
 from training.recipe import load_recipe
-from training.stages import Workplace, train_classifier, train_detector, train_srgan
+from training.stages import train_classifier, train_detector, train_srgan
+from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Splitting, fields_folders, read_class_folders, read_fields
 

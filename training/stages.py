@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.calibrate import calibrate
-from training.data.cells import CellSample, cells_of_fields, cells_of_images, remember_cells
+from training.data.cells import CellSample
 from training.data.crops import PlainCrops, TrainingCrops, cut_cell
 from training.data.fields import DetectorCanvases
 from training.data.sr_pairs import SrPairs
@@ -31,8 +29,7 @@ from training.export import (
     to_onnx,
 )
 from training.generate import generate_cells, generated_cells
-from training.loop import Loop, loader
-from training.models.backbones import Backbone
+from training.loop import loader
 from training.models.detector import STRIDE, CellDetector
 from training.models.srgan import SCALE, Generator
 from training.recipe import Recipe
@@ -40,9 +37,9 @@ from training.tasks.classifier import ClassifierTask, Normalised
 from training.tasks.detector import DetectorTask
 from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
-from wbctool import __version__
+from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard
-from wbctool.lab.labelled import LabelledField, LabelledImage, Split, Splitting
+from wbctool.lab.labelled import LabelledField, Split
 from wbctool.onnx_model import load_model
 from wbctool.records import Target
 from wbctool.stages.images import read_field
@@ -52,35 +49,12 @@ log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 1
 _PARITY_CELLS = 8
-_UNSET = "0" * 64  # the hash is known once the file is written
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``."""
-
-    recipe: Recipe
-    images: tuple[LabelledImage, ...]
-    fields: tuple[LabelledField, ...]
-    out: Path
-    imagenet_weights: Path | None
-    resume: bool
-    max_hours: float | None
-    splitting: Splitting
-    backbone: Backbone
-
-    def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
-        """The training loop of a stage."""
-        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, **more)
-
-    def folder(self, stage: str) -> Path:
-        return self.out / "training" / stage
 
 
 def train_detector(work: Workplace) -> None:
     """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
     part = work.recipe.detector
-    kept, held_back = _by_split(work, work.fields)
+    kept, held_back = work.by_split(work.fields)
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
     L.seed_everything(work.recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
@@ -99,7 +73,7 @@ def train_detector(work: Workplace) -> None:
     # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
     worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
     card = DetectorCard(
-        **_card_facts("detector", network, work, kept, worst),
+        **work.card_facts("detector", network, kept, worst),
         targets=tuple(Target),
         stride=STRIDE,
         long_side_px=part.canvas_px,
@@ -115,8 +89,8 @@ def train_detector(work: Workplace) -> None:
 def train_srgan(work: Workplace) -> None:
     """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
     part, margin = work.recipe.srgan, work.recipe.crop_margin
-    cells = [c for c in _all_cells(work) if c.box.side_px * margin >= part.min_hr_px]
-    kept, held_back = _by_split(work, cells)
+    cells = [c for c in work.cells() if c.box.side_px * margin >= part.min_hr_px]
+    kept, held_back = work.by_split(cells)
     log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
     generator = _warm_up(work, kept, held_back)
     if part.warmup_samples:
@@ -138,7 +112,7 @@ def train_srgan(work: Workplace) -> None:
 def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe, part = work.recipe, work.recipe.classifier
-    cells = [c for c in _all_cells(work) if c.label in recipe.classes]
+    cells = [c for c in work.cells() if c.label in recipe.classes]
     originals = [c for c in cells if work.splitting.of(c) is Split.TRAIN]
     train = list(originals)
     validation = [c for c in cells if work.splitting.of(c) is Split.VALIDATION]
@@ -179,10 +153,9 @@ def train_classifier(work: Workplace) -> None:
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
     fitted = calibrate(*_logits(graph, validation, work.recipe))
     card = ClassifierCard(
-        **_card_facts(
+        **work.card_facts(
             "classifier",
             network,
-            work,
             originals,
             worst,
             backbone=work.backbone.value,
@@ -242,29 +215,8 @@ def _publish_generator(work: Workplace, network: Generator, kept: list[CellSampl
     example = np.stack([resize_square(rgb, 32) for rgb in _prepared(kept[:_PARITY_CELLS], work.recipe.crop_margin)])
     model = to_onnx(graph, example, dynamic_side=True)
     worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
-    card = GeneratorCard(**_card_facts(name, network, work, kept, worst), scale=SCALE, min_px=32, max_px=64)
+    card = GeneratorCard(**work.card_facts(name, network, kept, worst), scale=SCALE, min_px=32, max_px=64)
     publish(model, card, work.out)
-
-
-def _all_cells(work: Workplace) -> tuple[CellSample, ...]:
-    """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
-    detector = load_model(work.out, DetectorCard)
-
-    def find() -> Any:
-        log.info("finding the cells of %d images and %d fields", len(work.images), len(work.fields))
-        yield from cells_of_images(work.images, detector)
-        yield from cells_of_fields(work.fields, detector)
-
-    return remember_cells(work.out / "training" / f"cells-{detector.card.sha256[:12]}.csv", find())
-
-
-def _by_split(work: Workplace, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """(to train on, held back)."""
-    held_back = [work.splitting.of(item) is Split.HELD_BACK for item in items]
-    return (
-        [item for item, out in zip(items, held_back, strict=True) if not out],
-        [item for item, out in zip(items, held_back, strict=True) if out],
-    )
 
 
 def _restore(task: L.LightningModule, checkpoint: Path) -> None:
@@ -289,29 +241,3 @@ def _logits(graph: nn.Module, cells: list[CellSample], recipe: Recipe) -> tuple[
             parts.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
         wanted.append(index.numpy())
     return np.concatenate(parts), np.concatenate(wanted)
-
-
-def _card_facts(
-    name: str, network: nn.Module, work: Workplace, kept: Sequence[Any], parity: float, **more: Any
-) -> dict[str, Any]:
-    origins = sorted({item.origin for item in kept})
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {
-        "name": name,
-        "version": __version__,
-        "file": f"{name}.onnx",
-        "sha256": _UNSET,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "tool_version": __version__,
-        "recipe": work.recipe.name,
-        "training": {
-            "origins": {o: sum(item.origin == o for item in kept) for o in origins},
-            "sources": len({item.source for item in kept}),
-            "splitting": {"fold": work.splitting.fold, "left_out": list(work.splitting.left_out)},
-            "seed": work.recipe.seed,
-            "torch": torch.__version__,
-            "device": device,
-            **more,
-        },
-        "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
-    }

@@ -104,6 +104,8 @@ def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
     report = read_report(layout)
     assert (report.exit_code, report.failure, report.number(SlideStatus.OK)) == (1, "no model", 2)
     assert as_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
+    assert as_text(report).endswith("slides: 2 ok; as an earlier run left them")
+    assert json.loads(as_json(report))["done_in_run"] == 0
     run()
     assert read_report(layout).exit_code == 0
 
@@ -111,6 +113,12 @@ def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
 def test_a_failure_leaves_no_word_where_nothing_is(tmp_path):
     record_failure(OutputLayout(tmp_path / "c.csv"), datetime.now(UTC), 4, "no image")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_no_word_in_a_folder_that_is_not_ours(tmp_path):
+    (tmp_path / "c").mkdir()
+    record_failure(OutputLayout(tmp_path / "c.csv"), datetime.now(UTC), 2, "the slides are there")
+    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_no_run(layout):

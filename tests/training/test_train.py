@@ -127,6 +127,10 @@ def test_all_stages_train_export_and_resume(
         train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights, resume=True)
     assert "resuming from" in caplog.text
     after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
+    metrics = out / "training" / "srgan" / "metrics"
+    assert len(list(metrics.iterdir())) == 2  # the curves go on
+    train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights)
+    assert len(list(metrics.iterdir())) == 1  # and begin anew with a training that does
     assert after == before  # a finished training has nothing to go on with, and exports the same bytes
 
 

@@ -85,7 +85,9 @@ def _super_resolved(
         group = missing[start : start + _AT_ONCE]
         crops = [Crop(resize_square(cut_cell(cells[i], margin), sides_px[i])) for i in group]
         for i, rgb in zip(group, prepare_crops(crops, generator, SuperResolve.AUTO).rgb, strict=True):
-            cv2.imwrite(str(paths[i]), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            temporary = paths[i].with_name(f".tmp-{paths[i].name}")  # a killed training must not leave half a picture
+            cv2.imwrite(str(temporary), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            temporary.replace(paths[i])
     side = round(PREPARED_PX / margin)
     corner = (PREPARED_PX - side) // 2
     whole = Box(corner, corner, side, side)

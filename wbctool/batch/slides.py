@@ -53,7 +53,7 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
 def still_as_found(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Whether a slide's folder still holds the fields that it held when it was found."""
     try:
-        now = _Walk(root.resolve(), follow_links, frozenset()).images(slide.folder)
+        now = _Walk(root.resolve(), follow_links, frozenset(), tells=False).images(slide.folder)
     except OSError:
         return False
     return sorted(now) == sorted(slide.fields)
@@ -81,6 +81,7 @@ class _Walk:
     root: Path
     follow_links: bool
     skip: frozenset[Path]
+    tells: bool = True  # of the links it skips
     found: dict[tuple[str, ...], _Found] = field(default_factory=dict)
     _visited: set[tuple[int, int]] = field(default_factory=set)
 
@@ -138,12 +139,16 @@ class _Walk:
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
-            log.warning("skipped: %r is a link that leads nowhere", entry.path)
+            self._tell("skipped: %r is a link that leads nowhere", entry)
             return False
         if self.follow_links or target.is_relative_to(self.root):
             return True
-        log.warning("skipped: %r leads out of the folder of slides (--follow-links would follow it)", entry.path)
+        self._tell("skipped: %r leads out of the folder of slides (--follow-links would follow it)", entry)
         return False
+
+    def _tell(self, message: str, entry: os.DirEntry[str]) -> None:
+        if self.tells:
+            log.warning(message, entry.path)
 
 
 def is_results(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from wbctool.batch.publish import hold, process_start, publish_json
+from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.records import FieldFailure, SlideStatus
@@ -81,18 +82,16 @@ def read_report(layout: OutputLayout) -> RunReport:
             start=_time(failed["start"] if failed else run["start"]),
             end=_time(failed["end"]) if failed else end or None,
             exit_code=failed["exit_code"] if failed else run["exit_code"],
-            stopped_by=run["stopped_by"],
+            stopped_by=None if failed else run["stopped_by"],
             provider=run["provider"],
             precision=run["precision"],
             tool_version=run["tool_version"],
             holder=holder,
             failure=failed["cause"] if failed else "",
-            slides=tuple(_slide(entry) for entry in run.get("slides", ())),
+            slides=tuple(_slide(entry, of_last_run=not failed) for entry in run.get("slides", ())),
         )
     except FileNotFoundError as error:
-        failed = _failure(layout)
-        because = f"; the last one could not begin: {failed['cause']}" if failed else ""
-        raise StatusUnknown(f"{layout.run} is not there: no run has looked at a slide yet{because}") from error
+        raise StatusUnknown(f"{layout.run} is not there: no run has looked at a slide yet") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StatusUnknown(f"{layout.run} cannot be read as a run's record: {error}") from error
 
@@ -106,8 +105,11 @@ def last_report(layout: OutputLayout) -> RunReport | None:
 
 
 def record_failure(layout: OutputLayout, start: datetime, exit_code: int, cause: str) -> None:
-    """Leave word of a run that ended without a run.json of its own, beside the results of earlier ones."""
-    if layout.folder.is_dir():
+    """Leave word of a run that ended without a run.json of its own, beside the results of earlier ones.
+
+    Nowhere else: a folder of that name may hold anything, the slides even.
+    """
+    if is_results(layout.folder):
         with suppress(OutputLocked, OutputNotWritable), hold(layout):
             end = datetime.now(UTC)
             content = {"start": start.isoformat(), "end": end.isoformat(), "exit_code": exit_code, "cause": cause}
@@ -126,7 +128,8 @@ def as_text(report: RunReport) -> str:
     if report.slides:
         counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.number(status)))
         done = sum(slide.done_in_run for slide in report.slides)
-        lines.append(f"slides: {counts}; {done} of them done in that run")
+        whose = "as an earlier run left them" if report.failure else f"{done} of them done in that run"
+        lines.append(f"slides: {counts}; {whose}")
     for slide in report.slides:
         if slide.status is SlideStatus.WAITING:
             lines.append(f"waiting: {name_shown(slide.slide)}")
@@ -215,17 +218,17 @@ def _is_alive(pid: int, started: str) -> bool:
 
 def _failure(layout: OutputLayout) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(layout.failure.read_bytes())
-        return {"start": "", "end": "", "exit_code": 1, "cause": "", **content} if content["cause"] else None
+        content = json.loads(layout.failure.read_bytes())
+        return {key: content[key] for key in ("start", "end", "exit_code", "cause")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _slide(entry: dict[str, Any]) -> SlideReport:
+def _slide(entry: dict[str, Any], of_last_run: bool) -> SlideReport:
     return SlideReport(
         slide=entry["slide"],
         status=SlideStatus(entry["status"]),
-        done_in_run=entry["done_in_this_run"],
+        done_in_run=of_last_run and entry["done_in_this_run"],
         fields=entry["fields"],
         fields_failed=entry["fields_failed"],
         cells=entry["cells"],

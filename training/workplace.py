@@ -1,0 +1,99 @@
+"""What every stage of a training works with: recipe, data, folders, and what the cards say of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from training.data.cells import CellSample, cells_of_fields, cells_of_images, remember_cells
+from training.loop import Loop
+from training.models.backbones import Backbone
+from training.recipe import Recipe
+from wbctool import __version__
+from wbctool.cards import DetectorCard
+from wbctool.lab.labelled import Labelled, LabelledField, LabelledImage, Split, Splitting
+from wbctool.onnx_model import load_model
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item", bound=Labelled)
+_UNSET = "0" * 64  # the hash is known once the file is written
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``."""
+
+    recipe: Recipe
+    images: tuple[LabelledImage, ...]
+    fields: tuple[LabelledField, ...]
+    out: Path
+    imagenet_weights: Path | None
+    resume: bool
+    max_hours: float | None
+    splitting: Splitting
+    backbone: Backbone
+
+    def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
+        """The training loop of a stage."""
+        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, **more)
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage keeps its checkpoints."""
+        return self.out / "training" / stage
+
+    def cells(self) -> tuple[CellSample, ...]:
+        """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
+        detector = load_model(self.out, DetectorCard)
+
+        def find() -> Iterator[CellSample]:
+            log.info("finding the cells of %d images and %d fields", len(self.images), len(self.fields))
+            yield from cells_of_images(self.images, detector)
+            yield from cells_of_fields(self.fields, detector)
+
+        files = [*(image.path for image in self.images), *(field.path for field in self.fields)]
+        paths = "\n".join(str(path.resolve()) for path in files)
+        of_data = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:12]
+        return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{of_data}.csv"), find())
+
+    def by_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+        """(to train on, held back)."""
+        places = [self.splitting.of(item) is Split.HELD_BACK for item in items]
+        return (
+            [item for item, held_back in zip(items, places, strict=True) if not held_back],
+            [item for item, held_back in zip(items, places, strict=True) if held_back],
+        )
+
+    def card_facts(
+        self, name: str, network: nn.Module, kept: Sequence[Labelled], parity: float, **more: Any
+    ) -> dict[str, Any]:
+        """What the cards of all kinds say. kept: what was trained on. more: for the card's ``training``."""
+        origins = sorted({item.origin for item in kept})
+        cuda = torch.cuda.is_available()
+        return {
+            "name": name,
+            "version": __version__,
+            "file": f"{name}.onnx",
+            "sha256": _UNSET,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "tool_version": __version__,
+            "recipe": self.recipe.name,
+            "training": {
+                "origins": {o: sum(item.origin == o for item in kept) for o in origins},
+                "sources": len({item.source for item in kept}),
+                "splitting": {"fold": self.splitting.fold, "left_out": list(self.splitting.left_out)},
+                "seed": self.recipe.seed,
+                "torch": torch.__version__,
+                "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+                **more,
+            },
+            "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
+        }
