@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from training.data.cells import CellSample
-from training.data.crops import cut_cell, vary_as_paper
+from training.data.cells import CellSample, cut_cell
+from training.data.crops import vary_as_paper
 from training.data.draws import BalancedDraw
 from training.data.sr_pairs import make_lr
 from training.models.srgan import HR_PX, Generator

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.calibrate import calibrate
-from training.data.cells import CellSample
-from training.data.crops import PlainCrops, TrainingCrops, cut_cell
+from training.data.cells import CellSample, cut_cell
+from training.data.crops import PlainCrops, TrainingCrops
 from training.data.fields import DetectorCanvases
 from training.data.sr_pairs import SrPairs
+from training.data.stains import Stains
 from training.data.super_resolved import as_served, small_copies
 from training.export import (
     ClassifierGraph,
@@ -112,7 +113,8 @@ def train_srgan(work: Workplace) -> None:
 def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe, part = work.recipe, work.recipe.classifier
-    cells = [c for c in work.cells() if c.label in recipe.classes]
+    found = work.cells()
+    cells = [c for c in found if c.label in recipe.classes]
     originals = [c for c in cells if work.splitting.of(c) is Split.TRAIN]
     train = list(originals)
     validation = [c for c in cells if work.splitting.of(c) is Split.VALIDATION]
@@ -123,6 +125,10 @@ def train_classifier(work: Workplace) -> None:
         enhanced = work.folder(f"super-resolved-{generator.card.sha256[:12]}")
         train += small_copies(train, generator, recipe.crop_margin, part.super_resolved_share, enhanced, recipe.seed)
         validation = as_served(validation, generator, recipe.crop_margin, enhanced)
+    stains = None
+    if part.borrowed_stain_share:
+        to_train_on = [c for c in found if work.splitting.of(c) is Split.TRAIN]
+        stains = Stains.of_cells(to_train_on, recipe.crop_margin, recipe.seed)
     log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
     L.seed_everything(recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
@@ -137,7 +143,9 @@ def train_classifier(work: Workplace) -> None:
     checkpoint = work.loop("classifier", epochs, monitor="val_loss", callbacks=(stopping,)).fit(
         task,
         loader(
-            TrainingCrops(train, recipe.classes, recipe.crop_margin, part.augment, recipe.seed),
+            TrainingCrops(
+                train, recipe.classes, recipe.crop_margin, part.augment, recipe.seed, stains, part.borrowed_stain_share
+            ),
             part.batch,
             epoch_samples=part.epoch_samples,
         ),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from training.data.augment import flip_and_turn, jpeg, reduce_and_restore, vary_optics, vary_stain
-from training.data.cells import CellSample, remember_cells
-from training.data.crops import PlainCrops, TrainingCrops, cut_cell, vary_as_paper
+from training.data.cells import CellSample, cut_cell, remember_cells
+from training.data.crops import PlainCrops, TrainingCrops, vary_as_paper
 from training.data.draws import BalancedDraw
 from training.data.epochs import EpochSlices
 from training.data.fields import DetectorCanvases, draw_maps

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data.cells import CellSample
-from training.data.crops import cut_cell
+from training.data.cells import CellSample, cut_cell
 from training.generate import GENERATED, generate_cells, generated_cells
 from training.models.srgan import Generator
 from wbctool.labels import CellClass

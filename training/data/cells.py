@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 from wbctool.cards import DetectorCard
 from wbctool.lab.cells import labelled_cell
 from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Target
+from wbctool.records import Box, Field, Target
+from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 
@@ -73,3 +78,18 @@ def remember_cells(path: Path, cells: Iterable[CellSample]) -> tuple[CellSample,
             )
             for row in csv.DictReader(lines)
         )
+
+
+def cut_cell(cell: CellSample, margin: float, rng: Generator | None = None) -> NDArray[np.uint8]:
+    """The square native crop of a cell. rng: box and margin off by a little, as detectors are; None: exactly."""
+    field: Field = read_field(cell.path)
+    box = cell.box if rng is None else _jitter(cell.box, rng)
+    spread = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
+    return crop_cells(field, [box], margin * spread)[0].rgb
+
+
+def _jitter(box: Box, rng: Generator) -> Box:
+    dx, dy = rng.normal(0, 0.05, 2) * (box.width, box.height)
+    grow = np.exp(rng.normal(0, 0.05, 2))
+    width, height = max(1, round(box.width * grow[0])), max(1, round(box.height * grow[1]))
+    return replace(box, x=round(box.x + dx), y=round(box.y + dy), width=width, height=height)

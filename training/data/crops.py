@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -15,24 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.data.augment import flip_and_turn, reduce_and_restore, vary_optics, vary_stain
-from training.data.cells import CellSample
+from training.data.cells import CellSample, cut_cell
 from training.data.draws import BalancedDraw
+from training.data.stains import Stains, borrow_stain
 from wbctool.labels import CellClass
-from wbctool.records import Box, Field
-from wbctool.stages.crop import crop_cells
-from wbctool.stages.images import read_field
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 
 Rgb = NDArray[np.uint8]
 _SMALL_CELLS_SHARE = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side
-
-
-def cut_cell(cell: CellSample, margin: float, rng: Generator | None = None) -> Rgb:
-    """The square native crop of a cell. rng: box and margin off by a little, as detectors are; None: exactly."""
-    field: Field = read_field(cell.path)
-    box = cell.box if rng is None else _jitter(cell.box, rng)
-    spread = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
-    return crop_cells(field, [box], margin * spread)[0].rgb
 
 
 class TrainingCrops(Dataset[tuple[Tensor, int]]):
@@ -45,10 +34,13 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         margin: float,
         augment: Literal["paper", "strong"],
         seed: int,
+        stains: Stains | None = None,
+        borrowed_stain_share: float = 0.0,
     ) -> None:
         self._draw = BalancedDraw(cells)
         self._index = {label: index for index, label in enumerate(classes)}
         self._margin, self._augment, self._seed = margin, augment, seed
+        self._stains, self._borrowed_share = stains, borrowed_stain_share
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         rng = np.random.default_rng((self._seed, index))
@@ -60,7 +52,10 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
             rgb = resize_square(cut_cell(cell, self._margin, rng), PREPARED_PX)
             if rng.random() < _SMALL_CELLS_SHARE:
                 rgb = reduce_and_restore(rgb, rng.uniform(24, 80) / PREPARED_PX, rng)
-            rgb = vary_optics(vary_stain(_turn(flip_and_turn(rgb, rng), rng), rng, 1.2), rng)
+            rgb = _turn(flip_and_turn(rgb, rng), rng)
+            if self._stains is not None and rng.random() < self._borrowed_share:
+                rgb = borrow_stain(rgb, self._stains.draw(rng), rng.uniform(0.4, 1.0))
+            rgb = vary_optics(vary_stain(rgb, rng, 1.2), rng)
         return _tensor(rgb), self._index[cell.label]
 
 
@@ -101,13 +96,6 @@ def _turn(rgb: Rgb, rng: Generator) -> Rgb:
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-45, 45)), 1.0)
     matrix = matrix + np.hstack([rng.normal(0, 0.05, (2, 2)), np.zeros((2, 1))])
     return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
-
-
-def _jitter(box: Box, rng: Generator) -> Box:
-    dx, dy = rng.normal(0, 0.05, 2) * (box.width, box.height)
-    grow = np.exp(rng.normal(0, 0.05, 2))
-    width, height = max(1, round(box.width * grow[0])), max(1, round(box.height * grow[1]))
-    return replace(box, x=round(box.x + dx), y=round(box.y + dy), width=width, height=height)
 
 
 def _tensor(rgb: Rgb) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.data.augment import flip_and_turn, jpeg, vary_stain
-from training.data.cells import CellSample
-from training.data.crops import cut_cell
+from training.data.cells import CellSample, cut_cell
 from training.data.draws import BalancedDraw
 from training.models.srgan import HR_PX, SCALE
 from wbctool.lab.super_resolution import reduce

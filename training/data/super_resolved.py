@@ -14,8 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.cells import CellSample
-from training.data.crops import cut_cell
+from training.data.cells import CellSample, cut_cell
 from wbctool.cards import GeneratorCard
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Crop
