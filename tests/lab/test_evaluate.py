@@ -3,14 +3,18 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from wbctool.cards import default_models_dir
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.labelled import Split
+from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
@@ -67,10 +71,35 @@ def test_detection_is_measured_where_there_are_boxes(result: Evaluation) -> None
 
 
 def test_super_resolution_is_set_beside_bicubic_and_the_original(result: Evaluation) -> None:
-    rows = {row.way: row for row in result.super_resolution}
-    assert list(rows) == ["original", "bicubic", "generator"]
-    assert rows["original"].ssim == pytest.approx(1.0)
-    assert 15 < rows["bicubic"].psnr_db < 45
+    rows = {(row.side_px, row.way): row for row in result.super_resolution}
+    assert list(rows) == [(128, "original"), *((n, w) for n in (24, 32, 48, 64) for w in ("bicubic", "generator"))]
+    assert rows[128, "original"].ssim == pytest.approx(1.0)
+    assert 15 < rows[24, "bicubic"].psnr_db < rows[32, "bicubic"].psnr_db < rows[64, "bicubic"].psnr_db < 45
+    paired = rows[32, "generator"].against_bicubic
+    assert paired is not None
+    assert paired.for_one + paired.for_other <= rows[32, "generator"].cells
+
+
+def test_strangers_are_cut_where_no_white_cell_is(result: Evaluation) -> None:
+    """The demo's boxes name white cells alone, so there are no red ones to show, and two of three smudges at most."""
+    kinds = {seen.kind: seen for seen in result.strangers}
+    assert list(kinds) == ["background", "smudges"]
+    for seen in kinds.values():
+        assert 1 <= seen.crops <= 3
+        assert seen.review + seen.not_wbc + seen.counted == pytest.approx(1.0)
+        assert seen.out_of_distribution <= seen.review
+
+
+def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path, models: Models) -> None:
+    card = models.classifier.card
+    seven = tuple(label for label in card.classes if label is not CellClass.PLATELET)
+    short = SimpleNamespace(
+        card=card.model_copy(update={"classes": seven}), run=lambda rgb: (np.zeros((len(rgb), 7), np.float32),)
+    )
+    result = evaluate(data, replace(models, classifier=short), [], None, sr_cells=0)  # type: ignore[arg-type]
+    assert [report.images for report in result.classifier] == [2]
+    (platelet,) = (seen for seen in result.strangers if seen.kind == "platelet, not trained")
+    assert (platelet.crops, platelet.review) == (1, 1.0)
 
 
 def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from wbctool.lab.metrics import accuracy_by_source, calibration_error, cluster_interval, match_boxes, score_detections
+from wbctool.lab.metrics import (
+    PairedTest,
+    accuracy_by_source,
+    calibration_error,
+    cluster_interval,
+    match_boxes,
+    paired_test,
+    score_detections,
+)
 from wbctool.records import Box
 
 
@@ -58,3 +66,12 @@ def test_the_interval_is_by_source_not_by_image() -> None:
     assert cluster_interval(right, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
     low, high = cluster_interval(right, [str(n) for n in range(100)])
     assert (low, high) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))
+
+
+def test_the_paired_test_counts_sources_and_not_copies() -> None:
+    one = np.array([True, True, True, False, True, True, True, True, True, False])
+    other = np.array([False, False, False, True, False, False, False, False, True, False])
+    sources = ["a", "a", "b", "b", "c", "d", "e", "f", "g", "h"]
+    # a, c, d, e, f speak for the one; b is even, g and h are the same both ways: 5 to 0 has p = 2 / 32
+    assert paired_test(one, other, sources) == PairedTest(5, 0, pytest.approx(0.0625))
+    assert paired_test(one, one, sources).p == 1.0

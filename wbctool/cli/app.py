@@ -188,14 +188,17 @@ def evaluate(
     ] = SuperResolve.AUTO,
     sr_cells: Annotated[
         int, typer.Option(metavar="N", min=0, help="Cells of each data set that compare the generators; 0: none.")
-    ] = 150,
+    ] = 100,
+    strangers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Pictures of each kind that are no cell of a known class; 0: none.")
+    ] = 100,
 ) -> None:
     """Measure the models on labelled data."""
     with _errors_as_exit_codes():
         from wbctool.cli.measuring import evaluate_command
 
         chosen = None if split is SplitChoice.ALL else split.value
-        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, sr_cells))
+        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, sr_cells, strangers))
 
 
 @app.command()

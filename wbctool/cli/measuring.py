@@ -13,15 +13,23 @@ from rich.table import Table
 
 from wbctool.cards import default_models_dir
 from wbctool.cli.terminal import say
-from wbctool.lab.evaluate import ClassifierReport, Evaluation, evaluate, write_evaluation
+from wbctool.lab.classification import ClassifierReport
+from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.labelled import Split
+from wbctool.lab.super_resolution import SuperResolutionRow
 from wbctool.layout import name_shown
 from wbctool.onnx_model import load_generators, load_models
 from wbctool.settings import Device, Precision, SuperResolve
 
 
 def evaluate_command(
-    data: Path, models_dir: Path | None, out: Path | None, split: str | None, mode: SuperResolve, sr_cells: int
+    data: Path,
+    models_dir: Path | None,
+    out: Path | None,
+    split: str | None,
+    mode: SuperResolve,
+    sr_cells: int,
+    strangers: int,
 ) -> int:
     """`wbctool evaluate`; returns the exit code. split: a value of Split; None for all sources."""
     folder = models_dir or default_models_dir()
@@ -30,7 +38,7 @@ def evaluate_command(
         say(f"wbctool: {models.device_note}")
     generators = load_generators(folder)
     chosen = None if split is None else Split(split)
-    result = evaluate(data, models, generators, chosen, mode, sr_cells, _shown_progress)
+    result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, _shown_progress)
     _print(result)
     if out is not None:
         write_evaluation(result, out)
@@ -55,14 +63,25 @@ def _print(result: Evaluation) -> None:
             table.add_row(escape(origin), str(score.annotated), *figures)
         console.print(table)
     if result.super_resolution:
-        table = _table(
-            "Cells reduced to 32 px and brought to 128", "data", "way", "cells", "PSNR dB", "SSIM", "accuracy"
-        )
-        for row in result.super_resolution:
-            psnr = "" if row.way == "original" else f"{row.psnr_db:.2f}"
-            values = (psnr, f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
-            table.add_row(escape(row.origin), escape(row.way), str(row.cells), *values)
+        console.print(_super_resolution(result.super_resolution))
+    if result.strangers:
+        table = _table("Pictures that no class fits", "shown", "crops", "gate", "review", "not WBC", "counted")
+        for seen in result.strangers:
+            shares = (f"{v:.1%}" for v in (seen.out_of_distribution, seen.review, seen.not_wbc, seen.counted))
+            table.add_row(escape(seen.kind), str(seen.crops), *shares)
         console.print(table)
+
+
+def _super_resolution(rows: Iterable[SuperResolutionRow]) -> Table:
+    columns = ("side", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better / worse than bicubic", "p")
+    table = _table("Cells reduced to so many pixels a side and brought to 128", "data", *columns)
+    for row in rows:
+        psnr = "" if row.way == "original" else f"{row.psnr_db:.2f}"
+        values = (psnr, f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
+        paired = row.against_bicubic
+        test = (f"{paired.for_one} / {paired.for_other}", f"{paired.p:.3f}") if paired else ("", "")
+        table.add_row(escape(row.origin), str(row.side_px), escape(row.way), str(row.cells), *values, *test)
+    return table
 
 
 def _summary(report: ClassifierReport) -> str:
@@ -70,9 +89,10 @@ def _summary(report: ClassifierReport) -> str:
         f"\n{name_shown(report.origin)}: {report.images} images of {report.sources} sources, no cell found in "
         f"{report.not_found}\n"
         f"  accuracy per image {report.accuracy:.4f} (95 % by source {report.ci95_low:.4f} to {report.ci95_high:.4f}), "
-        f"per source {report.accuracy_per_source:.4f}\n"
+        f"per source {report.accuracy_per_source:.4f}, among this data's classes {report.accuracy_among_present:.4f}\n"
         f"  expected calibration error {report.calibration_error:.4f}; without review cells: {report.covered:.1%} of "
-        f"the cells, {report.accuracy_covered:.4f} of them right"
+        f"the cells, {report.accuracy_covered:.4f} of them right "
+        f"({report.accuracy_covered_ci95[0]:.4f} to {report.accuracy_covered_ci95[1]:.4f})"
     )
 
 

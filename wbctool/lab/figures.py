@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from wbctool.lab.evaluate import ClassifierReport
+    from wbctool.lab.classification import ClassifierReport
 
 _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from wbctool.records import Box
 
@@ -40,6 +41,15 @@ class DetectionScore:
         """
         total = self.annotated + self.detected
         return 2 * self.matched / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Sources for which the one way is better, and the other; p: two-sided, that so uneven a split is chance."""
+
+    for_one: int
+    for_other: int
+    p: float
 
 
 def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: float = 0.5) -> list[float]:
@@ -98,3 +108,17 @@ def cluster_interval(
     accuracies = hits[drawn].sum(axis=1) / images[drawn].sum(axis=1)
     low, high = np.quantile(accuracies, [0.025, 0.975])
     return float(low), float(high)
+
+
+def paired_test(one: NDArray[np.bool_], other: NDArray[np.bool_], sources: Sequence[str]) -> PairedTest:
+    """McNemar's exact test of two ways to classify the same images, by source: copies of one cell are one trial.
+
+    A source speaks for the way under which more of its images are right; where they are even, for neither.
+    """
+    balance: dict[str, int] = defaultdict(int)
+    for source, a, b in zip(sources, one.tolist(), other.tolist(), strict=True):
+        balance[source] += int(a) - int(b)
+    for_one = sum(value > 0 for value in balance.values())
+    for_other = sum(value < 0 for value in balance.values())
+    p = float(binomtest(for_one, for_one + for_other).pvalue) if for_one + for_other else 1.0
+    return PairedTest(for_one, for_other, p)

@@ -1,8 +1,8 @@
-"""The generators against bicubic enlargement, on cells reduced as the paper reduces them."""
+"""The generators against bicubic enlargement, on cells reduced to the pixels that a low-power scan gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,71 +10,114 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import GeneratorCard
+from wbctool.lab.classification import LabelledCrop
+from wbctool.lab.metrics import PairedTest, paired_test
 from wbctool.lab.progress import Progress
-from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop
+from wbctool.settings import SuperResolve
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from wbctool.stages.upscale import PREPARED_PX, prepare_crops, resize_square
 
 Rgb = NDArray[np.uint8]
 
 SCALE = 4
-CLEAN_SIGMA_PX = 1.0  # of the Gaussian before the reduction by area, in pixels of the large image
+CLEAN_SIGMA_PX = 1.0  # of the Gaussian before the reduction by area to a quarter, in pixels of the large image
+SIDES_PX = (24, 32, 48, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class SuperResolutionRow:
-    """One way of bringing 32-pixel cells to 128. accuracy: the classifier's."""
+    """One way of bringing cells of side_px pixels to 128. accuracy: the classifier's.
+
+    against_bicubic: this way and bicubic, by source; None for bicubic itself and for the cells unreduced.
+    """
 
     origin: str
+    side_px: int
     way: str
     cells: int
     psnr_db: float
     ssim: float
     accuracy: float
+    against_bicubic: PairedTest | None
 
 
 def reduce(hr: Rgb, sigma_px: float = CLEAN_SIGMA_PX) -> Rgb:
     """hr (4h, 4w, 3) uint8 -> lr (h, w, 3) uint8: Gaussian, then reduced by area (the paper: Gaussian-filtered, ÷4)."""
+    return reduce_to(hr, hr.shape[1] // SCALE, hr.shape[0] // SCALE, sigma_px)
+
+
+def reduce_to(hr: Rgb, width: int, height: int, sigma_px: float) -> Rgb:
+    """hr (H, W, 3) uint8 -> (height, width, 3) uint8: Gaussian, then reduced by area."""
     blurred = cv2.GaussianBlur(hr, (0, 0), sigma_px)
-    size = hr.shape[1] // SCALE, hr.shape[0] // SCALE
-    return cv2.resize(blurred, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def compare_generators(
     origin: str,
-    crops: list[Crop],
-    labels: list[CellClass],
+    cells: Sequence[LabelledCrop],
     models: Models,
     generators: Sequence[OnnxModel[GeneratorCard]],
     limit: int,
     progress: Progress,
 ) -> list[SuperResolutionRow]:
-    """Cells reduced to 32 pixels and brought back to 128 in each way; ``original`` is the cell unreduced.
+    """Cells reduced to each of SIDES_PX and brought back to 128 in each way; ``original`` is the cell unreduced.
 
-    Only cells whose crop measures 128 pixels or more take part: a smaller one has no true image at 128 to compare with.
+    The generators are given what `--super-resolve auto` would give them. Only cells whose crop measures 128 pixels or
+    more take part: a smaller one has no true image at 128 to compare with.
     """
-    sharp = [i for i, crop in enumerate(crops) if crop.side_px >= PREPARED_PX]
+    sharp = [cell for cell in cells if cell.crop.side_px >= PREPARED_PX]
     sharp = sharp[:: max(1, len(sharp) // limit)][:limit] if limit else []
     if not sharp:
         return []
-    hr = np.stack([resize_square(crops[i].rgb, PREPARED_PX) for i in sharp])
-    lr = np.stack([reduce(image) for image in hr])
-    wanted = [labels[i] for i in sharp]
-    bicubic = np.stack([cv2.resize(i, (PREPARED_PX, PREPARED_PX), interpolation=cv2.INTER_CUBIC) for i in lr])
-    ways: list[tuple[str, Rgb]] = [("original", hr), ("bicubic", bicubic.astype(np.uint8))]
-    enhancing = progress(generators, len(generators), f"{origin}: super-resolving")
-    ways += [(generator.card.name, generator.run(lr)[0]) for generator in enhancing]
-    return [_way(origin, way, rgb, hr, wanted, models) for way, rgb in ways]
+    hr = np.stack([resize_square(cell.crop.rgb, PREPARED_PX) for cell in sharp])
+    trial = _Trial(origin, sharp, hr, models)
+    rows = [trial.row(PREPARED_PX, "original", hr)]
+    for side in progress(SIDES_PX, len(SIDES_PX), f"{origin}: super-resolving"):
+        sigma_px = CLEAN_SIGMA_PX * PREPARED_PX / (SCALE * side)
+        small = [Crop(reduce_to(image, side, side, sigma_px)) for image in hr]
+        bicubic = np.stack([resize_square(crop.rgb, PREPARED_PX) for crop in small])
+        compare = trial.beside(bicubic)
+        rows.append(trial.row(side, "bicubic", bicubic))
+        for generator in generators:
+            enhanced = prepare_crops(small, generator, SuperResolve.AUTO).rgb
+            rows.append(trial.row(side, generator.card.name, enhanced, compare))
+    return rows
 
 
-def _way(origin: str, way: str, rgb: Rgb, hr: Rgb, wanted: Sequence[CellClass], models: Models) -> SuperResolutionRow:
-    from skimage.metrics import structural_similarity
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    origin: str
+    cells: Sequence[LabelledCrop]
+    hr: Rgb
+    models: Models
 
-    error = ((rgb.astype(np.float64) - hr) ** 2).mean(axis=(1, 2, 3))
-    psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
-    ssim = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rgb, hr, strict=True)]
-    predictions = classify_cells(rgb, models.classifier)
-    right = [p.label is label for p, label in zip(predictions, wanted, strict=True)]
-    return SuperResolutionRow(origin, way, len(hr), float(psnr.mean()), float(np.mean(ssim)), float(np.mean(right)))
+    def row(
+        self, side_px: int, way: str, rgb: Rgb, compare: Callable[[NDArray[np.bool_]], PairedTest] | None = None
+    ) -> SuperResolutionRow:
+        from skimage.metrics import structural_similarity
+
+        error = ((rgb.astype(np.float64) - self.hr) ** 2).mean(axis=(1, 2, 3))
+        psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
+        ssim = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rgb, self.hr, strict=True)]
+        right = self._right(rgb)
+        return SuperResolutionRow(
+            origin=self.origin,
+            side_px=side_px,
+            way=way,
+            cells=len(rgb),
+            psnr_db=float(psnr.mean()),
+            ssim=float(np.mean(ssim)),
+            accuracy=float(right.mean()),
+            against_bicubic=compare(right) if compare else None,
+        )
+
+    def beside(self, bicubic: Rgb) -> Callable[[NDArray[np.bool_]], PairedTest]:
+        """A paired test of whatever it is given against bicubic."""
+        right, sources = self._right(bicubic), [cell.image.source for cell in self.cells]
+        return lambda other: paired_test(other, right, sources)
+
+    def _right(self, rgb: Rgb) -> NDArray[np.bool_]:
+        predictions = classify_cells(rgb, self.models.classifier)
+        return np.array([p.label is c.image.label for p, c in zip(predictions, self.cells, strict=True)])
