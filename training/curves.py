@@ -12,6 +12,12 @@ _NOT_CURVES = ("epoch", "step")
 _FEW_EPOCHS = 3  # fewer make no curve: then it is drawn against steps
 
 
+def read_curves(metrics: Path) -> pd.DataFrame:
+    """What a training logged, its resumptions too; no row where it logged nothing. metrics: as in draw_curves."""
+    parts = sorted(metrics.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    return pd.concat(map(pd.read_csv, parts)) if parts else pd.DataFrame()
+
+
 def draw_curves(metrics: Path, picture: Path) -> None:
     """One panel for each quantity, its training and validation values together; nothing where nothing was logged.
 
@@ -19,10 +25,9 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 
     metrics: CSVLogger's folder, in which each start and each resumption has its own metrics.csv.
     """
-    parts = sorted(metrics.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
-    if not parts:
+    table = read_curves(metrics)
+    if table.empty:
         return
-    table = pd.concat(map(pd.read_csv, parts))
     by = "epoch" if table["epoch"].max() >= _FEW_EPOCHS - 1 else "step"
     names = [c for c in table.columns if c not in _NOT_CURVES and not c.startswith("lr-")]
     if by == "epoch":

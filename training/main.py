@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
+from training.compare import compare_backbones, table_as_text
 from training.models.backbones import Backbone
 from training.recipe import load_recipe
-from training.stages import train_classifier, train_detector, train_srgan
+from training.stages.classifier import train_classifier
+from training.stages.detector import train_detector
+from training.stages.srgan import train_srgan
 from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Splitting, fields_folders, read_class_folders, read_fields
@@ -31,6 +34,7 @@ def train(
     max_hours: float | None = None,
     splitting: Splitting = _SHIPPED,
     backbone: str = Backbone.VGG19,
+    compare: bool = False,
 ) -> None:
     """Train and export.
 
@@ -38,6 +42,7 @@ def train(
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
+    compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
@@ -53,5 +58,8 @@ def train(
     work = Workplace(
         load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours, splitting, Backbone(backbone)
     )
+    if compare:
+        print(table_as_text(compare_backbones(work)))
+        return
     for name in STAGES if stage == "all" else [stage]:
         STAGES[name](work)

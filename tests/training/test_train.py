@@ -10,13 +10,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import training.stages
+import training.compare
+import training.stages.classifier
+import training.stages.detector
+import training.stages.srgan
 from training.loop import loader
 from training.main import train
+from training.models.backbones import Backbone
 from training.models.vgg import VGG16_BLOCKS, vgg_features
-from training.recipe import RECIPES
+from training.recipe import RECIPES, load_recipe
+from training.weights import imagenet_features
+from training.workplace import Workplace
+from wbctool.cards import default_models_dir
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import Split, Splitting, source_of
+from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
 from wbctool.onnx_model import load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
@@ -92,12 +99,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.stages, "loader", functools.partial(loader, workers=0))
+    for stage in (training.stages.detector, training.stages.srgan, training.stages.classifier):
+        monkeypatch.setattr(stage, "loader", functools.partial(loader, workers=0))
 
 
 def test_the_demo_fields_were_never_trained_on_but_their_renamed_copies_fall_into_every_split(data: Path) -> None:
     assert {place(source_of(path)) for path in FIELDS} == {Split.HELD_BACK}
     assert {place(source_of(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
+
+
+def workplace(data: Path, recipe: Path, weights: Path, out: Path) -> Workplace:
+    fields = tuple(f for folder in fields_folders(data) for f in read_fields(folder))
+    images = read_class_folders(data)
+    return Workplace(load_recipe(str(recipe)), images, fields, out, weights, False, None, Splitting(), Backbone.VGG19)
 
 
 def test_an_unknown_origin_cannot_be_left_out(data: Path, tmp_path: Path) -> None:
@@ -132,6 +146,35 @@ def test_all_stages_train_export_and_resume(
     train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights)
     assert len(list(metrics.iterdir())) == 1  # and begin anew with a training that does
     assert after == before  # a finished training has nothing to go on with, and exports the same bytes
+
+
+def test_every_backbone_is_compared_with_the_same_budget(
+    data: Path, recipe: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two backbones, one of which the weights do not fit and no network has."""
+    offline = functools.partial(imagenet_features, weights)  # what stands in for torchvision's server never answers
+    monkeypatch.setattr(training.compare, "imagenet_features", lambda _, backbone: offline(backbone))
+    two = {b: training.compare.PAPER_TABLE_6[b] for b in (Backbone.RESNET50, Backbone.VGG16)}
+    monkeypatch.setattr(training.compare, "PAPER_TABLE_6", two)
+    for model in ("detector", "generator"):
+        for ending in ("json", "onnx"):
+            shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
+    rows = training.compare.compare_backbones(workplace(data, recipe, weights, tmp_path))
+
+    assert [(row.backbone, row.start, row.samples) for row in rows] == [
+        (Backbone.RESNET50, "random", 4),
+        (Backbone.VGG16, "ImageNet", 4),
+    ]
+    for row in rows:
+        assert row.train.cells > row.test.cells > 0
+        assert 0 <= row.test.ci95[0] <= row.test.accuracy <= row.test.ci95[1] <= 100
+        assert row.test.loss > 0
+    folder = tmp_path / "training" / "compare"
+    written = (folder / "table6.md").read_text()
+    assert "71.68" in written  # the paper's figure for ResNet50, beside ours
+    assert f"{rows[0].test.accuracy:.2f}" in written
+    pictures = {path.name for path in folder.glob("*.png")}
+    assert pictures == {"backbones.png", "confusion-resnet50.png", "confusion-vgg16.png"}
 
 
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:

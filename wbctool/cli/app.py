@@ -153,6 +153,9 @@ def train(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
+    ] = False,
 ) -> None:
     """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
     with _errors_as_exit_codes():
@@ -173,6 +176,7 @@ def train(
             resume=resume,
             max_hours=max_hours,
             backbone=backbone.value,
+            compare=compare,
             splitting=Splitting(fold, tuple(leave_out or ())),
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from wbctool.lab.classification import ClassifierReport
@@ -16,27 +18,25 @@ _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False
 
 
 def draw_confusion(report: ClassifierReport, path: Path) -> None:
+    """The confusion matrix of one data set."""
+    draw_matrix(np.array(report.confusion), report.classes, f"{report.origin}: {report.images} images", path)
+
+
+def draw_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
     """Rows: the true class; columns: what the classifier said; each row's shares as shade, numbers written in."""
-    counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [name.replace("_", " ") for name in report.classes]
+    names = [name.replace("_", " ") for name in classes]
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(6.4, 5.6), layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted", ylabel="true", title=f"{report.origin}: {report.images} images")
+        axes.set(xlabel="predicted", ylabel="true", title=title)
         for (row, column), n in np.ndenumerate(counts):
             if n:
-                axes.text(
-                    column,
-                    row,
-                    str(n),
-                    ha="center",
-                    va="center",
-                    color="white" if shares[row, column] > 0.5 else "black",
-                )
+                ink = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(n), ha="center", va="center", color=ink)
         figure.savefig(path, dpi=150)
 
 

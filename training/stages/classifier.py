@@ -1,0 +1,152 @@
+"""The classifier: cells in, classifier.onnx out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.calibrate import calibrate
+from training.data.cells import CellSample
+from training.data.crops import PlainCrops, TrainingCrops
+from training.data.stains import Stains
+from training.data.super_resolved import as_served, small_copies
+from training.export import ClassifierGraph, check_parity, publish, round_weights_fp16, to_onnx
+from training.generate import generated_cells
+from training.loop import loader
+from training.models.backbones import Backbone
+from training.stages.parts import PARITY_CELLS, prepared_cells, restore
+from training.tasks.classifier import ClassifierTask, Normalised
+from training.weights import imagenet_features
+from training.workplace import Workplace
+from wbctool.cards import ClassifierCard, GeneratorCard
+from wbctool.lab.labelled import Split
+from wbctool.onnx_model import load_model
+from wbctool.stages.upscale import PREPARED_PX
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierCells:
+    """train: to train on, of which the first ``originals`` are native crops and the rest super-resolved or generated.
+
+    validation, held_back: prepared as a run prepares them. stains: what the training cells are also shown in.
+    """
+
+    train: tuple[CellSample, ...]
+    originals: int
+    validation: tuple[CellSample, ...]
+    held_back: tuple[CellSample, ...]
+    stains: Stains | None
+
+
+def train_classifier(work: Workplace) -> None:
+    """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
+    recipe = work.recipe
+    cells = gather_cells(work)
+    features = imagenet_features(work.imagenet_weights, work.backbone)
+    network = fit_classifier(work, "classifier", cells, work.backbone, features)
+    round_weights_fp16(network)
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
+    spread = cells.train[:: max(1, len(cells.train) // PARITY_CELLS)][:PARITY_CELLS]
+    example = prepared_cells(spread, recipe.crop_margin)
+    model = to_onnx(graph, example, dynamic_side=False)
+    content = model.SerializeToString()
+    worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    fitted = calibrate(*logits_of(graph, cells.validation, work))
+    card = ClassifierCard(
+        **work.card_facts(
+            "classifier",
+            network,
+            cells.train[: cells.originals],
+            worst,
+            backbone=work.backbone.value,
+            super_resolved_copies=len(cells.train) - cells.originals,
+        ),
+        classes=recipe.classes,
+        input_px=PREPARED_PX,
+        crop_margin=recipe.crop_margin,
+        temperature=fitted.temperature,
+        confidence_threshold=fitted.confidence_threshold,
+        energy_threshold=fitted.energy_threshold,
+    )
+    publish(content, card, work.out)
+
+
+def gather_cells(work: Workplace, prepare_held_back: bool = False) -> ClassifierCells:
+    """The recipe's cells by split. prepare_held_back: else there are none, as a training has no use for them."""
+    recipe, part = work.recipe, work.recipe.classifier
+    found = work.cells()
+    by_split = {
+        split: [c for c in found if c.label in recipe.classes and work.splitting.of(c) is split] for split in Split
+    }
+    train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
+    held_back = by_split[Split.HELD_BACK] if prepare_held_back else []
+    originals = len(train)
+    if recipe.srgan.per_class:
+        train += generated_cells(work.folder("generated"), recipe.crop_margin)
+    if part.super_resolved_share:
+        generator = load_model(work.out, GeneratorCard)
+        enhanced = work.folder(f"super-resolved-{generator.card.sha256[:12]}")
+        train += small_copies(train, generator, recipe.crop_margin, part.super_resolved_share, enhanced, recipe.seed)
+        validation = as_served(validation, generator, recipe.crop_margin, enhanced)
+        held_back = as_served(held_back, generator, recipe.crop_margin, enhanced)
+    stains = None
+    if part.borrowed_stain_share:
+        lenders = [c for c in found if work.splitting.of(c) is Split.TRAIN]
+        stains = Stains.of_cells(lenders, recipe.crop_margin, recipe.seed)
+    log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
+    return ClassifierCells(tuple(train), originals, tuple(validation), tuple(held_back), stains)
+
+
+def fit_classifier(
+    work: Workplace, stage: str, cells: ClassifierCells, backbone: Backbone, features: nn.Sequential | None
+) -> Normalised:
+    """The averaged network of the epoch with the least validation loss.
+
+    stage: the folder of its checkpoints. features: the backbone's ImageNet convolutions; None: random.
+    """
+    recipe, part = work.recipe, work.recipe.classifier
+    L.seed_everything(recipe.seed, workers=True)
+    epochs = max(1, part.samples // part.epoch_samples)
+    steps = epochs * -(-part.epoch_samples // part.batch)
+    task = ClassifierTask(part, len(recipe.classes), features, steps, backbone)
+    stopping = L.pytorch.callbacks.EarlyStopping(
+        "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
+    )
+    crops = TrainingCrops(
+        cells.train,
+        recipe.classes,
+        recipe.crop_margin,
+        part.augment,
+        recipe.seed,
+        cells.stains,
+        part.borrowed_stain_share,
+    )
+    checkpoint = work.loop(stage, epochs, monitor="val_loss", callbacks=(stopping,)).fit(
+        task,
+        loader(crops, part.batch, epoch_samples=part.epoch_samples),
+        loader(PlainCrops(cells.validation, recipe.classes, recipe.crop_margin), 32),
+    )
+    restore(task, checkpoint)
+    return cast(Normalised, task.average.module)
+
+
+def logits_of(
+    graph: nn.Module, cells: Sequence[CellSample], work: Workplace
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """graph: of ClassifierGraph. Returns logits (N, classes) and the true classes' indices (N,)."""
+    parts, wanted = [], []
+    for rgb, index in loader(PlainCrops(cells, work.recipe.classes, work.recipe.crop_margin), 32):
+        with torch.inference_mode():
+            parts.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
+        wanted.append(index.numpy())
+    return np.concatenate(parts), np.concatenate(wanted)

@@ -1,0 +1,68 @@
+"""The detector: fields with boxes in, detector.onnx out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import lightning as L
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.fields import DetectorCanvases
+from training.export import DetectorGraph, check_parity, publish, round_weights_fp16, to_onnx
+from training.loop import loader
+from training.models.detector import STRIDE, CellDetector
+from training.stages.parts import restore
+from training.tasks.detector import DetectorTask
+from training.workplace import Workplace
+from wbctool.cards import DetectorCard
+from wbctool.lab.labelled import LabelledField
+from wbctool.records import Target
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import resize_square
+
+log = logging.getLogger(__name__)
+
+_VALIDATION_SEED = 1
+
+
+def train_detector(work: Workplace) -> None:
+    """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
+    part = work.recipe.detector
+    kept, held_back = work.by_split(work.fields)
+    log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
+    L.seed_everything(work.recipe.seed, workers=True)
+    epochs = max(1, part.samples // part.epoch_samples)
+    task = DetectorTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
+    checkpoint = work.loop("detector", epochs).fit(
+        task,
+        loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
+        loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch),
+    )
+    restore(task, checkpoint)
+    network = cast(CellDetector, task.average.module)
+    round_weights_fp16(network)
+    example = _detector_example(work.fields, part.canvas_px)
+    graph = DetectorGraph(network)
+    model = to_onnx(graph, example, dynamic_side=True)
+    # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
+    worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
+    card = DetectorCard(
+        **work.card_facts("detector", network, kept, worst),
+        targets=tuple(Target),
+        stride=STRIDE,
+        long_side_px=part.canvas_px,
+        multiple_px=32,
+        red_cell_px=40,
+        red_cell_min_px=24,
+        score_threshold=part.score_threshold,
+        max_overlap=0.5,
+    )
+    publish(model, card, work.out)
+
+
+def _detector_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
+    rgb = [read_field(f.path).rgb for f in fields[:: max(1, len(fields) // 3)][:3]]
+    return np.stack([resize_square(image, canvas_px) for image in rgb])

@@ -1,0 +1,28 @@
+"""What the stages share: the chosen weights of a training, and cells as its networks are shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.data.cells import CellSample, cut_cell
+from wbctool.stages.upscale import PREPARED_PX, resize_square
+
+PARITY_CELLS = 8  # that PyTorch and ONNX Runtime are compared on
+
+
+def restore(task: L.LightningModule, checkpoint: Path) -> None:
+    """The checkpoint's weights into the task, strictly; on the CPU, to be exported."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    task.load_state_dict(state, strict=True)
+    task.cpu().eval()
+
+
+def prepared_cells(cells: Sequence[CellSample], margin: float) -> NDArray[np.uint8]:
+    """(N, 128, 128, 3) uint8, RGB, as a run prepares large cells."""
+    return np.stack([resize_square(cut_cell(cell, margin), PREPARED_PX) for cell in cells])
