@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
+
+from wbctool.lab.labelled import Labelled
 
 _WANTED_RIGHT = 0.97  # among the counted cells
 _KNOWN_SHARE = 0.99  # of the validation cells pass the energy gate
@@ -23,31 +27,47 @@ class Calibration:
     energy_threshold: float
 
 
-def calibrate(logits: NDArray[np.float32], wanted: NDArray[np.int64]) -> Calibration:
-    """logits: (N, classes), wanted: (N,) indices.
+def even_weights(cells: Sequence[Labelled]) -> NDArray[np.float64]:
+    """(N,), sum 1: every origin weighs the same, in it every source, in that every cell.
+
+    A laboratory with many cells, or a cell with many copies, must not set the thresholds for all.
+    """
+    sources = {origin: {c.source for c in cells if c.origin == origin} for origin in {c.origin for c in cells}}
+    copies = Counter((c.origin, c.source) for c in cells)
+    return np.array([1 / (len(sources) * len(sources[c.origin]) * copies[c.origin, c.source]) for c in cells])
+
+
+def calibrate(logits: NDArray[np.float32], wanted: NDArray[np.int64], weights: NDArray[np.float64]) -> Calibration:
+    """logits: (N, classes), wanted: (N,) indices, weights: (N,), sum 1.
 
     temperature: least negative log-likelihood (Guo 2017, arXiv 1706.04599). confidence_threshold: the lowest at which
-    97 % of the cells above it are right, and at most 0.9. energy_threshold: 99 % of the cells lie below it.
+    97 % of the cells above it are right, and at most 0.9. energy_threshold: 99 % of the cells lie below it. All of them
+    weighed.
     """
     exact = logits.astype(np.float64)
     rows = np.arange(len(wanted))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(exact / np.exp(log_temperature), axis=1)[rows, wanted].mean())
+        return float(-weights @ log_softmax(exact / np.exp(log_temperature), axis=1)[rows, wanted])
 
     temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
     probabilities = softmax(exact / temperature, axis=1)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == wanted
     return Calibration(
         temperature=round(temperature, 4),
-        confidence_threshold=_lowest_confidence(confidence, right),
-        energy_threshold=round(float(np.quantile(-logsumexp(exact, axis=1), _KNOWN_SHARE)), 4),
+        confidence_threshold=_lowest_confidence(confidence, right, weights),
+        energy_threshold=round(
+            float(np.quantile(-logsumexp(exact, axis=1), _KNOWN_SHARE, weights=weights, method="inverted_cdf")), 4
+        ),
     )
 
 
-def _lowest_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+def _lowest_confidence(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> float:
     for threshold in np.arange(0.40, _MAX_CONFIDENCE, 0.01):
         counted = confidence >= threshold
-        if counted.any() and right[counted].mean() >= _WANTED_RIGHT:
+        weight = weights[counted].sum()
+        if weight > 0 and weights[counted & right].sum() >= _WANTED_RIGHT * weight:
             return round(float(threshold), 2)
     return _MAX_CONFIDENCE

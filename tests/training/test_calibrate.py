@@ -1,17 +1,27 @@
 """Temperature and thresholds on made-up logits whose truth is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from training.calibrate import calibrate
+from training.calibrate import calibrate, even_weights
+from training.data.cells import CellSample
+from wbctool.records import Box
+
+
+def alike(number: int) -> np.ndarray:
+    return np.full(number, 1 / number)
 
 
 def test_the_temperature_that_made_the_logits_is_found() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, (20_000, 4))
     wanted = np.array([rng.choice(4, p=p) for p in softmax(honest, axis=1)])
-    assert calibrate((honest * 2.5).astype(np.float32), wanted).temperature == pytest.approx(2.5, rel=0.05)
+    assert calibrate((honest * 2.5).astype(np.float32), wanted, alike(20_000)).temperature == pytest.approx(
+        2.5, rel=0.05
+    )
 
 
 def test_the_confidence_threshold_leaves_97_percent_right() -> None:
@@ -19,7 +29,7 @@ def test_the_confidence_threshold_leaves_97_percent_right() -> None:
     logits = rng.normal(0, 5, (20_000, 3))
     probabilities = softmax(logits, axis=1)
     wanted = np.array([rng.choice(3, p=p) for p in probabilities])
-    fitted = calibrate(logits.astype(np.float32), wanted)
+    fitted = calibrate(logits.astype(np.float32), wanted, alike(20_000))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == wanted
     assert right[confidence >= fitted.confidence_threshold].mean() >= 0.96
     assert right[confidence >= fitted.confidence_threshold - 0.03].mean() < 0.97
@@ -29,5 +39,26 @@ def test_a_hundredth_of_the_known_cells_fails_the_energy_gate() -> None:
     logits = np.random.default_rng(2).normal(0, 3, (5000, 8))
     wanted = logits.argmax(axis=1)
     energies = -np.log(np.exp(logits).sum(axis=1))
-    gate = calibrate(logits.astype(np.float32), wanted).energy_threshold
+    gate = calibrate(logits.astype(np.float32), wanted, alike(5000)).energy_threshold
     assert (energies > gate).mean() == pytest.approx(0.01, abs=0.002)
+
+
+def test_every_origin_and_every_source_weighs_the_same() -> None:
+    def cells(origin: str, source: str, copies: int) -> list[CellSample]:
+        return [CellSample(Path("x.png"), Box(0, 0, 9, 9), None, source, origin)] * copies
+
+    weights = even_weights([*cells("many", "a", 6), *cells("many", "b", 2), *cells("few", "c", 1)])
+    assert weights.tolist() == pytest.approx([1 / 24] * 6 + [1 / 8] * 2 + [1 / 2])
+
+
+def test_the_thresholds_go_by_the_weights() -> None:
+    """Two cells in three are surely right; the third, seldom right, weighs nothing, or all."""
+    rng = np.random.default_rng(3)
+    logits = np.zeros((3000, 2), np.float32)
+    logits[:2000, 0], logits[2000:, 0] = 4.0, 1.0
+    wanted = np.where(rng.random(3000) < np.where(np.arange(3000) < 2000, 0.98, 0.6), 0, 1)
+    sure, doubtful = np.repeat([1, 0], [2000, 1000]), np.repeat([0, 1], [2000, 1000])
+    assert calibrate(logits, wanted, sure / 2000).confidence_threshold == 0.4
+    assert calibrate(logits, wanted, doubtful / 1000).confidence_threshold == 0.9
+    assert calibrate(logits, wanted, sure / 2000).energy_threshold < -4.0
+    assert calibrate(logits, wanted, doubtful / 1000).energy_threshold > -1.4

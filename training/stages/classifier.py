@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.calibrate import calibrate
+from training.calibrate import calibrate, even_weights
 from training.data.cells import CellSample
 from training.data.crops import PlainCrops, TrainingCrops
 from training.data.stains import Stains
@@ -61,7 +61,7 @@ def train_classifier(work: Workplace) -> None:
     model = to_onnx(graph, example, dynamic_side=False)
     content = model.SerializeToString()
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
-    fitted = calibrate(*logits_of(graph, cells.validation, work))
+    fitted = calibrate(*logits_of(graph, cells.validation, work), even_weights(cells.validation))
     card = ClassifierCard(
         **work.card_facts(
             "classifier",
