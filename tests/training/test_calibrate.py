@@ -35,12 +35,12 @@ def test_the_confidence_threshold_leaves_97_percent_right() -> None:
     assert right[confidence >= fitted.confidence_threshold - 0.03].mean() < 0.97
 
 
-def test_a_hundredth_of_the_known_cells_fails_the_energy_gate() -> None:
+def test_one_known_cell_in_fifty_fails_the_energy_gate() -> None:
     logits = np.random.default_rng(2).normal(0, 3, (5000, 8))
     wanted = logits.argmax(axis=1)
     energies = -np.log(np.exp(logits).sum(axis=1))
     gate = calibrate(logits.astype(np.float32), wanted, alike(5000)).energy_threshold
-    assert (energies > gate).mean() == pytest.approx(0.01, abs=0.002)
+    assert (energies > gate).mean() == pytest.approx(0.02, abs=0.002)
 
 
 def test_every_origin_and_every_source_weighs_the_same() -> None:

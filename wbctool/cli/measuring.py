@@ -57,10 +57,12 @@ def _print(result: Evaluation) -> None:
     for report in result.classifier:
         console.print(_summary(report), _per_class(report), _confusion(report), sep="\n", markup=False)
     if result.detection:
-        table = _table("Detection at IoU 0.5", "data", "cells", "precision", "recall", "F1", "mean IoU")
-        for origin, score in result.detection.items():
-            figures = (f"{v:.3f}" for v in (score.precision, score.recall, score.f1, score.mean_iou))
-            table.add_row(escape(origin), str(score.annotated), *figures)
+        table = _table("Detection at IoU 0.5", "data", "way", "cells", "precision", "recall", "F1", "mean IoU")
+        ways = (("detector", result.detection), ("nuclei, nothing learned", result.detection_by_nuclei))
+        for way, scores in ways:
+            for origin, score in scores.items():
+                figures = (f"{v:.3f}" for v in (score.precision, score.recall, score.f1, score.mean_iou))
+                table.add_row(escape(origin), way, str(score.annotated), *figures)
         console.print(table)
     if result.super_resolution:
         console.print(_super_resolution(result.super_resolution))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,26 @@ from wbctool.lab.labelled import (
     read_fields,
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
+from wbctool.lab.nuclei import find_cells_by_nuclei
 from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.onnx_model import Models, OnnxModel
-from wbctool.records import Crop, Target
+from wbctool.records import Crop, Detection, Field, Target
 from wbctool.settings import SuperResolve
 from wbctool.stages.detect import detect_cells
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that DATA allowed to measure."""
+    """All that DATA allowed to measure. detection: by origin; detection_by_nuclei: the same fields, nothing learned."""
 
     data: str
     split: str
     super_resolve: str
     classifier: tuple[ClassifierReport, ...]
     detection: dict[str, DetectionScore]
+    detection_by_nuclei: dict[str, DetectionScore]
     super_resolution: tuple[SuperResolutionRow, ...]
     strangers: tuple[StrangersReport, ...]
 
@@ -89,7 +91,8 @@ def evaluate(
         split=split.value if split else "all",
         super_resolve=mode.value,
         classifier=tuple(reports),
-        detection=_detection(fields, models, progress),
+        detection=_detection(fields, lambda field: detect_cells(field, models.detector), progress),
+        detection_by_nuclei=_detection(fields, find_cells_by_nuclei, progress),
         super_resolution=tuple(rows),
         strangers=show_strangers(
             fields, cells, find_crops(unknown, models, progress, "unknown classes"), models, mode, strangers, progress
@@ -116,10 +119,12 @@ def _by_origin(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]
     return members
 
 
-def _detection(fields: list[LabelledField], models: Models, progress: Progress) -> dict[str, DetectionScore]:
+def _detection(
+    fields: list[LabelledField], find: Callable[[Field], Sequence[Detection]], progress: Progress
+) -> dict[str, DetectionScore]:
     pairs: dict[str, list[Any]] = defaultdict(list)
     for field in progress(fields, len(fields), "fields: finding cells"):
-        found = sorted(detect_cells(read_labelled(field.path), models.detector), key=lambda d: -d.score)
+        found = sorted(find(read_labelled(field.path)), key=lambda d: -d.score)
         annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
         pairs[field.origin].append((annotated, [d.box for d in found]))
     return {origin: score_detections(pairs[origin]) for origin in sorted(pairs)}

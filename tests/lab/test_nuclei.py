@@ -1,0 +1,57 @@
+"""White cells found by their nuclei, without learning."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wbctool.lab.nuclei import find_cells_by_nuclei
+from wbctool.records import Box, Field
+from wbctool.stages.images import read_field
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+GLASS, RED_CELL, NUCLEUS = (230, 225, 220), (225, 165, 160), (95, 50, 150)
+
+
+def smear(nuclei: list[tuple[int, int, int]]) -> Field:
+    """Pale red cells all over; nuclei as (x, y, radius)."""
+    rgb = np.full((480, 640, 3), GLASS, np.uint8)
+    for x in range(40, 640, 90):
+        for y in range(40, 480, 90):
+            cv2.circle(rgb, (x, y), 36, RED_CELL, -1)
+    for x, y, radius in nuclei:
+        cv2.circle(rgb, (x, y), radius, NUCLEUS, -1)
+    return Field("smear", rgb)
+
+
+def test_two_nuclei_are_two_cells_of_their_size() -> None:
+    found = find_cells_by_nuclei(smear([(150, 150, 50), (450, 320, 40)]))
+    assert len(found) == 2
+    assert found[0].box.iou(Box(85, 85, 130, 130)) > 0.85  # the nucleus of 100 pixels, grown by 1.3
+    assert found[1].box.iou(Box(398, 268, 104, 104)) > 0.85
+    assert found[0].score == 1.0
+    assert found[1].score == pytest.approx((40 / 50) ** 2, abs=0.1)
+
+
+def test_lobes_are_one_cell_and_platelets_none() -> None:
+    found = find_cells_by_nuclei(smear([(300, 240, 28), (350, 240, 28), (325, 285, 26), (80, 400, 9)]))
+    assert len(found) == 1
+
+
+def test_the_cell_is_found_in_another_light_and_at_another_size() -> None:
+    smears = smear([(320, 240, 48)])
+    dim = Field("dim", (smears.rgb * np.array([0.8, 0.7, 0.6])).astype(np.uint8))
+    large = Field("large", cv2.resize(smears.rgb, (1280, 960)))
+    (plain,), (dimmed,), (larger,) = map(find_cells_by_nuclei, (smears, dim, large))
+    assert plain.box.iou(dimmed.box) > 0.85
+    assert larger.box.iou(Box(2 * plain.box.x, 2 * plain.box.y, 2 * plain.box.width, 2 * plain.box.height)) > 0.85
+
+
+def test_a_blank_field_has_none() -> None:
+    assert find_cells_by_nuclei(Field("blank", np.full((90, 120, 3), 200, np.uint8))) == ()
+
+
+def test_it_finds_cells_on_real_fields() -> None:
+    found = [find_cells_by_nuclei(read_field(path)) for path in DEMO]
+    assert sum(map(len, found)) >= len(DEMO) - 1
