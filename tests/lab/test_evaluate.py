@@ -63,6 +63,14 @@ def test_a_wrong_label_lowers_the_accuracy_and_stands_in_the_confusion(result: E
     assert report.accuracy <= 2 / 3
 
 
+def test_the_surest_mistake_of_each_source_is_kept(result: Evaluation) -> None:
+    mistakes = result.mistakes["cells"]
+    assert "platelet" in {mistake.label for mistake in mistakes}  # the cell that is none
+    assert all(mistake.label != mistake.said for mistake in mistakes)
+    assert len({mistake.source for mistake in mistakes}) == len(mistakes)
+    assert [m.confidence for m in mistakes] == sorted((m.confidence for m in mistakes), reverse=True)
+
+
 def test_detection_is_measured_where_there_are_boxes(result: Evaluation) -> None:
     score = result.detection["fields"]
     assert score.annotated == 3
@@ -106,7 +114,9 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     write_evaluation(result, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["classifier"][0]["images"] == 3
-    for name in ("confusion", "reliability", "coverage"):
+    assert written["mistakes"]["cells"][-1]["label"] != written["mistakes"]["cells"][-1]["said"]
+    assert "rgb" not in written["mistakes"]["cells"][-1]
+    for name in ("confusion", "reliability", "coverage", "mistakes"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.lab.cells import labelled_cell
@@ -61,6 +62,30 @@ class LabelledCrop:
     image: LabelledImage
     crop: Crop
     found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A cell that was called something else. rgb: its native crop, (n, n, 3) uint8, RGB."""
+
+    image: str
+    source: str
+    label: str
+    said: str
+    confidence: float
+    rgb: NDArray[np.uint8]
+
+
+def worst_mistakes(cells: Sequence[LabelledCrop], predictions: Sequence[Prediction], limit: int) -> tuple[Mistake, ...]:
+    """The wrong cells that the classifier was surest of, one of each source, at most ``limit``."""
+    wrong = [
+        Mistake(c.image.path.name, c.image.source, c.image.label, p.label, p.confidence, c.crop.rgb)
+        for c, p in zip(cells, predictions, strict=True)
+        if c.image.label is not p.label
+    ]
+    wrong.sort(key=lambda mistake: -mistake.confidence)
+    surest = {mistake.source: mistake for mistake in reversed(wrong)}
+    return tuple(sorted(surest.values(), key=lambda mistake: -mistake.confidence)[:limit])
 
 
 def find_crops(

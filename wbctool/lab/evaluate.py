@@ -11,7 +11,15 @@ from typing import Any
 
 from wbctool.cards import GeneratorCard
 from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.classification import ClassifierReport, find_crops, predict, read_labelled, report_classifier
+from wbctool.lab.classification import (
+    ClassifierReport,
+    Mistake,
+    find_crops,
+    predict,
+    read_labelled,
+    report_classifier,
+    worst_mistakes,
+)
 from wbctool.lab.labelled import (
     LabelledField,
     LabelledImage,
@@ -31,10 +39,15 @@ from wbctool.records import Crop, Detection, Field, Target
 from wbctool.settings import SuperResolve
 from wbctool.stages.detect import detect_cells
 
+_MISTAKES_SHOWN = 24
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that DATA allowed to measure. detection: by origin; detection_by_nuclei: the same fields, nothing learned."""
+    """All that DATA allowed to measure. detection: by origin; detection_by_nuclei: the same fields, nothing learned.
+
+    mistakes: by origin, the cells that the classifier was surest of and wrong.
+    """
 
     data: str
     split: str
@@ -44,6 +57,7 @@ class Evaluation:
     detection_by_nuclei: dict[str, DetectionScore]
     super_resolution: tuple[SuperResolutionRow, ...]
     strangers: tuple[StrangersReport, ...]
+    mistakes: dict[str, tuple[Mistake, ...]]
 
 
 def evaluate(
@@ -78,11 +92,12 @@ def evaluate(
         raise LabelledDataInvalid(
             f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else "")
         )
-    reports, rows, cells = [], list[SuperResolutionRow](), list[Crop]()
+    reports, rows, cells, mistakes = [], list[SuperResolutionRow](), list[Crop](), {}
     for origin, members in sorted(_by_origin(known).items()):
         found = find_crops(members, models, progress, origin)
         predictions = predict([cell.crop for cell in found], models, mode)
         reports.append(report_classifier(origin, found, predictions, models.classifier.card.classes))
+        mistakes[origin] = worst_mistakes(found, predictions, _MISTAKES_SHOWN)
         rows += compare_generators(origin, found, models, generators, sr_cells, progress)
         cells += [cell.crop for cell in found]
     unknown = [image for image in images if image.label not in models.classifier.card.classes]
@@ -97,15 +112,22 @@ def evaluate(
         strangers=show_strangers(
             fields, cells, find_crops(unknown, models, progress, "unknown classes"), models, mode, strangers, progress
         ),
+        mistakes=mistakes,
     )
 
 
 def write_evaluation(result: Evaluation, out: Path) -> None:
     """evaluation.json and the figures into the folder ``out``."""
-    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_reliability
+    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    facts = asdict(result)
+    for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
+        del mistake["rgb"]
+    (out / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for origin, mistakes in result.mistakes.items():
+        if mistakes:
+            draw_mistakes(mistakes, origin, out / f"mistakes-{origin}.png")
     for report in result.classifier:
         draw_confusion(report, out / f"confusion-{report.origin}.png")
         draw_reliability(report, out / f"reliability-{report.origin}.png")

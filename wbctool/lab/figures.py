@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from wbctool.lab.classification import ClassifierReport
+    from wbctool.lab.classification import ClassifierReport, Mistake
 
 _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -69,4 +69,21 @@ def draw_coverage(report: ClassifierReport, path: Path) -> None:
             xlim=(0, 1), ylim=(0, None), xlabel="share of cells kept", ylabel="error among them", title=report.origin
         )
         axes.legend(frameon=False)
+        figure.savefig(path, dpi=150)
+
+
+def draw_mistakes(mistakes: Sequence[Mistake], title: str, path: Path) -> None:
+    """The cells, the surest mistake first: source and true class, then what the classifier said and how surely."""
+    columns = min(8, len(mistakes))
+    rows = -(-len(mistakes) // columns)
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(1.5 * columns, 1.95 * rows + 0.4), layout="constrained")
+        figure.suptitle(f"{title}: called wrongly with most confidence, one cell of each source", fontsize=9)
+        places = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        for axes in places:
+            axes.axis("off")
+        for axes, mistake in zip(places, mistakes, strict=False):
+            axes.imshow(mistake.rgb)
+            label, said = (name.replace("_", " ") for name in (mistake.label, mistake.said))
+            axes.set_title(f"{mistake.source[:8]}: {label}\n{said} {mistake.confidence:.2f}", fontsize=6)
         figure.savefig(path, dpi=150)
