@@ -13,6 +13,7 @@ import pytest
 from wbctool.cards import default_models_dir
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
+from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
@@ -111,7 +112,12 @@ def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path,
 
 
 def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> None:
-    write_evaluation(result, tmp_path / "out")
+    write_evaluation(result, as_markdown(result), tmp_path / "out")
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    tables = evaluation_tables(result)
+    assert f"| {' | '.join(tables[0].rows[0])} |" in text
+    assert tables[0].rows[0][:3] == ("cells", "3", "3")
+    assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["classifier"][0]["images"] == 3
     assert written["mistakes"]["cells"][-1]["label"] != written["mistakes"]["cells"][-1]["said"]

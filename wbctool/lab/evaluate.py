@@ -116,8 +116,8 @@ def evaluate(
     )
 
 
-def write_evaluation(result: Evaluation, out: Path) -> None:
-    """evaluation.json and the figures into the folder ``out``."""
+def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
+    """evaluation.json, ``text`` as evaluation.md and the figures into the folder ``out``."""
     from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
 
     out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +125,7 @@ def write_evaluation(result: Evaluation, out: Path) -> None:
     for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
         del mistake["rgb"]
     (out / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / "evaluation.md").write_text(text, encoding="utf-8")
     for origin, mistakes in result.mistakes.items():
         if mistakes:
             draw_mistakes(mistakes, origin, out / f"mistakes-{origin}.png")

@@ -1,0 +1,113 @@
+"""An evaluation as tables of text: the terminal shows them, and `evaluation.md` has them for README and model card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from wbctool.lab.classification import ClassifierReport
+from wbctool.lab.evaluate import Evaluation
+from wbctool.lab.super_resolution import SuperResolutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """rows: of as many texts as there are columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def evaluation_tables(result: Evaluation) -> tuple[TextTable, ...]:
+    """Every figure of an evaluation, in tables that are not empty."""
+    classes = (table for report in result.classifier for table in (_per_class(report), _confusion(report)))
+    tables = (_classification(result), *classes, _detection(result), _super_resolution(result), _strangers(result))
+    return tuple(table for table in tables if table.rows)
+
+
+def as_markdown(result: Evaluation) -> str:
+    """The tables in Markdown, under a line that says what was measured."""
+    parts = [f"`{result.data}`, sources: {result.split}, super-resolution: {result.super_resolve}."]
+    for table in evaluation_tables(result):
+        lines = (table.columns, ("---",) * len(table.columns), *table.rows)
+        parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _classification(result: Evaluation) -> TextTable:
+    columns = ("data", "images", "sources", "accuracy per image (95 % by source)", "per source", "among its classes")
+    more = ("calibration error", "kept from review", "right of these (95 % by source)", "not found")
+    rows = tuple(
+        (
+            r.origin,
+            str(r.images),
+            str(r.sources),
+            f"{r.accuracy:.4f} ({r.ci95_low:.3f} to {r.ci95_high:.3f})",
+            f"{r.accuracy_per_source:.4f}",
+            f"{r.accuracy_among_present:.4f}",
+            f"{r.calibration_error:.4f}",
+            f"{r.covered:.1%}",
+            f"{r.accuracy_covered:.4f} ({r.accuracy_covered_ci95[0]:.3f} to {r.accuracy_covered_ci95[1]:.3f})",
+            str(r.not_found),
+        )
+        for r in result.classifier
+    )
+    return TextTable("Classification", (*columns, *more), rows)
+
+
+def _per_class(report: ClassifierReport) -> TextTable:
+    rows = tuple(
+        (name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(int(row["support"])))
+        for name, row in report.per_class.items()
+        if row["support"] or row["precision"]
+    )
+    return TextTable(f"{report.origin}, by class", ("class", "precision", "recall", "F1", "support"), rows)
+
+
+def _confusion(report: ClassifierReport) -> TextTable:
+    rows = tuple((name, *map(str, row)) for name, row in zip(report.classes, report.confusion, strict=True) if any(row))
+    columns = ("true", *(name[:5] for name in report.classes))
+    return TextTable(f"{report.origin}, true class by row, said class by column", columns, rows)
+
+
+def _detection(result: Evaluation) -> TextTable:
+    ways = (("detector", result.detection), ("nuclei, nothing learned", result.detection_by_nuclei))
+    rows = tuple(
+        (
+            origin,
+            way,
+            str(score.annotated),
+            *(f"{v:.3f}" for v in (score.precision, score.recall, score.f1, score.mean_iou)),
+        )
+        for way, scores in ways
+        for origin, score in scores.items()
+    )
+    return TextTable("Detection at IoU 0.5", ("data", "way", "cells", "precision", "recall", "F1", "mean IoU"), rows)
+
+
+def _super_resolution(result: Evaluation) -> TextTable:
+    columns = ("data", "px", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
+    rows = tuple(tuple(_super_resolution_row(row)) for row in result.super_resolution)
+    return TextTable("Cells reduced to so many pixels a side and brought to 128", columns, rows)
+
+
+def _super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
+    yield from (row.origin, str(row.side_px), row.way, str(row.cells))
+    yield "" if row.way == "original" else f"{row.psnr_db:.2f}"
+    yield from (f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
+    paired = row.against_bicubic
+    yield f"{paired.for_one} : {paired.for_other}, {paired.p:.3f}" if paired else ""
+
+
+def _strangers(result: Evaluation) -> TextTable:
+    rows: Sequence[tuple[str, ...]] = [
+        (
+            seen.kind,
+            str(seen.crops),
+            *(f"{v:.1%}" for v in (seen.out_of_distribution, seen.review, seen.not_wbc, seen.counted)),
+        )
+        for seen in result.strangers
+    ]
+    columns = ("shown", "crops", "stopped by the gate", "in review", "not WBC", "counted")
+    return TextTable("Pictures that no class fits", columns, tuple(rows))
