@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +11,8 @@ from typing import Annotated
 import typer
 
 import wbctool
-from wbctool import errors
-from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.export_app import export_app
+from wbctool.cli.guard import errors_as_exit_codes as _errors_as_exit_codes
 from wbctool.settings import Device, Precision, SuperResolve
 
 app = typer.Typer(
@@ -26,6 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(export_app, name="export")
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
@@ -240,17 +239,3 @@ def common(
     ] = False,
 ) -> None:
     """White-cell differentials from folders of blood smear images. Research use only."""
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    """Errors written for the user become one line and an exit code; others stay what they are, defects."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise typer.Exit(exit_code_of(error)) from error
-    except errors.WbctoolError as error:
-        from wbctool.layout import name_shown
-
-        typer.echo(f"wbctool: {name_shown(str(error))}", err=True)
-        raise typer.Exit(exit_code_of(error)) from error
