@@ -2,7 +2,7 @@
 
 The resources are built with fhir.resources (its R4B models; the five resources used here are the same in R4, 4.0.1), so
 their structure is valid by construction. That library checks neither bound codes nor invariants; those used here are
-constants below, from the value sets of R4.
+constants below, from the value sets of R4. tests/report/test_fhir.py holds the bundle against the JSON Schema of 4.0.1.
 
 Nothing here is of the clock or by chance: the same results give the same bytes. A resource's id is a UUID (version 5)
 of the slide and of the fingerprint of all that its results depend on, so a review of a slide updates its resources, and
@@ -118,7 +118,9 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
     ]
     nrbc, assessed = differential.nrbc_per_100_wbc, differential.nrbc_assessed
     value = _value(nrbc, "per 100 WBC", "/100{WBCs}", assessed, failed)
-    component = [_number_of(differential.erythroblasts, "Erythroblasts found")] if nrbc is not None else None
+    component = (
+        [_number_of(differential.erythroblasts, "Erythroblasts found")] if nrbc is not None and assessed else None
+    )
     return [*observations, {**_observation(slide, CellClass.ERYTHROBLAST, device), **value, "component": component}]
 
 
@@ -139,7 +141,7 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
 
 
 def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bool) -> Resource:
-    if value is not None:
+    if value is not None and assessed:
         return {"valueQuantity": _quantity(value, unit, ucum)}
     code, text = (
         ("not-performed", "Not assessed: the model does not know this class")
@@ -238,7 +240,7 @@ def _quantity(value: float, unit: str, ucum: str) -> Resource:
 
 
 def _reference(resource: Resource) -> Resource:
-    return {"reference": f"urn:uuid:{resource['id']}"}
+    return {"reference": f"urn:uuid:{resource['id']}", "type": resource["resourceType"]}
 
 
 def _id(*parts: str) -> str:
