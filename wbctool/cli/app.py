@@ -198,6 +198,28 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    labelled: Annotated[
+        Path, typer.Argument(metavar="LABELLED", help="Class folders of cells, or slides with differentials.csv.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where verification.html, .json and the figures go.")],
+    models_dir: ModelsDir = None,
+    super_resolve: Annotated[
+        SuperResolve, typer.Option(help="Which cells the generator enlarges.")
+    ] = SuperResolve.AUTO,
+) -> None:
+    """Say whether the models fit this laboratory, from cells that it labelled itself or smears that it read itself.
+
+    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data.
+    Needs the extra: pip install 'wbctool[evaluate]'.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.verifying import verify_command
+
+        raise typer.Exit(verify_command(labelled, out, models_dir, super_resolve))
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Say what this machine can do, and what to do about the rest."""
     with _errors_as_exit_codes():

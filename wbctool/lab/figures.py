@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,27 @@ if TYPE_CHECKING:
 _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def draw_confusion(report: ClassifierReport, path: Path) -> None:
+class Confusion(Protocol):
+    """What a confusion matrix is drawn of."""
+
+    @property
+    def origin(self) -> str:
+        """Whose cells."""
+
+    @property
+    def images(self) -> int:
+        """Their number."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of rows and columns."""
+
+    @property
+    def confusion(self) -> list[list[int]]:
+        """Rows: the true class."""
+
+
+def draw_confusion(report: Confusion, path: Path | BytesIO) -> None:
     """Rows: the true class; columns: what the classifier said; each row's shares as shade, numbers written in."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
