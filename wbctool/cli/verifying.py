@@ -90,8 +90,9 @@ def _run(settings: RunSettings, load: Callable[[RunSettings], Stages]) -> None:
 
 def _lines(result: CellVerification | SlideVerification) -> list[str]:
     if isinstance(result, SlideVerification):
+        same = f"; {_share(result.same)} of their pairs with a class differ by sampling alone" if result.same else ""
         return [
-            f"{result.slides} slides; {_share(result.same)} of the pairs of slide and class differ by sampling alone",
+            f"{result.slides} slides, {result.full} of them with enough counted cells{same}",
             *(
                 f"  {one.label.replace('_', ' ')}: tool minus reader {one.bias:+.2f} percent points, "
                 f"95 % limits of agreement {one.low:+.2f} to {one.high:+.2f}"

@@ -73,11 +73,16 @@ class CellVerification:
 
 @dataclass(frozen=True, slots=True)
 class SlideVerification:
-    """Slides with a reader's differential. same: pairs of slide and class that differ by sampling alone."""
+    """Slides with a reader's differential.
+
+    full: those with as many counted cells as a routine differential has. same: their pairs of slide and class that
+    differ by no more than sampling explains, but for pairs that both have none of; None without such a pair.
+    """
 
     verdict: Verdict
     slides: int
-    same: Share
+    full: int
+    same: Share | None
     bland_altman: tuple[BlandAltman, ...]
     notes: tuple[str, ...]
 
@@ -174,25 +179,31 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
     both = [slide for slide in read if slide in counted and counted[slide].counted]
     if not both:
         raise LabelledDataInvalid("; ".join(["no slide has both a reader's differential and counted cells", *notes]))
-    limits = Limits.model_fields["min_counted"].default
-    full = sum(counted[slide].counted >= limits for slide in both)
+    enough = int(Limits.model_fields["min_counted"].default)
+    full = {slide for slide in both if counted[slide].counted >= enough}
     same: list[bool] = []
     whose: list[str] = []
     pairs: dict[str, tuple[list[float], list[float]]] = {}
     for slide in both:
+        reader = read[slide]
         for count in counted[slide].classes:
-            if count.assessed and count.percent is not None and count.label in read[slide].percents:
-                reader = read[slide]
-                ours, theirs = pairs.setdefault(count.label.value, ([], []))
-                ours.append(count.percent)
-                theirs.append(reader.percents[count.label])
-                same.append(same_by_sampling(count.n, counted[slide].counted, reader.n(count.label), reader.counted))
+            if not count.assessed or count.percent is None or count.label not in reader.percents:
+                continue
+            ours, theirs = pairs.setdefault(count.label.value, ([], []))
+            ours.append(count.percent)
+            theirs.append(reader.percents[count.label])
+            n = reader.n(count.label)
+            if slide in full and (count.n or n):
+                same.append(same_by_sampling(count.n, counted[slide].counted, n, reader.counted))
                 whose.append(slide)
-    share = _all(np.array(same), whose)
-    few = f"{full} slides with {limits} counted cells, {MIN_SLIDES} are needed" if full < MIN_SLIDES else ""
+    if len(full) < len(both):
+        notes.append(f"{len(both) - len(full)} slides have fewer than {enough} counted cells: not in the verdict")
+    share = Share.of(np.array(same, dtype=np.bool_), whose)
+    few = f"{len(full)} slides with {enough} counted cells, {MIN_SLIDES} are needed" if len(full) < MIN_SLIDES else ""
     return SlideVerification(
-        verdict=decide([sampling_criterion(share)], few),
+        verdict=decide([sampling_criterion(share)] if share else [], few),
         slides=len(both),
+        full=len(full),
         same=share,
         bland_altman=tuple(ba for label, (a, b) in pairs.items() if (ba := BlandAltman.of(label, a, b)) is not None),
         notes=tuple(notes),
