@@ -204,6 +204,11 @@ def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_d
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_none_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    code, _, error = verify(tmp_path / "no", "--out", tmp_path / "out", "--models", tmp_path / "no models")
+    assert (code, error) == (1, f"wbctool: {tmp_path}/no is not a folder\n")
+
+
 def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, models_dir: Path) -> None:
     card = json.loads((models_dir / "classifier.json").read_text())
     card["training"] = {"origins": {"pbc": 100}, "splitting": {"fold": 0, "left_out": []}}

@@ -14,6 +14,7 @@ from wbctool.cards import default_models_dir
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
 from wbctool.cli.terminal import logging_set_up, say, shown_progress
+from wbctool.errors import LabelledDataInvalid
 from wbctool.extras import needing
 from wbctool.lab.agreement import Share
 from wbctool.lab.differentials import FILE, read_differentials
@@ -31,6 +32,8 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     """`wbctool verify`; returns the exit code."""
     with needing("evaluate", "`wbctool verify`"):
         from wbctool.lab.verify_report import verification_files
+    if not labelled.is_dir():
+        raise LabelledDataInvalid(f"{labelled} is not a folder")
     result: CellVerification | SlideVerification
     if (labelled / FILE).is_file():
         result, models = _verify_slides(labelled, out, models_dir, mode)

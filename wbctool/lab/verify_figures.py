@@ -37,7 +37,7 @@ def draw_calibration(calibration: Calibration) -> bytes:
             axes.plot(*_curve(confidences, calibration.right), marker=marker, label=label)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
         axes.set_title(f"{calibration.measured_on} cells")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower right")
         return _png(figure)
 
 
