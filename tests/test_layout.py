@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbctool.layout import OutputLayout, name_as_text, name_shown, temporary_beside
+from wbctool.layout import OutputLayout, below, name_as_text, name_of_text, name_shown, temporary_beside
 
 LAYOUT = OutputLayout(Path("out/counts.csv"))
 BYTES = st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape"))
@@ -41,6 +41,17 @@ def test_temporary_names_fit_beside_the_longest_name():
 def test_names_as_text_are_utf8_and_one_to_one(a, b):
     name_as_text(a).encode("utf-8")
     assert (name_as_text(a) == name_as_text(b)) == (a == b)
+
+
+@given(st.one_of(BYTES, TRICKY))
+def test_a_name_comes_back_from_its_text(name):
+    assert name_of_text(name_as_text(name)) == name
+
+
+@pytest.mark.parametrize("names", [("..", "f"), ("a", "../f"), ("a/../..", "f"), ("", "f"), ("a", "")])
+def test_no_export_leads_out(names):
+    with pytest.raises(ValueError, match="is no path"):
+        below(Path("to"), *names)
 
 
 def test_names_shown_hold_no_control_characters():

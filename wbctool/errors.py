@@ -43,6 +43,14 @@ class StatusUnknown(WbctoolError, LookupError):
     """An output on which no run is on record."""
 
 
+class ResultsInvalid(WbctoolError, ValueError):
+    """Published results that are missing, altered, or not to be read."""
+
+
+class ExtraMissing(WbctoolError, ModuleNotFoundError):
+    """A library that comes with one of the package's extras."""
+
+
 class SettingsInvalid(WbctoolError, ValueError):
     """A setting, or the file of settings, that wbctool does not accept."""
 

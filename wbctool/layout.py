@@ -27,6 +27,7 @@ TEMPORARY_PREFIX = ".tmp-"
 _OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE})
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
+_BYTE_IN_TEXT = re.compile(r"(\\+)x([89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class OutputLayout:
         """Why the last run could not even begin, if so."""
         return self.folder / FAILURE
 
+    def export(self, kind: str) -> Path:
+        """Where ``wbctool export`` writes if it is not told: beside the CSV."""
+        return self.folder.with_name(f"{self.folder.name}-{kind}")
+
     def slide_folder(self, slide: str) -> Path:
         """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.
 
@@ -80,6 +85,14 @@ class OutputLayout:
     def slide_file(self, slide: str, name: str) -> Path:
         """One file of a slide's folder."""
         return self.slide_folder(slide) / name
+
+
+def below(root: Path, slide: str, *names: str) -> Path:
+    """A path below ``root`` for something of a slide: its id's folders, then ``names``. None leads out of ``root``."""
+    parts = [*slide.split("/"), *names]
+    if any(part in {"", ".", ".."} or "/" in part for part in parts):
+        raise ValueError(f"{slide!r} with {names!r} is no path")
+    return root.joinpath(*parts)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -102,6 +115,21 @@ def name_as_text(name: str) -> str:
     """
     doubled = _ESCAPED_ALIKE.sub(lambda match: match.group() * 2, name)
     return _NOT_UTF8.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", doubled)
+
+
+def name_of_text(text: str) -> str:
+    r"""The name that :func:`name_as_text` gave as ``text``.
+
+    >>> [name_of_text(text) for text in (r"smear\xff", r"smear\\xff", r"a\b")]
+    ['smear\udcff', 'smear\\xff', 'a\\b']
+    """
+
+    def undone(match: re.Match[str]) -> str:
+        backslashes, byte = match.groups()
+        half = "\\" * (len(backslashes) // 2)
+        return half + (chr(0xDC00 + int(byte, 16)) if len(backslashes) % 2 else f"x{byte}")
+
+    return _BYTE_IN_TEXT.sub(undone, text)
 
 
 def name_shown(name: str) -> str:

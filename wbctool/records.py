@@ -231,6 +231,29 @@ class ModelUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedSlide:
+    """A slide as its published files have it.
+
+    result: without pictures; percents and probabilities as rounded there; energies, which are not published, are NaN.
+    field_names: of all its fields, failed ones too. classes: of the model. fingerprint: of all the results depend on.
+    provenance: None where an earlier version left none. reviewed: whether a reader has been over it.
+    """
+
+    result: SlideResult
+    field_names: tuple[str, ...]
+    classes: tuple[CellClass, ...]
+    fingerprint: str
+    provenance: Provenance | None
+    reviewed: bool
+
+    @property
+    def fields_read(self) -> tuple[str, ...]:
+        """The names of the fields that were analysed."""
+        failed = {failure.field for failure in self.result.failures}
+        return tuple(name for name in self.field_names if name not in failed)
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What made a result. settings: (name, value) of those that change results."""
 

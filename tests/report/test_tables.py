@@ -16,6 +16,7 @@ from wbctool.report.tables import (
     counts_row,
     differential_csv,
     empty_row,
+    name_of_cell,
     spreadsheet_name,
 )
 from wbctool.settings import Limits
@@ -92,6 +93,23 @@ def test_no_spreadsheet_runs_a_name(name):
 
 def test_other_names_stay():
     assert [spreadsheet_name(n) for n in ("1-2", "a=b", "", "'x")] == ["1-2", "a=b", "", "'x"]
+
+
+NAMES = st.one_of(
+    st.text(alphabet="'=+-@a", max_size=6), st.text(alphabet="\\x\udcff\udc80f8='", max_size=8), st.text()
+)
+
+
+@given(NAMES, NAMES)
+def test_any_name_comes_back_from_its_spreadsheet_form(a, b):
+    assert name_of_cell(spreadsheet_name(a)) == a
+    assert (spreadsheet_name(a) == spreadsheet_name(b)) == (a == b)
+    assert not spreadsheet_name(a).startswith(("=", "+", "-", "@"))
+
+
+def test_names_that_begin_as_ours_would_stay_apart():
+    written = {"=x": "'=x", "'=x": "''=x", "'": "'", "'a": "'a"}
+    assert {name: spreadsheet_name(name) for name in written} == written
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4, unique=True))

@@ -264,7 +264,7 @@ class SlideWorker:
                 failures=result.failures,
                 files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             )
-            publish_slide(self.layout, slide.id, files, state, hashes)
+            publish_slide(self.layout, slide.id, files, state, hashes, provenance)
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
 

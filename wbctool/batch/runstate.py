@@ -18,7 +18,7 @@ from typing import Any
 from wbctool.batch.publish import publish, publish_json
 from wbctool.errors import FieldUnreadable
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SEEN, SLIDE, OutputLayout
-from wbctool.records import FieldFailure, Slide, SlideStatus
+from wbctool.records import FieldFailure, Provenance, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.images import read_image_bytes
 
@@ -57,9 +57,14 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
 
 
 def publish_slide(
-    layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
+    layout: OutputLayout,
+    slide: str,
+    files: Mapping[str, bytes],
+    state: SlideState,
+    fields: FieldHashes,
+    provenance: Provenance | None = None,
 ) -> None:
-    """Publish a slide's files and, last, its state."""
+    """Publish a slide's files and, last, its state. provenance: what made them, for whoever reads them later."""
     for name, content in files.items():
         publish(layout.slide_file(slide, name), content)
     publish_json(
@@ -73,6 +78,7 @@ def publish_slide(
             "files": dict(state.files),
             "errors": [asdict(failure) for failure in state.failures],
             "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
+            "provenance": provenance and asdict(provenance),
         },
     )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +11,8 @@ from typing import Annotated
 import typer
 
 import wbctool
-from wbctool import errors
-from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.export_app import export_app
+from wbctool.cli.guard import errors_as_exit_codes as _errors_as_exit_codes
 from wbctool.settings import Device, Precision, SuperResolve
 
 app = typer.Typer(
@@ -26,6 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(export_app, name="export")
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
@@ -206,6 +205,28 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    labelled: Annotated[
+        Path, typer.Argument(metavar="LABELLED", help="Class folders of cells, or slides with differentials.csv.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where verification.html, .json and the figures go.")],
+    models_dir: ModelsDir = None,
+    super_resolve: Annotated[
+        SuperResolve, typer.Option(help="Which cells the generator enlarges.")
+    ] = SuperResolve.AUTO,
+) -> None:
+    """Say whether the models fit this laboratory, from cells that it labelled itself or smears that it read itself.
+
+    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data.
+    Needs the extra: pip install 'wbctool[evaluate]'.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.verifying import verify_command
+
+        raise typer.Exit(verify_command(labelled, out, models_dir, super_resolve))
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Say what this machine can do, and what to do about the rest."""
     with _errors_as_exit_codes():
@@ -247,17 +268,3 @@ def common(
     ] = False,
 ) -> None:
     """White-cell differentials from folders of blood smear images. Research use only."""
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    """Errors written for the user become one line and an exit code; others stay what they are, defects."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise typer.Exit(exit_code_of(error)) from error
-    except errors.WbctoolError as error:
-        from wbctool.layout import name_shown
-
-        typer.echo(f"wbctool: {name_shown(str(error))}", err=True)
-        raise typer.Exit(exit_code_of(error)) from error

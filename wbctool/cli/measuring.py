@@ -37,7 +37,7 @@ def evaluate_command(
         say(f"wbctool: {models.device_note}")
     generators = load_generators(folder)
     chosen = None if split is None else Split(split)
-    result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, _shown_progress)
+    result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, shown_progress)
     _print(result)
     if out is not None:
         write_evaluation(result, as_markdown(result), out)
@@ -45,7 +45,8 @@ def evaluate_command(
     return 0
 
 
-def _shown_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+def shown_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+    """A bar on standard error, where that is a terminal."""
     console = Console(stderr=True)
     return track(items, escape(what), total, console=console, transient=True, disable=not console.is_terminal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ def draw_confusion(report: ClassifierReport, path: Path) -> None:
     draw_matrix(np.array(report.confusion), report.classes, f"{report.origin}: {report.images} images", path)
 
 
-def draw_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
+def draw_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, path: Path | BytesIO) -> None:
     """Rows: the true class; columns: what the classifier said; each row's shares as shade, numbers written in."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [name.replace("_", " ") for name in classes]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import name_as_text
+from wbctool.layout import name_as_text, name_of_text
 from wbctool.records import Cell, ClassCount, Differential, SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"
+_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@")
 _CLASS_COLUMNS = ("n", "pct", "ci95_low", "ci95_high")
 COUNTS_COLUMNS: tuple[str, ...] = (
     *("slide", "status", "fields", "fields_failed", "cells", "counted", "review", "not_wbc"),
@@ -16,7 +17,8 @@ COUNTS_COLUMNS: tuple[str, ...] = (
     *("nrbc_per_100_wbc", "flags"),
 )
 DIFFERENTIAL_COLUMNS = (*("class", "n", "percent", "ci95_low", "ci95_high", "reference_low", "reference_high", "flag"),)
-_CELL_COLUMNS = (
+PROBABILITY = "p_"  # begins the names of the columns that follow, one for each class of the model's card
+CELL_COLUMNS = (
     *("slide", "field", "cell", "x", "y", "width", "height", "detection_score", "cut_by_border", "super_resolved"),
     *("label", "confidence", "outcome", "reason"),
 )
@@ -70,7 +72,7 @@ def differential_csv(differential: Differential) -> str:
 
 def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
     """One row a cell, in order of field and cell. classes: of the model's card, in its order."""
-    columns = (*_CELL_COLUMNS, *(f"p_{label}" for label in classes))
+    columns = (*CELL_COLUMNS, *(f"{PROBABILITY}{label}" for label in classes))
     return _csv(columns, (_cell_row(slide, cell) for cell in cells))
 
 
@@ -80,9 +82,19 @@ def percent(value: float | None) -> str:
 
 
 def spreadsheet_name(name: str) -> str:
-    """A slide's or field's name as a CSV cell that no spreadsheet runs."""
+    """A slide's or field's name as a CSV cell that no spreadsheet runs. One to one: ``'=x`` gets an apostrophe too."""
     text = name_as_text(name)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.lstrip("'").startswith(_RUN_BY_SPREADSHEETS) else text
+
+
+def name_of_cell(cell: str) -> str:
+    """The name that :func:`spreadsheet_name` wrote as ``cell``.
+
+    >>> [name_of_cell(cell) for cell in ("'=1+1", "'x", "''=1")]
+    ['=1+1', "'x", "'=1"]
+    """
+    marked = cell.startswith("'") and cell.lstrip("'").startswith(_RUN_BY_SPREADSHEETS)
+    return name_of_text(cell[1:] if marked else cell)
 
 
 def _class_values(count: ClassCount) -> tuple[str, str, str, str]:

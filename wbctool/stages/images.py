@@ -24,6 +24,7 @@ _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
 _SMALLEST_PREALLOCATED = 4096  # bytes; smaller files are not copied in parts
 _DEEP = re.compile(r"RGB[AX]?;16")  # in Pillow's words for how a file's pixels are packed
 _DARKEST_WHITE = 32  # of 255; cameras of 12 bits reach 15
+_FIRST_ON_ITS_SIDE = 5  # of EXIF's orientations 1 to 8
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
@@ -90,6 +91,17 @@ def megapixels(data: bytes) -> float:
             return image.width * image.height / 1e6
     except Exception:  # as above; whoever decodes it will say why
         return 0.0
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of an image as :func:`read_field` turns it, from its header. Raises FieldUnreadable."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            width, height = image.size
+            on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_ON_ITS_SIDE
+    except Exception as error:  # as above
+        raise FieldUnreadable(_cause(error)) from error
+    return (height, width) if on_its_side else (width, height)
 
 
 def _decode(image: Image.Image, data: bytes) -> np.ndarray:

@@ -1,0 +1,153 @@
+"""Results read back: what a run published, or an error that names the file."""
+
+import json
+import math
+from dataclasses import replace
+
+import fakes
+import pytest
+
+from wbctool.batch.results import LeftOut, published_slides
+from wbctool.errors import ResultsInvalid
+from wbctool.labels import CellClass
+from wbctool.layout import OutputLayout
+from wbctool.records import Outcome, SlideStatus
+from wbctool.report.tables import cells_csv, counts_row, differential_csv
+
+
+def read(run):
+    return list(published_slides(OutputLayout.of(run.out)))
+
+
+def test_what_was_published_comes_back_byte_for_byte(run):
+    run(adult=True)
+    slides = read(run)
+    assert [slide.result.slide for slide in slides] == ["s2", "s10"]
+    for slide in slides:
+        folder = run.folder / slide.result.slide
+        assert cells_csv(slide.result.slide, slide.result.cells, slide.classes) == (folder / "cells.csv").read_text()
+        assert differential_csv(slide.result.differential) == (folder / "differential.csv").read_text()
+        assert counts_row(slide.result) == tuple(run.rows()[slide.result.slide].values())
+        assert (slide.provenance, slide.reviewed) == (replace(fakes.provenance(), reference_source=""), False)
+    cell = slides[0].result.cells[2]
+    assert (cell.field, cell.prediction.outcome, math.isnan(cell.prediction.energy)) == ("f2.png", Outcome.REVIEW, True)
+    assert slides[0].field_names == ("f1.png", "f2.png")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "'=1+1", "@a", 'b"\r\n,c', "\udcff", r"\xff", "'"])
+def test_names_come_back_as_they_were(run, name):
+    try:
+        fakes.draw_field(run.root / name / f"{name}.png", ["basophil"])
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has no such name")
+    run()
+    (slide,) = [one for one in read(run) if one.result.slide == name]
+    assert slide.field_names == (f"{name}.png",)
+    assert slide.result.cells[0].field == f"{name}.png"
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
+def test_an_altered_file_is_refused_by_name(run, name):
+    run()
+    path = run.folder / "s10" / name
+    path.write_bytes(path.read_bytes().replace(b"neutrophil", b"lymphocyte", 1))
+    with pytest.raises(ResultsInvalid, match=rf"s10/{name} is not the file that was published: SHA-256 [0-9a-f]{{64}}"):
+        read(run)
+
+
+def test_a_missing_file_is_named(run):
+    run()
+    (run.folder / "s2" / "cells.csv").unlink()
+    with pytest.raises(ResultsInvalid, match=r"s2/cells.csv is not there"):
+        read(run)
+
+
+def test_without_a_run_there_is_nothing_to_read(run):
+    with pytest.raises(ResultsInvalid, match=r"counts.csv is not there: no run has ended"):
+        read(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "slide,status\n../x,ok\n", "slide,status\ns2,splendid\n", "slide\ns,t\n"]
+)
+def test_another_table_is_refused(run, text):
+    run()
+    run.out.write_text(text or "\xff", encoding="latin-1")
+    with pytest.raises(ResultsInvalid, match=r"counts.csv is not "):
+        read(run)
+
+
+def test_a_slide_json_of_another_version_is_refused(run):
+    run()
+    path = run.folder / "s2" / "slide.json"
+    path.write_text(path.read_text().replace("wbctool-slide/1", "wbctool-slide/9"))
+    with pytest.raises(ResultsInvalid, match=r"s2/slide.json is of another slide or another version"):
+        read(run)
+
+
+def test_results_of_before_provenance_was_kept_are_read(run):
+    run()
+    path = run.folder / "s2" / "slide.json"
+    content = json.loads(path.read_text())
+    del content["provenance"]
+    path.write_text(json.dumps(content))
+    assert read(run)[0].provenance is None
+
+
+def test_a_reviewed_slide_says_so(run):
+    run()
+    path = run.folder / "s2" / "slide.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reviewed": {"reader": "AB"}}))
+    assert [slide.reviewed for slide in read(run)] == [True, False]
+
+
+def test_a_slide_that_waits_is_left_out(run):
+    run()
+    run(settle_s=3600)
+    assert [(one.slide, one.status) for one in read(run)] == [
+        ("s2", SlideStatus.WAITING),
+        ("s10", SlideStatus.WAITING),
+    ]
+
+
+def test_a_slide_done_after_the_table_was_written_is_left_out(run):
+    run()
+    table = run.out.read_bytes()
+    fakes.draw_field(run.root / "s2" / "f3.png", ["basophil"])
+    run()
+    run.out.write_bytes(table)  # as a run leaves it that is killed before its end
+    changed, same = read(run)
+    assert isinstance(changed, LeftOut)
+    assert "run again" in changed.why
+    assert same.result.slide == "s10"
+
+
+def test_a_slide_of_which_nothing_is_published_is_left_out(run):
+    run()
+    (run.folder / "s2" / "slide.json").unlink()
+    assert read(run)[0] == LeftOut("s2", SlideStatus.OK, "nothing of it is published")
+
+
+def test_a_failed_field_is_none_that_was_read(run):
+    (run.root / "s2" / "f0.png").write_bytes(b"")
+    run()
+    assert (read(run)[0].field_names, read(run)[0].fields_read) == (
+        ("f0.png", "f1.png", "f2.png"),
+        ("f1.png", "f2.png"),
+    )
+
+
+def test_a_class_that_was_not_assessed_stays_so(run, monkeypatch):
+    four = fakes.provenance(tuple(CellClass)[:4])
+    monkeypatch.setattr(fakes, "provenance", lambda: four)
+    run.classify = lambda rgb: tuple(map(_four, fakes.classify(rgb)))
+    run()
+    slide = read(run)[0]
+    assert slide.classes == tuple(CellClass)[:4]
+    assert [count.assessed for count in slide.result.differential.classes] == [True] * 4 + [False] * 2
+    assert not slide.result.differential.nrbc_assessed
+
+
+def _four(prediction):
+    label = prediction.label if prediction.label in tuple(CellClass)[:4] else CellClass.MONOCYTE
+    return replace(prediction, label=label, probabilities=(0.25,) * 4)

@@ -1,0 +1,55 @@
+import shutil
+
+import fakes
+import pytest
+from PIL import Image
+
+from wbctool.batch.results import published_slides
+from wbctool.batch.sizes import field_sizes, slides_of_run
+from wbctool.errors import ResultsInvalid
+from wbctool.layout import OutputLayout
+from wbctool.stages.images import read_field, shown_size
+
+
+def sizes(run, root=None):
+    layout = OutputLayout(run.out)
+    return field_sizes(list(published_slides(layout)), *slides_of_run(layout, root))
+
+
+def test_every_analysed_field_has_its_size(run):
+    (run.root / "s2" / "f0.png").write_bytes(b"")
+    run()
+    assert sizes(run) == {("s2", "f1.png"): (320, 32), ("s2", "f2.png"): (320, 32), ("s10", "f1.png"): (320, 64)}
+
+
+def test_slides_that_moved_are_asked_for(run, tmp_path):
+    run()
+    shutil.move(run.root, tmp_path / "elsewhere")
+    with pytest.raises(ResultsInvalid, match="say with --slides where the images are now"):
+        sizes(run)
+    assert len(sizes(run, tmp_path / "elsewhere")) == 3
+
+
+def test_a_missing_image_is_named(run):
+    run()
+    (run.root / "s2" / "f2.png").unlink()
+    with pytest.raises(ResultsInvalid, match=r"'f2.png' of slide 's2' is no longer below"):
+        sizes(run)
+
+
+def test_another_image_of_that_name_is_noticed(run):
+    run()
+    Image.new("RGB", (20, 20)).save(run.root / "s10" / "f1.png")
+    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is another image now"):
+        sizes(run)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_image_has_the_size_that_it_shows(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = fakes.draw_field(tmp_path / "plain.png", ["basophil"])
+    with Image.open(path) as image:
+        image.save(tmp_path / "f.jpg", exif=exif)
+    rgb = read_field(tmp_path / "f.jpg").rgb
+    assert shown_size(tmp_path / "f.jpg") == (rgb.shape[1], rgb.shape[0])

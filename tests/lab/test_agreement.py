@@ -1,0 +1,111 @@
+"""Figures of agreement against values worked by hand, scikit-learn's, and published ones."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from wbctool.lab.agreement import BlandAltman, Share, cohen_kappa, first_half, recalibrate, same_by_sampling
+
+pytest.importorskip("sklearn")
+
+
+def own(number: int) -> list[str]:
+    return [str(i) for i in range(number)]
+
+
+def test_a_share_has_the_exact_interval() -> None:
+    share = Share.of(np.arange(200) < 0, own(200))
+    assert share is not None
+    assert (share.n, share.percent, share.low, round(share.high, 2)) == (0, 0.0, 0.0, 1.83)  # DOMAIN: 0 of 200
+
+
+def test_copies_of_one_source_widen_the_interval() -> None:
+    hits = np.repeat([True, True, True, True, False], 40)
+    alone, copies = Share.of(hits, own(200)), Share.of(hits, [str(i // 40) for i in range(200)])
+    assert alone is not None
+    assert copies is not None
+    assert (alone.exact_low, alone.exact_high) == (copies.exact_low, copies.exact_high)
+    assert copies.low < alone.low < alone.high < copies.high
+
+
+def test_no_cell_has_no_share() -> None:
+    assert Share.of(np.array([], dtype=bool), []) is None
+
+
+def test_kappa_is_the_textbook_one() -> None:
+    """Two readers, 50 cells: 20 both yes, 5 and 10 apart, 15 both no. Agreement 0.7, by chance 0.5: kappa 0.4."""
+    wanted = ["yes"] * 25 + ["no"] * 25
+    got = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    kappa = cohen_kappa(wanted, got, own(50))
+    assert kappa is not None
+    assert kappa.value == pytest.approx(0.4)
+    assert 0.1 < kappa.low < 0.2  # standard error 0.126 by Fleiss, Cohen and Everitt (1969)
+    assert 0.6 < kappa.high < 0.7
+
+
+def test_kappa_of_one_class_alone_says_nothing() -> None:
+    assert cohen_kappa(["a"] * 5, ["a"] * 5, own(5)) is None
+
+
+def test_kappa_of_perfect_agreement() -> None:
+    kappa = cohen_kappa(["a", "b"] * 20, ["a", "b"] * 20, own(40))
+    assert kappa is not None
+    assert (kappa.value, kappa.low, kappa.high) == (1.0, 1.0, 1.0)
+
+
+def test_halves_share_no_source_and_do_not_go_by_order() -> None:
+    sources = [str(i // 3) for i in range(300)]
+    half = first_half(sources)
+    first = {s for s, chosen in zip(sources, half, strict=True) if chosen}
+    assert len(first) == 50
+    assert not first & {s for s, chosen in zip(sources, half, strict=True) if not chosen}
+    assert first != set(own(50))
+    assert (first_half(sources[::-1])[::-1] == half).all()
+
+
+@pytest.mark.parametrize("wrong_by", [0.4, 1.0, 2.5])
+def test_a_wrong_temperature_is_found_again(wrong_by: float) -> None:
+    """Labels drawn from softmax(logits): the temperature that fits is 1, whatever the shipped one says."""
+    rng = np.random.default_rng(7)
+    logits = rng.normal(0, 2.5, (6000, 5))
+    true = softmax(logits, axis=1)
+    wanted = (true.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
+    found = recalibrate(softmax(logits / wrong_by, axis=1), wanted, own(6000), wrong_by)
+    assert found is not None
+    assert found.temperature_refitted == pytest.approx(1.0, abs=0.06)
+    assert found.error_refitted < 0.03
+    assert (found.error > 0.05) == (wrong_by != 1.0)
+    assert (found.fitted_on, found.measured_on) == (3000, 3000)
+
+
+def test_what_is_measured_was_not_fitted_on() -> None:
+    """Cells of the second half do not move the temperature."""
+    rng = np.random.default_rng(1)
+    probabilities = softmax(rng.normal(0, 2, (200, 3)), axis=1)
+    wanted, sources = probabilities.argmax(axis=1), own(200)
+    other = np.where(first_half(sources), wanted, (wanted + 1) % 3)
+    first, second = (recalibrate(probabilities, labels, sources, 1.0) for labels in (wanted, other))
+    assert first is not None
+    assert second is not None
+    assert first.temperature_refitted == second.temperature_refitted
+    assert (all(first.right), any(second.right)) == (True, False)
+
+
+def test_one_source_cannot_be_halved() -> None:
+    assert recalibrate(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
+
+
+def test_bland_altman_by_hand() -> None:
+    """Differences 1, 2, 3: mean 2, sd 1, limits 2 ± 1.96; t(2) = 4.303 over the root of 3."""
+    found = BlandAltman.of("neutrophil", [11, 22, 33], [10, 20, 30])
+    assert found is not None
+    assert (found.bias, found.low, found.high) == pytest.approx((2.0, 0.04, 3.96))
+    assert found.bias_high - found.bias == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+    assert found.means == (10.5, 21.0, 31.5)
+    assert BlandAltman.of("neutrophil", [1], [1]) is None
+
+
+def test_sampling_explains_what_ruemke_allows() -> None:
+    assert same_by_sampling(60, 100, 50, 100)
+    assert not same_by_sampling(60, 100, 40, 100)
+    assert same_by_sampling(0, 100, 3, 100)

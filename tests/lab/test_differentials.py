@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from wbctool.errors import LabelledDataInvalid
+from wbctool.lab.differentials import read_differentials
+from wbctool.labels import CellClass
+
+
+def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    (folder / "differentials.csv").write_text(text, encoding=encoding)
+    return folder / "differentials.csv"
+
+
+def test_counts_and_percents_are_read_alike(tmp_path: Path) -> None:
+    read = read_differentials(
+        table(tmp_path, "slide,Neutrophils,LYMPHOCYTE\na,150,50\nward/b,75.0,25.0\nc,37.5,12.5\n")
+    )
+    assert [row.percents[CellClass.NEUTROPHIL] for row in read.values()] == [75.0] * 3
+    assert [row.counted for row in read.values()] == [200, 100, 100]
+    assert read["a"].n(CellClass.LYMPHOCYTE) == 50
+
+
+def test_bands_are_neutrophils_and_others_are_in_the_denominator(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide,band,segmented,ly,other\na,10,50,30,10\n"))
+    assert read["a"].percents == {CellClass.NEUTROPHIL: 60.0, CellClass.LYMPHOCYTE: 30.0}
+
+
+def test_the_reader_may_say_how_many_were_counted(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte,counted\na,62.5,37.5,400\n"))
+    assert (read["a"].counted, read["a"].n(CellClass.NEUTROPHIL)) == (400, 250)
+
+
+def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide;neutrophil;lymphocyte\n'=a;62,5;37,5\n", "utf-8-sig"))
+    assert read["=a"].percents[CellClass.NEUTROPHIL] == 62.5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "lacks the column slide"),
+        ("name,neutrophil\na,1\n", "lacks the column slide"),
+        ("slide,neutrophil\n", "has no rows"),
+        ("slide,counted\na,1\n", "no column of a class"),
+        ("slide,neutrophil,blasts\na,1,2\n", r"'blasts' is no class of the differential .* other cells go to 'other'"),
+        ("slide,neutrophil,nrbc\na,1,2\n", "'nrbc' is no class of the differential"),
+        ("slide,neutrophil\na,many\n", r"line 2, neutrophil: 'many' is no number"),
+        ("slide,neutrophil\na,-1\n", "'-1' is no count or percent"),
+        ("slide,neutrophil\na,nan\n", "'nan' is no count or percent"),
+        ("slide,neutrophil\na,0\n", "line 2: nothing was counted"),
+        ("slide,neutrophil\na,1\na,2\n", "line 3: the slide is named twice"),
+        ("slide,neutrophil\n,1\n", "line 2: no slide is named"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(LabelledDataInvalid, match=said):
+        read_differentials(table(tmp_path, text))
+
+
+def test_a_row_that_is_cut_short_has_no_such_cells(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte\na,10\n"))
+    assert read["a"].percents == {CellClass.NEUTROPHIL: 100.0, CellClass.LYMPHOCYTE: 0.0}

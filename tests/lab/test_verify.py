@@ -1,0 +1,234 @@
+"""`wbctool verify`: figures on made-up readings, the command on tiny models."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import fakes
+import pytest
+from tiny_models import write_tiny_models
+from typer.testing import CliRunner
+
+from wbctool.cli import app, verifying
+from wbctool.errors import ExtraMissing, LabelledDataInvalid
+from wbctool.lab.differentials import ReadSlide
+from wbctool.lab.labelled import LabelledImage
+from wbctool.lab.verdict import Fit
+from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
+from wbctool.lab.verify_report import verification_files
+from wbctool.labels import CellClass
+from wbctool.onnx_model import load_models
+from wbctool.records import Differential
+from wbctool.settings import Device, Limits, Precision, SuperResolve
+from wbctool.stages.differential import count_cells
+
+pytest.importorskip("sklearn")
+LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
+
+
+def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerification:
+    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one source."""
+    images = [
+        LabelledImage(Path(f"{i}.png"), CellClass(wanted), str(i // of_each), "lab")
+        for i, (wanted, _) in enumerate(pairs)
+    ]
+    return compare_cells(images, [fakes.predict(got) for _, got in pairs], tuple(CellClass), 1.0)
+
+
+def right(number: int) -> list[tuple[str, str]]:
+    return [(LABELS[i % 4], LABELS[i % 4]) for i in range(number)]
+
+
+def test_models_that_name_all_as_the_reader_fit() -> None:
+    found = compare(right(200))
+    assert found.verdict.fit is Fit.FITS
+    assert found.verdict.line == "The models fit this laboratory: all 4 criteria are met."
+    assert (found.agreement.n, found.agreement.total, found.decided.percent) == (200, 200, 100.0)
+    assert found.kappa is not None
+    assert found.kappa.value == 1.0
+    assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
+    assert found.notes == (
+        "nothing is said of these classes, of which there are fewer than 10 cells: "
+        "basophil, immature granulocyte, erythroblast, platelet",
+    )
+
+
+def test_models_that_are_often_wrong_do_not_fit() -> None:
+    found = compare([*right(120), *[("lymphocyte", "monocyte")] * 40])
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert "cells named as the reader named them 75.0 %, at least 86 % asked" in found.verdict.why
+    assert found.right_among_decided is not None
+    assert found.right_among_decided.percent == 75.0
+
+
+def test_a_good_whole_hides_no_class_that_is_missed() -> None:
+    found = compare([*right(380), *[("basophil", "neutrophil")] * 12])
+    assert found.agreement.percent > 96
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert "basophil cells found 0.0 %, at least 86 % asked" in found.verdict.why
+
+
+def test_what_lies_within_chance_is_not_shown() -> None:
+    found = compare([*right(96), *[("lymphocyte", "neutrophil")] * 4])
+    assert found.verdict.fit is Fit.NOT_SHOWN
+    assert found.verdict.why.startswith("right among the cells not left to a reader 96.0 %, at least 97 % asked")
+
+
+def test_cells_left_to_a_reader_are_told_of() -> None:
+    found = compare([*right(150), *[("monocyte", "review")] * 40, *[("monocyte", "odd")] * 30])
+    assert (found.decided.n, found.decided.total) == (150, 220)
+    assert found.right_among_decided is not None
+    assert found.right_among_decided.percent == 100.0
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert "cells left to a reader 31.8 %, at most 10 % asked" in found.verdict.why
+    assert "cells that look like nothing known 13.6 %, at most 5 % asked" in found.verdict.why
+
+
+@pytest.mark.parametrize(
+    ("cells", "of_each", "said"),
+    [(99, 1, "99 cells, 100 are needed"), (190, 10, "the cells are of 19 sources, 20 are needed")],
+)
+def test_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
+    found = compare(right(cells), of_each)
+    assert found.verdict.fit is Fit.NO_VERDICT
+    assert found.verdict.line == f"No verdict: {said}."
+
+
+def differential(names: Sequence[str]) -> Differential:
+    return count_cells([fakes.predict(name) for name in names], tuple(CellClass), Limits())
+
+
+def read(slide: str, neutrophils: float, counted: int = 100) -> ReadSlide:
+    percents = {CellClass.NEUTROPHIL: neutrophils, CellClass.LYMPHOCYTE: 100 - neutrophils, CellClass.BASOPHIL: 0.0}
+    return ReadSlide(slide, percents, counted)
+
+
+def test_slides_that_agree_but_for_sampling_fit() -> None:
+    tool = {f"s{i}": differential(["neutrophil"] * (60 + i % 3) + ["lymphocyte"] * (40 - i % 3)) for i in range(24)}
+    found = compare_slides({slide: read(slide, 58) for slide in tool}, tool)
+    assert found.verdict.fit is Fit.FITS
+    assert found.same is not None
+    assert (found.same.n, found.same.total) == (48, 48)  # not the basophils, of which both found none
+    bias = {one.label: one.bias for one in found.bland_altman}
+    assert bias == pytest.approx({"neutrophil": 3.0, "lymphocyte": -3.0, "basophil": 0.0})
+
+
+def test_slides_that_differ_do_not_fit() -> None:
+    tool = {f"s{i}": differential(["neutrophil"] * 80 + ["lymphocyte"] * 20) for i in range(20)}
+    found = compare_slides({slide: read(slide, 50) for slide in tool}, tool)
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+
+
+def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
+    tool = {"a": differential(["neutrophil"] * 8), "b": differential(["neutrophil"] * 100), "c": differential([])}
+    found = compare_slides({slide: read(slide, 90) for slide in ("a", "b", "c", "d")}, tool)
+    assert (found.slides, found.full) == (2, 1)
+    assert found.verdict.line == "No verdict: 1 slides with 100 counted cells, 20 are needed."
+    assert found.notes == (
+        "d is left out: there is no such slide, or it failed",
+        "c is left out: no cell was counted",
+        "1 slides have fewer than 100 counted cells: not in the verdict",
+    )
+
+
+def test_no_slide_in_common_is_an_error() -> None:
+    with pytest.raises(LabelledDataInvalid, match=r"no slide has both .* x is left out: there is no such slide"):
+        compare_slides({"x": read("x", 50)}, {"y": differential(["neutrophil"])})
+
+
+def test_the_page_says_the_verdict_and_escapes_names() -> None:
+    files = verification_files("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
+    assert sorted(files) == ["calibration.png", "confusion.png", "verification.html", "verification.json"]
+    page = files["verification.html"].decode()
+    assert "The models fit this laboratory" in page
+    assert "<b>lab" not in page
+    assert "ab" * 32 in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
+    written = json.loads(files["verification.json"])
+    assert (written["verdict"]["fit"], written["agreement"]["n"], written["data"]) == ("fits", 200, "<b>lab")
+    assert [criterion["met"] for criterion in written["verdict"]["criteria"]] == [True] * 4
+    assert files == verification_files("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    pytest.importorskip("onnx")
+    return write_tiny_models(tmp_path / "models")
+
+
+def verify(*args: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["verify", *map(str, args)])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def draw_cells(folder: Path, number: int = 3) -> Path:
+    for label in ("neutrophil", "eosinophil"):
+        for i in range(number):
+            fakes.draw_field(folder / label / f"{i}.png", [label] * (i + 1))
+    return folder
+
+
+def test_the_command_on_cells(tmp_path: Path, models_dir: Path) -> None:
+    code, said, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
+    assert code == 3
+    assert "6 cells of 6 sources" in said
+    assert said.splitlines()[-1] == "No verdict: 6 cells, 100 are needed."
+    assert (tmp_path / "out" / "verification.html").is_file()
+
+
+def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "load_stages", fakes.fake_stages)
+    fakes.draw_field(tmp_path / "lab" / "=a" / "f.png", ["neutrophil"] * 2 + ["basophil"] * 2)
+    fakes.draw_field(tmp_path / "lab" / "b" / "f.png", ["neutrophil"] * 3 + ["basophil"])
+    (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil,basophil\n=a,3,1\nb,75.0,25.0\nc,1,1\n")
+    code, said, error = verify(tmp_path / "lab", "--out", tmp_path / "out")
+    assert (code, error) == (3, "")
+    assert said.splitlines()[2:] == [
+        "2 slides, 0 of them with enough counted cells",
+        "  neutrophil: tool minus reader -12.50 percent points, 95 % limits of agreement -47.15 to +22.15",
+        "  basophil: tool minus reader +12.50 percent points, 95 % limits of agreement -22.15 to +47.15",
+        "c is left out: there is no such slide, or it failed",
+        "2 slides have fewer than 100 counted cells: not in the verdict",
+        f"{tmp_path}/out/verification.html written",
+        "No verdict: 0 slides with 100 counted cells, 20 are needed.",
+    ]
+    assert json.loads((tmp_path / "out" / "verification.json").read_text())["kind"] == "slides"
+    assert "(up to date)" in verify(tmp_path / "lab", "--out", tmp_path / "out")[1]
+
+
+def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_dir: Path) -> None:
+    code, _, error = verify(tmp_path, "--out", tmp_path / "out", "--models", models_dir)
+    assert code == 1
+    assert error.endswith(f"wbctool: {tmp_path}: no labelled cell to verify by\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_none_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    code, _, error = verify(tmp_path / "no", "--out", tmp_path / "out", "--models", tmp_path / "no models")
+    assert (code, error) == (1, f"wbctool: {tmp_path}/no is not a folder\n")
+
+
+def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, models_dir: Path) -> None:
+    card = json.loads((models_dir / "classifier.json").read_text())
+    card["training"] = {"origins": {"pbc": 100}, "splitting": {"fold": 0, "left_out": []}}
+    (models_dir / "classifier.json").write_text(json.dumps(card))
+    models = load_models(models_dir, Device.CPU, Precision.FP32)
+    known, fresh = (verify_cells(draw_cells(tmp_path / name, 12), models, SuperResolve.AUTO) for name in ("pbc", "lab"))
+    assert fresh.cells == 24
+    assert 0 < known.cells < 24
+    assert f"{24 - known.cells} cells are left out: the models were trained on a data set of that name" in known.notes
+
+
+def test_a_missing_library_is_one_line(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.metrics", None)
+    models = load_models(models_dir, Device.CPU, Precision.FP32)
+    with pytest.raises(ExtraMissing, match=r"`wbctool verify` needs sklearn\S*: pip install 'wbctool\[evaluate\]'"):
+        verify_cells(draw_cells(tmp_path / "lab"), models, SuperResolve.AUTO)
+
+
+def test_an_unreadable_cell_is_named(tmp_path: Path, models_dir: Path) -> None:
+    (draw_cells(tmp_path / "lab") / "neutrophil" / "bad.png").write_bytes(b"")
+    models = load_models(models_dir, Device.CPU, Precision.FP32)
+    with pytest.raises(LabelledDataInvalid, match=r"neutrophil/bad.png: the file is empty"):
+        verify_cells(tmp_path / "lab", models, SuperResolve.AUTO)

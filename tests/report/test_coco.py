@@ -1,0 +1,70 @@
+"""COCO as its own reader, pycocotools, takes it."""
+
+import json
+from dataclasses import replace
+
+import fakes
+import pytest
+
+from wbctool.batch.results import published_slides
+from wbctool.layout import OutputLayout
+from wbctool.report.coco import coco_json
+
+coco = pytest.importorskip("pycocotools.coco")
+
+
+@pytest.fixture
+def loaded(run, tmp_path):
+    fakes.draw_field(run.root / "s2" / "f3.png", [])
+    run()
+    slides = list(published_slides(OutputLayout(run.out)))
+    sizes = {(slide.result.slide, field): (320, 64) for slide in slides for field in slide.field_names}
+    path = tmp_path / "coco.json"
+    path.write_text(coco_json(slides, sizes), encoding="utf-8")
+    return coco.COCO(str(path))
+
+
+def test_images_with_and_without_cells(loaded):
+    images = {image["file_name"]: image for image in loaded.loadImgs(loaded.getImgIds())}
+    assert list(images) == ["s2/f1.png", "s2/f2.png", "s2/f3.png", "s10/f1.png"]
+    assert [len(loaded.getAnnIds(imgIds=[image["id"]])) for image in images.values()] == [2, 1, 0, 12]
+    assert {(image["width"], image["height"]) for image in images.values()} == {(320, 64)}
+
+
+def test_annotations(loaded):
+    (number,) = loaded.getAnnIds(catIds=loaded.getCatIds(catNms=["lymphocyte"]))
+    (annotation,) = loaded.loadAnns([number])
+    assert (annotation["bbox"], annotation["area"], annotation["score"]) == ([40, 8, 16, 16], 256, 0.93)
+    assert annotation["attributes"]["outcome"] == "counted"
+    review = [a for a in loaded.dataset["annotations"] if a["attributes"]["outcome"] == "review"]
+    assert [a["attributes"]["reason"] for a in review] == ["low_confidence"]
+
+
+def test_categories_are_ours_in_order(loaded):
+    assert [(c["id"], c["name"]) for c in loaded.dataset["categories"]][:2] == [(1, "neutrophil"), (2, "lymphocyte")]
+    assert {c["name"] for c in loaded.dataset["categories"] if c["supercategory"] == "other"} == {
+        "erythroblast",
+        "platelet",
+    }
+
+
+def test_pycocotools_scores_it_as_a_result_of_itself(loaded):
+    """A data set that is its own ground truth has an average precision of 1."""
+    from pycocotools.cocoeval import COCOeval
+
+    results = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox", "score")} for a in loaded.dataset["annotations"]
+    ]
+    evaluation = COCOeval(loaded, loaded.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+def test_names_are_text(run):
+    run()
+    slide = next(iter(published_slides(OutputLayout(run.out))))
+    odd = replace(slide, result=replace(slide.result, slide="a\udcff", cells=()), field_names=("\n.png",))
+    images = json.loads(coco_json([odd], {("a\udcff", "\n.png"): (1, 1)}).encode())["images"]
+    assert images[0]["file_name"] == "a\\xff/\n.png"

@@ -1,0 +1,155 @@
+"""The FHIR bundle against the JSON Schema of R4 (4.0.1), and what it says."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fakes
+import pytest
+
+from wbctool.errors import ExtraMissing
+from wbctool.labels import CellClass
+from wbctool.records import PublishedSlide, SlideResult, SlideStatus
+from wbctool.report.fhir import fhir_bundle
+from wbctool.settings import Limits
+from wbctool.stages.differential import count_cells
+
+pytest.importorskip("fhir.resources")
+jsonschema = pytest.importorskip("jsonschema")
+SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "fhir-r4.schema.json").read_text())
+CELLS = ["neutrophil"] * 9 + ["lymphocyte"] * 91 + ["review", "erythroblast", "platelet"]
+
+
+def slide(names=tuple(CELLS), known=tuple(CellClass), id_="ward/1", status=SlideStatus.OK, reviewed=False, **limits):
+    differential = count_cells([fakes.predict(name) for name in names], known, Limits(**limits))
+    provenance = replace(fakes.provenance(known), reference_source="our own")
+    return PublishedSlide(
+        SlideResult(id_, status, 2, (), (), (), differential), ("f1.png",), known, "a" * 64, provenance, reviewed
+    )
+
+
+def resources(*slides):
+    bundle = json.loads(fhir_bundle(slides))
+    jsonschema.Draft6Validator(SCHEMA).validate(bundle)
+    found = {}
+    for entry in bundle["entry"]:
+        found.setdefault(entry["resource"]["resourceType"], []).append(entry["resource"])
+    assert {entry["fullUrl"] for entry in bundle["entry"]} >= references(bundle)
+    for observation in found.get("Observation", ()):  # FHIR's invariant obs-6
+        assert ("valueQuantity" in observation) != ("dataAbsentReason" in observation)
+    return found
+
+
+def references(content):
+    if isinstance(content, dict):
+        own = {content["reference"]} if "reference" in content else set()
+        return own.union(*map(references, content.values()))
+    return set().union(*map(references, content)) if isinstance(content, list) else set()
+
+
+def observation(found, code):
+    (one,) = [o for o in found["Observation"] if o["code"]["coding"][0]["code"] == code]
+    return one
+
+
+def test_the_schema_refuses_what_is_wrong():
+    bundle = json.loads(fhir_bundle([slide()]))
+    bundle["entry"][1]["resource"]["status"] = "splendid"
+    assert not jsonschema.Draft6Validator(SCHEMA).is_valid(bundle)
+
+
+def test_percent_counts_and_exact_interval():
+    found = observation(resources(slide()), "26511-6")
+    assert found["valueQuantity"] == {"value": 9, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+    own, all_, interval = found["component"]
+    assert (own["valueQuantity"]["value"], all_["valueQuantity"]["value"]) == (9, 100)
+    bounds = interval["valueRange"]
+    assert (round(bounds["low"]["value"], 1), round(bounds["high"]["value"], 1)) == (4.2, 16.4)  # Rümke's table
+    assert found["note"][0]["text"] == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, of sampling alone."
+    assert found["note"][1]["text"].startswith("Research use only")
+
+
+def test_a_report_a_slide_with_the_panel_and_all_its_observations():
+    found = resources(slide(), slide(id_="ward/2"))
+    assert [report["specimen"][0]["identifier"]["value"] for report in found["DiagnosticReport"]] == [
+        "ward/1",
+        "ward/2",
+    ]
+    report = found["DiagnosticReport"][0]
+    assert report["code"]["coding"][0]["code"] == "69738-3"
+    assert len(report["result"]) == 7
+    assert "100 cells counted, 1 not decided" in report["conclusion"]
+    assert "Blasts and atypical lymphocytes are not modelled" in report["conclusion"]
+    assert len(found["Device"]) == 1
+
+
+def test_preliminary_until_reviewed():
+    before, after = resources(slide()), resources(slide(reviewed=True))
+    for kind in ("DiagnosticReport", "Observation"):
+        assert {one["status"] for one in before[kind]} == {"preliminary"}
+        assert {one["status"] for one in after[kind]} == {"final"}
+        assert [one["id"] for one in before[kind]] == [one["id"] for one in after[kind]]
+
+
+def test_a_class_that_is_not_assessed_is_absent_and_not_zero():
+    found = resources(slide(known=tuple(CellClass)[:4]))
+    for code in ("30180-4", "38518-7", "19048-8"):
+        absent = observation(found, code)
+        assert absent["dataAbsentReason"]["coding"][0]["code"] == "not-performed"
+        assert "component" not in absent
+
+
+def test_nothing_counted_is_unknown_and_a_failed_slide_an_error():
+    assert _reasons(slide([])) == {"unknown"}
+    assert _reasons(slide([], status=SlideStatus.FAILED)) == {"error"}
+
+
+def _reasons(one):
+    return {o["dataAbsentReason"]["coding"][0]["code"] for o in resources(one)["Observation"]}
+
+
+def test_reference_ranges_only_where_the_results_carry_them():
+    found = resources(slide(adult=True))
+    neutrophils = observation(found, "26511-6")
+    assert [neutrophils["referenceRange"][0][k]["value"] for k in ("low", "high")] == [45, 79]
+    assert neutrophils["referenceRange"][0]["text"] == "our own"
+    assert neutrophils["interpretation"][0]["coding"][0]["code"] == "L"
+    assert "referenceRange" not in observation(found, "38518-7")
+    assert not any("referenceRange" in o or "interpretation" in o for o in resources(slide())["Observation"])
+
+
+def test_nucleated_red_cells_are_per_100_leukocytes():
+    found = observation(resources(slide()), "19048-8")
+    assert (found["valueQuantity"]["value"], found["valueQuantity"]["code"]) == (1, "/100{WBCs}")
+
+
+def test_the_device_names_the_models_by_hash():
+    (device,) = resources(slide())["Device"]
+    assert {"type": {"text": "SHA-256 of classifier.onnx"}, "value": "ab" * 32} in device["version"]
+    assert "fp32" in device["note"][0]["text"]
+
+
+def test_results_without_provenance_say_so():
+    (device,) = resources(replace(slide(), provenance=None))["Device"]
+    assert "did not record their models" in device["note"][0]["text"]
+
+
+def test_the_same_results_give_the_same_bytes_and_others_other_ids():
+    assert fhir_bundle([slide()]) == fhir_bundle([slide()])
+    other = resources(replace(slide(), fingerprint="b" * 64))
+    assert other["DiagnosticReport"][0]["id"] != resources(slide())["DiagnosticReport"][0]["id"]
+
+
+def test_odd_names_are_valid_strings():
+    report = resources(slide(id_="a\x1b\udcff\n/<b>"))["DiagnosticReport"][0]
+    assert report["identifier"][0]["value"] == r"a\x1b\xff\n/<b>"
+
+
+def test_no_slide_is_an_empty_bundle():
+    assert "entry" not in json.loads(fhir_bundle([]))
+
+
+def test_a_missing_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "fhir.resources.R4B.bundle", None)
+    with pytest.raises(ExtraMissing, match=r"`wbctool export fhir` needs fhir\S*: pip install 'wbctool\[fhir\]'"):
+        fhir_bundle([slide()])

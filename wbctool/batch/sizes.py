@@ -1,0 +1,58 @@
+"""The sizes of the images that results were made of: results hold none, and COCO asks for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from wbctool.batch.slides import find_slides
+from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
+from wbctool.layout import OutputLayout
+from wbctool.records import PublishedSlide, Slide
+from wbctool.stages.images import shown_size
+
+
+def slides_of_run(layout: OutputLayout, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
+    """The slides that results were made of, and their folder: ``root``, or where the last run found them.
+
+    Raises ResultsInvalid where run.json does not say, or nothing is there now.
+    """
+    try:
+        settings = json.loads(layout.run.read_bytes())["settings"]
+        folder = root or Path(settings["slides"])
+        follow_links = bool(settings["follow_links"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsInvalid(f"{layout.run} cannot be read as a run's record: {error}") from error
+    try:
+        return find_slides(folder, follow_links, skip=[layout.folder]), folder
+    except SlidesNotFound as error:
+        raise ResultsInvalid(f"{error}: say with --slides where the images are now") from error
+
+
+def field_sizes(
+    published: Iterable[PublishedSlide], slides: Iterable[Slide], root: Path
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """(width, height) in pixels of every field that was analysed, by (slide, field), from the images' headers.
+
+    Raises ResultsInvalid where an image is missing or unreadable, or a cell lies outside it: then it is another one.
+    """
+    paths = {(slide.id, path.name): path for slide in slides for path in slide.fields}
+    sizes = {}
+    for one in published:
+        slide = one.result.slide
+        for field in one.fields_read:
+            path = paths.get((slide, field))
+            if path is None:
+                raise ResultsInvalid(f"the image {field!r} of slide {slide!r} is no longer below {root}")
+            try:
+                sizes[slide, field] = shown_size(path)
+            except FieldUnreadable as error:
+                raise ResultsInvalid(f"{path}: {error}") from error
+        for cell in one.result.cells:
+            box, (width, height) = cell.detection.box, sizes[slide, cell.field]
+            if box.x + box.width > width or box.y + box.height > height:
+                raise ResultsInvalid(
+                    f"{paths[slide, cell.field]} is another image now: a cell lies outside it; run again"
+                )
+    return sizes

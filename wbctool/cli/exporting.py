@@ -1,0 +1,90 @@
+"""What `wbctool export` does, once its options are read."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from wbctool.batch.publish import publish
+from wbctool.batch.results import LeftOut, published_slides
+from wbctool.batch.run import ExitCode
+from wbctool.batch.sizes import field_sizes, slides_of_run
+from wbctool.cli.terminal import say
+from wbctool.layout import OutputLayout, below, name_shown
+from wbctool.records import Cell, PublishedSlide, SlideStatus
+from wbctool.report.coco import coco_json
+from wbctool.report.fhir import fhir_bundle
+from wbctool.report.geojson import field_geojson
+
+SCHEMAS = ("counts", "differential", "cells")
+
+
+def export_geojson(out: Path, to: Path | None) -> int:
+    """`wbctool export geojson`; returns the exit code. A field that failed has no file, one without a cell has."""
+    layout = OutputLayout.of(out)
+    folder = to or layout.export("geojson")
+    slides = _Slides(layout)
+    files = 0
+    for slide in slides:
+        cells: dict[str, list[Cell]] = defaultdict(list)
+        for cell in slide.result.cells:
+            cells[cell.field].append(cell)
+        for field in slide.fields_read:
+            text = field_geojson(slide.result.slide, field, cells[field], slide.classes)
+            publish(below(folder, slide.result.slide, f"{field}.geojson"), text.encode())
+            files += 1
+    return slides.ended(f"{name_shown(str(folder))} written: {files} files, one an image")
+
+
+def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
+    """`wbctool export coco`; returns the exit code."""
+    layout = OutputLayout.of(out)
+    path = to or layout.export("coco.json")
+    slides = _Slides(layout)
+    found = list(slides)
+    sizes_px = field_sizes(found, *slides_of_run(layout, root)) if found else {}
+    publish(path, coco_json(found, sizes_px).encode())
+    return slides.ended(f"{name_shown(str(path))} written: {len(sizes_px)} images")
+
+
+def export_fhir(out: Path, to: Path | None) -> int:
+    """`wbctool export fhir`; returns the exit code."""
+    layout = OutputLayout.of(out)
+    path = to or layout.export("fhir.json")
+    slides = _Slides(layout)
+    publish(path, fhir_bundle(slides).encode())
+    return slides.ended(f"{name_shown(str(path))} written: {slides.exported} reports, {slides.reviewed} of them final")
+
+
+def export_schemas(folder: Path) -> None:
+    """`wbctool export schema`."""
+    for name in SCHEMAS:
+        path = folder / f"{name}.schema.json"
+        publish(path, (resources.files("wbctool.report") / "schemas" / f"{name}.json").read_bytes())
+        say(f"{name_shown(str(path))} written")
+
+
+class _Slides:
+    """The slides to export, one after the other; those that have no results to go by are told of and left out."""
+
+    def __init__(self, layout: OutputLayout) -> None:
+        self._layout = layout
+        self.exported = self.reviewed = self._missing = 0
+
+    def __iter__(self) -> Iterator[PublishedSlide]:
+        for slide in published_slides(self._layout):
+            if isinstance(slide, LeftOut):
+                print(f"wbctool: {name_shown(slide.slide)} is left out: {name_shown(slide.why)}", file=sys.stderr)
+                self._missing += slide.status is not SlideStatus.WAITING
+            else:
+                self.exported += 1
+                self.reviewed += slide.reviewed
+                yield slide
+
+    def ended(self, line: str) -> int:
+        """Say what was written; the exit code."""
+        say(line)
+        return ExitCode.SLIDES_FAILED if self._missing else ExitCode.DONE

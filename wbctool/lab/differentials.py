@@ -1,0 +1,108 @@
+"""A laboratory's own manual differentials: ``differentials.csv`` beside its slides.
+
+One row a slide: ``slide`` (its folder), then a column for each class that was counted, named as class folders may be
+(:func:`wbctool.labels.parse_class`); columns of one class, such as bands and segmented, add up. ``other`` takes what is
+no class of ours and belongs to the denominator. Values are counts or percents: each row is taken by its own sum.
+``counted`` may say how many cells the reader counted; without it that is the sum of whole numbers, else 100.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbctool.errors import LabelledDataInvalid
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class
+from wbctool.report.tables import name_of_cell
+
+FILE = "differentials.csv"
+_SLIDE, _OTHER, _COUNTED = "slide", "other", "counted"
+_PERCENTS_COUNT_AS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSlide:
+    """A reader's differential. percents: of the classes that have a column; counted: the cells it rests on."""
+
+    slide: str
+    percents: dict[CellClass, float]
+    counted: int
+
+    def n(self, label: CellClass) -> int:
+        """The cells of a class, to the nearest whole."""
+        return round(self.percents[label] * self.counted / 100)
+
+
+def read_differentials(path: Path) -> dict[str, ReadSlide]:
+    """Every slide's row, by the slide's id. Commas or, as some spreadsheets write, semicolons and decimal commas.
+
+    Raises LabelledDataInvalid, naming the line and the column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelledDataInvalid(f"{path} cannot be read: {error}") from error
+    header = text.partition("\n")[0]
+    semicolons = ";" in header and "," not in header
+    lines = csv.DictReader(
+        io.StringIO(text.replace(",", ".") if semicolons else text), delimiter=";" if semicolons else ","
+    )
+    columns = _columns(path, [name or "" for name in lines.fieldnames or ()])
+    found: dict[str, ReadSlide] = {}
+    for row in lines:
+        place = f"{path}, line {lines.line_num}"
+        slide = name_of_cell((row[_SLIDE] or "").strip().strip("/"))
+        if not slide or slide in found:
+            raise LabelledDataInvalid(f"{place}: {'the slide is named twice' if slide else 'no slide is named'}")
+        found[slide] = _read_row(place, slide, row, columns)
+    if not found:
+        raise LabelledDataInvalid(f"{path} has no rows")
+    return found
+
+
+def _columns(path: Path, names: list[str]) -> dict[str, CellClass | None]:
+    """The class of each column; None for ``other``."""
+    if _SLIDE not in names:
+        raise LabelledDataInvalid(f"{path} lacks the column slide")
+    columns: dict[str, CellClass | None] = {}
+    for name in names:
+        label = parse_class(name)
+        if label in DIFFERENTIAL_CLASSES or name == _OTHER:
+            columns[name] = label
+        elif name not in {_SLIDE, _COUNTED}:
+            known = ", ".join(DIFFERENTIAL_CLASSES)
+            raise LabelledDataInvalid(
+                f"{path}: the column {name!r} is no class of the differential ({known}); other cells go to 'other'"
+            )
+    if not any(columns.values()):
+        raise LabelledDataInvalid(f"{path} has no column of a class")
+    return columns
+
+
+def _read_row(place: str, slide: str, row: dict[str, str], columns: dict[str, CellClass | None]) -> ReadSlide:
+    values = {name: _number(f"{place}, {name}", row[name]) for name in columns}
+    total = sum(values.values())
+    if total <= 0:
+        raise LabelledDataInvalid(f"{place}: nothing was counted")
+    percents: dict[CellClass, float] = {}
+    for name, label in columns.items():
+        if label is not None:
+            percents[label] = percents.get(label, 0.0) + 100 * values[name] / total
+    if row.get(_COUNTED):
+        counted = round(_number(f"{place}, {_COUNTED}", row[_COUNTED]))
+    else:
+        whole = all(value == round(value) for value in values.values())
+        counted = round(total) if whole else _PERCENTS_COUNT_AS
+    return ReadSlide(slide, percents, max(1, counted))
+
+
+def _number(place: str, text: str | None) -> float:
+    try:
+        value = float(text or 0)
+    except ValueError as error:
+        raise LabelledDataInvalid(f"{place}: {text!r} is no number") from error
+    if not 0 <= value < 1e6:
+        raise LabelledDataInvalid(f"{place}: {text!r} is no count or percent")
+    return value

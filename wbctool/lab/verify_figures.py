@@ -1,0 +1,77 @@
+"""The figures of a verification, with matplotlib: PNG as bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wbctool.lab.agreement import BlandAltman, Calibration
+
+_RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_BINS = 10
+
+
+def draw_calibration(calibration: Calibration) -> bytes:
+    """Share right against confidence, before and after the refit; the cells that it was fitted on take no part."""
+    with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
+        figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+        ways = (
+            ("shipped", calibration.temperature, calibration.error, calibration.confidences, "o"),
+            (
+                "refitted",
+                calibration.temperature_refitted,
+                calibration.error_refitted,
+                calibration.confidences_refitted,
+                "s",
+            ),
+        )
+        for name, temperature, error, confidences, marker in ways:
+            label = f"{name}, temperature {temperature:.2f}: error {error:.3f}"
+            axes.plot(*_curve(confidences, calibration.right), marker=marker, label=label)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
+        axes.set_title(f"{calibration.measured_on} cells")
+        axes.legend(frameon=False, loc="lower right")
+        return _png(figure)
+
+
+def draw_bland_altman(classes: Sequence[BlandAltman]) -> bytes:
+    """One panel a class: tool minus reader against their mean; bias and 95 % limits of agreement as lines."""
+    columns = min(3, len(classes))
+    rows = -(-len(classes) // columns)
+    with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
+        figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
+        for number, one in enumerate(classes, start=1):
+            _panel(figure.add_subplot(rows, columns, number), one)
+        figure.supxlabel("mean of tool and reader, percent")
+        figure.supylabel("tool minus reader, percent points")
+        return _png(figure)
+
+
+def _panel(axes: Axes, one: BlandAltman) -> None:
+    axes.scatter(one.means, one.differences, s=14)
+    axes.axhline(0, color="grey", linewidth=0.8, linestyle=":")
+    axes.axhline(one.bias, linewidth=1)
+    for limit in (one.low, one.high):
+        axes.axhline(limit, linewidth=1, linestyle="--")
+    axes.set_title(f"{one.label.replace('_', ' ')}: {one.bias:+.1f} ({one.low:+.1f} to {one.high:+.1f})", fontsize=8)
+
+
+def _curve(confidences: Sequence[float], right: Sequence[bool]) -> tuple[list[float], list[float]]:
+    """(mean confidence, share right) in bins of equal width that hold a cell."""
+    confidence, hits = np.asarray(confidences), np.asarray(right)
+    which = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    used = np.unique(which)
+    return [float(confidence[which == b].mean()) for b in used], [float(hits[which == b].mean()) for b in used]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

@@ -1,0 +1,247 @@
+"""Differentials as a FHIR R4 bundle for a laboratory's information system: a report and its observations a slide.
+
+The resources are built with fhir.resources (its R4B models; the five resources used here are the same in R4, 4.0.1), so
+their structure is valid by construction. That library checks neither bound codes nor invariants; those used here are
+constants below, from the value sets of R4. tests/report/test_fhir.py holds the bundle against the JSON Schema of 4.0.1.
+
+Nothing here is of the clock or by chance: the same results give the same bytes. A resource's id is a UUID (version 5)
+of the slide and of the fingerprint of all that its results depend on, so a review of a slide updates its resources, and
+other images, models or settings make new ones.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from wbctool.extras import needing
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.layout import name_as_text, name_shown
+from wbctool.records import ClassCount, Provenance, PublishedSlide, SlideStatus
+from wbctool.report.html import FLAG_TEXTS
+
+if TYPE_CHECKING:
+    from fhir.resources.R4B.bundle import Bundle
+
+# Method-less LOINC terms; a laboratory checks them against the release that it uses.
+PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
+LOINC = {
+    CellClass.NEUTROPHIL: ("26511-6", "Neutrophils/Leukocytes in Blood"),
+    CellClass.LYMPHOCYTE: ("26478-8", "Lymphocytes/Leukocytes in Blood"),
+    CellClass.MONOCYTE: ("26485-3", "Monocytes/Leukocytes in Blood"),
+    CellClass.EOSINOPHIL: ("26450-7", "Eosinophils/Leukocytes in Blood"),
+    CellClass.BASOPHIL: ("30180-4", "Basophils/Leukocytes in Blood"),
+    CellClass.IMMATURE_GRANULOCYTE: ("38518-7", "Immature granulocytes/Leukocytes in Blood"),
+    CellClass.ERYTHROBLAST: ("19048-8", "Nucleated erythrocytes/Leukocytes [Ratio] in Blood"),
+}
+RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
+NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modelled and cannot be excluded."
+_INTERVAL = "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of naming"
+_SPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
+_TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+_LABORATORY = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
+_HAEMATOLOGY = {"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": "HM", "display": "Hematology"}]}
+_ABOVE_OR_BELOW = {"high": ("H", "High"), "low": ("L", "Low")}  # the only flags of a class
+
+Resource = dict[str, Any]
+
+
+def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
+    """A Bundle of type ``collection`` as JSON: each slide's DiagnosticReport, its Observations, and the Device.
+
+    Reports are ``preliminary`` until a reader has reviewed the slide, then ``final``. Raises ExtraMissing.
+    """
+    with needing("fhir", "`wbctool export fhir`"):
+        from fhir.resources.R4B.bundle import Bundle
+    devices: dict[str, Resource] = {}
+    reports: list[Resource] = []
+    for slide in slides:
+        device = _device(slide.provenance)
+        devices[device["id"]] = device
+        observations = _observations(slide, _reference(device))
+        reports += [_report(slide, observations), *observations]
+    resources = [*reports, *devices.values()]
+    bundle: Bundle = Bundle.model_validate(
+        {
+            "resourceType": "Bundle",
+            "id": _id("bundle", *(resource["id"] for resource in resources)),
+            "type": "collection",
+            "entry": [{"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource} for resource in resources]
+            or None,
+        }
+    )
+    return str(bundle.model_dump_json(indent=1)) + "\n"
+
+
+def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
+    return {
+        "resourceType": "DiagnosticReport",
+        "id": _id("report", slide.result.slide, slide.fingerprint),
+        "identifier": [{"value": name_shown(slide.result.slide)}],
+        "status": _status(slide),
+        "category": [_HAEMATOLOGY],
+        "code": _loinc(*PANEL, "White-cell differential of a blood smear"),
+        "specimen": [_specimen(slide)],
+        "result": [_reference(observation) for observation in observations],
+        "conclusion": _conclusion(slide),
+    }
+
+
+def _conclusion(slide: PublishedSlide) -> str:
+    result, differential = slide.result, slide.result.differential
+    lines = [
+        f"{differential.counted} cells counted, {differential.review} not decided and left to a reader, "
+        f"{differential.not_wbc} set aside as no white cells.",
+        f"{result.fields} fields, {len(result.failures)} of them failed." if result.failures else "",
+        *(FLAG_TEXTS.get(flag, flag) for flag in differential.flags),
+        "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
+        NOT_EXCLUDED,
+        RESEARCH_USE,
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
+    """One a class of the differential, in order, and the nucleated red cells."""
+    result, differential = slide.result, slide.result.differential
+    failed = result.status is SlideStatus.FAILED
+    source = slide.provenance.reference_source if slide.provenance else ""
+    observations = [
+        {
+            **_observation(slide, count.label, device),
+            **_value(count.percent, "%", "%", count.assessed, failed),
+            **_against_range(count, source),
+            **_sampling(count, differential.counted),
+        }
+        for count in differential.classes
+    ]
+    nrbc, assessed = differential.nrbc_per_100_wbc, differential.nrbc_assessed
+    value = _value(nrbc, "per 100 WBC", "/100{WBCs}", assessed, failed)
+    component = (
+        [_number_of(differential.erythroblasts, "Erythroblasts found")] if nrbc is not None and assessed else None
+    )
+    return [*observations, {**_observation(slide, CellClass.ERYTHROBLAST, device), **value, "component": component}]
+
+
+def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> Resource:
+    text = label.value.replace("_", " ")
+    share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
+    return {
+        "resourceType": "Observation",
+        "id": _id("observation", slide.result.slide, slide.fingerprint, label.value),
+        "status": _status(slide),
+        "category": [_LABORATORY],
+        "code": _loinc(*LOINC[label], f"{text}, {share}"),
+        "method": {"text": "Microscopy of a stained smear, cells found and named by software"},
+        "specimen": _specimen(slide),
+        "device": device,
+        "note": [{"text": RESEARCH_USE}],
+    }
+
+
+def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bool) -> Resource:
+    if value is not None and assessed:
+        return {"valueQuantity": _quantity(value, unit, ucum)}
+    code, text = (
+        ("not-performed", "Not assessed: the model does not know this class")
+        if not assessed
+        else ("error", "The slide could not be analysed")
+        if failed
+        else ("unknown", "No cell was counted")
+    )
+    return {
+        "dataAbsentReason": {"coding": [{"system": f"{_TERMINOLOGY}/data-absent-reason", "code": code}], "text": text}
+    }
+
+
+def _sampling(count: ClassCount, counted: int) -> Resource:
+    """The raw counts and the interval, for a system as components and for a person as a note."""
+    if count.percent is None or count.ci95_low is None or count.ci95_high is None:
+        return {}
+    interval = {
+        "code": {
+            "coding": [
+                {
+                    "system": f"{_TERMINOLOGY}/attribute-estimate-type",
+                    "code": "C53324",
+                    "display": "Confidence interval",
+                }
+            ],
+            "text": _INTERVAL,
+        },
+        "valueRange": {"low": _quantity(count.ci95_low, "%", "%"), "high": _quantity(count.ci95_high, "%", "%")},
+    }
+    cells = (_number_of(count.n, "Cells of this class"), _number_of(counted, "Counted leukocytes of all classes"))
+    said = f"{count.n} of {counted} counted cells; 95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %"
+    return {"component": [*cells, interval], "note": [{"text": f"{said}, of sampling alone."}, {"text": RESEARCH_USE}]}
+
+
+def _against_range(count: ClassCount, source: str) -> Resource:
+    """The reference range where the results carry one, and high or low against it."""
+    if count.reference_low is None or count.reference_high is None:
+        return {}
+    low, high = _quantity(count.reference_low, "%", "%"), _quantity(count.reference_high, "%", "%")
+    found: Resource = {"referenceRange": [{"low": low, "high": high, "text": source or None}]}
+    if count.flag in _ABOVE_OR_BELOW:
+        code, display = _ABOVE_OR_BELOW[count.flag]
+        system = f"{_TERMINOLOGY}/v3-ObservationInterpretation"
+        found["interpretation"] = [{"coding": [{"system": system, "code": code, "display": display}]}]
+    return found
+
+
+def _device(provenance: Provenance | None) -> Resource:
+    """The tool with its models, each by name, version and SHA-256."""
+    named = [{"name": "wbctool", "type": "model-name"}]
+    if provenance is None:
+        note = "Results of an earlier version, which did not record their models; `wbctool run --force` does."
+        return {
+            "resourceType": "Device",
+            "id": _id("device"),
+            "deviceName": named,
+            "note": [{"text": note}, {"text": RESEARCH_USE}],
+        }
+    made_by = f"{provenance.provider}, {provenance.precision}; " + ", ".join(f"{k}={v}" for k, v in provenance.settings)
+    versions = [{"type": {"text": "software"}, "value": provenance.tool_version}]
+    for model in provenance.models:
+        versions.append({"type": {"text": f"model {model.file}"}, "value": f"{model.name} {model.version}"})
+        versions.append({"type": {"text": f"SHA-256 of {model.file}"}, "value": model.sha256})
+    facts = [part for version in versions for part in (str(version["type"]), str(version["value"]))]
+    return {
+        "resourceType": "Device",
+        "id": _id("device", made_by, *facts),
+        "deviceName": named,
+        "version": versions,
+        "note": [{"text": f"Ran as {made_by}"}, {"text": RESEARCH_USE}],
+    }
+
+
+def _status(slide: PublishedSlide) -> str:
+    return "final" if slide.reviewed else "preliminary"
+
+
+def _specimen(slide: PublishedSlide) -> Resource:
+    return {
+        "identifier": {"value": name_shown(slide.result.slide)},
+        "display": f"Smear {name_shown(slide.result.slide)}",
+    }
+
+
+def _number_of(cells: int, text: str) -> Resource:
+    return {"code": {"text": text}, "valueQuantity": _quantity(cells, "cells", "{cells}")}
+
+
+def _loinc(code: str, display: str, text: str) -> Resource:
+    return {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": text}
+
+
+def _quantity(value: float, unit: str, ucum: str) -> Resource:
+    return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": ucum}
+
+
+def _reference(resource: Resource) -> Resource:
+    return {"reference": f"urn:uuid:{resource['id']}", "type": resource["resourceType"]}
+
+
+def _id(*parts: str) -> str:
+    return str(uuid.uuid5(_SPACE, "\0".join(map(name_as_text, parts))))
