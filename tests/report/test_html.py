@@ -66,10 +66,12 @@ def result_of(
     names, slide="ward/s1", failures=(), status=SlideStatus.OK, known=tuple(CellClass), field="f.png", **limits
 ):
     """A slide of three fields whose cells, all in one of them, are those that ``names`` says."""
+    predictions = [fakes.predict(name) for name in names]
+    predictions = [replace(p, probabilities=p.probabilities[: len(known)]) for p in predictions]
     cells = tuple(
-        Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(n)) for i, n in enumerate(names, 1)
+        Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, prediction) for i, prediction in enumerate(predictions, 1)
     )
-    differential = count_cells([c.prediction for c in cells], known, Limits(**limits))
+    differential = count_cells(predictions, known, Limits(**limits))
     pictures = (CellPicture(NATIVE, ENHANCED),) * len(cells)
     overview = field_picture(Field(field, np.full((48, 64, 3), 200, np.uint8)))
     return SlideResult(slide, status, 3, tuple(failures), cells, pictures, differential, (overview,))
@@ -204,9 +206,9 @@ def test_every_cell_in_review_is_pictured_whatever_their_number():
     assert f"left out from the {ENHANCED_IN_REVIEW}th cell on" in text
 
 
-def test_a_slide_of_thousands_of_fields_has_a_bounded_page():
+def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
     fields = 3000
-    rgb = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)  # noise: no field takes more bytes
+    rgb = np.asarray(Image.open(real_jpeg))
     overview, native = field_picture(Field("", rgb)).overview, cell_picture(Crop(np.ascontiguousarray(rgb[:128, :128])))
     names = [fakes.NAMES[i % 6] for i in range(fields)]
     cells = [Cell(f"{i}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(n)) for i, n in enumerate(names)]
@@ -220,7 +222,7 @@ def test_a_slide_of_thousands_of_fields_has_a_bounded_page():
     page = render_report(result, fakes.provenance())
     assert page.count('id="field-') - page.count('id="field-view') - page.count('id="field-box') == FIELDS_SHOWN + 1
     assert f"{6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN} more fields with pictured cells are not shown here." in page
-    assert len(page) < 50e6
+    assert len(page) < 10e6
 
 
 def test_a_reviewed_slide_says_who_moved_what():
