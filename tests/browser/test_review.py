@@ -118,7 +118,7 @@ def test_a_review_becomes_tables_and_trail(window, out, review):
     assert {row for row, place in places(out).items() if place != stood[row]} == set(rows)
     assert counts(out)[SLIDE]["review"] == str(sum(place == "review" for place in places(out).values()))
     trail = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
-    assert [(entry["event"], entry["reader"]) for entry in trail] == [("review", "AB")] + [("cell", "AB")] * 3
+    assert [(entry["event"], entry["reader"]) for entry in trail] == [("cell", "AB")] * 3 + [("review", "AB")]
     assert [entry["comment"] for entry in trail if entry["event"] == "cell" and entry["row"] == rows[0]] == [
         "band? <b>"
     ]
@@ -168,7 +168,7 @@ def test_the_mouse_does_what_the_keys_do(window, out):
     assert window.js("document.getElementById('field-view').src").startswith("data:image/webp")
     assert window.js("document.querySelectorAll('#field-box .box').length") == 1
     window.click("#show-attention")
-    assert window.js("document.getElementById('attention').offsetWidth") > 100
+    assert window.js("document.getElementById('attention').offsetWidth") > 80
     window.screenshot("flags-chosen")
     window.click("#moves button[data-place='lymphocyte']")
     assert "1 cells moved, not saved yet" in window.text("#state")

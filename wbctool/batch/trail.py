@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def event(self) -> str:
-        """REVIEW: a reader's review of a slide; CELL: one cell of it; REDONE: a run did a reviewed slide anew."""
+        """CELL: what a reader did to a cell; REVIEW: closes the cells of a review; REDONE: a run did the slide anew."""
         return str(self.content["event"])
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from wbctool.batch.results import file_hashes, render_files
 from wbctool.batch.runstate import SlideState, read_state
-from wbctool.batch.trail import CELL, Entry
+from wbctool.batch.trail import Entry
 from wbctool.errors import ReviewRefused
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SLIDE, OutputLayout
@@ -72,10 +72,7 @@ def reviewed_result(original: Original, reviews: Sequence[Review], entries: Sequ
     """
     result, known = original.result, original.state.provenance.classes
     cells, notes = list(result.cells), dict[int, CellNote]()
-    of_reviews = {review.entry for review in reviews}
-    for entry in entries:
-        if entry.event != CELL or entry.content["review"] not in of_reviews:
-            continue
+    for entry in _cell_entries(reviews, entries):
         row, place = entry.content["row"], entry.content["to"]
         tools = result.cells[row - 1].prediction
         if place_of(cells[row - 1].prediction) != entry.content["from"]:
@@ -90,6 +87,14 @@ def reviewed_result(original: Original, reviews: Sequence[Review], entries: Sequ
         reviews=tuple(reviews),
         notes=tuple(notes[row] for row in sorted(notes)),
     )
+
+
+def _cell_entries(reviews: Sequence[Review], entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The lines of the reviews' cells: each review's come right before its own."""
+    of_reviews = {review.entry for review in reviews}
+    for own in entries:
+        if own.sha256 in of_reviews:
+            yield from entries[own.number - 1 - own.content["cells"] : own.number - 1]
 
 
 def _read(layout: OutputLayout, slide: str, name: str, sha256: str | None) -> bytes:

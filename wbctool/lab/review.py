@@ -116,10 +116,7 @@ def _apply(layout: OutputLayout, review: ReviewFile) -> SlideResult:
 
 def last_state(layout: OutputLayout, slide: str) -> SlideState:
     """The state of a slide. Raises ReviewRefused where there is none."""
-    try:
-        state = read_state(layout, slide)
-    except ValueError as error:  # no id at all
-        raise ReviewRefused(str(error)) from error
+    state = read_state(layout, slide)
     if state is None:
         raise ReviewRefused(f"there are no results of slide {slide!r} by this version of wbctool")
     return state
@@ -156,17 +153,21 @@ def _problem(change: CellChange, current: SlideResult, provenance: Provenance) -
 
 
 def _append(layout: OutputLayout, review: ReviewFile) -> Review:
-    """The review's line in the trail, and one for each of its cells."""
-    time, applied = _when(review), trail.now()
+    """A line in the trail for each cell, then the review's own: its hash, in slide.json, vouches for all."""
+    time = _when(review)
     moved = sum(change.source != change.to for change in review.cells)
     who = {"slide": review.slide, "reader": review.reader, "time": time}
-    head = {"event": trail.REVIEW, **who, "applied": applied, "results": review.results, "moved": moved}
-    (entry,) = trail.append_entries(layout, [{**head, "comment": review.comment}])
-    cells = [
-        {"event": trail.CELL, **who, "review": entry.sha256, **change.model_dump(by_alias=True)}
-        for change in review.cells
-    ]
-    trail.append_entries(layout, cells)
+    cells = [{"event": trail.CELL, **who, **change.model_dump(by_alias=True)} for change in review.cells]
+    own = {
+        "event": trail.REVIEW,
+        **who,
+        "applied": trail.now(),
+        "results": review.results,
+        "cells": len(cells),
+        "moved": moved,
+        "comment": review.comment,
+    }
+    *_, entry = trail.append_entries(layout, [*cells, own])
     return Review(review.reader, time, moved, review.comment, entry.sha256)
 
 

@@ -41,6 +41,7 @@ OF_TOTAL = "{n} of {total}"
 
 # The differential.
 DIFFERENTIAL = "Differential"
+TABLE_REGION = "table of the differential"
 TABLE_HEADS = ("class", "n", "percent", "95 % interval", "if review were none / all of it")
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
@@ -99,11 +100,11 @@ PANEL = {
     "unknown_class": "the model does not know this class; leave such a cell in review, with a comment",
     "cell_comment": "Comment on this cell",
     "slide_comment": "Comment on the slide",
-    "initials": "Your initials",
+    "initials": "Initials",
     "undo": "Undo",
     "save": "Save review.json",
-    "need_initials": "Enter your initials first.",
-    "saved": "Saved. Apply it with: wbctool review apply",
+    "need_initials": "Enter your initials first",
+    "saved": "Saved; apply it with: wbctool review apply",
     "unsaved": "not saved yet",
     "changes": "cells moved",
     "moved_to": "{cell} moved to {place}",
@@ -130,6 +131,7 @@ INDEX_HEADS = {
     "nrbc": "NRBC / 100",
 }
 INDEX_FAILED = "{n} failed"
+TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
 INDEX_NOT_ASSESSED = "n/a"
 STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}

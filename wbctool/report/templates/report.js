@@ -94,7 +94,7 @@
       const [low, high] = ci.map(percent);
       parts.push(
         part("rect", { class: "bar", x: 0, y: 4, width: percent(pct), height: 12 }),
-        part("path", { class: "span", d: `M${percent(none)} 1.5H${percent(all)}V18.5H${percent(none)}Z` }),
+        ...(none === all ? [] : [part("path", { class: "span", d: `M${percent(none)} 1.5H${percent(all)}V18.5H${percent(none)}Z` })]),
         part("path", { class: "ci", d: `M${low} 10H${high}M${low} 6V14M${high} 6V14` }),
       );
       const words = { percent: percent(pct), low, high, none: percent(none), all: percent(all) };
@@ -157,12 +157,13 @@
     big.alt = image.alt;
   }
 
-  // The classes that the model gave one percent or more, the most probable first.
+  // What the model took the cell for, the most probable first: at most three classes, none below one percent.
   function likely(cell) {
     return cell.permille
       .map((value, i) => [value, data.known[i]])
       .filter(([value]) => value >= 10)
       .sort((a, b) => b[0] - a[0])
+      .slice(0, 3)
       .map(([value, place]) => `${name(place)} ${(value / 1000).toFixed(2)}`)
       .join(", ");
   }
