@@ -102,7 +102,7 @@ PANEL = {
     "slide_comment": "Comment on the slide",
     "initials": "Initials",
     "undo": "Undo",
-    "save": "Save review.json",
+    "save": "Save review",
     "need_initials": "Enter your initials first",
     "saved": "Saved; apply it with: wbctool review apply",
     "unsaved": "not saved yet",
