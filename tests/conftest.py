@@ -25,6 +25,7 @@ DEMO = Path(__file__).parent / "data" / "slides"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the fault tests in full, as `make fault` runs them")
+    parser.addoption("--screenshots", type=Path, help="a folder where the browser tests leave their pictures")
 
 
 @pytest.fixture(scope="session")

@@ -57,3 +57,11 @@ class SettingsInvalid(WbctoolError, ValueError):
 
 class LabelledDataInvalid(WbctoolError, ValueError):
     """A folder of labelled data that cannot be read as one of the known layouts."""
+
+
+class ReviewRefused(WbctoolError, ValueError):
+    """A reader's review that does not fit the results it is to be applied to."""
+
+
+class TrailBroken(WbctoolError, ValueError):
+    """An audit trail whose lines do not follow from one another."""

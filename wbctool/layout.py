@@ -22,9 +22,14 @@ DIFFERENTIAL = "differential.csv"
 CELLS = "cells.csv"
 REPORT = "report.html"
 SLIDE = "slide.json"
+INDEX = "index.html"
+AUDIT = "audit.jsonl"
+ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
 TEMPORARY_PREFIX = ".tmp-"
 
-_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE})
+_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, INDEX, AUDIT}) | {
+    ORIGINAL_PREFIX + name for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE)
+}
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _BYTE_IN_TEXT = re.compile(r"(\\+)x([89a-f][0-9a-f])")
@@ -51,6 +56,16 @@ class OutputLayout:
     def run(self) -> Path:
         """The run's manifest."""
         return self.folder / RUN
+
+    @property
+    def index(self) -> Path:
+        """The page that lists all slides."""
+        return self.folder / INDEX
+
+    @property
+    def audit(self) -> Path:
+        """The audit trail of all reviews."""
+        return self.folder / AUDIT
 
     @property
     def lock(self) -> Path:

@@ -29,6 +29,7 @@ from wbctool.cards import (
     read_card,
     read_model_bytes,
 )
+from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.settings import Device, Precision
 
@@ -103,12 +104,16 @@ class OnnxModel(Generic[CardT]):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The three models of a run. device_note: one line on what ``auto`` fell back to; None where it did not."""
+    """The three models of a run. device_note: one line on what ``auto`` fell back to; None where it did not.
+
+    head: the classifier's dense layers; None where its graph is not built as training builds it.
+    """
 
     detector: OnnxModel[DetectorCard]
     generator: OnnxModel[GeneratorCard]
     classifier: OnnxModel[ClassifierCard]
     device_note: str | None = None
+    head: DenseHead | None = None
 
     @property
     def provider(self) -> str:
@@ -133,7 +138,9 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
         card = _choose_card(folder, kind, provider, precision)
         return _start(card, read_model_bytes(card, folder), provider)
 
-    return Models(load(DetectorCard), load(GeneratorCard), load(ClassifierCard), note)
+    classifier = load(ClassifierCard)
+    head = read_dense_head(read_model_bytes(classifier.card, folder))
+    return Models(load(DetectorCard), load(GeneratorCard), classifier, note, head)
 
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:

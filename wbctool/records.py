@@ -123,7 +123,8 @@ class Prediction:
 
     label: the most probable class. probabilities: calibrated, in the order of the model's classes, sum 1.
     confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing
-    known.
+    known. attention: a square map of where in the prepared crop ``label`` was seen, row by row, a byte a point, 255 the
+    strongest; empty where the model gives none (wbctool.stages.explain).
     """
 
     label: CellClass
@@ -132,6 +133,7 @@ class Prediction:
     energy: float
     outcome: Outcome
     reason: Reason
+    attention: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +210,64 @@ class SlideStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CellPicture:
+    """What the report shows of a cell, WebP each. enhanced: the generator's picture; empty where it was not used."""
+
+    native: bytes = b""
+    enhanced: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPicture:
+    """A reduced WebP of a field. width, height: of the field itself, in native pixels."""
+
+    name: str
+    width: int
+    height: int
+    overview: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CellNote:
+    """What readers did with a cell. row: counts from 1 in cells.csv. was: where the tool had put it (a place)."""
+
+    row: int
+    was: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One reader's review of a slide. time: ISO 8601, by the reader's clock. moved: cells moved to another place.
+
+    entry: the SHA-256 of its line in the audit trail.
+    """
+
+    reader: str
+    time: str
+    moved: int
+    comment: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlideResult:
-    """All that is known of one slide after a run. pictures: a small JPEG of each cell's native crop, in order."""
+    """All that is known of one slide after a run.
+
+    pictures: of each cell, in order; one without a native crop stands for a cell that the report does not show.
+    field_pictures: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
+    """
 
     slide: str
     status: SlideStatus
     fields: int
     failures: tuple[FieldFailure, ...]
     cells: tuple[Cell, ...]
-    pictures: tuple[bytes, ...]
+    pictures: tuple[CellPicture, ...]
     differential: Differential
+    field_pictures: tuple[FieldPicture, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[CellNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

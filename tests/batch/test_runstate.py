@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import fakes
 import pytest
 
 from wbctool.batch.runstate import (
@@ -16,6 +17,7 @@ from wbctool.batch.runstate import (
 from wbctool.layout import OutputLayout
 from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.settings import Limits
 
 ROW = tuple(str(i) for i in range(len(COUNTS_COLUMNS)))
 FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)
@@ -27,7 +29,7 @@ def layout(tmp_path):
 
 
 def state(**files):
-    return SlideState("f" * 64, SlideStatus.PARTIAL, ROW, FAILURES, files)
+    return SlideState("f" * 64, SlideStatus.PARTIAL, ROW, FAILURES, files, Limits(), fakes.provenance())
 
 
 def test_a_state_comes_back(layout):

@@ -1,5 +1,10 @@
+import base64
+import hashlib
+import html
 import io
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import fakes
@@ -8,53 +13,108 @@ import pytest
 from PIL import Image
 
 from wbctool.labels import CellClass
-from wbctool.records import Box, Cell, Crop, Detection, FieldFailure, SlideResult, SlideStatus
-from wbctool.report.html import FLAG_TEXTS, picture, render_report
+from wbctool.records import (
+    Box,
+    Cell,
+    CellNote,
+    CellPicture,
+    Crop,
+    Detection,
+    Field,
+    FieldFailure,
+    FieldPicture,
+    Review,
+    SlideResult,
+    SlideStatus,
+)
+from wbctool.report.html import ENHANCED_IN_REVIEW, FIELDS_SHOWN, SHOWN_OF_A_CLASS, render_report
+from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
+from wbctool.report.reading import read_report_page
+from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
 from wbctool.stages.differential import FLAGS, count_cells
 
-JPEG = picture(Crop(np.full((40, 40, 3), 120, np.uint8)))
+NATIVE = cell_picture(Crop(np.full((40, 40, 3), 120, np.uint8)))
+ENHANCED = enhanced_picture(np.full((128, 128, 3), 130, np.uint8))
 
 
 class Checker(HTMLParser):
     """Every element is closed, nothing is fetched from elsewhere, and the text is at hand."""
 
+    VOID = frozenset({"meta", "img", "br", "rect", "path", "input", "hr"})
+
     def __init__(self):
         super().__init__()
-        self.open, self.text, self.links = [], [], []
+        self.open, self.text, self.links, self.attributes = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in {"meta", "img", "br", "rect", "path"}:
+        if tag not in self.VOID:
             self.open.append(tag)
         self.links += [value for name, value in attrs if name in {"src", "href"}]
+        self.attributes += [name for name, _ in attrs]
 
     def handle_endtag(self, tag):
-        if tag not in {"rect", "path"}:
+        if tag not in self.VOID:
             assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.open and self.open[-1] not in {"script", "style"}:
+            self.text.append(data)
 
 
-def report(names, slide="ward/s1", failures=(), status=SlideStatus.OK, known=tuple(CellClass), field="f.png", **limits):
+def result_of(
+    names, slide="ward/s1", failures=(), status=SlideStatus.OK, known=tuple(CellClass), field="f.png", **limits
+):
+    """A slide of three fields whose cells, all in one of them, are those that ``names`` says."""
+    predictions = [fakes.predict(name) for name in names]
+    predictions = [replace(p, probabilities=p.probabilities[: len(known)]) for p in predictions]
     cells = tuple(
-        Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(n)) for i, n in enumerate(names, 1)
+        Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, prediction) for i, prediction in enumerate(predictions, 1)
     )
-    differential = count_cells([c.prediction for c in cells], known, Limits(**limits))
-    result = SlideResult(slide, status, 3, tuple(failures), cells, (JPEG,) * len(cells), differential)
-    page = render_report(result, fakes.provenance(known))
+    differential = count_cells(predictions, known, Limits(**limits))
+    pictures = (CellPicture(NATIVE, ENHANCED),) * len(cells)
+    overview = field_picture(Field(field, np.full((48, 64, 3), 200, np.uint8)))
+    return SlideResult(slide, status, 3, tuple(failures), cells, pictures, differential, (overview,))
+
+
+def read(page):
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert all(link.startswith("data:image/jpeg;base64,") for link in checker.links)
-    return page, " ".join(" ".join(checker.text).split()), checker.links
+    assert all(link.startswith("data:image/webp;base64,") for link in checker.links)
+    assert not {name for name in checker.attributes if name.startswith("on") or name == "style"}
+    return " ".join(" ".join(checker.text).split()), checker.links
+
+
+def report(names, known=tuple(CellClass), **facts):
+    page = render_report(result_of(names, known=known, **facts), fakes.provenance(known))
+    return page, *read(page)
 
 
 def test_verdict_and_flags_come_before_the_table():
-    page, text, _ = report(["neutrophil"] * 20 + ["review"] * 4)
-    verdict = "Differential of 20 counted cells; 4 more await review."
-    assert page.index(verdict) < page.index("low_count") < page.index("<table>")
+    page, text, _ = report(["neutrophil"] * 120 + ["review"] * 24)
+    verdict = "Differential of 120 counted cells; 24 more in review."
+    assert page.index(verdict) < page.index("<strong>limited_count") < page.index("<table")
     assert "high_review_share" in text
+    assert "Look closer" in text
+
+
+def test_too_few_cells_are_no_differential():
+    assert (
+        "Too few cells for a differential: 20 counted; 4 more in review." in report(["basophil"] * 20 + ["odd"] * 4)[1]
+    )
+
+
+def test_a_slide_without_flags_says_so():
+    assert "No flags Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
+
+
+def test_what_is_said_of_the_blood_stands_apart_from_what_is_said_of_the_count():
+    page, text, _ = report(["neutrophil"] * 90 + ["immature_granulocyte"] * 10, adult=True)
+    assert "Findings neutrophil_high : Neutrophil high: 90.00 %, reference 45 to 79 %." in text
+    assert (
+        page.index("immature_granulocytes</strong>") < page.index("Limits of this count") < page.index("limited_count")
+    )
 
 
 def test_every_flag_has_words():
@@ -80,14 +140,15 @@ def test_what_it_cannot_see_is_said():
 
 def test_review_comes_first_and_each_cell_is_shown_once():
     page, _, links = report(["neutrophil", "review", "platelet"])
-    assert len(links) == 3
-    assert page.index("To review: 1") < page.index("Neutrophil: 1") < page.index("Platelet: 1")
+    assert len(links) == 2 * 3 + 1  # native and super-resolved each, and their field
+    assert page.index('id="cell-2"') < page.index('id="cell-1"') < page.index('id="cell-3"')
+    assert page.index('id="head-review"') < page.index('id="head-neutrophil"') < page.index('id="head-platelet"')
 
 
 def test_not_assessed_is_not_zero():
     _, text, _ = report(["neutrophil"], known=tuple(CellClass)[:4])
     assert "basophil not assessed" in text
-    assert "NRBC per 100 white cells: not assessed" in text
+    assert "NRBC per 100 white cells not assessed" in text
 
 
 def test_failed_fields_are_named():
@@ -106,8 +167,9 @@ def test_a_failed_slide_says_so():
 def test_names_are_data(name):
     page, _, _ = report(["neutrophil"], slide=name, field=name)
     page.encode("utf-8")
-    assert "<script" not in page
-    assert "src=x" not in re.sub(r"&[^;]+;img src=x", "", page)
+    assert page.count("<script") == 2  # the data and our own
+    assert "<img src=x" not in page
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["slide"] == name
     assert "\x1b" not in page
 
 
@@ -121,8 +183,97 @@ def test_the_same_result_gives_the_same_bytes():
     assert report(["neutrophil", "review"])[0] == report(["neutrophil", "review"])[0]
 
 
-@pytest.mark.parametrize(("side", "shown"), [(40, 40), (96, 96), (300, 96)])
-def test_pictures_are_native_up_to_96_px(side, shown):
-    image = Image.open(io.BytesIO(picture(Crop(np.full((side, side, 3), (200, 30, 90), np.uint8)))))
+def test_blasts_are_said_before_the_numbers():
+    page, _, _ = report(["neutrophil"] * 200)
+    assert page.index("cannot be excluded") < page.index("<table")
+
+
+def test_a_cell_has_its_second_most_probable_class():
+    assert "monocyte 0.40 then neutrophil 0.09 low confidence f.png, cell 1" in report(["review"])[1]
+
+
+def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
+    page, text, links = report(["neutrophil"] * (SHOWN_OF_A_CLASS + 7) + ["monocyte"])
+    assert f"7 more are not pictured: the {SHOWN_OF_A_CLASS} least certain are" in text
+    assert len(links) == 2 * (SHOWN_OF_A_CLASS + 1) + 1
+    assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == SHOWN_OF_A_CLASS + 8
+
+
+def test_every_cell_in_review_is_pictured_whatever_their_number():
+    page, text, _ = report(["review"] * (ENHANCED_IN_REVIEW + 9))
+    assert page.count('id="native-') == ENHANCED_IN_REVIEW + 9
+    assert page.count('id="enhanced-') == ENHANCED_IN_REVIEW
+    assert f"left out from the {ENHANCED_IN_REVIEW}th cell on" in text
+
+
+def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
+    fields = 3000
+    rgb = np.asarray(Image.open(real_jpeg))
+    overview, native = field_picture(Field("", rgb)).overview, cell_picture(Crop(np.ascontiguousarray(rgb[:128, :128])))
+    names = [fakes.NAMES[i % 6] for i in range(fields)]
+    cells = [Cell(f"{i}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(n)) for i, n in enumerate(names)]
+    result = replace(
+        result_of(names),
+        fields=fields,
+        cells=tuple(cells),
+        pictures=(CellPicture(native, b""),) * fields,
+        field_pictures=tuple(FieldPicture(f"{i}.png", 640, 480, overview) for i in range(fields)),
+    )
+    page = render_report(result, fakes.provenance())
+    assert page.count('id="field-') - page.count('id="field-view') - page.count('id="field-box') == FIELDS_SHOWN + 1
+    assert f"{6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN} more fields with pictured cells are not shown here." in page
+    assert len(page) < 10e6
+
+
+def test_a_reviewed_slide_says_who_moved_what():
+    result = replace(
+        result_of(["neutrophil"] * 3),
+        reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good", "ab" * 32),),
+        notes=(CellNote(2, "monocyte", "<em>"),),
+    )
+    text, _ = read(render_report(result, fakes.provenance()))
+    assert "Reviewed by A<B" in text
+    assert "read as neutrophil; the tool: monocyte “<em>”" in text
+    assert "A<B, 2026-01-02T03:04:05+00:00: 1 cells moved. “fine & good”" in text
+
+
+@pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])
+def test_a_page_gives_its_pictures_back(known):
+    result = result_of(["neutrophil", "review", "monocyte"], known=known, field="a\udcff<.png")
+    page = render_report(result, fakes.provenance(known))
+    content = read_report_page(page)
+    assert content.fields == ("a\udcff<.png",) * 3
+    assert content.pictures == result.pictures
+    assert content.field_pictures == result.field_pictures
+
+
+def test_what_is_no_report_gives_nothing_back():
+    with pytest.raises(ValueError, match="no data"):
+        read_report_page("<html></html>")
+
+
+def test_scripts_and_styles_run_by_their_hash_alone():
+    page, _, _ = report(["neutrophil"])
+    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1])
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert "unsafe" not in policy
+    for kind, text in (
+        ("style", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]),
+        ("script", re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]),
+    ):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+@pytest.mark.parametrize(("side", "shown"), [(40, 40), (128, 128), (300, 128)])
+def test_pictures_are_native_up_to_128_px(side, shown):
+    image = Image.open(io.BytesIO(cell_picture(Crop(np.full((side, side, 3), (200, 30, 90), np.uint8)))))
     assert image.size == (shown, shown)
     assert np.abs(np.asarray(image).astype(int) - (200, 30, 90)).max() < 8
+
+
+@pytest.mark.parametrize(("size", "shown"), [((640, 480), (480, 360)), ((200, 9000), (11, 480)), ((30, 20), (30, 20))])
+def test_field_pictures_are_reduced_and_keep_the_fields_size(size, shown):
+    picture = field_picture(Field("f", np.zeros((size[1], size[0], 3), np.uint8)))
+    assert (picture.width, picture.height) == size
+    assert Image.open(io.BytesIO(picture.overview)).size == shown

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.pipeline import SlideOutcome, add_seconds
+from wbctool.batch.pipeline import add_seconds
 from wbctool.batch.publish import json_text, publish
+from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import Stages
 from wbctool.layout import MANIFEST_MARK, OutputLayout
 from wbctool.settings import RunSettings

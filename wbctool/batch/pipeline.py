@@ -14,13 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.runstate import FieldHashes, SeenFiles, SlideState, Stamp, fingerprint, publish_slide, stamp_of
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp, fingerprint, stamp_of
+from wbctool.batch.slide_files import publish_result
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable, WbctoolError
-from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
-from wbctool.records import Cell, Crop, Detection, Field, FieldFailure, Slide, SlideResult, SlideStatus
-from wbctool.report.html import picture, render_report
-from wbctool.report.tables import cells_csv, counts_row, differential_csv, empty_row
+from wbctool.layout import OutputLayout
+from wbctool.records import (
+    Cell,
+    CellPicture,
+    Crop,
+    Detection,
+    Field,
+    FieldFailure,
+    FieldPicture,
+    Slide,
+    SlideResult,
+    SlideStatus,
+)
+from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
+from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
@@ -65,17 +77,6 @@ def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class SlideOutcome:
-    """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage."""
-
-    slide: str
-    status: SlideStatus
-    row: tuple[str, ...]
-    failures: tuple[FieldFailure, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class _Looked:
     """A field after detection: its crops, or why there are none. The field's pixels are gone by then."""
 
@@ -86,6 +87,7 @@ class _Looked:
     detections: tuple[Detection, ...] = ()
     crops: tuple[Crop, ...] = ()
     pictures: tuple[bytes, ...] = ()
+    overview: FieldPicture | None = None
     failure: FieldFailure | None = None
 
 
@@ -93,7 +95,8 @@ class _Looked:
 class _Analysis:
     hashes: list[tuple[str, str | None]] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
+    pictures: list[CellPicture] = field(default_factory=list)
+    overviews: list[FieldPicture] = field(default_factory=list)
     failures: list[FieldFailure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -194,18 +197,20 @@ class SlideWorker:
                     detections = self.stages.detect(field_)
                 with clock("crop"):
                     crops = self.stages.crop(field_, [detection.box for detection in detections])
-                    pictures = tuple(picture(crop) for crop in crops)
+                with clock("picture"):
+                    pictures = tuple(cell_picture(crop) for crop in crops)
+                    overview = field_picture(field_) if crops else None
         except MemoryError as error:  # not the field's fault: another time there may be enough
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, "memory", error))
         except Exception as error:  # whatever it is, it is this field's alone
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
-        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures)
+        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures, overview)
 
     def _name_cells(self, slide: Slide, group: Sequence[_Looked], analysis: _Analysis) -> None:
         """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
         clock = StageClock()
         try:
-            named = self._classify(group, clock)
+            named, enhanced = self._classify(group, clock)
         except _StoppedInside:
             raise
         except Exception as error:
@@ -216,12 +221,15 @@ class SlideWorker:
             analysis.failures.append(_failure(slide.id, group[0].name, clock.stage, error))
         else:
             analysis.cells += named
-            analysis.pictures += [one for member in group for one in member.pictures]
+            native = [one for member in group for one in member.pictures]
+            analysis.pictures += [CellPicture(*both) for both in zip(native, enhanced, strict=True)]
+            analysis.overviews += [member.overview for member in group if member.overview]
         analysis.failures += [member.failure for member in group if member.failure]
         for seconds in (clock.seconds, *(member.clock.seconds for member in group)):
             add_seconds(analysis.seconds, seconds)
 
-    def _classify(self, group: Sequence[_Looked], clock: StageClock) -> list[Cell]:
+    def _classify(self, group: Sequence[_Looked], clock: StageClock) -> tuple[list[Cell], list[bytes]]:
+        """The cells of some fields, and the generator's picture of each; empty where it was not used."""
         at_once = self.settings.batch_size
         if not self.stages.many_at_once:
             at_once = min(at_once, _CELLS_AT_ONCE)
@@ -230,7 +238,8 @@ class SlideWorker:
             for member in group
             for index, (detection, crop) in enumerate(zip(member.detections, member.crops, strict=True), start=1)
         ]
-        cells = []
+        cells: list[Cell] = []
+        enhanced: list[bytes] = []
         for start in range(0, len(found), at_once):
             if self.stopped():
                 raise _StoppedInside
@@ -243,28 +252,23 @@ class SlideWorker:
                 part, prepared.super_resolved, predictions, strict=True
             ):
                 cells.append(Cell(name, index, detection, super_resolved, prediction))
-        return cells
+            with clock("picture"):
+                shown = zip(prepared.rgb, prepared.super_resolved, strict=True)
+                enhanced += [enhanced_picture(rgb) if used else b"" for rgb, used in shown]
+        return cells, enhanced
 
     def _publish(self, slide: Slide, analysis: _Analysis) -> SlideOutcome:
         clock = StageClock()
         with clock("write"):
-            result = self._result(slide, analysis)
-            provenance = self.stages.provenance
-            texts = {
-                DIFFERENTIAL: differential_csv(result.differential),
-                CELLS: cells_csv(slide.id, result.cells, provenance.classes),
-                REPORT: render_report(result, provenance),
-            }
-            files = {name: text.encode() for name, text in texts.items()}
-            hashes: FieldHashes = tuple(analysis.hashes)
-            state = SlideState(
-                fingerprint=fingerprint(hashes, self.stages.basis),
-                status=result.status,
-                row=counts_row(result),
-                failures=result.failures,
-                files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            result, hashes = self._result(slide, analysis), tuple(analysis.hashes)
+            state = publish_result(
+                self.layout,
+                result,
+                self.stages.provenance,
+                self.settings,
+                hashes,
+                fingerprint(hashes, self.stages.basis),
             )
-            publish_slide(self.layout, slide.id, files, state, hashes, provenance)
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
 
@@ -283,6 +287,7 @@ class SlideWorker:
             failures=tuple(analysis.failures),
             cells=tuple(analysis.cells),
             pictures=tuple(analysis.pictures),
+            field_pictures=tuple(analysis.overviews),
             differential=count_cells(predictions, self.stages.provenance.classes, self.settings, flags, read),
         )
 

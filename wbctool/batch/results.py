@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def published_slides(layout: OutputLayout) -> Iterator[PublishedSlide | LeftOut]
             yield LeftOut(slide, status, "nothing of it is published")
         else:
             state = _state(state_file, slide)
-            if state.get("reviewed") or all(row.get(k) == v for k, v in state["counts"].items() if k != "slide"):
+            if state.get("reviews") or all(row.get(k) == v for k, v in state["counts"].items() if k != "slide"):
                 yield _slide(layout, slide, state)
             else:
                 yield LeftOut(slide, status, f"{state_file} is of another run than {layout.counts.name}: run again")
@@ -107,7 +107,7 @@ def _slide(layout: OutputLayout, slide: str, state: Mapping[str, Any]) -> Publis
             classes=classes,
             fingerprint=str(state["fingerprint"]),
             provenance=_provenance(state.get("provenance")),
-            reviewed=bool(state.get("reviewed")),
+            reviewed=bool(state.get("reviews")),
         )
     except ResultsInvalid:
         raise
@@ -118,10 +118,11 @@ def _slide(layout: OutputLayout, slide: str, state: Mapping[str, Any]) -> Publis
 def _cells(path: Path, content: bytes) -> tuple[tuple[Cell, ...], tuple[CellClass, ...]]:
     header = next(csv.reader(io.StringIO(content.decode(), newline="")))
     classes = tuple(CellClass(name.removeprefix(PROBABILITY)) for name in header if name.startswith(PROBABILITY))
-    return tuple(_cell(row, classes) for row in _rows(path, content)), classes
+    return tuple(read_cell(row, classes) for row in _rows(path, content)), classes
 
 
-def _cell(row: Row, classes: tuple[CellClass, ...]) -> Cell:
+def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
+    """A cell from its row of cells.csv. Its energy, which the table does not have, is NaN."""
     box = Box(*(int(row[side]) for side in ("x", "y", "width", "height")))
     return Cell(
         field=name_of_cell(row["field"]),

@@ -14,16 +14,25 @@ from pathlib import Path
 from typing import Protocol
 
 from wbctool.batch.manifest import Manifest
-from wbctool.batch.pipeline import SlideOutcome, SlideWorker, Stopped
-from wbctool.batch.publish import hold, publish
-from wbctool.batch.runstate import SeenFiles, SlideState, files_intact, fingerprint, read_state, states_below
+from wbctool.batch.overview import publish_overview
+from wbctool.batch.pipeline import SlideWorker, Stopped
+from wbctool.batch.publish import hold
+from wbctool.batch.runstate import (
+    SeenFiles,
+    SlideOutcome,
+    SlideState,
+    files_intact,
+    fingerprint,
+    read_state,
+    states_below,
+)
 from wbctool.batch.slides import find_slides, is_results, still_as_found
 from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
-from wbctool.report.tables import counts_csv, empty_row
+from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.stages.images import is_image
 
@@ -196,7 +205,7 @@ class _Run:
         self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
     ) -> int:
         outcomes = [done.get(planned.slide.id) or self._last(planned) for planned in plan]
-        publish(self.layout.counts, counts_csv(outcome.row for outcome in outcomes).encode())
+        publish_overview(self.layout, outcomes)
         if code is None:
             code = self._exit_code(outcomes)
         stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
@@ -226,8 +235,8 @@ class _Run:
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         if planned.action not in {Action.KEEP, Action.UNSEEN}:
             row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
-            return SlideOutcome(slide.id, SlideStatus.WAITING, row, state.failures)
-        return SlideOutcome(slide.id, state.status, state.row, state.failures)
+            return SlideOutcome(slide.id, SlideStatus.WAITING, row, state.failures, readers=state.readers)
+        return SlideOutcome(slide.id, state.status, state.row, state.failures, readers=state.readers)
 
 
 @contextmanager

@@ -11,15 +11,17 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import publish, publish_json
 from wbctool.errors import FieldUnreadable
-from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SEEN, SLIDE, OutputLayout
-from wbctool.records import FieldFailure, Provenance, Slide, SlideStatus
+from wbctool.labels import CellClass
+from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
+from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.settings import Limits
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
@@ -33,18 +35,49 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SlideState:
-    """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256."""
+    """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256.
+
+    limits, provenance: what it takes to count and to write it anew. reviews: by readers, in order, since it was done.
+    """
 
     fingerprint: str
     status: SlideStatus
     row: tuple[str, ...]
     failures: tuple[FieldFailure, ...]
     files: Mapping[str, str]
+    limits: Limits
+    provenance: Provenance
+    reviews: tuple[Review, ...] = ()
+
+    @property
+    def fields(self) -> int:
+        """The slide's fields, with those that failed."""
+        return int(self.row[COUNTS_COLUMNS.index("fields")])
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Who reviewed it, each once."""
+        return tuple(dict.fromkeys(review.reader for review in self.reviews))
 
     @property
     def is_final(self) -> bool:
         """Whether the same slide would fail again: what the machine lacked once, it may have the next time."""
         return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOutcome:
+    """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage.
+
+    readers: who reviewed it since it was done.
+    """
+
+    slide: str
+    status: SlideStatus
+    row: tuple[str, ...]
+    failures: tuple[FieldFailure, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    readers: tuple[str, ...] = ()
 
 
 def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
@@ -57,14 +90,9 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
 
 
 def publish_slide(
-    layout: OutputLayout,
-    slide: str,
-    files: Mapping[str, bytes],
-    state: SlideState,
-    fields: FieldHashes,
-    provenance: Provenance | None = None,
+    layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
 ) -> None:
-    """Publish a slide's files and, last, its state. provenance: what made them, for whoever reads them later."""
+    """Publish a slide's files and, last, its state."""
     for name, content in files.items():
         publish(layout.slide_file(slide, name), content)
     publish_json(
@@ -78,15 +106,24 @@ def publish_slide(
             "files": dict(state.files),
             "errors": [asdict(failure) for failure in state.failures],
             "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
-            "provenance": provenance and asdict(provenance),
+            "limits": state.limits.model_dump(mode="json", include=set(Limits.model_fields)),
+            "provenance": asdict(state.provenance),
+            "reviews": [asdict(review) for review in state.reviews],
         },
     )
 
 
-def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
-    """The last state of a slide; None where there is none, or none that this version can read."""
+def remove_originals(layout: OutputLayout, slide: str) -> None:
+    """Remove what a review had replaced, once the slide was done anew: it belongs to nothing that is still there."""
+    for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE):
+        with suppress(OSError):
+            layout.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
+
+
+def read_state(layout: OutputLayout, slide: str, name: str = SLIDE) -> SlideState | None:
+    """The last state of a slide; None where there is none, or none that this version can read. name: of its file."""
     try:
-        content = json.loads(layout.slide_file(slide, SLIDE).read_bytes())
+        content = json.loads(layout.slide_file(slide, name).read_bytes())
         if content["schema"] != SCHEMA or content["slide"] != slide or tuple(content["counts"]) != COUNTS_COLUMNS:
             return None
         row = tuple(content["counts"].values())
@@ -98,9 +135,24 @@ def read_state(layout: OutputLayout, slide: str) -> SlideState | None:
             row=row,
             failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
             files=dict(content["files"]),
+            limits=Limits.model_validate(content["limits"]),
+            provenance=_provenance(content["provenance"]),
+            reviews=tuple(Review(**review) for review in content["reviews"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _provenance(content: Mapping[str, Any]) -> Provenance:
+    """As slide.json has it, back as it was."""
+    return Provenance(
+        **{
+            **content,
+            "classes": tuple(CellClass(name) for name in content["classes"]),
+            "models": tuple(ModelUsed(**model) for model in content["models"]),
+            "settings": tuple((str(name), str(value)) for name, value in content["settings"]),
+        }
+    )
 
 
 def states_below(layout: OutputLayout, slide: str) -> Iterator[tuple[str, SlideState]]:

@@ -55,7 +55,7 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         detect=lambda field: detect_cells(field, models.detector),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         prepare=lambda crops: prepare_crops(crops, models.generator, settings.super_resolve),
-        classify=lambda rgb: classify_cells(rgb, models.classifier),
+        classify=lambda rgb: classify_cells(rgb, models.classifier, models.head),
         provenance=provenance,
         basis={
             "results": wbctool.RESULTS_VERSION,

@@ -25,6 +25,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(export_app, name="export")
+review_app = typer.Typer(help="What readers changed in the reports.", no_args_is_help=True)
+app.add_typer(review_app, name="review")
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
@@ -253,6 +255,32 @@ def verify_models(models_dir: ModelsDir = None) -> None:
         from wbctool.cli.running import verify_models_command
 
         raise typer.Exit(verify_models_command(models_dir))
+
+
+@review_app.command("apply")
+def apply_review(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="review.json as a report saves it.")],
+) -> None:
+    """Apply readers' reviews: tables and report of their slides change, the originals stay, the audit trail grows.
+
+    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run holds the output.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.reviewing import apply_command
+
+        raise typer.Exit(apply_command(out, reviews))
+
+
+@review_app.command("verify")
+def verify_review(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+) -> None:
+    """Check the audit trail, and that every slide's results are what the run and the trail say. Exit codes: 0, 1."""
+    with _errors_as_exit_codes():
+        from wbctool.cli.reviewing import verify_command
+
+        raise typer.Exit(verify_command(out))
 
 
 def _show_version(wanted: bool) -> None:

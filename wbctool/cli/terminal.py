@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wbctool.batch.pipeline import SlideOutcome
 from wbctool.batch.run import Action, Planned
+from wbctool.batch.runstate import SlideOutcome
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import name_shown
 

@@ -19,7 +19,7 @@ from wbctool.extras import needing
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import name_as_text, name_shown
 from wbctool.records import ClassCount, Provenance, PublishedSlide, SlideStatus
-from wbctool.report.html import FLAG_TEXTS
+from wbctool.report.texts import FLAGS
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
@@ -94,7 +94,7 @@ def _conclusion(slide: PublishedSlide) -> str:
         f"{differential.counted} cells counted, {differential.review} not decided and left to a reader, "
         f"{differential.not_wbc} set aside as no white cells.",
         f"{result.fields} fields, {len(result.failures)} of them failed." if result.failures else "",
-        *(FLAG_TEXTS.get(flag, flag) for flag in differential.flags),
+        *(FLAGS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
         RESEARCH_USE,

@@ -1,100 +1,240 @@
-"""report.html: one slide on one self-contained page."""
+"""report.html: one slide on one self-contained page, for a reader to look through and correct."""
 
 from __future__ import annotations
 
 import base64
-import io
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from PIL import Image
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.layout import name_shown
-from wbctool.records import Cell, Crop, Outcome, Provenance, SlideResult, SlideStatus
-from wbctool.report.tables import percent
+from wbctool.records import (
+    Cell,
+    CellNote,
+    CellPicture,
+    ClassCount,
+    FieldPicture,
+    Provenance,
+    SlideResult,
+    SlideStatus,
+)
+from wbctool.report import texts
+from wbctool.report.page import render_page
+from wbctool.report.places import ARTEFACT, PLACES, REVIEW, place_of
+from wbctool.report.tables import cells_csv, percent
 
-PICTURE_PX = 96
-_JPEG_QUALITY = 85
+# What bounds the page of a slide with thousands of cells. Cells in review are all shown, whatever it costs.
+SHOWN_OF_A_CLASS = 200
+ENHANCED_IN_REVIEW = 400
+FIELDS_SHOWN = 300
 
-FLAG_TEXTS = {
-    "no_wbc": "No white cell was found.",
-    "low_count": "Too few cells were counted for any reading as high or low.",
-    "limited_count": "Fewer cells were counted than a reference differential has.",
-    "high_review_share": "Many cells await review; the percents may move by much.",
-    "out_of_domain": "Many cells look like nothing the model was trained on: another stain, camera or cell type.",
-    "immature_granulocytes": "Immature granulocytes were counted.",
-    "nrbc": "Nucleated red cells were found.",
-    "blurred_fields": "Some fields are blurred.",
-    "crowded_fields": "Some fields are crowded.",
-    "failed_fields": "Some fields could not be read or analysed; their cells are missing here.",
-    "duplicate_fields": "Some fields are the same image; their cells were counted more than once.",
-}
+
+@dataclass(frozen=True, slots=True)
+class CellView:
+    """A cell as the page shows it. row: counts from 1 in cells.csv. field: where its field is in the page's list."""
+
+    row: int
+    cell: Cell
+    place: str
+    field: int
+    picture: CellPicture
+    note: CellNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A heading of the gallery: the cells that stand in a place, least certain first. total: with those not shown."""
+
+    place: str
+    views: tuple[CellView, ...]
+    total: int
 
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:
     """The page as HTML; the same result gives the same bytes."""
-    groups = _gallery(result, provenance.classes)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            result=result,
-            differential=result.differential,
-            provenance=provenance,
-            verdict=_verdict(result),
-            flags=[(flag, FLAG_TEXTS[flag]) for flag in result.differential.flags],
-            review=groups.pop("review"),
-            groups=groups,
-        )
+    result = replace(result, cells=tuple(_as_written(cell) for cell in result.cells))
+    fields = tuple(dict.fromkeys(cell.field for cell in result.cells))
+    groups = _gallery(result, fields)
+    overviews = _overviews(groups, result.field_pictures)
+    table = cells_csv(result.slide, result.cells, provenance.classes)
+    sha256 = hashlib.sha256(table.encode()).hexdigest()
+    return render_page(
+        "report.html.j2",
+        "report.css",
+        ("binomial.js", "report.js"),
+        result=result,
+        differential=result.differential,
+        provenance=provenance,
+        level=_level(result),
+        verdict=_verdict(result),
+        readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
+        findings=_findings(result),
+        limits=[flag for flag in result.differential.flags if flag not in texts.FINDINGS],
+        bars={count.label.value: bar(count) for count in result.differential.classes},
+        groups=groups,
+        overviews=[(fields.index(picture.name), picture) for picture in overviews],
+        boxes=_boxes(groups),
+        enhanced_in_review=ENHANCED_IN_REVIEW,
+        second=lambda view: second_class(view, provenance.classes),
+        fields_missing=len({view.cell.field for g in groups for view in g.views}) - len(overviews),
+        cells_sha256=sha256,
+        data=_data(result, provenance, fields, groups, sha256),
     )
 
 
-def picture(crop: Crop) -> bytes:
-    """A JPEG of a crop, of at most PICTURE_PX a side; a smaller crop keeps its pixels."""
-    image = Image.fromarray(crop.rgb)
-    if crop.side_px > PICTURE_PX:
-        image = image.resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
+def bar(count: ClassCount) -> dict[str, str]:
+    """The drawing of one class on a scale of 0 to 100: x of the bar, the interval, the review span; and it in words."""
+    drawn = {
+        "pct": percent(count.percent),
+        "low": percent(count.ci95_low),
+        "high": percent(count.ci95_high),
+        "none": percent(count.review_low),
+        "all": percent(count.review_high),
+        "alt": texts.NOTHING_COUNTED,
+    }
+    if count.percent is not None:
+        words = {"percent": drawn["pct"], "low": drawn["low"], "high": drawn["high"]}
+        drawn["alt"] = texts.CHART_ALT.format(**words, none=drawn["none"], all=drawn["all"])
+    return drawn
+
+
+def second_class(view: CellView, classes: Sequence[CellClass]) -> str:
+    """The second most probable class in words; empty where the model knows but one."""
+    ranked = sorted(zip(view.cell.prediction.probabilities, classes, strict=True), key=lambda pair: -pair[0])
+    others = [pair for pair in ranked if pair[1] is not view.cell.prediction.label]
+    if not others:
+        return ""
+    return texts.SECOND.format(label=texts.words(others[0][1].value), probability=others[0][0])
+
+
+def _as_written(cell: Cell) -> Cell:
+    """A cell with its probabilities as cells.csv has them, so that a page made from that table is the same."""
+    prediction = cell.prediction
+    confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
+    return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
+
+
+def _level(result: SlideResult) -> str:
+    if result.status is SlideStatus.FAILED:
+        return "failed"
+    return "check" if result.differential.flags or result.differential.review or result.failures else "clear"
 
 
 def _verdict(result: SlideResult) -> str:
-    differential = result.differential
+    differential, failed = result.differential, sum(bool(failure.field) for failure in result.failures)
     if result.status is SlideStatus.FAILED:
-        return "Failed: no field of this slide could be analysed."
-    partial = f", without {len(result.failures)} of {result.fields} fields" if result.failures else ""
-    review = f"; {differential.review} more await review" if differential.review else ""
-    return f"Differential of {differential.counted} counted cells{partial}{review}."
+        return texts.VERDICT_FAILED
+    without = texts.VERDICT_WITHOUT.format(failed=failed, fields=result.fields) if failed else ""
+    if not differential.counted and differential.review:
+        return texts.VERDICT_ALL_IN_REVIEW.format(without=without, review=differential.review)
+    if not differential.counted:
+        return texts.VERDICT_NO_WBC.format(without=without, fields=result.fields)
+    review = texts.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
+    return _sentence(result).format(counted=differential.counted, without=without, review=review)
 
 
-def _gallery(result: SlideResult, classes: tuple[CellClass, ...]) -> dict[str, list[tuple[Cell, bytes]]]:
-    """The cells of each heading with their pictures, the least certain first under review."""
-    groups: dict[str, list[tuple[Cell, bytes]]] = {"review": [], **{label.value: [] for label in classes}}
-    for cell, jpeg in zip(result.cells, result.pictures, strict=True):
-        in_review = cell.prediction.outcome is Outcome.REVIEW
-        groups["review" if in_review else cell.prediction.label.value].append((cell, jpeg))
-    groups["review"].sort(key=lambda entry: entry[0].prediction.confidence)
-    return groups
+def _sentence(result: SlideResult) -> str:
+    return texts.VERDICT_LOW if "low_count" in result.differential.flags else texts.VERDICT
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _findings(result: SlideResult) -> list[tuple[str, str]]:
+    """What is said of the blood: percents outside their range, then flags, each with its words."""
+    beyond = [
+        (
+            f"{count.label.value}_{count.flag}",
+            texts.AGAINST_REFERENCE.format(
+                label=texts.words(count.label.value).capitalize(),
+                flag=count.flag,
+                percent=percent(count.percent),
+                low=count.reference_low,
+                high=count.reference_high,
+            ),
+        )
+        for count in result.differential.classes
+        if count.flag
+    ]
+    return beyond + [(flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDINGS]
 
 
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+def _gallery(result: SlideResult, fields: Sequence[str]) -> tuple[Group, ...]:
+    """A group for every place, in order, the cells in review first."""
+    places: dict[str, list[CellView]] = {place: [] for place in (REVIEW, *CellClass, ARTEFACT)}
+    at = {name: index for index, name in enumerate(fields)}
+    notes = {note.row: note for note in result.notes}
+    for row, (cell, picture) in enumerate(zip(result.cells, result.pictures, strict=True), start=1):
+        place = place_of(cell.prediction)
+        places[place].append(CellView(row, cell, place, at[cell.field], picture, notes.get(row)))
+    return tuple(_group(place, views) for place, views in places.items())
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("wbctool.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, words=_words, shown=name_shown, data_uri=_data_uri)
-    return environment
+def _group(place: str, views: list[CellView]) -> Group:
+    certain = sorted(views, key=lambda view: (view.note is None, view.cell.prediction.confidence))
+    pictured = [view for view in certain if view.picture.native]
+    if place != REVIEW:
+        return Group(place, tuple(pictured[:SHOWN_OF_A_CLASS]), len(views))
+    plain = [replace(view, picture=replace(view.picture, enhanced=b"")) for view in pictured[ENHANCED_IN_REVIEW:]]
+    return Group(place, (*pictured[:ENHANCED_IN_REVIEW], *plain), len(views))
+
+
+def _overviews(groups: Sequence[Group], pictures: Sequence[FieldPicture]) -> tuple[FieldPicture, ...]:
+    """The fields of the cells that are shown, those of cells in review before others where not all fit."""
+    wanted = tuple(dict.fromkeys(view.cell.field for group in groups for view in group.views))
+    kept = frozenset(wanted[:FIELDS_SHOWN])
+    return tuple(picture for picture in pictures if picture.name in kept)
+
+
+def _boxes(groups: Sequence[Group]) -> Mapping[str, list[CellView]]:
+    """The shown cells of each field, in order."""
+    boxes: dict[str, list[CellView]] = {}
+    for view in sorted((view for group in groups for view in group.views), key=lambda view: view.row):
+        boxes.setdefault(view.cell.field, []).append(view)
+    return boxes
+
+
+def _data(
+    result: SlideResult, provenance: Provenance, fields: Sequence[str], groups: Sequence[Group], sha256: str
+) -> Mapping[str, Any]:
+    """What the page's script works on, and what a review finds again. One row a cell: field, cell, box, place, ‰."""
+    at = {name: index for index, name in enumerate(fields)}
+    cells = [
+        [
+            *(at[cell.field], cell.index, box.x, box.y, box.width, box.height),
+            PLACES.index(place_of(cell.prediction)),
+            [round(1000 * probability) for probability in cell.prediction.probabilities],
+        ]
+        for cell in result.cells
+        for box in (cell.detection.box,)
+    ]
+    return {
+        "schema": "wbctool-report/1",
+        "slide": result.slide,
+        "results": sha256,
+        "places": PLACES,
+        "names": [texts.words(place) for place in PLACES],
+        "known": [label.value for label in provenance.classes],
+        "fields": fields,
+        "shown": [name_shown(name) for name in fields],
+        "cells": cells,
+        "comments": {note.row: note.comment for note in result.notes if note.comment},
+        "attention": {
+            view.row: base64.b64encode(view.cell.prediction.attention).decode("ascii")
+            for group in groups
+            for view in group.views
+            if view.cell.prediction.attention
+        },
+        "texts": {
+            **texts.PANEL,
+            "chart": texts.CHART_ALT,
+            "note": texts.COUNTS_NOTE,
+            "where": texts.WHERE,
+            "verdict": [texts.VERDICT_NO_WBC, texts.VERDICT_ALL_IN_REVIEW, _sentence(result), texts.VERDICT_REVIEW],
+            "without": ""
+            if not result.failures
+            else texts.VERDICT_WITHOUT.format(
+                failed=sum(bool(failure.field) for failure in result.failures), fields=result.fields
+            ),
+        },
+        "slide_fields": result.fields,
+    }

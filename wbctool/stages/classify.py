@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from wbctool.cards import ClassifierCard
+from wbctool.dense_head import DenseHead
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Outcome, Prediction, Reason
+from wbctool.stages.explain import attention_map
 
 _OUTSIDE = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 
 
-def classify_cells(rgb: NDArray[np.uint8], model: OnnxModel[ClassifierCard]) -> tuple[Prediction, ...]:
-    """rgb: (N, 128, 128, 3) uint8, RGB -> one prediction a cell, in order."""
+def classify_cells(
+    rgb: NDArray[np.uint8], model: OnnxModel[ClassifierCard], head: DenseHead | None = None
+) -> tuple[Prediction, ...]:
+    """rgb: (N, 128, 128, 3) uint8, RGB -> one prediction a cell, in order.
+
+    head: the model's dense layers; with them each prediction says where its class was seen.
+    """
     if not len(rgb):
         return ()
-    return read_logits(model.run(rgb)[0], model.card)
+    logits, *others = model.run(rgb)
+    predictions = read_logits(logits, model.card)
+    if head is None or len(others) != 2:
+        return predictions
+    labels = (model.card.classes.index(prediction.label) for prediction in predictions)
+    maps = (attention_map(one, label, head) for one, label in zip(others[1], labels, strict=True))
+    return tuple(replace(p, attention=seen) for p, seen in zip(predictions, maps, strict=True))
 
 
 def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:

@@ -1,0 +1,127 @@
+"""A run with real pixels and made-up classes, and Chromium to look at what it wrote.
+
+Skipped where there is no Chromium with its driver (Debian: chromium and chromium-driver).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+sys.path.insert(0, str(Path(__file__).parent))  # for window.py: pytest's importlib mode leaves the path alone
+
+from window import Window, driver_problem, start_driver
+
+from wbctool.batch.run import StopRequest, run_folder
+from wbctool.batch.stages import Stages
+from wbctool.cli.terminal import Silence
+from wbctool.records import Box, Crop, Detection, Field
+from wbctool.settings import load_settings
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.upscale import PreparedCrops, resize_square
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides").glob("slide-0[12]/*.jpg"))
+WELL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosinophil"] * 4 + ["basophil"]
+ODD = [*WELL[:60:2], *["review"] * 6, *["odd"] * 3, "immature_granulocyte", "erythroblast", "platelet"]
+
+
+def detect(field: Field) -> tuple[Detection, ...]:
+    """The darkest places in green light, seven a field: nuclei and platelets."""
+    height, width = (side // 64 for side in field.rgb.shape[:2])
+    blocks = field.rgb[: 64 * height, : 64 * width, 1].reshape(height, 64, width, 64).mean(axis=(1, 3)).ravel()
+    darkest = sorted(blocks.argsort(kind="stable")[:7])
+    return tuple(Detection(Box(64 * int(i % width), 64 * int(i // width), 64, 64), 0.9) for i in darkest)
+
+
+def classify_as(names: list[str]) -> Callable[[Any], Any]:
+    """Each cell, by its pixels, one of ``names``; the same pixels, the same class."""
+
+    def classify(rgb: Any) -> Any:
+        predictions = []
+        for pixels in rgb:
+            number = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:4])
+            prediction = fakes.predict(names[number % len(names)])
+            predictions.append(replace(prediction, attention=bytes((number * i) % 256 for i in range(64))))
+        return tuple(predictions)
+
+    return classify
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The out of a run of four slides: normal, with flags, empty, failed. Not to be changed."""
+    folder = tmp_path_factory.mktemp("browser")
+    root, out = folder / "slides", folder / "counts.csv"
+    (root / "normal").mkdir(parents=True)
+    for n, path in enumerate(DEMO * 2):
+        turn = (ImageOps.mirror, ImageOps.flip)[n // len(DEMO)]
+        turn(Image.open(path)).save(root / "normal" / f"field-{n:02d}.png")
+    run(root, out, WELL)
+    (root / "ward 3" / "<flags>").mkdir(parents=True)
+    for path in DEMO[8:]:
+        shutil.copy(path, root / "ward 3" / "<flags>")
+    (root / "ward 3" / "<flags>" / "torn.jpg").write_bytes(DEMO[0].read_bytes()[:-700])
+    fakes.draw_field(root / "empty" / "blank.png", [])
+    (root / "failed").mkdir()
+    (root / "failed" / "torn.jpg").write_bytes(DEMO[0].read_bytes()[:-700])
+    run(root, out, ODD)
+    return out
+
+
+def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
+    """A run with real crops; the classes are those of ``names``."""
+    parsed = load_settings({"slides": root, "out": out, "adult": True, **settings})
+
+    def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
+        return crop_cells(field, boxes, 1.25)
+
+    def prepare(crops: Sequence[Crop]) -> PreparedCrops:
+        return PreparedCrops(np.stack([resize_square(crop.rgb, 128) for crop in crops]), (True,) * len(crops))
+
+    def load() -> Stages:
+        stages = fakes.fake_stages(parsed)
+        return replace(stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names))
+
+    return run_folder(parsed, load, ["wbctool", "run"], Silence(), StopRequest())
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be changed."""
+    shutil.copytree(made.parent, tmp_path / "copy")
+    return tmp_path / "copy" / made.name
+
+
+@pytest.fixture(scope="session")
+def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if problem := driver_problem():
+        pytest.skip(problem)
+    downloads = tmp_path_factory.mktemp("downloads")
+    driver = start_driver(downloads)
+    yield driver, downloads
+    driver.quit()
+
+
+@pytest.fixture
+def window(_driver: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Window]:
+    """A browser window. When the test ends, its page must have complained of nothing and asked nobody for anything."""
+    driver, downloads = _driver
+    for path in downloads.iterdir():
+        path.unlink()
+    shots = request.config.getoption("--screenshots") or tmp_path
+    shots.mkdir(parents=True, exist_ok=True)
+    window = Window(driver, downloads, shots)
+    yield window
+    window.close()
+    assert window.complaints == []
+    assert window.asked_for_elsewhere == []

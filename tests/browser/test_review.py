@@ -1,0 +1,211 @@
+"""A review from the first key to the audit trail, in a real browser."""
+
+import csv
+import hashlib
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from wbctool.cli import app
+from wbctool.stages.differential import exact_interval
+
+SLIDE = "ward 3/<flags>"
+Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
+
+
+def wbctool(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def folder(out):
+    return out.with_suffix("") / SLIDE
+
+
+def differential(out):
+    with (folder(out) / "differential.csv").open(newline="", encoding="utf-8") as lines:
+        return {row["class"]: row for row in csv.DictReader(lines)}
+
+
+def counts(out):
+    with out.open(newline="", encoding="utf-8") as lines:
+        return {row["slide"]: row for row in csv.DictReader(lines)}
+
+
+def shown(window):
+    """The table on the page: class -> n, percent, interval."""
+    script = """[...document.querySelectorAll('#differential tbody tr')].map(row =>
+      [row.dataset.class, ...['n', 'pct', 'ci'].map(of => row.querySelector(`[data-of=${of}]`).textContent.trim())])"""
+    return {name: values for name, *values in window.js(script)}
+
+
+def as_shown(out):
+    """What the page should show of the tables on the disk."""
+    rows = differential(out).items()
+    return {name: [r["n"], r["percent"], f"{r['ci95_low']} – {r['ci95_high']}"] for name, r in rows}
+
+
+def places(out):
+    """The page's cells: row -> where it stands."""
+    with (folder(out) / "cells.csv").open(newline="", encoding="utf-8") as lines:
+        return {
+            i: row["label"]
+            if row["outcome"] == "counted"
+            else row["reason"]
+            if row["outcome"] == "not_wbc"
+            else "review"
+            for i, row in enumerate(csv.DictReader(lines), 1)
+        }
+
+
+def save(window, initials="AB"):
+    window.type_into("#initials", initials)
+    window.click("#save")
+    return window.downloaded("review.json")
+
+
+def focused_row(window):
+    return int(window.js("document.activeElement.dataset.row"))
+
+
+@pytest.fixture
+def review(window, out):
+    """Three cells moved by keyboard, one of them with a comment, and the file that the page saved."""
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('.cell').focus()")
+    rows = []
+    for key in ("3", "x", "6"):
+        rows.append(focused_row(window))
+        window.press(key)
+    window.screenshot("flags-moved")
+    window.js(f"document.getElementById('cell-{rows[0]}').focus()")
+    window.type_into("#cell-comment", "band? <b>")
+    window.type_into("#slide-comment", "looked at all in review")
+    return save(window), rows
+
+
+def test_counts_follow_the_keys(window, out):
+    window.open(folder(out) / "report.html")
+    assert shown(window) == as_shown(out)
+    before = counts(out)[SLIDE]
+    window.js("document.querySelector('#group-review .cell').focus()")
+    window.press("3")
+    assert shown(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
+    n, total = int(before["neutrophil_n"]), int(before["counted"]) + 1
+    low, high = exact_interval(n, total)
+    assert shown(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
+    assert window.text("#n-review") == str(int(before["review"]) - 1)
+    assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
+        "#verdict"
+    )
+    window.click("#undo")
+    assert shown(window) == as_shown(out)
+
+
+def test_a_review_becomes_tables_and_trail(window, out, review):
+    path, rows = review
+    stood = places(out)
+    wanted = shown(window)
+    saved = json.loads(path.read_text())
+    assert saved["results"] == hashlib.sha256((folder(out) / "cells.csv").read_bytes()).hexdigest()
+    assert [(c["row"], c["from"], c["to"]) for c in saved["cells"]] == sorted(
+        (row, "review", place)
+        for row, place in zip(rows, ("monocyte", "artefact", "immature_granulocyte"), strict=True)
+    )
+    done = wbctool("review", "apply", out, path)
+    assert done.exit_code == 0, done.output
+    assert as_shown(out) == wanted  # what the reader saw is what the tables say
+    assert {row for row, place in places(out).items() if place != stood[row]} == set(rows)
+    assert counts(out)[SLIDE]["review"] == str(sum(place == "review" for place in places(out).values()))
+    trail = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
+    assert [(entry["event"], entry["reader"]) for entry in trail] == [("cell", "AB")] * 3 + [("review", "AB")]
+    assert [entry["comment"] for entry in trail if entry["event"] == "cell" and entry["row"] == rows[0]] == [
+        "band? <b>"
+    ]
+    assert wbctool("review", "verify", out).exit_code == 0
+
+
+def test_the_reviewed_report_says_so_and_can_be_reviewed_again(window, out, review):
+    wbctool("review", "apply", out, review[0])
+    window.open(folder(out) / "report.html", "dark")
+    window.screenshot("flags-reviewed")
+    assert "Reviewed by AB" in window.text(".signed")
+    assert "the tool: review" in window.text(f"#cell-{review[1][0]}")
+    assert shown(window) == as_shown(out)
+    window.js(f"document.getElementById('cell-{review[1][0]}').focus()")
+    window.press("r")
+    review[0].unlink()
+    done = wbctool("review", "apply", out, save(window, "CD"))
+    assert done.exit_code == 0, done.output
+    assert places(out)[review[1][0]] == "review"
+    window.open(out.with_suffix("") / "index.html")
+    assert "AB, CD" in window.text("tbody")
+    assert wbctool("review", "verify", out).exit_code == 0
+
+
+def test_a_tampered_review_is_refused(window, out, review):
+    before = {path: path.read_bytes() for path in folder(out).iterdir()}
+    saved = json.loads(review[0].read_text())
+    saved["cells"][0]["from"] = "neutrophil"
+    review[0].write_text(json.dumps(saved))
+    done = wbctool("review", "apply", out, review[0])
+    assert done.exit_code == 1
+    assert "the review moves it from 'neutrophil', but it is in 'review'" in done.output
+    assert {path: path.read_bytes() for path in folder(out).iterdir()} == before
+    assert not (out.with_suffix("") / "audit.jsonl").exists()
+
+
+def test_nothing_is_saved_without_initials(window, out):
+    window.open(folder(out) / "report.html")
+    window.click("#save")
+    assert "initials" in window.text("#state")
+    assert list(window.downloads.iterdir()) == []
+
+
+def test_the_mouse_does_what_the_keys_do(window, out):
+    window.open(folder(out) / "report.html")
+    window.click("#group-neutrophil .cell")
+    assert window.js("document.getElementById('field-view').src").startswith("data:image/webp")
+    assert window.js("document.querySelectorAll('#field-box .box').length") == 1
+    window.click("#show-attention")
+    assert window.js("document.getElementById('attention').offsetWidth") > 80
+    window.screenshot("flags-chosen")
+    window.click("#moves button[data-place='lymphocyte']")
+    assert "1 cells moved, not saved yet" in window.text("#state")
+
+
+def test_arrow_keys_go_from_cell_to_cell_and_keys_stay_out_of_comments(window, out):
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('.cell').focus()")
+    first = focused_row(window)
+    window.press(Keys.ARROW_RIGHT)
+    second = focused_row(window)
+    window.press(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT)
+    assert first != second
+    assert focused_row(window) == first
+    before = shown(window)
+    window.type_into("#cell-comment", "r x 1 2 3")
+    assert shown(window) == before
+
+
+def test_one_tab_stop_leads_into_the_gallery(window, out):
+    window.open(folder(out) / "report.html")
+    assert window.js("document.querySelectorAll('.cell[tabindex=\"0\"]').length") == 1
+
+
+def test_intervals_are_scipys(window, out):
+    """Also where counts are large or a class holds all."""
+    window.open(folder(out) / "report.html")
+    cases = [
+        (n, total) for total in (1, 2, 7, 99, 100, 200, 1000, 20_000) for n in {0, 1, total // 3, total - 1, total}
+    ]
+    for n, total in cases:
+        assert window.js("Binomial.interval(...arguments)", n, total) == pytest.approx(
+            exact_interval(n, total), abs=1e-8
+        )
+
+
+def test_decimals_are_pythons(window, out):
+    window.open(folder(out) / "report.html")
+    values = [100 * n / total for total in (800, 160, 7, 32, 400) for n in range(0, total + 1, 3)]
+    assert window.js("arguments[0].map(Binomial.twoDecimals)", values) == [f"{value:.2f}" for value in values]

@@ -1,0 +1,382 @@
+"""Reviews applied to what runs wrote, without a browser."""
+
+import csv
+import hashlib
+import json
+import logging
+
+import fakes
+import pytest
+from typer.testing import CliRunner
+
+from wbctool.batch import trail
+from wbctool.batch.publish import hold
+from wbctool.cli import app
+from wbctool.errors import ReviewRefused, TrailBroken
+from wbctool.lab import review as lab_review
+from wbctool.lab.review import apply_reviews
+from wbctool.lab.review_check import verify_reviews
+from wbctool.layout import OutputLayout
+
+ORIGINALS = {"original-cells.csv", "original-differential.csv", "original-report.html", "original-slide.json"}
+
+
+def wbctool(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def layout(run):
+    """s2: neutrophil, lymphocyte, and one in review that looks like a monocyte."""
+    assert run() == 0
+    return OutputLayout(run.out)
+
+
+@pytest.fixture
+def write(layout, tmp_path):
+    """Writes a review of s2 as its report would save it now. moves: (row, from, to)."""
+
+    def write(*moves, name="review.json", **changes):
+        fields = {1: ("f1.png", 1), 2: ("f1.png", 2), 3: ("f2.png", 1)}
+        cells = [
+            {"row": row, "field": fields[row][0], "cell": fields[row][1], "from": was, "to": to, "comment": ""}
+            for row, was, to in moves
+        ]
+        content = {
+            "schema": "wbctool-review/1",
+            "slide": "s2",
+            "results": sha256(layout.slide_file("s2", "cells.csv")),
+            "reader": "AB",
+            "time": "2026-01-02T03:04:05.678Z",
+            "comment": "",
+            "cells": cells,
+        }
+        (tmp_path / name).write_text(json.dumps(content | changes))
+        return tmp_path / name
+
+    return write
+
+
+def apply(layout, *paths):
+    return [outcome for _, outcome in apply_reviews(layout, paths)]
+
+
+def apply_one(layout, path):
+    (outcome,) = apply(layout, path)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def read_trail(layout):
+    return [json.loads(line) for line in layout.audit.read_text().splitlines()]
+
+
+def test_a_review_worked_by_hand(run, layout, write):
+    before = run.tree()
+    apply_one(layout, write((3, "review", "monocyte"), (1, "neutrophil", "artefact")))
+    row = run.rows()["s2"]
+    assert [row[c] for c in ("status", "cells", "counted", "review", "not_wbc")] == ["ok", "3", "2", "0", "1"]
+    # 1 of 2: the exact interval is 1.26 to 98.74
+    assert [row[f"monocyte_{c}"] for c in ("n", "pct", "ci95_low", "ci95_high")] == ["1", "50.00", "1.26", "98.74"]
+    assert (row["neutrophil_n"], row["flags"]) == ("0", "low_count")
+    with layout.slide_file("s2", "cells.csv").open(newline="") as lines:
+        cells = list(csv.DictReader(lines))
+    assert [(c["label"], c["confidence"], c["outcome"], c["reason"]) for c in cells] == [
+        ("neutrophil", "0.9300", "not_wbc", "artefact"),
+        ("lymphocyte", "0.9300", "counted", ""),
+        ("monocyte", "0.4000", "counted", ""),
+    ]
+    kept = {name: content for name, content in before.items() if "/s2/" not in name and name.endswith("html") is False}
+    after = run.tree()
+    assert {name for name, content in kept.items() if after[name] != content} == {"counts.csv"}
+    for name in ORIGINALS:
+        assert layout.slide_file("s2", name).read_bytes() == before[f"counts/s2/{name.removeprefix('original-')}"]
+
+
+def test_the_trail_says_who_moved_what_and_each_line_holds_the_one_before(layout, write):
+    apply_one(layout, write((3, "review", "basophil"), comment="fine"))
+    lines = layout.audit.read_bytes().splitlines()
+    cell, own = map(json.loads, lines)
+    assert cell["previous"] == "0" * 64
+    assert own["previous"] == hashlib.sha256(lines[0]).hexdigest()
+    assert (own["event"], own["moved"], own["cells"], own["comment"]) == ("review", 1, 1, "fine")
+    for entry in (cell, own):
+        assert (entry["slide"], entry["reader"], entry["time"]) == ("s2", "AB", "2026-01-02T03:04:05.678+00:00")
+    assert (cell["field"], cell["cell"], cell["from"], cell["to"]) == ("f2.png", 1, "review", "basophil")
+    (review,) = json.loads(layout.slide_file("s2", "slide.json").read_text())["reviews"]
+    assert review["entry"] == hashlib.sha256(lines[1]).hexdigest()
+
+
+def test_slide_json_and_report_and_index_say_reviewed(run, layout, write):
+    apply_one(layout, write())
+    state = json.loads(layout.slide_file("s2", "slide.json").read_text())
+    assert state["status"] == "ok"
+    assert [(r["reader"], r["moved"]) for r in state["reviews"]] == [("AB", 0)]
+    assert state["files"]["report.html"] == sha256(layout.slide_file("s2", "report.html"))
+    assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
+    assert "</span> AB</td>" in layout.index.read_text()
+
+
+def test_a_later_run_keeps_the_review(run, layout, write):
+    apply_one(layout, write((3, "review", "monocyte")))
+    before = run.tree()
+    assert run() == 0
+    assert run.looked == []
+    assert run.tree() == before
+
+
+@pytest.mark.parametrize("why", ["force", "field", "model"])
+def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write, why, caplog, tmp_path):
+    untouched = run.tree() if why == "force" else None
+    apply_one(layout, write((3, "review", "monocyte")))
+    kept = layout.audit.read_bytes()
+    if why == "field":
+        fakes.draw_field(run.root / "s2" / "f2.png", ["odd"])
+    elif why == "model":
+        run.model = "cd" * 32
+    with caplog.at_level(logging.WARNING):
+        assert run(force=why == "force") == 0
+    assert "slide 's2': done anew, so its review does not hold any more" in caplog.text
+    assert layout.audit.read_bytes().startswith(kept)
+    assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
+    assert not ORIGINALS & {path.name for path in layout.slide_folder("s2").iterdir()}
+    assert verify_reviews(layout).problems == ()
+    if untouched is not None:
+        assert {name: content for name, content in run.tree().items() if "audit" not in name} == untouched
+
+
+def test_the_same_reviews_give_the_same_tables_and_reports(run, layout, write):
+    first = write((3, "review", "monocyte"))
+    apply_one(layout, first)
+    before = run.tree()
+    run(force=True)
+    apply_one(layout, first)
+    after = run.tree()
+    assert after["counts/s2/cells.csv"] == before["counts/s2/cells.csv"]
+    assert after["counts.csv"] == before["counts.csv"]
+
+
+def test_moves_add_up_and_back_is_as_before(run, layout, write):
+    before = run.tree()
+    apply_one(layout, write((3, "review", "monocyte"), (2, "lymphocyte", "review")))
+    apply_one(layout, write((3, "monocyte", "review"), (2, "review", "lymphocyte"), reader="CD"))
+    after = run.tree()
+    for name in ("counts.csv", "counts/s2/cells.csv", "counts/s2/differential.csv"):
+        assert after[name] == before[name]
+    assert verify_reviews(layout).problems == ()
+    assert [r["reader"] for r in json.loads(after["counts/s2/slide.json"])["reviews"]] == ["AB", "CD"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"slide": "s10"}, "made for other results"),
+        ({"slide": "s3"}, "no results of slide 's3'"),
+        ({"slide": "../s2"}, "no results of slide"),
+        ({"results": "0" * 64}, "made for other results"),
+        ({"results": "x"}, "results: "),
+        ({"reader": ""}, "reader: "),
+        ({"schema": "wbctool-review/9"}, "schema: "),
+        ({"time": "yesterday"}, "time: "),
+        ({"extra": 1}, "extra: "),
+    ],
+)
+def test_what_does_not_match_is_refused(run, layout, write, changes, why):
+    before = run.tree()
+    with pytest.raises(ReviewRefused, match=why):
+        apply_one(layout, write((3, "review", "monocyte"), **changes))
+    assert run.tree() == before
+
+
+@pytest.mark.parametrize(
+    ("moves", "why"),
+    [
+        ([(3, "neutrophil", "monocyte")], "moves it from 'neutrophil', but it is in 'review'"),
+        ([(3, "review", "blast")], "no class that the model knows"),
+        ([(3, "review", "monocyte")] * 2, "names a cell twice"),
+    ],
+)
+def test_moves_that_cannot_be_are_refused(run, layout, write, moves, why):
+    before = run.tree()
+    with pytest.raises(ReviewRefused, match=why):
+        apply_one(layout, write(*moves))
+    assert run.tree() == before
+
+
+def test_a_review_is_applied_once(layout, write):
+    path = write()
+    apply_one(layout, path)
+    with pytest.raises(ReviewRefused, match="applied already"):
+        apply_one(layout, path)
+
+
+def test_tables_that_were_changed_by_hand_are_not_reviewed(layout, write):
+    path = write()
+    layout.slide_file("s2", "cells.csv").write_text("altered")
+    with pytest.raises(ReviewRefused, match="was changed after the run wrote it"):
+        apply_one(layout, path)
+
+
+def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    good = write((3, "review", "monocyte"))
+    done = wbctool("review", "apply", layout.counts, tmp_path / "broken.json", good, tmp_path / "none.json")
+    assert done.exit_code == 1
+    assert "s2: reviewed by AB, 1 cells moved; now 3 counted, 0 review, 0 not WBC" in done.output
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_while_a_run_holds_the_output_nothing_is_applied(layout, write):
+    path = write()
+    with hold(layout):
+        assert wbctool("review", "apply", layout.counts, path).exit_code == 5
+    assert not layout.audit.exists()
+
+
+def test_where_there_are_no_results(tmp_path):
+    for command in (["apply", tmp_path / "c.csv", tmp_path / "r.json"], ["verify", tmp_path / "c.csv"]):
+        done = wbctool("review", *command)
+        assert done.exit_code == 1
+        assert "holds no results" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("killed_at", ["differential.csv", "cells.csv", "report.html", "slide.json"])
+def test_killed_on_its_way_the_same_review_is_applied_again(run, layout, write, monkeypatch, killed_at):
+    from wbctool.batch import runstate
+
+    path = write((3, "review", "monocyte"))
+
+    def until(publish):
+        def publish_until(target, content):
+            if target.name == killed_at:
+                raise KeyboardInterrupt
+            publish(target, content)
+
+        return publish_until
+
+    for name in ("publish", "publish_json"):
+        monkeypatch.setattr(runstate, name, until(getattr(runstate, name)))
+    with pytest.raises(KeyboardInterrupt):
+        apply_one(layout, path)
+    monkeypatch.undo()
+    assert verify_reviews(layout).problems != ()
+    apply_one(layout, path)
+    assert run.rows()["s2"]["monocyte_n"] == "1"
+    assert verify_reviews(layout).problems == ()
+
+
+def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run, layout, write, caplog):
+    manifest = json.loads(layout.run.read_text())
+    del manifest["slides"]
+    layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
+    apply_one(layout, write((3, "review", "monocyte")))
+    assert "the last run did not end" in caplog.text
+    assert run.rows()["s2"]["monocyte_n"] == "0"
+    assert run() == 0
+    assert run.rows()["s2"]["monocyte_n"] == "1"
+
+
+def test_odd_names_are_reviewed_as_others(run, tmp_path):
+    name = "=s\udcff"
+    fakes.draw_field(run.root / name / "f.png", ["review"]).rename(run.root / name / "'=\udcfe<b>.png")
+    run()
+    layout = OutputLayout(run.out)
+    move = {"row": 1, "field": "'=\udcfe<b>.png", "cell": 1, "from": "review", "to": "basophil", "comment": "\udcff"}
+    content = {
+        "schema": "wbctool-review/1",
+        "slide": name,
+        "results": sha256(layout.slide_file(name, "cells.csv")),
+        "reader": "=A",
+        "time": "2026-01-02T03:04:05Z",
+        "comment": "",
+        "cells": [{**move, "comment": "?"}],
+    }
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    apply_one(layout, tmp_path / "r.json")
+    assert run.rows()["'=s\\xff"]["basophil_n"] == "1"
+    assert verify_reviews(layout).problems == ()
+    assert run() == 0
+    assert run.looked == []
+
+
+class TestVerify:
+    @pytest.fixture
+    def reviewed(self, layout, write):
+        apply_one(layout, write((3, "review", "monocyte")))
+        return layout
+
+    def problems(self, layout):
+        done = wbctool("review", "verify", layout.counts)
+        assert done.exit_code == (1 if done.stderr else 0)
+        return done.stderr
+
+    def test_says_how_much_it_checked(self, reviewed):
+        done = wbctool("review", "verify", reviewed.folder)
+        assert done.output.startswith("2 slides, 1 reviewed; 2 lines in the trail, the last ")
+
+    @pytest.mark.parametrize("line", [0, 1])
+    def test_finds_a_line_that_was_changed(self, reviewed, line):
+        lines = reviewed.audit.read_text().splitlines(keepends=True)
+        lines[line] = lines[line].replace('"AB"', '"XY"')
+        reviewed.audit.write_text("".join(lines))
+        assert ("line 2 does not follow", "the trail does not hold 1 of its reviews")[line] in self.problems(reviewed)
+
+    def test_finds_lines_that_were_taken_out(self, reviewed):
+        lines = reviewed.audit.read_text().splitlines(keepends=True)
+        reviewed.audit.write_text(lines[1])
+        assert "line 1 does not follow" in self.problems(reviewed)
+        reviewed.audit.write_text("")
+        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+        reviewed.audit.unlink()
+        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+
+    def test_finds_that_the_end_was_cut_off(self, reviewed):
+        lines = reviewed.audit.read_text().splitlines(keepends=True)
+        reviewed.audit.write_text(lines[0])
+        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+
+    @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
+    def test_finds_a_table_that_was_changed_with_its_hash(self, reviewed, name):
+        path, state_path = reviewed.slide_file("s2", name), reviewed.slide_file("s2", "slide.json")
+        path.write_text(path.read_text() + "\n")
+        assert f"{name} is not what slide.json vouches for" in self.problems(reviewed)
+        state = json.loads(state_path.read_text())
+        state["files"][name] = sha256(path)
+        state_path.write_text(json.dumps(state))
+        assert f"{name} is not what the original and the trail give" in self.problems(reviewed)
+
+    def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
+        for name in ORIGINALS:
+            reviewed.slide_file("s2", name).rename(reviewed.slide_file("s2", name.removeprefix("original-")))
+        assert "is a review that the results do not show" in self.problems(reviewed)
+
+    def test_finds_originals_that_were_changed(self, reviewed):
+        reviewed.slide_file("s2", "original-cells.csv").write_text("altered")
+        assert "cells.csv is missing, or was changed" in self.problems(reviewed)
+
+
+class TestTrail:
+    def test_half_a_line_is_dropped_by_the_next(self, layout, caplog):
+        trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+        with layout.audit.open("ab") as file:
+            file.write(b'{"event": "re')
+        assert len(trail.read_trail(layout)) == 1
+        trail.append_entries(layout, [{"event": "redone", "slide": "b"}])
+        assert [entry.slide for entry in trail.read_trail(layout)] == ["a", "b"]
+        assert "half a line" in caplog.text
+
+    def test_nothing_is_added_to_a_broken_one(self, layout):
+        layout.audit.write_text('{"event": "review"}\n')
+        with pytest.raises(TrailBroken):
+            trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+        assert layout.audit.read_text() == '{"event": "review"}\n'
+
+
+def test_the_review_schema_is_the_pages(write):
+    assert lab_review.read_review(write((3, "review", "monocyte"))).cells[0].source == "review"

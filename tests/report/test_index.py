@@ -1,0 +1,67 @@
+import fakes
+import pytest
+
+from wbctool.batch.overview import recorded_outcomes
+from wbctool.layout import OutputLayout
+from wbctool.records import FieldFailure, SlideStatus
+from wbctool.report.index import IndexRow, render_index
+from wbctool.report.tables import empty_row
+
+
+def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), readers=()):
+    return IndexRow(empty_row(slide, status, 4, fakes.provenance().classes, "low_count;nrbc"), link, failures, readers)
+
+
+def test_failed_fields_are_named_and_nothing_in_a_name_is_markup():
+    failure = FieldFailure("<s>", "f<1>.png", "read", "is <empty>")
+    page = render_index([row('"><img src=x>', SlideStatus.PARTIAL, failures=[failure])])
+    assert "<code>f&lt;1&gt;.png</code> (read): is &lt;empty&gt;" in page
+    assert "<img" not in page
+    assert "1 slides: 1 partial. 0 reviewed." in page
+
+
+def test_reviewed_slides_are_marked_and_counted():
+    page = render_index([row(readers=("AB", "C<D")), row("t")])
+    assert "</span> AB, C&lt;D</td>" in page
+    assert "2 slides: 2 ok. 1 reviewed." in page
+
+
+def test_a_slide_without_report_has_no_link():
+    page = render_index([row(link="")])
+    assert "<a " not in page
+    assert "no report" in page
+
+
+def test_the_same_rows_give_the_same_bytes_quickly_for_thousands():
+    rows = [row(f"slide-{i}") for i in range(3000)]
+    page = render_index(rows)
+    assert page == render_index(rows)
+    assert page.count("<tr class=") == 3000
+
+
+@pytest.mark.parametrize("name", ["a b#c?.d%20", "smear\udcff", "run.json"])
+def test_links_lead_to_the_reports(run, name):
+    fakes.draw_field(run.root / name / "f.png", ["neutrophil"])
+    run()
+    page = (run.folder / "index.html").read_text()
+    links = {"a b#c?.d%20": "a%20b%23c%3F.d%2520", "smear\udcff": "smear%FF", "run.json": "run.json~"}
+    assert f'<a href="{links[name]}/report.html">' in page
+
+
+def test_slides_that_are_not_done_now_keep_their_rows(run):
+    (run.root / "s2" / "f1.png").write_bytes(b"")
+    run()
+    before = (run.folder / "index.html").read_bytes()
+    assert b"f1.png" in before
+    assert run() == 3
+    assert run.looked == []
+    assert (run.folder / "index.html").read_bytes() == before
+
+
+def test_what_is_on_record_is_what_the_run_wrote(run):
+    fakes.draw_field(run.root / "=1" / "f.png", ["neutrophil"])
+    assert recorded_outcomes(OutputLayout(run.out)) is None
+    run()
+    outcomes = recorded_outcomes(OutputLayout(run.out))
+    assert [outcome.slide for outcome in outcomes] == ["=1", "s2", "s10"]
+    assert [outcome.row[0] for outcome in outcomes] == ["=1", "s2", "s10"]

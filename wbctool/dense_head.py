@@ -1,0 +1,101 @@
+"""The dense layers behind a classifier's last convolution, read out of its ONNX file.
+
+onnxruntime runs a graph but shows no weights, and `onnx` is a library of training alone; so the few messages of
+onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold them are declared here to protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+LAST_MAP, LOGITS = "last_map", "logits"  # as the export names them
+_DTYPES = {1: np.float32, 10: np.float16}  # TensorProto.DataType
+# message -> field -> (number, whether repeated, type: a message's name, or a scalar of protobuf's)
+_MESSAGES: dict[str, dict[str, tuple[int, bool, str]]] = {
+    "Tensor": {
+        "dims": (1, True, "INT64"),
+        "data_type": (2, False, "INT32"),
+        "name": (8, False, "STRING"),
+        "raw_data": (9, False, "BYTES"),
+    },
+    "Node": {"input": (1, True, "STRING"), "output": (2, True, "STRING"), "op_type": (4, False, "STRING")},
+    "Graph": {"node": (1, True, "Node"), "initializer": (5, True, "Tensor")},
+    "Model": {"graph": (7, False, "Graph")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DenseHead:
+    """max_pooled: whether the map is reduced by 2×2 maxima before its mean is taken.
+
+    layers: (weight (out, in), bias (out,)) float32 each, the last one gives the logits; ReLU between them.
+    """
+
+    max_pooled: bool
+    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+
+
+def read_dense_head(content: bytes) -> DenseHead | None:
+    """The head of a classifier's ONNX file; None where what follows its last map is not what training exports.
+
+    That is: the map, perhaps MaxPool of 2×2, ReduceMean, and then dense layers with ReLU between.
+    """
+    try:
+        graph = _model_class().FromString(content).graph
+    except DecodeError:
+        return None
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {output: node for node in graph.node for output in node.output}
+    operations, weights, value = [], [], LOGITS
+    while value != LAST_MAP:
+        node = made_by.get(value)
+        if node is None:
+            return None
+        operations.append(node.op_type)
+        if node.op_type == "Gemm":
+            read = [_array(tensors, made_by, name) for name in node.input[1:]]
+            if len(read) != 2 or read[0] is None or read[1] is None:
+                return None
+            weights.append((read[0], read[1]))
+        value = node.input[0]
+    dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
+    if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
+        return None
+    return DenseHead("MaxPool" in operations, tuple(reversed(weights)))
+
+
+def _array(tensors: Mapping[str, Any], made_by: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
+    """A weight, also one that is stored in fp16 behind a Cast."""
+    if name not in tensors and name in made_by and made_by[name].op_type == "Cast":
+        name = made_by[name].input[0]
+    tensor = tensors.get(name)
+    if tensor is None or tensor.data_type not in _DTYPES:
+        return None
+    flat = np.frombuffer(tensor.raw_data, _DTYPES[tensor.data_type])
+    return flat.reshape(tuple(tensor.dims)).astype(np.float32)
+
+
+@cache
+def _model_class() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name="wbctool_onnx.proto", package="wbctool_onnx", syntax="proto2")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, repeated, kind) in fields.items():
+            label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+            if kind in _MESSAGES:
+                type_name = f".wbctool_onnx.{kind}"
+                message.field.add(name=field, number=number, label=label, type=kinds.TYPE_MESSAGE, type_name=type_name)
+            else:
+                message.field.add(name=field, number=number, label=label, type=getattr(kinds, f"TYPE_{kind}"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("wbctool_onnx.Model"))

@@ -1,0 +1,52 @@
+"""index.html: every slide of a run in one table that can be sorted, with its report behind its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wbctool.labels import DIFFERENTIAL_CLASSES
+from wbctool.records import FieldFailure, SlideStatus
+from wbctool.report import texts
+from wbctool.report.page import render_page
+from wbctool.report.tables import COUNTS_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One slide. row: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
+
+    readers: who reviewed it.
+    """
+
+    row: tuple[str, ...]
+    link: str
+    failures: tuple[FieldFailure, ...]
+    readers: tuple[str, ...]
+
+    def __getitem__(self, column: str) -> str:
+        """The value of a column of counts.csv."""
+        return self.row[COUNTS_COLUMNS.index(column)]
+
+    @property
+    def flags(self) -> list[str]:
+        """Its flags, in order."""
+        return [flag for flag in self["flags"].split(";") if flag]
+
+
+def render_index(rows: Sequence[IndexRow]) -> str:
+    """The page as HTML; the same rows give the same bytes."""
+    counts = Counter(row["status"] for row in rows)
+    return render_page(
+        "index.html.j2",
+        "index.css",
+        ("index.js",),
+        rows=rows,
+        classes=[label.value for label in DIFFERENTIAL_CLASSES],
+        summary=texts.INDEX_COUNTS.format(
+            slides=len(rows),
+            counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
+        ),
+        reviewed=sum(bool(row.readers) for row in rows),
+    )

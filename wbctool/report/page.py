@@ -1,0 +1,70 @@
+"""What the pages share: the template environment, styles and scripts written into the page, and data for the scripts.
+
+A page needs nothing but itself, and its policy lets it fetch nothing: styles and scripts run by their hash alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from wbctool.layout import name_shown
+from wbctool.report import texts
+from wbctool.report.tables import percent
+
+
+def render_page(template: str, style: str, scripts: tuple[str, ...], **values: Any) -> str:
+    """A page as HTML. template, style, scripts: names in templates/; the scripts run in their order, as one."""
+    css, script = asset(style), "\n".join(asset(name) for name in scripts)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{_hash(css)}'; script-src 'sha256-{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = environment().get_template(template)
+    # Markup: both are our own files, and escaping would break them; neither may hold what ends its element.
+    return page.render(css=Markup(css), script=Markup(script), policy=policy, t=texts, **values)  # noqa: S704
+
+
+def json_block(content: Any) -> Markup:
+    """JSON for a ``<script type="application/json">``: pure ASCII, and nothing in it can end the element."""
+    text = json.dumps(content, separators=(",", ":"))
+    escaped = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(escaped)  # noqa: S704
+
+
+def data_uri(webp: bytes) -> str:
+    """A WebP as an address that holds it."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
+
+
+@cache
+def asset(name: str) -> str:
+    """A style or script of templates/, without its empty lines."""
+    text = files("wbctool.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return re.sub(r"\n\s*\n+", "\n", text).strip()
+
+
+@cache
+def environment() -> Environment:
+    """Templates, autoescaped."""
+    environment = Environment(
+        loader=PackageLoader("wbctool.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, words=texts.words, shown=name_shown, data_uri=data_uri, json=json_block)
+    return environment
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

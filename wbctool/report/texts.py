@@ -1,0 +1,142 @@
+"""Every English text of the pages, so that a translation is one file. Placeholders are those of ``str.format``."""
+
+LANGUAGE = "en"
+
+FLAGS = {
+    "no_wbc": "No white cell was found.",
+    "low_count": "Too few cells were counted for any reading as high or low.",
+    "limited_count": "Fewer cells were counted than a reference differential has.",
+    "high_review_share": "Many cells await review; the percents may move by much.",
+    "out_of_domain": "Many cells look like nothing the model was trained on: another stain, camera or cell type.",
+    "immature_granulocytes": "Immature granulocytes were counted.",
+    "nrbc": "Nucleated red cells were found.",
+    "blurred_fields": "Some fields are blurred.",
+    "crowded_fields": "Some fields are crowded.",
+    "failed_fields": "Some fields could not be read or analysed; their cells are missing here.",
+    "duplicate_fields": "Some fields are the same image; their cells were counted more than once.",
+}
+FINDINGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
+
+# The first lines: how the slide stands.
+LEVELS = {"failed": "Not usable", "check": "Look closer", "clear": "No flags"}
+LEVEL_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
+REVIEWED_SIGN = "\u2713"
+REVIEWED_BY = "Reviewed by {readers}"
+NOT_REVIEWED = "Not reviewed"
+VERDICT_FAILED = "Failed: no field of this slide could be analysed."
+VERDICT_NO_WBC = "No white cell was found in {fields} fields{without}."
+VERDICT_ALL_IN_REVIEW = "No cell could be counted{without}; {review} in review."
+VERDICT_LOW = "Too few cells for a differential: {counted} counted{without}{review}."
+VERDICT = "Differential of {counted} counted cells{without}{review}."
+VERDICT_WITHOUT = ", without {failed} of {fields} fields"
+VERDICT_REVIEW = "; {review} more in review"
+NOT_MODELLED = (
+    "The model does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded. "
+    "Research use only: no diagnosis without a qualified reader."
+)
+COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
+FINDINGS_HEAD, LIMITS_HEAD = "Findings", "Limits of this count"
+AGAINST_REFERENCE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
+OF_TOTAL = "{n} of {total}"
+
+# The differential.
+DIFFERENTIAL = "Differential"
+TABLE_REGION = "table of the differential"
+TABLE_HEADS = ("class", "n", "percent", "95 % interval", "if review were none / all of it")
+REFERENCE = "reference"
+AXIS = "0 to 100 %"
+NOT_ASSESSED = "not assessed: the model does not know this class"
+CHART_ALT = "{percent} percent; 95 % interval {low} to {high}; with the review cells {none} to {all}"
+NOTHING_COUNTED = "nothing counted"
+LEGEND = {"bar": "percent", "ci": "95 % interval", "span": "if none or all of the review cells were this class"}
+LEGEND_REFERENCE = "reference range"
+NRBC = "NRBC per 100 white cells"
+COUNTS_NOTE = (
+    "{counted} counted, {review} in review, {not_wbc} not white cells, of {cells} found in {fields} fields. Percents "
+    "are of the counted cells. The interval is the exact binomial one (Clopper\u2013Pearson) and covers sampling "
+    "alone, not errors of detection or classification."
+)
+REFERENCE_SOURCE = "Reference ranges: {source}."
+
+FAILED_HEAD = "What failed"
+
+# The cells.
+TO_REVIEW = "To review"
+TO_REVIEW_NOTE = "Not counted. The most probable class and its probability, the least certain first."
+NOT_PICTURED = (
+    "{missing} more are not pictured: the {shown} least certain are. All are counted, and all are in cells.csv."
+)
+FIELDS_NOT_PICTURED = "{missing} more fields with pictured cells are not shown here."
+ENHANCED_NOT_PICTURED = "Super-resolved pictures are left out from the {shown}th cell on."
+NATIVE_ALT = "Cell {cell} of {field}"
+ENHANCED_ALT = "the same, super-resolved"
+SECOND = "then {label} {probability:.2f}"
+WHERE = "{field}, cell {cell}"
+MOVED = "read as {place}; the tool: {was}"
+REASONS = {"low_confidence": "low confidence", "out_of_distribution": "unlike the training cells"}
+FIELDS_HEAD = "Fields"
+FIELDS_NOTE = "Every field with pictured cells, reduced. A number is the cell's in its field."
+FIELD_ALT = "Field {field}, its cells framed"
+
+# Reviews, and how the page was made.
+REVIEWS_HEAD = "Reviews"
+REVIEW_LINE = "{reader}, {time}: {moved} cells moved."
+REVIEW_TRAIL = "Entry in audit.jsonl"
+MADE = "How this was made"
+RESEARCH_USE = "Research use only."
+SHA256 = "SHA-256"
+RESULTS_HASH = "cells.csv"
+
+# The reader's panel; the script has these too.
+PANEL = {
+    "title": "Reader",
+    "help": "Choose a cell (click, or Tab and the arrow keys), then press a key or a button below.",
+    "native": "native pixels",
+    "enhanced": "super-resolved",
+    "attention": "where the class was seen",
+    "attention_note": "Grad-CAM: a check, not evidence.",
+    "field": "in its field",
+    "move": "Move the cell to",
+    "unknown_class": "the model does not know this class; leave such a cell in review, with a comment",
+    "cell_comment": "Comment on this cell",
+    "slide_comment": "Comment on the slide",
+    "initials": "Initials",
+    "undo": "Undo",
+    "save": "Save review",
+    "need_initials": "Enter your initials first",
+    "saved": "Saved; apply it with: wbctool review apply",
+    "unsaved": "not saved yet",
+    "changes": "cells moved",
+    "moved_to": "{cell} moved to {place}",
+    "was": "was {value}",
+    "changed_note": "Changed by you: flags and reference marks are worked out anew when the review is applied.",
+    "read_as": MOVED,
+    "no_field": "this field is not pictured",
+}
+
+# The index of a run.
+INDEX_TITLE = "Slides"
+INDEX_NOTE = "Sort by a column's heading. A slide's name opens its report."
+INDEX_COUNTS = "{slides} slides: {counts}."
+INDEX_REVIEWED = "{reviewed} reviewed."
+INDEX_HEADS = {
+    "slide": "slide",
+    "status": "status",
+    "readers": "reviewed by",
+    "flags": "flags",
+    "fields": "fields",
+    "fields_failed": "failed",
+    "counted": "counted",
+    "review": "in review",
+    "nrbc": "NRBC / 100",
+}
+INDEX_FAILED = "{n} failed"
+TABLE_REGION_INDEX = "table of the slides"
+INDEX_NO_REPORT = "no report"
+INDEX_NOT_ASSESSED = "n/a"
+STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}
+
+
+def words(name: str) -> str:
+    """A class, a flag or a reason as words."""
+    return REASONS.get(name, name.replace("_", " "))

@@ -1,0 +1,60 @@
+"""Where in a cell the classifier saw its class: Grad-CAM (Selvaraju 2017, arXiv 1610.02391), without autograd.
+
+Behind the last convolution there are only pooling and dense layers, through which a gradient goes back in a few
+products. A check for a reader's eye, not evidence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.dense_head import DenseHead
+
+
+def attention_map(last_map: NDArray[np.float32], label: int, head: DenseHead) -> bytes:
+    """last_map: (C, h, w), the last convolution's output of one cell. label: which logit.
+
+    Returns h × w bytes, row by row, 255 at the strongest point; all zero where nothing speaks for the label.
+    One cell at a time, so that its map does not depend on the cells beside it.
+    """
+    importance = pooled_gradient(pool(last_map, head), label, head)
+    # A channel's weight is its gradient's mean over the map. Mean and maxima pass all of the pooled gradient on, to
+    # different points, so that mean is the pooled gradient but for a factor that all channels share.
+    seen = np.maximum(np.tensordot(importance, last_map, axes=1), 0)
+    strongest = seen.max()
+    return (seen * (255 / strongest if strongest > 0 else 0)).round().astype(np.uint8).tobytes()
+
+
+def pool(last_map: NDArray[np.float32], head: DenseHead) -> NDArray[np.float32]:
+    """(C, h, w) -> (C,): what the dense layers see."""
+    if head.max_pooled:
+        channels, height, width = last_map.shape
+        blocks = last_map[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2)
+        last_map = blocks.max(axis=(2, 4))
+    pooled: NDArray[np.float32] = last_map.mean(axis=(1, 2))
+    return pooled
+
+
+def logits_of(pooled: NDArray[np.float32], head: DenseHead) -> NDArray[np.float32]:
+    """(C,) -> (classes,)."""
+    *_, logits = _values(pooled, head)
+    return logits
+
+
+def pooled_gradient(pooled: NDArray[np.float32], label: int, head: DenseHead) -> NDArray[np.float32]:
+    """How the label's logit changes with each of the pooled channels: (C,)."""
+    *hidden, _ = _values(pooled, head)
+    gradient: NDArray[np.float32] = head.layers[-1][0][label]
+    for (weight, _), value in zip(reversed(head.layers[:-1]), reversed(hidden), strict=True):
+        gradient = (gradient * (value > 0)) @ weight
+    return gradient
+
+
+def _values(pooled: NDArray[np.float32], head: DenseHead) -> list[NDArray[np.float32]]:
+    """The output of each layer before its ReLU."""
+    values: list[NDArray[np.float32]] = []
+    for weight, bias in head.layers:
+        seen = np.maximum(values[-1], 0) if values else pooled
+        values.append(weight @ seen + bias)
+    return values
