@@ -97,7 +97,7 @@ def test_results_of_before_provenance_was_kept_are_read(run):
 def test_a_reviewed_slide_says_so(run):
     run()
     path = run.folder / "s2" / "slide.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"reviewed": {"reader": "AB"}}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reviews": [{"reader": "AB"}]}))
     assert [slide.reviewed for slide in read(run)] == [True, False]
 
 

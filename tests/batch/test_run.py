@@ -275,14 +275,14 @@ class TestFailures:
         assert run() == 0
 
     def test_of_the_report_stays_in_its_slide(self, run, monkeypatch):
-        from wbctool.batch import results
+        from wbctool.batch import slide_files
 
-        def render(result, provenance, render=results.render_report):
+        def render(result, provenance, render=slide_files.render_report):
             if result.slide == "s2":
                 raise ZeroDivisionError("a defect")
             return render(result, provenance)
 
-        monkeypatch.setattr(results, "render_report", render)
+        monkeypatch.setattr(slide_files, "render_report", render)
         assert run() == 3
         assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
         monkeypatch.undo()
