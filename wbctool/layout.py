@@ -22,9 +22,12 @@ DIFFERENTIAL = "differential.csv"
 CELLS = "cells.csv"
 REPORT = "report.html"
 SLIDE = "slide.json"
+QC_HISTORY = "qc-history.csv"
+QC_CHART = "levey-jennings.html"
+QC_VALUES = "levey-jennings.csv"
 TEMPORARY_PREFIX = ".tmp-"
 
-_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE})
+_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, QC_HISTORY})
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -65,6 +68,16 @@ class OutputLayout:
     def failure(self) -> Path:
         """Why the last run could not even begin, if so."""
         return self.folder / FAILURE
+
+    @property
+    def qc_history(self) -> Path:
+        """The values of QC slides, a line for each time that one was done."""
+        return self.folder / QC_HISTORY
+
+    @property
+    def qc_charts(self) -> Path:
+        """Where `wbctool qc` puts its charts: beside the folder of results, whose names are slides'."""
+        return self.folder.with_name(f"{self.folder.name}-qc")
 
     def slide_folder(self, slide: str) -> Path:
         """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.

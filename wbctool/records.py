@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbctool.labels import CellClass
+from wbctool.slide_facts import FieldQuality, SlideMetadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,6 +147,31 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsoluteCount:
+    """Cells of one class in 10⁹/L, with the bounds of its percent. reference_*, flag: as ClassCount has them."""
+
+    value: float
+    ci95_low: float
+    ci95_high: float
+    reference_low: float | None
+    reference_high: float | None
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyserCount:
+    """The analyser's white cells, 10⁹/L: as it gives them, and as absolute counts take them.
+
+    reference_source: of the absolute counts' ranges; empty where they do not apply.
+    """
+
+    analyser_wbc: float
+    wbc: float
+    corrected_for_nrbc: bool
+    reference_source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClassCount:
     """One class of a differential.
 
@@ -154,7 +180,7 @@ class ClassCount:
     review_low, review_high: the percent if none, or all, of the review cells were of this class; None where there is
     neither a counted nor a review cell.
     reference_low, reference_high: the adult reference range in percent, None where none applies.
-    flag: ``low`` or ``high`` against that range, else empty.
+    flag: ``low`` or ``high`` against that range, else empty. absolute: None without the analyser's count.
     """
 
     label: CellClass
@@ -168,6 +194,7 @@ class ClassCount:
     reference_low: float | None = None
     reference_high: float | None = None
     flag: str = ""
+    absolute: AbsoluteCount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +213,7 @@ class Differential:
     nrbc_per_100_wbc: float | None
     nrbc_assessed: bool
     flags: tuple[str, ...]
+    analyser: AnalyserCount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +237,10 @@ class SlideStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlideResult:
-    """All that is known of one slide after a run. pictures: a small JPEG of each cell's native crop, in order."""
+    """All that is known of one slide after a run. pictures: a small JPEG of each cell's native crop, in order.
+
+    metadata: None where slides.csv does not name the slide. quality: of each field that was read, in order.
+    """
 
     slide: str
     status: SlideStatus
@@ -218,6 +249,8 @@ class SlideResult:
     cells: tuple[Cell, ...]
     pictures: tuple[bytes, ...]
     differential: Differential
+    metadata: SlideMetadata | None = None
+    quality: tuple[FieldQuality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,40 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.runstate import FieldHashes, SeenFiles, SlideState, Stamp, fingerprint, publish_slide, stamp_of
+from wbctool.batch.runstate import (
+    FieldHashes,
+    SeenFiles,
+    SlideState,
+    Stamp,
+    fingerprint,
+    publish_slide,
+    slide_basis,
+    stamp_of,
+)
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable, WbctoolError
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
-from wbctool.records import Cell, Crop, Detection, Field, FieldFailure, Slide, SlideResult, SlideStatus
+from wbctool.records import Cell, Crop, Detection, Field, FieldFailure, Slide, SlideResult, SlideStatus, Target
+from wbctool.report.facts import slide_facts
 from wbctool.report.html import picture, render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv, empty_row
 from wbctool.settings import RunSettings
+from wbctool.slide_facts import FieldQuality, SlideMetadata
+from wbctool.stages.absolute import limits_for, with_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
+from wbctool.stages.quality import (
+    Floats,
+    judge_fields,
+    measure_field,
+    quality_flags,
+    same_picture_twice,
+    thumbnail,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +107,8 @@ class _Looked:
     crops: tuple[Crop, ...] = ()
     pictures: tuple[bytes, ...] = ()
     failure: FieldFailure | None = None
+    quality: FieldQuality | None = None
+    thumbnail: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -96,13 +118,16 @@ class _Analysis:
     pictures: list[bytes] = field(default_factory=list)
     failures: list[FieldFailure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    quality: list[FieldQuality] = field(default_factory=list)
+    thumbnails: list[Floats] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class SlideWorker:
     """What it takes to do slides one after the other.
 
-    pool: reads and detects fields ahead, in its threads. large_field: held by the one of them that decodes a large one.
+    metadata: of the slides that slides.csv names. pool: reads and detects fields ahead, in its threads. large_field:
+    held by the one of them that decodes a large one.
     """
 
     settings: RunSettings
@@ -112,6 +137,7 @@ class SlideWorker:
     seen: SeenFiles
     stopped: Stopped
     field_done: Callable[[], None]
+    metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
     large_field: Lock = field(default_factory=Lock)
 
     def process(self, slide: Slide) -> SlideOutcome | None:
@@ -152,6 +178,10 @@ class SlideWorker:
                 return None
             analysis.hashes.append((looked.name, looked.sha256))
             group.append(looked)
+            if looked.quality is not None:
+                analysis.quality.append(looked.quality)
+            if looked.thumbnail is not None and looked.detections:  # empty fields are all alike
+                analysis.thumbnails.append(looked.thumbnail)
             if sum(len(member.crops) for member in group) >= self.settings.batch_size:
                 self._name_cells(slide, group, analysis)
                 group = []
@@ -191,15 +221,21 @@ class SlideWorker:
                     field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
                 del data
                 with clock("detect"):
-                    detections = self.stages.detect(field_)
+                    found = self.stages.detect(field_)
+                    detections = tuple(d for d in found if d.target is Target.NUCLEATED)
                 with clock("crop"):
                     crops = self.stages.crop(field_, [detection.box for detection in detections])
                     pictures = tuple(picture(crop) for crop in crops)
+                with clock("quality"):
+                    metadata = self.metadata.get(slide)
+                    um_per_px = metadata.um_per_px if metadata else None
+                    quality = measure_field(field_, found, self.stages.colours, um_per_px)
+                    small = thumbnail(field_)
         except MemoryError as error:  # not the field's fault: another time there may be enough
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, "memory", error))
         except Exception as error:  # whatever it is, it is this field's alone
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
-        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures)
+        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures, quality=quality, thumbnail=small)
 
     def _name_cells(self, slide: Slide, group: Sequence[_Looked], analysis: _Analysis) -> None:
         """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
@@ -249,7 +285,9 @@ class SlideWorker:
         clock = StageClock()
         with clock("write"):
             result = self._result(slide, analysis)
-            provenance = self.stages.provenance
+            adult = limits_for(self.settings, result.metadata).adult
+            reference_source = self.settings.reference_source if adult else ""
+            provenance = replace(self.stages.provenance, reference_source=reference_source)
             texts = {
                 DIFFERENTIAL: differential_csv(result.differential),
                 CELLS: cells_csv(slide.id, result.cells, provenance.classes),
@@ -258,24 +296,26 @@ class SlideWorker:
             files = {name: text.encode() for name, text in texts.items()}
             hashes: FieldHashes = tuple(analysis.hashes)
             state = SlideState(
-                fingerprint=fingerprint(hashes, self.stages.basis),
+                fingerprint=fingerprint(hashes, slide_basis(self.stages.basis, result.metadata)),
                 status=result.status,
                 row=counts_row(result),
                 failures=result.failures,
                 files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             )
-            publish_slide(self.layout, slide.id, files, state, hashes)
+            publish_slide(self.layout, slide.id, files, state, hashes, slide_facts(result))
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
 
     def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:
         failed = sum(bool(failure.field) for failure in analysis.failures)
         read = len(slide.fields) - failed
-        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
-        flags = {"failed_fields"} if analysis.failures else set()
-        if len(set(contents)) < len(contents):
-            flags.add("duplicate_fields")
+        metadata = self.metadata.get(slide.id)
+        limits = limits_for(self.settings, metadata)
+        quality = judge_fields(analysis.quality, limits)
+        _tell_of_quality(slide.id, quality)
         predictions = [cell.prediction for cell in analysis.cells]
+        flags = self._field_flags(analysis) | quality_flags(quality, limits)
+        differential = count_cells(predictions, self.stages.provenance.classes, limits, flags, read)
         return SlideResult(
             slide=slide.id,
             status=SlideStatus.FAILED if not read else SlideStatus.PARTIAL if analysis.failures else SlideStatus.OK,
@@ -283,8 +323,28 @@ class SlideWorker:
             failures=tuple(analysis.failures),
             cells=tuple(analysis.cells),
             pictures=tuple(analysis.pictures),
-            differential=count_cells(predictions, self.stages.provenance.classes, self.settings, flags, read),
+            differential=with_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
+            metadata=metadata,
+            quality=quality,
         )
+
+    def _field_flags(self, analysis: _Analysis) -> set[str]:
+        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
+        flags = {"failed_fields"} if analysis.failures else set()
+        same_file = len(set(contents)) < len(contents)
+        if same_file or same_picture_twice(analysis.thumbnails, self.settings.duplicate_correlation):
+            flags.add("duplicate_fields")
+        return flags
+
+
+def _tell_of_quality(slide: str, fields: Sequence[FieldQuality]) -> None:
+    for quality in fields:
+        if quality.blurred:
+            log.info("slide %r, field %r: blurred, edges of %.2f µm", slide, quality.field, quality.blur_um)
+        if quality.crowded:
+            log.info("slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, 100 * (quality.cover or 0))
+        if quality.strange:
+            log.info("slide %r, field %r: colours %.0f from the training's", slide, quality.field, quality.stain_de)
 
 
 def describe(error: Exception) -> str:

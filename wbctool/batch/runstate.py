@@ -20,6 +20,7 @@ from wbctool.errors import FieldUnreadable
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
@@ -56,10 +57,20 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
+def slide_basis(basis: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
+    """What a slide's results depend on but its fields. basis: what those of all slides do."""
+    return basis if metadata is None else {**basis, "metadata": asdict(metadata)}
+
+
 def publish_slide(
-    layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
+    layout: OutputLayout,
+    slide: str,
+    files: Mapping[str, bytes],
+    state: SlideState,
+    fields: FieldHashes,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Publish a slide's files and, last, its state."""
+    """Publish a slide's files and, last, its state. facts: what slide.json says besides, for people and programs."""
     for name, content in files.items():
         publish(layout.slide_file(slide, name), content)
     publish_json(
@@ -73,6 +84,7 @@ def publish_slide(
             "files": dict(state.files),
             "errors": [asdict(failure) for failure in state.failures],
             "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
+            **facts,
         },
     )
 

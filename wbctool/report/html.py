@@ -36,7 +36,7 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
     """The page as HTML; the same result gives the same bytes."""
     groups = _gallery(result, provenance.classes)
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -88,7 +88,8 @@ def _data_uri(jpeg: bytes) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Where pages are made: names are escaped, a value that is missing is an error."""
     environment = Environment(
         loader=PackageLoader("wbctool.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),

@@ -50,7 +50,7 @@ def empty_row(
 
 def counts_csv(rows: Iterable[Sequence[str]]) -> str:
     """rows: of :func:`counts_row`, in slide order."""
-    return _csv(COUNTS_COLUMNS, ((spreadsheet_name(slide), *values) for slide, *values in rows))
+    return csv_text(COUNTS_COLUMNS, ((spreadsheet_name(slide), *values) for slide, *values in rows))
 
 
 def differential_csv(differential: Differential) -> str:
@@ -65,13 +65,13 @@ def differential_csv(differential: Differential) -> str:
         )
         for count in differential.classes
     )
-    return _csv(DIFFERENTIAL_COLUMNS, rows)
+    return csv_text(DIFFERENTIAL_COLUMNS, rows)
 
 
 def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
     """One row a cell, in order of field and cell. classes: of the model's card, in its order."""
     columns = (*_CELL_COLUMNS, *(f"p_{label}" for label in classes))
-    return _csv(columns, (_cell_row(slide, cell) for cell in cells))
+    return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
 
 
 def percent(value: float | None) -> str:
@@ -83,6 +83,12 @@ def spreadsheet_name(name: str) -> str:
     """A slide's or field's name as a CSV cell that no spreadsheet runs."""
     text = name_as_text(name)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as all of them are written; the values are as they shall stand there, names by spreadsheet_name."""
+    # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
+    return "".join(",".join(map(_quoted, row)) + "\n" for row in (columns, *rows))
 
 
 def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
@@ -104,11 +110,6 @@ def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
 
 def _bool(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
-    return "".join(",".join(map(_quoted, row)) + "\n" for row in (columns, *rows))
 
 
 def _quoted(value: str) -> str:
