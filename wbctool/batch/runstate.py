@@ -68,7 +68,7 @@ def publish_slide(
     files: Mapping[str, bytes],
     state: SlideState,
     fields: FieldHashes,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Publish a slide's files and, last, its state. facts: what slide.json says besides, for people and programs."""
     for name, content in files.items():
@@ -84,7 +84,7 @@ def publish_slide(
             "files": dict(state.files),
             "errors": [asdict(failure) for failure in state.failures],
             "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
-            **facts,
+            **(facts or {}),
         },
     )
 

@@ -82,7 +82,7 @@ def _draw(chart: ControlChart) -> _Drawing:
 
     step = (WIDTH - _LEFT - _RIGHT) / max(len(values) - 1, 1)
     marks = tuple(
-        _Mark(round(_LEFT + index * step, 1), y((p.value - mean) / unit), p, _words(p), f"{p.value:g}")
+        _Mark(round(_LEFT + index * step, 1), y((p.value - mean) / unit), p, _words(p), f"{p.value:.4g}")
         for index, p in enumerate(chart.points)
     )
     names = [(sds, f"{sds:+d} SD" if sds else "mean") for sds in range(-3, 4)] if chart.mean is not None else []

@@ -26,7 +26,7 @@ RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 _RED_CELL_PX = 130  # the scale at which edges are measured; coarser ones blurred them more than a lens does
 _MOST_CELLS = 64  # whose edges are measured; more only cost time
 _SHARPEST = 0.05  # the share of the cells' pixels that counts as edges
-_EXTRA_BLUR_PX = 1.0
+_EXTRA_BLUR_PX, _MORE_BLUR_PX, _WIDE_PX = 1.0, 3.0, 3.3
 _MARGIN = 0.15  # around a cell's box, in which the outer half of a blurred edge lies
 _COLOUR_PX = 256  # the longer side of the picture that colours and crowding are read from
 _CLEAR = 0.98  # the quantile of green light that is that of no cell
@@ -99,20 +99,13 @@ def blur_of(field: Field, cells: Sequence[Box], pitch_um: float) -> float | None
     A median filter comes first, for the noise of a camera looks like sharpness.
     """
     scale = _RED_CELL_PX * pitch_um / RED_CELL_UM
-    once, twice = [], []
-    for patch in _patches(field.rgb, cells):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        size = max(3, round(patch.shape[1] * scale)), max(3, round(patch.shape[0] * scale))
-        scaled: Floats = cv2.resize(cv2.medianBlur(patch, 3), size, interpolation=how).astype(np.float32)
-        once.append(_gradient(scaled).ravel())
-        blurred: Floats = cv2.GaussianBlur(scaled, (0, 0), _EXTRA_BLUR_PX).astype(np.float32)
-        twice.append(_gradient(blurred).ravel())
-    if not once:
+    patches = [_scaled(patch, scale) for patch in _patches(field.rgb, cells)]
+    if not patches:
         return None
-    before, after = np.concatenate(once), np.concatenate(twice)
-    edges = before >= np.quantile(before, 1 - _SHARPEST)
-    ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-3)))
-    return float(_EXTRA_BLUR_PX / np.sqrt(max(ratio * ratio - 1, 1e-3)) / scale)
+    width = _edge_width(patches, _EXTRA_BLUR_PX)
+    if width > _WIDE_PX:  # so little more blur hardly changes wide edges, and noise outweighs it
+        width = max(width, _edge_width(patches, _MORE_BLUR_PX))
+    return width / scale
 
 
 def cover_of(green: NDArray[np.uint8], red: NDArray[np.bool_], nucleated: NDArray[np.bool_]) -> float | None:
@@ -180,6 +173,22 @@ def _patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[NDArray[n
         patch = rgb[top : box.y + box.height + margin, left : box.x + box.width + margin, 1]
         if min(patch.shape) >= 3:
             yield np.ascontiguousarray(patch)
+
+
+def _scaled(patch: NDArray[np.uint8], scale: float) -> Floats:
+    size = max(3, round(patch.shape[1] * scale)), max(3, round(patch.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(cv2.medianBlur(patch, 3), size, interpolation=how).astype(np.float32)
+
+
+def _edge_width(patches: Sequence[Floats], extra_px: float) -> float:
+    """The median width of the sharpest edges, in the patches' pixels. extra_px: the sigma they are blurred by."""
+    before = np.concatenate([_gradient(patch).ravel() for patch in patches])
+    blurred = (cv2.GaussianBlur(patch, (0, 0), extra_px).astype(np.float32) for patch in patches)
+    after = np.concatenate([_gradient(patch).ravel() for patch in blurred])
+    edges = before >= np.quantile(before, 1 - _SHARPEST)
+    ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-3)))
+    return float(extra_px / np.sqrt(max(ratio * ratio - 1, 1e-3)))
 
 
 def _gradient(grey: Floats) -> Floats:
