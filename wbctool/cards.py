@@ -16,6 +16,7 @@ from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.labels import CellClass
 from wbctool.records import Target
 from wbctool.settings import Precision
+from wbctool.slide_facts import Lab
 
 
 class Card(BaseModel):
@@ -40,11 +41,25 @@ class Card(BaseModel):
     intended_use: str = "Research use only. Not for diagnosis without a qualified reader."
 
 
+class ColourRange(BaseModel):
+    """Colours of one origin's training fields in CIELAB: the central 98 % of their medians, channel by channel."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    origin: str
+    fields: int = Field(ge=1)
+    background_low: Lab
+    background_high: Lab
+    cells_low: Lab
+    cells_high: Lab
+
+
 class DetectorCard(Card):
     """A field is scaled so that its longer side measures ``long_side_px``, and padded to a multiple of ``multiple_px``.
 
     Where red cells then measure less than ``red_cell_min_px``, it is looked at again, scaled so that they measure
-    ``red_cell_px``. targets: the channels of the heat map, in order.
+    ``red_cell_px``. targets: the channels of the heat map, in order. colours: of the training fields, by origin, as
+    `wbctool models colours` measured them; empty where it has not.
     """
 
     kind: Literal["detector"] = "detector"
@@ -56,6 +71,7 @@ class DetectorCard(Card):
     red_cell_min_px: float
     score_threshold: float
     max_overlap: float
+    colours: tuple[ColourRange, ...] = ()
 
 
 class GeneratorCard(Card):

@@ -24,12 +24,15 @@ REPORT = "report.html"
 SLIDE = "slide.json"
 INDEX = "index.html"
 AUDIT = "audit.jsonl"
+QC_HISTORY = "qc-history.csv"
+QC_CHART = "levey-jennings.html"
+QC_VALUES = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
 TEMPORARY_PREFIX = ".tmp-"
 
-_OURS = frozenset({RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, INDEX, AUDIT}) | {
-    ORIGINAL_PREFIX + name for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE)
-}
+_OURS = frozenset(
+    {RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, INDEX, AUDIT, QC_HISTORY}
+) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE)}
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _BYTE_IN_TEXT = re.compile(r"(\\+)x([89a-f][0-9a-f])")
@@ -85,6 +88,16 @@ class OutputLayout:
     def export(self, kind: str) -> Path:
         """Where ``wbctool export`` writes if it is not told: beside the CSV."""
         return self.folder.with_name(f"{self.folder.name}-{kind}")
+
+    @property
+    def qc_history(self) -> Path:
+        """The values of QC slides, a line for each time that one was done."""
+        return self.folder / QC_HISTORY
+
+    @property
+    def qc_charts(self) -> Path:
+        """Where `wbctool qc` puts its charts: beside the folder of results, whose names are slides'."""
+        return self.folder.with_name(f"{self.folder.name}-qc")
 
     def slide_folder(self, slide: str) -> Path:
         """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.

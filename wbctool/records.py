@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbctool.labels import CellClass
+from wbctool.slide_facts import FieldQuality, SlideMetadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,6 +149,31 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsoluteCount:
+    """Cells of one class in 10⁹/L, with the bounds of its percent. reference_*, flag: as ClassCount has them."""
+
+    value: float
+    ci95_low: float
+    ci95_high: float
+    reference_low: float | None
+    reference_high: float | None
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyserCount:
+    """The analyser's white cells, 10⁹/L: as it gives them, and as absolute counts take them.
+
+    reference_source: of the absolute counts' ranges; empty where they do not apply.
+    """
+
+    analyser_wbc: float
+    wbc: float
+    corrected_for_nrbc: bool
+    reference_source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClassCount:
     """One class of a differential.
 
@@ -156,7 +182,7 @@ class ClassCount:
     review_low, review_high: the percent if none, or all, of the review cells were of this class; None where there is
     neither a counted nor a review cell.
     reference_low, reference_high: the adult reference range in percent, None where none applies.
-    flag: ``low`` or ``high`` against that range, else empty.
+    flag: ``low`` or ``high`` against that range, else empty. absolute: None without the analyser's count.
     """
 
     label: CellClass
@@ -170,6 +196,7 @@ class ClassCount:
     reference_low: float | None = None
     reference_high: float | None = None
     flag: str = ""
+    absolute: AbsoluteCount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +215,7 @@ class Differential:
     nrbc_per_100_wbc: float | None
     nrbc_assessed: bool
     flags: tuple[str, ...]
+    analyser: AnalyserCount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +284,7 @@ class SlideResult:
 
     pictures: of each cell, in order; one without a native crop stands for a cell that the report does not show.
     field_pictures: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
+    metadata: None where slides.csv does not name the slide. quality: of each field that was read, in order.
     """
 
     slide: str
@@ -268,6 +297,8 @@ class SlideResult:
     field_pictures: tuple[FieldPicture, ...] = ()
     reviews: tuple[Review, ...] = ()
     notes: tuple[CellNote, ...] = ()
+    metadata: SlideMetadata | None = None
+    quality: tuple[FieldQuality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+
+Ranges = dict[CellClass, tuple[float, float]]
 
 
 class Device(StrEnum):
@@ -42,7 +44,15 @@ class Precision(StrEnum):
 class Limits(BaseModel):
     """What raises a flag, and the reference ranges. Shares are of 1, ranges in percent of the counted cells.
 
-    adult: the ranges hold for adults alone, so nothing is called high or low until the user says that all are adult.
+    adult: the ranges hold for adults alone, so nothing is called high or low until the user says that all are adult;
+    an age in slides.csv says it for its slide, either way. correct_wbc_for_nrbc: whether the analyser counts nucleated
+    red cells as white ones. absolute_ranges: in 10⁹/L.
+
+    A field is blurred where the edges of its cells are wider than blur_um µm, or than blur_ratio times its slide's
+    median, and than blur_px native pixels: below that the pixels and not the focus are the limit. It is crowded where
+    red cells cover more of it than crowded_cover. More than blurred_share or crowded_share of a slide's fields raise
+    its flag. Fields are the same picture above duplicate_correlation. Colours are strange farther than stain_de (CIE76)
+    from those of the training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -53,9 +63,18 @@ class Limits(BaseModel):
     out_of_domain_share: float = Field(0.05, ge=0, le=1)
     immature_granulocytes_from: int = Field(1, ge=1)
     nrbc_from: int = Field(1, ge=1)
+    blur_um: float = Field(0.19, gt=0)
+    blur_px: float = Field(1.5, ge=0)
+    blur_ratio: float = Field(1.5, ge=1)
+    blurred_share: float = Field(0.10, ge=0, le=1)
+    crowded_cover: float = Field(0.62, ge=0, le=1)
+    crowded_share: float = Field(0.10, ge=0, le=1)
+    duplicate_correlation: float = Field(0.97, ge=0, le=1)
+    stain_de: float = Field(10.0, gt=0)
+    correct_wbc_for_nrbc: bool = True
     adult: bool = False
     reference_source: str = "ARUP Laboratories, adults"
-    reference_ranges: dict[CellClass, tuple[float, float]] = Field(
+    reference_ranges: Ranges = Field(
         default_factory=lambda: {
             CellClass.NEUTROPHIL: (45.0, 79.0),
             CellClass.LYMPHOCYTE: (16.0, 47.0),
@@ -64,22 +83,34 @@ class Limits(BaseModel):
             CellClass.BASOPHIL: (0.0, 2.0),
         }
     )
+    absolute_source: str = "UK, typical, adults"
+    absolute_ranges: Ranges = Field(
+        default_factory=lambda: {
+            CellClass.NEUTROPHIL: (2.0, 7.5),
+            CellClass.LYMPHOCYTE: (1.0, 4.0),
+            CellClass.MONOCYTE: (0.2, 1.0),
+            CellClass.EOSINOPHIL: (0.0, 0.4),
+            CellClass.BASOPHIL: (0.0, 0.1),
+        }
+    )
 
-    @field_validator("reference_ranges")
+    @field_validator("reference_ranges", "absolute_ranges")
     @classmethod
-    def _ranges_are_percents(cls, ranges: dict[CellClass, tuple[float, float]]) -> dict[CellClass, tuple[float, float]]:
+    def _are_ranges(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
+        highest, unit = (100.0, "percents") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
         for label, (low, high) in ranges.items():
             if label not in DIFFERENTIAL_CLASSES:
                 raise ValueError(f"{label} is not a class of the differential")
-            if not 0 <= low <= high <= 100:
-                raise ValueError(f"{label}: {low:g} to {high:g} is not a range of percents")
+            if not 0 <= low <= high <= highest:
+                raise ValueError(f"{label}: {low:g} to {high:g} is not a range of {unit}")
         return ranges
 
 
 class RunSettings(Limits):
     """Everything `wbctool run` was asked for.
 
-    models_dir: None for the models that come with wbctool. max_failures: None for no limit.
+    models_dir: None for the models that come with wbctool. max_failures: None for no limit. qc_slides: ids, or shell
+    patterns of them, of the slides whose results are kept over time for `wbctool qc`.
     """
 
     slides: Path
@@ -99,6 +130,7 @@ class RunSettings(Limits):
     quiet: bool = False
     log_file: Path | None = None
     metrics: Path | None = None
+    qc_slides: tuple[str, ...] = ()
     max_megapixels: float = Field(300.0, gt=0)
 
     @field_validator("out")

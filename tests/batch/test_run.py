@@ -72,7 +72,7 @@ def test_run_json(run):
     assert written["models"] == {"classifier.onnx": "ab" * 32}
     assert (written["exit_code"], written["stopped_by"], written["counts"]) == (0, None, {"ok": 2})
     assert [s["slide"] for s in written["slides"]] == ["s2", "s10"]
-    assert {"read", "detect", "crop", "picture", "prepare", "classify", "write"} == set(written["seconds"])
+    assert {"read", "detect", "crop", "picture", "quality", "prepare", "classify", "write"} == set(written["seconds"])
     assert written["start"] <= written["end"]
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import fakes
 import pytest
 from hypothesis import given, settings
@@ -28,6 +30,24 @@ def test_rumkes_table(n, total, low, high):
     assert [round(bound, 1) for bound in exact_interval(n, total)] == [low, high]
 
 
+# Rümke 1985, as reference differentials print it: percent seen, bounds for 100, 200, 500 and 1,000 cells.
+RUMKE = {
+    0: ((0, 4), (0, 2), (0, 1), (0, 1)),
+    1: ((0, 6), (0, 4), (0, 3), (0, 2)),
+    5: ((1, 12), (2, 10), (3, 8), (3, 7)),
+    10: ((4, 18), (6, 16), (7, 13), (8, 13)),
+    20: ((12, 30), (14, 27), (16, 24), (17, 23)),
+    50: ((39, 61), (42, 58), (45, 55), (46, 54)),
+}
+
+
+@pytest.mark.parametrize("seen", RUMKE)
+def test_the_printed_table(seen):
+    """The table is rounded outwards or to the nearest, by print; a bound is never off by a whole percent."""
+    for total, printed in zip((100, 200, 500, 1000), RUMKE[seen], strict=True):
+        assert exact_interval(seen * total // 100, total) == pytest.approx(printed, abs=1)
+
+
 @given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
 @settings(max_examples=50, deadline=None)
 def test_interval_is_scipys_exact_one(case):
@@ -49,6 +69,21 @@ def test_counts_worked_by_hand():
     assert neutrophil.review_high == pytest.approx(100 * 90 / 130)  # all of them are
     # 30 of 130 are more than a tenth; 5 of 140 are not more than a twentieth
     assert d.flags == ("limited_count", "high_review_share", "immature_granulocytes", "nrbc")
+
+
+@given(st.lists(st.sampled_from(("neutrophil", "lymphocyte", "eosinophil")), max_size=8), st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_how_far_review_moves_a_percent_is_what_trying_every_reading_finds(counted, review):
+    """Every way of reading the review cells as one of the six classes: the least and the greatest percent of each."""
+    d = count_cells([fakes.predict(n) for n in [*counted, *[fakes.REVIEW] * review]], tuple(CellClass), LIMITS)
+    seen = [CellClass(n) for n in counted]
+    readings = [[*seen, *reading] for reading in itertools.product(DIFFERENTIAL_CLASSES, repeat=review)]
+    for c in d.classes:
+        percents = [100 * cells.count(c.label) / len(cells) for cells in readings if cells]
+        if not percents:
+            assert (c.review_low, c.review_high) == (None, None)
+        else:
+            assert (c.review_low, c.review_high) == pytest.approx((min(percents), max(percents)))
 
 
 def test_review_cells_are_not_counted_as_what_they_look_like():

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp, fingerprint, stamp_of
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp, fingerprint, slide_basis, stamp_of
 from wbctool.batch.slide_files import publish_result
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable, WbctoolError
@@ -30,12 +30,23 @@ from wbctool.records import (
     Slide,
     SlideResult,
     SlideStatus,
+    Target,
 )
 from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
+from wbctool.slide_facts import FieldQuality, SlideMetadata
+from wbctool.stages.absolute import limits_for, with_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
+from wbctool.stages.quality import (
+    Floats,
+    judge_fields,
+    measure_field,
+    quality_flags,
+    same_picture_twice,
+    thumbnail,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +100,8 @@ class _Looked:
     pictures: tuple[bytes, ...] = ()
     overview: FieldPicture | None = None
     failure: FieldFailure | None = None
+    quality: FieldQuality | None = None
+    thumbnail: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -99,13 +112,16 @@ class _Analysis:
     overviews: list[FieldPicture] = field(default_factory=list)
     failures: list[FieldFailure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    quality: list[FieldQuality] = field(default_factory=list)
+    thumbnails: list[Floats] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class SlideWorker:
     """What it takes to do slides one after the other.
 
-    pool: reads and detects fields ahead, in its threads. large_field: held by the one of them that decodes a large one.
+    metadata: of the slides that slides.csv names. pool: reads and detects fields ahead, in its threads. large_field:
+    held by the one of them that decodes a large one.
     """
 
     settings: RunSettings
@@ -115,6 +131,7 @@ class SlideWorker:
     seen: SeenFiles
     stopped: Stopped
     field_done: Callable[[], None]
+    metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
     large_field: Lock = field(default_factory=Lock)
 
     def process(self, slide: Slide) -> SlideOutcome | None:
@@ -155,6 +172,10 @@ class SlideWorker:
                 return None
             analysis.hashes.append((looked.name, looked.sha256))
             group.append(looked)
+            if looked.quality is not None:
+                analysis.quality.append(looked.quality)
+            if looked.thumbnail is not None and looked.detections:  # empty fields are all alike
+                analysis.thumbnails.append(looked.thumbnail)
             if sum(len(member.crops) for member in group) >= self.settings.batch_size:
                 self._name_cells(slide, group, analysis)
                 group = []
@@ -194,17 +215,34 @@ class SlideWorker:
                     field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
                 del data
                 with clock("detect"):
-                    detections = self.stages.detect(field_)
+                    found = self.stages.detect(field_)
+                    detections = tuple(d for d in found if d.target is Target.NUCLEATED)
                 with clock("crop"):
                     crops = self.stages.crop(field_, [detection.box for detection in detections])
                 with clock("picture"):
                     pictures = tuple(cell_picture(crop) for crop in crops)
                     overview = field_picture(field_) if crops else None
+                with clock("quality"):
+                    metadata = self.metadata.get(slide)
+                    um_per_px = metadata.um_per_px if metadata else None
+                    quality = measure_field(field_, found, self.stages.colours, um_per_px)
+                    small = thumbnail(field_)
         except MemoryError as error:  # not the field's fault: another time there may be enough
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, "memory", error))
         except Exception as error:  # whatever it is, it is this field's alone
             return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
-        return _Looked(path.name, clock, sha256, stamp, detections, crops, pictures, overview)
+        return _Looked(
+            path.name,
+            clock,
+            sha256,
+            stamp,
+            detections,
+            crops,
+            pictures,
+            overview,
+            quality=quality,
+            thumbnail=small,
+        )
 
     def _name_cells(self, slide: Slide, group: Sequence[_Looked], analysis: _Analysis) -> None:
         """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
@@ -261,13 +299,15 @@ class SlideWorker:
         clock = StageClock()
         with clock("write"):
             result, hashes = self._result(slide, analysis), tuple(analysis.hashes)
+            limits = limits_for(self.settings, result.metadata)
+            reference_source = limits.reference_source if limits.adult else ""
             state = publish_result(
                 self.layout,
                 result,
-                self.stages.provenance,
-                self.settings,
+                replace(self.stages.provenance, reference_source=reference_source),
+                limits,
                 hashes,
-                fingerprint(hashes, self.stages.basis),
+                fingerprint(hashes, slide_basis(self.stages.basis, result.metadata)),
             )
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
@@ -275,11 +315,13 @@ class SlideWorker:
     def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:
         failed = sum(bool(failure.field) for failure in analysis.failures)
         read = len(slide.fields) - failed
-        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
-        flags = {"failed_fields"} if analysis.failures else set()
-        if len(set(contents)) < len(contents):
-            flags.add("duplicate_fields")
+        metadata = self.metadata.get(slide.id)
+        limits = limits_for(self.settings, metadata)
+        quality = judge_fields(analysis.quality, limits)
+        _tell_of_quality(slide.id, quality)
         predictions = [cell.prediction for cell in analysis.cells]
+        flags = self._field_flags(analysis) | quality_flags(quality, limits)
+        differential = count_cells(predictions, self.stages.provenance.classes, limits, flags, read)
         return SlideResult(
             slide=slide.id,
             status=SlideStatus.FAILED if not read else SlideStatus.PARTIAL if analysis.failures else SlideStatus.OK,
@@ -288,8 +330,28 @@ class SlideWorker:
             cells=tuple(analysis.cells),
             pictures=tuple(analysis.pictures),
             field_pictures=tuple(analysis.overviews),
-            differential=count_cells(predictions, self.stages.provenance.classes, self.settings, flags, read),
+            differential=with_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
+            metadata=metadata,
+            quality=quality,
         )
+
+    def _field_flags(self, analysis: _Analysis) -> set[str]:
+        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
+        flags = {"failed_fields"} if analysis.failures else set()
+        same_file = len(set(contents)) < len(contents)
+        if same_file or same_picture_twice(analysis.thumbnails, self.settings.duplicate_correlation):
+            flags.add("duplicate_fields")
+        return flags
+
+
+def _tell_of_quality(slide: str, fields: Sequence[FieldQuality]) -> None:
+    for quality in fields:
+        if quality.blurred:
+            log.info("slide %r, field %r: blurred, edges of %.2f µm", slide, quality.field, quality.blur_um)
+        if quality.crowded:
+            log.info("slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, 100 * (quality.cover or 0))
+        if quality.strange:
+            log.info("slide %r, field %r: colours %.0f from the training's", slide, quality.field, quality.stain_de)
 
 
 def describe(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
 from wbctool.batch.pipeline import SlideWorker, Stopped
 from wbctool.batch.publish import hold
+from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
     SeenFiles,
     SlideOutcome,
@@ -24,9 +25,11 @@ from wbctool.batch.runstate import (
     files_intact,
     fingerprint,
     read_state,
+    slide_basis,
     states_below,
 )
 from wbctool.batch.slides import find_slides, is_results, still_as_found
+from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
 from wbctool.errors import OutputNotWritable, SettingsInvalid
@@ -34,6 +37,7 @@ from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
+from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import is_image
 
 log = logging.getLogger(__name__)
@@ -107,11 +111,12 @@ def run_folder(
     layout = OutputLayout(settings.out)
     _check_apart(layout, settings.slides)
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
+    metadata = read_slides_csv(settings.slides, [slide.id for slide in slides])
     if settings.dry_run:
-        progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop))
+        progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop, metadata))
         return ExitCode.DONE
     with hold(layout):
-        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop)
+        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata)
         return run.go(slides, argv)
 
 
@@ -122,8 +127,12 @@ def make_plan(
     layout: OutputLayout,
     seen: SeenFiles,
     stopped: Stopped,
+    metadata: Mapping[str, SlideMetadata],
 ) -> list[Planned]:
-    """What is to be done with each slide, in order. Reads states and fields, and writes down what it saw of them."""
+    """What is to be done with each slide, in order. Reads states and fields, and writes down what it saw of them.
+
+    metadata: of the slides that slides.csv names.
+    """
     plan = []
     for slide in slides:
         state = read_state(layout, slide.id)
@@ -135,7 +144,8 @@ def make_plan(
             action = Action.UNSEEN
         else:
             seen.open(slide.id)
-            current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), stages.basis)
+            basis = slide_basis(stages.basis, metadata.get(slide.id))
+            current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), basis)
             same = current == state.fingerprint and state.is_final and files_intact(layout, slide.id, state, seen)
             action = Action.KEEP if same else Action.DO
             if not settings.dry_run:
@@ -157,13 +167,14 @@ class _Run:
     seen: SeenFiles
     progress: Progress
     stop: StopRequest
+    metadata: Mapping[str, SlideMetadata]
     stopped_by: str | None = None
 
     def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         manifest = Manifest(self.layout, self.settings, self.stages, argv)
         manifest.write_start()
         forget_failure(self.layout)
-        plan = make_plan(slides, self.settings, self.stages, self.layout, self.seen, self.stop)
+        plan = make_plan(slides, self.settings, self.stages, self.layout, self.seen, self.stop, self.metadata)
         self.progress.planned(plan)
         done: dict[str, SlideOutcome] = {}
         try:
@@ -179,7 +190,14 @@ class _Run:
         failed = 0
         with _pool(self.settings.workers) as pool:
             worker = SlideWorker(
-                self.settings, self.stages, self.layout, pool, self.seen, self.stop, self.progress.field_done
+                self.settings,
+                self.stages,
+                self.layout,
+                pool,
+                self.seen,
+                self.stop,
+                self.progress.field_done,
+                self.metadata,
             )
             for index, planned in enumerate(plan):
                 if planned.action is Action.DO and self._has_changed(planned.slide):
@@ -208,6 +226,7 @@ class _Run:
         publish_overview(self.layout, outcomes)
         if code is None:
             code = self._exit_code(outcomes)
+        note_qc_slides(self.layout, self.settings.qc_slides, outcomes, set(done), self.stages.provenance)
         stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
         manifest.write_end(outcomes, set(done), code, stopped_by)
         return code

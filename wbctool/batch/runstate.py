@@ -20,8 +20,10 @@ from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
+from wbctool.report.facts import FACTS
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
+from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
@@ -38,6 +40,7 @@ class SlideState:
     """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256.
 
     limits, provenance: what it takes to count and to write it anew. reviews: by readers, in order, since it was done.
+    facts: what slide.json says besides (wbctool.report.facts).
     """
 
     fingerprint: str
@@ -48,6 +51,7 @@ class SlideState:
     limits: Limits
     provenance: Provenance
     reviews: tuple[Review, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fields(self) -> int:
@@ -89,6 +93,11 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
+def slide_basis(basis: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
+    """What a slide's results depend on but its fields. basis: what those of all slides do."""
+    return basis if metadata is None else {**basis, "metadata": asdict(metadata)}
+
+
 def publish_slide(
     layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
 ) -> None:
@@ -109,6 +118,7 @@ def publish_slide(
             "limits": state.limits.model_dump(mode="json", include=set(Limits.model_fields)),
             "provenance": asdict(state.provenance),
             "reviews": [asdict(review) for review in state.reviews],
+            **state.facts,
         },
     )
 
@@ -138,6 +148,7 @@ def read_state(layout: OutputLayout, slide: str, name: str = SLIDE) -> SlideStat
             limits=Limits.model_validate(content["limits"]),
             provenance=_provenance(content["provenance"]),
             reviews=tuple(Review(**review) for review in content["reviews"]),
+            facts={name: content[name] for name in FACTS if name in content},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -9,6 +9,7 @@ from wbctool.batch import trail
 from wbctool.batch.runstate import FieldHashes, SlideState, publish_slide, read_state, remove_originals
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
 from wbctool.records import Provenance, SlideResult
+from wbctool.report.facts import slide_facts
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
@@ -47,6 +48,7 @@ def publish_result(
         files=file_hashes(files),
         limits=limits,
         provenance=provenance,
+        facts=slide_facts(result),
     )
     before = read_state(layout, result.slide)
     if before is not None and before.reviews:

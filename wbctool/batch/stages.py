@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import wbctool
+from wbctool.cards import ColourRange
 from wbctool.onnx_model import CPU, Models
 from wbctool.records import Box, Crop, Detection, Field, ModelUsed, Prediction, Provenance
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
-from wbctool.stages.detect import detect_cells
+from wbctool.stages.detect import detect_all_cells
 from wbctool.stages.upscale import PreparedCrops, prepare_crops
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Stages:
     """provenance: what the results say of how they were made. basis: all that they depend on but the fields.
 
-    many_at_once: whether large batches are faster than small ones, as on a GPU. rows: those of each model's batches,
-    by now.
+    detect: the nucleated and the red cells of a field. many_at_once: whether large batches are faster than small ones,
+    as on a GPU. rows: those of each model's batches, by now. colours: those of the detector's training fields.
     """
 
     detect: Callable[[Field], tuple[Detection, ...]]
@@ -36,6 +37,7 @@ class Stages:
     device_note: str | None = None
     many_at_once: bool = False
     rows: Callable[[], Mapping[str, int]] = dict
+    colours: tuple[ColourRange, ...] = ()
 
 
 def bind_stages(models: Models, settings: RunSettings) -> Stages:
@@ -48,11 +50,10 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         precision=models.classifier.precision.value,
         classes=models.classifier.card.classes,
         models=tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards),
-        settings=tuple((name, str(value)) for name, value in affecting.items() if name != "reference_ranges"),
-        reference_source=settings.reference_source if settings.adult else "",
+        settings=tuple((name, str(value)) for name, value in affecting.items() if not name.endswith("_ranges")),
     )
     return Stages(
-        detect=lambda field: detect_cells(field, models.detector),
+        detect=lambda field: detect_all_cells(field, models.detector),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         prepare=lambda crops: prepare_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.head),
@@ -65,4 +66,5 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         device_note=models.device_note,
         many_at_once=models.provider != CPU,
         rows=lambda: models.rows,
+        colours=models.detector.card.colours,
     )

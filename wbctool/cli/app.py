@@ -103,6 +103,9 @@ def run(
     metrics: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector, x.prom.")
     ] = None,
+    adult: Annotated[
+        bool | None, typer.Option("--adult", help="All slides are of adults: show their reference ranges.")
+    ] = None,
 ) -> None:
     """Count the white cells of every slide below SLIDES.
 
@@ -133,6 +136,28 @@ def status(
         from wbctool.cli.running import status_command
 
         raise typer.Exit(status_command(out, as_json, max_age))
+
+
+@app.command()
+def qc(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+    slide: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this QC slide; may be given often.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the charts go; a folder beside OUT if none.")
+    ] = None,
+    baseline: Annotated[int, typer.Option(metavar="N", min=2, help="The first N values make mean and SD.")] = 20,
+) -> None:
+    """Draw Levey-Jennings charts of the QC slides over all runs, and judge the latest values by Westgard's rules.
+
+    The setting qc_slides says which slides are QC slides. Exit codes: 0 in control; 3 a latest value breaks a rule that
+    rejects; 1 there is no history.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.quality import qc_command
+
+        raise typer.Exit(qc_command(out, slide or [], folder, baseline))
 
 
 @app.command()
@@ -281,6 +306,18 @@ def verify_review(
         from wbctool.cli.reviewing import verify_command
 
         raise typer.Exit(verify_command(out))
+
+
+@models_app.command("colours")
+def measure_colours(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields the detector was trained on.")],
+    models_dir: ModelsDir = None,
+) -> None:
+    """Measure the colours of the training fields and note them in the detector's card."""
+    with _errors_as_exit_codes():
+        from wbctool.cli.quality import colours_command
+
+        raise typer.Exit(colours_command(data, models_dir))
 
 
 def _show_version(wanted: bool) -> None:

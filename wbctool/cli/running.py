@@ -96,6 +96,8 @@ def load_stages(settings: RunSettings) -> Stages:
     models = load_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
     if models.device_note:
         log.warning("%s", models.device_note)
+    if not models.detector.card.colours:
+        log.info("the detector's card knows no colours of its training: stains are not compared (models colours)")
     return bind_stages(models, settings)
 
 

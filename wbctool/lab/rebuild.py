@@ -23,9 +23,11 @@ from wbctool.records import (
     Review,
     SlideResult,
 )
+from wbctool.report.facts import metadata_of, quality_of
 from wbctool.report.places import moved, place_of
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 
 FILES = (DIFFERENTIAL, CELLS, REPORT)
@@ -119,6 +121,8 @@ def _read_result(slide: str, files: Mapping[str, bytes], state: SlideState) -> S
         pictures=page.pictures,
         differential=_count(cells, state),
         field_pictures=page.field_pictures,
+        metadata=metadata_of(state.facts),
+        quality=quality_of(state.facts),
     )
 
 
@@ -131,4 +135,6 @@ def _count(cells: Sequence[Cell], state: SlideState) -> Differential:
     flags = _OF_FIELDS & set(state.row[COUNTS_COLUMNS.index("flags")].split(";"))
     failed = sum(bool(failure.field) for failure in state.failures)
     predictions = [cell.prediction for cell in cells]
-    return count_cells(predictions, state.provenance.classes, state.limits, flags, state.fields - failed)
+    counted = count_cells(predictions, state.provenance.classes, state.limits, flags, state.fields - failed)
+    metadata = metadata_of(state.facts)
+    return with_absolute_counts(counted, metadata.analyser_wbc if metadata else None, state.limits)

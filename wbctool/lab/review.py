@@ -26,6 +26,7 @@ from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import read_original, reviewed_result
 from wbctool.layout import ORIGINAL_PREFIX, SLIDE, OutputLayout
 from wbctool.records import Provenance, Review, SlideResult
+from wbctool.report.facts import slide_facts
 from wbctool.report.places import ARTEFACT, REVIEW, place_of
 from wbctool.report.tables import cells_csv, counts_row
 
@@ -108,7 +109,9 @@ def _apply(layout: OutputLayout, review: ReviewFile) -> SlideResult:
     head = _append(layout, review)
     result = reviewed_result(original, (*state.reviews, head), trail.read_trail(layout))
     files = render_files(result, state.provenance)
-    new = replace(state, row=counts_row(result), files=file_hashes(files), reviews=result.reviews)
+    new = replace(
+        state, row=counts_row(result), files=file_hashes(files), reviews=result.reviews, facts=slide_facts(result)
+    )
     fields = json.loads(original.files[SLIDE])["fields"]
     publish_slide(layout, review.slide, files, new, tuple((field["name"], field["sha256"]) for field in fields))
     return result

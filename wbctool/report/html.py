@@ -18,9 +18,10 @@ from wbctool.records import (
     FieldPicture,
     Provenance,
     SlideResult,
-    SlideStatus,
 )
 from wbctool.report import texts
+from wbctool.report.facts import quality_of, slide_facts
+from wbctool.report.headlines import about, findings, level, remarks, sentence, verdict
 from wbctool.report.page import render_page
 from wbctool.report.places import ARTEFACT, PLACES, REVIEW, place_of
 from wbctool.report.tables import cells_csv, percent
@@ -54,7 +55,8 @@ class Group:
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:
     """The page as HTML; the same result gives the same bytes."""
-    result = replace(result, cells=tuple(_as_written(cell) for cell in result.cells))
+    cells = tuple(_as_written(cell) for cell in result.cells)
+    result = replace(result, cells=cells, quality=quality_of(slide_facts(result)))  # as a later page will have them
     fields = tuple(dict.fromkeys(cell.field for cell in result.cells))
     groups = _gallery(result, fields)
     overviews = _overviews(groups, result.field_pictures)
@@ -67,10 +69,12 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
         result=result,
         differential=result.differential,
         provenance=provenance,
-        level=_level(result),
-        verdict=_verdict(result),
+        level=level(result),
+        verdict=verdict(result),
+        about=about(result),
+        remarks=[(quality.field, remark) for quality in result.quality for remark in remarks(quality)],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
-        findings=_findings(result),
+        findings=findings(result),
         limits=[flag for flag in result.differential.flags if flag not in texts.FINDINGS],
         bars={count.label.value: bar(count) for count in result.differential.classes},
         groups=groups,
@@ -114,48 +118,6 @@ def _as_written(cell: Cell) -> Cell:
     prediction = cell.prediction
     confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
     return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
-
-
-def _level(result: SlideResult) -> str:
-    if result.status is SlideStatus.FAILED:
-        return "failed"
-    return "check" if result.differential.flags or result.differential.review or result.failures else "clear"
-
-
-def _verdict(result: SlideResult) -> str:
-    differential, failed = result.differential, sum(bool(failure.field) for failure in result.failures)
-    if result.status is SlideStatus.FAILED:
-        return texts.VERDICT_FAILED
-    without = texts.VERDICT_WITHOUT.format(failed=failed, fields=result.fields) if failed else ""
-    if not differential.counted and differential.review:
-        return texts.VERDICT_ALL_IN_REVIEW.format(without=without, review=differential.review)
-    if not differential.counted:
-        return texts.VERDICT_NO_WBC.format(without=without, fields=result.fields)
-    review = texts.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
-    return _sentence(result).format(counted=differential.counted, without=without, review=review)
-
-
-def _sentence(result: SlideResult) -> str:
-    return texts.VERDICT_LOW if "low_count" in result.differential.flags else texts.VERDICT
-
-
-def _findings(result: SlideResult) -> list[tuple[str, str]]:
-    """What is said of the blood: percents outside their range, then flags, each with its words."""
-    beyond = [
-        (
-            f"{count.label.value}_{count.flag}",
-            texts.AGAINST_REFERENCE.format(
-                label=texts.words(count.label.value).capitalize(),
-                flag=count.flag,
-                percent=percent(count.percent),
-                low=count.reference_low,
-                high=count.reference_high,
-            ),
-        )
-        for count in result.differential.classes
-        if count.flag
-    ]
-    return beyond + [(flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDINGS]
 
 
 def _gallery(result: SlideResult, fields: Sequence[str]) -> tuple[Group, ...]:
@@ -229,7 +191,7 @@ def _data(
             "chart": texts.CHART_ALT,
             "note": texts.COUNTS_NOTE,
             "where": texts.WHERE,
-            "verdict": [texts.VERDICT_NO_WBC, texts.VERDICT_ALL_IN_REVIEW, _sentence(result), texts.VERDICT_REVIEW],
+            "verdict": [texts.VERDICT_NO_WBC, texts.VERDICT_ALL_IN_REVIEW, sentence(result), texts.VERDICT_REVIEW],
             "without": ""
             if not result.failures
             else texts.VERDICT_WITHOUT.format(

@@ -52,7 +52,7 @@ def empty_row(
 
 def counts_csv(rows: Iterable[Sequence[str]]) -> str:
     """rows: of :func:`counts_row`, in slide order."""
-    return _csv(COUNTS_COLUMNS, ((spreadsheet_name(slide), *values) for slide, *values in rows))
+    return csv_text(COUNTS_COLUMNS, ((spreadsheet_name(slide), *values) for slide, *values in rows))
 
 
 def differential_csv(differential: Differential) -> str:
@@ -67,13 +67,13 @@ def differential_csv(differential: Differential) -> str:
         )
         for count in differential.classes
     )
-    return _csv(DIFFERENTIAL_COLUMNS, rows)
+    return csv_text(DIFFERENTIAL_COLUMNS, rows)
 
 
 def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
     """One row a cell, in order of field and cell. classes: of the model's card, in its order."""
     columns = (*CELL_COLUMNS, *(f"{PROBABILITY}{label}" for label in classes))
-    return _csv(columns, (_cell_row(slide, cell) for cell in cells))
+    return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
 
 
 def percent(value: float | None) -> str:
@@ -97,6 +97,12 @@ def name_of_cell(cell: str) -> str:
     return name_of_text(cell[1:] if marked else cell)
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as all of them are written; the values are as they shall stand there, names by spreadsheet_name."""
+    # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
+    return "".join(",".join(map(_quoted, row)) + "\n" for row in (columns, *rows))
+
+
 def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
     if not count.assessed:
         return (NOT_ASSESSED,) * 4
@@ -116,11 +122,6 @@ def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
 
 def _bool(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
-    return "".join(",".join(map(_quoted, row)) + "\n" for row in (columns, *rows))
 
 
 def _quoted(value: str) -> str:

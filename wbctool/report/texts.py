@@ -58,7 +58,32 @@ COUNTS_NOTE = (
 )
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
+# Absolute counts.
+ABSOLUTE = "Absolute counts"
+ABSOLUTE_HEADS = ("class", "10⁹/L", "95 % interval")
+ABSOLUTE_NOTE = "Percent × the analyser's white cells, {wbc} × 10⁹/L. The intervals are those of the percents."
+ABSOLUTE_CORRECTED = (
+    "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC), which is right for an "
+    "analyser that counts them as white cells."
+)
+
+# What slides.csv says of the slide.
+ABOUT = {
+    "accession": "accession",
+    "patient": "patient",
+    "age": "age",
+    "sex": "sex",
+    "stain": "stain",
+    "objective": "objective",
+}
+
 FAILED_HEAD = "What failed"
+QUALITY_HEAD = "Fields to look at twice"
+REMARKS = {
+    "blurred": "blurred: edges of {blur_um:.2f} µm",
+    "crowded": "crowded: {cover:.0f} % covered",
+    "strange": "colours {stain_de:.0f} (CIE76) from those the detector was trained on",
+}
 
 # The cells.
 TO_REVIEW = "To review"
@@ -109,7 +134,9 @@ PANEL = {
     "changes": "cells moved",
     "moved_to": "{cell} moved to {place}",
     "was": "was {value}",
-    "changed_note": "Changed by you: flags and reference marks are worked out anew when the review is applied.",
+    "changed_note": (
+        "Changed by you: flags, reference marks and absolute counts are worked out anew when the review is applied."
+    ),
     "read_as": MOVED,
     "no_field": "this field is not pictured",
 }

@@ -24,8 +24,13 @@ def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detectio
 
     Cells cut by the field's border are kept and marked. What the cells are is for the classifier to say.
     """
+    return tuple(d for d in detect_all_cells(field, model) if d.target is Target.NUCLEATED)
+
+
+def detect_all_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
+    """As :func:`detect_cells`, the red cells among them."""
     found = detect_objects(field, model)
-    cells = [d for d in found if d.target is Target.NUCLEATED and d.score >= model.card.score_threshold]
+    cells = [d for d in found if d.target is not Target.PLATELET and d.score >= model.card.score_threshold]
     return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
 
 

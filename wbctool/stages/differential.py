@@ -97,12 +97,13 @@ def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review:
         review_high=100 * (n + review) / seen if seen else None,
         reference_low=reference[0] if reference else None,
         reference_high=reference[1] if reference else None,
-        flag=_against(percent, reference) if counted >= limits.min_counted else "",
+        flag=against(percent, reference) if counted >= limits.min_counted else "",
     )
 
 
-def _against(percent: float | None, reference: tuple[float, float] | None) -> str:
-    if percent is None or reference is None:
+def against(value: float | None, reference: tuple[float, float] | None) -> str:
+    """``low`` or ``high`` outside a reference range, else empty."""
+    if value is None or reference is None:
         return ""
     low, high = reference
-    return "low" if percent < low else "high" if percent > high else ""
+    return "low" if value < low else "high" if value > high else ""

@@ -1,0 +1,153 @@
+"""The history of QC slides, and `wbctool qc` on it."""
+
+import csv
+import json
+
+import fakes
+import pytest
+from typer.testing import CliRunner
+
+from wbctool.batch import run as run_module
+from wbctool.cli import app
+from wbctool.errors import OutputNotWritable
+
+
+def history(run):
+    with (run.folder / "qc-history.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def qc(*args):
+    return CliRunner().invoke(app, ["qc", *map(str, args)])
+
+
+def fails_with(error):
+    def fail(*args):
+        raise error
+
+    return fail
+
+
+def test_a_line_each_time_that_a_qc_slide_is_done(run):
+    run(qc_slides=("s10",))
+    (line,) = history(run)
+    assert [line[c] for c in ("slide", "analysed", "counted", "neutrophil_n", "neutrophil_pct", "blur_um")] == [
+        *("s10", "true", "10", "9", "90.00", "")
+    ]
+    assert line["models"] == "classifier.onnx=" + "ab" * 32
+    assert line["fingerprint"] == json.loads((run.folder / "s10" / "slide.json").read_text())["fingerprint"]
+    run(qc_slides=("s10",))
+    assert len(history(run)) == 1  # up to date: nothing was measured
+    run(qc_slides=("s10",), force=True)
+    fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"])
+    run(qc_slides=("s1*",))
+    assert [entry["neutrophil_pct"] for entry in history(run)] == ["90.00", "90.00", "100.00"]
+
+
+def test_earlier_results_are_taken_in_once(run):
+    run()
+    assert not (run.folder / "qc-history.csv").exists()
+    run(qc_slides=("*",))
+    run(qc_slides=("*",))
+    assert [(line["slide"], line["analysed"]) for line in history(run)] == [("s2", "false"), ("s10", "false")]
+
+
+def test_failed_and_waiting_slides_leave_no_line(run):
+    (run.root / "s10" / "f1.png").write_bytes(b"")
+    run(qc_slides=("s10",))
+    assert not (run.folder / "qc-history.csv").exists()
+
+
+def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):
+    run(qc_slides=("s10",))
+    before = (run.folder / "qc-history.csv").read_bytes()
+    fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"])
+    monkeypatch.setattr(run_module, "note_qc_slides", fails_with(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(qc_slides=("s10",))
+    monkeypatch.undo()
+    assert (run.folder / "qc-history.csv").read_bytes() == before
+    run(qc_slides=("s10",))
+    assert [(line["analysed"], line["neutrophil_pct"]) for line in history(run)] == [
+        ("true", "90.00"),
+        ("false", "100.00"),
+    ]
+
+
+def test_what_was_written_stays_byte_for_byte(run):
+    run(qc_slides=("s10",))
+    before = (run.folder / "qc-history.csv").read_bytes()
+    run(qc_slides=("s10",), force=True)
+    assert (run.folder / "qc-history.csv").read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize("content", [b"something else\n", b"\xff\n"])
+def test_a_history_of_another_kind_is_left_alone(run, caplog, content):
+    run()
+    (run.folder / "qc-history.csv").write_bytes(content)
+    assert run(qc_slides=("*",)) == 0
+    assert (run.folder / "qc-history.csv").read_bytes() == content
+    assert "left alone" in caplog.text
+
+
+def test_a_history_that_cannot_be_written_is_fatal(run, monkeypatch):
+    run()
+    (run.folder / "qc-history.csv").mkdir()
+    assert run(qc_slides=("*",)) == 0  # cannot be read: left alone
+    (run.folder / "qc-history.csv").rmdir()
+    monkeypatch.setattr("wbctool.batch.qc_history.publish", fails_with(OutputNotWritable))
+    with pytest.raises(OutputNotWritable):
+        run(qc_slides=("*",))
+
+
+class TestCommand:
+    def series(self, run, counts):
+        for n in counts:
+            fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"] * n + ["lymphocyte"] * (10 - n))
+            run(qc_slides=("s10",), force=True)
+
+    def test_in_control(self, run, tmp_path):
+        self.series(run, [6, 7, 8, 7])
+        done = qc(run.out, "--baseline", "3")
+        assert done.exit_code == 0
+        assert "s10, neutrophil_pct: 4 values, in control" in done.output
+        assert (run.out.parent / "counts-qc" / "levey-jennings.html").exists()
+
+    def test_out_of_control(self, run, tmp_path):
+        self.series(run, [6, 7, 8, 2])
+        done = qc(run.folder, "--baseline", "3", "--slide", "s10", "--out", tmp_path / "charts")
+        assert done.exit_code == 3
+        # 60, 70, 80 %: mean 70, SD 10; 20 % is 5 SD below
+        assert "s10, neutrophil_pct: 4 values, out of control: 1-2s, 1-3s" in done.output
+        with (tmp_path / "charts" / "levey-jennings.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["quantity"] == "neutrophil_pct"]
+        assert [(r["value"], r["z"], r["in_baseline"], r["rules"]) for r in rows[2:]] == [
+            ("80", "1.0000", "true", ""),
+            ("20", "-5.0000", "false", "1-2s;1-3s"),
+        ]
+        page = (tmp_path / "charts" / "levey-jennings.html").read_text()
+        assert "http" not in page.replace("http-equiv", "")
+
+    def test_too_few_values_judge_nothing(self, run):
+        self.series(run, [6, 1])
+        done = qc(run.out)
+        assert done.exit_code == 0
+        assert "2 of 20 values of the baseline" in done.output
+
+    def test_without_a_history(self, run):
+        run()
+        done = qc(run.out)
+        assert done.exit_code == 1
+        assert "the setting qc_slides" in done.output
+
+    def test_a_slide_that_is_not_in_it(self, run):
+        run(qc_slides=("*",))
+        done = qc(run.out, "--slide", "s3")
+        assert done.exit_code == 1
+        assert "there are s10, s2" in done.output
+
+    def test_names_are_data(self, run):
+        fakes.draw_field(run.root / "<script>" / "f.png", ["neutrophil"])
+        run(qc_slides=("*",))
+        assert qc(run.out).exit_code == 0
+        assert "<script" not in (run.out.parent / "counts-qc" / "levey-jennings.html").read_text()

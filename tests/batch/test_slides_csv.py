@@ -1,0 +1,119 @@
+"""slides.csv: what is read, what is refused by name, and what a run makes of it."""
+
+import json
+import logging
+
+import fakes
+import pytest
+
+from wbctool.batch.slides_csv import read_slides_csv
+from wbctool.errors import SettingsInvalid
+from wbctool.slide_facts import Sex, SlideMetadata
+
+HEADER = "slide,accession,patient,age,sex,analyser_wbc,objective,stain,um_per_px\n"
+
+
+def read(tmp_path, text, slides=("s1", "a/s2")):
+    (tmp_path / "slides.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_slides_csv(tmp_path, slides)
+
+
+def test_no_file_says_nothing(tmp_path):
+    assert read_slides_csv(tmp_path, ["s1"]) == {}
+
+
+def test_every_column(tmp_path):
+    found = read(tmp_path, HEADER + "a/s2,A-1,P 7,54.5,F,7.2,100x oil,MGG,0.1\ns1,,,,,,,,\n")
+    assert found["a/s2"] == SlideMetadata("A-1", "P 7", 54.5, Sex.FEMALE, 7.2, "100x oil", "MGG", 0.1)
+    assert found["s1"] == SlideMetadata()
+
+
+def test_as_a_spreadsheet_saves_it(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    found = read(tmp_path, "\ufeffSlide; AGE ;ward\r\n'=1+1;17;7b\r\n\r\n", ["=1+1"])
+    assert found == {"=1+1": SlideMetadata(age=17)}
+    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == ["columns that mean nothing here: ward"]
+
+
+def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
+    assert read(tmp_path, "slide,age\ngone,3\ns1,4\nlost,5\n").keys() == {"s1"}
+    (warning,) = caplog.records
+    assert warning.getMessage().endswith("names slides that are not there: gone, lost")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("slide,age\ns1,4\na/s2,forty\n", "line 3, age: 'forty': "),
+        ("slide,age\ns1,-1\n", "line 2, age: '-1': "),
+        ("slide,age\ns1,nan\n", "line 2, age: 'nan': "),
+        ("slide,sex\ns1,x\n", "line 2, sex: 'x': "),
+        ("slide,analyser_wbc\ns1,7200\n", "line 2, analyser_wbc: '7200': "),
+        ("slide,analyser_wbc\ns1,0\n", "line 2, analyser_wbc: '0': "),
+        ('slide,um_per_px\ns1,"0,1"\n', "line 2, um_per_px: '0,1': "),
+        ("slide,patient\ns1,a\x07b\n", "line 2, patient: 'a\\x07b': holds a control character"),
+        ("slide,age\n,4\n", "line 2, slide: "),
+        ("slide,age\ns1,4\ns1,5\n", "line 3, slide: s1 is in line 2 already"),
+        ("slide,age\ns1,4,5\n", "line 2: more values than the header has columns"),
+        ("age\n4\n", "line 1, slide: the column is missing"),
+        ("slide,age,Age\n", "line 1, age: the column is there twice"),
+        ("", "line 1, slide: the column is missing"),
+        (b"slide,stain\ns1,gr\xfcn\n", "line 2: not UTF-8"),
+        ('slide,age\ns1,"4\n', "not a line of CSV"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, place):
+    with pytest.raises(SettingsInvalid) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'slides.csv'}")
+    assert place in str(caught.value)
+
+
+class TestRun:
+    def slide_json(self, run, slide):
+        return json.loads((run.folder / slide / "slide.json").read_text())
+
+    def test_metadata_and_absolute_counts_are_in_slide_json(self, run):
+        (run.root / "slides.csv").write_text("slide,patient,analyser_wbc,age\ns10,P1,11,40\n")
+        assert run() == 0
+        assert list(run.rows()) == ["s2", "s10"]
+        assert "metadata" not in self.slide_json(run, "s2")
+        state = self.slide_json(run, "s10")
+        assert (state["metadata"]["patient"], state["metadata"]["accession"]) == ("P1", None)
+        # one erythroblast beside ten counted cells: 11 × 100 / 110 = 10; nine neutrophils of ten: 9.0
+        absolute = state["absolute_counts"]
+        assert (absolute["analyser_wbc"], absolute["wbc"], absolute["corrected_for_nrbc"]) == (11, 10, True)
+        assert absolute["classes"]["neutrophil"]["value"] == 9.0
+        assert absolute["classes"]["neutrophil"]["reference_low"] == 2.0
+        assert absolute["classes"]["neutrophil"]["flag"] == ""  # fewer than 100 cells
+        assert "<td>9.00</td> <td>5.55 – 9.97</td>" in " ".join(
+            (run.folder / "s10" / "report.html").read_text().split()
+        )
+
+    def test_another_age_does_that_slide_again_and_no_other(self, run):
+        (run.root / "slides.csv").write_text("slide,age\ns10,40\ns2,40\n")
+        run()
+        (run.root / "slides.csv").write_text("slide,age,ward\ns2,40,7\ns10,4,7\n")
+        run()
+        assert run.looked == ["f1.png"]
+        assert self.slide_json(run, "s10")["metadata"]["age"] == 4
+
+    def test_the_age_says_who_is_adult(self, run):
+        fakes.draw_field(run.root / "child" / "f.png", ["neutrophil"])
+        (run.root / "slides.csv").write_text("slide,age\ns10,18\nchild,17\n")
+
+        def ranges(slide):
+            return (run.folder / slide / "differential.csv").read_text().splitlines()[1].split(",")[5:7]
+
+        run()
+        assert [ranges(s) for s in ("s10", "child", "s2")] == [["45.00", "79.00"], ["", ""], ["", ""]]
+        assert "Reference ranges: ARUP" in (run.folder / "s10" / "report.html").read_text()
+        assert "Reference ranges" not in (run.folder / "child" / "report.html").read_text()
+        run(adult=True)
+        assert [ranges(s) for s in ("s10", "child", "s2")] == [["45.00", "79.00"], ["", ""], ["45.00", "79.00"]]
+
+    def test_a_wrong_value_stops_the_run_before_it_begins(self, run):
+        (run.root / "slides.csv").write_text("slide,age\ns10,old\n")
+        with pytest.raises(SettingsInvalid, match="age: 'old'"):
+            run()
+        assert not run.out.exists()

@@ -1,0 +1,93 @@
+"""Rules on series worked by hand, and limits of a baseline."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from wbctool.lab.westgard import control_chart, control_charts, westgard
+from wbctool.qc_records import QcLine, Rule
+from wbctool.report.qc_history import QUANTITIES
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def names(z):
+    return [" ".join(rules) for rules in westgard(z)]
+
+
+@pytest.mark.parametrize(
+    ("z", "last"),
+    [
+        ([2.0], ""),
+        ([2.01], "1-2s"),
+        ([-3.01], "1-2s 1-3s"),
+        ([2.1, 2.1], "1-2s 2-2s"),
+        ([2.1, 1.9, 2.1], "1-2s"),
+        ([2.1, -2.1], "1-2s R-4s"),
+        ([2.1, 0, -2.1], "1-2s"),
+        ([3.9, -0.5], ""),  # more than 4 SD apart, but not beyond 2 SD on both sides
+        ([1.1, 1.1, 1.1, 1.1], "4-1s"),
+        ([1.1, 1.1, 1.1, -1.1], ""),
+        ([-1.1] * 3 + [-2.5], "1-2s 4-1s"),
+        ([0.1] * 9, ""),
+        ([0.1] * 10, "10-x"),
+        ([0.1] * 9 + [0.0], ""),
+        ([-0.1] * 5 + [0.1] * 5, ""),
+    ],
+)
+def test_a_rule_and_no_other(z, last):
+    assert names(z)[-1] == last
+
+
+def test_a_rule_is_told_at_the_value_that_breaks_it():
+    assert names([0.1] * 11) == [""] * 9 + ["10-x"] * 2
+
+
+def test_only_1_2s_does_not_reject():
+    assert [rule for rule in Rule if not rule.rejects] == [Rule.ONE_2S]
+
+
+def lines(values, models="m1", slide="qc"):
+    empty = dict.fromkeys(QUANTITIES)
+    return [
+        QcLine(
+            START + timedelta(days=i), slide, models if isinstance(models, str) else models[i], empty | {"blur_um": v}
+        )
+        for i, v in enumerate(values)
+    ]
+
+
+def test_mean_and_sd_are_those_of_the_baseline():
+    # 8, 10, 12: mean 10, SD 2; then 15 is 2.5 SD off and 17 3.5
+    chart = control_chart("qc", "blur_um", lines([8, 10, 12, 15, 17]), baseline=3)
+    assert (chart.mean, chart.sd, chart.complete) == (10, 2, True)
+    assert [p.z for p in chart.points] == [-1, 0, 1, 2.5, 3.5]
+    assert [" ".join(p.rules) for p in chart.points] == ["", "", "", "1-2s", "1-2s 1-3s 2-2s"]
+    assert chart.out_of_control
+
+
+def test_nothing_is_judged_within_the_baseline():
+    chart = control_chart("qc", "blur_um", lines([8, 10, 12, 99]), baseline=4)
+    assert all(p.in_baseline and not p.rules for p in chart.points)
+    assert not control_chart("qc", "blur_um", lines([8, 10]), baseline=4).complete
+    assert control_chart("qc", "blur_um", lines([8]), baseline=4).points[0].z is None
+
+
+def test_where_the_baseline_never_varied_any_other_value_rejects():
+    chart = control_chart("qc", "blur_um", lines([0.3, 0.3, 0.3, 0.3, 0.2]), baseline=3)
+    assert [p.z for p in chart.points] == [0, 0, 0, 0, -math.inf]
+    assert chart.out_of_control
+
+
+def test_charts_are_of_what_has_values():
+    charts = control_charts([*lines([1, None, 2]), *lines([5], slide="other")], baseline=2)
+    assert [(c.slide, c.quantity, [p.value for p in c.points]) for c in charts] == [
+        ("qc", "blur_um", [1, 2]),
+        ("other", "blur_um", [5]),
+    ]
+
+
+def test_a_change_of_models_is_marked():
+    chart = control_chart("qc", "blur_um", lines([1, 2, 3], models=["a", "a", "b"]), baseline=2)
+    assert [p.new_models for p in chart.points] == [False, False, True]

@@ -1,0 +1,71 @@
+"""The records of quality control over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """The control rules of Westgard, Barry, Hunt and Groth 1981 (Clin Chem 27:493). 1-2s warns, the others reject."""
+
+    ONE_2S = "1-2s"
+    ONE_3S = "1-3s"
+    TWO_2S = "2-2s"
+    R_4S = "R-4s"
+    FOUR_1S = "4-1s"
+    TEN_X = "10-x"
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a value that breaks it is out of control."""
+        return self is not Rule.ONE_2S
+
+
+@dataclass(frozen=True, slots=True)
+class QcLine:
+    """One line of a history. values: by quantity; None where the slide had none. models: their files and hashes."""
+
+    time: datetime
+    slide: str
+    models: str
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPoint:
+    """One value. z: its distance from the mean in SDs, None where there are no limits yet.
+
+    rules: those that it breaks with the values before it; none are judged within the baseline.
+    new_models: whether it was made with other models than the value before.
+    """
+
+    time: datetime
+    value: float
+    z: float | None
+    in_baseline: bool
+    rules: tuple[Rule, ...]
+    new_models: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ControlChart:
+    """One quantity of one slide over time. mean, sd: of the baseline so far; None of fewer than two values.
+
+    baseline: how many values make it; complete: whether there are so many.
+    """
+
+    slide: str
+    quantity: str
+    mean: float | None
+    sd: float | None
+    baseline: int
+    complete: bool
+    points: tuple[ControlPoint, ...]
+
+    @property
+    def out_of_control(self) -> bool:
+        """Whether the latest value breaks a rule that rejects."""
+        return any(rule.rejects for rule in self.points[-1].rules)

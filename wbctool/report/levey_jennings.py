@@ -1,0 +1,104 @@
+"""Control charts as one self-contained page, and as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wbctool.qc_records import ControlChart, ControlPoint
+from wbctool.report.page import environment
+from wbctool.report.tables import csv_text
+
+WIDTH, HEIGHT = 760, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
+_SHOWN_SD = 4.0  # values farther out are drawn at the edge, and their number is beside them
+_COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baseline", "rules")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    x: float
+    y: float
+    point: ControlPoint
+    words: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """Where a chart's parts lie in the picture. lines: (y, its name, whether it is the mean)."""
+
+    chart: ControlChart
+    lines: tuple[tuple[float, str, bool], ...]
+    marks: tuple[_Mark, ...]
+    path: str
+    state: str
+
+
+def render_charts(charts: Sequence[ControlChart]) -> str:
+    """The page as HTML, charts by slide; the same charts give the same bytes."""
+    drawings = [_draw(chart) for chart in charts]
+    slides = {chart.slide: [d for d in drawings if d.chart.slide == chart.slide] for chart in charts}
+    template = environment().get_template("levey_jennings.html.j2")
+    return template.render(slides=slides, width=WIDTH, height=HEIGHT, left=_LEFT, right=WIDTH - _RIGHT, base=HEIGHT)
+
+
+def charts_csv(charts: Sequence[ControlChart]) -> str:
+    """One row a value. Slides' names are as the history has them, fit for a spreadsheet."""
+    rows = (
+        (
+            *(chart.slide, chart.quantity, point.time.isoformat(), f"{point.value:g}"),
+            *(_number(chart.mean), _number(chart.sd), _number(point.z), str(point.in_baseline).lower()),
+            ";".join(point.rules),
+        )
+        for chart in charts
+        for point in chart.points
+    )
+    return csv_text(_COLUMNS, rows)
+
+
+def chart_state(chart: ControlChart) -> str:
+    """One line on a chart's latest value."""
+    last = chart.points[-1]
+    if not chart.complete:
+        return f"{len(chart.points)} of {chart.baseline} values of the baseline: limits are provisional, no rule judged"
+    if last.in_baseline:
+        return "the baseline is complete; rules are judged from the next value on"
+    if not last.rules:
+        return "in control"
+    rules = ", ".join(last.rules)
+    return f"out of control: {rules}" if chart.out_of_control else f"warning: {rules}"
+
+
+def _draw(chart: ControlChart) -> _Drawing:
+    values = [point.value for point in chart.points]
+    mean = values[0] if chart.mean is None else chart.mean
+    unit = chart.sd or max((abs(value - mean) for value in values), default=0) / 2 or 1.0
+    half = (HEIGHT - _TOP - _BOTTOM) / 2
+
+    def y(sds: float) -> float:
+        return round(_TOP + half - half * max(-_SHOWN_SD, min(_SHOWN_SD, sds)) / _SHOWN_SD, 1)
+
+    step = (WIDTH - _LEFT - _RIGHT) / max(len(values) - 1, 1)
+    marks = tuple(
+        _Mark(round(_LEFT + index * step, 1), y((p.value - mean) / unit), p, _words(p), f"{p.value:.4g}")
+        for index, p in enumerate(chart.points)
+    )
+    names = [(sds, f"{sds:+d} SD" if sds else "mean") for sds in range(-3, 4)] if chart.mean is not None else []
+    lines = tuple(
+        (y(sds), f"{name} {mean + sds * (chart.sd or 0):.4g}", not sds) for sds, name in names if chart.sd or not sds
+    )
+    path = "M" + " L".join(f"{mark.x} {mark.y}" for mark in marks)
+    return _Drawing(chart, lines, marks, path, chart_state(chart))
+
+
+def _words(point: ControlPoint) -> str:
+    z = "" if point.z is None or math.isinf(point.z) else f", z {point.z:+.2f}"
+    rules = f", {' '.join(point.rules)}" if point.rules else ""
+    baseline = ", baseline" if point.in_baseline else ""
+    return f"{point.time:%Y-%m-%d %H:%M}: {point.value:g}{z}{rules}{baseline}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

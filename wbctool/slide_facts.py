@@ -1,0 +1,59 @@
+"""The records of what is known of a slide beside its cells: what the laboratory says of it, how good its fields are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Lab = tuple[float, float, float]
+"""CIELAB: L* 0 to 100, a* and b*; sRGB taken with its own white (D65)."""
+
+
+class Sex(StrEnum):
+    """As FHIR's administrative gender has it."""
+
+    FEMALE = "female"
+    MALE = "male"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SlideMetadata:
+    """One slide's line of slides.csv; None where the line says nothing.
+
+    age: in years. analyser_wbc: the analyser's white cells, 10⁹/L. um_per_px: the side of a pixel in the smear.
+    """
+
+    accession: str | None = None
+    patient: str | None = None
+    age: float | None = None
+    sex: Sex | None = None
+    analyser_wbc: float | None = None
+    objective: str | None = None
+    stain: str | None = None
+    um_per_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldQuality:
+    """How good one field is.
+
+    blur_um: the Gaussian sigma of its cells' sharpest edges, in µm of smear; None where nothing tells its scale.
+    blur_px: the same in native pixels. cover: the share of the field, nucleated cells left out, that absorbs as much
+    green light as half a red cell; None where there is no red cell. background, cells: CIELAB of what lies between the
+    cells, and of nucleated cells; None where there is none. stain_de: how far the colours are from those the detector
+    was trained on (CIE76); None where its card does not know them. blurred, crowded, strange: whether a limit of the
+    settings is passed.
+    """
+
+    field: str
+    blur_um: float | None
+    blur_px: float | None
+    cover: float | None
+    background: Lab | None
+    cells: Lab | None
+    stain_de: float | None
+    blurred: bool = False
+    crowded: bool = False
+    strange: bool = False

@@ -1,0 +1,224 @@
+"""How good a field is: focus, crowding, and colours against those of the training. Pure; nothing learnt.
+
+Focus is the width of the cells' sharpest edges after Zhuo and Sim 2011 (Pattern Recognition 44:1852, doi
+10.1016/j.patcog.2011.03.009): blurring an edge of Gaussian width s once more by s0 lowers its gradient by the ratio
+r = sqrt(s² + s0²) / s, so s = s0 / sqrt(r² - 1). Unlike the sharpness measures that Pertuz et al. 2013 compare (doi
+10.1016/j.patcog.2012.11.011; variance of the Laplacian among them) it needs no second picture of the same place, and
+has a unit: with red cells of 7.5 µm as the scale it is µm of smear, whatever camera and field. The lens alone gives
+about 0.21 λ/NA, 0.09 µm for an oil immersion objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.cards import ColourRange
+from wbctool.records import Box, Detection, Field, Target
+from wbctool.settings import Limits
+from wbctool.slide_facts import FieldQuality, Lab
+
+RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
+_RED_CELL_PX = 130  # the scale at which edges are measured; coarser ones blurred them more than a lens does
+_MOST_CELLS = 64  # whose edges are measured; more only cost time
+_SHARPEST = 0.05  # the share of the cells' pixels that counts as edges
+_EXTRA_BLUR_PX, _MORE_BLUR_PX, _WIDE_PX = 1.0, 3.0, 3.3
+_MARGIN = 0.15  # around a cell's box, in which the outer half of a blurred edge lies
+_COLOUR_PX = 256  # the longer side of the picture that colours and crowding are read from
+_CLEAR = 0.98  # the quantile of green light that is that of no cell
+_THUMBNAIL_PX = 16
+_ENOUGH_FIELDS = 5  # for a slide's median to say what its fields should be like
+_ROWS_AT_ONCE = 512
+
+Floats = NDArray[np.float32]
+
+
+def measure_field(
+    field: Field, found: Sequence[Detection], colours: Collection[ColourRange], um_per_px: float | None = None
+) -> FieldQuality:
+    """A field's quality, not yet held against limits.
+
+    found: its nucleated and red cells. colours: of the training data, by origin. um_per_px: None to take the field's
+    own red cells as the scale.
+    """
+    cells = [d for d in found if d.target is not Target.PLATELET]
+    pitch_um = um_per_px or _pitch_um(cells)
+    blur_px = None if pitch_um is None else blur_of(field, [d.box for d in cells], pitch_um)
+    small, scale = _reduced(field)
+    red = _under([d.box for d in cells if d.target is Target.RED_CELL], small.shape, scale)
+    nucleated = _under([d.box for d in cells if d.target is Target.NUCLEATED], small.shape, scale)
+    lab: Floats = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float32)
+    background, of_cells = _median(lab[~red & ~nucleated]), _median(lab[nucleated])
+    return FieldQuality(
+        field=field.name,
+        blur_um=None if blur_px is None or pitch_um is None else blur_px * pitch_um,
+        blur_px=blur_px,
+        cover=cover_of(small[..., 1], red & ~nucleated, nucleated),
+        background=background,
+        cells=of_cells,
+        stain_de=colour_distance(background, of_cells, colours),
+    )
+
+
+def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
+    """A slide's fields held against the limits, and for focus against their own median too."""
+    measured = [f.blur_um for f in fields if f.blur_um is not None]
+    relative = limits.blur_ratio * float(np.median(measured)) if len(measured) >= _ENOUGH_FIELDS else np.inf
+    limit_um = min(limits.blur_um, relative)
+    return tuple(
+        replace(
+            f,
+            blurred=f.blur_um is not None
+            and f.blur_px is not None
+            and f.blur_um > limit_um
+            and f.blur_px > limits.blur_px,
+            crowded=f.cover is not None and f.cover > limits.crowded_cover,
+            strange=f.stain_de is not None and f.stain_de > limits.stain_de,
+        )
+        for f in fields
+    )
+
+
+def quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
+    """The flags that a slide's judged fields raise."""
+    flags = set()
+    if sum(f.blurred for f in fields) > limits.blurred_share * len(fields):
+        flags.add("blurred_fields")
+    if sum(f.crowded for f in fields) > limits.crowded_share * len(fields):
+        flags.add("crowded_fields")
+    return flags
+
+
+def blur_of(field: Field, cells: Sequence[Box], pitch_um: float) -> float | None:
+    """The Gaussian sigma of the sharpest edges of some cells, in native pixels; None where there is no cell.
+
+    A median filter comes first, for the noise of a camera looks like sharpness.
+    """
+    scale = _RED_CELL_PX * pitch_um / RED_CELL_UM
+    patches = [_scaled(patch, scale) for patch in _patches(field.rgb, cells)]
+    if not patches:
+        return None
+    width = _edge_width(patches, _EXTRA_BLUR_PX)
+    if width > _WIDE_PX:  # so little more blur hardly changes wide edges, and noise outweighs it
+        width = max(width, _edge_width(patches, _MORE_BLUR_PX))
+    return width / scale
+
+
+def cover_of(green: NDArray[np.uint8], red: NDArray[np.bool_], nucleated: NDArray[np.bool_]) -> float | None:
+    """The share of a field that absorbs as much as half a red cell; None where there is no red cell.
+
+    green: (H, W) uint8. red, nucleated: (H, W), where such cells were found; of the rest, and of cells that lie on
+    each other, the detector finds only some, so their light counts and not their boxes.
+    """
+    if not red.any():
+        return None
+    clear = float(np.quantile(green, _CLEAR))
+    absorbed = np.log((clear + 1) / (green.astype(np.float64) + 1))
+    around = cv2.dilate(nucleated.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    rest = absorbed[~around]
+    return float((rest > np.median(absorbed[red]) / 2).mean()) if rest.size else None
+
+
+def colour_distance(background: Lab | None, cells: Lab | None, ranges: Collection[ColourRange]) -> float | None:
+    """How far a field's colours lie outside those of the origin they fit best: CIE76, the worse of the two.
+
+    None where nothing is known of the training's colours. About 2 is what an eye just sees.
+    """
+    if not ranges or background is None:
+        return None
+    return min(
+        max(
+            _outside(background, r.background_low, r.background_high),
+            0.0 if cells is None else _outside(cells, r.cells_low, r.cells_high),
+        )
+        for r in ranges
+    )
+
+
+def thumbnail(field: Field) -> Floats:
+    """(256,) float32 of mean 0 and length 1 (0 where a field is of one grey), for :func:`same_picture_twice`."""
+    grey = cv2.cvtColor(field.rgb, cv2.COLOR_RGB2GRAY)
+    size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small -= small.mean()
+    return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
+
+
+def same_picture_twice(thumbnails: Sequence[Floats], correlation: float) -> bool:
+    """Whether two fields show the same place: photographed twice, or the same file saved in another way."""
+    if len(thumbnails) < 2:
+        return False
+    all_of_them = np.stack(thumbnails)
+    for start in range(0, len(all_of_them), _ROWS_AT_ONCE):
+        rows = all_of_them[start : start + _ROWS_AT_ONCE] @ all_of_them[start:].T
+        if (np.triu(rows, 1) > correlation).any():
+            return True
+    return False
+
+
+def _pitch_um(cells: Sequence[Detection]) -> float | None:
+    sides = [(d.box.width * d.box.height) ** 0.5 for d in cells if d.target is Target.RED_CELL and not d.cut_by_border]
+    return RED_CELL_UM / float(np.median(sides)) if sides else None
+
+
+def _patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[NDArray[np.uint8]]:
+    """The green light of each cell, which haemoglobin and stained nuclei absorb most."""
+    for box in cells[:: max(1, -(-len(cells) // _MOST_CELLS))]:
+        margin = round(_MARGIN * box.side_px)
+        top, left = max(0, box.y - margin), max(0, box.x - margin)
+        patch = rgb[top : box.y + box.height + margin, left : box.x + box.width + margin, 1]
+        if min(patch.shape) >= 3:
+            yield np.ascontiguousarray(patch)
+
+
+def _scaled(patch: NDArray[np.uint8], scale: float) -> Floats:
+    size = max(3, round(patch.shape[1] * scale)), max(3, round(patch.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(cv2.medianBlur(patch, 3), size, interpolation=how).astype(np.float32)
+
+
+def _edge_width(patches: Sequence[Floats], extra_px: float) -> float:
+    """The median width of the sharpest edges, in the patches' pixels. extra_px: the sigma they are blurred by."""
+    before = np.concatenate([_gradient(patch).ravel() for patch in patches])
+    blurred = (cv2.GaussianBlur(patch, (0, 0), extra_px).astype(np.float32) for patch in patches)
+    after = np.concatenate([_gradient(patch).ravel() for patch in blurred])
+    edges = before >= np.quantile(before, 1 - _SHARPEST)
+    ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-3)))
+    return float(extra_px / np.sqrt(max(ratio * ratio - 1, 1e-3)))
+
+
+def _gradient(grey: Floats) -> Floats:
+    across, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)
+    return np.hypot(across, down).astype(np.float32)
+
+
+def _reduced(field: Field) -> tuple[NDArray[np.uint8], float]:
+    height, width = field.rgb.shape[:2]
+    scale = min(1.0, _COLOUR_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(field.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8), scale
+
+
+def _under(boxes: Sequence[Box], shape: tuple[int, ...], scale: float) -> NDArray[np.bool_]:
+    """Where cells lie, as ellipses in their boxes."""
+    mask = np.zeros(shape[:2], np.uint8)
+    for box in boxes:
+        centre = round(box.centre[0] * scale), round(box.centre[1] * scale)
+        cv2.ellipse(mask, centre, (round(box.width * scale / 2), round(box.height * scale / 2)), 0, 0, 360, 1, -1)
+    return mask > 0
+
+
+def _median(lab: Floats) -> Lab | None:
+    if not len(lab):
+        return None
+    lightness, a, b = np.median(lab, axis=0).tolist()
+    return lightness, a, b
+
+
+def _outside(colour: Lab, low: Lab, high: Lab) -> float:
+    away = np.maximum(np.maximum(np.subtract(low, colour), np.subtract(colour, high)), 0)
+    return float(np.linalg.norm(away))
