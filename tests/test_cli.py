@@ -196,7 +196,18 @@ def test_settings_from_a_file(cli, slides, tmp_path):
     assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",10.00,nrbc")
 
 
+def test_adults_have_reference_ranges(cli, slides, tmp_path):
+    cli("run", slides, "--out", tmp_path / "a.csv", "--adult")
+    assert ",45.00,79.00," in (tmp_path / "a" / "s10" / "differential.csv").read_text()
+
+
 class TestExitCodes:
+    def test_2_a_wrong_value_in_slides_csv(self, cli, slides, tmp_path):
+        (slides / "slides.csv").write_text("slide,age\ns2,old\n")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 2
+        assert f"{slides}/slides.csv, line 2, age: 'old': " in done.stderr
+
     @pytest.mark.parametrize(
         ("args", "message"),
         [

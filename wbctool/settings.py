@@ -70,7 +70,7 @@ class Limits(BaseModel):
     crowded_cover: float = Field(0.62, ge=0, le=1)
     crowded_share: float = Field(0.10, ge=0, le=1)
     duplicate_correlation: float = Field(0.97, ge=0, le=1)
-    stain_de: float = Field(10.0, gt=0)
+    stain_de: float = Field(5.0, gt=0)
     correct_wbc_for_nrbc: bool = True
     adult: bool = False
     reference_source: str = "ARUP Laboratories, adults"

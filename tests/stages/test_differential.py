@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import fakes
 import pytest
@@ -30,7 +31,7 @@ def test_rumkes_table(n, total, low, high):
     assert [round(bound, 1) for bound in exact_interval(n, total)] == [low, high]
 
 
-# Rümke 1985, as reference differentials print it: percent seen, bounds for 100, 200, 500 and 1,000 cells.
+# The table after Rümke as textbooks print it: percent seen, bounds for 100, 200, 500 and 1,000 cells.
 RUMKE = {
     0: ((0, 4), (0, 2), (0, 1), (0, 1)),
     1: ((0, 6), (0, 4), (0, 3), (0, 2)),
@@ -43,7 +44,7 @@ RUMKE = {
 
 @pytest.mark.parametrize("seen", RUMKE)
 def test_the_printed_table(seen):
-    """The table is rounded outwards or to the nearest, by print; a bound is never off by a whole percent."""
+    """Whole percents, rounded differently from print to print: a bound is never off by a whole percent."""
     for total, printed in zip((100, 200, 500, 1000), RUMKE[seen], strict=True):
         assert exact_interval(seen * total // 100, total) == pytest.approx(printed, abs=1)
 
@@ -54,6 +55,18 @@ def test_interval_is_scipys_exact_one(case):
     n, total = case
     expected = binomtest(n, total).proportion_ci(0.95, "exact")
     assert exact_interval(n, total) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "total"), [(1, 10), (9, 100), (3, 200), (57, 120)])
+def test_interval_by_its_definition(n, total):
+    """Clopper and Pearson 1934: at each bound, as many cells or more (or fewer) come by chance in 2.5 of 100 slides."""
+    low, high = (bound / 100 for bound in exact_interval(n, total))
+
+    def chance(share, cells):
+        return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in cells)
+
+    assert chance(low, range(n, total + 1)) == pytest.approx(0.025)
+    assert chance(high, range(n + 1)) == pytest.approx(0.025)
 
 
 def test_counts_worked_by_hand():

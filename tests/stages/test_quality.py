@@ -88,7 +88,7 @@ class TestLimits:
         assert not judge_fields([*sharp[:3], quality(blur_um=0.16)], LIMITS)[-1].blurred  # too few to say
 
     def test_of_crowding_and_colours(self):
-        (judged,) = judge_fields([quality(cover=0.63, stain_de=10.1)], LIMITS)
+        (judged,) = judge_fields([quality(cover=0.63, stain_de=5.1)], LIMITS)
         assert (judged.crowded, judged.strange) == (True, True)
         (judged,) = judge_fields([quality(cover=None, stain_de=None)], LIMITS)
         assert (judged.crowded, judged.strange) == (False, False)

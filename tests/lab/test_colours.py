@@ -1,0 +1,64 @@
+"""`wbctool models colours`: which fields are measured, and what the card then knows."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wbctool.cards import DetectorCard, default_models_dir, plain_card
+from wbctool.cli import app
+from wbctool.lab.labelled import LabelledField, Split, Splitting
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+
+
+def names_of(split, number):
+    """File names of BCCD's kind whose sources are of a split."""
+    named = ((f"BloodImage_{n:05d}.jpg", LabelledField(Path(), str(n), "bccd_fields", (), ())) for n in range(900))
+    return [name for name, field in named if Splitting().of(field) is split][:number]
+
+
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("detector.onnx", "detector.json"):
+        shutil.copy(default_models_dir() / name, folder)
+    card = json.loads((folder / "detector.json").read_text()) | {"colours": []}
+    (folder / "detector.json").write_text(json.dumps(card))
+    return folder
+
+
+def fields(tmp_path, names):
+    data = tmp_path / "somewhere"
+    (data / "images").mkdir(parents=True)
+    for name, path in zip(names, DEMO, strict=False):
+        shutil.copy(path, data / "images" / name)
+    rows = "".join(f"{name},wbc,1,1,9,9\n" for name in names)
+    (data / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n" + rows)
+    return data
+
+
+def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_path, models):
+    data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.HELD_BACK, 2)])
+    before = plain_card(models, DetectorCard)
+    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    assert done.exit_code == 0, done.output
+    card = plain_card(models, DetectorCard)
+    (entry,) = card.colours
+    assert (entry.origin, entry.fields) == ("somewhere", 2)
+    assert all(low <= high for low, high in zip(entry.background_low, entry.background_high, strict=True))
+    assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without colour
+    assert abs(entry.background_low[1]) < 5
+    assert card.model_copy(update={"colours": ()}) == before
+
+
+def test_without_a_training_source_nothing_is_written(tmp_path, models):
+    data = fields(tmp_path, names_of(Split.HELD_BACK, 1))
+    before = (models / "detector.json").read_bytes()
+    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    assert done.exit_code == 1
+    assert "no field of a training source" in done.output
+    assert (models / "detector.json").read_bytes() == before
