@@ -380,3 +380,30 @@ class TestTrail:
 
 def test_the_review_schema_is_the_pages(write):
     assert lab_review.read_review(write((3, "review", "monocyte"))).cells[0].source == "review"
+
+
+def test_absolute_counts_follow_a_review_and_metadata_and_quality_stay(run, tmp_path):
+    (run.root / "slides.csv").write_text("slide,patient,age,analyser_wbc\ns2,P1,40,10\n")
+    assert run() == 0
+    layout = OutputLayout(run.out)
+    before = json.loads(layout.slide_file("s2", "slide.json").read_text())
+    review = {
+        "schema": "wbctool-review/1",
+        "slide": "s2",
+        "results": sha256(layout.slide_file("s2", "cells.csv")),
+        "reader": "AB",
+        "time": "2026-01-02T03:04:05.678Z",
+        "comment": "",
+        "cells": [{"row": 3, "field": "f2.png", "cell": 1, "from": "review", "to": "monocyte", "comment": ""}],
+    }
+    (tmp_path / "review.json").write_text(json.dumps(review))
+    assert wbctool("review", "apply", run.out, tmp_path / "review.json").exit_code == 0
+    after = json.loads(layout.slide_file("s2", "slide.json").read_text())
+    # one cell of two, then of three, of 10 × 10⁹/L
+    assert before["absolute_counts"]["classes"]["neutrophil"]["value"] == 5.0
+    assert after["absolute_counts"]["classes"]["neutrophil"]["value"] == 3.3333
+    assert after["absolute_counts"]["classes"]["monocyte"]["value"] == 3.3333
+    assert (after["metadata"], after["quality"]) == (before["metadata"], before["quality"])
+    assert after["metadata"]["patient"] == "P1"
+    assert "3.33" in layout.slide_file("s2", "report.html").read_text()
+    assert wbctool("review", "verify", run.out).exit_code == 0
