@@ -12,6 +12,7 @@ from wbctool.labels import CellClass
 from wbctool.records import PublishedSlide, SlideResult, SlideStatus
 from wbctool.report.fhir import fhir_bundle
 from wbctool.settings import Limits
+from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.differential import count_cells
 
 pytest.importorskip("fhir.resources")
@@ -153,3 +154,17 @@ def test_a_missing_library_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fhir.resources.R4B.bundle", None)
     with pytest.raises(ExtraMissing, match=r"`wbctool export fhir` needs fhir\S*: pip install 'wbctool\[fhir\]'"):
         fhir_bundle([slide()])
+
+
+def test_patient_and_accession_are_the_laboratorys_own():
+    plain = slide()
+    metadata = SlideMetadata(patient="P-7", accession="24-0117")
+    named = replace(plain, result=replace(plain.result, metadata=metadata))
+    found = resources(named)
+    (report,) = found["DiagnosticReport"]
+    assert report["subject"] == {"type": "Patient", "identifier": {"value": "P-7"}}
+    assert report["specimen"][0]["identifier"] == {"value": "24-0117"}
+    assert {o["subject"]["identifier"]["value"] for o in found["Observation"]} == {"P-7"}
+    (without,) = resources(plain)["DiagnosticReport"]
+    assert "subject" not in without
+    assert without["specimen"][0]["identifier"] == {"value": "ward/1"}

@@ -65,3 +65,16 @@ def test_what_is_on_record_is_what_the_run_wrote(run):
     outcomes = recorded_outcomes(OutputLayout(run.out))
     assert [outcome.slide for outcome in outcomes] == ["=1", "s2", "s10"]
     assert [outcome.row[0] for outcome in outcomes] == ["=1", "s2", "s10"]
+
+
+def test_slides_of_one_patient_can_be_sorted_together(run):
+    """A column that is there where slides.csv names a patient, also of a slide that is not done again."""
+    (run.root / "slides.csv").write_text("slide,patient\ns10,P<1\n")
+    run()
+    page = (run.folder / "index.html").read_text()
+    assert 'data-key="patient"' in page
+    assert '<td data-value="P&lt;1">P&lt;1</td>' in page
+    assert run() == 0
+    assert run.looked == []
+    assert (run.folder / "index.html").read_text() == page
+    assert 'data-key="patient"' not in render_index([row()])

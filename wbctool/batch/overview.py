@@ -44,6 +44,7 @@ def recorded_outcomes(layout: OutputLayout) -> list[SlideOutcome] | None:
                     row=(entry["slide"], *row[1:]),
                     failures=tuple(FieldFailure(**failure) for failure in entry["errors"]),
                     readers=state.readers if state else (),
+                    patient=state.patient if state else "",
                 )
             )
         return outcomes
@@ -55,4 +56,4 @@ def _index_row(layout: OutputLayout, outcome: SlideOutcome) -> IndexRow:
     report = layout.slide_file(outcome.slide, REPORT)
     there = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
     link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if there else ""
-    return IndexRow(outcome.row, link, outcome.failures, outcome.readers)
+    return IndexRow(outcome.row, link, outcome.failures, outcome.readers, outcome.patient)

@@ -310,7 +310,9 @@ class SlideWorker:
                 fingerprint(hashes, slide_basis(self.stages.basis, result.metadata)),
             )
         add_seconds(analysis.seconds, clock.seconds)
-        return SlideOutcome(slide.id, result.status, state.row, result.failures, analysis.seconds)
+        return SlideOutcome(
+            slide.id, result.status, state.row, result.failures, analysis.seconds, patient=state.patient
+        )
 
     def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:
         failed = sum(bool(failure.field) for failure in analysis.failures)

@@ -36,6 +36,7 @@ from wbctool.records import (
     SlideResult,
     SlideStatus,
 )
+from wbctool.report.facts import metadata_of, quality_of
 from wbctool.report.tables import NOT_ASSESSED, PROBABILITY, name_of_cell
 
 Row = dict[str, str]
@@ -102,6 +103,8 @@ def _slide(layout: OutputLayout, slide: str, state: Mapping[str, Any]) -> Publis
                 cells=cells,
                 pictures=(),
                 differential=differential,
+                metadata=metadata_of(state),
+                quality=quality_of(state),
             ),
             field_names=tuple(str(field["name"]) for field in state["fields"]),
             classes=classes,

@@ -20,7 +20,7 @@ from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
-from wbctool.report.facts import FACTS
+from wbctool.report.facts import FACTS, metadata_of
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
@@ -64,6 +64,12 @@ class SlideState:
         return tuple(dict.fromkeys(review.reader for review in self.reviews))
 
     @property
+    def patient(self) -> str:
+        """Whose slide it is, as slides.csv has it; empty where it does not say."""
+        metadata = metadata_of(self.facts)
+        return (metadata.patient or "") if metadata else ""
+
+    @property
     def is_final(self) -> bool:
         """Whether the same slide would fail again: what the machine lacked once, it may have the next time."""
         return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
@@ -73,7 +79,7 @@ class SlideState:
 class SlideOutcome:
     """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage.
 
-    readers: who reviewed it since it was done.
+    readers: who reviewed it since it was done. patient: as slides.csv has it; empty where it does not say.
     """
 
     slide: str
@@ -82,6 +88,7 @@ class SlideOutcome:
     failures: tuple[FieldFailure, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     readers: tuple[str, ...] = ()
+    patient: str = ""
 
 
 def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:

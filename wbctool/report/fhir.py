@@ -80,6 +80,7 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
         "id": _id("report", slide.result.slide, slide.fingerprint),
         "identifier": [{"value": name_shown(slide.result.slide)}],
         "status": _status(slide),
+        "subject": _subject(slide),
         "category": [_HAEMATOLOGY],
         "code": _loinc(*PANEL, "White-cell differential of a blood smear"),
         "specimen": [_specimen(slide)],
@@ -131,6 +132,7 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
         "resourceType": "Observation",
         "id": _id("observation", slide.result.slide, slide.fingerprint, label.value),
         "status": _status(slide),
+        "subject": _subject(slide),
         "category": [_LABORATORY],
         "code": _loinc(*LOINC[label], f"{text}, {share}"),
         "method": {"text": "Microscopy of a stained smear, cells found and named by software"},
@@ -220,11 +222,19 @@ def _status(slide: PublishedSlide) -> str:
     return "final" if slide.reviewed else "preliminary"
 
 
+def _subject(slide: PublishedSlide) -> Resource | None:
+    """The patient by the laboratory's own number, where slides.csv has it."""
+    metadata = slide.result.metadata
+    if metadata is None or metadata.patient is None:
+        return None
+    return {"type": "Patient", "identifier": {"value": name_shown(metadata.patient)}}
+
+
 def _specimen(slide: PublishedSlide) -> Resource:
-    return {
-        "identifier": {"value": name_shown(slide.result.slide)},
-        "display": f"Smear {name_shown(slide.result.slide)}",
-    }
+    """The smear, by its accession number where slides.csv has it, else by the slide's name."""
+    metadata = slide.result.metadata
+    number = metadata.accession if metadata and metadata.accession else slide.result.slide
+    return {"identifier": {"value": name_shown(number)}, "display": f"Smear {name_shown(slide.result.slide)}"}
 
 
 def _number_of(cells: int, text: str) -> Resource:

@@ -17,13 +17,14 @@ from wbctool.report.tables import COUNTS_COLUMNS
 class IndexRow:
     """One slide. row: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
 
-    readers: who reviewed it.
+    readers: who reviewed it. patient: whose slide it is; empty where nothing says so.
     """
 
     row: tuple[str, ...]
     link: str
     failures: tuple[FieldFailure, ...]
     readers: tuple[str, ...]
+    patient: str = ""
 
     def __getitem__(self, column: str) -> str:
         """The value of a column of counts.csv."""
@@ -37,12 +38,16 @@ class IndexRow:
 
 def render_index(rows: Sequence[IndexRow]) -> str:
     """The page as HTML; the same rows give the same bytes."""
+    heads = dict(texts.INDEX_HEADS)
+    if not any(row.patient for row in rows):
+        del heads["patient"]
     counts = Counter(row["status"] for row in rows)
     return render_page(
         "index.html.j2",
         "index.css",
         ("index.js",),
         rows=rows,
+        heads=heads,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=texts.INDEX_COUNTS.format(
             slides=len(rows),

@@ -148,6 +148,7 @@ INDEX_COUNTS = "{slides} slides: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
 INDEX_HEADS = {
     "slide": "slide",
+    "patient": "patient",
     "status": "status",
     "readers": "reviewed by",
     "flags": "flags",
