@@ -263,12 +263,12 @@ class TestFailures:
         assert run() == 0
 
     def test_of_memory_is_the_machines(self, run, monkeypatch):
-        from wbctool.batch import pipeline
+        from wbctool.batch import looking
 
         def decode(data, limit):
             raise MemoryError
 
-        monkeypatch.setattr(pipeline, "decode_rgb", decode)
+        monkeypatch.setattr(looking, "decode_rgb", decode)
         assert run() == 3
         assert manifest(run)["slides"][0]["errors"][0]["stage"] == "memory"
         monkeypatch.undo()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.pipeline import add_seconds
+from wbctool.batch.clock import add_seconds
 from wbctool.batch.publish import json_text, publish
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import Stages

@@ -3,56 +3,45 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from threading import Lock
 
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp, fingerprint, slide_basis, stamp_of
+from wbctool.batch.clock import StageClock, add_seconds
+from wbctool.batch.looking import FieldLooker, Looked, describe, failure_of
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, fingerprint, slide_basis
 from wbctool.batch.slide_files import publish_result
 from wbctool.batch.stages import Stages
-from wbctool.errors import OutputNotWritable, WbctoolError
+from wbctool.errors import OutputNotWritable
 from wbctool.layout import OutputLayout
 from wbctool.records import (
     Cell,
     CellPicture,
-    Crop,
-    Detection,
-    Field,
     FieldFailure,
     FieldPicture,
     Slide,
     SlideResult,
     SlideStatus,
-    Target,
 )
-from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
+from wbctool.report.pictures import enhanced_picture
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import FieldQuality, SlideMetadata
 from wbctool.stages.absolute import limits_for, with_absolute_counts
 from wbctool.stages.differential import count_cells
-from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
 from wbctool.stages.quality import (
     Floats,
     judge_fields,
-    measure_field,
     quality_flags,
     same_picture_twice,
-    thumbnail,
 )
 
 log = logging.getLogger(__name__)
 
 Stopped = Callable[[], bool]
 
-_LARGE_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding takes some ten bytes a pixel
 # Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
 _OF_A_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
@@ -62,46 +51,6 @@ _CELLS_AT_ONCE = 8  # a CPU gains nothing from more, and a signal to stop must n
 
 class _StoppedInside(Exception):
     """The run was asked to stop while a slide's cells were named."""
-
-
-@dataclass(slots=True)
-class StageClock:
-    """Seconds spent in each stage, and the stage that was last entered."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    stage: str = ""
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
-        self.stage, start = stage, time.perf_counter()
-        try:
-            yield
-        finally:
-            add_seconds(self.seconds, {stage: time.perf_counter() - start})
-
-
-def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
-    """Adds the seconds of each stage to those of ``total``."""
-    for stage, seconds in more.items():
-        total[stage] = total.get(stage, 0.0) + seconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """A field after detection: its crops, or why there are none. The field's pixels are gone by then."""
-
-    name: str
-    clock: StageClock
-    sha256: str | None
-    stamp: Stamp | None
-    detections: tuple[Detection, ...] = ()
-    crops: tuple[Crop, ...] = ()
-    pictures: tuple[bytes, ...] = ()
-    overview: FieldPicture | None = None
-    failure: FieldFailure | None = None
-    quality: FieldQuality | None = None
-    thumbnail: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -120,19 +69,18 @@ class _Analysis:
 class SlideWorker:
     """What it takes to do slides one after the other.
 
-    metadata: of the slides that slides.csv names. pool: reads and detects fields ahead, in its threads. large_field:
-    held by the one of them that decodes a large one.
+    metadata: of the slides that slides.csv names. pool: looks at fields ahead, in its threads.
     """
 
     settings: RunSettings
     stages: Stages
     layout: OutputLayout
+    looker: FieldLooker
     pool: Executor
     seen: SeenFiles
     stopped: Stopped
     field_done: Callable[[], None]
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
-    large_field: Lock = field(default_factory=Lock)
 
     def process(self, slide: Slide) -> SlideOutcome | None:
         """Analyse and publish one slide; None where the run was stopped before its last field.
@@ -166,7 +114,7 @@ class SlideWorker:
         return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
 
     def _analyse(self, slide: Slide) -> _Analysis | None:
-        analysis, group = _Analysis(), list[_Looked]()
+        analysis, group = _Analysis(), list[Looked]()
         for looked in self._look_ahead(slide):
             if self.stopped():
                 return None
@@ -183,14 +131,16 @@ class SlideWorker:
         self._name_cells(slide, group, analysis)
         return analysis
 
-    def _look_ahead(self, slide: Slide) -> Iterator[_Looked]:
+    def _look_ahead(self, slide: Slide) -> Iterator[Looked]:
         """Every field in order, a few of them looked at ahead of their turn."""
-        ahead: deque[Future[_Looked]] = deque()
+        ahead: deque[Future[Looked]] = deque()
         paths = iter(slide.fields)
+        metadata = self.metadata.get(slide.id)
+        um_per_px = metadata.um_per_px if metadata else None
         try:
             while True:
                 while len(ahead) < 2 * self.settings.workers and (path := next(paths, None)) is not None:
-                    ahead.append(self.pool.submit(self._look, slide.id, path))
+                    ahead.append(self.pool.submit(self.looker.look, slide.id, path, um_per_px))
                 if not ahead:
                     return
                 looked = ahead.popleft().result()
@@ -201,50 +151,7 @@ class SlideWorker:
             for future in ahead:
                 future.cancel()
 
-    def _look(self, slide: str, path: Path) -> _Looked:
-        clock, sha256, stamp = StageClock(), None, None
-        if self.stopped():
-            return _Looked(path.name, clock, None, None)  # nobody will look at it
-        try:
-            with clock("read"):
-                stamp = stamp_of(path)
-                data = read_image_bytes(path, self.settings.max_megapixels)
-                sha256 = hashlib.sha256(data).hexdigest()
-            with self.large_field if megapixels(data) > _LARGE_MEGAPIXELS else nullcontext():
-                with clock("read"):
-                    field_ = Field(path.name, decode_rgb(data, self.settings.max_megapixels))
-                del data
-                with clock("detect"):
-                    found = self.stages.detect(field_)
-                    detections = tuple(d for d in found if d.target is Target.NUCLEATED)
-                with clock("crop"):
-                    crops = self.stages.crop(field_, [detection.box for detection in detections])
-                with clock("picture"):
-                    pictures = tuple(cell_picture(crop) for crop in crops)
-                    overview = field_picture(field_) if crops else None
-                with clock("quality"):
-                    metadata = self.metadata.get(slide)
-                    um_per_px = metadata.um_per_px if metadata else None
-                    quality = measure_field(field_, found, self.stages.colours, um_per_px)
-                    small = thumbnail(field_)
-        except MemoryError as error:  # not the field's fault: another time there may be enough
-            return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, "memory", error))
-        except Exception as error:  # whatever it is, it is this field's alone
-            return _Looked(path.name, clock, sha256, stamp, failure=_failure(slide, path.name, clock.stage, error))
-        return _Looked(
-            path.name,
-            clock,
-            sha256,
-            stamp,
-            detections,
-            crops,
-            pictures,
-            overview,
-            quality=quality,
-            thumbnail=small,
-        )
-
-    def _name_cells(self, slide: Slide, group: Sequence[_Looked], analysis: _Analysis) -> None:
+    def _name_cells(self, slide: Slide, group: Sequence[Looked], analysis: _Analysis) -> None:
         """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
         clock = StageClock()
         try:
@@ -256,7 +163,7 @@ class SlideWorker:
                 for member in group:
                     self._name_cells(slide, [member], analysis)
                 return
-            analysis.failures.append(_failure(slide.id, group[0].name, clock.stage, error))
+            analysis.failures.append(failure_of(slide.id, group[0].name, clock.stage, error))
         else:
             analysis.cells += named
             native = [one for member in group for one in member.pictures]
@@ -266,7 +173,7 @@ class SlideWorker:
         for seconds in (clock.seconds, *(member.clock.seconds for member in group)):
             add_seconds(analysis.seconds, seconds)
 
-    def _classify(self, group: Sequence[_Looked], clock: StageClock) -> tuple[list[Cell], list[bytes]]:
+    def _classify(self, group: Sequence[Looked], clock: StageClock) -> tuple[list[Cell], list[bytes]]:
         """The cells of some fields, and the generator's picture of each; empty where it was not used."""
         at_once = self.settings.batch_size
         if not self.stages.many_at_once:
@@ -354,16 +261,3 @@ def _tell_of_quality(slide: str, fields: Sequence[FieldQuality]) -> None:
             log.info("slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, 100 * (quality.cover or 0))
         if quality.strange:
             log.info("slide %r, field %r: colours %.0f from the training's", slide, quality.field, quality.stain_de)
-
-
-def describe(error: Exception) -> str:
-    """A cause in one line: ours are written for the user, others are named by their class too."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, WbctoolError) else f"{type(error).__name__}: {text}"
-
-
-def _failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
-    failure = FieldFailure(slide, name, stage, describe(error))
-    defect = None if isinstance(error, WbctoolError) else error  # of which the log keeps the traceback
-    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=defect)
-    return failure

@@ -13,6 +13,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from wbctool.batch.looking import FieldLooker
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
 from wbctool.batch.pipeline import SlideWorker, Stopped
@@ -193,6 +194,7 @@ class _Run:
                 self.settings,
                 self.stages,
                 self.layout,
+                FieldLooker(self.stages, self.settings.max_megapixels, self.stop),
                 pool,
                 self.seen,
                 self.stop,
