@@ -52,7 +52,7 @@ def shown_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]
 
 
 def _print(result: Evaluation) -> None:
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 200)
     console.print(escape(f"{result.data}, sources: {result.split}, super-resolution: {result.super_resolve}"))
     for content in evaluation_tables(result):
         table = Table(title=f"\n{content.title}", title_justify="left", box=None, pad_edge=False)
