@@ -27,6 +27,7 @@ from wbctool.errors import ModelMismatch
 log = logging.getLogger(__name__)
 
 _OPSET = 18
+FP16_SUFFIX = ".fp16"  # of a weight's name where it is stored in half precision
 _SMALLEST_FP16 = 256  # elements; biases and other small tensors stay fp32
 
 
@@ -103,9 +104,9 @@ def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_FP16:
             continue
         name = weight.name
-        halved = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), f"{name}.fp16")
-        weight.CopyFrom(halved)
-        casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+        stored = name + FP16_SUFFIX
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -35,6 +35,7 @@ def train(
     splitting: Splitting = _SHIPPED,
     backbone: str = Backbone.VGG19,
     compare: bool = False,
+    start_from: Path | None = None,
 ) -> None:
     """Train and export.
 
@@ -42,6 +43,7 @@ def train(
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
+    start_from: the folder of models whose classifier is trained further.
     compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
     """
     if stage != "all" and stage not in STAGES:
@@ -56,7 +58,16 @@ def train(
         raise SettingsInvalid(f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(origins))}")
     torch.set_float32_matmul_precision("high")
     work = Workplace(
-        load_recipe(recipe), images, fields, out, imagenet_weights, resume, max_hours, splitting, Backbone(backbone)
+        recipe=load_recipe(recipe),
+        images=images,
+        fields=fields,
+        out=out,
+        imagenet_weights=imagenet_weights,
+        resume=resume,
+        max_hours=max_hours,
+        splitting=splitting,
+        backbone=Backbone(backbone),
+        start_from=start_from,
     )
     if compare:
         print(table_as_text(compare_backbones(work)))

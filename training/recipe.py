@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -100,16 +100,29 @@ class Recipe(_Part):
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """A recipe by name (of training/recipes) or by path. Raises SettingsInvalid, naming file and entry."""
+    """A recipe by name (of training/recipes) or by path. Raises SettingsInvalid, naming file and entry.
+
+    ``extends = "NAME"`` takes what the file does not say from another recipe of training/recipes.
+    """
     path = Path(name_or_path)
     if not path.suffix:
         path = RECIPES / f"{name_or_path}.toml"
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(_read(path))
     except FileNotFoundError as error:
         raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_names()}") from error
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise SettingsInvalid(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    own = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "extends" not in own:
+        return own
+    whole = _read(RECIPES / f"{own.pop('extends')}.toml")
+    for key, value in own.items():
+        whole[key] = {**whole[key], **value} if isinstance(value, dict) and key in whole else value
+    return whole
 
 
 def _names() -> str:

@@ -30,7 +30,10 @@ _UNSET = "0" * 64  # the hash is known once the file is written
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``."""
+    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``.
+
+    start_from: the folder of the models that the classifier goes on from; None to begin with ImageNet's weights.
+    """
 
     recipe: Recipe
     images: tuple[LabelledImage, ...]
@@ -41,6 +44,7 @@ class Workplace:
     max_hours: float | None
     splitting: Splitting
     backbone: Backbone
+    start_from: Path | None = None
 
     def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
         """The training loop of a stage."""

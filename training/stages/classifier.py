@@ -11,7 +11,7 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from training.calibrate import calibrate, even_weights
 from training.data.cells import CellSample
@@ -23,10 +23,11 @@ from training.generate import generated_cells
 from training.loop import loader
 from training.models.backbones import Backbone
 from training.stages.parts import PARITY_CELLS, prepared_cells, restore
+from training.start import trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
 from training.weights import imagenet_features
 from training.workplace import Workplace
-from wbctool.cards import ClassifierCard, GeneratorCard
+from wbctool.cards import ClassifierCard, GeneratorCard, plain_card
 from wbctool.lab.labelled import Split
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
@@ -52,8 +53,12 @@ def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe = work.recipe
     cells = gather_cells(work)
-    features = imagenet_features(work.imagenet_weights, work.backbone)
-    network = fit_classifier(work, "classifier", cells, work.backbone, features)
+    start: nn.Sequential | dict[str, Tensor]
+    if work.start_from is None:
+        start = imagenet_features(work.imagenet_weights, work.backbone)
+    else:
+        start = trained_weights(work.start_from, recipe, work.splitting)
+    network = fit_classifier(work, "classifier", cells, work.backbone, start)
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
     spread = cells.train[:: max(1, len(cells.train) // PARITY_CELLS)][:PARITY_CELLS]
@@ -70,6 +75,7 @@ def train_classifier(work: Workplace) -> None:
             worst,
             backbone=work.backbone.value,
             super_resolved_copies=len(cells.train) - cells.originals,
+            started_from=_name_of_start(work),
         ),
         classes=recipe.classes,
         input_px=PREPARED_PX,
@@ -79,6 +85,11 @@ def train_classifier(work: Workplace) -> None:
         energy_threshold=fitted.energy_threshold,
     )
     publish(content, card, work.out)
+
+
+def _name_of_start(work: Workplace) -> str:
+    """For the card: the hash of the classifier it went on from, or ImageNet."""
+    return "ImageNet" if work.start_from is None else plain_card(work.start_from, ClassifierCard).sha256
 
 
 def gather_cells(work: Workplace, prepare_held_back: bool = False) -> ClassifierCells:
@@ -108,17 +119,22 @@ def gather_cells(work: Workplace, prepare_held_back: bool = False) -> Classifier
 
 
 def fit_classifier(
-    work: Workplace, stage: str, cells: ClassifierCells, backbone: Backbone, features: nn.Sequential | None
+    work: Workplace,
+    stage: str,
+    cells: ClassifierCells,
+    backbone: Backbone,
+    start: nn.Sequential | dict[str, Tensor] | None,
 ) -> Normalised:
     """The averaged network of the epoch with the least validation loss.
 
-    stage: the folder of its checkpoints. features: the backbone's ImageNet convolutions; None: random.
+    stage: the folder of its checkpoints. start: the backbone's ImageNet convolutions, or a trained classifier's weights
+    (training.start); None: random.
     """
     recipe, part = work.recipe, work.recipe.classifier
     L.seed_everything(recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
     steps = epochs * -(-part.epoch_samples // part.batch)
-    task = ClassifierTask(part, len(recipe.classes), features, steps, backbone)
+    task = ClassifierTask(part, len(recipe.classes), start, steps, backbone)
     stopping = L.pytorch.callbacks.EarlyStopping(
         "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
     )

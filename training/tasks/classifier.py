@@ -40,24 +40,30 @@ class Normalised(nn.Module):
 
 
 class ClassifierTask(L.LightningModule):
-    """features: the backbone's, with ImageNet weights; None: random. average is validated and exported."""
+    """average is validated and exported.
+
+    start: the backbone's convolutions with ImageNet weights, or the weights of all of ``Normalised``; None: random.
+    """
 
     def __init__(
         self,
         recipe: ClassifierRecipe,
         classes: int,
-        features: nn.Sequential | None,
+        start: nn.Sequential | dict[str, Tensor] | None,
         steps: int,
         backbone: Backbone = Backbone.VGG19,
     ) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
         classifier = CellClassifier(classes, recipe.dropout, backbone)
-        if features is not None:
-            classifier.features.load_state_dict(features.state_dict(), strict=True)
-            # Random convolutions would be of no use unless they learn.
+        network = Normalised(classifier)
+        if isinstance(start, nn.Sequential):
+            classifier.features.load_state_dict(start.state_dict(), strict=True)
+        elif start is not None:
+            network.load_state_dict(start, strict=True)
+        if start is not None:  # random convolutions would be of no use unless they learn
             classifier.features[: frozen_layers(backbone, recipe.frozen_blocks)].requires_grad_(False)
-        self.network = Normalised(classifier).to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:

@@ -37,6 +37,7 @@ class SplitChoice(StrEnum):
     """Which labelled sources `evaluate` uses."""
 
     HELD_BACK = "held-back"
+    VALIDATION = "validation"
     ALL = "all"
 
 
@@ -179,6 +180,10 @@ def train(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on from the classifier of this folder, e.g. with cells of your own."),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
     ] = False,
@@ -203,6 +208,7 @@ def train(
             max_hours=max_hours,
             backbone=backbone.value,
             compare=compare,
+            start_from=start_from,
             splitting=Splitting(fold, tuple(leave_out or ())),
         )
 
@@ -212,7 +218,9 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders of cells, or fields with boxes.")],
     models_dir: ModelsDir = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where figures and evaluation.json go.")] = None,
-    split: Annotated[SplitChoice, typer.Option(help="Sources kept from training, or all.")] = SplitChoice.HELD_BACK,
+    split: Annotated[
+        SplitChoice, typer.Option(help="Sources kept from training; those that choices are made by; all.")
+    ] = SplitChoice.HELD_BACK,
     super_resolve: Annotated[
         SuperResolve, typer.Option(help="Which cells the generator enlarges.")
     ] = SuperResolve.AUTO,
