@@ -80,11 +80,13 @@ def test_the_demo_slides(demo):
             cells = list(csv.DictReader(lines))
         assert len(cells) == int(row["cells"])
         assert {cell["field"] for cell in cells} <= {path.name for path in (slides / row["slide"]).iterdir()}
-        width, height = (320, 240) if row["slide"] == "slide-03" else (640, 480)
+        width, height = (160, 120) if row["slide"] == "slide-03" else (640, 480)
         for cell in cells:
             assert 0 <= int(cell["x"]) < int(cell["x"]) + int(cell["width"]) <= width
             assert 0 <= int(cell["y"]) < int(cell["y"]) + int(cell["height"]) <= height
             assert sum(float(cell[c]) for c in cell if c.startswith("p_")) == pytest.approx(1, abs=0.001)
+        small = {cell["super_resolved"] for cell in cells if max(int(cell["width"]), int(cell["height"])) < 50}
+        assert small == ({"true"} if row["slide"] == "slide-03" else set())
 
 
 def test_the_manifest_names_what_really_ran(demo):

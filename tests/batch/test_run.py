@@ -120,7 +120,7 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
     assert sorted(run.looked) == ["f1.png", "f2.png"]
 
 
-GOLDEN_TABLES = {3: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
+GOLDEN_TABLES = {4: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
 
 
 def test_other_results_have_another_version(run):
@@ -399,16 +399,18 @@ class TestStopping:
             return fakes.detect(field)
 
         run.detect = detect
+        for i in range(30):  # more than are looked at ahead of their turn
+            fakes.draw_field(run.root / "s5" / f"f{i}.png", ["neutrophil"])
         before = signal.getsignal(signal.SIGINT)
         with stopping_on_signals(run.stop):
             assert run(workers=1) == code
-        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
+        assert [row["status"] for row in run.rows().values()] == ["ok", "waiting", "waiting"]
         assert manifest(run)["stopped_by"] == number.name
         assert signal.getsignal(signal.SIGINT) is before
         run.stop.signal = None
         run.detect = fakes.detect
         assert run() == 0
-        assert run.looked == ["f1.png"]
+        assert len(run.looked) == 31  # s5 and s10
 
     def test_a_signal_before_the_first_slide_changes_no_row(self, run):
         (run.root / "s2" / "f2.png").write_bytes(b"")
@@ -429,7 +431,7 @@ class TestStopping:
 
         run.classify = classify
         assert run(batch_size=64) == 143
-        assert batches == [8]
+        assert sum(batches) <= 8
         assert not (run.folder / "s2").exists()
 
     def test_killed_at_any_write_the_next_run_goes_on(self, run, tmp_path):

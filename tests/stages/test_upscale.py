@@ -31,7 +31,8 @@ class FakeGenerator:
     [
         (128, SuperResolve.AUTO, None),
         (300, SuperResolve.AUTO, None),
-        (127, SuperResolve.AUTO, 64),
+        (127, SuperResolve.AUTO, None),
+        (65, SuperResolve.AUTO, None),
         (64, SuperResolve.AUTO, 64),
         (45, SuperResolve.AUTO, 45),
         (20, SuperResolve.AUTO, 32),

@@ -27,8 +27,12 @@ _LARGE_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding tak
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A field after detection: its crops, or why there are none. The field's pixels are gone by then."""
+    """A field after detection: its crops, or why there are none. The field's pixels are gone by then.
 
+    slide: its id. name: the field's.
+    """
+
+    slide: str
     name: str
     clock: StageClock
     sha256: str | None
@@ -58,7 +62,7 @@ class FieldLooker:
         """Raises nothing: whatever goes wrong is this field's alone. um_per_px: None where nobody said."""
         clock, sha256, stamp = StageClock(), None, None
         if self.stopped():
-            return Looked(path.name, clock, None, None)  # nobody will look at it
+            return Looked(slide, path.name, clock, None, None)  # nobody will look at it
         try:
             with clock("read"):
                 stamp = stamp_of(path)
@@ -79,11 +83,12 @@ class FieldLooker:
                 with clock("quality"):
                     quality = measure_field(field_, found, self.stages.colours, um_per_px)
                     small = thumbnail(field_)
-        except MemoryError as error:  # not the field's fault: another time there may be enough
-            return Looked(path.name, clock, sha256, stamp, failure=failure_of(slide, path.name, "memory", error))
         except Exception as error:  # whatever it is, it is this field's alone
-            return Looked(path.name, clock, sha256, stamp, failure=failure_of(slide, path.name, clock.stage, error))
+            # Short memory is not the field's fault: another time there may be enough.
+            stage = "memory" if isinstance(error, MemoryError) else clock.stage
+            return Looked(slide, path.name, clock, sha256, stamp, failure=failure_of(slide, path.name, stage, error))
         return Looked(
+            slide,
             path.name,
             clock,
             sha256,

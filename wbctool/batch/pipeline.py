@@ -1,42 +1,34 @@
-"""One slide through the stages. The one place that catches whatever a field or a slide may raise."""
+"""Slides through the stages: fields are looked at, cells named and results written side by side, all in order.
+
+Fields and cells of several slides are on their way at a time, so that no core waits for a slide's end. The one place
+that catches whatever a slide may raise.
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from wbctool.batch.analysis import Analysis, result_of
 from wbctool.batch.clock import StageClock, add_seconds
-from wbctool.batch.looking import FieldLooker, Looked, describe, failure_of
+from wbctool.batch.flow import in_order
+from wbctool.batch.looking import FieldLooker, Looked, describe
+from wbctool.batch.naming import CellNamer, grouped
 from wbctool.batch.runstate import SeenFiles, SlideOutcome, fingerprint, slide_basis
 from wbctool.batch.slide_files import publish_result
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import OutputLayout
-from wbctool.records import (
-    Cell,
-    CellPicture,
-    FieldFailure,
-    FieldPicture,
-    Slide,
-    SlideResult,
-    SlideStatus,
-)
-from wbctool.report.pictures import enhanced_picture
+from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import FieldQuality, SlideMetadata
-from wbctool.stages.absolute import limits_for, with_absolute_counts
-from wbctool.stages.differential import count_cells
-from wbctool.stages.quality import (
-    Floats,
-    judge_fields,
-    quality_flags,
-    same_picture_twice,
-)
+from wbctool.slide_facts import SlideMetadata
+from wbctool.stages.absolute import limits_for
 
 log = logging.getLogger(__name__)
 
@@ -46,58 +38,90 @@ Stopped = Callable[[], bool]
 _OF_A_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
 )
-_CELLS_AT_ONCE = 8  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
-
-
-class _StoppedInside(Exception):
-    """The run was asked to stop while a slide's cells were named."""
-
-
-@dataclass(slots=True)
-class _Analysis:
-    hashes: list[tuple[str, str | None]] = field(default_factory=list)
-    cells: list[Cell] = field(default_factory=list)
-    pictures: list[CellPicture] = field(default_factory=list)
-    overviews: list[FieldPicture] = field(default_factory=list)
-    failures: list[FieldFailure] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    quality: list[FieldQuality] = field(default_factory=list)
-    thumbnails: list[Floats] = field(default_factory=list)
+_CELLS_AT_ONCE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
 
 
 @dataclass(frozen=True, slots=True)
-class SlideWorker:
-    """What it takes to do slides one after the other.
+class Crew:
+    """The threads of a run. lookers: at fields. namers: at cells; the same as lookers where both use the CPU.
 
-    metadata: of the slides that slides.csv names. pool: looks at fields ahead, in its threads.
+    writer: one thread, so that slides appear in order.
     """
+
+    lookers: Executor
+    namers: Executor
+    writer: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What it takes to do slides. metadata: of those that slides.csv names. field_done: told after each field."""
 
     settings: RunSettings
     stages: Stages
     layout: OutputLayout
-    looker: FieldLooker
-    pool: Executor
-    seen: SeenFiles
+    crew: Crew
     stopped: Stopped
     field_done: Callable[[], None]
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
 
-    def process(self, slide: Slide) -> SlideOutcome | None:
-        """Analyse and publish one slide; None where the run was stopped before its last field.
+    def outcomes(self, slides: Iterable[Slide]) -> Iterator[tuple[Slide, SlideOutcome]]:
+        """Each slide, done and published, in order; where the run is stopped, those that were complete by then.
 
-        Raises OutputNotWritable alone: anything else that goes wrong stays in the slide.
+        Raises OutputNotWritable alone: anything else that goes wrong stays in its slide.
         """
+        # Where failures are counted to stop a run, nothing may be published past the one that stops it.
+        ahead = 0 if self.settings.max_failures is not None else 1
+        for analysis, outcome in in_order(self.crew.writer, self._publish, self.analyses(slides), ahead):
+            yield analysis.slide, outcome
+
+    def analyses(self, slides: Iterable[Slide]) -> Iterator[Analysis]:
+        """Each slide with all its fields looked at and its cells named, in order, until the run is stopped."""
+        many = self.stages.many_at_once
+        cells_at_once = self.settings.batch_size if many else min(self.settings.batch_size, _CELLS_AT_ONCE)
+        namer = CellNamer(self.stages, cells_at_once, self.stopped)
+        begun = deque[Analysis]()
+        tasks = self._tasks(slides, begun)
+        looked = in_order(self.crew.lookers, self._looker(), tasks, max(2 * self.settings.workers, cells_at_once))
+        groups = grouped((one for _, one in looked), cells_at_once)
+        for group, named in in_order(self.crew.namers, namer.name, groups, 1 if many else self.settings.workers):
+            if named is None or self.stopped():
+                return
+            for field_, cells in zip(group, named, strict=True):
+                yield from _complete(begun)
+                begun[0].add(field_, cells)
+                self.field_done()
+            yield from _complete(begun)
+        yield from _complete(begun)
+
+    def _tasks(self, slides: Iterable[Slide], begun: deque[Analysis]) -> Iterator[tuple[Slide, Path]]:
+        """The fields of all slides. begun: takes each slide's analysis as its first field's turn comes."""
+        for slide in slides:
+            seen = SeenFiles(self.layout)
+            seen.open(slide.id)
+            begun.append(Analysis(slide, seen))
+            for path in slide.fields:
+                yield slide, path
+
+    def _looker(self) -> Callable[[tuple[Slide, Path]], Looked]:
+        looker = FieldLooker(self.stages, self.settings.max_megapixels, self.stopped)
+
+        def look(task: tuple[Slide, Path]) -> Looked:
+            slide, path = task
+            metadata = self.metadata.get(slide.id)
+            return looker.look(slide.id, path, metadata.um_per_px if metadata else None)
+
+        return look
+
+    def _publish(self, analysis: Analysis) -> SlideOutcome:
+        """In the writer's thread. Raises OutputNotWritable where that is no fault of the slide's own name."""
+        slide = analysis.slide
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
             return self._failed(slide, "list", slide.problem)
-        self.seen.open(slide.id)
         try:
-            analysis = self._analyse(slide)
-            outcome = None if analysis is None else self._publish(slide, analysis)
-            self.seen.save()
-            return outcome
-        except _StoppedInside:
-            return None
+            outcome = self._published(analysis)
+            analysis.seen.save()
         except OutputNotWritable as error:
             if getattr(error.__cause__, "errno", None) not in _OF_A_NAME:
                 raise
@@ -106,6 +130,27 @@ class SlideWorker:
         except Exception as error:  # a defect in one slide's results must not cost the others theirs
             log.exception("slide %r failed", slide.id)
             return self._failed(slide, "report", describe(error))
+        return outcome
+
+    def _published(self, analysis: Analysis) -> SlideOutcome:
+        clock, metadata = StageClock(), self.metadata.get(analysis.slide.id)
+        with clock("write"):
+            result = result_of(analysis, self.stages.provenance.classes, self.settings, metadata)
+            limits = limits_for(self.settings, metadata)
+            reference_source = limits.reference_source if limits.adult else ""
+            hashes = tuple(analysis.hashes)
+            state = publish_result(
+                self.layout,
+                result,
+                replace(self.stages.provenance, reference_source=reference_source),
+                limits,
+                hashes,
+                fingerprint(hashes, slide_basis(self.stages.basis, metadata)),
+            )
+        add_seconds(analysis.seconds, clock.seconds)
+        return SlideOutcome(
+            result.slide, result.status, state.row, result.failures, analysis.seconds, patient=state.patient
+        )
 
     def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""
@@ -113,151 +158,8 @@ class SlideWorker:
         row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
         return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
 
-    def _analyse(self, slide: Slide) -> _Analysis | None:
-        analysis, group = _Analysis(), list[Looked]()
-        for looked in self._look_ahead(slide):
-            if self.stopped():
-                return None
-            analysis.hashes.append((looked.name, looked.sha256))
-            group.append(looked)
-            if looked.quality is not None:
-                analysis.quality.append(looked.quality)
-            if looked.thumbnail is not None and looked.detections:  # empty fields are all alike
-                analysis.thumbnails.append(looked.thumbnail)
-            if sum(len(member.crops) for member in group) >= self.settings.batch_size:
-                self._name_cells(slide, group, analysis)
-                group = []
-            self.field_done()
-        self._name_cells(slide, group, analysis)
-        return analysis
 
-    def _look_ahead(self, slide: Slide) -> Iterator[Looked]:
-        """Every field in order, a few of them looked at ahead of their turn."""
-        ahead: deque[Future[Looked]] = deque()
-        paths = iter(slide.fields)
-        metadata = self.metadata.get(slide.id)
-        um_per_px = metadata.um_per_px if metadata else None
-        try:
-            while True:
-                while len(ahead) < 2 * self.settings.workers and (path := next(paths, None)) is not None:
-                    ahead.append(self.pool.submit(self.looker.look, slide.id, path, um_per_px))
-                if not ahead:
-                    return
-                looked = ahead.popleft().result()
-                if looked.stamp and looked.sha256:
-                    self.seen.note(looked.name, looked.stamp, looked.sha256)
-                yield looked
-        finally:
-            for future in ahead:
-                future.cancel()
-
-    def _name_cells(self, slide: Slide, group: Sequence[Looked], analysis: _Analysis) -> None:
-        """Classify the cells of some fields together; where that fails, field by field, to find the one at fault."""
-        clock = StageClock()
-        try:
-            named, enhanced = self._classify(group, clock)
-        except _StoppedInside:
-            raise
-        except Exception as error:
-            if len(group) > 1:
-                for member in group:
-                    self._name_cells(slide, [member], analysis)
-                return
-            analysis.failures.append(failure_of(slide.id, group[0].name, clock.stage, error))
-        else:
-            analysis.cells += named
-            native = [one for member in group for one in member.pictures]
-            analysis.pictures += [CellPicture(*both) for both in zip(native, enhanced, strict=True)]
-            analysis.overviews += [member.overview for member in group if member.overview]
-        analysis.failures += [member.failure for member in group if member.failure]
-        for seconds in (clock.seconds, *(member.clock.seconds for member in group)):
-            add_seconds(analysis.seconds, seconds)
-
-    def _classify(self, group: Sequence[Looked], clock: StageClock) -> tuple[list[Cell], list[bytes]]:
-        """The cells of some fields, and the generator's picture of each; empty where it was not used."""
-        at_once = self.settings.batch_size
-        if not self.stages.many_at_once:
-            at_once = min(at_once, _CELLS_AT_ONCE)
-        found = [
-            (member.name, index, detection, crop)
-            for member in group
-            for index, (detection, crop) in enumerate(zip(member.detections, member.crops, strict=True), start=1)
-        ]
-        cells: list[Cell] = []
-        enhanced: list[bytes] = []
-        for start in range(0, len(found), at_once):
-            if self.stopped():
-                raise _StoppedInside
-            part = found[start : start + at_once]
-            with clock("prepare"):
-                prepared = self.stages.prepare([crop for *_, crop in part])
-            with clock("classify"):
-                predictions = self.stages.classify(prepared.rgb)
-            for (name, index, detection, _), super_resolved, prediction in zip(
-                part, prepared.super_resolved, predictions, strict=True
-            ):
-                cells.append(Cell(name, index, detection, super_resolved, prediction))
-            with clock("picture"):
-                shown = zip(prepared.rgb, prepared.super_resolved, strict=True)
-                enhanced += [enhanced_picture(rgb) if used else b"" for rgb, used in shown]
-        return cells, enhanced
-
-    def _publish(self, slide: Slide, analysis: _Analysis) -> SlideOutcome:
-        clock = StageClock()
-        with clock("write"):
-            result, hashes = self._result(slide, analysis), tuple(analysis.hashes)
-            limits = limits_for(self.settings, result.metadata)
-            reference_source = limits.reference_source if limits.adult else ""
-            state = publish_result(
-                self.layout,
-                result,
-                replace(self.stages.provenance, reference_source=reference_source),
-                limits,
-                hashes,
-                fingerprint(hashes, slide_basis(self.stages.basis, result.metadata)),
-            )
-        add_seconds(analysis.seconds, clock.seconds)
-        return SlideOutcome(
-            slide.id, result.status, state.row, result.failures, analysis.seconds, patient=state.patient
-        )
-
-    def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:
-        failed = sum(bool(failure.field) for failure in analysis.failures)
-        read = len(slide.fields) - failed
-        metadata = self.metadata.get(slide.id)
-        limits = limits_for(self.settings, metadata)
-        quality = judge_fields(analysis.quality, limits)
-        _tell_of_quality(slide.id, quality)
-        predictions = [cell.prediction for cell in analysis.cells]
-        flags = self._field_flags(analysis) | quality_flags(quality, limits)
-        differential = count_cells(predictions, self.stages.provenance.classes, limits, flags, read)
-        return SlideResult(
-            slide=slide.id,
-            status=SlideStatus.FAILED if not read else SlideStatus.PARTIAL if analysis.failures else SlideStatus.OK,
-            fields=len(slide.fields),
-            failures=tuple(analysis.failures),
-            cells=tuple(analysis.cells),
-            pictures=tuple(analysis.pictures),
-            field_pictures=tuple(analysis.overviews),
-            differential=with_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
-            metadata=metadata,
-            quality=quality,
-        )
-
-    def _field_flags(self, analysis: _Analysis) -> set[str]:
-        contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
-        flags = {"failed_fields"} if analysis.failures else set()
-        same_file = len(set(contents)) < len(contents)
-        if same_file or same_picture_twice(analysis.thumbnails, self.settings.duplicate_correlation):
-            flags.add("duplicate_fields")
-        return flags
-
-
-def _tell_of_quality(slide: str, fields: Sequence[FieldQuality]) -> None:
-    for quality in fields:
-        if quality.blurred:
-            log.info("slide %r, field %r: blurred, edges of %.2f µm", slide, quality.field, quality.blur_um)
-        if quality.crowded:
-            log.info("slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, 100 * (quality.cover or 0))
-        if quality.strange:
-            log.info("slide %r, field %r: colours %.0f from the training's", slide, quality.field, quality.stain_de)
+def _complete(begun: deque[Analysis]) -> Iterator[Analysis]:
+    """Takes the complete ones off the front."""
+    while begun and begun[0].complete:
+        yield begun.popleft()

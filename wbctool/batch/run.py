@@ -7,16 +7,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from wbctool.batch.looking import FieldLooker
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
-from wbctool.batch.pipeline import SlideWorker, Stopped
+from wbctool.batch.pipeline import Crew, Pipeline, Stopped
 from wbctool.batch.publish import hold
 from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
@@ -188,38 +187,46 @@ class _Run:
 
     def _do(self, plan: list[Planned], done: dict[str, SlideOutcome]) -> None:
         """Fills ``done`` with the slides of this run; a slide that changed since it was planned is left waiting."""
-        failed = 0
-        with _pool(self.settings.workers) as pool:
-            worker = SlideWorker(
-                self.settings,
-                self.stages,
-                self.layout,
-                FieldLooker(self.stages, self.settings.max_megapixels, self.stop),
-                pool,
-                self.seen,
-                self.stop,
-                self.progress.field_done,
-                self.metadata,
+        failed, told = 0, 0
+        with _crew(self.settings.workers, self.stages.many_at_once) as crew:
+            pipeline = Pipeline(
+                self.settings, self.stages, self.layout, crew, self.stop, self.progress.field_done, self.metadata
             )
-            for index, planned in enumerate(plan):
-                if planned.action is Action.DO and self._has_changed(planned.slide):
-                    plan[index] = planned = replace(planned, action=Action.WAIT)
-                if planned.action is Action.DO:
-                    outcome = worker.process(planned.slide)
-                    if outcome is None:
-                        return
-                    done[planned.slide.id] = outcome
+            with closing(pipeline.outcomes(self._to_do(plan))) as outcomes:
+                for slide, outcome in outcomes:
+                    told = self._tell_until(plan, told, slide)
+                    done[slide.id] = outcome
+                    self._tell(plan[told], outcome)
+                    told += 1
                     failed += outcome.status is not SlideStatus.OK
-                else:
-                    outcome = self._last(planned)
-                log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
-                self.progress.slide_done(outcome, planned.action)
-                if self.stop():
-                    return
-                if self.settings.max_failures is not None and failed >= self.settings.max_failures:
-                    self.stopped_by = "max_failures"
-                    log.error("stopped: %d slides of this run have failed", failed)
-                    return
+                    if self.settings.max_failures is not None and failed >= self.settings.max_failures:
+                        self.stopped_by = "max_failures"
+                        log.error("stopped: %d slides of this run have failed", failed)
+                        return
+            if not self.stop():
+                self._tell_until(plan, told, None)
+
+    def _to_do(self, plan: list[Planned]) -> Iterator[Slide]:
+        """The slides to do, as the pipeline asks for them. Marks in ``plan`` what has changed meanwhile as waiting."""
+        for index, planned in enumerate(plan):
+            if self.stop():
+                return
+            if planned.action is Action.DO and self._has_changed(planned.slide):
+                plan[index] = replace(planned, action=Action.WAIT)
+            elif planned.action is Action.DO:
+                yield planned.slide
+
+    def _tell_until(self, plan: Sequence[Planned], start: int, slide: Slide | None) -> int:
+        """Tells of the slides from ``start`` on that nothing was done with, up to ``slide``; returns its place."""
+        for place in range(start, len(plan)):
+            if plan[place].slide is slide:
+                return place
+            self._tell(plan[place], self._last(plan[place]))
+        return len(plan)
+
+    def _tell(self, planned: Planned, outcome: SlideOutcome) -> None:
+        log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
+        self.progress.slide_done(outcome, planned.action)
 
     def _finish(
         self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
@@ -265,12 +272,17 @@ class _Run:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="field")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _crew(workers: int, many_at_once: bool) -> Iterator[Crew]:
+    """The threads of a run. many_at_once: cells are named on a GPU, by a thread of their own."""
+    with ExitStack() as stack:
+
+        def threads(number: int, name: str) -> ThreadPoolExecutor:
+            pool = ThreadPoolExecutor(number, thread_name_prefix=name)
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            return pool
+
+        lookers = threads(workers, "cells")
+        yield Crew(lookers, threads(1, "gpu") if many_at_once else lookers, threads(1, "writer"))
 
 
 def _asked_for(settings: RunSettings, state: SlideState) -> bool:
