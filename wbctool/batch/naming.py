@@ -65,7 +65,7 @@ class CellNamer:
             if len(fields) == 1:
                 (one,) = fields
                 return (Named(failure=failure_of(one.slide, one.name, clock.stage, error), seconds=clock.seconds),)
-        alone = []
+        alone: list[Named] = []
         for one in fields:
             named = self.name([one])
             if named is None:
