@@ -88,11 +88,11 @@ REMARKS = {
 # The cells.
 TO_REVIEW = "To review"
 TO_REVIEW_NOTE = "Not counted. The most probable class and its probability, the least certain first."
-NOT_PICTURED = (
-    "{missing} more are not pictured: the {shown} least certain are. All are counted, and all are in cells.csv."
-)
-FIELDS_NOT_PICTURED = "{missing} more fields with pictured cells are not shown here."
-ENHANCED_NOT_PICTURED = "Super-resolved pictures are left out from the {shown}th cell on."
+NOT_PICTURED = "{missing} more are not pictured: the {shown} least certain are."
+LEFT_OUT = "So that this page stays small, it does without some pictures. All cells are counted and in cells.csv."
+CELLS_LEFT_OUT = "Cells not pictured: {n}."
+ENHANCED_LEFT_OUT = "Pictured cells without their super-resolved picture: {n}."
+FIELDS_LEFT_OUT = "Fields of pictured cells that are not shown: {n}."
 NATIVE_ALT = "Cell {cell} of {field}"
 ENHANCED_ALT = "the same, super-resolved"
 SECOND = "then {label} {probability:.2f}"
