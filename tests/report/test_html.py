@@ -34,6 +34,8 @@ from wbctool.report.pictures import cell_picture, enhanced_picture, field_pictur
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
+from wbctool.slide_facts import FieldQuality
+from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 
 NATIVE = cell_picture(Crop(np.full((40, 40, 3), 120, np.uint8)))
@@ -52,7 +54,7 @@ class Checker(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
-        self.links += [value for name, value in attrs if name in {"src", "href"}]
+        self.links += [value for name, value in attrs if name in {"src", "href"} and not value.startswith("#")]
         self.attributes += [name for name, _ in attrs]
 
     def handle_endtag(self, tag):
@@ -158,6 +160,31 @@ def test_failed_fields_are_named():
     _, text, _ = report(["neutrophil"], failures=[failure], status=SlideStatus.PARTIAL)
     assert "f<3>.png (read): the file is <empty>" in text
     assert "without 1 of 3 fields" in text
+
+
+def test_fields_that_show_the_same_are_named():
+    result = result_of(["neutrophil"], duplicate_correlation=0.5)
+    twin = FieldQuality("b<.png", None, None, None, None, None, None, same_as="a.png")
+    text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
+    assert "Fields to look at twice" in text
+    assert "b<.png : shows the same as a.png" in text.replace("b<.png:", "b<.png :")
+
+
+def test_long_lists_of_fields_are_folded():
+    quality = tuple(FieldQuality(f"{i}.png", 0.3, 3, None, None, None, None, blurred=True) for i in range(9))
+    for number, start in ((8, "<details open><summary>8 in all"), (9, "<details><summary>9 in all")):
+        page = render_report(replace(result_of(["neutrophil"]), quality=quality[:number]), fakes.provenance())
+        assert start in page
+
+
+def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
+    for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
+        result = result_of(names)
+        counted = with_absolute_counts(result.differential, 10.0, Limits(adult=True))
+        text, _ = read(render_report(replace(result, differential=counted), fakes.provenance()))
+        assert ("Corrected to 8.00 × 10⁹/L" in text) == corrected
+        assert ("Corrected" in text) == corrected
+        assert ". Reference ranges: UK" in text
 
 
 def test_a_failed_slide_says_so():
@@ -294,7 +321,7 @@ def test_a_reviewed_slide_says_who_moved_what():
     text, _ = read(render_report(result, fakes.provenance()))
     assert "Reviewed by A<B" in text
     assert "read as neutrophil; the tool: monocyte “<em>”" in text
-    assert "A<B, 2026-01-02T03:04:05+00:00: 1 cells moved. “fine & good”" in text
+    assert "A<B, 2026-01-02T03:04:05+00:00: cells moved: 1. “fine & good”" in text
 
 
 @pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])

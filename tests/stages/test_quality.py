@@ -169,6 +169,20 @@ class TestTheSamePicture:
         assert not same_picture_twice(thumbnails, LIMITS.duplicate_correlation)
         assert same_picture_twice([*thumbnails, thumbnail(again)], LIMITS.duplicate_correlation)
 
+    def test_the_first_that_shows_the_same_is_named(self, demo_slides):
+        found = [Detection(Box(0, 0, 99, 99), 0.9)]
+        a, b = (read_field(path) for path in sorted((demo_slides / "slide-01").iterdir())[:2])
+        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(a.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 60])
+        again = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        fields = [Field("a", a.rgb), Field("b", b.rgb), Field("c", again), Field("d", a.rgb)]
+        judged = judge_fields([measure_field(field, found, ()) for field in fields], LIMITS)
+        assert [(f.field, f.same_as) for f in judged] == [("a", ""), ("b", ""), ("c", "a"), ("d", "a")]
+        assert {f.thumbnail for f in judged} == {b""}
+
+    def test_fields_without_cells_are_all_alike_and_none_is_named(self):
+        blank = [measure_field(Field(name, np.full((50, 50, 3), 200, np.uint8)), [], ()) for name in "ab"]
+        assert [f.same_as for f in judge_fields(blank, LIMITS)] == ["", ""]
+
     def test_fields_of_one_grey_are_not_the_same_picture(self):
         blank = thumbnail(Field("f", np.full((50, 50, 3), 200, np.uint8)))
         assert not same_picture_twice([blank, blank], 0.5)

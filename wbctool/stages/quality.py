@@ -61,11 +61,13 @@ def measure_field(
         background=background,
         cells=of_cells,
         stain_de=colour_distance(background, of_cells, colours),
+        thumbnail=thumbnail(field).tobytes() if any(d.target is Target.NUCLEATED for d in cells) else b"",
     )
 
 
 def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
-    """A slide's fields held against the limits, and for focus against their own median too."""
+    """A slide's fields held against the limits, and for focus against their own median too; and against each other."""
+    same_as = _first_alike(fields, limits.duplicate_correlation)
     measured = [f.blur_um for f in fields if f.blur_um is not None]
     relative = limits.blur_ratio * float(np.median(measured)) if len(measured) >= _ENOUGH_FIELDS else np.inf
     limit_um = min(limits.blur_um, relative)
@@ -78,6 +80,8 @@ def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQ
             and f.blur_px > limits.blur_px,
             crowded=f.cover is not None and f.cover > limits.crowded_cover,
             strange=f.stain_de is not None and f.stain_de > limits.stain_de,
+            same_as=same_as.get(f.field, ""),
+            thumbnail=b"",
         )
         for f in fields
     )
@@ -158,6 +162,20 @@ def same_picture_twice(thumbnails: Sequence[Floats], correlation: float) -> bool
         if (np.triu(rows, 1) > correlation).any():
             return True
     return False
+
+
+def _first_alike(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
+    """Of each field that shows what an earlier one does, the first that does."""
+    with_cells = [f for f in fields if f.thumbnail]
+    if not with_cells:
+        return {}
+    all_of_them = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
+    found = {}
+    for at, row in enumerate(all_of_them):
+        alike = all_of_them[:at] @ row > correlation
+        if alike.any():
+            found[with_cells[at].field] = with_cells[int(alike.argmax())].field
+    return found
 
 
 def _pitch_um(cells: Sequence[Detection]) -> float | None:
