@@ -315,13 +315,15 @@ def test_a_page_that_left_pictures_out_is_read_back_as_it_is():
 def test_a_reviewed_slide_says_who_moved_what():
     result = replace(
         result_of(["neutrophil"] * 3),
-        reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good", "ab" * 32),),
+        reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good\n\nbut\x07 <see> f2", "ab" * 32),),
         notes=(CellNote(2, "monocyte", "<em>"),),
     )
-    text, _ = read(render_report(result, fakes.provenance()))
+    page = render_report(result, fakes.provenance())
+    text, _ = read(page)
+    assert "fine &amp; good<br><br>but\\x07 &lt;see&gt; f2" in page
     assert "Reviewed by A<B" in text
     assert "read as neutrophil; the tool: monocyte “<em>”" in text
-    assert "A<B, 2026-01-02T03:04:05+00:00: cells moved: 1. “fine & good”" in text
+    assert "A<B, 2026-01-02T03:04:05+00:00: cells moved: 1. “fine & good but" in text
 
 
 @pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])
