@@ -44,7 +44,8 @@ class FieldQuality:
     green light as half a red cell; None where there is no red cell. background, cells: CIELAB of what lies between the
     cells, and of nucleated cells; None where there is none. stain_de: how far the colours are from those the detector
     was trained on (CIE76); None where its card does not know them. blurred, crowded, strange: whether a limit of the
-    settings is passed.
+    settings is passed. same_as: the first field that shows the same cells; empty where none does. thumbnail: by which
+    that is told, until it is; empty where the field has no nucleated cell, for empty fields are all alike.
     """
 
     field: str
@@ -57,3 +58,5 @@ class FieldQuality:
     blurred: bool = False
     crowded: bool = False
     strange: bool = False
+    same_as: str = ""
+    thumbnail: bytes = b""

@@ -35,6 +35,47 @@ def test_as_a_spreadsheet_saves_it(tmp_path, caplog):
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == ["columns that mean nothing here: ward"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "slide;age;analyser_wbc\r\ns1;54;7,4\r\n",  # where the comma is the decimal sign
+        "sep=;\r\nslide;age;analyser_wbc\r\ns1;54;7,4\r\n",
+        'slide;age;analyser_wbc;"seen by, when"\r\ns1;54;7.4;"AB, noon"\r\n',
+        "slide\tage\tanalyser_wbc\ns1\t54\t7.4\n",
+        "\r\n\r\nslide,age,analyser_wbc\r\ns1,54,7.4\r\n",
+        "slide;age;analyser_wbc;;\r\ns1;54;7,4;;\r\n;;;;\r\n",
+    ],
+)
+def test_as_spreadsheets_of_other_countries_save_it(tmp_path, text):
+    assert read(tmp_path, text) == {"s1": SlideMetadata(age=54, analyser_wbc=7.4)}
+
+
+def test_a_line_is_told_by_its_number_in_the_file(tmp_path):
+    with pytest.raises(SettingsInvalid, match="line 5, age: 'x'"):
+        read(tmp_path, "sep=;\n\nslide;age\na/s2;4\ns1;x\n")
+
+
+@pytest.mark.parametrize("name", ["ward e\u0301/x", "ward \u00e9\\x", "ward \u00e9/x/", " ward \u00e9/x"])
+def test_a_slide_is_known_however_another_system_writes_its_name(tmp_path, name):
+    assert read(tmp_path, f"slide,age\n{name},4\n", ["ward \u00e9/x", "s1"]).keys() == {"ward \u00e9/x"}
+
+
+def test_where_such_a_name_could_be_two_slides_it_is_neither(tmp_path, caplog):
+    ids = ["\u00e9", "e\u0301"]
+    assert read(tmp_path, "slide,age\n\u00e9,4\ne\u0301,5\n", ids) == {
+        "\u00e9": SlideMetadata(age=4),
+        "e\u0301": SlideMetadata(age=5),
+    }
+    assert read(tmp_path, "slide,age\n\u00e9/,4\n", ids) == {}
+    assert "names slides that are not there" in caplog.text
+
+
+@pytest.mark.parametrize("twice", ["'=1+1,4\n=1+1,5\n", "s1,4\ns1/,5\n"])
+def test_two_names_of_one_slide_are_the_same_slide_twice(tmp_path, twice):
+    with pytest.raises(SettingsInvalid, match=r"line 3, slide: .* is in line 2 already"):
+        read(tmp_path, f"slide,age\n{twice}", ["=1+1", "s1"])
+
+
 def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
     assert read(tmp_path, "slide,age\ngone,3\ns1,4\nlost,5\n").keys() == {"s1"}
     (warning,) = caplog.records
@@ -47,6 +88,8 @@ def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
         ("slide,age\ns1,4\na/s2,forty\n", "line 3, age: 'forty': "),
         ("slide,age\ns1,-1\n", "line 2, age: '-1': "),
         ("slide,age\ns1,nan\n", "line 2, age: 'nan': "),
+        ("slide,age\ns1,1_0\n", "line 2, age: '1_0': "),
+        ("slide;analyser_wbc\ns1;1.234,5\n", "line 2, analyser_wbc: '1.234,5': "),
         ("slide,sex\ns1,x\n", "line 2, sex: 'x': "),
         ("slide,analyser_wbc\ns1,7200\n", "line 2, analyser_wbc: '7200': "),
         ("slide,analyser_wbc\ns1,0\n", "line 2, analyser_wbc: '0': "),

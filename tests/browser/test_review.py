@@ -171,7 +171,7 @@ def test_the_mouse_does_what_the_keys_do(window, out):
     assert window.js("document.getElementById('attention').offsetWidth") > 80
     window.screenshot("flags-chosen")
     window.click("#moves button[data-place='lymphocyte']")
-    assert "1 cells moved, not saved yet" in window.text("#state")
+    assert "cells moved: 1, not saved yet" in window.text("#state")
 
 
 def test_arrow_keys_go_from_cell_to_cell_and_keys_stay_out_of_comments(window, out):

@@ -47,7 +47,7 @@ def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: 
         ("slide,neutrophil,nrbc\na,1,2\n", "'nrbc' is no class of the differential"),
         ("slide,neutrophil\na,many\n", r"line 2, neutrophil: 'many' is no number"),
         ("slide,neutrophil\na,-1\n", "'-1' is no count or percent"),
-        ("slide,neutrophil\na,nan\n", "'nan' is no count or percent"),
+        ("slide,neutrophil\na,nan\n", "'nan' is no number"),
         ("slide,neutrophil\na,0\n", "line 2: nothing was counted"),
         ("slide,neutrophil\na,1\na,2\n", "line 3: the slide is named twice"),
         ("slide,neutrophil\n,1\n", "line 2: no slide is named"),
@@ -56,6 +56,19 @@ def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: 
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(LabelledDataInvalid, match=said):
         read_differentials(table(tmp_path, text))
+
+
+def test_a_comma_in_a_slides_name_stays(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "sep=;\nSlide;Neutrophil ;lymphocyte;OTHER\nward 3, bed 2;62,5;30;7,5\n"))
+    assert read["ward 3, bed 2"].percents == {CellClass.NEUTROPHIL: 62.5, CellClass.LYMPHOCYTE: 30.0}
+    with pytest.raises(LabelledDataInvalid, match="line 4, lymphocyte"):
+        read_differentials(table(tmp_path, "sep=;\n\nslide;neutrophil;lymphocyte\na;1;x\n"))
+
+
+@pytest.mark.parametrize("value", ["1_0", "nan", "inf", "1e2", "0x1", "1,5"])
+def test_what_only_a_programmer_takes_for_a_number_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(LabelledDataInvalid, match="line 2, neutrophil"):
+        read_differentials(table(tmp_path, f'slide,neutrophil,lymphocyte\na,"{value}",3\n'))
 
 
 def test_a_row_that_is_cut_short_has_no_such_cells(tmp_path: Path) -> None:

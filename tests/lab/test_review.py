@@ -181,6 +181,11 @@ def test_moves_add_up_and_back_is_as_before(run, layout, write):
         ({"results": "0" * 64}, "made for other results"),
         ({"results": "x"}, "results: "),
         ({"reader": ""}, "reader: "),
+        ({"reader": "   "}, "reader: "),
+        ({"reader": "A\nB"}, "reader: "),
+        ({"reader": "A\u202eB"}, "reader: "),
+        ({"time": 3.0}, "time: "),
+        ({"comment": None}, "comment: "),
         ({"schema": "wbctool-review/9"}, "schema: "),
         ({"time": "yesterday"}, "time: "),
         ({"extra": 1}, "extra: "),
@@ -206,6 +211,36 @@ def test_moves_that_cannot_be_are_refused(run, layout, write, moves, why):
     with pytest.raises(ReviewRefused, match=why):
         apply_one(layout, write(*moves))
     assert run.tree() == before
+
+
+def test_a_file_that_nests_too_deep_is_refused_in_one_line(layout, tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    done = wbctool("review", "apply", layout.counts, tmp_path / "deep.json")
+    assert done.exit_code == 1
+    assert done.stderr.count("deep.json") == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_review_that_an_editor_saved_with_a_byte_order_mark_is_read(layout, write):
+    path = write((3, "review", "monocyte"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert apply_one(layout, path).differential.review == 0
+
+
+def test_a_comment_can_be_taken_back(layout, write, tmp_path):
+    def commented(text, **changes):
+        content = json.loads(write((3, "review", "review"), **changes).read_text())
+        content["cells"][0]["comment"] = text
+        (tmp_path / "comment.json").write_text(json.dumps(content))
+        return tmp_path / "comment.json"
+
+    first = apply_one(layout, commented("a band?"))
+    assert [note.comment for note in first.notes] == ["a band?"]
+    assert "a band?" in layout.slide_file("s2", "report.html").read_text()
+    apply_one(layout, commented("", reader="CD"))
+    assert "a band?" not in layout.slide_file("s2", "report.html").read_text()
+    assert "a band?" in layout.audit.read_text()
+    assert verify_reviews(layout).problems == ()
 
 
 def test_a_review_is_applied_once(layout, write):

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import fakes
 import numpy as np
@@ -27,11 +28,14 @@ from wbctool.records import (
     SlideResult,
     SlideStatus,
 )
-from wbctool.report.html import ENHANCED_IN_REVIEW, FIELDS_SHOWN, SHOWN_OF_A_CLASS, render_report
+from wbctool.report.gallery import FIELDS_SHOWN, MOST_BYTES, SHOWN_OF_A_CLASS
+from wbctool.report.html import render_report
 from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
+from wbctool.slide_facts import FieldQuality
+from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 
 NATIVE = cell_picture(Crop(np.full((40, 40, 3), 120, np.uint8)))
@@ -50,7 +54,7 @@ class Checker(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
-        self.links += [value for name, value in attrs if name in {"src", "href"}]
+        self.links += [value for name, value in attrs if name in {"src", "href"} and not value.startswith("#")]
         self.attributes += [name for name, _ in attrs]
 
     def handle_endtag(self, tag):
@@ -158,6 +162,31 @@ def test_failed_fields_are_named():
     assert "without 1 of 3 fields" in text
 
 
+def test_fields_that_show_the_same_are_named():
+    result = result_of(["neutrophil"], duplicate_correlation=0.5)
+    twin = FieldQuality("b<.png", None, None, None, None, None, None, same_as="a.png")
+    text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
+    assert "Fields to look at twice" in text
+    assert "b<.png : shows the same as a.png" in text.replace("b<.png:", "b<.png :")
+
+
+def test_long_lists_of_fields_are_folded():
+    quality = tuple(FieldQuality(f"{i}.png", 0.3, 3, None, None, None, None, blurred=True) for i in range(9))
+    for number, start in ((8, "<details open><summary>8 in all"), (9, "<details><summary>9 in all")):
+        page = render_report(replace(result_of(["neutrophil"]), quality=quality[:number]), fakes.provenance())
+        assert start in page
+
+
+def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
+    for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
+        result = result_of(names)
+        counted = with_absolute_counts(result.differential, 10.0, Limits(adult=True))
+        text, _ = read(render_report(replace(result, differential=counted), fakes.provenance()))
+        assert ("Corrected to 8.00 × 10⁹/L" in text) == corrected
+        assert ("Corrected" in text) == corrected
+        assert ". Reference ranges: UK" in text
+
+
 def test_a_failed_slide_says_so():
     _, text, _ = report([], failures=[FieldFailure("s", "f", "read", "empty")] * 3, status=SlideStatus.FAILED)
     assert "Failed: no field of this slide could be analysed." in text
@@ -199,42 +228,102 @@ def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
     assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == SHOWN_OF_A_CLASS + 8
 
 
-def test_every_cell_in_review_is_pictured_whatever_their_number():
-    page, text, _ = report(["review"] * (ENHANCED_IN_REVIEW + 9))
-    assert page.count('id="native-') == ENHANCED_IN_REVIEW + 9
-    assert page.count('id="enhanced-') == ENHANCED_IN_REVIEW
-    assert f"left out from the {ENHANCED_IN_REVIEW}th cell on" in text
+def large_slide(names, cells_a_field, native, enhanced, overview):
+    """Each cell with the same pictures, and so each field."""
+    where = [f"{i // cells_a_field}.png" for i in range(len(names))]
+    predictions = [fakes.predict(name) for name in names]
+    cells = [Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(where, predictions, strict=True)]
+    fields = tuple(FieldPicture(name, 640, 480, overview) for name in dict.fromkeys(where))
+    pictures = (CellPicture(native, enhanced),) * len(names)
+    small = replace(result_of(names), fields=len(fields), cells=tuple(cells), pictures=pictures, field_pictures=fields)
+    return render_report(small, fakes.provenance())
+
+
+def noisy_webp(side_px, quality, sigma=40, seed=0):
+    """At a sigma of 40, what hardly any camera makes larger."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(seed).normal(150, sigma, (side_px, side_px, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
+
+
+def pictured(page):
+    return {
+        kind: len(re.findall(rf'<img id="{kind}-\d+" src="data:image/webp;base64,[^"]', page))
+        for kind in ("native", "enhanced", "field")
+    }
 
 
 def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
     fields = 3000
     rgb = np.asarray(Image.open(real_jpeg))
     overview, native = field_picture(Field("", rgb)).overview, cell_picture(Crop(np.ascontiguousarray(rgb[:128, :128])))
-    names = [fakes.NAMES[i % 6] for i in range(fields)]
-    cells = [Cell(f"{i}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(n)) for i, n in enumerate(names)]
-    result = replace(
-        result_of(names),
-        fields=fields,
-        cells=tuple(cells),
-        pictures=(CellPicture(native, b""),) * fields,
-        field_pictures=tuple(FieldPicture(f"{i}.png", 640, 480, overview) for i in range(fields)),
-    )
-    page = render_report(result, fakes.provenance())
-    assert page.count('id="field-') - page.count('id="field-view') - page.count('id="field-box') == FIELDS_SHOWN + 1
-    assert f"{6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN} more fields with pictured cells are not shown here." in page
+    page = large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
+    assert pictured(page) == {"native": 6 * SHOWN_OF_A_CLASS, "enhanced": 0, "field": FIELDS_SHOWN}
+    assert f"Fields of pictured cells that are not shown: {6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN}." in page
+    assert f"Cells not pictured: {fields - 6 * SHOWN_OF_A_CLASS}." in page
     assert len(page) < 10e6
+
+
+@pytest.mark.parametrize("names", [["review"], ["neutrophil"], ["review", "neutrophil", "platelet"]])
+def test_a_page_is_bounded_whatever_its_pictures(names):
+    cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
+    cells = 10_000
+    page = large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
+    assert len(page) < MOST_BYTES + 400 * cells
+    found = pictured(page)
+    assert f"Cells not pictured: {cells - found['native']}." in page
+    assert found["native"] >= 200
+    if "review" in names:
+        assert found["native"] * len(cell) > 2e6  # as many as there is room for
+
+
+def test_two_hundred_noisy_cells_are_under_3_mb_and_none_is_left_out():
+    cell, field = noisy_webp(128, 82, sigma=16), noisy_webp(480, 50, sigma=16)
+    page = large_slide(["neutrophil"] * 200, 1, cell, cell, field)
+    assert len(page) < 3e6
+    assert pictured(page)["native"] == 200
+    assert "Fields of pictured cells that are not shown: " in page
+
+
+def test_cells_in_review_come_before_others_and_leave_some_room():
+    cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
+    page = large_slide(["neutrophil", "review"] * 2000, 5, cell, cell, field)
+    at = [page.index(f'id="group-{place}"') for place in ("review", "neutrophil", "lymphocyte")]
+    review, neutrophils = (len(re.findall(r'<img id="native-\d+"', page[a:b])) for a, b in pairwise(at))
+    assert review > neutrophils == SHOWN_OF_A_CLASS
+
+
+def test_a_page_that_left_pictures_out_is_read_back_as_it_is():
+    cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
+    names = ["neutrophil", "review", "monocyte"] * 500
+    page = large_slide(names, 2, cell, cell, field)
+    content = read_report_page(page)
+    again = replace(
+        result_of(names),
+        fields=750,
+        cells=tuple(
+            Cell(f"{i // 2}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(name))
+            for i, name in enumerate(names)
+        ),
+        pictures=content.pictures,
+        field_pictures=content.field_pictures,
+    )
+    assert render_report(again, fakes.provenance()) == page
 
 
 def test_a_reviewed_slide_says_who_moved_what():
     result = replace(
         result_of(["neutrophil"] * 3),
-        reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good", "ab" * 32),),
+        reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good\n\nbut\x07 <see> f2", "ab" * 32),),
         notes=(CellNote(2, "monocyte", "<em>"),),
     )
-    text, _ = read(render_report(result, fakes.provenance()))
+    page = render_report(result, fakes.provenance())
+    text, _ = read(page)
+    assert "fine &amp; good<br><br>but\\x07 &lt;see&gt; f2" in page
     assert "Reviewed by A<B" in text
     assert "read as neutrophil; the tool: monocyte “<em>”" in text
-    assert "A<B, 2026-01-02T03:04:05+00:00: 1 cells moved. “fine & good”" in text
+    assert "A<B, 2026-01-02T03:04:05+00:00: cells moved: 1. “fine & good but" in text
 
 
 @pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])

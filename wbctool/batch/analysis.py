@@ -16,7 +16,7 @@ from wbctool.settings import RunSettings
 from wbctool.slide_facts import FieldQuality, SlideMetadata
 from wbctool.stages.absolute import limits_for, with_absolute_counts
 from wbctool.stages.differential import count_cells
-from wbctool.stages.quality import Floats, judge_fields, quality_flags, same_picture_twice
+from wbctool.stages.quality import judge_fields, quality_flags
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ class Analysis:
     failures: list[FieldFailure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     quality: list[FieldQuality] = field(default_factory=list)
-    thumbnails: list[Floats] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -48,8 +47,6 @@ class Analysis:
             self.seen.note(looked.name, looked.stamp, looked.sha256)
         if looked.quality is not None:
             self.quality.append(looked.quality)
-        if looked.thumbnail is not None and looked.detections:  # empty fields are all alike
-            self.thumbnails.append(looked.thumbnail)
         if named.failure is None and looked.overview is not None:
             self.overviews.append(looked.overview)
         self.cells += named.cells
@@ -68,7 +65,7 @@ def result_of(
     read = len(analysis.slide.fields) - failed
     quality = judge_fields(analysis.quality, limits)
     _tell_of_quality(analysis.slide.id, quality)
-    flags = _field_flags(analysis, settings) | quality_flags(quality, limits)
+    flags = _field_flags(analysis) | quality_flags(quality, limits)
     differential = count_cells([cell.prediction for cell in analysis.cells], classes, limits, flags, read)
     return SlideResult(
         slide=analysis.slide.id,
@@ -84,11 +81,10 @@ def result_of(
     )
 
 
-def _field_flags(analysis: Analysis, settings: RunSettings) -> set[str]:
+def _field_flags(analysis: Analysis) -> set[str]:
     contents = [sha256 for _, sha256 in analysis.hashes if sha256 is not None]
     flags = {"failed_fields"} if analysis.failures else set()
-    same_file = len(set(contents)) < len(contents)
-    if same_file or same_picture_twice(analysis.thumbnails, settings.duplicate_correlation):
+    if len(set(contents)) < len(contents):
         flags.add("duplicate_fields")
     return flags
 

@@ -18,7 +18,7 @@ from wbctool.records import Crop, Detection, Field, FieldFailure, FieldPicture, 
 from wbctool.report.pictures import cell_picture, field_picture
 from wbctool.slide_facts import FieldQuality
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
-from wbctool.stages.quality import Floats, measure_field, thumbnail
+from wbctool.stages.quality import measure_field
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ class Looked:
     overview: FieldPicture | None = None
     failure: FieldFailure | None = None
     quality: FieldQuality | None = None
-    thumbnail: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ class FieldLooker:
                     overview = field_picture(field_) if crops else None
                 with clock("quality"):
                     quality = measure_field(field_, found, self.stages.colours, um_per_px)
-                    small = thumbnail(field_)
         except Exception as error:  # whatever it is, it is this field's alone
             # Short memory is not the field's fault: another time there may be enough.
             stage = "memory" if isinstance(error, MemoryError) else clock.stage
@@ -98,7 +96,6 @@ class FieldLooker:
             pictures,
             overview,
             quality=quality,
-            thumbnail=small,
         )
 
 

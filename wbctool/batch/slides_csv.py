@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SLIDES_CSV = "slides.csv"
 _MAX_BYTES = 50_000_000
+_NUMBERS = frozenset({"age", "analyser_wbc", "um_per_px"})
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t])(\r\n|\r|\n)", re.IGNORECASE)  # Excel's own first line
 
 
 def _printable(text: str) -> str:
@@ -32,7 +37,15 @@ def _sex(value: object) -> object:
     return {"f": "female", "m": "male"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
+def _number(text: object) -> object:
+    """Digits with a point at most: what float() takes beside that (1_0, nan, 1e3) is no one's age or count."""
+    if isinstance(text, str) and not re.fullmatch(r"[+-]?\d+(\.\d*)?|[+-]?\.\d+", text, re.ASCII):
+        raise ValueError("is not a number such as 7.2")
+    return text
+
+
 _Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+_Number = Annotated[float, BeforeValidator(_number)]
 
 
 class _Row(BaseModel):
@@ -43,53 +56,80 @@ class _Row(BaseModel):
     slide: Annotated[str, Field(min_length=1)]
     accession: _Text | None = None
     patient: _Text | None = None
-    age: Annotated[float, Field(ge=0, le=150)] | None = None
+    age: Annotated[_Number, Field(ge=0, le=150)] | None = None
     sex: Annotated[Sex, BeforeValidator(_sex)] | None = None
-    analyser_wbc: Annotated[float, Field(gt=0, le=2000)] | None = None
+    analyser_wbc: Annotated[_Number, Field(gt=0, le=2000)] | None = None
     objective: _Text | None = None
     stain: _Text | None = None
-    um_per_px: Annotated[float, Field(gt=0, le=10)] | None = None
+    um_per_px: Annotated[_Number, Field(gt=0, le=10)] | None = None
 
 
 def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadata]:
     """The metadata of each slide that ``root``'s slides.csv names; empty where there is no such file.
 
-    slides: the ids of the slides there are. A line names one by its id, as counts.csv writes it. Columns are told
-    apart by comma or semicolon; unknown ones are ignored, which is said, as are lines of slides that are not there.
+    slides: the ids of the slides there are. A line names one by its id, as counts.csv writes it, or as another
+    system does where that can mean but one. Columns are told apart by comma, semicolon or tab; beside a semicolon a
+    comma is a decimal sign. Unknown columns are ignored, which is said, as are lines of slides that are not there.
     Raises SettingsInvalid, naming file, line, column and cause.
     """
     path = root / SLIDES_CSV
     if not path.is_file():
         return {}
-    ids = {name: id_ for id_ in slides for name in (name_as_text(id_), spreadsheet_name(id_))}
+    known = _Names(slides)
     found: dict[str, SlideMetadata] = {}
     lines_of: dict[str, int] = {}
     missing: list[str] = []
     for line, values in _lines(path):
         row = _row(path, line, values)
-        if row.slide in lines_of:
-            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide} is in line {lines_of[row.slide]} already")
-        lines_of[row.slide] = line
-        if row.slide in ids:
-            found[ids[row.slide]] = SlideMetadata(**row.model_dump(exclude={"slide"}))
-        else:
+        id_ = known.id_of(row.slide)
+        name = row.slide if id_ is None else id_
+        if name in lines_of:
+            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide} is in line {lines_of[name]} already")
+        lines_of[name] = line
+        if id_ is None:
             missing.append(row.slide)
+        else:
+            found[id_] = SlideMetadata(**row.model_dump(exclude={"slide"}))
     if missing:
         log.warning("%s names slides that are not there: %s", path, ", ".join(missing))
     return found
 
 
+class _Names:
+    """The ids of slides by their names: as we write them, and as a Mac (é as e and an accent) or Windows (\\) may."""
+
+    def __init__(self, slides: Iterable[str]) -> None:
+        self._exact: dict[str, str] = {}
+        self._loose: dict[str, set[str]] = {}
+        for id_ in slides:
+            for name in (name_as_text(id_), spreadsheet_name(id_)):
+                self._exact[name] = id_
+                self._loose.setdefault(_loosely(name), set()).add(id_)
+
+    def id_of(self, name: str) -> str | None:
+        """None where no slide is meant, or more than one could be."""
+        meant = self._loose.get(_loosely(name), set())
+        return self._exact.get(name) or (next(iter(meant)) if len(meant) == 1 else None)
+
+
+def _loosely(name: str) -> str:
+    return unicodedata.normalize("NFC", name).replace("\\", "/").strip("/")
+
+
 def _lines(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     """The number of each line that is not empty, and its values by column."""
-    reader = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text), strict=True)
+    text = _text(path)
+    delimiter, text = _delimiter(text), _SEPARATOR_LINE.sub(r"\2", text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
+        header = _columns(next((values for values in reader if any(map(str.strip, values))), []))
         _check_header(path, header)
         for values in reader:
             if len(values) > len(header):
                 raise SettingsInvalid(f"{path}, line {reader.line_num}: more values than the header has columns")
             if any(value.strip() for value in values):
-                yield reader.line_num, {n: v.strip() for n, v in zip(header, values, strict=False) if v.strip()}
+                row = {n: v.strip() for n, v in zip(header, values, strict=False) if v.strip()}
+                yield reader.line_num, {n: _with_point(n, v) if delimiter == ";" else v for n, v in row.items()}
     except csv.Error as error:
         raise SettingsInvalid(f"{path}, line {reader.line_num}: not a line of CSV: {error}") from error
 
@@ -109,8 +149,23 @@ def _text(path: Path) -> str:
 
 
 def _delimiter(text: str) -> str:
-    first = text.partition("\n")[0]
-    return ";" if ";" in first and "," not in first else ","
+    """That under which the first line has the column of the slides; a spreadsheet may name it in a line before."""
+    if named := _SEPARATOR_LINE.match(text):
+        return named[1]
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    with suppress(csv.Error):
+        for delimiter in ",;\t":
+            if "slide" in _columns(next(csv.reader([first], delimiter=delimiter), [])):
+                return delimiter
+    return ","
+
+
+def _columns(values: Iterable[str]) -> list[str]:
+    return [value.strip().lower() for value in values]
+
+
+def _with_point(column: str, value: str) -> str:
+    return re.sub(r"^(\d+),(\d+)$", r"\1.\2", value) if column in _NUMBERS else value
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from wbctool.report.tables import name_of_cell
 FILE = "differentials.csv"
 _SLIDE, _OTHER, _COUNTED = "slide", "other", "counted"
 _PERCENTS_COUNT_AS = 100
+_SEPARATOR_LINE = re.compile(r"\Asep=[,;](\r\n|\r|\n)", re.IGNORECASE)  # Excel's own first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +46,35 @@ def read_differentials(path: Path) -> dict[str, ReadSlide]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelledDataInvalid(f"{path} cannot be read: {error}") from error
-    header = text.partition("\n")[0]
+    table = _SEPARATOR_LINE.sub("\n", text).lstrip("\r\n")
+    before = len(text.splitlines()) - len(table.splitlines())
+    header = table.partition("\n")[0]
     semicolons = ";" in header and "," not in header
-    lines = csv.DictReader(
-        io.StringIO(text.replace(",", ".") if semicolons else text), delimiter=";" if semicolons else ","
-    )
-    columns = _columns(path, [name or "" for name in lines.fieldnames or ()])
+    lines = csv.DictReader(io.StringIO(table, newline=""), delimiter=";" if semicolons else ",")
+    lines.fieldnames = [_column(name) for name in lines.fieldnames or ()]
+    columns = _columns(path, lines.fieldnames)
     found: dict[str, ReadSlide] = {}
     for row in lines:
-        place = f"{path}, line {lines.line_num}"
+        place = f"{path}, line {before + lines.line_num}"
         slide = name_of_cell((row[_SLIDE] or "").strip().strip("/"))
         if not slide or slide in found:
             raise LabelledDataInvalid(f"{place}: {'the slide is named twice' if slide else 'no slide is named'}")
+        if semicolons:
+            row |= {
+                name: re.sub(r"^(\s*\d+),(\d+\s*)$", r"\1.\2", row[name] or "")
+                for name in (*columns, _COUNTED)
+                if name in row
+            }
         found[slide] = _read_row(place, slide, row, columns)
     if not found:
         raise LabelledDataInvalid(f"{path} has no rows")
     return found
+
+
+def _column(name: str) -> str:
+    """Our own columns in any case, as the classes' are."""
+    plain = name.strip().lower()
+    return plain if plain in {_SLIDE, _OTHER, _COUNTED} else name
 
 
 def _columns(path: Path, names: list[str]) -> dict[str, CellClass | None]:
@@ -99,10 +114,9 @@ def _read_row(place: str, slide: str, row: dict[str, str], columns: dict[str, Ce
 
 
 def _number(place: str, text: str | None) -> float:
-    try:
-        value = float(text or 0)
-    except ValueError as error:
-        raise LabelledDataInvalid(f"{place}: {text!r} is no number") from error
+    if not re.fullmatch(r"\s*|\s*[+-]?(\d+\.?\d*|\.\d+)\s*", text or "", re.ASCII):
+        raise LabelledDataInvalid(f"{place}: {text!r} is no number")
+    value = float((text or "").strip() or 0)
     if not 0 <= value < 1e6:
         raise LabelledDataInvalid(f"{place}: {text!r} is no count or percent")
     return value

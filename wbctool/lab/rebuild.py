@@ -77,7 +77,7 @@ def reviewed_result(original: Original, reviews: Sequence[Review], entries: Sequ
             raise ReviewRefused(f"slide {result.slide!r}: line {entry.number} of the trail moves a cell from elsewhere")
         cells[row - 1] = replace(cells[row - 1], prediction=moved(tools, place, known))
         before = notes.get(row, CellNote(row, place_of(tools)))
-        notes[row] = replace(before, comment=entry.content["comment"] or before.comment)
+        notes[row] = replace(before, comment=entry.content["comment"])
     return replace(
         result,
         cells=tuple(cells),

@@ -12,9 +12,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.batch import trail
 from wbctool.batch.overview import publish_overview, recorded_outcomes
@@ -33,14 +33,26 @@ from wbctool.report.tables import cells_csv, counts_row
 log = logging.getLogger(__name__)
 
 
+def _a_name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("initials are to be given, in letters that can be seen")
+    return text
+
+
+def _a_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004, pydantic's validators raise ValueError
+    return value
+
+
 class CellChange(BaseModel):
     """One cell of review.json. row: counts from 1 in cells.csv. from, to: places; the same where it is a comment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    row: int = Field(ge=1)
+    row: int = Field(ge=1, strict=True)
     field: str
-    cell: int
+    cell: int = Field(strict=True)
     source: str = Field(alias="from")
     to: str
     comment: str = Field("", max_length=1000)
@@ -54,8 +66,8 @@ class ReviewFile(BaseModel):
     schema_: Literal["wbctool-review/1"] = Field(alias="schema")
     slide: str
     results: str = Field(pattern=r"^[0-9a-f]{64}$")
-    reader: str = Field(min_length=1, max_length=20)
-    time: AwareDatetime
+    reader: Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_a_name)]
+    time: Annotated[AwareDatetime, BeforeValidator(_a_text)]
     comment: str = Field("", max_length=4000)
     cells: tuple[CellChange, ...]
 
@@ -65,13 +77,14 @@ def read_review(path: Path) -> ReviewFile:
     try:
         return ReviewFile.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
-        raise ReviewRefused(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ReviewRefused(f"cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ReviewRefused(f"{path}: no review by a report of wbctool: {place}: {first['msg']}") from error
-    except ValueError as error:
-        raise ReviewRefused(f"{path}: no review by a report of wbctool: {error}") from error
+        place = ".".join(map(str, first["loc"])) or "the file"
+        cause = first["msg"].removeprefix("Value error, ")
+        raise ReviewRefused(f"no review by a report of wbctool: {place}: {cause}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReviewRefused(f"no review by a report of wbctool: {error}") from error
 
 
 def apply_reviews(layout: OutputLayout, paths: Sequence[Path]) -> Iterator[tuple[Path, SlideResult | ReviewRefused]]:

@@ -69,6 +69,7 @@ def _quality_entry(field: FieldQuality) -> dict[str, Any]:
         "blurred": field.blurred,
         "crowded": field.crowded,
         "strange": field.strange,
+        "same_as": field.same_as,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wbctool.layout import name_shown
 from wbctool.records import SlideResult, SlideStatus
 from wbctool.report import texts
 from wbctool.report.tables import percent
@@ -26,7 +27,7 @@ def verdict(result: SlideResult) -> str:
     if not differential.counted and differential.review:
         return texts.VERDICT_ALL_IN_REVIEW.format(without=without, review=differential.review)
     if not differential.counted:
-        return texts.VERDICT_NO_WBC.format(without=without, fields=result.fields)
+        return texts.VERDICT_NO_WBC.format(without=without)
     review = texts.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
     return sentence(result).format(counted=differential.counted, without=without, review=review)
 
@@ -65,6 +66,8 @@ def about(result: SlideResult) -> list[tuple[str, str]]:
 
 def remarks(quality: FieldQuality) -> Iterator[str]:
     """What is to be said of a field; nothing of most."""
+    if quality.same_as:
+        yield texts.REMARKS["same_as"].format(field=name_shown(quality.same_as))
     if quality.blurred and quality.blur_um is not None:
         yield texts.REMARKS["blurred"].format(blur_um=quality.blur_um)
     if quality.crowded and quality.cover is not None:

@@ -5,52 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.layout import name_shown
-from wbctool.records import (
-    Cell,
-    CellNote,
-    CellPicture,
-    ClassCount,
-    FieldPicture,
-    Provenance,
-    SlideResult,
-)
+from wbctool.records import Cell, ClassCount, Provenance, SlideResult
 from wbctool.report import texts
 from wbctool.report.facts import quality_of, slide_facts
+from wbctool.report.gallery import CellView, Group, choose_pictures
 from wbctool.report.headlines import about, findings, level, remarks, sentence, verdict
 from wbctool.report.page import render_page
-from wbctool.report.places import ARTEFACT, PLACES, REVIEW, place_of
+from wbctool.report.places import PLACES, place_of
 from wbctool.report.tables import cells_csv, percent
-
-# What bounds the page of a slide with thousands of cells. Cells in review are all shown, whatever it costs.
-SHOWN_OF_A_CLASS = 200
-ENHANCED_IN_REVIEW = 400
-FIELDS_SHOWN = 300
-
-
-@dataclass(frozen=True, slots=True)
-class CellView:
-    """A cell as the page shows it. row: counts from 1 in cells.csv. field: where its field is in the page's list."""
-
-    row: int
-    cell: Cell
-    place: str
-    field: int
-    picture: CellPicture
-    note: CellNote | None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A heading of the gallery: the cells that stand in a place, least certain first. total: with those not shown."""
-
-    place: str
-    views: tuple[CellView, ...]
-    total: int
 
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:
@@ -58,8 +25,8 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
     cells = tuple(_as_written(cell) for cell in result.cells)
     result = replace(result, cells=cells, quality=quality_of(slide_facts(result)))  # as a later page will have them
     fields = tuple(dict.fromkeys(cell.field for cell in result.cells))
-    groups = _gallery(result, fields)
-    overviews = _overviews(groups, result.field_pictures)
+    gallery = choose_pictures(result, fields)
+    groups = gallery.groups
     table = cells_csv(result.slide, result.cells, provenance.classes)
     sha256 = hashlib.sha256(table.encode()).hexdigest()
     return render_page(
@@ -78,11 +45,10 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
         limits=[flag for flag in result.differential.flags if flag not in texts.FINDINGS],
         bars={count.label.value: bar(count) for count in result.differential.classes},
         groups=groups,
-        overviews=[(fields.index(picture.name), picture) for picture in overviews],
+        gallery=gallery,
+        overviews=[(fields.index(picture.name), picture) for picture in gallery.overviews],
         boxes=_boxes(groups),
-        enhanced_in_review=ENHANCED_IN_REVIEW,
         second=lambda view: second_class(view, provenance.classes),
-        fields_missing=len({view.cell.field for g in groups for view in g.views}) - len(overviews),
         cells_sha256=sha256,
         data=_data(result, provenance, fields, groups, sha256),
     )
@@ -118,33 +84,6 @@ def _as_written(cell: Cell) -> Cell:
     prediction = cell.prediction
     confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
     return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
-
-
-def _gallery(result: SlideResult, fields: Sequence[str]) -> tuple[Group, ...]:
-    """A group for every place, in order, the cells in review first."""
-    places: dict[str, list[CellView]] = {place: [] for place in (REVIEW, *CellClass, ARTEFACT)}
-    at = {name: index for index, name in enumerate(fields)}
-    notes = {note.row: note for note in result.notes}
-    for row, (cell, picture) in enumerate(zip(result.cells, result.pictures, strict=True), start=1):
-        place = place_of(cell.prediction)
-        places[place].append(CellView(row, cell, place, at[cell.field], picture, notes.get(row)))
-    return tuple(_group(place, views) for place, views in places.items())
-
-
-def _group(place: str, views: list[CellView]) -> Group:
-    certain = sorted(views, key=lambda view: (view.note is None, view.cell.prediction.confidence))
-    pictured = [view for view in certain if view.picture.native]
-    if place != REVIEW:
-        return Group(place, tuple(pictured[:SHOWN_OF_A_CLASS]), len(views))
-    plain = [replace(view, picture=replace(view.picture, enhanced=b"")) for view in pictured[ENHANCED_IN_REVIEW:]]
-    return Group(place, (*pictured[:ENHANCED_IN_REVIEW], *plain), len(views))
-
-
-def _overviews(groups: Sequence[Group], pictures: Sequence[FieldPicture]) -> tuple[FieldPicture, ...]:
-    """The fields of the cells that are shown, those of cells in review before others where not all fit."""
-    wanted = tuple(dict.fromkeys(view.cell.field for group in groups for view in group.views))
-    kept = frozenset(wanted[:FIELDS_SHOWN])
-    return tuple(picture for picture in pictures if picture.name in kept)
 
 
 def _boxes(groups: Sequence[Group]) -> Mapping[str, list[CellView]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wbctool.qc_records import ControlChart, ControlPoint
 from wbctool.report.page import environment
@@ -12,6 +12,7 @@ from wbctool.report.tables import csv_text
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
+_LETTER = 5.5  # the width of a label's letter
 _SHOWN_SD = 4.0  # values farther out are drawn at the edge, and their number is beside them
 _COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baseline", "rules")
 
@@ -23,6 +24,7 @@ class _Mark:
     point: ControlPoint
     words: str
     shown: str
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,9 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
     drawings = [_draw(chart) for chart in charts]
     slides = {chart.slide: [d for d in drawings if d.chart.slide == chart.slide] for chart in charts}
     template = environment().get_template("levey_jennings.html.j2")
-    return template.render(slides=slides, width=WIDTH, height=HEIGHT, left=_LEFT, right=WIDTH - _RIGHT, base=HEIGHT)
+    return template.render(
+        slides=slides, at_the_end=at_the_end, width=WIDTH, height=HEIGHT, left=_LEFT, right=WIDTH - _RIGHT, base=HEIGHT
+    )
 
 
 def charts_csv(charts: Sequence[ControlChart]) -> str:
@@ -89,8 +93,28 @@ def _draw(chart: ControlChart) -> _Drawing:
     lines = tuple(
         (y(sds), f"{name} {mean + sds * (chart.sd or 0):.4g}", not sds) for sds, name in names if chart.sd or not sds
     )
+    marks = _labelled(marks)
     path = "M" + " L".join(f"{mark.x} {mark.y}" for mark in marks)
     return _Drawing(chart, lines, marks, path, chart_state(chart))
+
+
+def _labelled(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
+    """The marks with the rules they break beside them: the latest, and earlier ones where there is room."""
+    kept, free = list[_Mark](), math.inf
+    for mark in reversed(marks):
+        label = " ".join(mark.point.rules)
+        width = _LETTER * len(label)
+        right = mark.x if at_the_end(mark.x) else mark.x + width / 2
+        fits = bool(label) and right <= free
+        if fits:
+            free = right - width - _LETTER
+        kept.append(replace(mark, label=label if fits else ""))
+    return tuple(reversed(kept))
+
+
+def at_the_end(x: float) -> bool:
+    """Whether a mark's label must lie left of it."""
+    return x > WIDTH - _RIGHT - 60
 
 
 def _words(point: ControlPoint) -> str:

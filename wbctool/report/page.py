@@ -45,6 +45,11 @@ def data_uri(webp: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
 
 
+def lines(text: str) -> Markup:
+    """A text that a reader wrote, its lines as lines; other control characters are made visible."""
+    return Markup("<br>").join(name_shown(line) for line in re.split(r"\r\n|\r|\n", text))
+
+
 @cache
 def asset(name: str) -> str:
     """A style or script of templates/, without its empty lines."""
@@ -62,7 +67,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, words=texts.words, shown=name_shown, data_uri=data_uri, json=json_block)
+    environment.filters.update(
+        percent=percent, words=texts.words, shown=name_shown, lines=lines, data_uri=data_uri, json=json_block
+    )
     return environment
 
 

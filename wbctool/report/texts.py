@@ -2,18 +2,28 @@
 
 LANGUAGE = "en"
 
+# What each flag means, and what to do about it.
 FLAGS = {
-    "no_wbc": "No white cell was found.",
-    "low_count": "Too few cells were counted for any reading as high or low.",
-    "limited_count": "Fewer cells were counted than a reference differential has.",
-    "high_review_share": "Many cells await review; the percents may move by much.",
-    "out_of_domain": "Many cells look like nothing the model was trained on: another stain, camera or cell type.",
-    "immature_granulocytes": "Immature granulocytes were counted.",
-    "nrbc": "Nucleated red cells were found.",
-    "blurred_fields": "Some fields are blurred.",
-    "crowded_fields": "Some fields are crowded.",
-    "failed_fields": "Some fields could not be read or analysed; their cells are missing here.",
-    "duplicate_fields": "Some fields are the same image; their cells were counted more than once.",
+    "no_wbc": "No white cell was found. Check that the images show a stained smear, sharp and at high magnification.",
+    "low_count": "Too few cells were counted for any reading as high or low. Add fields and run again.",
+    "limited_count": "Fewer cells were counted than a reference differential has. For one, add fields and run again.",
+    "high_review_share": "Many cells await review; the percents may move by much. Name those cells first.",
+    "out_of_domain": (
+        "Many cells look like nothing the model was trained on: another stain, camera or cell type. Check every class "
+        "by eye; `wbctool verify` tells whether the models fit this laboratory."
+    ),
+    "immature_granulocytes": "Immature granulocytes were counted. Look at each, and look for blasts.",
+    "nrbc": "Nucleated red cells were found. Look at each.",
+    "blurred_fields": "Some fields are blurred; they are named below. Check their cells by eye, or take them again.",
+    "crowded_fields": "Some fields are crowded; they are named below. Thinner parts of the smear show more.",
+    "failed_fields": (
+        "Some fields could not be read or analysed; they are named below. Their cells are missing here: mend them and "
+        "run again."
+    ),
+    "duplicate_fields": (
+        "Some fields show the same cells, which were counted more than once; they are named below. Take the copies out "
+        "and run again."
+    ),
 }
 FINDINGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
 
@@ -24,7 +34,7 @@ REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
 VERDICT_FAILED = "Failed: no field of this slide could be analysed."
-VERDICT_NO_WBC = "No white cell was found in {fields} fields{without}."
+VERDICT_NO_WBC = "No white cell was found{without}."
 VERDICT_ALL_IN_REVIEW = "No cell could be counted{without}; {review} in review."
 VERDICT_LOW = "Too few cells for a differential: {counted} counted{without}{review}."
 VERDICT = "Differential of {counted} counted cells{without}{review}."
@@ -52,9 +62,9 @@ LEGEND = {"bar": "percent", "ci": "95 % interval", "span": "if none or all of th
 LEGEND_REFERENCE = "reference range"
 NRBC = "NRBC per 100 white cells"
 COUNTS_NOTE = (
-    "{counted} counted, {review} in review, {not_wbc} not white cells, of {cells} found in {fields} fields. Percents "
-    "are of the counted cells. The interval is the exact binomial one (Clopper\u2013Pearson) and covers sampling "
-    "alone, not errors of detection or classification."
+    "Cells found: {cells}, of which {counted} counted, {review} in review, {not_wbc} not white cells. "
+    "Fields: {fields}. Percents are of the counted cells. The interval is the exact binomial one "
+    "(Clopper\u2013Pearson) and covers sampling alone, not errors of detection or classification."
 )
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
@@ -77,9 +87,11 @@ ABOUT = {
     "objective": "objective",
 }
 
+MANY = "{n} in all"
 FAILED_HEAD = "What failed"
 QUALITY_HEAD = "Fields to look at twice"
 REMARKS = {
+    "same_as": "shows the same as {field}",
     "blurred": "blurred: edges of {blur_um:.2f} µm",
     "crowded": "crowded: {cover:.0f} % covered",
     "strange": "colours {stain_de:.0f} (CIE76) from those the detector was trained on",
@@ -88,11 +100,11 @@ REMARKS = {
 # The cells.
 TO_REVIEW = "To review"
 TO_REVIEW_NOTE = "Not counted. The most probable class and its probability, the least certain first."
-NOT_PICTURED = (
-    "{missing} more are not pictured: the {shown} least certain are. All are counted, and all are in cells.csv."
-)
-FIELDS_NOT_PICTURED = "{missing} more fields with pictured cells are not shown here."
-ENHANCED_NOT_PICTURED = "Super-resolved pictures are left out from the {shown}th cell on."
+NOT_PICTURED = "{missing} more are not pictured: the {shown} least certain are."
+LEFT_OUT = "So that this page stays small, it does without some pictures. All cells are counted and in cells.csv."
+CELLS_LEFT_OUT = "Cells not pictured: {n}."
+ENHANCED_LEFT_OUT = "Pictured cells without their super-resolved picture: {n}."
+FIELDS_LEFT_OUT = "Fields of pictured cells that are not shown: {n}."
 NATIVE_ALT = "Cell {cell} of {field}"
 ENHANCED_ALT = "the same, super-resolved"
 SECOND = "then {label} {probability:.2f}"
@@ -105,7 +117,7 @@ FIELD_ALT = "Field {field}, its cells framed"
 
 # Reviews, and how the page was made.
 REVIEWS_HEAD = "Reviews"
-REVIEW_LINE = "{reader}, {time}: {moved} cells moved."
+REVIEW_LINE = "{reader}, {time}: cells moved: {moved}."
 REVIEW_TRAIL = "Entry in audit.jsonl"
 MADE = "How this was made"
 RESEARCH_USE = "Research use only."
@@ -144,6 +156,7 @@ PANEL = {
 # The index of a run.
 INDEX_TITLE = "Slides"
 INDEX_NOTE = "Sort by a column's heading. A slide's name opens its report."
+INDEX_PATIENTS = "Sorted by patient, the slides of one stand together."
 INDEX_COUNTS = "{slides} slides: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
 INDEX_HEADS = {

@@ -32,7 +32,6 @@ _COLOUR_PX = 256  # the longer side of the picture that colours and crowding are
 _CLEAR = 0.98  # the quantile of green light that is that of no cell
 _THUMBNAIL_PX = 16
 _ENOUGH_FIELDS = 5  # for a slide's median to say what its fields should be like
-_ROWS_AT_ONCE = 512
 
 Floats = NDArray[np.float32]
 
@@ -61,11 +60,13 @@ def measure_field(
         background=background,
         cells=of_cells,
         stain_de=colour_distance(background, of_cells, colours),
+        thumbnail=thumbnail(field).tobytes() if any(d.target is Target.NUCLEATED for d in cells) else b"",
     )
 
 
 def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
-    """A slide's fields held against the limits, and for focus against their own median too."""
+    """A slide's fields held against the limits, and for focus against their own median too; and against each other."""
+    same_as = first_alike(fields, limits.duplicate_correlation)
     measured = [f.blur_um for f in fields if f.blur_um is not None]
     relative = limits.blur_ratio * float(np.median(measured)) if len(measured) >= _ENOUGH_FIELDS else np.inf
     limit_um = min(limits.blur_um, relative)
@@ -78,6 +79,8 @@ def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQ
             and f.blur_px > limits.blur_px,
             crowded=f.cover is not None and f.cover > limits.crowded_cover,
             strange=f.stain_de is not None and f.stain_de > limits.stain_de,
+            same_as=same_as.get(f.field, ""),
+            thumbnail=b"",
         )
         for f in fields
     )
@@ -90,6 +93,8 @@ def quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
         flags.add("blurred_fields")
     if sum(f.crowded for f in fields) > limits.crowded_share * len(fields):
         flags.add("crowded_fields")
+    if any(f.same_as for f in fields):
+        flags.add("duplicate_fields")
     return flags
 
 
@@ -140,7 +145,7 @@ def colour_distance(background: Lab | None, cells: Lab | None, ranges: Collectio
 
 
 def thumbnail(field: Field) -> Floats:
-    """(256,) float32 of mean 0 and length 1 (0 where a field is of one grey), for :func:`same_picture_twice`."""
+    """(256,) float32 of mean 0 and length 1 (0 where a field is of one grey), for :func:`first_alike`."""
     grey = cv2.cvtColor(field.rgb, cv2.COLOR_RGB2GRAY)
     size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
@@ -148,16 +153,18 @@ def thumbnail(field: Field) -> Floats:
     return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
 
 
-def same_picture_twice(thumbnails: Sequence[Floats], correlation: float) -> bool:
-    """Whether two fields show the same place: photographed twice, or the same file saved in another way."""
-    if len(thumbnails) < 2:
-        return False
-    all_of_them = np.stack(thumbnails)
-    for start in range(0, len(all_of_them), _ROWS_AT_ONCE):
-        rows = all_of_them[start : start + _ROWS_AT_ONCE] @ all_of_them[start:].T
-        if (np.triu(rows, 1) > correlation).any():
-            return True
-    return False
+def first_alike(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
+    """Of each field that shows what an earlier one does, the first that does: photographed or saved twice."""
+    with_cells = [f for f in fields if f.thumbnail]
+    if not with_cells:
+        return {}
+    all_of_them = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
+    found = {}
+    for at, row in enumerate(all_of_them):
+        alike = all_of_them[:at] @ row > correlation
+        if alike.any():
+            found[with_cells[at].field] = with_cells[int(alike.argmax())].field
+    return found
 
 
 def _pitch_um(cells: Sequence[Detection]) -> float | None:

@@ -57,7 +57,10 @@
       byId("nrbc-n").textContent = n;
       byId("nrbc").textContent = percent(now.counted ? (100 * n) / now.counted : null);
     }
-    for (const place of data.places) byId(`count-${place}`).textContent = tally(now, place);
+    for (const place of data.places) {
+      const [n, share] = tally(now, place);
+      byId(`count-${place}`).replaceChildren(String(n), Object.assign(document.createElement("span"), { className: "share", textContent: share }));
+    }
     const moved = cells.some((cell) => cell.place !== cell.was);
     byId("changed").hidden = !moved;
     for (const mark of document.querySelectorAll(".against")) mark.hidden = moved;
@@ -112,8 +115,7 @@
 
   function tally(now, place) {
     const n = now.of[place];
-    const share = DIFFERENTIAL.includes(place) && now.counted ? ` · ${((100 * n) / now.counted).toFixed(1)} %` : "";
-    return `${n}${share}`;
+    return DIFFERENTIAL.includes(place) && now.counted ? [n, ` · ${((100 * n) / now.counted).toFixed(1)} %`] : [n, ""];
   }
 
   // --- choosing ------------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@
   function showField() {
     const overview = byId(`field-${chosen.field}`), image = byId("field-view"), svg = byId("field-box");
     image.hidden = svg.hidden = !overview;
-    byId("field-name").textContent = overview ? `${data.shown[chosen.field]}` : t.no_field;
+    byId("no-field").hidden = Boolean(overview);
     if (!overview) return;
     image.src = overview.src;
     image.alt = `${t.field}: ${where(chosen)}`;
@@ -285,7 +287,7 @@
 
   function say(text) {
     const moved = cells.filter((cell) => cell.place !== cell.was).length;
-    byId("state").textContent = `${text} (${moved} ${t.changes}${saved ? "" : ", " + t.unsaved})`;
+    byId("state").textContent = `${text} (${t.changes}: ${moved}${saved ? "" : ", " + t.unsaved})`;
   }
 
   // --- setting up ----------------------------------------------------------------------------------------------------

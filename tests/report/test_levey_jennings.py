@@ -1,0 +1,49 @@
+"""The drawing of control charts."""
+
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+
+from wbctool.lab.westgard import control_charts
+from wbctool.qc_records import QcLine
+from wbctool.report.levey_jennings import render_charts
+from wbctool.report.qc_history import QUANTITIES
+
+
+def page(values):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    none = dict.fromkeys(QUANTITIES)
+    lines = [
+        QcLine(start + timedelta(days=day), "qc<1>", "m", none | {"neutrophil_pct": value})
+        for day, value in enumerate(values)
+    ]
+    return render_charts(control_charts(lines, 4))
+
+
+def labels(html):
+    """(left, right) of each label, by five and a half units a letter."""
+    found = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="(end|middle)" fill="var\(--alert\)">([^<]+)', html)
+    for x, anchor, text in found:
+        right = float(x) + (0 if anchor == "end" else 5.5 * len(text) / 2)
+        yield right - 5.5 * len(text), right
+
+
+def test_values_that_break_rules_one_after_the_other_do_not_write_over_each_other():
+    html = page([59, 60, 61, 60, *[60, 90] * 8, 95, 96, 97])
+    drawn = list(labels(html))
+    assert len(drawn) >= 2
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(drawn))
+    assert 'text-anchor="end"' in html
+
+
+def test_every_value_that_breaks_a_rule_is_told_in_words_the_latest_first():
+    html = page([59, 60, 61, 60, 90, 60, 97])
+    assert "Values that break a rule: 2" in html
+    listed = re.findall(r"<li>([\d-]+)", html)
+    assert listed == ["2026-01-07", "2026-01-05"]
+
+
+def test_in_control_there_is_no_label_and_no_list():
+    html = page([59, 60, 61, 60, 60.1])
+    assert not list(labels(html))
+    assert "<details" not in html
