@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from wbctool.batch.clock import StageClock, add_seconds
 from wbctool.batch.looking import FieldLooker, Looked, describe, failure_of
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, fingerprint, slide_basis
-from wbctool.batch.slide_files import publish_result
+from wbctool.batch.publish import lies_in_a_name
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome, fingerprint, slide_basis
+from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable
-from wbctool.layout import OutputLayout
 from wbctool.records import (
     Cell,
     CellPicture,
@@ -26,7 +25,6 @@ from wbctool.records import (
     SlideStatus,
 )
 from wbctool.report.pictures import enhanced_picture
-from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import FieldQuality, SlideMetadata
 from wbctool.stages.absolute import limits_for, with_absolute_counts
@@ -42,10 +40,6 @@ log = logging.getLogger(__name__)
 
 Stopped = Callable[[], bool]
 
-# Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
-_OF_A_NAME = frozenset(
-    {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
-)
 _CELLS_AT_ONCE = 8  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
 
 
@@ -69,12 +63,13 @@ class _Analysis:
 class SlideWorker:
     """What it takes to do slides one after the other.
 
-    metadata: of the slides that slides.csv names. pool: looks at fields ahead, in its threads.
+    metadata: of the slides that slides.csv names. pool: looks at fields ahead, in its threads. publish: takes each
+    slide's files; on a cluster's worker it keeps them for the coordinator.
     """
 
     settings: RunSettings
     stages: Stages
-    layout: OutputLayout
+    publish: Callable[[SlideFiles], None]
     looker: FieldLooker
     pool: Executor
     seen: SeenFiles
@@ -99,7 +94,7 @@ class SlideWorker:
         except _StoppedInside:
             return None
         except OutputNotWritable as error:
-            if getattr(error.__cause__, "errno", None) not in _OF_A_NAME:
+            if not lies_in_a_name(error):
                 raise
             log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
             return self._failed(slide, "write", describe(error))
@@ -109,9 +104,7 @@ class SlideWorker:
 
     def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""
-        status, known = SlideStatus.FAILED, self.stages.provenance.classes
-        row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
-        return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
+        return failed_outcome(slide, stage, cause, self.stages.provenance.classes)
 
     def _analyse(self, slide: Slide) -> _Analysis | None:
         analysis, group = _Analysis(), list[Looked]()
@@ -208,17 +201,17 @@ class SlideWorker:
             result, hashes = self._result(slide, analysis), tuple(analysis.hashes)
             limits = limits_for(self.settings, result.metadata)
             reference_source = limits.reference_source if limits.adult else ""
-            state = publish_result(
-                self.layout,
+            made = make_files(
                 result,
                 replace(self.stages.provenance, reference_source=reference_source),
                 limits,
                 hashes,
                 fingerprint(hashes, slide_basis(self.stages.basis, result.metadata)),
             )
+            self.publish(made)
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(
-            slide.id, result.status, state.row, result.failures, analysis.seconds, patient=state.patient
+            slide.id, result.status, made.state.row, result.failures, analysis.seconds, patient=made.state.patient
         )
 
     def _result(self, slide: Slide, analysis: _Analysis) -> SlideResult:

@@ -6,17 +6,16 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from wbctool.batch.looking import FieldLooker
+from wbctool.batch.doing import Doer, Here, Work
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
-from wbctool.batch.pipeline import SlideWorker, Stopped
+from wbctool.batch.pipeline import Stopped
 from wbctool.batch.publish import hold
 from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
@@ -33,7 +32,7 @@ from wbctool.batch.slides import find_slides, is_results, still_as_found
 from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
-from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.errors import ClusterUnusable, OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
 from wbctool.report.tables import empty_row
@@ -104,10 +103,12 @@ def run_folder(
     argv: Sequence[str],
     progress: Progress,
     stop: StopRequest,
+    doer: Doer | None = None,
 ) -> int:
     """Do every slide that is not up to date, and write the table of all. Returns the exit code.
 
-    Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable, and what load_stages raises.
+    doer: who does them; this process if None. Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable,
+    and what load_stages and the doer raise.
     """
     layout = OutputLayout(settings.out)
     _check_apart(layout, settings.slides)
@@ -117,7 +118,7 @@ def run_folder(
         progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop, metadata))
         return ExitCode.DONE
     with hold(layout):
-        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata)
+        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata, doer or Here())
         return run.go(slides, argv)
 
 
@@ -169,6 +170,7 @@ class _Run:
     progress: Progress
     stop: StopRequest
     metadata: Mapping[str, SlideMetadata]
+    doer: Doer
     stopped_by: str | None = None
 
     def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
@@ -180,7 +182,7 @@ class _Run:
         done: dict[str, SlideOutcome] = {}
         try:
             self._do(plan, done)
-        except OutputNotWritable:
+        except (OutputNotWritable, ClusterUnusable):
             with suppress(OutputNotWritable):
                 self._finish(manifest, plan, done, ExitCode.FATAL)
             raise
@@ -188,30 +190,23 @@ class _Run:
 
     def _do(self, plan: list[Planned], done: dict[str, SlideOutcome]) -> None:
         """Fills ``done`` with the slides of this run; a slide that changed since it was planned is left waiting."""
-        failed = 0
-        with _pool(self.settings.workers) as pool:
-            worker = SlideWorker(
-                self.settings,
-                self.stages,
-                self.layout,
-                FieldLooker(self.stages, self.settings.max_megapixels, self.stop),
-                pool,
-                self.seen,
-                self.stop,
-                self.progress.field_done,
-                self.metadata,
-            )
-            for index, planned in enumerate(plan):
-                if planned.action is Action.DO and self._has_changed(planned.slide):
-                    plan[index] = planned = replace(planned, action=Action.WAIT)
-                if planned.action is Action.DO:
-                    outcome = worker.process(planned.slide)
-                    if outcome is None:
-                        return
+        work = Work(
+            self.settings, self.stages, self.layout, self.seen, self.stop, self.progress.field_done, self.metadata
+        )
+        failed, coming = 0, None
+        with closing(self.doer.outcomes(work, self._still_to_do(plan))) as outcomes:
+            for index, last in enumerate(plan):
+                if last.action is Action.DO and coming is None:
+                    coming = next(outcomes, None)
+                planned = plan[index]  # it may just have been found to have changed
+                if planned.action is not Action.DO:
+                    outcome = self._last(planned)
+                elif coming is None:
+                    return
+                else:
+                    outcome, coming = coming, None
                     done[planned.slide.id] = outcome
                     failed += outcome.status is not SlideStatus.OK
-                else:
-                    outcome = self._last(planned)
                 log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
                 self.progress.slide_done(outcome, planned.action)
                 if self.stop():
@@ -220,6 +215,15 @@ class _Run:
                     self.stopped_by = "max_failures"
                     log.error("stopped: %d slides of this run have failed", failed)
                     return
+
+    def _still_to_do(self, plan: list[Planned]) -> Iterator[Slide]:
+        """The slides to do, looked at once more when their turn comes; ``plan`` then says which of them wait."""
+        for index, planned in enumerate(plan):
+            if planned.action is Action.DO:
+                if self._has_changed(planned.slide):
+                    plan[index] = replace(planned, action=Action.WAIT)
+                else:
+                    yield planned.slide
 
     def _finish(
         self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
@@ -230,7 +234,7 @@ class _Run:
             code = self._exit_code(outcomes)
         note_qc_slides(self.layout, self.settings.qc_slides, outcomes, set(done), self.stages.provenance)
         stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
-        manifest.write_end(outcomes, set(done), code, stopped_by)
+        manifest.write_end(outcomes, set(done), code, stopped_by, self.doer.facts())
         return code
 
     def _has_changed(self, slide: Slide) -> bool:
@@ -262,15 +266,6 @@ class _Run:
         return SlideOutcome(
             slide.id, state.status, state.row, state.failures, readers=state.readers, patient=state.patient
         )
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="field")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _asked_for(settings: RunSettings, state: SlideState) -> bool:
