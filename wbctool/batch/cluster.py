@@ -17,7 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wbctool.batch.cluster_flights import Flights
-from wbctool.batch.cluster_roster import Roster
+from wbctool.batch.cluster_roster import VERSION_CALL, Roster, other_version
 from wbctool.batch.cluster_worker import Job, stand_down
 from wbctool.batch.doing import Work
 from wbctool.batch.pipeline import Stopped
@@ -152,14 +152,20 @@ class Cluster:
 def _connect(address: str) -> Client:
     with needing("cluster", "--scheduler"):
         import distributed
-    of_dask = logging.getLogger("distributed")  # it has set up a log of its own; what matters to a lab we say
-    of_dask.handlers[:] = [logging.NullHandler()]
-    of_dask.propagate = False
+    for name in ("distributed", "distributed.client"):  # Dask set up a log of its own; what matters to a lab we say
+        logging.getLogger(name).handlers[:] = [logging.NullHandler()]
+        logging.getLogger(name).propagate = False
     try:
-        return distributed.Client(address, timeout=_CONNECT_S, set_as_default=False, name="wbctool")
+        client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False, name="wbctool")
+        theirs = client.run_on_scheduler(*VERSION_CALL)  # it reads every task, and cannot without
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ClusterUnusable(f"no Dask scheduler can be reached at {address}: {cause}") from error
+    other = other_version(theirs)
+    if other:
+        client.close(timeout=_LEAVE_S)
+        raise ClusterUnusable(f"the scheduler at {address} {other}")
+    return client
 
 
 def _nobody(roster: Roster) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbctool.batch.clock import StageClock, add_seconds
 from wbctool.batch.cluster_roster import Member, Roster
-from wbctool.batch.cluster_worker import LogLine, SlideDone, Unknown, Unseen, do_slide
+from wbctool.batch.cluster_worker import Failed, LogLine, SlideDone, Unknown, Unseen, do_slide
 from wbctool.batch.doing import Work
 from wbctool.batch.looking import describe
 from wbctool.batch.publish import lies_in_a_name
@@ -214,6 +214,8 @@ class Flights:
             elif isinstance(result, Unseen):  # gone from here too: as on one machine, the field's failure
                 flight.call_back()
                 flight.as_it_is = True
+            elif isinstance(result, Failed):
+                self._fail(flight, "cluster", f"{member.host}: {result.cause}")
             elif isinstance(result, Unknown):
                 self._roster.forget(member.address)  # and ask whoever is there now
                 self._again(flight, f"the worker {member.address} on {member.host} was started anew")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import wbctool
-from wbctool.batch.cluster_worker import Equipment, Job, equip
+from wbctool.batch.cluster_worker import Equipment, Failed, Job, equip
 from wbctool.batch.looking import describe
 from wbctool.errors import ClusterUnusable
 from wbctool.settings import Device
@@ -25,8 +25,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+VERSION_CALL = (pydoc.locate, "wbctool.__version__")
+"""What says which wbctool a process has, None if none; of Python's own library, so that any process can run it."""
 _BETWEEN_LOOKS_S = 0.5
 _FIRST = 10  # before the slides of other runs
+
+
+def other_version(theirs: object) -> str:
+    """What a process with another wbctool has, in words; empty where it has the same. theirs: as VERSION_CALL says."""
+    if theirs == wbctool.__version__:
+        return ""
+    says = "no wbctool" if theirs is None else f"wbctool {theirs}"
+    return f"has {says}; this run is of wbctool {wbctool.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +141,21 @@ class Roster:
                 function, *args, workers=[address], allow_other_workers=False, pure=False, priority=_FIRST
             )
 
-        self._asked[address] = (submit(pydoc.locate, "wbctool.__version__"), submit(equip, self.job))
+        self._asked[address] = (submit(*VERSION_CALL), submit(equip, self.job))
 
     def _hear(self, address: str, version: Future[Any], equipment: Future[Any]) -> None:
-        if version.status == "finished" and version.result() != wbctool.__version__:
-            theirs = version.result()
-            says = "no wbctool" if theirs is None else f"wbctool {theirs}"
-            self.refuse(address, "", f"it has {says}; this run is of wbctool {wbctool.__version__}")
+        other = other_version(version.result()) if version.status == "finished" else ""
+        if other:
+            self.refuse(address, "", f"it {other}")
         elif equipment.status == "error":
             error = equipment.exception()
             self.refuse(address, "", describe(error) if isinstance(error, Exception) else repr(error))
         elif equipment.status == "finished":
-            self.candidates[address] = equipment.result()
+            answer = equipment.result()
+            if isinstance(answer, Failed):
+                self.refuse(address, "", answer.cause)
+            else:
+                self.candidates[address] = answer
 
     def _admit(self) -> None:
         if self.provider is None:

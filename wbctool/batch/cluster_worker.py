@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.looking import FieldLooker
+from wbctool.batch.looking import FieldLooker, describe
 from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import Stages
@@ -95,6 +95,13 @@ class Unseen:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In place of an answer: what went wrong. Dask loses a task whose error it cannot send, so none is left to it."""
+
+    cause: str
+
+
 @dataclass(slots=True)
 class _Run:
     settings: RunSettings
@@ -116,11 +123,15 @@ class _Process:
 _PROCESS = _Process()
 
 
-def equip(job: Job) -> Equipment:
-    """Get ready for a run: load its models, unless they are here from an earlier one.
+def equip(job: Job) -> Equipment | Failed:
+    """Get ready for a run: load its models, unless they are here from an earlier one."""
+    try:
+        return _equipped(job)
+    except Exception as error:
+        return Failed(describe(error))
 
-    Raises SlidesNotFound where the slides cannot be seen from here, and what load_models raises.
-    """
+
+def _equipped(job: Job) -> Equipment:
     from distributed import get_worker
 
     from wbctool.batch.stages import bind_stages
@@ -147,13 +158,16 @@ def equip(job: Job) -> Equipment:
 
 def do_slide(
     job_id: str, process: str, slide: Slide, metadata: SlideMetadata | None, as_it_is: bool
-) -> SlideDone | Unknown | Unseen:
+) -> SlideDone | Unknown | Unseen | Failed:
     """Do one slide. process: whose :func:`equip` was asked. as_it_is: even if a field is not to be seen."""
     run = _PROCESS.runs.get(job_id)
     if run is None or process != _PROCESS.id:
         return Unknown()
-    unseen = None if as_it_is else _unseen_field(slide)
-    return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
+    try:
+        unseen = None if as_it_is else _unseen_field(slide)
+        return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
+    except Exception as error:
+        return Failed(describe(error))
 
 
 async def stand_down(job_id: str) -> None:
