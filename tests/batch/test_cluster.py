@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import dask_faults
@@ -21,10 +22,16 @@ from tiny_models import write_tiny_models
 
 from wbctool.batch import cluster, cluster_flights, cluster_worker
 from wbctool.batch.cluster_flights import Flights
+from wbctool.batch.cluster_roster import Member
+from wbctool.batch.cluster_worker import Equipment, Job
+from wbctool.batch.doing import Work
+from wbctool.batch.runstate import SeenFiles
 from wbctool.cards import read_card
 from wbctool.cli.running import run_command
 from wbctool.errors import ClusterUnusable, ExtraMissing
-from wbctool.settings import Device, Precision
+from wbctool.layout import OutputLayout
+from wbctool.records import Slide
+from wbctool.settings import Device, Precision, load_settings
 
 pytest.importorskip("distributed")
 
@@ -265,6 +272,37 @@ def test_without_the_extra_it_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ExtraMissing, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
         lab.run("many", scheduler="127.0.0.1:1")
+
+
+class NobodyAtFirst:
+    """A scheduler's client and roster in one: a worker comes after a while, and has the same answer to everything."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.job, self.waits_for, self.looks = Job("run", None), 0, 0
+
+    def look(self) -> set[str]:
+        self.looks += 1
+        if self.looks == 2:
+            worker = Equipment("process", "host", 0.0, "", fakes.provenance(), {}, None)
+            self.members["address"] = Member("address", worker, 1, {})
+        return set()
+
+    def submit(self, *_: object, **__: object) -> Future:
+        answered = Future()
+        answered.status = "finished"
+        answered.set_result(cluster_worker.Failed("seen by the worker"))
+        return answered
+
+
+def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
+    nobody, layout = NobodyAtFirst(), OutputLayout(tmp_path / "counts.csv")
+    settings = load_settings({"slides": tmp_path, "out": layout.counts})
+    work = Work(settings, fakes.fake_stages(settings), layout, SeenFiles(layout), lambda: False, lambda: None, {})
+    slides = [Slide(name, tmp_path, ()) for name in "abc"]
+    outcomes = list(Flights(nobody, nobody, work).outcomes(slides))
+    assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
+    assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
 
 
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wbctool.batch.cluster_flights import Flights
-from wbctool.batch.cluster_roster import VERSION_CALL, Roster, other_version
+from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
 from wbctool.batch.cluster_worker import Job, stand_down
 from wbctool.batch.doing import Work
 from wbctool.batch.pipeline import Stopped
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
-_NO_WORKER_S = 60.0
 _ANSWER_S = 300.0  # a worker may be busy with another's task, or load models from far away
 _LEAVE_S = 2.0
 _TICK_S = 0.2
@@ -137,7 +136,7 @@ class Cluster:
             if roster.candidates and not roster.waits_for:
                 return
             waited_s = time.monotonic() - began
-            if waited_s > (_ANSWER_S if roster.waits_for else _NO_WORKER_S):
+            if waited_s > (_ANSWER_S if roster.waits_for else NO_WORKER_S):
                 if roster.candidates:
                     return
                 raise ClusterUnusable(_nobody(roster))
@@ -175,7 +174,7 @@ def _nobody(roster: Roster) -> str:
         return f"no worker may do slides: {causes}"
     if roster.waits_for:
         return f"none of {roster.waits_for} workers has answered for {_ANSWER_S:.0f} seconds"
-    return f"the Dask scheduler has had no worker for {_NO_WORKER_S:.0f} seconds"
+    return f"the Dask scheduler has had no worker for {NO_WORKER_S:.0f} seconds"
 
 
 def _for_workers(settings: RunSettings) -> RunSettings:

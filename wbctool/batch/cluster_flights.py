@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from wbctool.batch.clock import StageClock, add_seconds
-from wbctool.batch.cluster_roster import Member, Roster
+from wbctool.batch.cluster_roster import NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import Failed, LogLine, SlideDone, Unknown, Unseen, do_slide
 from wbctool.batch.doing import Work
 from wbctool.batch.looking import describe
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """So many workers may die of a slide; then it has failed."""
 _GATHER_S = 60.0
-_NO_WORKER_S = 60.0
 _TICK_S = 0.2
 _WINDOW = 4  # slides that are out, or back and waiting for their turn, for each one that can be done at a time
 
@@ -85,6 +84,7 @@ class Flights:
         self._flights: deque[_Flight] = deque()
         self._came_back: SimpleQueue[object] = SimpleQueue()
         self._alone_since: float | None = None
+        self._all_given = False
         self.hosts: dict[str, str] = {}
         self.rows: dict[str, int] = {}
 
@@ -94,9 +94,9 @@ class Flights:
         try:
             while not self._work.stopped():
                 self._give_out(supply)
-                if not self._flights:
+                if not self._flights and self._all_given:
                     return
-                outcome = self._land(self._flights[0])
+                outcome = self._land(self._flights[0]) if self._flights else None
                 if outcome is None:
                     self._wait()
                 else:
@@ -117,8 +117,11 @@ class Flights:
             self._give(flight, member)
         while len(self._flights) < _WINDOW * sum(member.slots for member in self._roster.members.values()):
             member = self._free_member(None)
-            slide = None if member is None else next(supply, None)
-            if member is None or slide is None:
+            if member is None:
+                return
+            slide = next(supply, None)
+            if slide is None:
+                self._all_given = True
                 return
             flight = _Flight(slide)
             self._flights.append(flight)
@@ -180,8 +183,8 @@ class Flights:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = time.monotonic()
-        elif time.monotonic() - self._alone_since > _NO_WORKER_S:
-            raise ClusterUnusable(f"no worker is left for {_NO_WORKER_S:.0f} seconds")
+        elif time.monotonic() - self._alone_since > NO_WORKER_S:
+            raise ClusterUnusable(f"no worker is left for {NO_WORKER_S:.0f} seconds")
 
     def _again(self, flight: _Flight, mishap: str) -> None:
         """Something kept a worker from doing a slide; the slide may be that something."""

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 VERSION_CALL = (pydoc.locate, "wbctool.__version__")
 """What says which wbctool a process has, None if none; of Python's own library, so that any process can run it."""
+NO_WORKER_S = 300.0
+"""A run waits so long for a worker, at first and when all have gone: a nanny or a queue may be about to start one."""
 _BETWEEN_LOOKS_S = 0.5
 _FIRST = 10  # before the slides of other runs
 
