@@ -31,7 +31,7 @@ $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[evaluate,fhir,train,dev]'
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,train,dev]'
 	touch $@
 
 clean:

@@ -39,6 +39,10 @@ class OutputLocked(WbctoolError, RuntimeError):
     """Another run holds this output."""
 
 
+class ClusterUnusable(WbctoolError, ConnectionError):
+    """A Dask scheduler that cannot be reached, or one without a worker that may do slides."""
+
+
 class StatusUnknown(WbctoolError, LookupError):
     """An output on which no run is on record."""
 

@@ -51,6 +51,7 @@ _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
 AnyArray = NDArray[Any]
+Cards = tuple[DetectorCard, GeneratorCard, ClassifierCard]
 
 
 class OnnxModel(Generic[CardT]):
@@ -141,6 +142,22 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
     classifier = load(ClassifierCard)
     head = read_dense_head(read_model_bytes(classifier.card, folder))
     return Models(load(DetectorCard), load(GeneratorCard), classifier, note, head)
+
+
+def cards_in_use(folder: Path, provider: str, precision: Precision) -> Cards:
+    """The cards of the models that a machine with that provider would load; raises as :func:`load_models`.
+
+    No session is started: a cluster's coordinator may have no GPU.
+    """
+    kinds = (DetectorCard, GeneratorCard, ClassifierCard)
+    cards = tuple(_choose_card(folder, kind, provider, precision) for kind in kinds)
+    for card in cards:
+        read_model_bytes(card, folder)
+    detector, generator, classifier = cards
+    assert isinstance(detector, DetectorCard)
+    assert isinstance(generator, GeneratorCard)
+    assert isinstance(classifier, ClassifierCard)
+    return detector, generator, classifier
 
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:

@@ -109,7 +109,8 @@ class Limits(BaseModel):
 class RunSettings(Limits):
     """Everything `wbctool run` was asked for.
 
-    models_dir: None for the models that come with wbctool. max_failures: None for no limit. qc_slides: ids, or shell
+    models_dir: None for the models that come with wbctool. scheduler: a Dask scheduler's address; None for this
+    machine alone. max_failures: None for no limit. qc_slides: ids, or shell
     patterns of them, of the slides whose results are kept over time for `wbctool qc`.
     """
 
@@ -130,6 +131,7 @@ class RunSettings(Limits):
     quiet: bool = False
     log_file: Path | None = None
     metrics: Path | None = None
+    scheduler: str | None = Field(None, min_length=1)
     qc_slides: tuple[str, ...] = ()
     max_megapixels: float = Field(300.0, gt=0)
 

@@ -205,7 +205,7 @@ class TestTheSamePicture:
 
 @pytest.mark.parametrize(("sigma_px", "expected"), [(0, 0), (3, 14)])
 def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
-    """The shipped detector on 16 demo fields, not the tiny ones; limits were set on other sources (benchmarks.field_quality)."""
+    """The shipped detector on the 16 larger demo fields; benchmarks.field_quality set the limits on others."""
     from wbctool.cards import DetectorCard, default_models_dir
     from wbctool.onnx_model import load_model
     from wbctool.stages.detect import detect_all_cells

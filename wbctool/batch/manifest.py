@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,9 +44,14 @@ class Manifest:
         self._publish({"end": None, "exit_code": None, "stopped_by": None})
 
     def write_end(
-        self, outcomes: Sequence[SlideOutcome], fresh: Container[str], exit_code: int, stopped_by: str | None
+        self,
+        outcomes: Sequence[SlideOutcome],
+        fresh: Container[str],
+        exit_code: int,
+        stopped_by: str | None,
+        doer: Mapping[str, Any],
     ) -> None:
-        """outcomes: of every slide, in order. fresh: the ids of those done in this run."""
+        """outcomes: of every slide, in order. fresh: the ids of those done in this run. doer: who did them."""
         seconds: dict[str, float] = {}
         for outcome in outcomes:
             add_seconds(seconds, outcome.seconds)
@@ -55,6 +60,7 @@ class Manifest:
                 "end": _now(),
                 "exit_code": exit_code,
                 "stopped_by": stopped_by,
+                **doer,
                 "batch_rows": dict(self._rows()),
                 "counts": dict(Counter(outcome.status.value for outcome in outcomes)),
                 "seconds": _rounded(seconds),

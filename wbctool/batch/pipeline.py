@@ -6,26 +6,26 @@ that catches whatever a slide may raise.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 from wbctool.batch.analysis import Analysis, result_of
 from wbctool.batch.clock import StageClock, add_seconds
 from wbctool.batch.flow import in_order
 from wbctool.batch.looking import FieldLooker, Looked, describe
 from wbctool.batch.naming import CellNamer, grouped
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, fingerprint, slide_basis
-from wbctool.batch.slide_files import publish_result
+from wbctool.batch.publish import lies_in_a_name
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome, fingerprint, slide_basis
+from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable
-from wbctool.layout import OutputLayout
-from wbctool.records import FieldFailure, Slide, SlideStatus
-from wbctool.report.tables import empty_row
+from wbctool.records import Slide
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.absolute import limits_for
@@ -34,10 +34,6 @@ log = logging.getLogger(__name__)
 
 Stopped = Callable[[], bool]
 
-# Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
-_OF_A_NAME = frozenset(
-    {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
-)
 _CELLS_AT_ONCE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
 
 
@@ -52,28 +48,52 @@ class Crew:
     namers: Executor
     writer: Executor
 
+    @classmethod
+    @contextmanager
+    def of(cls, workers: int, many_at_once: bool, name: str = "run") -> Iterator[Crew]:
+        """As many threads as ``workers``, and those beside them. name: what their names begin with.
+
+        many_at_once: cells are named on a GPU, by a thread of their own.
+        """
+        with ExitStack() as stack:
+
+            def threads(number: int, work: str) -> ThreadPoolExecutor:
+                pool = ThreadPoolExecutor(number, thread_name_prefix=f"{name}-{work}")
+                stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+                return pool
+
+            lookers = threads(workers, "cells")
+            yield cls(lookers, threads(1, "gpu") if many_at_once else lookers, threads(1, "writer"))
+
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What it takes to do slides. metadata: of those that slides.csv names. field_done: told after each field."""
+    """What it takes to do slides.
+
+    publish: takes each slide's files; on a cluster's worker it keeps them for the coordinator. seen: makes what notes
+    the fields of one slide. field_done: told after each field. metadata: of the slides that slides.csv names.
+    large_field: held by the one thread that decodes a large one.
+    """
 
     settings: RunSettings
     stages: Stages
-    layout: OutputLayout
+    publish: Callable[[SlideFiles], None]
     crew: Crew
+    seen: Callable[[], SeenFiles]
     stopped: Stopped
     field_done: Callable[[], None]
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
+    large_field: Lock = field(default_factory=Lock)
 
-    def outcomes(self, slides: Iterable[Slide]) -> Iterator[tuple[Slide, SlideOutcome]]:
+    def outcomes(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
         """Each slide, done and published, in order; where the run is stopped, those that were complete by then.
 
         Raises OutputNotWritable alone: anything else that goes wrong stays in its slide.
         """
         # Where failures are counted to stop a run, nothing may be published past the one that stops it.
         ahead = 0 if self.settings.max_failures is not None else 1
-        for analysis, outcome in in_order(self.crew.writer, self._publish, self.analyses(slides), ahead):
-            yield analysis.slide, outcome
+        for _, outcome in in_order(self.crew.writer, self._publish, self.analyses(slides), ahead):
+            yield outcome
 
     def analyses(self, slides: Iterable[Slide]) -> Iterator[Analysis]:
         """Each slide with all its fields looked at and its cells named, in order, until the run is stopped."""
@@ -97,14 +117,14 @@ class Pipeline:
     def _tasks(self, slides: Iterable[Slide], begun: deque[Analysis]) -> Iterator[tuple[Slide, Path]]:
         """The fields of all slides. begun: takes each slide's analysis as its first field's turn comes."""
         for slide in slides:
-            seen = SeenFiles(self.layout)
+            seen = self.seen()
             seen.open(slide.id)
             begun.append(Analysis(slide, seen))
             for path in slide.fields:
                 yield slide, path
 
     def _looker(self) -> Callable[[tuple[Slide, Path]], Looked]:
-        looker = FieldLooker(self.stages, self.settings.max_megapixels, self.stopped)
+        looker = FieldLooker(self.stages, self.settings.max_megapixels, self.stopped, self.large_field)
 
         def look(task: tuple[Slide, Path]) -> Looked:
             slide, path = task
@@ -123,7 +143,7 @@ class Pipeline:
             outcome = self._published(analysis)
             analysis.seen.save()
         except OutputNotWritable as error:
-            if getattr(error.__cause__, "errno", None) not in _OF_A_NAME:
+            if not lies_in_a_name(error):
                 raise
             log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
             return self._failed(slide, "write", describe(error))
@@ -139,24 +159,22 @@ class Pipeline:
             limits = limits_for(self.settings, metadata)
             reference_source = limits.reference_source if limits.adult else ""
             hashes = tuple(analysis.hashes)
-            state = publish_result(
-                self.layout,
+            made = make_files(
                 result,
                 replace(self.stages.provenance, reference_source=reference_source),
                 limits,
                 hashes,
                 fingerprint(hashes, slide_basis(self.stages.basis, metadata)),
             )
+            self.publish(made)
         add_seconds(analysis.seconds, clock.seconds)
         return SlideOutcome(
-            result.slide, result.status, state.row, result.failures, analysis.seconds, patient=state.patient
+            result.slide, result.status, made.state.row, result.failures, analysis.seconds, patient=made.state.patient
         )
 
     def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""
-        status, known = SlideStatus.FAILED, self.stages.provenance.classes
-        row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
-        return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
+        return failed_outcome(slide, stage, cause, self.stages.provenance.classes)
 
 
 def _complete(begun: deque[Analysis]) -> Iterator[Analysis]:

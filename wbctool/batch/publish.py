@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -16,6 +17,10 @@ from filelock import FileLock, Timeout
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, temporary_beside, temporary_prefix
 
+# Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
+_OF_A_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
+)
 _LOOKS_FOR_A_NOTE = 20
 _BETWEEN_LOOKS_S = 0.05
 
@@ -38,6 +43,11 @@ def publish(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def lies_in_a_name(error: OutputNotWritable) -> bool:
+    """Whether it is one slide's name or place that cannot be written, and not the output."""
+    return getattr(error.__cause__, "errno", None) in _OF_A_NAME
 
 
 def publish_json(path: Path, content: dict[str, Any]) -> None:

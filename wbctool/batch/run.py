@@ -6,16 +6,16 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from wbctool.batch.doing import Doer, Here, Work
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
-from wbctool.batch.pipeline import Crew, Pipeline, Stopped
+from wbctool.batch.pipeline import Stopped
 from wbctool.batch.publish import hold
 from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
@@ -32,7 +32,7 @@ from wbctool.batch.slides import find_slides, is_results, still_as_found
 from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
-from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.errors import ClusterUnusable, OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
 from wbctool.report.tables import empty_row
@@ -103,10 +103,12 @@ def run_folder(
     argv: Sequence[str],
     progress: Progress,
     stop: StopRequest,
+    doer: Doer | None = None,
 ) -> int:
     """Do every slide that is not up to date, and write the table of all. Returns the exit code.
 
-    Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable, and what load_stages raises.
+    doer: who does them; this process if None. Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable,
+    and what load_stages and the doer raise.
     """
     layout = OutputLayout(settings.out)
     _check_apart(layout, settings.slides)
@@ -116,7 +118,7 @@ def run_folder(
         progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop, metadata))
         return ExitCode.DONE
     with hold(layout):
-        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata)
+        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata, doer or Here())
         return run.go(slides, argv)
 
 
@@ -168,6 +170,7 @@ class _Run:
     progress: Progress
     stop: StopRequest
     metadata: Mapping[str, SlideMetadata]
+    doer: Doer
     stopped_by: str | None = None
 
     def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
@@ -179,7 +182,7 @@ class _Run:
         done: dict[str, SlideOutcome] = {}
         try:
             self._do(plan, done)
-        except OutputNotWritable:
+        except (OutputNotWritable, ClusterUnusable):
             with suppress(OutputNotWritable):
                 self._finish(manifest, plan, done, ExitCode.FATAL)
             raise
@@ -187,46 +190,42 @@ class _Run:
 
     def _do(self, plan: list[Planned], done: dict[str, SlideOutcome]) -> None:
         """Fills ``done`` with the slides of this run; a slide that changed since it was planned is left waiting."""
-        failed, told = 0, 0
-        with _crew(self.settings.workers, self.stages.many_at_once) as crew:
-            pipeline = Pipeline(
-                self.settings, self.stages, self.layout, crew, self.stop, self.progress.field_done, self.metadata
-            )
-            with closing(pipeline.outcomes(self._to_do(plan))) as outcomes:
-                for slide, outcome in outcomes:
-                    told = self._tell_until(plan, told, slide)
-                    done[slide.id] = outcome
-                    self._tell(plan[told], outcome)
-                    told += 1
+        work = Work(
+            self.settings, self.stages, self.layout, self.seen, self.stop, self.progress.field_done, self.metadata
+        )
+        failed, coming = 0, None
+        with closing(self.doer.outcomes(work, self._still_to_do(plan))) as outcomes:
+            for index, last in enumerate(plan):
+                if last.action is Action.DO and coming is None:
+                    coming = next(outcomes, None)
+                planned = plan[index]  # it may just have been found to have changed
+                if planned.action is not Action.DO:
+                    outcome = self._last(planned)
+                elif coming is None:
+                    if not self.stop():
+                        raise RuntimeError(f"slide {planned.slide.id!r} was to be done, and nobody did it")
+                    return
+                else:
+                    outcome, coming = coming, None
+                    done[planned.slide.id] = outcome
                     failed += outcome.status is not SlideStatus.OK
-                    if self.settings.max_failures is not None and failed >= self.settings.max_failures:
-                        self.stopped_by = "max_failures"
-                        log.error("stopped: %d slides of this run have failed", failed)
-                        return
-            if not self.stop():
-                self._tell_until(plan, told, None)
+                log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
+                self.progress.slide_done(outcome, planned.action)
+                if self.settings.max_failures is not None and failed >= self.settings.max_failures:
+                    self.stopped_by = "max_failures"
+                    log.error("stopped: %d slides of this run have failed", failed)
+                    return
 
-    def _to_do(self, plan: list[Planned]) -> Iterator[Slide]:
-        """The slides to do, as the pipeline asks for them. Marks in ``plan`` what has changed meanwhile as waiting."""
+    def _still_to_do(self, plan: list[Planned]) -> Iterator[Slide]:
+        """The slides to do, looked at once more when their turn comes; ``plan`` then says which of them wait."""
         for index, planned in enumerate(plan):
             if self.stop():
                 return
-            if planned.action is Action.DO and self._has_changed(planned.slide):
-                plan[index] = replace(planned, action=Action.WAIT)
-            elif planned.action is Action.DO:
-                yield planned.slide
-
-    def _tell_until(self, plan: Sequence[Planned], start: int, slide: Slide | None) -> int:
-        """Tells of the slides from ``start`` on that nothing was done with, up to ``slide``; returns its place."""
-        for place in range(start, len(plan)):
-            if plan[place].slide is slide:
-                return place
-            self._tell(plan[place], self._last(plan[place]))
-        return len(plan)
-
-    def _tell(self, planned: Planned, outcome: SlideOutcome) -> None:
-        log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
-        self.progress.slide_done(outcome, planned.action)
+            if planned.action is Action.DO:
+                if self._has_changed(planned.slide):
+                    plan[index] = replace(planned, action=Action.WAIT)
+                else:
+                    yield planned.slide
 
     def _finish(
         self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
@@ -237,7 +236,7 @@ class _Run:
             code = self._exit_code(outcomes)
         note_qc_slides(self.layout, self.settings.qc_slides, outcomes, set(done), self.stages.provenance)
         stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
-        manifest.write_end(outcomes, set(done), code, stopped_by)
+        manifest.write_end(outcomes, set(done), code, stopped_by, self.doer.facts())
         return code
 
     def _has_changed(self, slide: Slide) -> bool:
@@ -269,20 +268,6 @@ class _Run:
         return SlideOutcome(
             slide.id, state.status, state.row, state.failures, readers=state.readers, patient=state.patient
         )
-
-
-@contextmanager
-def _crew(workers: int, many_at_once: bool) -> Iterator[Crew]:
-    """The threads of a run. many_at_once: cells are named on a GPU, by a thread of their own."""
-    with ExitStack() as stack:
-
-        def threads(number: int, name: str) -> ThreadPoolExecutor:
-            pool = ThreadPoolExecutor(number, thread_name_prefix=name)
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            return pool
-
-        lookers = threads(workers, "cells")
-        yield Crew(lookers, threads(1, "gpu") if many_at_once else lookers, threads(1, "writer"))
 
 
 def _asked_for(settings: RunSettings, state: SlideState) -> bool:

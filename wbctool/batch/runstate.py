@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
 from wbctool.report.facts import FACTS, metadata_of
-from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.report.tables import COUNTS_COLUMNS, empty_row
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import read_image_bytes
@@ -89,6 +89,13 @@ class SlideOutcome:
     seconds: dict[str, float] = field(default_factory=dict)
     readers: tuple[str, ...] = ()
     patient: str = ""
+
+
+def failed_outcome(slide: Slide, stage: str, cause: str, known: Collection[CellClass]) -> SlideOutcome:
+    """That of a slide of which nothing is published; what an earlier run published stays. known: by the model."""
+    status = SlideStatus.FAILED
+    row = empty_row(slide.id, status, len(slide.fields), known, "failed_fields")
+    return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
 
 
 def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:

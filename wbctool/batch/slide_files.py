@@ -1,9 +1,10 @@
-"""The files of one slide: made from its result, and published with its state."""
+"""The files of one slide: made from its result, here or on a cluster's worker, and published with its state."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from wbctool.batch import trail
 from wbctool.batch.runstate import FieldHashes, SlideState, publish_slide, read_state, remove_originals
@@ -13,6 +14,16 @@ from wbctool.report.facts import slide_facts
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class SlideFiles:
+    """All that is published of a slide. files: by name, but ``slide.json``, which is made of state and fields."""
+
+    slide: str
+    files: Mapping[str, bytes]
+    state: SlideState
+    fields: FieldHashes
 
 
 def render_files(result: SlideResult, provenance: Provenance) -> dict[str, bytes]:
@@ -30,15 +41,10 @@ def file_hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def publish_result(
-    layout: OutputLayout,
-    result: SlideResult,
-    provenance: Provenance,
-    limits: Limits,
-    fields: FieldHashes,
-    fingerprint: str,
-) -> SlideState:
-    """Publish what a run found of a slide. A review of what was there before is void then, and the trail says so."""
+def make_files(
+    result: SlideResult, provenance: Provenance, limits: Limits, fields: FieldHashes, fingerprint: str
+) -> SlideFiles:
+    """What is to be published of a slide."""
     files = render_files(result, provenance)
     state = SlideState(
         fingerprint=fingerprint,
@@ -50,10 +56,14 @@ def publish_result(
         provenance=provenance,
         facts=slide_facts(result),
     )
-    before = read_state(layout, result.slide)
+    return SlideFiles(result.slide, files, state, fields)
+
+
+def publish_files(layout: OutputLayout, made: SlideFiles) -> None:
+    """Publish what a run found of a slide. A review of what was there before is void then, and the trail says so."""
+    before = read_state(layout, made.slide)
     if before is not None and before.reviews:
-        trail.note_redone(layout, result.slide)
-    publish_slide(layout, result.slide, files, state, fields)
+        trail.note_redone(layout, made.slide)
+    publish_slide(layout, made.slide, made.files, made.state, made.fields)
     if before is not None and before.reviews:
-        remove_originals(layout, result.slide)
-    return state
+        remove_originals(layout, made.slide)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import wbctool
 from wbctool.cards import ColourRange
-from wbctool.onnx_model import CPU, Models
+from wbctool.onnx_model import CPU, Cards, Models
 from wbctool.records import Box, Crop, Detection, Field, ModelUsed, Prediction, Provenance
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
@@ -40,29 +40,38 @@ class Stages:
     colours: tuple[ColourRange, ...] = ()
 
 
-def bind_stages(models: Models, settings: RunSettings) -> Stages:
-    """The stages with the loaded models."""
-    cards = [model.card for model in (models.detector, models.generator, models.classifier)]
-    affecting = settings.affecting_results()
-    provenance = Provenance(
+def provenance_of(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
+    """What the results of these models say of how they were made."""
+    classifier, affecting = cards[-1], settings.affecting_results()
+    return Provenance(
         tool_version=wbctool.__version__,
-        provider=models.provider,
-        precision=models.classifier.precision.value,
-        classes=models.classifier.card.classes,
+        provider=provider,
+        precision=classifier.precision.value,
+        classes=classifier.classes,
         models=tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards),
         settings=tuple((name, str(value)) for name, value in affecting.items() if not name.endswith("_ranges")),
     )
+
+
+def basis_of(cards: Cards, settings: RunSettings) -> dict[str, Any]:
+    """All that the results of these models depend on but the fields, as JSON values."""
+    return {
+        "results": wbctool.RESULTS_VERSION,
+        "cards": [card.model_dump(mode="json") for card in cards],
+        "settings": settings.affecting_results(),
+    }
+
+
+def bind_stages(models: Models, settings: RunSettings) -> Stages:
+    """The stages with the loaded models."""
+    cards = (models.detector.card, models.generator.card, models.classifier.card)
     return Stages(
         detect=lambda field: detect_all_cells(field, models.detector),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         prepare=lambda crops: prepare_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.head),
-        provenance=provenance,
-        basis={
-            "results": wbctool.RESULTS_VERSION,
-            "cards": [card.model_dump(mode="json") for card in cards],
-            "settings": affecting,
-        },
+        provenance=provenance_of(cards, models.provider, settings),
+        basis=basis_of(cards, settings),
         device_note=models.device_note,
         many_at_once=models.provider != CPU,
         rows=lambda: models.rows,

@@ -104,6 +104,9 @@ def run(
     metrics: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector, x.prom.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Do the slides on this Dask scheduler's workers.")
+    ] = None,
     adult: Annotated[
         bool | None, typer.Option("--adult", help="All slides are of adults: show their reference ranges.")
     ] = None,

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -52,7 +52,12 @@ def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
 def _run(settings: RunSettings) -> int:
     stop = StopRequest()
     with stopping_on_signals(stop), shown_progress(settings.quiet, settings.dry_run) as progress:
-        return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
+        if settings.scheduler is None:
+            return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop)
+        from wbctool.batch.cluster import Cluster
+
+        with closing(Cluster(settings, settings.scheduler, stop)) as cluster:
+            return run_folder(settings, cluster.join, sys.argv, progress, stop, cluster)
 
 
 def _leave_word(settings: RunSettings, start: datetime, code: int, cause: str) -> None:

@@ -185,4 +185,6 @@ class _JsonLine(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # a cluster's worker has made it
+            entry["traceback"] = record.exc_text
         return json.dumps(entry)

@@ -1,0 +1,320 @@
+"""Runs on a real Dask cluster: a scheduler and workers, each a process of its own, on the loopback interface."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import dask_faults
+import fakes
+import pytest
+from tiny_models import write_tiny_models
+
+from wbctool.batch import cluster, cluster_flights, cluster_worker
+from wbctool.batch.cluster_flights import Flights
+from wbctool.batch.cluster_roster import Member
+from wbctool.batch.cluster_worker import Equipment, Job
+from wbctool.batch.doing import Work
+from wbctool.batch.runstate import SeenFiles
+from wbctool.cards import read_card
+from wbctool.cli.running import run_command
+from wbctool.errors import ClusterUnusable, ExtraMissing
+from wbctool.layout import OutputLayout
+from wbctool.records import Slide
+from wbctool.settings import Device, Precision, load_settings
+
+pytest.importorskip("distributed")
+
+ROOT = Path(__file__).parents[2]
+LEAVE = {"run.json", ".lock", ".lock-holder.json", ".seen.json"}
+DARK = ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "erythroblast"]
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not so():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+class Dask:
+    """A scheduler, and workers on demand. Everything it starts it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
+        self._start("scheduler", "--port", "0", "--scheduler-file", str(folder / "scheduler.json"))
+        wait_until((folder / "scheduler.json").exists)
+        self.address = json.loads((folder / "scheduler.json").read_text())["address"]
+
+    def worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        preload = dask_faults.__file__
+        options = ("--nworkers", "1", "--nthreads", "1", "--preload", preload, *options)
+        return self._start("worker", self.address, "--local-directory", str(self.folder), *options, **environment)
+
+    def _start(self, what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", what, *options, "--host", "127.0.0.1", "--no-dashboard"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        with (self.folder / "log").open("ab") as log:
+            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder))
+        return self.processes[-1]
+
+    def end(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    """A cluster of two workers, each of which is started anew when it dies."""
+    started = Dask(tmp_path_factory.mktemp("dask"))
+    started.worker()
+    started.worker()
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+class Lab:
+    """Slides, and runs on them in this process."""
+
+    def __init__(self, folder: Path, models: Path) -> None:
+        self.folder, self.slides, self.models = folder, folder / "slides", models
+
+    def draw(self, *names: str, fields: int = 2) -> None:
+        for number, name in enumerate(names):
+            for field in range(fields):
+                fakes.draw_field(self.slides / name / f"f{field}.png", DARK[: 1 + (number + field) % len(DARK)])
+
+    def run(self, out: str, **flags: object) -> int:
+        wanted = {"slides": self.slides, "out": self.folder / out / "counts.csv", "models_dir": self.models}
+        return run_command({**wanted, "device": Device.CPU, "quiet": True, **flags}, None)
+
+    def tree(self, out: str) -> dict[str, bytes]:
+        files = [path for path in (self.folder / out).rglob("*") if path.is_file() and path.name not in LEAVE]
+        return {str(path.relative_to(self.folder / out)): path.read_bytes() for path in files}
+
+    def facts(self, out: str) -> dict:
+        return json.loads((self.folder / out / "counts" / "run.json").read_text())
+
+
+@pytest.fixture
+def lab(tmp_path: Path, models: Path) -> Lab:
+    return Lab(tmp_path, models)
+
+
+def test_the_same_bytes_as_on_one_machine(lab: Lab, dask: Dask, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    names = [f"s{number}" for number in range(10)]
+    lab.draw(*names)
+    (lab.slides / "s3" / "broken.jpg").write_text("no image")
+    (lab.slides / "s4" / "f9.png").write_bytes((lab.slides / "s4" / "f0.png").read_bytes())
+    (lab.slides / "slides.csv").write_text("slide,patient,age,analyser_wbc\ns5,P-1,54,7.2\n")
+    on_their_way, give_out = [], Flights._give_out
+
+    def watched(self: Flights, supply) -> None:
+        give_out(self, supply)
+        on_their_way.append(len(self._flights))
+
+    monkeypatch.setattr(Flights, "_give_out", watched)
+    monkeypatch.chdir(lab.folder)  # a path that the workers, who are elsewhere, could not follow
+    caplog.set_level("INFO", "wbctool")
+    assert lab.run("one") == 3
+    told = {record.getMessage() for record in caplog.records if "field" in record.getMessage()}
+    assert any("broken.jpg" in message for message in told)
+    caplog.clear()
+    assert lab.run("many", slides=Path("slides"), scheduler=dask.address) == 3
+    assert lab.tree("many") == lab.tree("one")
+    assert told <= {record.getMessage() for record in caplog.records}
+    assert 2 < max(on_their_way) <= 2 * cluster_flights._WINDOW
+    facts = lab.facts("many")
+    assert facts["provider"] == "CPUExecutionProvider"
+    assert (facts["cluster"]["workers"], facts["cluster"]["workers_lost"]) == (2, 0)
+    assert list(facts["cluster"]["hosts"]) == names
+    assert facts["batch_rows"] == lab.facts("one")["batch_rows"]
+    assert "cluster" not in lab.facts("one")
+    assert lab.run("many", scheduler=dask.address) == 3  # nothing is left to do, on a cluster
+    assert not any(slide["done_in_this_run"] for slide in lab.facts("many")["slides"])
+    assert lab.run("many") == 3  # nor here
+    assert not any(slide["done_in_this_run"] for slide in lab.facts("many")["slides"])
+
+
+def test_a_killed_worker_costs_no_slide_and_a_deadly_slide_no_other(lab: Lab, dask: Dask, monkeypatch) -> None:
+    monkeypatch.setattr(cluster_flights, "TRIES", 2)
+    lab.draw("a", "fatal", "b", "slow", "deadly", "c", "odd")
+    assert lab.run("one") == 0
+    assert lab.run("many", scheduler=dask.address) == 3
+    facts = lab.facts("many")
+    assert facts["cluster"]["workers_lost"] == 3
+    slides = {slide["slide"]: slide for slide in facts["slides"]}
+    assert {name for name, slide in slides.items() if slide["status"] != "ok"} == {"deadly", "odd"}
+    assert "RecursionError" in slides["odd"]["errors"][0]["cause"]
+    (error,) = slides["deadly"]["errors"]
+    assert error["stage"] == "cluster"
+    assert "given up after 2 tries" in error["cause"]
+    assert socket.gethostname() in error["cause"]
+    one, many = lab.tree("one"), lab.tree("many")
+    of_all = {"counts.csv", "counts/index.html"}
+    assert {
+        name for name in one if name not in of_all and "deadly" not in name and "odd" not in name
+    } == many.keys() - of_all
+    assert all(many[name] == one[name] for name in many.keys() - of_all)
+    for name in ("deadly", "odd"):  # what failed, the next run does
+        (lab.slides / name).rename(lab.slides / ("x" + name[::-1]))
+    assert lab.run("many", scheduler=dask.address) == 0
+
+
+def test_a_signal_ends_the_run_and_what_is_published_stays(lab: Lab, dask: Dask) -> None:
+    lab.draw(*[f"slow-{number}" for number in range(8)])
+    first = lab.folder / "many" / "counts" / "slow-0" / "slide.json"
+
+    def stop_soon() -> None:
+        wait_until(first.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_soon, daemon=True).start()
+    assert lab.run("many", scheduler=dask.address) == 143
+    facts = lab.facts("many")
+    assert facts["stopped_by"] == "SIGTERM"
+    assert 1 <= facts["counts"]["ok"] < 8
+    done = {slide["slide"] for slide in facts["slides"] if slide["status"] == "ok"}
+    assert {path.parent.name for path in (lab.folder / "many").rglob("slide.json")} == done
+    assert lab.run("many", scheduler=dask.address) == 0
+    assert lab.run("one") == 0
+    assert lab.tree("many") == lab.tree("one")
+
+
+def test_max_failures(lab: Lab, dask: Dask) -> None:
+    lab.draw("a", "b", "c", "d", "e")
+    for name in "bcde":
+        (lab.slides / name / "broken.png").write_text("no image")
+    assert lab.run("many", scheduler=dask.address, max_failures=2) == 3
+    assert lab.facts("many")["stopped_by"] == "max_failures"
+    assert [slide["status"] for slide in lab.facts("many")["slides"]] == ["ok", "partial", "partial", *["waiting"] * 2]
+
+
+def test_workers_that_differ_are_refused_by_name(lab: Lab, tmp_path: Path) -> None:
+    other = write_tiny_models(tmp_path / "other")
+    card = read_card(other / "classifier.json")
+    altered = (other / "classifier.onnx").read_bytes() + b"\x0a\x00"  # an empty field more, which onnxruntime skips
+    (other / "classifier.onnx").write_bytes(altered)
+    sha256 = hashlib.sha256(altered).hexdigest()
+    (other / "classifier.json").write_text(card.model_copy(update={"sha256": sha256}).model_dump_json())
+    lab.draw("a", "b", "c")
+    own = Dask(tmp_path)
+    try:
+        own.worker("--no-nanny", "--worker-port", "0", **{dask_faults.VERSION: "0.0.9"})
+        own.worker("--no-nanny", **{dask_faults.MODELS: str(other)})
+        good = own.worker("--no-nanny")
+        wait_for_workers(own.address, 3)
+        assert lab.run("many", scheduler=own.address) == 0
+        facts = lab.facts("many")["cluster"]
+        assert facts["workers"] == 1
+        causes = sorted(facts["workers_refused"].values())
+        assert causes[0].startswith("it has wbctool 0.0.9; this run is of wbctool ")
+        ours = read_card(lab.models / "classifier.json").sha256
+        assert causes[1] == f"its classifier.onnx has the SHA-256 {sha256}, classifier.onnx here {ours}"
+        assert all(name.startswith("tcp://127.0.0.1:") for name in facts["workers_refused"])
+        good.kill()
+        good.wait()
+        with pytest.raises(ClusterUnusable, match=r"no worker may do slides: .*SHA-256"):
+            lab.run("none", scheduler=own.address)
+    finally:
+        own.end()
+
+
+def wait_for_workers(address: str, number: int) -> None:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(number, timeout=30)
+
+
+def test_a_scheduler_that_is_not_there_is_said_soon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 1.0)
+    lab.draw("a")
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        with pytest.raises(ClusterUnusable, match=r"no Dask scheduler can be reached at 127\.0\.0\.1:"):
+            lab.run("many", scheduler=f"127.0.0.1:{bound.getsockname()[1]}")
+    assert time.monotonic() - began < 5
+
+
+def test_a_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.draw("a")
+    monkeypatch.setattr("wbctool.__version__", "0.0.8")
+    with pytest.raises(
+        ClusterUnusable, match=r"the scheduler at tcp://.* has wbctool .*; this run is of wbctool 0\.0\.8"
+    ):
+        lab.run("many", scheduler=dask.address)
+
+
+def test_without_the_extra_it_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.draw("a")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ExtraMissing, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
+        lab.run("many", scheduler="127.0.0.1:1")
+
+
+class NobodyAtFirst:
+    """A scheduler's client and roster in one: a worker comes after a while, and has the same answer to everything."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.job, self.waits_for, self.looks = Job("run", None), 0, 0
+
+    def look(self) -> set[str]:
+        self.looks += 1
+        if self.looks == 2:
+            worker = Equipment("process", "host", 0.0, "", fakes.provenance(), {}, None)
+            self.members["address"] = Member("address", worker, 1, {})
+        return set()
+
+    def submit(self, *_: object, **__: object) -> Future:
+        answered = Future()
+        answered.status = "finished"
+        answered.set_result(cluster_worker.Failed("seen by the worker"))
+        return answered
+
+
+def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
+    nobody, layout = NobodyAtFirst(), OutputLayout(tmp_path / "counts.csv")
+    settings = load_settings({"slides": tmp_path, "out": layout.counts})
+    work = Work(settings, fakes.fake_stages(settings), layout, SeenFiles(layout), lambda: False, lambda: None, {})
+    slides = [Slide(name, tmp_path, ()) for name in "abc"]
+    outcomes = list(Flights(nobody, nobody, work).outcomes(slides))
+    assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
+    assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
+
+
+def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr(cluster_worker, "_PROCESS", cluster_worker._Process())
+    monkeypatch.setattr("wbctool.onnx_model.load_models", lambda *how: loaded.append(how) or object())
+    first = cluster_worker._kept_models(models, Device.CPU, Precision.AUTO)
+    assert cluster_worker._kept_models(models, Device.CPU, Precision.AUTO) is first
+    assert cluster_worker._kept_models(models, Device.CPU, Precision.FP32) is not first
+    assert len(loaded) == 2
+
+
+def test_a_run_on_one_machine_does_not_import_dask() -> None:
+    code = "import sys, wbctool.cli.running; sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0

@@ -1,0 +1,187 @@
+"""A run on a Dask cluster, the coordinator's side: slides go out to the workers, their files are published here.
+
+One process plans, holds the output's lock and writes; the workers return bytes. A worker that has lost its connection
+may still be alive, and its slide be given to another: could it write, it would do so late, over what the other made or
+after a later run took the lock. As it cannot, nothing that happens to a worker touches the contract of the output.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
+from functools import cache
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wbctool.batch.cluster_flights import Flights
+from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
+from wbctool.batch.cluster_worker import Job, stand_down
+from wbctool.batch.doing import Work
+from wbctool.batch.pipeline import Stopped
+from wbctool.batch.runstate import SlideOutcome
+from wbctool.batch.stages import Stages, basis_of, provenance_of
+from wbctool.cards import default_models_dir
+from wbctool.errors import ClusterUnusable
+from wbctool.extras import needing
+from wbctool.onnx_model import CPU, CUDA, cards_in_use
+from wbctool.records import Slide
+from wbctool.settings import Device, RunSettings
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+log = logging.getLogger(__name__)
+
+_CONNECT_S = 5.0
+_ANSWER_S = 300.0  # a worker may be busy with another's task, or load models from far away
+_LEAVE_S = 2.0
+_TICK_S = 0.2
+
+
+class Cluster:
+    """The workers of a Dask scheduler, as a :class:`~wbctool.batch.doing.Doer`. To be joined once, and closed."""
+
+    def __init__(self, settings: RunSettings, address: str, stopped: Stopped) -> None:
+        self._settings, self._address, self._stopped = settings, address, stopped
+        self._client: Client | None = None
+        self._roster: Roster | None = None
+        self._flights: Flights | None = None
+
+    def join(self) -> Stages:
+        """Connect, and see who may do slides. What comes back has no stages to call: those are the workers'.
+
+        Raises ExtraMissing, ClusterUnusable, and, where the coordinator's own models are not right, what load_models
+        does.
+        """
+        settings = self._settings
+        folder = settings.models_dir or default_models_dir()
+        cards = cache(lambda provider: cards_in_use(folder, provider, settings.precision))
+        self._client = _connect(self._address)
+        job = Job(uuid.uuid4().hex, _for_workers(settings))
+        roster = self._roster = Roster(self._client, job, lambda provider: basis_of(cards(provider), settings))
+        note = self._settle_provider(roster)
+        provider = roster.provider or CPU
+        return Stages(
+            detect=_elsewhere,
+            crop=_elsewhere,
+            prepare=_elsewhere,
+            classify=_elsewhere,
+            provenance=provenance_of(cards(provider), provider, settings),
+            basis=basis_of(cards(provider), settings),
+            device_note=note,
+            rows=lambda: self._flights.rows if self._flights else {},
+        )
+
+    def outcomes(self, work: Work, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
+        """As the protocol says."""
+        assert self._client is not None
+        assert self._roster is not None
+        self._flights = Flights(self._client, self._roster, work)
+        return self._flights.outcomes(slides)
+
+    def facts(self) -> Mapping[str, Any]:
+        """The workers and their deaths, who was refused and why, and which machine did which slide."""
+        if self._roster is None:
+            return {}
+        return {
+            "cluster": {
+                "workers": len(self._roster.ever),
+                "workers_lost": len(self._roster.lost),
+                "workers_refused": dict(self._roster.refused),
+                "hosts": self._flights.hosts if self._flights else {},
+            }
+        }
+
+    def close(self) -> None:
+        """Leave the cluster; nothing that hangs there holds up the end of the run."""
+        if self._client is not None:
+            leaving = Thread(target=self._leave, args=(self._client,), daemon=True)
+            leaving.start()
+            leaving.join(2 * _LEAVE_S)
+
+    def _leave(self, client: Client) -> None:
+        with suppress(Exception):
+            if self._roster is not None and client.status == "running":
+                members = list(self._roster.members)
+                client.run(stand_down, self._roster.job.id, workers=members, wait=False, on_error="ignore")
+        with suppress(Exception):
+            client.close(timeout=_LEAVE_S)
+
+    def _settle_provider(self, roster: Roster) -> str | None:
+        """Hear the workers that are there, and say what the run's provider is. Returns what ``auto`` fell back to.
+
+        GPUs and CPUs differ in the last digits, so a run has one provider: CUDA where any worker has it.
+        """
+        self._hear_first(roster)
+        equipments = list(roster.candidates.values())
+        on_cuda = any(equipment.provenance.provider == CUDA for equipment in equipments)
+        roster.settle(*((CUDA, Device.CUDA) if on_cuda else (CPU, Device.CPU)))
+        if not roster.members and not self._stopped():
+            raise ClusterUnusable(_nobody(roster))
+        notes = {equipment.host: equipment.device_note for equipment in equipments if equipment.device_note}
+        if on_cuda or not notes:
+            return None
+        note = "; ".join(f"{host}: {text}" for host, text in sorted(notes.items()))
+        log.warning("%s", note)
+        return note
+
+    def _hear_first(self, roster: Roster) -> None:
+        """Until all workers that are there have answered, and one may be of use; ClusterUnusable where none comes."""
+        began, told = time.monotonic(), False
+        while not self._stopped():
+            roster.look()
+            if roster.candidates and not roster.waits_for:
+                return
+            waited_s = time.monotonic() - began
+            if waited_s > (_ANSWER_S if roster.waits_for else NO_WORKER_S):
+                if roster.candidates:
+                    return
+                raise ClusterUnusable(_nobody(roster))
+            if roster.refused and not roster.waits_for:
+                raise ClusterUnusable(_nobody(roster))
+            if not told and not roster.waits_for and waited_s > 1:
+                log.warning("the Dask scheduler has no worker yet: waiting for one")
+                told = True
+            time.sleep(_TICK_S)
+
+
+def _connect(address: str) -> Client:
+    with needing("cluster", "--scheduler"):
+        import distributed
+    for name in ("distributed", "distributed.client"):  # Dask set up a log of its own; what matters to a lab we say
+        logging.getLogger(name).handlers[:] = [logging.NullHandler()]
+        logging.getLogger(name).propagate = False
+    try:
+        client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False, name="wbctool")
+        theirs = client.run_on_scheduler(*VERSION_CALL)  # it reads every task, and cannot without
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterUnusable(f"no Dask scheduler can be reached at {address}: {cause}") from error
+    other = other_version(theirs)
+    if other:
+        client.close(timeout=_LEAVE_S)
+        raise ClusterUnusable(f"the scheduler at {address} {other}")
+    return client
+
+
+def _nobody(roster: Roster) -> str:
+    """Why there is nobody to do a slide."""
+    if roster.refused:
+        causes = "; ".join(f"{name}: {cause}" for name, cause in roster.refused.items())
+        return f"no worker may do slides: {causes}"
+    if roster.waits_for:
+        return f"none of {roster.waits_for} workers has answered for {_ANSWER_S:.0f} seconds"
+    return f"the Dask scheduler has had no worker for {NO_WORKER_S:.0f} seconds"
+
+
+def _for_workers(settings: RunSettings) -> RunSettings:
+    """With paths that mean the same wherever a worker was started."""
+    models_dir = settings.models_dir and settings.models_dir.absolute()
+    return settings.model_copy(update={"slides": settings.slides.absolute(), "models_dir": models_dir})
+
+
+def _elsewhere(*_: object) -> NoReturn:
+    raise RuntimeError("the stages are on the cluster's workers")

@@ -1,0 +1,273 @@
+"""A run on a Dask cluster, the worker's side: models loaded once a process and kept, and one slide at a time.
+
+A worker reads the slides' fields and writes nothing: what it makes of a slide goes back as bytes. The coordinator
+(wbctool.batch.cluster) sends references to the functions here; Dask runs them in the worker's threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import wbctool
+from wbctool.batch.looking import describe
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp
+from wbctool.batch.slide_files import SlideFiles
+from wbctool.batch.stages import Stages
+from wbctool.cards import default_models_dir, read_card
+from wbctool.errors import SlidesNotFound
+from wbctool.records import Provenance, Slide
+from wbctool.settings import Device, Precision, RunSettings
+from wbctool.slide_facts import SlideMetadata
+
+_JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over
+_SIGHT_S = 10.0  # a network file system may show a new file late
+_BETWEEN_LOOKS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run, as its workers know it. settings: with paths that mean the same on every machine."""
+
+    id: str
+    settings: RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a worker has for a run.
+
+    process: tells its process from another one of the same address. gpus: how many the lab gave it (``--resources``).
+    provenance, basis: as :class:`~wbctool.batch.stages.Stages` has them.
+    """
+
+    process: str
+    host: str
+    gpus: float
+    tool_version: str
+    provenance: Provenance
+    basis: Mapping[str, Any]
+    device_note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line for the coordinator's log. traceback: empty where there is none."""
+
+    logger: str
+    level: int
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlideDone:
+    """A slide as a worker did it. made: None where it failed as a whole. seen: each field's stamp and SHA-256.
+
+    rows: those of each model's batches, by now.
+    """
+
+    outcome: SlideOutcome
+    made: SlideFiles | None
+    seen: tuple[tuple[str, Stamp, str], ...]
+    log: tuple[LogLine, ...]
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """In place of a slide: this process does not know the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """In place of a slide: a field that the coordinator sees is not to be seen from here."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In place of an answer: what went wrong. Dask loses a task whose error it cannot send, so none is left to it."""
+
+    cause: str
+
+
+@dataclass(slots=True)
+class _Run:
+    settings: RunSettings
+    stages: Stages
+    stopped: threading.Event = field(default_factory=threading.Event)
+    large_field: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True)
+class _Process:
+    """What this process keeps between slides: that is what spares it the loading of models."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    runs: dict[str, _Run] = field(default_factory=dict)
+    models: tuple[object, Any] = (None, None)
+    loading: threading.Lock = field(default_factory=threading.Lock)
+
+
+_PROCESS = _Process()
+
+
+def equip(job: Job) -> Equipment | Failed:
+    """Get ready for a run: load its models, unless they are here from an earlier one."""
+    try:
+        return _equipped(job)
+    except Exception as error:
+        return Failed(describe(error))
+
+
+def _equipped(job: Job) -> Equipment:
+    from distributed import get_worker
+
+    from wbctool.batch.stages import bind_stages
+
+    settings = job.settings
+    if not settings.slides.is_dir():
+        raise SlidesNotFound(f"{settings.slides} is not to be seen from here")
+    with _PROCESS.loading:
+        models = _kept_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
+    stages = bind_stages(models, settings)
+    _PROCESS.runs[job.id] = _Run(settings, stages)
+    for old in list(_PROCESS.runs)[:-_JOBS_KEPT]:
+        del _PROCESS.runs[old]
+    return Equipment(
+        process=_PROCESS.id,
+        host=platform.node(),
+        gpus=get_worker().state.total_resources.get("GPU", 0.0),
+        tool_version=wbctool.__version__,
+        provenance=stages.provenance,
+        basis=stages.basis,
+        device_note=stages.device_note,
+    )
+
+
+def do_slide(
+    job_id: str, process: str, slide: Slide, metadata: SlideMetadata | None, as_it_is: bool
+) -> SlideDone | Unknown | Unseen | Failed:
+    """Do one slide. process: whose :func:`equip` was asked. as_it_is: even if a field is not to be seen."""
+    run = _PROCESS.runs.get(job_id)
+    if run is None or process != _PROCESS.id:
+        return Unknown()
+    try:
+        unseen = None if as_it_is else _unseen_field(slide)
+        return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
+    except Exception as error:
+        return Failed(describe(error))
+
+
+async def stand_down(job_id: str) -> None:
+    """The run is over: a slide that is being done for it stops after the field at hand."""
+    run = _PROCESS.runs.pop(job_id, None)
+    if run is not None:
+        run.stopped.set()
+
+
+def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
+    from wbctool.onnx_model import load_models
+
+    cards = {path.name: read_card(path) for path in sorted(folder.glob("*.json"))}  # they name the models' bytes
+    key = (folder, device, precision, cards)
+    kept, models = _PROCESS.models
+    if key != kept:
+        models = load_models(folder, device, precision)
+        _PROCESS.models = (key, models)
+    return models
+
+
+def _unseen_field(slide: Slide) -> Path | None:
+    """The first field that is not there, after some patience."""
+    give_up = time.monotonic() + _SIGHT_S
+    for path in slide.fields:
+        while not path.is_file():
+            if time.monotonic() > give_up:
+                return path
+            with suppress(OSError):
+                next(path.parent.iterdir(), None)  # makes a network file system look again
+            time.sleep(_BETWEEN_LOOKS_S)
+    return None
+
+
+def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideDone | Unknown:
+    from wbctool.batch.pipeline import Crew, Pipeline
+
+    made: list[SlideFiles] = []
+    seen = _Seen()
+    threads = f"slide-{uuid.uuid4().hex}"
+    with _log_of(threads) as lines, Crew.of(run.settings.workers, run.stages.many_at_once, threads) as crew:
+        pipeline = Pipeline(
+            run.settings,
+            run.stages,
+            made.append,
+            crew,
+            lambda: seen,
+            run.stopped.is_set,
+            _nobody_counts,
+            {slide.id: metadata} if metadata else {},
+            run.large_field,
+        )
+        outcome = next(pipeline.outcomes([slide]), None)
+    if outcome is None:
+        return Unknown()
+    return SlideDone(outcome, made[0] if made else None, tuple(seen.noted), tuple(lines), dict(run.stages.rows()))
+
+
+def _nobody_counts() -> None:
+    """The coordinator counts a slide's fields when it gets the slide."""
+
+
+class _Seen(SeenFiles):
+    """Keeps what was seen of a slide for the coordinator's ``.seen.json``."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, Stamp, str]] = []
+
+    def open(self, slide: str) -> None:
+        """Nothing to read."""
+
+    def save(self) -> None:
+        """Nothing to write."""
+
+    def note(self, name: str, stamp: Stamp, sha256: str) -> None:
+        """Keep it."""
+        self.noted.append((name, stamp, sha256))
+
+
+@contextmanager
+def _log_of(threads: str) -> Iterator[list[LogLine]]:
+    """What this thread, and those whose names begin like that, have to say; other slides' threads have their own."""
+    lines: list[LogLine] = []
+    this = threading.current_thread().name
+    handler = _Collector(lines.append, lambda thread: thread == this or thread.startswith(threads))
+    logger = logging.getLogger("wbctool")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    def __init__(self, keep: Callable[[LogLine], None], ours: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._keep, self._ours = keep, ours
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._ours(record.threadName or ""):
+            told = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
+            self._keep(LogLine(record.name, record.levelno, record.getMessage(), told.rstrip()))
