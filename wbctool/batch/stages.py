@@ -60,7 +60,7 @@ def bind_stages(models: Models, settings: RunSettings) -> Stages:
         provenance=provenance,
         basis={
             "results": wbctool.RESULTS_VERSION,
-            "cards": [card.model_dump(mode="json") for card in cards],
+            "cards": [card.model_dump(mode="json", exclude={"copy_of"}) for card in cards],
             "settings": affecting,
         },
         device_note=models.device_note,
