@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import publish
-from wbctool.cards import copy_path, default_models_dir
+from wbctool.cards import GeneratorCard, copy_path, default_models_dir
 from wbctool.cli.measuring import shown_progress
 from wbctool.cli.terminal import say
 from wbctool.errors import CopyRefused, OutputNotWritable
@@ -63,7 +63,8 @@ def told(made: OptimisedModel[Any]) -> str:
         parts.append(f"accuracy {change.accuracy_fp32:.4f} in fp32, {change.accuracy_int8:.4f} in int8")
     if change.psnr_db is not None:
         parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 pictures")
-    parts.append(f"{1000 * made.fp32_s:.0f} ms a picture in fp32, {1000 * made.int8_s:.0f} ms in int8")
+    of = f" of {made.card.min_px} px" if isinstance(made.card, GeneratorCard) else ""
+    parts.append(f"{1000 * made.fp32_s:.0f} ms a cell{of} in fp32, {1000 * made.int8_s:.0f} ms in int8")
     return (
         f"{made.card.kind}: calibrated on {change.calibrated_on}; {made.layers - len(change.kept_fp32)} of "
         f"{made.layers} convolutions in int8, {len(made.content) / 1e6:.1f} MB\n"
