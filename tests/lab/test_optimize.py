@@ -4,6 +4,7 @@ import csv
 import hashlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -25,7 +26,7 @@ from wbctool.lab.calibration_cells import (
     packaged_cells,
     turned,
 )
-from wbctool.lab.labelled import FOLDS, LabelledImage, Split, Splitting
+from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
 from wbctool.lab.optimize import Limits, broken_limit, optimise_classifier, psnr_db, reduced
 from wbctool.lab.quantisation import calibrate, quantise
 from wbctool.labels import CellClass
@@ -265,8 +266,28 @@ def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
     assert [one.shape[0] for one in small] == [32, 40, 48, 64, 32]
 
 
+def test_labelled_cells_calibrate_and_measure_by_their_split(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbctool.lab.calibration_cells._LEAST", 2)
+    rng = np.random.default_rng(2)
+    for number in range(60):
+        folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
+    images = read_class_folders(tmp_path / "data")
+    split = [Splitting().of(image) for image in images]
+    cells = labelled_cells(tmp_path / "data", models, plain)
+    assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
+    assert len(cells.measure) == len(cells.labels) >= 2
+    assert len(cells.calibrate) == split.count(Split.TRAIN)
+    assert cells.calibrated_on == f"{len(cells.calibrate)} cells of data, training sources"
+    assert len({cell.tobytes() for cell in (*cells.calibrate, *cells.measure)}) == len(cells.calibrate) + len(
+        cells.measure
+    )
+
+
 def test_too_few_labelled_cells_are_refused(tmp_path: Path, models: Models) -> None:
     (tmp_path / "data" / "NEUTROPHIL").mkdir(parents=True)
     with pytest.raises(LabelledDataInvalid, match="50 are needed to measure on"):
         labelled_cells(tmp_path / "data", models, plain)
-    assert FOLDS == 5
