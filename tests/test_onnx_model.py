@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import CUDA, Models, OnnxModel, cuda_problem, load_model, load_models
+from wbctool.onnx_model import CUDA, Models, OnnxModel, cuda_problem, load_generators, load_model, load_models
 from wbctool.settings import Device, Precision
 
 
@@ -22,7 +23,8 @@ def models() -> Models:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(default_models_dir(), tmp_path / "models", ignore=shutil.ignore_patterns("training"))
+    skipped = shutil.ignore_patterns("training", "*.int8.*")  # copies that were made on this machine
+    shutil.copytree(default_models_dir(), tmp_path / "models", ignore=skipped)
     return tmp_path / "models"
 
 
@@ -30,6 +32,14 @@ def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
     report = verify_models(default_models_dir())
     assert {path.name for path, _ in report} >= {"detector.json", "generator.json", "classifier.json"}
     assert [problem for _, problem in report if problem] == []
+
+
+def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
+    root = Path(__file__).parents[1]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and ".int8." not in p.name}
+    assert {Path(name).name for name in wheel["force-include"]} == tracked
+    assert all(inside == f"wbctool/{name}" for name, inside in wheel["force-include"].items())
 
 
 def test_a_cells_result_does_not_depend_on_the_cells_beside_it(models: Models) -> None:
@@ -99,9 +109,69 @@ def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
         verify_models(tmp_path)
 
 
-def test_int8_where_there_is_no_copy_is_an_error_not_a_substitution() -> None:
-    with pytest.raises(ModelNotFound, match="int8"):
-        load_models(default_models_dir(), Device.CPU, Precision.INT8)
+def test_int8_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path) -> None:
+    with pytest.raises(ModelNotFound, match="int8 copy of the classifier"):
+        load_models(folder, Device.CPU, Precision.INT8)
+
+
+def give_copy(folder: Path, kind: str, parent: str | None = None) -> None:
+    """A card of precision int8 of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
+    card = json.loads((folder / f"{kind}.json").read_text())
+    facts = {"parent_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
+    facts |= {"pictures": 1, "changed_labels": 0, "changed_outcomes": 0}
+    copy = card | {"file": f"{kind}.int8.onnx", "precision": "int8", "copy_of": facts, "name": f"{kind}-int8"}
+    shutil.copy(folder / f"{kind}.onnx", folder / f"{kind}.int8.onnx")
+    (folder / f"{kind}.int8.json").write_text(json.dumps(copy))
+
+
+@pytest.mark.parametrize(
+    ("precision", "used"), [(Precision.AUTO, "int8"), (Precision.INT8, "int8"), (Precision.FP32, "fp32")]
+)
+def test_a_cpu_takes_the_int8_copies_unless_told_otherwise(folder: Path, precision: Precision, used: str) -> None:
+    give_copy(folder, "classifier")
+    give_copy(folder, "generator")
+    loaded = load_models(folder, Device.CPU, precision)
+    assert (loaded.classifier.precision, loaded.generator.precision) == (used, used)
+    assert loaded.detector.precision is Precision.FP32  # there are no copies of it
+    assert loaded.head is not None
+
+
+def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    give_copy(folder, "classifier", parent="1" * 64)
+    give_copy(folder, "generator")
+    said = "classifier.int8.onnx is an int8 copy of another model than classifier.onnx"
+    assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
+    assert f"{said}: of SHA-256 {'1' * 64}" in caplog.text
+    assert "the fp32 model is used" in caplog.text
+    with pytest.raises(ModelMismatch, match=said):
+        load_models(folder, Device.CPU, Precision.INT8)
+    problems = {path.name: problem for path, problem in verify_models(folder) if problem}
+    assert list(problems) == ["classifier.int8.json"]
+    assert said in problems["classifier.int8.json"]
+
+
+def test_a_copy_that_names_no_parent_is_stale_too(folder: Path) -> None:
+    give_copy(folder, "classifier")
+    path = folder / "classifier.int8.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_of": None}))
+    with pytest.raises(ModelMismatch, match="does not say which model"):
+        load_models(folder, Device.CPU, Precision.INT8)
+
+
+def test_a_stale_copy_of_the_generator_is_not_compared(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    give_copy(folder, "generator")
+    assert [model.card.name for model in load_generators(folder)] == ["generator-int8", "generator"]
+    give_copy(folder, "generator", parent="1" * 64)
+    assert [model.card.name for model in load_generators(folder)] == ["generator"]
+    assert "it is left out" in caplog.text
+
+
+def test_an_altered_copy_is_refused(folder: Path) -> None:
+    give_copy(folder, "generator")
+    with (folder / "generator.int8.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ModelMismatch, match=r"generator\.int8\.onnx is not the model its card describes"):
+        load_models(folder, Device.CPU, Precision.AUTO)
 
 
 def _cuda_runs() -> bool:

@@ -27,6 +27,10 @@ class ModelMismatch(WbctoolError, ValueError):
     """A model that is not the one its card describes."""
 
 
+class CopyRefused(WbctoolError, ValueError):
+    """An int8 copy that would change more than it may, or of which nothing could be computed in int8."""
+
+
 class DeviceUnavailable(WbctoolError, RuntimeError):
     """The device the user asked for does not work on this machine."""
 

@@ -1,4 +1,6 @@
-"""Trained models as sessions that run them, and the policy of providers. The only user of onnxruntime.
+"""Trained models as sessions that run them, and the policy of providers.
+
+The only module that runs onnxruntime's sessions; its quantiser is wbctool.lab.quantisation's.
 
 A model is loaded only if its bytes are the ones its card names (wbctool.cards).
 """
@@ -24,10 +26,12 @@ from wbctool.cards import (
     DetectorCard,
     GeneratorCard,
     card_of_kind,
+    copy_path,
     kind_name,
     plain_card,
     read_card,
     read_model_bytes,
+    stale_copy,
 )
 from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
@@ -46,6 +50,8 @@ _ROWS = {
 }
 # On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
 _OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}}
+# Where the processor has no VNNI, sums of int8 products would overflow 16 bits: this makes the weights unsigned there.
+_NO_INT8_OVERFLOW = "session.x64quantprecision"
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc_failed", re.IGNORECASE)
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
@@ -137,7 +143,7 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
     def load(kind: type[CardT]) -> OnnxModel[CardT]:
         card = _choose_card(folder, kind, provider, precision)
-        return _start(card, read_model_bytes(card, folder), provider)
+        return start_model(card, read_model_bytes(card, folder), provider)
 
     classifier = load(ClassifierCard)
     head = read_dense_head(read_model_bytes(classifier.card, folder))
@@ -164,13 +170,25 @@ def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> 
     """The one model of a kind, in fp32; raises as :func:`load_models`."""
     card = plain_card(folder, kind)
     content = read_model_bytes(card, folder)
-    return _start(card, content, _choose_provider(device, card, content)[0])
+    return start_model(card, content, _choose_provider(device, card, content)[0])
 
 
 def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
-    """Every generator of a folder, on the CPU, in order of the cards' names; raises as :func:`load_models`."""
-    cards = [card for path in sorted(folder.glob("*.json")) if isinstance(card := read_card(path), GeneratorCard)]
-    return [_start(card, read_model_bytes(card, folder), CPU) for card in cards]
+    """Every generator of a folder, on the CPU, in order of the cards' names; raises as :func:`load_models`.
+
+    An int8 copy of another model than the one beside it is left out, and it is logged.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        card = read_card(path)
+        if not isinstance(card, GeneratorCard):
+            continue
+        is_copy = card.precision is Precision.INT8
+        if is_copy and (problem := stale_copy(card, plain_card(folder, GeneratorCard))):
+            log.warning("%s; it is left out", problem)
+            continue
+        found.append(start_model(card, read_model_bytes(card, folder), CPU))
+    return found
 
 
 def cuda_problem(card: Card, content: bytes) -> str | None:
@@ -183,21 +201,40 @@ def cuda_problem(card: Card, content: bytes) -> str | None:
         with redirect_stdout(io.StringIO()):  # it prints which libraries it misses
             preload()
     try:
-        _start(card, content, CUDA)
+        start_model(card, content, CUDA)
     except (DeviceUnavailable, RuntimeError) as error:
         return str(error).splitlines()[0]
     return None
 
 
 def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Precision) -> CardT:
-    """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one."""
+    """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one.
+
+    A copy of another model than the fp32 one beside it is refused, or with ``auto`` left alone with a warning. There
+    are no copies of the detector.
+    """
     if precision is Precision.FP16:
         raise DeviceUnavailable("--precision fp16: these models have no graphs that compute in fp16")
-    copy = folder / f"{kind_name(kind)}.int8.json"
-    if precision is Precision.INT8 and not copy.is_file():
-        raise ModelNotFound(f"there is no int8 copy of the {kind_name(kind)}: {copy} is missing")
+    plain = plain_card(folder, kind)
+    path = copy_path(folder, kind)
     wants_copy = precision is Precision.INT8 or (precision is Precision.AUTO and provider == CPU)
-    return card_of_kind(copy, kind) if wants_copy and copy.is_file() else plain_card(folder, kind)
+    if not wants_copy or issubclass(kind, DetectorCard):
+        return plain
+    if not path.is_file():
+        if precision is Precision.INT8:
+            raise ModelNotFound(
+                f"there is no int8 copy of the {kind_name(kind)}: {path} is missing; `wbctool models optimize` makes it"
+            )
+        return plain
+    copy = card_of_kind(path, kind)
+    read_model_bytes(plain, folder)  # so that its card's hash is its own
+    problem = stale_copy(copy, plain)
+    if problem is None:
+        return copy
+    if precision is Precision.INT8:
+        raise ModelMismatch(problem)
+    log.warning("%s; the fp32 model is used", problem)
+    return plain
 
 
 def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
@@ -211,9 +248,11 @@ def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, s
     return CPU, f"no CUDA device ({problem}); running on the CPU"
 
 
-def _start(card: CardT, content: bytes, provider: str) -> OnnxModel[CardT]:
+def start_model(card: CardT, content: bytes, provider: str = CPU) -> OnnxModel[CardT]:
+    """A session of the model ``content``, warmed up; raises as :func:`load_models`."""
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
+    options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     rows = _ROWS[provider][card.kind]
     try:
         session = ort.InferenceSession(content, options, providers=[(provider, _OPTIONS[provider])])

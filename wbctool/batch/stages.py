@@ -57,7 +57,7 @@ def basis_of(cards: Cards, settings: RunSettings) -> dict[str, Any]:
     """All that the results of these models depend on but the fields, as JSON values."""
     return {
         "results": wbctool.RESULTS_VERSION,
-        "cards": [card.model_dump(mode="json") for card in cards],
+        "cards": [card.model_dump(mode="json", exclude={"copy_of"}) for card in cards],
         "settings": settings.affecting_results(),
     }
 

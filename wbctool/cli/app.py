@@ -227,6 +227,7 @@ def evaluate(
     super_resolve: Annotated[
         SuperResolve, typer.Option(help="Which cells the generator enlarges.")
     ] = SuperResolve.AUTO,
+    precision: Annotated[Precision, typer.Option(help="The models' arithmetic.")] = Precision.AUTO,
     sr_cells: Annotated[
         int, typer.Option(metavar="N", min=0, help="Cells of each data set that compare the generators; 0: none.")
     ] = 100,
@@ -239,7 +240,7 @@ def evaluate(
         from wbctool.cli.measuring import evaluate_command
 
         chosen = None if split is SplitChoice.ALL else split.value
-        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, sr_cells, strangers))
+        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, precision, sr_cells, strangers))
 
 
 @app.command()
@@ -291,6 +292,27 @@ def verify_models(models_dir: ModelsDir = None) -> None:
         from wbctool.cli.running import verify_models_command
 
         raise typer.Exit(verify_models_command(models_dir))
+
+
+@models_app.command("optimize")
+def optimize_models(
+    models_dir: ModelsDir = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Class folders to calibrate and measure with; wbctool's own cells if none."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the copies go; beside the models if none.")
+    ] = None,
+) -> None:
+    """Make int8 copies of classifier and generator, which a run on a CPU then uses.
+
+    Exit codes: 0 made; 1 a copy would change too much, and is not made. Needs: pip install 'wbctool[optimize]'.
+    """
+    with _errors_as_exit_codes():
+        from wbctool.cli.optimising import optimize_command
+
+        raise typer.Exit(optimize_command(models_dir, data, out))
 
 
 @review_app.command("apply")

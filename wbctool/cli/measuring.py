@@ -27,14 +27,17 @@ def evaluate_command(
     out: Path | None,
     split: str | None,
     mode: SuperResolve,
+    precision: Precision,
     sr_cells: int,
     strangers: int,
 ) -> int:
     """`wbctool evaluate`; returns the exit code. split: a value of Split; None for all sources."""
     folder = models_dir or default_models_dir()
-    models = load_models(folder, Device.AUTO, Precision.AUTO)
+    models = load_models(folder, Device.AUTO, precision)
     if models.device_note:
         say(f"wbctool: {models.device_note}")
+    if any(model.precision is Precision.INT8 for model in (models.classifier, models.generator)):
+        say(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(folder)
     chosen = None if split is None else Split(split)
     result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, shown_progress)

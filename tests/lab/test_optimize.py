@@ -1,0 +1,293 @@
+"""Int8 copies: the search for one that keeps the limits, what its card says, and how it is written."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import write_tiny_models
+from typer.testing import CliRunner
+
+from wbctool.cards import ClassifierCard, Int8Copy, default_models_dir, plain_card, read_card, verify_models
+from wbctool.cli.app import app
+from wbctool.dense_head import read_dense_head
+from wbctool.errors import CopyRefused, LabelledDataInvalid
+from wbctool.lab.calibration_cells import (
+    PACKAGED,
+    TABLE,
+    CalibrationCells,
+    cut_sheet,
+    labelled_cells,
+    lay_sheet,
+    packaged_cells,
+    turned,
+)
+from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
+from wbctool.lab.optimize import Limits, broken_limit, optimise_classifier, psnr_db, reduced
+from wbctool.lab.quantisation import calibrate, quantise
+from wbctool.labels import CellClass
+from wbctool.onnx_model import Models, load_models
+from wbctool.settings import Device, Precision
+
+NOTHING = Limits(changed_labels=-1.0)  # not even no change at all
+
+
+def plain(items, _total, _what):  # type: ignore[no-untyped-def]
+    return items
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Tiny models; generator and classifier have convolutions."""
+    folder = write_tiny_models(tmp_path / "models")
+    rng = np.random.default_rng(8)
+    floats = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+    ]
+    classify = [
+        *floats,
+        helper.make_node("Conv", ["nchw", "w1"], ["c1"], name="first", strides=[4, 4]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], name="second", strides=[4, 4]),
+        helper.make_node("ReduceMean", ["c2", "axes"], ["logits"], keepdims=0),
+    ]
+    weights = {
+        "w1": rng.normal(0, 0.01, (8, 3, 4, 4)).astype(np.float32),
+        "w2": rng.normal(0, 0.3, (len(CellClass), 8, 4, 4)).astype(np.float32),
+        "b2": np.arange(len(CellClass), dtype=np.float32) * 20,  # no label hangs by a hair
+        "axes": np.array([2, 3], np.int64),
+    }
+    replace_model(folder, "classifier", classify, weights, "logits", TensorProto.FLOAT)
+    same = np.zeros((3, 3, 3, 3), np.float32)
+    same[np.arange(3), np.arange(3), 1, 1] = 0.999
+    enlarge = [
+        *floats,
+        helper.make_node("Conv", ["nchw", "same"], ["c1"], name="same", pads=[1, 1, 1, 1]),
+        helper.make_node("Resize", ["c1", "", "scales"], ["large"], mode="nearest"),
+        helper.make_node("Transpose", ["large"], ["nhwc"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["nhwc"], ["sr"], to=TensorProto.UINT8),
+    ]
+    constants = {"same": same, "scales": np.array([1, 1, 4, 4], np.float32)}
+    replace_model(folder, "generator", enlarge, constants, "sr", TensorProto.UINT8)
+    return folder
+
+
+def replace_model(
+    folder: Path, name: str, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], output: str, kind: int
+) -> None:
+    rgb = helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["n", "h", "w", 3])
+    result = helper.make_tensor_value_info(output, kind, None)
+    held = [numpy_helper.from_array(value, key) for key, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", [rgb], [result], held)
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    (folder / f"{name}.onnx").write_bytes(content)
+    card = read_card(folder / f"{name}.json").model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    (folder / f"{name}.json").write_text(card.model_dump_json())
+
+
+@pytest.fixture
+def models(folder: Path) -> Models:
+    return load_models(folder, Device.CPU, Precision.FP32)
+
+
+def few_cells(labels: tuple[CellClass, ...] | None = None) -> CalibrationCells:
+    cells = packaged_cells()
+    return CalibrationCells(cells.calibrate[:6], cells.measure[:8], labels, "six", "eight")
+
+
+def change(**facts: object) -> Int8Copy:
+    told = {"parent_sha256": "0" * 64, "calibrated_on": "", "measured_on": "", "cells": 200, "pictures": 200}
+    return Int8Copy.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_int8": 0.8975, "psnr_db": 42.0}, None),
+        ({"changed_labels": 3}, "3 of 200 labels change, 1.0% may"),
+        ({"accuracy_fp32": 0.9, "accuracy_int8": 0.895}, "0.50 points of accuracy are lost, 0.3 may be"),
+        ({"accuracy_fp32": 0.9, "accuracy_int8": 0.95}, None),
+        ({"psnr_db": 41.9}, "its pictures are 41.9 dB from the fp32 ones, 42 are asked for"),
+    ],
+)
+def test_the_limits(facts: dict[str, object], said: str | None) -> None:
+    assert broken_limit(change(**facts), Limits()) == said
+
+
+def test_psnr_is_of_all_pictures_together() -> None:
+    black, grey = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)  # a fifth of 255
+    assert psnr_db([black], [grey]) == pytest.approx(20 * np.log10(5))
+    assert psnr_db([black, black], [grey, black]) == pytest.approx(20 * np.log10(5) + 10 * np.log10(2))
+    assert psnr_db([black], [black]) == 100.0
+
+
+def test_the_card_says_what_was_measured(folder: Path, models: Models) -> None:
+    said = models.classifier.run(few_cells().measure)[0].argmax(axis=1)
+    labels = tuple(models.classifier.card.classes[index] for index in said)
+    wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
+    made = optimise_classifier(models, folder, few_cells(wrong), plain)
+    copy = made.card.copy_of
+    assert copy is not None
+    assert (copy.cells, copy.pictures) == (8, 32)  # each also turned
+    assert made.card.precision is Precision.INT8
+    assert made.card.sha256 == hashlib.sha256(made.content).hexdigest()
+    assert copy.parent_sha256 == models.classifier.card.sha256
+    assert made.card.classes == models.classifier.card.classes
+    assert 0.5 < copy.accuracy_fp32 <= 1.0
+    assert copy.kept_fp32 == ()
+
+
+def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
+    folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, ...]] = []
+    calibrated = []
+
+    def remembered(ready, kept):  # type: ignore[no-untyped-def]
+        calibrated.append(ready)
+        tried.append(tuple(kept))
+        return quantise(ready, kept)
+
+    monkeypatch.setattr("wbctool.lab.optimize.quantise", remembered)
+    with pytest.raises(CopyRefused, match=r"classifier\.onnx: with 1 layers in fp32, .* labels change"):
+        optimise_classifier(models, folder, few_cells(), plain, NOTHING)
+    assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
+    probes = few_cells().calibrate[[0, 1, 3, 4]]
+    wanted = models.classifier.run(probes)[0]
+
+    def lost(kept: tuple[str, ...]) -> float:
+        import onnxruntime as ort
+
+        session = ort.InferenceSession(quantise(calibrated[0], kept), providers=["CPUExecutionProvider"])
+        return float(((session.run(None, {"rgb": probes})[0] - wanted) ** 2).mean())
+
+    assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))
+
+
+def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "classifier: calibrated on 32 training cells that come with wbctool" in done.output
+    assert "measured on 64 of 64 training cells" in done.output
+    assert [problem for _, problem in verify_models(folder) if problem] == []
+    loaded = load_models(folder, Device.CPU, Precision.AUTO)
+    assert [m.precision for m in (loaded.detector, loaded.generator, loaded.classifier)] == ["fp32", "int8", "int8"]
+    assert read_card(folder / "generator.int8.json").copy_of.psnr_db >= Limits().psnr_db
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder), "--out", str(tmp_path / "copies")])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in folder.iterdir()) == before
+    written = ["classifier.int8.json", "classifier.int8.onnx", "generator.int8.json", "generator.int8.onnx"]
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == written
+
+
+def test_what_cannot_be_done_in_int8_is_said_and_not_written(tmp_path: Path) -> None:
+    folder = write_tiny_models(tmp_path / "models")  # without convolutions
+    before = sorted(path.name for path in folder.iterdir())
+    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
+    assert done.exit_code == 1
+    assert "classifier.onnx has no convolution to compute in int8; no copy is written" in done.output
+    assert "generator.onnx has no convolution to compute in int8; no copy is written" in done.output
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_without_onnx_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
+    assert done.exit_code == 1
+    assert "wbctool models optimize needs onnx: pip install 'wbctool[optimize]'" in done.output
+
+
+def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head() -> None:
+    folder = default_models_dir()
+    card = plain_card(folder, ClassifierCard)
+    content = (folder / card.file).read_bytes()
+    cells = packaged_cells().calibrate[:4]
+    copy = quantise(calibrate(content, [cells]), ())
+    assert [output.name for output in onnx.load_from_string(copy).graph.output] == ["logits", "features", "last_map"]
+    head, of_copy = read_dense_head(content), read_dense_head(copy)
+    assert head is not None
+    assert of_copy is not None
+    assert head.max_pooled == of_copy.max_pooled
+    for one, other in zip(head.layers, of_copy.layers, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    assert len(copy) < len(content)
+
+
+def test_the_packaged_cells_are_of_training_sources_and_one_each() -> None:
+    with (PACKAGED / TABLE).open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    images = [LabelledImage(Path(r["image"]), CellClass.NEUTROPHIL, r["source"], r["origin"]) for r in rows]
+    assert {Splitting().of(image) for image in images} == {Split.TRAIN}
+    assert len({image.source for image in images}) == len(images) == 96
+    assert {row["label"] for row in rows} >= {str(c) for c in CellClass}
+    assert sum(path.stat().st_size for path in PACKAGED.iterdir()) < 700_000
+
+
+def test_no_packaged_cell_both_calibrates_and_measures() -> None:
+    cells = packaged_cells()
+    assert (cells.calibrate.shape, cells.measure.shape) == ((32, 128, 128, 3), (64, 128, 128, 3))
+    assert len({cell.tobytes() for cell in (*cells.calibrate, *cells.measure)}) == 96
+    assert cells.labels is None
+
+
+def test_a_sheet_gives_its_cells_back() -> None:
+    cells = np.random.default_rng(0).integers(0, 256, (13, 128, 128, 3), dtype=np.uint8)
+    sheet = lay_sheet(cells)
+    assert sheet.shape == (256, 12 * 128, 3)
+    np.testing.assert_array_equal(sheet[:128, 128:256], cells[1])
+    np.testing.assert_array_equal(cut_sheet(sheet, 13), cells)
+
+
+def test_turned_cells() -> None:
+    cell = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1).repeat(3, axis=3)
+    assert [one[:, :, 0].tolist() for one in turned(cell)] == [
+        [[0, 1], [2, 3]],
+        [[1, 0], [3, 2]],
+        [[2, 3], [0, 1]],
+        [[3, 2], [1, 0]],
+    ]
+
+
+def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
+    small = reduced(np.zeros((5, 128, 128, 3), np.uint8), models.generator.card)
+    assert [one.shape[0] for one in small] == [32, 40, 48, 64, 32]
+
+
+def test_labelled_cells_calibrate_and_measure_by_their_split(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbctool.lab.calibration_cells._LEAST", 2)
+    rng = np.random.default_rng(2)
+    for number in range(60):
+        folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
+    images = read_class_folders(tmp_path / "data")
+    split = [Splitting().of(image) for image in images]
+    cells = labelled_cells(tmp_path / "data", models, plain)
+    assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
+    assert len(cells.measure) == len(cells.labels) >= 2
+    assert len(cells.calibrate) == split.count(Split.TRAIN)
+    assert cells.calibrated_on == f"{len(cells.calibrate)} cells of data, training sources"
+    assert len({cell.tobytes() for cell in (*cells.calibrate, *cells.measure)}) == len(cells.calibrate) + len(
+        cells.measure
+    )
+
+
+def test_too_few_labelled_cells_are_refused(tmp_path: Path, models: Models) -> None:
+    (tmp_path / "data" / "NEUTROPHIL").mkdir(parents=True)
+    with pytest.raises(LabelledDataInvalid, match="50 are needed to measure on"):
+        labelled_cells(tmp_path / "data", models, plain)

@@ -1,0 +1,72 @@
+"""`wbctool models optimize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wbctool.batch.publish import publish
+from wbctool.cards import GeneratorCard, copy_path, default_models_dir
+from wbctool.cli.measuring import shown_progress
+from wbctool.cli.terminal import say
+from wbctool.errors import CopyRefused, OutputNotWritable
+from wbctool.extras import needing
+from wbctool.lab.calibration_cells import labelled_cells, packaged_cells
+from wbctool.lab.optimize import OptimisedModel, optimise_classifier, optimise_generator
+from wbctool.layout import name_shown
+from wbctool.onnx_model import load_models
+from wbctool.settings import Device, Precision
+
+REFUSED = 1
+_WAYS: tuple[Callable[..., OptimisedModel[Any]], ...] = (optimise_classifier, optimise_generator)
+
+
+def optimize_command(models_dir: Path | None, data: Path | None, out: Path | None) -> int:
+    """`wbctool models optimize`; returns the exit code: REFUSED where a copy would change too much and is not made."""
+    with needing("optimize", "wbctool models optimize"):
+        import onnx  # noqa: F401
+    folder = models_dir or default_models_dir()
+    models = load_models(folder, Device.CPU, Precision.FP32)
+    cells = packaged_cells() if data is None else labelled_cells(data, models, shown_progress)
+    code = 0
+    for optimise in _WAYS:
+        try:
+            made = optimise(models, folder, cells, shown_progress)
+        except CopyRefused as error:
+            say(f"wbctool: {error}")
+            code = REFUSED
+            continue
+        path = publish_copy(made, out or folder)
+        say(told(made))
+        say(f"{name_shown(str(path))} written")
+    return code
+
+
+def publish_copy(made: OptimisedModel[Any], folder: Path) -> Path:
+    """Write model and card, each whole, the card last; an older card goes first, or it would name another file."""
+    path = copy_path(folder, type(made.card))
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(f"{path} cannot be replaced: {error.strerror or error}") from error
+    publish(folder / made.card.file, made.content)
+    publish(path, (made.card.model_dump_json(indent=2) + "\n").encode())
+    return path
+
+
+def told(made: OptimisedModel[Any]) -> str:
+    """A copy and what it changes, in two lines."""
+    change = made.card.copy_of
+    parts = [f"{change.changed_labels} labels and {change.changed_outcomes} outcomes changed"]
+    if change.accuracy_fp32 is not None:
+        parts.append(f"accuracy {change.accuracy_fp32:.4f} in fp32, {change.accuracy_int8:.4f} in int8")
+    if change.psnr_db is not None:
+        parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 pictures")
+    of = f" of {made.card.min_px} px" if isinstance(made.card, GeneratorCard) else ""
+    parts.append(f"{1000 * made.fp32_s:.0f} ms a cell{of} in fp32, {1000 * made.int8_s:.0f} ms in int8")
+    return (
+        f"{made.card.kind}: calibrated on {change.calibrated_on}; {made.layers - len(change.kept_fp32)} of "
+        f"{made.layers} convolutions in int8, {len(made.content) / 1e6:.1f} MB\n"
+        f"measured on {change.cells} of {change.measured_on}, {change.pictures} pictures: {'; '.join(parts)}"
+    )
