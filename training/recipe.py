@@ -119,7 +119,10 @@ def _read(path: Path) -> dict[str, Any]:
     own = tomllib.loads(path.read_text(encoding="utf-8"))
     if "extends" not in own:
         return own
-    whole = _read(RECIPES / f"{own.pop('extends')}.toml")
+    base = RECIPES / f"{own.pop('extends')}.toml"
+    if not base.is_file():
+        raise SettingsInvalid(f"{path}: extends {base.stem}: there are {_names()}")
+    whole = _read(base)
     for key, value in own.items():
         whole[key] = {**whole[key], **value} if isinstance(value, dict) and key in whole else value
     return whole

@@ -45,7 +45,7 @@ CPU = "CPUExecutionProvider"
 # on a CPU, where a row more costs its full time, many on a GPU, where it costs nearly nothing. Fields come one by one;
 # the generator's crops come in many sizes, so that few share a batch.
 _ROWS = {
-    CPU: {"detector": 1, "generator": 1, "classifier": 4},
+    CPU: {"detector": 1, "generator": 1, "classifier": 1},
     CUDA: {"detector": 1, "generator": 8, "classifier": 64},
 }
 # On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
@@ -133,8 +133,10 @@ class Models:
         return {m.card.file: m.rows for m in (self.detector, self.generator, self.classifier)}
 
 
-def load_models(folder: Path, device: Device, precision: Precision) -> Models:
+def load_models(folder: Path, device: Device, precision: Precision, threads: int = 0) -> Models:
     """Load, start and warm up the three models.
+
+    threads: that one call takes on a CPU; 0 for all cores, 1 where several calls are made at a time.
 
     Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
     """
@@ -143,7 +145,7 @@ def load_models(folder: Path, device: Device, precision: Precision) -> Models:
 
     def load(kind: type[CardT]) -> OnnxModel[CardT]:
         card = _choose_card(folder, kind, provider, precision)
-        return start_model(card, read_model_bytes(card, folder), provider)
+        return start_model(card, read_model_bytes(card, folder), provider, threads)
 
     classifier = load(ClassifierCard)
     head = read_dense_head(read_model_bytes(classifier.card, folder))
@@ -248,9 +250,10 @@ def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, s
     return CPU, f"no CUDA device ({problem}); running on the CPU"
 
 
-def start_model(card: CardT, content: bytes, provider: str = CPU) -> OnnxModel[CardT]:
-    """A session of the model ``content``, warmed up; raises as :func:`load_models`."""
+def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int = 0) -> OnnxModel[CardT]:
+    """A session of the model ``content``, warmed up; threads, errors: as :func:`load_models`."""
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = _QUIET
     options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     rows = _ROWS[provider][card.kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -106,6 +107,15 @@ class Limits(BaseModel):
         return ranges
 
 
+_MOST_WORKERS = 64
+
+
+def _usable_cores() -> int:
+    """Of this process, which may be given fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS)
+
+
 class RunSettings(Limits):
     """Everything `wbctool run` was asked for.
 
@@ -120,7 +130,7 @@ class RunSettings(Limits):
     device: Device = Device.AUTO
     super_resolve: SuperResolve = SuperResolve.AUTO
     precision: Precision = Precision.AUTO
-    workers: int = Field(2, ge=1, le=64)
+    workers: int = Field(default_factory=_usable_cores, ge=1, le=_MOST_WORKERS)
     batch_size: int = Field(64, ge=1, le=4096)
     force: bool = False
     retry_failed: bool = False

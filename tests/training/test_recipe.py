@@ -30,6 +30,20 @@ def test_the_paper_recipe_has_the_papers_hyperparameters() -> None:
     assert srgan.generated_per_class == 1000
 
 
+def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path) -> None:
+    default, tuned = load_recipe("default"), load_recipe("fine-tune")
+    assert tuned.name == "fine-tune"
+    assert tuned.classifier.features_lr < default.classifier.features_lr
+    assert tuned.classifier.augment == default.classifier.augment
+    assert (tuned.detector, tuned.srgan, tuned.classes) == (default.detector, default.srgan, default.classes)
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 7\n')
+    assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 7})
+    own.write_text('extends = "nothing"\n')
+    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: there are default"):
+        load_recipe(str(own))
+
+
 def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text((RECIPES / "default.toml").read_text().replace("canvas_px", "canvas_size"))
@@ -38,5 +52,5 @@ def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(SettingsInvalid, match="default, paper"):
+    with pytest.raises(SettingsInvalid, match="default, fine-tune, paper"):
         load_recipe("papers")

@@ -184,7 +184,7 @@ def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
     key = (folder, device, precision, cards)
     kept, models = _PROCESS.models
     if key != kept:
-        models = load_models(folder, device, precision)
+        models = load_models(folder, device, precision, threads=1)
         _PROCESS.models = (key, models)
     return models
 

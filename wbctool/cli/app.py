@@ -80,8 +80,10 @@ def run(
         SuperResolve | None, typer.Option(help="Which cells the generator enlarges. Default: auto.")
     ] = None,
     precision: Annotated[Precision | None, typer.Option(help="Default: auto.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that read and detect. Default: 2.")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Cells in memory at once. Default: 64.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that work. Default: one a core.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Cells named together on a GPU. Default: 64.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file of settings; options given here win over it.")
     ] = None,

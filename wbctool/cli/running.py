@@ -98,7 +98,10 @@ def status_command(out: Path, as_json: bool, max_age_hours: float | None) -> int
 
 def load_stages(settings: RunSettings) -> Stages:
     """The stages with their models loaded, and a word on the device that ``auto`` fell back to."""
-    models = load_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
+    import cv2
+
+    cv2.setNumThreads(1)  # the workers are threads enough
+    models = load_models(settings.models_dir or default_models_dir(), settings.device, settings.precision, threads=1)
     if models.device_note:
         log.warning("%s", models.device_note)
     if not models.detector.card.colours:

@@ -1,0 +1,67 @@
+"""Going on from a trained classifier: the shipped one, whose ONNX file gives the weights back."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.export import ClassifierGraph
+from training.models.classifier import CellClassifier
+from training.recipe import Recipe, load_recipe
+from training.start import trained_weights
+from training.tasks.classifier import ClassifierTask, Normalised
+from wbctool.cards import ClassifierCard, default_models_dir
+from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.lab.labelled import Splitting
+from wbctool.onnx_model import load_model
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import resize_square
+
+SHIPPED = default_models_dir()
+FIELDS = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())[:2]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("fine-tune")
+
+
+def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
+    network = Normalised(CellClassifier(len(recipe.classes)))
+    network.load_state_dict(trained_weights(SHIPPED, recipe, Splitting()), strict=True)
+    rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
+    with torch.inference_mode():
+        ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
+    assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
+
+
+def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
+    weights = trained_weights(SHIPPED, recipe, Splitting())
+    task = ClassifierTask(recipe.classifier, len(recipe.classes), weights, steps=1)
+    for network in (task.network, task.average.module):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, weights[name]), name
+    convolutions = [p.requires_grad for p in task.network.network.features.parameters()]
+    assert convolutions == [False] * 8 + [True] * 24  # two blocks of two convolutions, each with weight and bias
+
+
+@pytest.mark.parametrize("splitting", [Splitting(fold=1), Splitting(left_out=("pbc",))])
+def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: Splitting) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
+        trained_weights(SHIPPED, recipe, splitting)
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(ModelMismatch, match="not the recipe's"):
+        trained_weights(SHIPPED, load_recipe("paper"), Splitting())
+
+
+def test_an_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        trained_weights(tmp_path, recipe, Splitting())
+    shutil.copy(SHIPPED / "classifier.json", tmp_path)
+    (tmp_path / "classifier.onnx").write_bytes(b"other bytes")
+    with pytest.raises(ModelMismatch):
+        trained_weights(tmp_path, recipe, Splitting())
