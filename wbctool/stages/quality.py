@@ -26,6 +26,7 @@ RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 _RED_CELL_PX = 130  # the scale at which edges are measured; coarser ones blurred them more than a lens does
 _MOST_CELLS = 64  # whose edges are measured; more only cost time
 _SHARPEST = 0.05  # the share of the cells' pixels that counts as edges
+_SAMPLED = 5  # the quantile is that of each fifth pixel: sorting all takes longer than the rest together
 _EXTRA_BLUR_PX, _MORE_BLUR_PX, _WIDE_PX = 1.0, 3.0, 3.3
 _MARGIN = 0.15  # around a cell's box, in which the outer half of a blurred edge lies
 _COLOUR_PX = 256  # the longer side of the picture that colours and crowding are read from
@@ -193,7 +194,7 @@ def _edge_width(patches: Sequence[Floats], extra_px: float) -> float:
     before = np.concatenate([_gradient(patch).ravel() for patch in patches])
     blurred = (cv2.GaussianBlur(patch, (0, 0), extra_px).astype(np.float32) for patch in patches)
     after = np.concatenate([_gradient(patch).ravel() for patch in blurred])
-    edges = before >= np.quantile(before, 1 - _SHARPEST)
+    edges = np.flatnonzero(before >= np.quantile(before[::_SAMPLED], 1 - _SHARPEST))
     ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-3)))
     return float(extra_px / np.sqrt(max(ratio * ratio - 1, 1e-3)))
 
