@@ -382,7 +382,9 @@ class TestWaiting:
             return fakes.detect(field)
 
         run.detect = detect
-        assert run() == 0
+        for i in range(3, 23):  # more than are looked at ahead of their turn
+            fakes.draw_field(run.root / "s2" / f"f{i}.png", ["neutrophil"])
+        assert run(workers=1) == 0
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
         assert not (run.folder / "s10").exists()
         run.detect = fakes.detect
