@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
-
-from wbctool.lab.labelled import Labelled
 
 _WANTED_RIGHT = 0.97  # among the counted cells
 _KNOWN_SHARE = 0.98  # of the validation cells pass the energy gate
@@ -26,16 +22,6 @@ class Calibration:
     temperature: float
     confidence_threshold: float
     energy_threshold: float
-
-
-def even_weights(cells: Sequence[Labelled]) -> NDArray[np.float64]:
-    """(N,), sum 1: every origin weighs the same, in it every source, in that every cell.
-
-    A laboratory with many cells, or a cell with many copies, must not set the thresholds for all.
-    """
-    sources = {origin: {c.source for c in cells if c.origin == origin} for origin in {c.origin for c in cells}}
-    copies = Counter((c.origin, c.source) for c in cells)
-    return np.array([1 / (len(sources) * len(sources[c.origin]) * copies[c.origin, c.source]) for c in cells])
 
 
 def calibrate(logits: NDArray[np.float32], wanted: NDArray[np.int64], weights: NDArray[np.float64]) -> Calibration:

@@ -50,12 +50,12 @@ class Loop:
             self.folder,
             filename="best",
             monitor=self.monitor,
-            save_last=True,
             enable_version_counter=False,
         )
         often = ModelCheckpoint(
             self.folder, filename="last", train_time_interval=_CHECKPOINT_EVERY, enable_version_counter=False
         )
+        at_epoch = ModelCheckpoint(self.folder, filename="last", every_n_epochs=1, enable_version_counter=False)
         terminal = sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator="auto",
@@ -68,6 +68,7 @@ class Loop:
             callbacks=[
                 best,
                 often,
+                at_epoch,
                 LearningRateMonitor("epoch"),
                 *([RichProgressBar()] if terminal else [_PlainProgress()]),
                 *self.callbacks,

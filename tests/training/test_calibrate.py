@@ -1,14 +1,10 @@
 """Temperature and thresholds on made-up logits whose truth is known."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from training.calibrate import calibrate, even_weights
-from training.data.cells import CellSample
-from wbctool.records import Box
+from training.calibrate import calibrate
 
 
 def alike(number: int) -> np.ndarray:
@@ -53,14 +49,6 @@ def test_one_known_cell_in_fifty_fails_the_energy_gate() -> None:
     energies = -np.log(np.exp(logits).sum(axis=1))
     gate = calibrate(logits.astype(np.float32), wanted, alike(5000)).energy_threshold
     assert (energies > gate).mean() == pytest.approx(0.02, abs=0.002)
-
-
-def test_every_origin_and_every_source_weighs_the_same() -> None:
-    def cells(origin: str, source: str, copies: int) -> list[CellSample]:
-        return [CellSample(Path("x.png"), Box(0, 0, 9, 9), None, source, origin)] * copies
-
-    weights = even_weights([*cells("many", "a", 6), *cells("many", "b", 2), *cells("few", "c", 1)])
-    assert weights.tolist() == pytest.approx([1 / 24] * 6 + [1 / 8] * 2 + [1 / 2])
 
 
 def test_the_thresholds_go_by_the_weights() -> None:

@@ -40,15 +40,24 @@ def rgb() -> np.ndarray:
     return read_field(DEMO[0]).rgb[100:228, 200:328]
 
 
-def test_draws_are_balanced_by_origin_and_softly_by_class() -> None:
+def test_classes_of_laboratories_are_drawn_softly_by_their_sources() -> None:
     many = [_sample(DEMO[0], CellClass.NEUTROPHIL, f"n{k}", "large") for k in range(256)]
     few = [_sample(DEMO[0], CellClass.BASOPHIL, "b0", "large")]
-    other = [_sample(DEMO[0], c, "x", "small") for c in CLASSES]
+    other = [_sample(DEMO[0], c, f"x{k}", "small") for k in range(16) for c in CLASSES[:1]]
     draw, rng = BalancedDraw([*many, *few, *other]), np.random.default_rng(0)
-    drawn = [draw(rng) for _ in range(4000)]
-    assert Counter(c.origin for c in drawn)["small"] == pytest.approx(2000, rel=0.08)
-    large = Counter(c.label for c in drawn if c.origin == "large")
-    assert large[CellClass.NEUTROPHIL] / large[CellClass.BASOPHIL] == pytest.approx(256**0.25, rel=0.25)
+    drawn = Counter((c.origin, c.label) for c in (draw(rng) for _ in range(7000)))
+    assert drawn["large", CellClass.NEUTROPHIL] == pytest.approx(4000, rel=0.05)
+    assert drawn["large", CellClass.BASOPHIL] == pytest.approx(1000, rel=0.1)
+    assert drawn["small", CLASSES[0]] == pytest.approx(2000, rel=0.08)
+
+
+def test_the_data_sets_that_show_a_source_are_drawn_evenly() -> None:
+    """A BCCD cell is there once as a field, and ten times as a copy."""
+    cells = [_sample(DEMO[0], CellClass.MONOCYTE, "7", "copies")] * 10 + [
+        _sample(DEMO[1], CellClass.MONOCYTE, "7", "fields")
+    ]
+    draw, rng = BalancedDraw(cells), np.random.default_rng(0)
+    assert Counter(draw(rng).origin for _ in range(2000))["fields"] == pytest.approx(1000, rel=0.1)
 
 
 def test_a_source_with_many_copies_is_drawn_no_more_often() -> None:
@@ -69,9 +78,10 @@ def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[Ce
 
 
 def test_plain_crops_are_what_a_run_cuts(cells: list[CellSample]) -> None:
-    image, label = PlainCrops(cells, CLASSES, 1.25)[1]
+    image, label, weight = PlainCrops(cells, CLASSES, 1.25)[1]
     (crop,) = crop_cells(read_field(cells[1].path), [cells[1].box], 1.25)
     assert label == 1
+    assert weight == pytest.approx(1 / 4)
     assert crop.side_px == 200
     np.testing.assert_array_equal(cut_cell(cells[1], 1.25), crop.rgb)
     assert float(image.float().mean()) == pytest.approx(float(crop.rgb.mean()), abs=1.0)

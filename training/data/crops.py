@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from training.data.augment import flip_and_turn, reduce_and_restore, vary_optics, vary_stain
 from training.data.cells import CellSample, cut_cell
 from training.data.draws import BalancedDraw
+from training.data.laboratories import even_weights
 from training.data.stains import Stains, borrow_stain
 from wbctool.labels import CellClass
 from wbctool.stages.upscale import PREPARED_PX, resize_square
@@ -59,20 +60,24 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         return _tensor(rgb), self._index[cell.label]
 
 
-class PlainCrops(Dataset[tuple[Tensor, int]]):
-    """Every cell once, unvaried, as `wbctool run --super-resolve never` would show it to the classifier."""
+class PlainCrops(Dataset[tuple[Tensor, int, float]]):
+    """Every cell once, unvaried, as `wbctool run --super-resolve never` would show it to the classifier.
+
+    Items: rgb [3, 128, 128] uint8, class index, the cell's share of all (training.data.laboratories.even_weights).
+    """
 
     def __init__(self, cells: Sequence[CellSample], classes: Sequence[CellClass], margin: float) -> None:
-        self._cells, self._margin = cells, margin
+        self._cells, self._margin, self._weights = cells, margin, even_weights(cells)
         self._index = {label: index for index, label in enumerate(classes)}
 
     def __len__(self) -> int:
         return len(self._cells)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int, float]:
         cell = self._cells[index]
         assert cell.label is not None
-        return _tensor(resize_square(cut_cell(cell, self._margin), PREPARED_PX)), self._index[cell.label]
+        rgb = resize_square(cut_cell(cell, self._margin), PREPARED_PX)
+        return _tensor(rgb), self._index[cell.label], float(self._weights[index])
 
 
 def vary_as_paper(rgb: Rgb, rng: Generator) -> Rgb:

@@ -1,4 +1,4 @@
-"""Drawing cells so that every origin and every class is seen, whatever their numbers."""
+"""Drawing cells so that every laboratory and every class is seen, whatever their numbers."""
 
 from __future__ import annotations
 
@@ -8,37 +8,34 @@ from collections.abc import Sequence
 from numpy.random import Generator
 
 from training.data.cells import CellSample
+from training.data.laboratories import laboratories
 
-_CLASS_POWER = (
-    0.25  # 0 draws classes evenly, 1 as often as they have sources; even draws would repeat three basophils endlessly
-)
+_POWER = 0.25  # 0 draws all evenly, 1 as often as they have sources; even draws would repeat three basophils endlessly
+
+Tree = dict[tuple[str, str], dict[str, dict[str, list[CellSample]]]]
 
 
 class BalancedDraw:
-    """Draws an origin, one of its classes, one of the class's sources, and one of its cells.
+    """Draws a class of a laboratory, one of its sources, a data set that shows it, and a cell there.
 
-    Origins by their number of classes, classes by their number of sources to the power 1/4, the rest evenly.
+    Classes by their number of sources to the power 1/4, the rest evenly. So a laboratory of few originals is not shown
+    so often that they are learned by heart, and not so seldom that its stain stays strange.
     """
 
     def __init__(self, cells: Sequence[CellSample]) -> None:
-        tree: dict[str, dict[str, dict[str, list[CellSample]]]] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(list))
-        )
+        laboratory = laboratories(cells)
+        tree: Tree = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         for cell in cells:
-            tree[cell.origin][str(cell.label)][cell.source].append(cell)
-        self._origins = [
-            [[sources[key] for key in sorted(sources)] for _, sources in sorted(tree[origin].items())]
-            for origin in sorted(tree)
+            tree[laboratory[cell.origin], str(cell.label)][cell.source][cell.origin].append(cell)
+        self._classes = [
+            [[origins[name] for name in sorted(origins)] for _, origins in sorted(tree[key].items())]
+            for key in sorted(tree)
         ]
-        self._shares = [
-            [len(sources) ** _CLASS_POWER / sum(len(s) ** _CLASS_POWER for s in classes) for sources in classes]
-            for classes in self._origins
-        ]
-        numbers = [len(classes) for classes in self._origins]
-        self._origin_shares = [n / sum(numbers) for n in numbers]
+        weights = [len(sources) ** _POWER for sources in self._classes]
+        self._shares = [weight / sum(weights) for weight in weights]
 
     def __call__(self, rng: Generator) -> CellSample:
-        origin = int(rng.choice(len(self._origins), p=self._origin_shares))
-        sources = self._origins[origin][int(rng.choice(len(self._shares[origin]), p=self._shares[origin]))]
-        cells = sources[int(rng.integers(len(sources)))]
+        sources = self._classes[int(rng.choice(len(self._classes), p=self._shares))]
+        origins = sources[int(rng.integers(len(sources)))]
+        cells = origins[int(rng.integers(len(origins)))]
         return cells[int(rng.integers(len(cells)))]

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.calibrate import calibrate, even_weights
+from training.calibrate import calibrate
 from training.data.cells import CellSample
 from training.data.crops import PlainCrops, TrainingCrops
+from training.data.laboratories import even_weights
 from training.data.stains import Stains
 from training.data.super_resolved import as_served, small_copies
 from training.export import ClassifierGraph, check_parity, publish, round_weights_fp16, to_onnx
@@ -125,7 +126,7 @@ def fit_classifier(
     backbone: Backbone,
     start: nn.Sequential | dict[str, Tensor] | None,
 ) -> Normalised:
-    """The averaged network of the epoch with the least validation loss.
+    """The averaged network of the epoch with the least validation loss, every laboratory and original weighed evenly.
 
     stage: the folder of its checkpoints. start: the backbone's ImageNet convolutions, or a trained classifier's weights
     (training.start); None: random.
@@ -161,7 +162,7 @@ def logits_of(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """graph: of ClassifierGraph. Returns logits (N, classes) and the true classes' indices (N,)."""
     parts, wanted = [], []
-    for rgb, index in loader(PlainCrops(cells, work.recipe.classes, work.recipe.crop_margin), 32):
+    for rgb, index, _ in loader(PlainCrops(cells, work.recipe.classes, work.recipe.crop_margin), 32):
         with torch.inference_mode():
             parts.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
         wanted.append(index.numpy())

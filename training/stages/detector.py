@@ -57,6 +57,7 @@ def train_detector(work: Workplace) -> None:
         multiple_px=32,
         red_cell_px=40,
         red_cell_min_px=24,
+        glance_px=192,
         score_threshold=part.score_threshold,
         max_overlap=0.5,
     )

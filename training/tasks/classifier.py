@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric
 
 from training.models.backbones import Backbone, frozen_layers
 from training.models.classifier import CellClassifier
@@ -16,6 +17,7 @@ from training.tasks.averaging import averaged
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
 
 Batch = tuple[Tensor, Tensor]
+WeighedBatch = tuple[Tensor, Tensor, Tensor]
 
 
 class Normalised(nn.Module):
@@ -65,6 +67,7 @@ class ClassifierTask(L.LightningModule):
             classifier.features[: frozen_layers(backbone, recipe.frozen_blocks)].requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
+        self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         rgb, wanted = batch
@@ -77,11 +80,12 @@ class ClassifierTask(L.LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         self.average.update_parameters(self.network)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        rgb, wanted = batch
+    def validation_step(self, batch: WeighedBatch, _: int) -> None:
+        rgb, wanted, weights = batch
         logits = self.average(rgb).float()
-        accuracy = (logits.argmax(dim=1) == wanted).float().mean()
-        self.log_dict({"val_loss": cross_entropy(logits, wanted), "val_accuracy": accuracy}, prog_bar=True)
+        self.val_loss.update(cross_entropy(logits, wanted, reduction="none"), weights)
+        self.val_accuracy.update((logits.argmax(dim=1) == wanted).float(), weights)
+        self.log_dict({"val_loss": self.val_loss, "val_accuracy": self.val_accuracy}, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         part = self.recipe
