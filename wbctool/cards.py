@@ -86,7 +86,8 @@ class DetectorCard(Card):
     """A field is scaled so that its longer side measures ``long_side_px``, and padded to a multiple of ``multiple_px``.
 
     Where red cells then measure less than ``red_cell_min_px``, it is looked at again, scaled so that they measure
-    ``red_cell_px``. targets: the channels of the heat map, in order. colours: of the training fields, by origin, as
+    ``red_cell_px``. Where they measure more even with the longer side at ``glance_px``, that is enough; 0: no such
+    glance. targets: the channels of the heat map, in order. colours: of the training fields, by origin, as
     `wbctool models colours` measured them; empty where it has not.
     """
 
@@ -97,6 +98,7 @@ class DetectorCard(Card):
     multiple_px: int
     red_cell_px: float
     red_cell_min_px: float
+    glance_px: int = 0
     score_threshold: float
     max_overlap: float
     colours: tuple[ColourRange, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,13 +144,16 @@ def load_models(folder: Path, device: Device, precision: Precision, threads: int
     plain = plain_card(folder, DetectorCard)
     provider, note = _choose_provider(device, plain, read_model_bytes(plain, folder))
 
-    def load(kind: type[CardT]) -> OnnxModel[CardT]:
+    def load(kind: type[CardT]) -> tuple[OnnxModel[CardT], bytes]:
         card = _choose_card(folder, kind, provider, precision)
-        return start_model(card, read_model_bytes(card, folder), provider, threads)
+        content = read_model_bytes(card, folder)
+        return start_model(card, content, provider, threads), content
 
-    classifier = load(ClassifierCard)
-    head = read_dense_head(read_model_bytes(classifier.card, folder))
-    return Models(load(DetectorCard), load(GeneratorCard), classifier, note, head)
+    with ThreadPoolExecutor(thread_name_prefix="load") as side_by_side:
+        others = side_by_side.submit(load, DetectorCard), side_by_side.submit(load, GeneratorCard)
+        classifier, content = load(ClassifierCard)
+        (detector, _), (generator, _) = (other.result() for other in others)
+    return Models(detector, generator, classifier, note, read_dense_head(content))
 
 
 def cards_in_use(folder: Path, provider: str, precision: Precision) -> Cards:

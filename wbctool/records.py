@@ -247,7 +247,7 @@ class CellPicture:
 
 @dataclass(frozen=True, slots=True)
 class FieldPicture:
-    """A reduced WebP of a field. width, height: of the field itself, in native pixels."""
+    """A reduced JPEG of a field. width, height: of the field itself, in native pixels."""
 
     name: str
     width: int

@@ -165,7 +165,7 @@ def test_nothing_is_saved_without_initials(window, out):
 def test_the_mouse_does_what_the_keys_do(window, out):
     window.open(folder(out) / "report.html")
     window.click("#group-neutrophil .cell")
-    assert window.js("document.getElementById('field-view').src").startswith("data:image/webp")
+    assert window.js("document.getElementById('field-view').src").startswith("data:image/jpeg")
     assert window.js("document.querySelectorAll('#field-box .box').length") == 1
     window.click("#show-attention")
     assert window.js("document.getElementById('attention').offsetWidth") > 80

@@ -8,7 +8,8 @@ import pytest
 
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.onnx_model import OnnxModel, load_model
-from wbctool.records import Field
+from wbctool.records import Detection, Field
+from wbctool.stages import detect
 from wbctool.stages.detect import detect_cells, suppress
 from wbctool.stages.images import read_field
 
@@ -51,6 +52,26 @@ def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector
     rows = [np.hstack([f.rgb for f in fields[k : k + 4]]) for k in (0, 4)]
     whole = Field("montage", np.vstack([*rows, *rows]))
     assert len(detect_cells(whole, detector)) == pytest.approx(2 * expected, abs=2)
+
+
+def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_closely(
+    detector: OnnxModel[DetectorCard], field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[int] = []
+    look = detect._look
+
+    def noting(seen: Field, model: OnnxModel[DetectorCard], scale: float, min_score: float) -> tuple[Detection, ...]:
+        sides.append(round(scale * max(seen.rgb.shape[:2])))
+        return look(seen, model, scale, min_score)
+
+    monkeypatch.setattr(detect, "_look", noting)
+    detect_cells(field, detector)
+    assert sides == [192]
+    sides.clear()
+    detect_cells(Field("far", np.tile(field.rgb, (3, 3, 1))), detector)
+    assert sides[:2] == [192, 320]
+    assert len(sides) == 3
+    assert sides[2] > 640
 
 
 def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[DetectorCard], field: Field) -> None:

@@ -40,9 +40,10 @@ def json_block(content: Any) -> Markup:
     return Markup(escaped)  # noqa: S704
 
 
-def data_uri(webp: bytes) -> str:
-    """A WebP as an address that holds it."""
-    return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
+def data_uri(picture: bytes) -> str:
+    """A JPEG or WebP as an address that holds it."""
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")
 
 
 def lines(text: str) -> Markup:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wbctool.records import CellPicture, FieldPicture
 
 _IMAGE = re.compile(
-    r'<img id="(native|enhanced|field)-(\d+)" src="data:image/webp;base64,([A-Za-z0-9+/=]+)"'
+    r'<img id="(native|enhanced|field)-(\d+)" src="data:image/(?:webp|jpeg);base64,([A-Za-z0-9+/=]+)"'
     r'(?: alt="[^"]*" width="(\d+)" height="(\d+)")'
 )
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)

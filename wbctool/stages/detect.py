@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from wbctool.cards import DetectorCard
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
+from wbctool.stages.shrink import shrink
 
+_ENOUGH_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one
 _MAX_LONG_SIDE_PX = 2560  # a second look at a huge field stays within memory and a second of time
 _BORDER_SHARE = 0.03  # of the box's side: an edge this near the field's edge counts as cut off there
 _CONTAINED = 0.75  # a box of which this share lies in a better one is a part of the same cell
@@ -37,21 +39,28 @@ def detect_all_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Dete
 def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: float = 0.1) -> tuple[Detection, ...]:
     """Nucleated cells, red cells and platelets above ``min_score``, best first.
 
-    The field is looked at twice where its red cells are small in it, so that its size in pixels does not matter.
+    A glance at few pixels is enough where it shows large red cells. Else the field is looked at as in training, and
+    once more where its red cells are small in it, so that its size in pixels does not matter.
     """
     card = model.card
-    height, width = field.rgb.shape[:2]
-    scale = card.long_side_px / max(height, width)
+    long_side_px = max(field.rgb.shape[:2])
+    if card.glance_px:
+        scale = card.glance_px / long_side_px
+        found = _look(field, model, scale, min_score)
+        sides_px = _red_cell_sides_px(found, card)
+        if len(sides_px) >= _ENOUGH_RED_CELLS and np.median(sides_px) * scale >= card.red_cell_min_px:
+            return found
+    scale = card.long_side_px / long_side_px
     found = _look(field, model, scale, min_score)
-    closer = _closer_scale(found, scale, max(height, width), card)
+    closer = _closer_scale(found, scale, long_side_px, card)
     return found if closer is None else _look(field, model, closer, min_score)
 
 
 def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard) -> float | None:
-    """The scale at which red cells measure what the detector likes best; None where a second look would not help."""
-    red_cells = [d.box for d in found if d.target is Target.RED_CELL and d.score >= card.score_threshold]
-    if red_cells:
-        red_cell_px = float(np.median([(b.width * b.height) ** 0.5 for b in red_cells])) * scale
+    """The scale at which red cells measure what the detector likes best; None where another look would not help."""
+    sides_px = _red_cell_sides_px(found, card)
+    if sides_px:
+        red_cell_px = float(np.median(sides_px)) * scale
     elif not found:
         red_cell_px = card.red_cell_min_px / 2  # nothing at all: perhaps everything is too small to be seen
     else:
@@ -62,12 +71,17 @@ def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int,
     return closer if closer > 1.2 * scale else None
 
 
+def _red_cell_sides_px(found: Sequence[Detection], card: DetectorCard) -> list[float]:
+    """Of the sure red cells, in native pixels."""
+    sure = [d.box for d in found if d.target is Target.RED_CELL and d.score >= card.score_threshold]
+    return [(box.width * box.height) ** 0.5 for box in sure]
+
+
 def _look(field: Field, model: OnnxModel[DetectorCard], scale: float, min_score: float) -> tuple[Detection, ...]:
     card = model.card
     height, width = field.rgb.shape[:2]
     scaled_size = max(1, round(width * scale)), max(1, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    scaled = cv2.resize(field.rgb, scaled_size, interpolation=how)
+    scaled = shrink(field.rgb, *scaled_size) if scale < 1 else cv2.resize(field.rgb, scaled_size)
     right, below = (-size % card.multiple_px for size in scaled_size)
     padded = cv2.copyMakeBorder(scaled, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     heat, sides = (output[0] for output in model.run(padded[None]))
@@ -94,21 +108,19 @@ def suppress(boxes: Floats, scores: Floats, max_overlap: float) -> NDArray[np.in
 
     boxes: (n, 4) as x0, y0, x1, y1; max_overlap: the highest IoU two kept boxes may have.
     """
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
     order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    for candidate in order:
-        if kept:
-            inner = np.minimum(boxes[kept, 2:], boxes[candidate, 2:]) - np.maximum(
-                boxes[kept, :2], boxes[candidate, :2]
-            )
-            shared = np.clip(inner, 0, None).prod(axis=1)
-            iou = shared / np.maximum(areas[kept] + areas[candidate] - shared, 1e-6)
-            inside = shared / np.maximum(areas[candidate], 1e-6)
-            if (iou > max_overlap).any() or (inside > _CONTAINED).any():
-                continue
-        kept.append(int(candidate))
-    return np.array(kept, dtype=np.intp)
+    x0, y0, x1, y1 = boxes[order].T
+    areas = (x1 - x0).clip(0) * (y1 - y0).clip(0)
+    dropped = np.zeros(len(order), dtype=bool)
+    for best in range(len(order) - 1):
+        if dropped[best]:
+            continue
+        rest = slice(best + 1, None)
+        shared = (np.minimum(x1[rest], x1[best]) - np.maximum(x0[rest], x0[best])).clip(0)
+        shared *= (np.minimum(y1[rest], y1[best]) - np.maximum(y0[rest], y0[best])).clip(0)
+        union = areas[rest] + areas[best] - shared
+        dropped[rest] |= (shared > max_overlap * union) | (shared > _CONTAINED * areas[rest])
+    return np.asarray(order[~dropped], dtype=np.intp)
 
 
 def _in_native_pixels(boxes: Floats, scores: Floats, target: Target, size: tuple[int, int]) -> Iterable[Detection]:

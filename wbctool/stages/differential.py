@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from scipy.stats import beta
+from scipy.special import betaincinv  # and not scipy.stats, which takes half a second to import
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.records import ClassCount, Differential, Outcome, Prediction, Reason
@@ -74,8 +74,8 @@ def exact_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float,
     (4.2, 16.4)
     """
     tail = (1 - confidence) / 2
-    low = 0.0 if n == 0 else float(beta.ppf(tail, n, total - n + 1))
-    high = 1.0 if n == total else float(beta.ppf(1 - tail, n + 1, total - n))
+    low = 0.0 if n == 0 else float(betaincinv(n, total - n + 1, tail))
+    high = 1.0 if n == total else float(betaincinv(n + 1, total - n, 1 - tail))
     return 100 * low, 100 * high
 
 
