@@ -64,7 +64,7 @@ def told(made: OptimisedModel[Any]) -> str:
     if change.psnr_db is not None:
         parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 pictures")
     of = f" of {made.card.min_px} px" if isinstance(made.card, GeneratorCard) else ""
-    parts.append(f"{1000 * made.fp32_s:.0f} ms a cell{of} in fp32, {1000 * made.int8_s:.0f} ms in int8")
+    parts.append(f"{1000 * made.fp32_s:.0f} ms a cell{of} on one core in fp32, {1000 * made.int8_s:.0f} ms in int8")
     return (
         f"{made.card.kind}: calibrated on {change.calibrated_on}; {made.layers - len(change.kept_fp32)} of "
         f"{made.layers} convolutions in int8, {len(made.content) / 1e6:.1f} MB\n"

@@ -54,8 +54,8 @@ class Limits:
 class OptimisedModel(Generic[CardT]):
     """An int8 copy, not yet written. content: the ONNX file. card: its own, with its hash and what it changes.
 
-    fp32_s, int8_s: seconds that a cell takes here, a generator's of its smallest side. layers: how many convolutions
-    there are.
+    fp32_s, int8_s: seconds that a cell takes on one core here, a generator's of its smallest side. layers: how many
+    convolutions there are.
     """
 
     content: bytes
@@ -223,16 +223,20 @@ def _search(trial: _Trial[CardT], limits: Limits, progress: Progress) -> Optimis
         problem = broken_limit(change, limits)
         if problem is None:
             own = model.card.model_copy(update={"copy_of": change})
-            return OptimisedModel(content, own, *_seconds(trial, model), len(calibrated.layers))
+            return OptimisedModel(content, own, *_seconds(trial, content, own), len(calibrated.layers))
         log.info("%s with %d of %d layers in fp32: %s", card.name, number, len(calibrated.layers), problem)
     raise CopyRefused(f"{card.file}: with {number} layers in fp32, {problem}; no int8 copy is written")
 
 
-def _seconds(trial: _Trial[CardT], copy: OnnxModel[CardT]) -> tuple[float, float]:
-    """Of a cell in fp32 and in int8: the least of a few rounds, by turns, since other programs run here too."""
+def _seconds(trial: _Trial[CardT], content: bytes, card: CardT) -> tuple[float, float]:
+    """Of a cell in fp32 and in int8, on one core: the least of a few rounds, by turns, as other programs run here too.
+
+    In sessions of their own with one thread, as a run's have: threads of another session would wait by spinning.
+    """
+    models = start_model(trial.model.card, trial.content, threads=1), start_model(card, content, threads=1)
     taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(_ROUNDS):
-        for model, times in zip((trial.model, copy), taken, strict=True):
+        for model, times in zip(models, taken, strict=True):
             start = time.perf_counter()
             trial.probe(model)
             times.append((time.perf_counter() - start) / _PROBES)
