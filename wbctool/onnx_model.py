@@ -153,10 +153,9 @@ def load_models(folder: Path, device: Device, precision: Precision, threads: int
         return start_model(card, content, provider, threads), content
 
     with ThreadPoolExecutor(thread_name_prefix="load") as side_by_side:
-        others = side_by_side.submit(load, DetectorCard), side_by_side.submit(load, GeneratorCard)
+        detector, generator = side_by_side.submit(load, DetectorCard), side_by_side.submit(load, GeneratorCard)
         classifier, content = load(ClassifierCard)
-        (detector, _), (generator, _) = (other.result() for other in others)
-    return Models(detector, generator, classifier, note, read_dense_head(content))
+    return Models(detector.result()[0], generator.result()[0], classifier, note, read_dense_head(content))
 
 
 def cards_in_use(folder: Path, provider: str, precision: Precision) -> Cards:
