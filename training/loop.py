@@ -46,12 +46,7 @@ class Loop:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.resume:
             _forget_curves(self.folder / "metrics")
-        best = ModelCheckpoint(
-            self.folder,
-            filename="best",
-            monitor=self.monitor,
-            enable_version_counter=False,
-        )
+        best = ModelCheckpoint(self.folder, filename="best", monitor=self.monitor, enable_version_counter=False)
         often = ModelCheckpoint(
             self.folder, filename="last", train_time_interval=_CHECKPOINT_EVERY, enable_version_counter=False
         )
@@ -66,7 +61,7 @@ class Loop:
             max_time=None if self.max_hours is None else timedelta(hours=self.max_hours),
             logger=CSVLogger(self.folder, name="metrics"),
             callbacks=[
-                best,
+                *([best] if self.monitor else []),
                 often,
                 at_epoch,
                 LearningRateMonitor("epoch"),
@@ -83,7 +78,7 @@ class Loop:
             log.info("resuming from %s", last)
         trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
         draw_curves(self.folder / "metrics", self.folder / "curves.png")
-        return Path(best.best_model_path) if self.monitor else last
+        return Path(best.best_model_path) if self.monitor and best.best_model_path else last
 
 
 @rank_zero_only
