@@ -221,3 +221,14 @@ def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
         (judged,) = judge_fields([measure_field(field, detect_all_cells(field, model), ())], LIMITS)
         blurred += judged.blurred
     assert blurred >= expected if sigma_px else blurred == expected
+
+
+def test_focus_does_not_hang_on_where_the_pixels_lie_in_memory(demo_slides):
+    """cv2.magnitude did: a slide's bytes changed with the number of workers."""
+    rgb = read_field(demo_slides / "slide-03" / "BloodImage_00028.jpg").rgb
+    boxes = [Box(30 * k, 20 * k, 29, 31) for k in range(4)]
+    kept, found = [], set()
+    for offset in range(60):
+        kept.append(np.empty(97 * offset + 1, np.uint8))
+        found.add(blur_of(Field("", rgb.copy()), boxes, 0.3))
+    assert len(found) == 1

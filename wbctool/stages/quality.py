@@ -201,7 +201,8 @@ def _edge_width(patches: Sequence[Floats], extra_px: float) -> float:
 
 def _gradient(grey: Floats) -> Floats:
     across, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)
-    return cv2.magnitude(across, down).astype(np.float32, copy=False)
+    # Not cv2.magnitude, whose last digits hang on where in memory its input lies.
+    return np.sqrt(across * across + down * down).astype(np.float32, copy=False)
 
 
 def _reduced(field: Field) -> tuple[NDArray[np.uint8], float]:
