@@ -11,7 +11,7 @@ import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from tiny_models import write_tiny_models
 
-from wbctool import onnx_model
+from wbctool import onnx_model, processor
 from wbctool.cards import (
     ClassifierCard,
     GeneratorCard,
@@ -305,7 +305,7 @@ def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
     """Where it does so for nothing, a cell takes 82 ms and not 31."""
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(onnx_model, "_CPU_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "_FLAGS", tmp_path / "cpuinfo")
     folder = write_tiny_models(tmp_path / "models")
     card = plain_card(folder, GeneratorCard)
     content = read_model_bytes(card, folder)

@@ -36,6 +36,7 @@ from wbctool.cards import (
 )
 from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.processor import has_vnni
 from wbctool.settings import Device, Precision
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,9 @@ _ROWS = {
 }
 # On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
 _OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}}
-# Where the processor has no VNNI, sums of int8 products would overflow 16 bits: this makes the weights unsigned there.
-# Elsewhere it would cost more than half of int8's speed for nothing.
+# Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. Where the processor adds in 32 bits
+# (wbctool.processor) it would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
-_VNNI = {"avx512_vnni", "avx_vnni"}
-_CPU_FLAGS = Path("/proc/cpuinfo")  # Linux's; other systems are taken to have no VNNI, which is slower and never wrong
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc_failed", re.IGNORECASE)
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
@@ -261,7 +260,7 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _QUIET
-    if card.precision is Precision.INT8 and not _has_vnni():
+    if card.precision is Precision.INT8 and not has_vnni():
         options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     rows = _ROWS[provider][card.kind]
     try:
@@ -279,14 +278,6 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
     if not _fits_card(outputs, card):
         raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, not what its card says")
     return model
-
-
-def _has_vnni() -> bool:
-    """Whether the processor adds products of int8 in 32 bits."""
-    try:
-        return not _VNNI.isdisjoint(_CPU_FLAGS.read_text().split())
-    except OSError:
-        return False
 
 
 def _fits_card(outputs: tuple[AnyArray, ...], card: Card) -> bool:

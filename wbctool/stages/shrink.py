@@ -12,8 +12,8 @@ Picture = NDArray[np.uint8]
 def shrink(picture: Picture, width: int, height: int) -> Picture:
     """To ``width`` × ``height``, no larger than it is. picture: (H, W) or (H, W, 3) uint8.
 
-    Halved by area while that leaves enough, then by interpolation: no pixel is skipped, and OpenCV needs a fifth of the
-    time that it takes by area at an odd ratio.
+    Halved by area while that leaves enough, then by interpolation: no pixel is skipped if both sides shrink alike, and
+    OpenCV needs a fifth of the time that it takes by area at an odd ratio.
     """
     while picture.shape[0] >= 2 * height and picture.shape[1] >= 2 * width:
         half = picture.shape[1] // 2, picture.shape[0] // 2
