@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.ablate import ablate_losses
 from training.compare import compare_backbones, table_as_text
 from training.models.backbones import Backbone
 from training.recipe import load_recipe
@@ -35,6 +36,7 @@ def train(
     splitting: Splitting = _SHIPPED,
     backbone: str = Backbone.VGG19,
     compare: bool = False,
+    ablate: bool = False,
     start_from: Path | None = None,
 ) -> None:
     """Train and export.
@@ -43,8 +45,9 @@ def train(
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
-    start_from: the folder of models whose classifier is trained further.
+    start_from: the folder of models whose generator and classifier are trained further.
     compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
+    ablate: train the generator under every loss of the ablation instead, for `wbctool evaluate` to compare.
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
@@ -71,6 +74,9 @@ def train(
     )
     if compare:
         print(table_as_text(compare_backbones(work)))
+        return
+    if ablate:
+        ablate_losses(work)
         return
     for name in STAGES if stage == "all" else [stage]:
         STAGES[name](work)

@@ -37,8 +37,8 @@ class SrganRecipe(_Part):
     clean: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
     start_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
     crop measures less are left out, so that HR is not itself an enlargement. content_layer: (block, convolution) of
-    VGG19's feature map. per_class: one generator a class beside the shared one, as the paper trained, and
-    ``generated_per_class`` images from each for the classifier.
+    VGG19's feature map. A loss of weight 0 is not computed. per_class: one generator a class beside the shared one, as
+    the paper trained, and ``generated_per_class`` images from each for the classifier.
     """
 
     warmup_samples: int = Field(ge=0)
@@ -54,6 +54,7 @@ class SrganRecipe(_Part):
     start_as_interpolation: bool
     min_hr_px: int = Field(gt=0)
     content_layer: tuple[int, int]
+    content_weight: float = Field(ge=0)
     adversarial_weight: float = Field(ge=0)
     pixel_weight: float = Field(ge=0)
     per_class: bool

@@ -1,21 +1,23 @@
-"""Going on from a trained classifier: more training, or the cells of a laboratory of one's own."""
+"""Going on from trained models: more training, or the cells of a laboratory of one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx import numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.export import FP16_SUFFIX
+from training.models.srgan import Generator
 from training.recipe import Recipe
-from wbctool.cards import ClassifierCard, plain_card, read_model_bytes
+from wbctool.cards import Card, ClassifierCard, GeneratorCard, plain_card, read_model_bytes
 from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
-_GRAPH_PREFIX = "network."  # of training.export.ClassifierGraph
+_GRAPH_PREFIX = "network."  # of training.export's graphs
 
 
 def trained_weights(folder: Path, recipe: Recipe, splitting: Splitting) -> dict[str, Tensor]:
@@ -25,16 +27,74 @@ def trained_weights(folder: Path, recipe: Recipe, splitting: Splitting) -> dict[
     back, whose figures would then be worthless, or where it tells other classes apart than the recipe.
     """
     card = plain_card(folder, ClassifierCard)
+    _refuse_if_it_saw(card, folder, splitting)
+    if card.classes != recipe.classes:
+        raise ModelMismatch(f"{folder / card.file} knows the classes {', '.join(card.classes)}: not the recipe's")
+    return _weights(onnx.load_from_string(read_model_bytes(card, folder)))
+
+
+def trained_generator(folder: Path, splitting: Splitting, lr: Tensor) -> Generator:
+    """The generator of a folder's generator.onnx, to be trained on; raises as :func:`trained_weights`.
+
+    lr: [B, 3, h, w] float in [0, 1], cells as it will be trained on. Export folds every BatchNorm into the convolution
+    before it; here each gets the mean and deviation that its channels have on ``lr``, and a scale and shift that give
+    them back. So it changes nothing at first, neither with its own statistics nor with those of a batch.
+    """
+    card = plain_card(folder, GeneratorCard)
+    _refuse_if_it_saw(card, folder, splitting)
+    network = Generator()
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    own = {f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()}
+    model = onnx.load_from_string(read_model_bytes(card, folder))
+    network.load_state_dict(own | _weights(model) | _slopes(model, network), strict=True)
+    hooks = [norm.register_forward_hook(_made_neutral) for norm in norms.values()]
+    with torch.no_grad():
+        network.eval()(lr)
+    for hook in hooks:
+        hook.remove()
+    return network.train()
+
+
+def _made_neutral(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
+    """A forward hook: the BatchNorm's statistics become those of its input, which it then passes on unchanged."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    (features,) = inputs
+    variance, mean = torch.var_mean(features, dim=(0, 2, 3))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.copy_(mean)
+    return features
+
+
+def _refuse_if_it_saw(card: Card, folder: Path, splitting: Splitting) -> None:
     theirs = Splitting.of_card(card.training)
     if theirs.fold != splitting.fold or not set(splitting.left_out) <= set(theirs.left_out):
         raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({theirs})")
-    if card.classes != recipe.classes:
-        raise ModelMismatch(f"{folder / card.file} knows the classes {', '.join(card.classes)}: not the recipe's")
-    model = onnx.load_from_string(read_model_bytes(card, folder))
+
+
+def _slopes(model: onnx.ModelProto, network: Generator) -> dict[str, Tensor]:
+    """The PReLUs' slopes: export shapes them anew, and they lose their names but not their order."""
+    values = _initialisers(model)
+    names = [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.PReLU)]
+    nodes = [node for node in model.graph.node if node.op_type == "PRelu"]
+    return {name: values[node.input[1]].flatten() for name, node in zip(names, nodes, strict=True)}
+
+
+def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """As the network that was exported names them."""
     return {
-        weight.name.removeprefix(_GRAPH_PREFIX).removesuffix(FP16_SUFFIX): torch.from_numpy(
-            numpy_helper.to_array(weight).copy()
-        ).float()
-        for weight in model.graph.initializer
-        if weight.name.startswith(_GRAPH_PREFIX)
+        name.removeprefix(_GRAPH_PREFIX): value
+        for name, value in _initialisers(model).items()
+        if name.startswith(_GRAPH_PREFIX)
+    }
+
+
+def _initialisers(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """By name, in float32 whatever they are stored in."""
+    return {
+        tensor.name.removesuffix(FP16_SUFFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()).float()
+        for tensor in model.graph.initializer
     }

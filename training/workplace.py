@@ -32,7 +32,7 @@ _UNSET = "0" * 64  # the hash is known once the file is written
 class Workplace:
     """What every stage needs. out: models go here, checkpoints and curves to ``out/training``.
 
-    start_from: the folder of the models that the classifier goes on from; None to begin with ImageNet's weights.
+    start_from: the folder of the models that generator and classifier go on from; None to begin anew.
     """
 
     recipe: Recipe

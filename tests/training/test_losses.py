@@ -10,6 +10,8 @@ from torch.nn.functional import interpolate
 from training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from training.models.srgan import Discriminator, Generator
 from training.models.vgg import vgg_features
+from training.recipe import load_recipe
+from training.tasks.srgan import generator_losses
 
 
 def test_adversarial_loss_is_minus_log_of_the_discriminators_belief() -> None:
@@ -73,3 +75,20 @@ def test_each_term_alone_sends_a_gradient_into_every_generator_weight(term: str)
 def test_content_loss_trains_nothing_of_vgg() -> None:
     loss = ContentLoss(vgg_features(), (2, 2))
     assert not any(p.requires_grad for p in loss.parameters())
+
+
+def test_the_generators_loss_is_the_weighed_sum_and_a_term_without_weight_is_not_computed() -> None:
+    recipe = load_recipe("default").srgan
+    hr, sr = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    content = ContentLoss(vgg_features(), (1, 2))
+    all_three = recipe.model_copy(update={"content_weight": 2.0, "adversarial_weight": 0.5, "pixel_weight": 3.0})
+    losses = generator_losses(all_three, sr, hr, content, lambda _: torch.zeros(2, 1))
+    assert float(losses["adversarial"]) == pytest.approx(math.log(2))
+    assert float(losses["pixel"]) == pytest.approx(float((sr - hr).abs().mean()))
+    expected = 2.0 * losses["content"] + 0.5 * losses["adversarial"] + 3.0 * losses["pixel"]
+    assert float(losses["generator"]) == pytest.approx(float(expected))
+
+    pixel = recipe.model_copy(update={"content_weight": 0.0, "adversarial_weight": 0.0, "pixel_weight": 1.0})
+    losses = generator_losses(pixel, sr, hr, content, lambda _: pytest.fail("the discriminator was asked"))
+    assert set(losses) == {"pixel", "generator"}
+    assert float(losses["generator"]) == float(losses["pixel"])

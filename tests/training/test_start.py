@@ -1,4 +1,4 @@
-"""Going on from a trained classifier: the shipped one, whose ONNX file gives the weights back."""
+"""Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
 
 import shutil
 from pathlib import Path
@@ -10,9 +10,9 @@ import torch
 from training.export import ClassifierGraph
 from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
-from training.start import trained_weights
+from training.start import trained_generator, trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
-from wbctool.cards import ClassifierCard, default_models_dir
+from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.labelled import Splitting
 from wbctool.onnx_model import load_model
@@ -65,3 +65,39 @@ def test_an_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) 
     (tmp_path / "classifier.onnx").write_bytes(b"other bytes")
     with pytest.raises(ModelMismatch):
         trained_weights(tmp_path, recipe, Splitting())
+
+
+@pytest.fixture(scope="module")
+def lr() -> np.ndarray:
+    """(16, 32, 32, 3) uint8: windows of two fields."""
+    fields = [read_field(path).rgb for path in FIELDS]
+    return np.stack([f[y : y + 32, x : x + 32] for f in fields for y in (0, 200) for x in (0, 150, 300, 450)])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_generator_gives_the_exported_ones_pictures_with_batch_statistics_too(lr: np.ndarray, training: bool) -> None:
+    """Export folds BatchNorm away; what is put back must change nothing, or a first step would undo all training."""
+    batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    network = trained_generator(SHIPPED, Splitting(), batch).train(training)
+    with torch.inference_mode():
+        ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
+    exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
+    assert np.abs(ours - exported).max() < 0.6  # rounding to whole grey levels is 0.5
+
+
+def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.ndarray) -> None:
+    batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    network = trained_generator(SHIPPED, Splitting(), batch).eval()
+    seen = {}
+    norm = network.blocks[3].norm2
+    norm.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
+    network(batch)
+    assert torch.allclose(seen["after"], seen["before"], atol=1e-4)
+    assert torch.allclose(norm.running_mean, seen["before"].mean(dim=(0, 2, 3)), atol=1e-4)
+    assert norm.running_var.min() > 0
+    assert not torch.allclose(norm.weight, torch.ones_like(norm.weight))
+
+
+def test_a_generator_that_has_seen_the_held_back_sources_is_refused(lr: np.ndarray) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
+        trained_generator(SHIPPED, Splitting(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)

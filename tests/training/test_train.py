@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import training.ablate
 import training.compare
 import training.stages.classifier
 import training.stages.detector
@@ -24,7 +25,7 @@ from training.workplace import Workplace
 from wbctool.cards import default_models_dir
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
-from wbctool.onnx_model import load_models
+from wbctool.onnx_model import load_generators, load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
@@ -175,6 +176,34 @@ def test_every_backbone_is_compared_with_the_same_budget(
     assert f"{rows[0].test.accuracy:.2f}" in written
     pictures = {path.name for path in folder.glob("*.png")}
     assert pictures == {"backbones.png", "confusion-resnet50.png", "confusion-vgg16.png"}
+
+
+def test_the_generator_is_trained_under_each_loss_from_one_start(
+    data: Path, recipe: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first and the last of the losses."""
+    names = ("generator-l1", "generator-l1-phi54-gan")
+    monkeypatch.setattr(training.ablate, "LOSSES", {name: training.ablate.LOSSES[name] for name in names})
+    for model in ("detector", "classifier"):
+        for ending in ("json", "onnx"):
+            shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
+    text = recipe.read_text().replace("warmup_samples = 4", "warmup_samples = 0")
+    further = tmp_path / "further.toml"
+    further.write_text(text.replace("gan_samples = 2", "gan_samples = 4").replace("gan_lr = 5e-5", "gan_lr = 2e-4"))
+    start = default_models_dir()
+    train([data], tmp_path, recipe=str(further), imagenet_weights=weights, start_from=start, ablate=True)
+    shutil.copy(start / "generator.onnx", tmp_path)
+    shutil.copy(start / "generator.json", tmp_path)
+
+    generators = {model.card.name: model for model in load_generators(tmp_path)}
+    assert set(generators) == {"generator", *names}
+    lr = np.stack([read_field(path).rgb[:32, :32] for path in FIELDS[:4]])
+    pictures = {name: model.run(lr)[0].astype(int) for name, model in generators.items()}
+    for name in names:
+        others = [other for other in pictures if other != name]
+        assert all((pictures[name] != pictures[other]).any() for other in others), name
+    apart = {name: np.abs(picture - pictures["generator"]).mean() for name, picture in pictures.items()}
+    assert max(apart.values()) < 40  # four pairs from the shipped one, not from random weights
 
 
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:

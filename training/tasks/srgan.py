@@ -20,13 +20,10 @@ Batch = tuple[Tensor, Tensor]
 class SrresnetTask(L.LightningModule):
     """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
 
-    def __init__(self, recipe: SrganRecipe, steps: int) -> None:
+    def __init__(self, recipe: SrganRecipe, generator: Generator, steps: int) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
-        self.network = Generator()
-        if recipe.start_as_interpolation:
-            self.network.start_as_interpolation()
-        self.network.to(memory_format=torch.channels_last)
+        self.network = generator.to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -50,9 +47,10 @@ class SrresnetTask(L.LightningModule):
 
 
 class SrganTask(L.LightningModule):
-    """Content + adversarial (+ pixel, where the recipe weighs it) against a discriminator that learns beside it.
+    """Content, adversarial and pixel loss, as the recipe weighs them, against a discriminator that learns beside it.
 
-    generator: where the warm-up ended. features: VGG19's convolutions with ImageNet weights.
+    Without an adversarial term the discriminator is left as it is. generator: where the warm-up ended.
+    features: VGG19's convolutions with ImageNet weights.
     """
 
     def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential) -> None:
@@ -69,10 +67,12 @@ class SrganTask(L.LightningModule):
         for_generator, for_discriminator = cast(list[Any], self.optimizers())
         sr = self.network(lr).float()
 
-        losses = {"discriminator": discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))}
-        for_discriminator.zero_grad()
-        self.manual_backward(losses["discriminator"])
-        for_discriminator.step()
+        losses = {}
+        if self.recipe.adversarial_weight:
+            losses["discriminator"] = discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))
+            for_discriminator.zero_grad()
+            self.manual_backward(losses["discriminator"])
+            for_discriminator.step()
 
         self.discriminator.requires_grad_(False)
         losses |= generator_losses(self.recipe, sr, hr, self.content, self.discriminator)
@@ -96,12 +96,15 @@ class SrganTask(L.LightningModule):
 def generator_losses(
     recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss, discriminator: nn.Module
 ) -> dict[str, Tensor]:
-    """Each term, and ``generator``: content + weight · adversarial + weight · pixel (METHOD, equation 4)."""
-    losses = {"content": content(sr, hr), "adversarial": adversarial_loss(discriminator(sr))}
-    total = losses["content"] + recipe.adversarial_weight * losses["adversarial"]
+    """Each term that the recipe weighs, and ``generator``, their weighed sum (METHOD, equation 4; pixel is ours)."""
+    losses: dict[str, Tensor] = {}
+    if recipe.content_weight:
+        losses["content"] = content(sr, hr)
+    if recipe.adversarial_weight:
+        losses["adversarial"] = adversarial_loss(discriminator(sr))
     if recipe.pixel_weight:
         losses["pixel"] = l1_loss(sr, hr)
-        total = total + recipe.pixel_weight * losses["pixel"]
+    total = sum((getattr(recipe, f"{name}_weight") * loss for name, loss in losses.items()), sr.new_zeros(()))
     return losses | {"generator": total}
 
 

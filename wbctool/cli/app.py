@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from enum import StrEnum
@@ -13,7 +12,10 @@ import typer
 
 import wbctool
 from wbctool.cli.export_app import export_app
-from wbctool.cli.guard import errors_as_exit_codes as _errors_as_exit_codes
+from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.cli.models_app import ModelsDir, models_app
+from wbctool.cli.review_app import review_app
+from wbctool.cli.train_app import train
 from wbctool.settings import Device, Precision, SuperResolve
 
 app = typer.Typer(
@@ -23,15 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(export_app, name="export")
-review_app = typer.Typer(help="What readers changed in the reports.", no_args_is_help=True)
 app.add_typer(review_app, name="review")
-
-ModelsDir = Annotated[
-    Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
-]
 
 
 class SplitChoice(StrEnum):
@@ -40,24 +36,6 @@ class SplitChoice(StrEnum):
     HELD_BACK = "held-back"
     VALIDATION = "validation"
     ALL = "all"
-
-
-class TrainStage(StrEnum):
-    """What `train` trains."""
-
-    ALL = "all"
-    DETECTOR = "detector"
-    SRGAN = "srgan"
-    CLASSIFIER = "classifier"
-
-
-class BackboneChoice(StrEnum):
-    """What carries the classifier's head; training.models.backbones.Backbone, which only torch's owners can import."""
-
-    VGG19 = "vgg19"
-    VGG16 = "vgg16"
-    RESNET50 = "resnet50"
-    EFFICIENTNET_B7 = "efficientnet_b7"
 
 
 def main() -> None:
@@ -120,7 +98,7 @@ def run(
     5 another run holds the output; 130, 143 stopped.
     """
     flags = {name: value for name, value in locals().items() if name != "config"}
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         # NumPy reads it when it is first imported. BLAS threads that spin took an eighth of the time from the workers.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from wbctool.cli.running import run_command
@@ -141,7 +119,7 @@ def status(
     Exit codes: that of the last run (0 all is well, 3 some slide is failed or partial); 0 while a run is going on; 1 if
     there was none, the last one was killed, or none has ended for --max-age.
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from wbctool.cli.running import status_command
 
         raise typer.Exit(status_command(out, as_json, max_age))
@@ -163,62 +141,13 @@ def qc(
     The setting qc_slides says which slides are QC slides. Exit codes: 0 in control; 3 a latest value breaks a rule that
     rejects; 1 there is no history.
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from wbctool.cli.quality import qc_command
 
         raise typer.Exit(qc_command(out, slide or [], folder, baseline))
 
 
-@app.command()
-def train(
-    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data; may be given often.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="default, paper, or a TOML file.")] = "default",
-    stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
-    backbone: Annotated[BackboneChoice, typer.Option(help="The classifier's convolutions.")] = BackboneChoice.VGG19,
-    imagenet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ImageNet weights; downloaded if none.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
-    max_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Stop each training then, and export what there is.")
-    ] = None,
-    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources is held back.")] = 0,
-    leave_out: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
-    ] = None,
-    start_from: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Go on from the classifier of this folder, e.g. with cells of your own."),
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
-    ] = False,
-) -> None:
-    """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
-    with _errors_as_exit_codes():
-        try:
-            from training.main import train as train_models
-            from wbctool.lab.labelled import Splitting
-        except ModuleNotFoundError as error:
-            typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
-            raise typer.Exit(1) from error
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("training").setLevel(logging.INFO)
-        train_models(
-            data=data or [],
-            out=out,
-            recipe=recipe,
-            stage=stage.value,
-            imagenet_weights=imagenet_weights,
-            resume=resume,
-            max_hours=max_hours,
-            backbone=backbone.value,
-            compare=compare,
-            start_from=start_from,
-            splitting=Splitting(fold, tuple(leave_out or ())),
-        )
+app.command()(train)
 
 
 @app.command()
@@ -241,7 +170,7 @@ def evaluate(
     ] = 100,
 ) -> None:
     """Measure the models on labelled data."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from wbctool.cli.measuring import evaluate_command
 
         chosen = None if split is SplitChoice.ALL else split.value
@@ -264,7 +193,7 @@ def verify(
     Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data.
     Needs the extra: pip install 'wbctool[evaluate]'.
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from wbctool.cli.verifying import verify_command
 
         raise typer.Exit(verify_command(labelled, out, models_dir, super_resolve))
@@ -273,89 +202,12 @@ def verify(
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Say what this machine can do, and what to do about the rest."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from wbctool.doctor import as_text, examine, report_json
 
         checks = examine()
         typer.echo(report_json(checks) if as_json else as_text(checks))
         raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 1)
-
-
-@models_app.command("list")
-def list_models(models_dir: ModelsDir = None) -> None:
-    """List the models and what they know."""
-    with _errors_as_exit_codes():
-        from wbctool.cli.running import list_models_command
-
-        list_models_command(models_dir)
-
-
-@models_app.command("verify")
-def verify_models(models_dir: ModelsDir = None) -> None:
-    """Compare each model with the hash in its card."""
-    with _errors_as_exit_codes():
-        from wbctool.cli.running import verify_models_command
-
-        raise typer.Exit(verify_models_command(models_dir))
-
-
-@models_app.command("optimize")
-def optimize_models(
-    models_dir: ModelsDir = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Class folders to calibrate and measure with; wbctool's own cells if none."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the copies go; beside the models if none.")
-    ] = None,
-) -> None:
-    """Make int8 copies of classifier and generator, which a run on a CPU then uses.
-
-    Exit codes: 0 made; 1 a copy would change too much, and is not made. Needs: pip install 'wbctool[optimize]'.
-    """
-    with _errors_as_exit_codes():
-        from wbctool.cli.optimising import optimize_command
-
-        raise typer.Exit(optimize_command(models_dir, data, out))
-
-
-@review_app.command("apply")
-def apply_review(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
-    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="review.json as a report saves it.")],
-) -> None:
-    """Apply readers' reviews: tables and report of their slides change, the originals stay, the audit trail grows.
-
-    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run holds the output.
-    """
-    with _errors_as_exit_codes():
-        from wbctool.cli.reviewing import apply_command
-
-        raise typer.Exit(apply_command(out, reviews))
-
-
-@review_app.command("verify")
-def verify_review(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
-) -> None:
-    """Check the audit trail, and that every slide's results are what the run and the trail say. Exit codes: 0, 1."""
-    with _errors_as_exit_codes():
-        from wbctool.cli.reviewing import verify_command
-
-        raise typer.Exit(verify_command(out))
-
-
-@models_app.command("colours")
-def measure_colours(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields the detector was trained on.")],
-    models_dir: ModelsDir = None,
-) -> None:
-    """Measure the colours of the training fields and note them in the detector's card."""
-    with _errors_as_exit_codes():
-        from wbctool.cli.quality import colours_command
-
-        raise typer.Exit(colours_command(data, models_dir))
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,67 @@
+"""`wbctool models`: its commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbctool.cli.guard import errors_as_exit_codes
+
+models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
+
+ModelsDir = Annotated[
+    Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
+]
+
+
+@models_app.command("list")
+def list_models(models_dir: ModelsDir = None) -> None:
+    """List the models and what they know."""
+    with errors_as_exit_codes():
+        from wbctool.cli.running import list_models_command
+
+        list_models_command(models_dir)
+
+
+@models_app.command("verify")
+def verify_models(models_dir: ModelsDir = None) -> None:
+    """Compare each model with the hash in its card."""
+    with errors_as_exit_codes():
+        from wbctool.cli.running import verify_models_command
+
+        raise typer.Exit(verify_models_command(models_dir))
+
+
+@models_app.command("optimize")
+def optimize_models(
+    models_dir: ModelsDir = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Class folders to calibrate and measure with; wbctool's own cells if none."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the copies go; beside the models if none.")
+    ] = None,
+) -> None:
+    """Make int8 copies of classifier and generator, which a run on a CPU then uses.
+
+    Exit codes: 0 made; 1 a copy would change too much, and is not made. Needs: pip install 'wbctool[optimize]'.
+    """
+    with errors_as_exit_codes():
+        from wbctool.cli.optimising import optimize_command
+
+        raise typer.Exit(optimize_command(models_dir, data, out))
+
+
+@models_app.command("colours")
+def measure_colours(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields the detector was trained on.")],
+    models_dir: ModelsDir = None,
+) -> None:
+    """Measure the colours of the training fields and note them in the detector's card."""
+    with errors_as_exit_codes():
+        from wbctool.cli.quality import colours_command
+
+        raise typer.Exit(colours_command(data, models_dir))

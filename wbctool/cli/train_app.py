@@ -1,0 +1,85 @@
+"""`wbctool train`: its options."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbctool.cli.guard import errors_as_exit_codes
+
+
+class TrainStage(StrEnum):
+    """What `train` trains."""
+
+    ALL = "all"
+    DETECTOR = "detector"
+    SRGAN = "srgan"
+    CLASSIFIER = "classifier"
+
+
+class BackboneChoice(StrEnum):
+    """What carries the classifier's head; training.models.backbones.Backbone, which only torch's owners can import."""
+
+    VGG19 = "vgg19"
+    VGG16 = "vgg16"
+    RESNET50 = "resnet50"
+    EFFICIENTNET_B7 = "efficientnet_b7"
+
+
+def train(
+    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data; may be given often.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="default, paper, or a TOML file.")] = "default",
+    stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
+    backbone: Annotated[BackboneChoice, typer.Option(help="The classifier's convolutions.")] = BackboneChoice.VGG19,
+    imagenet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ImageNet weights; downloaded if none.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="Stop each training then, and export what there is.")
+    ] = None,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources is held back.")] = 0,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on from the generator and classifier there, e.g. with cells of your own."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
+    ] = False,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Train the generator under each loss, for `wbctool evaluate` to compare.")
+    ] = False,
+) -> None:
+    """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
+    with errors_as_exit_codes():
+        try:
+            from training.main import train as train_models
+            from wbctool.lab.labelled import Splitting
+        except ModuleNotFoundError as error:
+            typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
+            raise typer.Exit(1) from error
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("training").setLevel(logging.INFO)
+        train_models(
+            data=data or [],
+            out=out,
+            recipe=recipe,
+            stage=stage.value,
+            imagenet_weights=imagenet_weights,
+            resume=resume,
+            max_hours=max_hours,
+            backbone=backbone.value,
+            compare=compare,
+            ablate=ablate,
+            start_from=start_from,
+            splitting=Splitting(fold, tuple(leave_out or ())),
+        )
