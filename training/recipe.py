@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class DetectorRecipe(_Part):
-    """samples: canvases drawn in all. canvas_px: side of a canvas, a multiple of 32. score_threshold: for the card."""
+    """samples: canvases drawn in all. canvas_px: side of a canvas, a multiple of 32. *_threshold: for the card."""
 
     samples: int = Field(gt=0)
     epoch_samples: int = Field(gt=0)
@@ -29,6 +29,7 @@ class DetectorRecipe(_Part):
     weight_decay: float = Field(ge=0)
     ema_decay: float = Field(gt=0, lt=1)
     score_threshold: float = Field(gt=0, lt=1)
+    faint_threshold: float = Field(gt=0, lt=1)
 
 
 class SrganRecipe(_Part):

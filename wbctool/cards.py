@@ -87,8 +87,9 @@ class DetectorCard(Card):
 
     Where red cells then measure less than ``red_cell_min_px``, it is looked at again, scaled so that they measure
     ``red_cell_px``. Where they measure more even with the longer side at ``glance_px``, that is enough; 0: no such
-    glance. targets: the channels of the heat map, in order. colours: of the training fields, by origin, as
-    `wbctool models colours` measured them; empty where it has not.
+    glance. A nucleated cell counts from ``score_threshold``, and from ``faint_threshold`` where a nucleus lies under it
+    that was found without learning; None: never. targets: the channels of the heat map, in order. colours: of the
+    training fields, by origin, as `wbctool models colours` measured them; empty where it has not.
     """
 
     kind: Literal["detector"] = "detector"
@@ -100,6 +101,7 @@ class DetectorCard(Card):
     red_cell_min_px: float
     glance_px: int = 0
     score_threshold: float
+    faint_threshold: float | None = None
     max_overlap: float
     colours: tuple[ColourRange, ...] = ()
 

@@ -1,5 +1,6 @@
 """The detector on real fields, and its geometry by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,9 +9,9 @@ import pytest
 
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.onnx_model import OnnxModel, load_model
-from wbctool.records import Detection, Field
+from wbctool.records import Box, Detection, Field, Target
 from wbctool.stages import detect
-from wbctool.stages.detect import detect_cells, suppress
+from wbctool.stages.detect import detect_cells, suppress, without_doubtful
 from wbctool.stages.images import read_field
 
 DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
@@ -105,3 +106,40 @@ def test_suppress_keeps_the_best_of_overlapping_boxes_and_drops_parts() -> None:
     scores = np.array([0.9, 0.95, 0.5, 0.8], np.float32)
     # 0 overlaps 1 with IoU 90/110; 2 touches 1 with IoU 20/180; 3 lies wholly within 1.
     assert suppress(boxes, scores, max_overlap=0.5).tolist() == [1, 2]
+
+
+def _faint(card: DetectorCard, box: Box, score: float = 0.3, target: Target = Target.NUCLEATED) -> list[Detection]:
+    return without_doubtful([Detection(box, score, target=target)], _SMEAR, card)
+
+
+_SMEAR = Field("smear", cv2.circle(np.full((300, 400, 3), 230, np.uint8), (120, 150), 40, (110, 40, 140), -1))
+_AROUND_THE_NUCLEUS = Box(70, 100, 100, 100)
+
+
+def test_a_faint_cell_counts_where_a_nucleus_lies_under_it(detector: OnnxModel[DetectorCard]) -> None:
+    card = detector.card.model_copy(update={"score_threshold": 0.45, "faint_threshold": 0.2})
+    assert len(_faint(card, _AROUND_THE_NUCLEUS)) == 1
+    assert _faint(card, Box(270, 100, 100, 100)) == []  # glass
+    assert _faint(card, Box(110, 140, 20, 20)) == []  # a speck of the nucleus
+    assert _faint(card, _AROUND_THE_NUCLEUS, score=0.19) == []
+    assert _faint(card, _AROUND_THE_NUCLEUS, target=Target.RED_CELL) == []
+    assert _faint(card.model_copy(update={"faint_threshold": None}), _AROUND_THE_NUCLEUS) == []
+
+
+def test_a_sure_cell_needs_no_nucleus_and_none_is_looked_for(
+    detector: OnnxModel[DetectorCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect, "find_cells_by_nuclei", lambda _: pytest.fail("nuclei were looked for"))
+    assert len(_faint(detector.card, Box(270, 100, 100, 100), score=0.5)) == 1
+
+
+def test_a_nucleus_brings_back_the_cells_of_a_stain_that_the_detector_trusts_less(
+    detector: OnnxModel[DetectorCard],
+) -> None:
+    """As on Raabin's fields in training without them (MODEL_CARD); here every score is halved."""
+    for path in sorted(DEMO.iterdir()):
+        field = read_field(path)
+        objects = [d for d in detect.detect_objects(field, detector) if d.target is Target.NUCLEATED]
+        halved = [replace(d, score=d.score / 2) for d in objects]
+        found = without_doubtful(halved, field, detector.card)
+        assert {d.box for d in found} == {d.box for d in objects if d.score >= detector.card.score_threshold}, path.name

@@ -59,6 +59,7 @@ def train_detector(work: Workplace) -> None:
         red_cell_min_px=24,
         glance_px=192,
         score_threshold=part.score_threshold,
+        faint_threshold=part.faint_threshold,
         max_overlap=0.5,
     )
     publish(model, card, work.out)

@@ -30,7 +30,6 @@ from wbctool.lab.labelled import (
     read_fields,
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
-from wbctool.lab.nuclei import find_cells_by_nuclei
 from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
@@ -38,6 +37,7 @@ from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop, Detection, Field, Target
 from wbctool.settings import SuperResolve
 from wbctool.stages.detect import detect_cells
+from wbctool.stages.nuclei import find_cells_by_nuclei
 
 _MISTAKES_SHOWN = 24
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from wbctool.cards import DetectorCard
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
+from wbctool.stages.nuclei import find_cells_by_nuclei
 from wbctool.stages.shrink import shrink
 
 _ENOUGH_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one
 _MAX_LONG_SIDE_PX = 2560  # a second look at a huge field stays within memory and a second of time
 _BORDER_SHARE = 0.03  # of the box's side: an edge this near the field's edge counts as cut off there
+_NUCLEUS_OVERLAP = 0.5  # IoU of a faint cell and what its nucleus says the cell is
 _CONTAINED = 0.75  # a box of which this share lies in a better one is a part of the same cell
 
 Floats = NDArray[np.float32]
@@ -31,9 +33,26 @@ def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detectio
 
 def detect_all_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
     """As :func:`detect_cells`, the red cells among them."""
-    found = detect_objects(field, model)
-    cells = [d for d in found if d.target is not Target.PLATELET and d.score >= model.card.score_threshold]
+    found = [d for d in detect_objects(field, model) if d.target is not Target.PLATELET]
+    cells = without_doubtful(found, field, model.card)
     return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
+
+
+def without_doubtful(found: Iterable[Detection], field: Field, card: DetectorCard) -> list[Detection]:
+    """Those above the card's threshold, and faint nucleated cells that have a nucleus.
+
+    In a stain that it was not trained on the detector finds the cells but trusts itself less. What the field itself
+    says of nuclei tells them from faint red cells and platelets; it is asked only where there is a faint cell.
+    """
+    found = list(found)
+    sure = [d for d in found if d.score >= card.score_threshold]
+    if card.faint_threshold is None:
+        return sure
+    faint = [
+        d for d in found if d.target is Target.NUCLEATED and card.faint_threshold <= d.score < card.score_threshold
+    ]
+    nuclei = find_cells_by_nuclei(field) if faint else ()
+    return sure + [d for d in faint if any(d.box.iou(n.box) >= _NUCLEUS_OVERLAP for n in nuclei)]
 
 
 def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: float = 0.1) -> tuple[Detection, ...]:

@@ -1,4 +1,4 @@
-"""Finding white cells without learning, by their nuclei: what the learned detector is measured against.
+"""Finding white cells without learning, by their nuclei: a second opinion where the learned detector is not sure.
 
 Colours are balanced, and the nucleus is what is strong in magenta and in saturation at once and not dark, as in
 Tavakoli et al. 2021 (doi 10.1038/s41598-021-98599-0). The thresholds are Otsu's, of each field; lobes are joined and
