@@ -75,6 +75,25 @@ def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_close
     assert sides[2] > 640
 
 
+def test_red_cells_that_turn_out_smaller_are_looked_at_closer_once_more_and_no_more(
+    detector: OnnxModel[DetectorCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From afar clumps look like red cells of 150 pixels; from nearer they are of 40, and of 20 at last."""
+    scales: list[float] = []
+    seen_px = iter((150, 150, 40, 20))
+
+    def look(_: Field, __: OnnxModel[DetectorCard], scale: float, ___: float) -> tuple[Detection, ...]:
+        scales.append(scale)
+        side = next(seen_px)
+        return (Detection(Box(0, 0, side, side), 0.9, target=Target.RED_CELL),)
+
+    monkeypatch.setattr(detect, "_look", look)
+    detect.detect_objects(Field("huge", np.zeros((3000, 4000, 3), np.uint8)), detector)
+    card = detector.card
+    by_clumps = card.red_cell_px / 150
+    assert scales == pytest.approx([card.glance_px / 4000, card.long_side_px / 4000, by_clumps, 2560 / 4000])
+
+
 def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[DetectorCard], field: Field) -> None:
     (whole,) = detect_cells(field, detector)
     assert not whole.cut_by_border

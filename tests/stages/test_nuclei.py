@@ -55,3 +55,13 @@ def test_a_blank_field_has_none() -> None:
 def test_it_finds_cells_on_real_fields() -> None:
     found = [find_cells_by_nuclei(read_field(path)) for path in DEMO]
     assert sum(map(len, found)) >= len(DEMO) - 1
+
+
+def test_small_cells_of_a_large_field_are_found_where_their_size_is_known() -> None:
+    corner = smear([(150, 150, 50)]).rgb
+    rgb = np.tile(smear([]).rgb, (6, 6, 1))
+    rgb[: corner.shape[0], : corner.shape[1]] = corner
+    field = Field("large", rgb)
+    assert find_cells_by_nuclei(field) == ()  # a thousandth of the field's pixels is more than the nucleus has
+    (found,) = find_cells_by_nuclei(field, cell_px=130)
+    assert found.box.iou(Box(85, 85, 130, 130)) > 0.6

@@ -15,7 +15,8 @@ from wbctool.stages.nuclei import find_cells_by_nuclei
 from wbctool.stages.shrink import shrink
 
 _ENOUGH_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one
-_MAX_LONG_SIDE_PX = 2560  # a second look at a huge field stays within memory and a second of time
+_CLOSER_LOOKS = 2  # at most
+_MAX_LONG_SIDE_PX = 2560  # a closer look at a huge field stays within memory and a second of time
 _BORDER_SHARE = 0.03  # of the box's side: an edge this near the field's edge counts as cut off there
 _NUCLEUS_OVERLAP = 0.5  # IoU of a faint cell and what its nucleus says the cell is
 _CONTAINED = 0.75  # a box of which this share lies in a better one is a part of the same cell
@@ -51,7 +52,9 @@ def without_doubtful(found: Iterable[Detection], field: Field, card: DetectorCar
     faint = [
         d for d in found if d.target is Target.NUCLEATED and card.faint_threshold <= d.score < card.score_threshold
     ]
-    nuclei = find_cells_by_nuclei(field) if faint else ()
+    if not faint:
+        return sure
+    nuclei = find_cells_by_nuclei(field, float(np.median([d.box.side_px for d in faint])))
     return sure + [d for d in faint if any(d.box.iou(n.box) >= _NUCLEUS_OVERLAP for n in nuclei)]
 
 
@@ -59,7 +62,8 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
     """Nucleated cells, red cells and platelets above ``min_score``, best first.
 
     A glance at few pixels is enough where it shows large red cells. Else the field is looked at as in training, and
-    once more where its red cells are small in it, so that its size in pixels does not matter.
+    closer where its red cells are small in it, so that its size in pixels does not matter. Closer once more where they
+    turn out smaller yet: from afar a clump may look like a cell.
     """
     card = model.card
     long_side_px = max(field.rgb.shape[:2])
@@ -71,8 +75,13 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
             return found
     scale = card.long_side_px / long_side_px
     found = _look(field, model, scale, min_score)
-    closer = _closer_scale(found, scale, long_side_px, card)
-    return found if closer is None else _look(field, model, closer, min_score)
+    for _ in range(_CLOSER_LOOKS):
+        closer = _closer_scale(found, scale, long_side_px, card)
+        if closer is None:
+            break
+        scale = closer
+        found = _look(field, model, scale, min_score)
+    return found
 
 
 def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard) -> float | None:
@@ -80,7 +89,7 @@ def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int,
     sides_px = _red_cell_sides_px(found, card)
     if sides_px:
         red_cell_px = float(np.median(sides_px)) * scale
-    elif not found:
+    elif not found and scale * long_side_px <= card.long_side_px:
         red_cell_px = card.red_cell_min_px / 2  # nothing at all: perhaps everything is too small to be seen
     else:
         return None

@@ -14,18 +14,24 @@ from numpy.typing import NDArray
 from wbctool.records import Box, Detection, Field
 
 _LONG_SIDE_PX = 320
+_CELL_PX = 64  # a cell's side at least, where it is known
 _GROWTH = 1.3  # of the nucleus's box to the cell's
 _SECOND_SPLIT = 0.7  # of the first split's width: so far apart, what lies above it is red cells and nuclei
 _JOIN = 0.35  # of the largest nucleus's diameter: lobes so near are one nucleus
 _LEAST_AREA = 0.2  # of the largest nucleus's
-_LEAST_SHARE = 0.001  # of the field's pixels
+_LEAST_SHARE = 0.001  # of the field's pixels, and
+_LEAST_SIDE = 0.2  # of a cell's side, where it is known: what is smaller is no nucleus
 _LEAST_ASPECT = 0.85
 
 
-def find_cells_by_nuclei(field: Field) -> tuple[Detection, ...]:
-    """The white cells of a field, largest first; the score is the nucleus's area over the largest one's."""
+def find_cells_by_nuclei(field: Field, cell_px: float | None = None) -> tuple[Detection, ...]:
+    """The white cells of a field, largest first; the score is the nucleus's area over the largest one's.
+
+    cell_px: about what the cells' sides measure; None where nothing is known, and the field shows few cells.
+    """
     height, width = field.rgb.shape[:2]
-    scale = min(1.0, _LONG_SIDE_PX / max(height, width))
+    scale = min(1.0, max(_LONG_SIDE_PX / max(height, width), _CELL_PX / cell_px if cell_px else 0.0))
+    least_area = _LEAST_SHARE * height * width if cell_px is None else (_LEAST_SIDE * cell_px) ** 2
     reduced = cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     depth = _nucleus_depth(cv2.GaussianBlur(reduced, (0, 0), 0.8).astype(np.uint8))
     nuclei = _parts(cv2.morphologyEx(_split(depth), cv2.MORPH_OPEN, _disc(3)))
@@ -34,7 +40,7 @@ def find_cells_by_nuclei(field: Field) -> tuple[Detection, ...]:
     diameter = float(np.sqrt(4 / np.pi * nuclei[:, cv2.CC_STAT_AREA].max()))
     joined = _parts(cv2.morphologyEx(_split(depth), cv2.MORPH_CLOSE, _disc(max(3, int(_JOIN * diameter) | 1))))
     areas = joined[:, cv2.CC_STAT_AREA]
-    large = joined[(areas >= _LEAST_AREA * areas.max()) & (areas >= _LEAST_SHARE * depth.size)]
+    large = joined[(areas >= _LEAST_AREA * areas.max()) & (areas >= least_area * scale**2)]
     found = [
         Detection(_cell_box(part[:4] / scale, width, height), float(part[cv2.CC_STAT_AREA] / areas.max()))
         for part in large
