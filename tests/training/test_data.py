@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augment import flip_and_turn, jpeg, reduce_and_restore, vary_optics, vary_stain
+from training.data.augment import flip_and_turn, jpeg, reduce_and_restore, restain, vary_optics, vary_stain
 from training.data.cells import CellSample, cut_cell, remember_cells
 from training.data.crops import PlainCrops, TrainingCrops, vary_as_paper
 from training.data.draws import BalancedDraw
@@ -100,9 +100,32 @@ def test_no_variation_at_strength_nought(rgb: np.ndarray) -> None:
     np.testing.assert_array_equal(vary_optics(rgb, rng, 0.0), rgb)
 
 
+def test_another_dye_keeps_the_order_of_greys_and_glass_nearly_grey_in_the_mean() -> None:
+    greys = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
+    rng = np.random.default_rng(0)
+    dyed = np.array([restain(greys, rng)[0] for _ in range(400)])
+    assert (np.diff(dyed.astype(int), axis=1) >= 0).all()
+    assert np.ptp(dyed[:, 3].mean(axis=0)) < 6
+
+
+def test_another_dye_makes_pink_purple_and_purple_pink() -> None:
+    """Red cells of one laboratory have the colour of another's nuclei; lightness must be what is left to learn."""
+    pink = np.full((1, 1, 3), (225, 170, 165), np.uint8)
+    rng = np.random.default_rng(0)
+    bluer = [int(rgb[2]) - int(rgb[0]) for rgb in (restain(pink, rng)[0, 0] for _ in range(400))]
+    assert min(bluer) < -60
+    assert max(bluer) > 0
+
+
 def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
     rng = np.random.default_rng(0)
-    for varied in (vary_stain(rgb, rng), vary_as_paper(rgb, rng), jpeg(rgb, 50), reduce_and_restore(rgb, 0.3, rng)):
+    for varied in (
+        vary_stain(rgb, rng),
+        restain(rgb, rng),
+        vary_as_paper(rgb, rng),
+        jpeg(rgb, 50),
+        reduce_and_restore(rgb, 0.3, rng),
+    ):
         assert varied.shape == rgb.shape
         assert varied.dtype == np.uint8
         assert not np.array_equal(varied, rgb)

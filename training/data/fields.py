@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.augment import vary_optics, vary_stain
+from training.data.augment import restain, vary_optics, vary_stain
 from training.models.detector import STRIDE, TARGETS
 from wbctool.lab.labelled import LabelledField
 from wbctool.records import Target
 from wbctool.stages.images import read_field
 
 _TARGET_INDEX = {target: index for index, target in enumerate(Target)}
+_RESTAINED_SHARE = 0.5  # of the canvases: cells are to be known by their shape in whatever colours
 _VISIBLE_SHARE = 0.3  # an object of which less is left on the canvas is neither asked for nor punished
 
 
@@ -67,7 +68,8 @@ class DetectorCanvases(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]):
             canvas = _tile([self._draw(rng, scale, self.canvas_px // tiles) for _ in range(tiles * tiles)], tiles)
         else:
             canvas = self._draw(rng, scale, self.canvas_px)
-        rgb = vary_optics(vary_stain(canvas.rgb, rng, 1.4), rng)
+        dyed = restain(canvas.rgb, rng) if rng.random() < _RESTAINED_SHARE else canvas.rgb
+        rgb = vary_optics(vary_stain(dyed, rng, 1.4), rng)
         maps = draw_maps(canvas.boxes, self.canvas_px)
         image = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
         return image, maps.heat, maps.weight, maps.sides, maps.positive
