@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from wbctool import errors
 from wbctool.batch.publish import hold
 from wbctool.cli import app, running
-from wbctool.cli.train_app import BackboneChoice
 from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.train_app import BackboneChoice
 from wbctool.layout import OutputLayout
 
 

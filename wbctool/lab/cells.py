@@ -9,7 +9,7 @@ from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
 from wbctool.stages.detect import detect_objects, without_doubtful
 
-_FAINT_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
+_WEAK_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
 
 
 def labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
@@ -26,7 +26,7 @@ def labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
         away = math.hypot((x - width / 2) / width, (y - height / 2) / height)
         return found.score * (1 - min(away, 0.7))
 
-    objects = detect_objects(field, model, _FAINT_SCORE)
+    objects = detect_objects(field, model, _WEAK_SCORE)
     candidates = [d for d in objects if d.target is not Target.RED_CELL]
     counted = without_doubtful((d for d in candidates if d.target is Target.NUCLEATED), field, model.card)
     if counted or candidates:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from wbctool.records import Box, Detection, Field
 
 _LONG_SIDE_PX = 320
-_CELL_PX = 64  # a cell's side at least, where it is known
+_CELL_PX = 64  # a cell's side after scaling at least, where it is known
 _GROWTH = 1.3  # of the nucleus's box to the cell's
 _SECOND_SPLIT = 0.7  # of the first split's width: so far apart, what lies above it is red cells and nuclei
 _JOIN = 0.35  # of the largest nucleus's diameter: lobes so near are one nucleus
 _LEAST_AREA = 0.2  # of the largest nucleus's
-_LEAST_SHARE = 0.001  # of the field's pixels, and
-_LEAST_SIDE = 0.2  # of a cell's side, where it is known: what is smaller is no nucleus
+_LEAST_SHARE = 0.001  # of the field's pixels: what is smaller is no nucleus, where the cells' size is not known
+_LEAST_SIDE = 0.2  # of a cell's side: the same, where it is
 _LEAST_ASPECT = 0.85
 
 
