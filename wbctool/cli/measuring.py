@@ -36,11 +36,13 @@ def evaluate_command(
     models = load_models(folder, Device.AUTO, precision)
     if models.device_note:
         say(f"wbctool: {models.device_note}")
-    if any(model.precision is Precision.INT8 for model in (models.classifier, models.generator)):
+    fp32 = None
+    if any(model.precision is not Precision.FP32 for model in (models.classifier, models.generator)):
+        fp32 = load_models(folder, Device.AUTO, Precision.FP32)
         say(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(folder)
     chosen = None if split is None else Split(split)
-    result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, shown_progress)
+    result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, shown_progress, fp32)
     _print(result)
     if out is not None:
         write_evaluation(result, as_markdown(result), out)

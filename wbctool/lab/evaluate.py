@@ -30,6 +30,7 @@ from wbctool.lab.labelled import (
     read_fields,
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
+from wbctool.lab.precisions import PrecisionReport, compare_precisions
 from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
@@ -46,7 +47,8 @@ _MISTAKES_SHOWN = 24
 class Evaluation:
     """All that DATA allowed to measure. detection: by origin; detection_by_nuclei: the same fields, nothing learned.
 
-    mistakes: by origin, the cells that the classifier was surest of and wrong.
+    mistakes: by origin, the cells that the classifier was surest of and wrong. precisions: empty where the models
+    compute in fp32.
     """
 
     data: str
@@ -58,6 +60,7 @@ class Evaluation:
     super_resolution: tuple[SuperResolutionRow, ...]
     strangers: tuple[StrangersReport, ...]
     mistakes: dict[str, tuple[Mistake, ...]]
+    precisions: tuple[PrecisionReport, ...] = ()
 
 
 def evaluate(
@@ -69,6 +72,7 @@ def evaluate(
     sr_cells: int = 100,
     strangers: int = 100,
     progress: Progress = lambda items, _total, _what: items,
+    fp32: Models | None = None,
 ) -> Evaluation:
     """Measure the models on labelled data.
 
@@ -76,6 +80,7 @@ def evaluate(
     models' cards tell them; None: all.
     generators: those to compare on reduced cells. sr_cells: at most this many of each data set for that comparison.
     strangers: at most this many pictures of each kind that no class fits (wbctool.lab.strangers); 0: none.
+    fp32: the same models in fp32, to name the same cells once more; None where ``models`` are these.
 
     Raises LabelledDataInvalid where nothing labelled is found.
     """
@@ -93,13 +98,18 @@ def evaluate(
             f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else "")
         )
     reports, rows, cells, mistakes = [], list[SuperResolutionRow](), list[Crop](), {}
+    precisions = []
     for origin, members in sorted(_by_origin(known).items()):
         found = find_crops(members, models, progress, origin)
-        predictions = predict([cell.crop for cell in found], models, mode)
+        crops = [cell.crop for cell in found]
+        predictions = predict(crops, models, mode)
+        if fp32 is not None:
+            labels = [cell.image.label for cell in found]
+            precisions.append(compare_precisions(origin, labels, predict(crops, fp32, mode), predictions))
         reports.append(report_classifier(origin, found, predictions, models.classifier.card.classes))
         mistakes[origin] = worst_mistakes(found, predictions, _MISTAKES_SHOWN)
         rows += compare_generators(origin, found, models, generators, sr_cells, progress)
-        cells += [cell.crop for cell in found]
+        cells += crops
     unknown = [image for image in images if image.label not in models.classifier.card.classes]
     return Evaluation(
         data=data.name,
@@ -113,6 +123,7 @@ def evaluate(
             fields, cells, find_crops(unknown, models, progress, "unknown classes"), models, mode, strangers, progress
         ),
         mistakes=mistakes,
+        precisions=tuple(precisions),
     )
 
 

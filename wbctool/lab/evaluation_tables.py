@@ -22,7 +22,14 @@ class TextTable:
 def evaluation_tables(result: Evaluation) -> tuple[TextTable, ...]:
     """Every figure of an evaluation, in tables that are not empty."""
     classes = (table for report in result.classifier for table in (_per_class(report), _confusion(report)))
-    tables = (_classification(result), *classes, _detection(result), _super_resolution(result), _strangers(result))
+    tables = (
+        _classification(result),
+        _precisions(result),
+        *classes,
+        _detection(result),
+        _super_resolution(result),
+        _strangers(result),
+    )
     return tuple(table for table in tables if table.rows)
 
 
@@ -54,6 +61,22 @@ def _classification(result: Evaluation) -> TextTable:
         for r in result.classifier
     )
     return TextTable("Classification", (*columns, *more), rows)
+
+
+def _precisions(result: Evaluation) -> TextTable:
+    rows = tuple(
+        (
+            seen.origin,
+            str(seen.images),
+            f"{seen.accuracy_fp32:.4f}",
+            f"{seen.accuracy:.4f}",
+            f"{seen.changed_labels} ({seen.changed_labels / seen.images:.2%})",
+            str(seen.changed_outcomes),
+        )
+        for seen in result.precisions
+    )
+    columns = ("data", "images", "accuracy in fp32", "accuracy", "changed labels", "changed outcomes")
+    return TextTable("These models against the same in fp32", columns, rows)
 
 
 def _per_class(report: ClassifierReport) -> TextTable:

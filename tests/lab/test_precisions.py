@@ -1,0 +1,60 @@
+"""Changed labels counted by hand, and a classifier that says another class than the shipped one."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from wbctool.cards import default_models_dir
+from wbctool.lab.evaluate import evaluate
+from wbctool.lab.evaluation_tables import evaluation_tables
+from wbctool.lab.precisions import compare_precisions
+from wbctool.labels import CellClass
+from wbctool.onnx_model import load_models
+from wbctool.records import Outcome, Prediction, Reason
+from wbctool.settings import Device, Precision
+
+DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+NEUTROPHIL, LYMPHOCYTE = CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE
+
+
+def said(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Prediction:
+    return Prediction(label, 0.9, (0.9, 0.1), -9.0, outcome, Reason.NONE)
+
+
+def test_labels_and_outcomes_that_change_are_counted_apart() -> None:
+    labels = [NEUTROPHIL, NEUTROPHIL, LYMPHOCYTE, LYMPHOCYTE]
+    fp32 = [said(NEUTROPHIL), said(NEUTROPHIL), said(LYMPHOCYTE), said(NEUTROPHIL)]
+    int8 = [said(NEUTROPHIL, Outcome.REVIEW), said(LYMPHOCYTE), said(LYMPHOCYTE), said(NEUTROPHIL)]
+    report = compare_precisions("lab", labels, fp32, int8)
+    assert (report.images, report.changed_labels, report.changed_outcomes) == (4, 1, 1)
+    assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
+
+
+def test_evaluate_names_the_same_cells_in_fp32_too(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
+    card = models.classifier.card
+    ever_basophil = np.where([name is CellClass.BASOPHIL for name in card.classes], 9, 0)
+    stubborn = SimpleNamespace(card=card, run=lambda rgb: (np.tile(ever_basophil, (len(rgb), 1)).astype(np.float32),))
+    (tmp_path / "NEUTROPHIL").mkdir()
+    for path in (DEMO[0], DEMO[2]):  # neutrophils, by BCCD's own labels
+        shutil.copy(path, tmp_path / "NEUTROPHIL")
+    result = evaluate(
+        tmp_path,
+        replace(models, classifier=stubborn),
+        [],
+        None,
+        sr_cells=0,
+        strangers=0,
+        fp32=models,  # type: ignore[arg-type]
+    )
+    (report,) = result.precisions
+    assert report.accuracy == 0
+    assert report.accuracy_fp32 == 1
+    assert report.changed_labels == report.images
+    (table,) = (table for table in evaluation_tables(result) if table.title.startswith("These models against"))
+    assert table.rows[0][4] == f"{report.images} (100.00%)"
