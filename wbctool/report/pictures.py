@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401  Pillow would look through all its plugins for it
+)
 
 from wbctool.records import Crop, Field, FieldPicture
 from wbctool.stages.shrink import shrink

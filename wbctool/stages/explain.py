@@ -29,9 +29,10 @@ def attention_map(last_map: NDArray[np.float32], label: int, head: DenseHead) ->
 def pool(last_map: NDArray[np.float32], head: DenseHead) -> NDArray[np.float32]:
     """(C, h, w) -> (C,): what the dense layers see."""
     if head.max_pooled:
-        channels, height, width = last_map.shape
-        blocks = last_map[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2)
-        last_map = blocks.max(axis=(2, 4))
+        rows, columns = (side // 2 * 2 for side in last_map.shape[1:])
+        upper, lower = last_map[:, 0:rows:2, :columns], last_map[:, 1:rows:2, :columns]
+        taller = np.maximum(upper, lower)
+        last_map = np.maximum(taller[..., 0::2], taller[..., 1::2])
     pooled: NDArray[np.float32] = last_map.mean(axis=(1, 2))
     return pooled
 

@@ -52,8 +52,7 @@ def measure_field(
     small, scale = _reduced(field)
     red = _under([d.box for d in cells if d.target is Target.RED_CELL], small.shape, scale)
     nucleated = _under([d.box for d in cells if d.target is Target.NUCLEATED], small.shape, scale)
-    lab: Floats = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float32)
-    background, of_cells = _median(lab[~red & ~nucleated][::_SAMPLED]), _median(lab[nucleated])
+    background, of_cells = _median_lab(small[~red & ~nucleated][::_SAMPLED]), _median_lab(small[nucleated])
     return FieldQuality(
         field=field.name,
         blur_um=None if blur_px is None or pitch_um is None else blur_px * pitch_um,
@@ -191,18 +190,19 @@ def _scaled(patch: NDArray[np.uint8], scale: float) -> Floats:
 
 def _edge_width(patches: Sequence[Floats], extra_px: float) -> float:
     """The median width of the sharpest edges, in the patches' pixels. extra_px: the sigma they are blurred by."""
-    before = np.concatenate([_gradient(patch).ravel() for patch in patches])
+    before = np.concatenate([_squared_gradient(patch).ravel() for patch in patches])
     blurred = (cv2.GaussianBlur(patch, (0, 0), extra_px).astype(np.float32) for patch in patches)
-    after = np.concatenate([_gradient(patch).ravel() for patch in blurred])
+    after = np.concatenate([_squared_gradient(patch).ravel() for patch in blurred])
     edges = np.flatnonzero(before >= np.quantile(before[::_SAMPLED], 1 - _SHARPEST))
-    ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-3)))
-    return float(extra_px / np.sqrt(max(ratio * ratio - 1, 1e-3)))
+    squared_ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-6)))
+    return float(extra_px / np.sqrt(max(squared_ratio - 1, 1e-3)))
 
 
-def _gradient(grey: Floats) -> Floats:
+def _squared_gradient(grey: Floats) -> Floats:
+    """Its length, squared: edges are told apart as well by it, and no root is taken of each pixel."""
     across, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)
     # Not cv2.magnitude, whose last digits hang on where in memory its input lies.
-    return np.sqrt(across * across + down * down).astype(np.float32, copy=False)
+    return (across * across + down * down).astype(np.float32, copy=False)
 
 
 def _reduced(field: Field) -> tuple[NDArray[np.uint8], float]:
@@ -220,9 +220,11 @@ def _under(boxes: Sequence[Box], shape: tuple[int, ...], scale: float) -> NDArra
     return mask > 0
 
 
-def _median(lab: Floats) -> Lab | None:
-    if not len(lab):
+def _median_lab(rgb: NDArray[np.uint8]) -> Lab | None:
+    """rgb: (n, 3), pixels; None where there are none."""
+    if not len(rgb):
         return None
+    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     lightness, a, b = np.median(lab, axis=0).tolist()
     return lightness, a, b
 
