@@ -66,6 +66,7 @@ class ClassifierRecipe(_Part):
     """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early.
 
     borrowed_stain_share: of the draws, so many are shown in the colours of a crop of any origin (training.data.stains).
+    restained_share: so many are shown in a dye of no laboratory (training.data.augment.restain).
     super_resolved_share: of the training cells, so many are there a second time, reduced and brought back by the
     generator in the output folder; the validation cells are then prepared as a run prepares them.
     """
@@ -84,6 +85,7 @@ class ClassifierRecipe(_Part):
     ema_decay: float = Field(ge=0, lt=1)
     augment: Literal["paper", "strong"]
     borrowed_stain_share: float = Field(ge=0, le=1)
+    restained_share: float = Field(ge=0, le=1)
     super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)

@@ -70,3 +70,14 @@ def test_training_crops_borrow_as_often_as_they_are_told() -> None:
     assert 10 <= sum(dark) <= 30
     assert torch.equal(crops(0.5)[4][0], crops(0.5)[4][0])
     assert not any(float(crops(0.0)[k][0].float().mean()) < 110 for k in range(40))
+
+
+def test_training_crops_are_dyed_anew_as_often_as_they_are_told() -> None:
+    cells = [cell for cell in _cells() if cell.label]
+
+    def crops(share: float) -> TrainingCrops:
+        return TrainingCrops(cells, (CellClass.NEUTROPHIL,), 1.25, "strong", 3, restained_share=share)
+
+    plain, half = crops(0.0), crops(0.5)
+    assert 10 <= sum(torch.equal(plain[k][0], half[k][0]) for k in range(40)) <= 30
+    assert torch.equal(half[4][0], crops(0.5)[4][0])

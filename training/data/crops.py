@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.augment import flip_and_turn, reduce_and_restore, vary_optics, vary_stain
+from training.data.augment import flip_and_turn, reduce_and_restore, restain, vary_optics, vary_stain
 from training.data.cells import CellSample, cut_cell
 from training.data.draws import BalancedDraw
 from training.data.laboratories import even_weights
@@ -37,11 +37,12 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
         seed: int,
         stains: Stains | None = None,
         borrowed_stain_share: float = 0.0,
+        restained_share: float = 0.0,
     ) -> None:
         self._draw = BalancedDraw(cells)
         self._index = {label: index for index, label in enumerate(classes)}
         self._margin, self._augment, self._seed = margin, augment, seed
-        self._stains, self._borrowed_share = stains, borrowed_stain_share
+        self._stains, self._borrowed_share, self._restained_share = stains, borrowed_stain_share, restained_share
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         rng = np.random.default_rng((self._seed, index))
@@ -56,6 +57,8 @@ class TrainingCrops(Dataset[tuple[Tensor, int]]):
             rgb = _turn(flip_and_turn(rgb, rng), rng)
             if self._stains is not None and rng.random() < self._borrowed_share:
                 rgb = borrow_stain(rgb, self._stains.draw(rng), rng.uniform(0.4, 1.0))
+            if rng.random() < self._restained_share:
+                rgb = restain(rgb, rng)
             rgb = vary_optics(vary_stain(rgb, rng, 1.2), rng)
         return _tensor(rgb), self._index[cell.label]
 

@@ -147,6 +147,7 @@ def fit_classifier(
         recipe.seed,
         cells.stains,
         part.borrowed_stain_share,
+        part.restained_share,
     )
     checkpoint = work.loop(stage, epochs, monitor="val_loss", callbacks=(stopping,)).fit(
         task,
