@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
@@ -60,6 +60,12 @@ class SrganRecipe(_Part):
     pixel_weight: float = Field(ge=0)
     per_class: bool
     generated_per_class: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.gan_samples and not (self.content_weight or self.adversarial_weight or self.pixel_weight):
+            raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learnt")
+        return self
 
 
 class ClassifierRecipe(_Part):

@@ -54,3 +54,10 @@ def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(SettingsInvalid, match="default, fine-tune, paper"):
         load_recipe("papers")
+
+
+def test_a_generator_without_any_loss_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "silent.toml"
+    path.write_text('extends = "default"\n[srgan]\ncontent_weight = 0\nadversarial_weight = 0\npixel_weight = 0\n')
+    with pytest.raises(SettingsInvalid, match="are all 0: nothing would be learnt"):
+        load_recipe(str(path))
