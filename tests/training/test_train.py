@@ -41,7 +41,7 @@ SHORT = {
     "epoch_samples = 1000": "epoch_samples = 2",
     "gan_batch = 8": "gan_batch = 2",
     "lr_px = 20": "lr_px = 8",
-    "samples = 38400": "samples = 4",
+    "samples = 25600": "samples = 4",
     "epoch_samples = 3200": "epoch_samples = 4",
     "batch = 32": "batch = 4",
     "batch = 16": "batch = 2",
