@@ -45,12 +45,12 @@ def test_evaluate_names_the_same_cells_in_fp32_too(tmp_path: Path) -> None:
         shutil.copy(path, tmp_path / "NEUTROPHIL")
     result = evaluate(
         tmp_path,
-        replace(models, classifier=stubborn),
+        replace(models, classifier=stubborn),  # type: ignore[arg-type]
         [],
         None,
         sr_cells=0,
         strangers=0,
-        fp32=models,  # type: ignore[arg-type]
+        fp32=models,
     )
     (report,) = result.precisions
     assert report.accuracy == 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wbctool.cards import CardT, ClassifierCard, GeneratorCard, Int8Copy, read_model_bytes
 from wbctool.errors import CopyRefused
 from wbctool.lab.calibration_cells import CalibrationCells, spread, turned
+from wbctool.lab.precisions import changed_labels, changed_outcomes, share_right
 from wbctool.lab.progress import Progress
 from wbctool.lab.quantisation import calibrate, quantise
 from wbctool.lab.super_resolution import CLEAN_SIGMA_PX, SCALE, reduce_to
@@ -254,21 +255,17 @@ def _copy_card(card: CardT, content: bytes) -> CardT:
 
 
 def _change(trial: _Trial[CardT], fp32: Shown, int8: Shown, kept: tuple[str, ...]) -> Int8Copy:
-    pairs = list(zip(fp32.predictions, int8.predictions, strict=True))
-
     def accuracy(shown: Shown) -> float | None:
-        if trial.labels is None:
-            return None
-        return float(np.mean([p.label is label for p, label in zip(shown.predictions, trial.labels, strict=True)]))
+        return None if trial.labels is None else share_right(shown.predictions, trial.labels)
 
     return Int8Copy(
         parent_sha256=trial.model.card.sha256,
         calibrated_on=trial.cells.calibrated_on,
         measured_on=trial.cells.measured_on,
         cells=trial.shown,
-        pictures=len(pairs),
-        changed_labels=sum(a.label is not b.label for a, b in pairs),
-        changed_outcomes=sum(a.outcome is not b.outcome for a, b in pairs),
+        pictures=len(fp32.predictions),
+        changed_labels=changed_labels(fp32.predictions, int8.predictions),
+        changed_outcomes=changed_outcomes(fp32.predictions, int8.predictions),
         accuracy_fp32=accuracy(fp32),
         accuracy_int8=accuracy(int8),
         psnr_db=round(psnr_db(fp32.pictures, int8.pictures), 2) if fp32.pictures else None,
