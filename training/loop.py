@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from training.curves import draw_curves
 from training.data.epochs import EpochSlices
+from wbctool.processor import has_bf16
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Loop:
             accelerator="auto",
             devices="auto",
             strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
-            precision="bf16-mixed",
+            precision=precision_here(),
             max_epochs=self.max_epochs,
             max_time=None if self.max_hours is None else timedelta(hours=self.max_hours),
             logger=CSVLogger(self.folder, name="metrics"),
@@ -79,6 +80,12 @@ class Loop:
         trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
         draw_curves(self.folder / "metrics", self.folder / "curves.png")
         return Path(best.best_model_path) if self.monitor and best.best_model_path else last
+
+
+def precision_here() -> Literal["bf16-mixed", "32-true"]:
+    """bfloat16 where the GPU or, without one, the processor computes in it; emulated it is many times slower."""
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_bf16()
+    return "bf16-mixed" if native else "32-true"
 
 
 @rank_zero_only

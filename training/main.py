@@ -37,7 +37,7 @@ def train(
     backbone: str = Backbone.VGG19,
     compare: bool = False,
     ablate: bool = False,
-    start_from: Path | None = None,
+    start_from: Sequence[Path] = (),
 ) -> None:
     """Train and export.
 
@@ -45,7 +45,8 @@ def train(
     stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
-    start_from: the folder of models whose generator and classifier are trained further.
+    start_from: the folders of models whose generator and classifier are trained further; of several the classifiers'
+    mean.
     compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
     ablate: train the generator under every loss of the ablation instead, for `wbctool evaluate` to compare.
     """
@@ -70,7 +71,7 @@ def train(
         max_hours=max_hours,
         splitting=splitting,
         backbone=Backbone(backbone),
-        start_from=start_from,
+        start_from=tuple(start_from),
     )
     if compare:
         print(table_as_text(compare_backbones(work)))

@@ -69,7 +69,8 @@ class SrganRecipe(_Part):
 
 
 class ClassifierRecipe(_Part):
-    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early.
+    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early; 0:
+    no training, the classifier of ``--start-from`` gets its temperature and thresholds anew.
 
     borrowed_stain_share: of the draws, so many are shown in the colours of a crop of any origin (training.data.stains).
     restained_share: so many are shown in a dye of no laboratory (training.data.augment.restain).
@@ -77,7 +78,7 @@ class ClassifierRecipe(_Part):
     generator in the output folder; the validation cells are then prepared as a run prepares them.
     """
 
-    samples: int = Field(gt=0)
+    samples: int = Field(ge=0)
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
     optimiser: Literal["adam", "adamw"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
 _GRAPH_PREFIX = "network."  # of training.export's graphs
+
+
+def mean_weights(folders: Sequence[Path], recipe: Recipe, splitting: Splitting) -> dict[str, Tensor]:
+    """The mean of some classifiers' weights (:func:`trained_weights`), whose trainings had one start.
+
+    In another laboratory such a mean errs less than each of them (model soups, Wortsman et al. 2022, arXiv 2203.05482).
+    Raises ModelMismatch where their networks differ.
+    """
+    every = [trained_weights(folder, recipe, splitting) for folder in folders]
+    shapes = [{name: value.shape for name, value in weights.items()} for weights in every]
+    for folder, others in zip(folders, shapes, strict=True):
+        if others != shapes[0]:
+            raise ModelMismatch(f"the classifiers of {folders[0]} and {folder} are different networks")
+    return {name: torch.stack([weights[name] for weights in every]).mean(dim=0) for name in every[0]}
 
 
 def trained_weights(folder: Path, recipe: Recipe, splitting: Splitting) -> dict[str, Tensor]:

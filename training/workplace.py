@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.loop import Loop
 from training.models.backbones import Backbone
 from training.recipe import Recipe
 from wbctool import __version__
-from wbctool.cards import DetectorCard
+from wbctool.cards import Card, DetectorCard
 from wbctool.lab.labelled import Labelled, LabelledField, LabelledImage, Split, Splitting
 from wbctool.onnx_model import load_model
 
@@ -32,7 +33,7 @@ _UNSET = "0" * 64  # the hash is known once the file is written
 class Workplace:
     """What every stage needs. out: models go here, checkpoints and curves to ``out/training``.
 
-    start_from: the folder of the models that generator and classifier go on from; None to begin anew.
+    start_from: the folders of the models that generator and classifier go on from; none to begin anew.
     """
 
     recipe: Recipe
@@ -44,7 +45,7 @@ class Workplace:
     max_hours: float | None
     splitting: Splitting
     backbone: Backbone
-    start_from: Path | None = None
+    start_from: tuple[Path, ...] = ()
 
     def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
         """The training loop of a stage."""
@@ -77,10 +78,21 @@ class Workplace:
         )
 
     def card_facts(
-        self, name: str, network: nn.Module, kept: Sequence[Labelled], parity: float, **more: Any
+        self,
+        name: str,
+        network: nn.Module,
+        kept: Sequence[Labelled],
+        parity: float,
+        start: Sequence[Card] = (),
+        **more: Any,
     ) -> dict[str, Any]:
-        """What the cards of all kinds say. kept: what was trained on. more: for the card's ``training``."""
-        origins = sorted({item.origin for item in kept})
+        """What the cards of all kinds say. kept: what was trained on. more: for the card's ``training``.
+
+        start: the models it went on from; what they were trained on it has seen too, whatever the data at hand.
+        """
+        seen = Counter(item.origin for item in kept)
+        for card in start:
+            seen |= Counter(card.training["origins"])
         cuda = torch.cuda.is_available()
         return {
             "name": name,
@@ -91,8 +103,8 @@ class Workplace:
             "tool_version": __version__,
             "recipe": self.recipe.name,
             "training": {
-                "origins": {o: sum(item.origin == o for item in kept) for o in origins},
-                "sources": len({item.source for item in kept}),
+                "origins": dict(sorted(seen.items())),
+                "sources": max([len({item.source for item in kept}), *(card.training["sources"] for card in start)]),
                 "splitting": {"fold": self.splitting.fold, "left_out": list(self.splitting.left_out)},
                 "seed": self.recipe.seed,
                 "torch": torch.__version__,

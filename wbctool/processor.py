@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # the last is ARM's
 _VNNI = {"avx512_vnni", "avx_vnni"}
-_FLAGS = Path("/proc/cpuinfo")  # Linux's; other systems are taken to have no VNNI, which is slower and never wrong
+_FLAGS = Path("/proc/cpuinfo")  # Linux's; other systems are taken to have neither, which is slower and never wrong
 
 
 def has_vnni() -> bool:
     """Whether the processor adds products of int8 in 32 bits."""
+    return _has_one_of(_VNNI)
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16; one that does not emulates it, many times slower than float32."""
+    return _has_one_of(_BF16)
+
+
+def _has_one_of(flags: set[str]) -> bool:
     try:
-        return not _VNNI.isdisjoint(_FLAGS.read_text().split())
+        return not flags.isdisjoint(_FLAGS.read_text().split())
     except OSError:
         return False

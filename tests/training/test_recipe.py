@@ -40,7 +40,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 7\n')
     assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 7})
     own.write_text('extends = "nothing"\n')
-    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: there are default"):
+    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: there are calibrate, default"):
         load_recipe(str(own))
 
 
@@ -52,7 +52,7 @@ def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(SettingsInvalid, match="default, fine-tune, paper"):
+    with pytest.raises(SettingsInvalid, match="calibrate, default, fine-tune, paper"):
         load_recipe("papers")
 
 

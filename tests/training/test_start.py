@@ -1,18 +1,21 @@
 """Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from training.export import ClassifierGraph
 from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
-from training.start import trained_generator, trained_weights
+from training.start import mean_weights, trained_generator, trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
-from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir
+from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.labelled import Splitting
 from wbctool.onnx_model import load_model
@@ -101,3 +104,32 @@ def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.
 def test_a_generator_that_has_seen_the_held_back_sources_is_refused(lr: np.ndarray) -> None:
     with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
         trained_generator(SHIPPED, Splitting(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
+
+
+def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, tmp_path: Path) -> None:
+    own = trained_weights(SHIPPED, recipe, Splitting())
+    model = onnx.load(SHIPPED / "classifier.onnx")
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+    other = write_with_card(model, tmp_path)
+    mean = mean_weights([SHIPPED, other], recipe, Splitting())
+    for name, value in own.items():
+        moved = 0.25 if name == "network.output.bias" else 0.0
+        assert torch.allclose(mean[name], value + moved, atol=1e-6), name
+
+
+def test_classifiers_of_other_networks_have_no_mean(recipe: Recipe, tmp_path: Path) -> None:
+    model = onnx.load(SHIPPED / "classifier.onnx")
+    del model.graph.initializer[0]
+    other = write_with_card(model, tmp_path)
+    with pytest.raises(ModelMismatch, match="are different networks"):
+        mean_weights([SHIPPED, other], recipe, Splitting())
+
+
+def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
+    """As a classifier beside a card with its hash."""
+    content = model.SerializeToString()
+    card = plain_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    (folder / card.file).write_bytes(content)
+    (folder / "classifier.json").write_text(card.model_dump_json())
+    return folder

@@ -22,13 +22,14 @@ from training.models.vgg import VGG16_BLOCKS, vgg_features
 from training.recipe import RECIPES, load_recipe
 from training.weights import imagenet_features
 from training.workplace import Workplace
-from wbctool.cards import default_models_dir
+from wbctool.cards import ClassifierCard, default_models_dir
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
-from wbctool.onnx_model import load_generators, load_models
+from wbctool.onnx_model import load_generators, load_model, load_models
 from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
+from wbctool.stages.upscale import resize_square
 
 DATA = Path(__file__).parents[1] / "data"
 FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
@@ -191,7 +192,7 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
     further = tmp_path / "further.toml"
     further.write_text(text.replace("gan_samples = 2", "gan_samples = 4").replace("gan_lr = 5e-5", "gan_lr = 2e-4"))
     start = default_models_dir()
-    train([data], tmp_path, recipe=str(further), imagenet_weights=weights, start_from=start, ablate=True)
+    train([data], tmp_path, recipe=str(further), imagenet_weights=weights, start_from=[start], ablate=True)
     shutil.copy(start / "generator.onnx", tmp_path)
     shutil.copy(start / "generator.json", tmp_path)
 
@@ -204,6 +205,39 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
         assert all((pictures[name] != pictures[other]).any() for other in others), name
     apart = {name: np.abs(picture - pictures["generator"]).mean() for name, picture in pictures.items()}
     assert max(apart.values()) < 40  # four pairs from the shipped one, not from random weights
+
+
+def test_a_classifier_is_calibrated_on_other_cells_without_training(data: Path, tmp_path: Path) -> None:
+    """Its weights stay; what its card knows of the cells that it was trained on stays too."""
+    for model in ("detector", "generator"):
+        for ending in ("json", "onnx"):
+            shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
+    train([data], tmp_path, recipe="calibrate", stage="classifier", start_from=[default_models_dir()])
+    before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
+    assert before.card.sha256 in after.card.training["started_from"]
+    origins, fields = after.card.training["origins"], len(list((data / "fields" / "images").iterdir()))
+    assert before.card.training["origins"].items() <= origins.items()
+    assert 0 < origins["fields"] < fields
+    assert after.card.training["sources"] == before.card.training["sources"]
+    assert after.card.training["super_resolved_copies"] == 0
+    assert after.card.temperature != before.card.temperature
+    rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS[:3]])
+    assert np.abs(before.run(rgb)[0] - after.run(rgb)[0]).max() < 0.02
+
+
+def test_without_training_and_without_a_start_there_is_no_classifier(data: Path, tmp_path: Path) -> None:
+    for model in ("detector", "generator"):
+        for ending in ("json", "onnx"):
+            shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
+    with pytest.raises(SettingsInvalid, match="recipe calibrate trains no classifier: --start-from"):
+        train([data], tmp_path, recipe="calibrate", stage="classifier")
+
+
+def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path: Path) -> None:
+    for ending in ("json", "onnx"):
+        shutil.copy(default_models_dir() / f"detector.{ending}", tmp_path)
+    with pytest.raises(SettingsInvalid, match="from one --start-from"):
+        train([data], tmp_path, recipe=str(recipe), stage="srgan", start_from=[default_models_dir()] * 2)
 
 
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:

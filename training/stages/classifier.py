@@ -24,11 +24,12 @@ from training.generate import generated_cells
 from training.loop import loader
 from training.models.backbones import Backbone
 from training.stages.parts import PARITY_CELLS, prepared_cells, restore
-from training.start import trained_weights
+from training.start import mean_weights
 from training.tasks.classifier import ClassifierTask, Normalised
 from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, GeneratorCard, plain_card
+from wbctool.errors import SettingsInvalid
 from wbctool.lab.labelled import Split
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
@@ -54,12 +55,7 @@ def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe = work.recipe
     cells = gather_cells(work)
-    start: nn.Sequential | dict[str, Tensor]
-    if work.start_from is None:
-        start = imagenet_features(work.imagenet_weights, work.backbone)
-    else:
-        start = trained_weights(work.start_from, recipe, work.splitting)
-    network = fit_classifier(work, "classifier", cells, work.backbone, start)
+    network = fit_classifier(work, "classifier", cells, work.backbone, _start(work))
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
     spread = cells.train[:: max(1, len(cells.train) // PARITY_CELLS)][:PARITY_CELLS]
@@ -67,6 +63,7 @@ def train_classifier(work: Workplace) -> None:
     model = to_onnx(graph, example, dynamic_side=False)
     content = model.SerializeToString()
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    parents = [plain_card(folder, ClassifierCard) for folder in work.start_from]
     fitted = calibrate(*logits_of(graph, cells.validation, work), even_weights(cells.validation))
     card = ClassifierCard(
         **work.card_facts(
@@ -74,9 +71,10 @@ def train_classifier(work: Workplace) -> None:
             network,
             cells.train[: cells.originals],
             worst,
+            parents,
             backbone=work.backbone.value,
             super_resolved_copies=len(cells.train) - cells.originals,
-            started_from=_name_of_start(work),
+            started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
         ),
         classes=recipe.classes,
         input_px=PREPARED_PX,
@@ -88,9 +86,12 @@ def train_classifier(work: Workplace) -> None:
     publish(content, card, work.out)
 
 
-def _name_of_start(work: Workplace) -> str:
-    """For the card: the hash of the classifier it went on from, or ImageNet."""
-    return "ImageNet" if work.start_from is None else plain_card(work.start_from, ClassifierCard).sha256
+def _start(work: Workplace) -> nn.Sequential | dict[str, Tensor]:
+    if work.start_from:
+        return mean_weights(work.start_from, work.recipe, work.splitting)
+    if work.recipe.classifier.samples:
+        return imagenet_features(work.imagenet_weights, work.backbone)
+    raise SettingsInvalid(f"recipe {work.recipe.name} trains no classifier: --start-from must say which to take")
 
 
 def gather_cells(work: Workplace, prepare_held_back: bool = False) -> ClassifierCells:
@@ -108,7 +109,10 @@ def gather_cells(work: Workplace, prepare_held_back: bool = False) -> Classifier
     if part.super_resolved_share:
         generator = load_model(work.out, GeneratorCard)
         enhanced = work.folder(f"super-resolved-{generator.card.sha256[:12]}")
-        train += small_copies(train, generator, recipe.crop_margin, part.super_resolved_share, enhanced, recipe.seed)
+        if part.samples:
+            train += small_copies(
+                train, generator, recipe.crop_margin, part.super_resolved_share, enhanced, recipe.seed
+            )
         validation = as_served(validation, generator, recipe.crop_margin, enhanced)
         held_back = as_served(held_back, generator, recipe.crop_margin, enhanced)
     stains = None
@@ -136,6 +140,8 @@ def fit_classifier(
     epochs = max(1, part.samples // part.epoch_samples)
     steps = epochs * -(-part.epoch_samples // part.batch)
     task = ClassifierTask(part, len(recipe.classes), start, steps, backbone)
+    if not part.samples:
+        return cast(Normalised, task.average.module)
     stopping = L.pytorch.callbacks.EarlyStopping(
         "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
     )

@@ -21,7 +21,8 @@ from training.start import trained_generator
 from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
 from training.workplace import Workplace
-from wbctool.cards import GeneratorCard
+from wbctool.cards import GeneratorCard, plain_card
+from wbctool.errors import SettingsInvalid
 from wbctool.lab.labelled import Split
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 
@@ -114,16 +115,21 @@ def publish_generator(work: Workplace, network: Generator, cells: GeneratorCells
     example = np.stack([resize_square(rgb, PREPARED_PX // SCALE) for rgb in native])
     model = to_onnx(graph, example, dynamic_side=True)
     worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
-    card = GeneratorCard(**work.card_facts(name, network, cells.kept, worst), scale=SCALE, min_px=32, max_px=64)
+    parents = [plain_card(folder, GeneratorCard) for folder in work.start_from]
+    card = GeneratorCard(
+        **work.card_facts(name, network, cells.kept, worst, parents), scale=SCALE, min_px=32, max_px=64
+    )
     publish(model, card, work.out)
 
 
 def _start(work: Workplace, cells: GeneratorCells) -> Generator:
     part, margin = work.recipe.srgan, work.recipe.crop_margin
-    if work.start_from is not None:
+    if len(work.start_from) > 1:
+        raise SettingsInvalid("a generator goes on from one --start-from, not from several")
+    if work.start_from:
         pairs = SrPairs(cells.kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
         lr = torch.stack([pairs[index][0] for index in range(_KNOWN_BY)])
-        return trained_generator(work.start_from, work.splitting, lr.float() / 255)
+        return trained_generator(work.start_from[0], work.splitting, lr.float() / 255)
     generator = Generator()
     if part.start_as_interpolation:
         generator.start_as_interpolation()

@@ -49,8 +49,12 @@ def train(
         typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
     ] = None,
     start_from: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Go on from the generator and classifier there, e.g. with cells of your own."),
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on from the generator and classifier there, e.g. with cells of your own; "
+            "of several, from the mean of the classifiers.",
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
@@ -80,6 +84,6 @@ def train(
             backbone=backbone.value,
             compare=compare,
             ablate=ablate,
-            start_from=start_from,
+            start_from=start_from or [],
             splitting=Splitting(fold, tuple(leave_out or ())),
         )
