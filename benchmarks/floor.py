@@ -1,7 +1,8 @@
 """ONNX Runtime alone on ready-made batches: what naming the cells costs at the least, with nothing around it.
 
-`python -m benchmarks.floor SLIDES --precision fp32|int8`: finds and prepares the cells of SLIDES with wbctool's own
-stages, untimed, then times the models on them, and prints a JSON line: cells, seconds, and how it was the fastest.
+`python -m benchmarks.floor SLIDES --precision fp32|int8|fp16 --device cpu|cuda`: finds and prepares the cells of SLIDES
+with wbctool's own stages, untimed, then times the classifier on them, and prints a JSON line: cells, seconds, and how
+it was the fastest.
 """
 
 from __future__ import annotations
@@ -18,30 +19,35 @@ import numpy as np
 import onnxruntime as ort
 
 from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card
-from wbctool.onnx_model import load_models
+from wbctool.onnx_model import CPU, CUDA, load_models
 from wbctool.settings import Device, Precision, SuperResolve
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import prepare_crops
 
-_TRIAL = 32  # cells that the ways are compared on
+_TRIAL = 64  # cells that the ways are compared on
+_ROWS = {CPU: (1, 8, 32), CUDA: (8, 32, 64)}
 
 
 def main() -> None:
     """Read the options, measure, print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("slides", type=Path)
-    options.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    options.add_argument("--precision", type=Precision, default=Precision.FP32)
+    options.add_argument("--device", type=Device, default=Device.CPU)
     chosen = options.parse_args()
     cells = prepared_cells(chosen.slides)
     folder = default_models_dir()
-    int8 = chosen.precision == "int8"
-    card = read_card(copy_path(folder, ClassifierCard)) if int8 else plain_card(folder, ClassifierCard)
-    ways = [(rows, threads) for rows in (1, 8, 32) for threads in (0, 1)]
-    seconds = {way: timed(folder / card.file, cells[:_TRIAL], *way) for way in ways}
+    if chosen.precision is Precision.FP32:
+        model = folder / plain_card(folder, ClassifierCard).file
+    else:
+        model = folder / read_card(copy_path(folder, ClassifierCard, chosen.precision)).file
+    provider = CPU if chosen.device is Device.CPU else CUDA
+    ways = [(rows, threads) for rows in _ROWS[provider] for threads in (0, 1)]
+    seconds = {way: timed(model, cells[:_TRIAL], provider, *way) for way in ways}
     rows, threads = min(seconds, key=lambda way: seconds[way])
-    best = timed(folder / card.file, cells, rows, threads)
+    best = timed(model, cells, provider, rows, threads)
     how = f"{rows} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
     print(json.dumps({"cells": len(cells), "seconds": best, "how": how}))
 
@@ -62,11 +68,11 @@ def prepared_cells(slides: Path) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def timed(model: Path, cells: np.ndarray, rows: int, threads: int) -> float:
+def timed(model: Path, cells: np.ndarray, provider: str, rows: int, threads: int) -> float:
     """Seconds for all cells. threads: 0: one call at a time, on all cores; 1: a call on each core, side by side."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, options, providers=[provider])
     batches = [{session.get_inputs()[0].name: cells[at : at + rows]} for at in range(0, len(cells), rows)]
     session.run(None, batches[0])
     start = time.perf_counter()

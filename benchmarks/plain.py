@@ -1,8 +1,9 @@
 """What one would write from the paper's notebooks: OpenCV finds nuclei, PyTorch names the cells, one CSV comes out.
 
-`python -m benchmarks.plain SLIDES OUT.csv --batch N`. Nothing of wbctool but the trained weights and the crop's margin:
-a threshold on blue minus green, contours, a square crop, VGG19 in eager mode. Crops of more than 64 pixels are only
-resampled, as `wbctool run --super-resolve auto` does it; a smaller one is refused, for then the two would not compare.
+`python -m benchmarks.plain SLIDES OUT.csv --batch N --device cpu|cuda`. Nothing of wbctool but the trained weights
+and the crop's margin: a threshold on blue minus green, contours, a square crop, VGG19 in eager mode. Crops of more than
+64 pixels are only resampled, as `wbctool run --super-resolve auto` does it; a smaller one is refused, for then the two
+would not compare.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ def main() -> None:
     options.add_argument("slides", type=Path)
     options.add_argument("out", type=Path)
     options.add_argument("--batch", type=int, default=32)
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     chosen = options.parse_args()
     folder = default_models_dir()
     card = plain_card(folder, ClassifierCard)
     network = Normalised(CellClassifier(len(card.classes)))
     network.load_state_dict(trained_weights(folder, load_recipe("default"), Splitting.of_card(card.training)))
-    network.eval()
+    network.to(chosen.device).eval()
     with chosen.out.open("w", newline="", encoding="utf-8") as lines:
         table = csv.writer(lines)
         table.writerow(("slide", *card.classes))
@@ -76,7 +78,7 @@ def cut_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
 @torch.inference_mode()
 def name(network: Normalised, cells: list[np.ndarray]) -> list[int]:
     """The class index of each cell."""
-    batch = torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2)
+    batch = torch.from_numpy(np.stack(cells)).to(network.mean.device).permute(0, 3, 1, 2)
     classes: list[int] = network(batch).argmax(dim=1).tolist()
     return classes
 

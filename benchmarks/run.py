@@ -7,7 +7,8 @@ printed, with the ratios to (a):
 (b) benchmarks.plain: OpenCV and PyTorch, 32 cells at a time and one at a time
 (c) benchmarks.floor: ONNX Runtime alone, on cells that were found and cut before
 
-int8 where `wbctool models optimize` made copies. The table goes to benchmarks/results/, with the machine and versions.
+int8, or with --device cuda fp16, where `wbctool models optimize` made copies. The table goes to benchmarks/results/,
+with the machine and versions.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wbctool.cards import ClassifierCard, copy_path, default_models_dir
+from wbctool.onnx_model import CPU, CUDA
+from wbctool.settings import Device, Precision
 
 DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
 RESULTS = Path(__file__).parent / "results"
@@ -50,6 +53,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--fields", type=int, default=300)
     options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
     options.add_argument("--growth", type=int, nargs="*", default=[], help="also (a) once on so many fields each")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,51 +61,56 @@ def main() -> None:
         copy_fields(work / "slides", chosen.fields)
         rounds: dict[str, list[Measured]] = defaultdict(list)
         for _ in range(chosen.runs):
-            for name, measured in one_round(work):
+            for name, measured in one_round(work, chosen.device):
                 rounds[name].append(measured)
         grown = []
         for fields in chosen.growth:
             copy_fields(work / f"slides-{fields}", fields)
-            grown.append((fields, wbctool_run(work, work / f"slides-{fields}", "auto")))
-    text = as_markdown(rounds, chosen.fields, grown)
+            grown.append((fields, wbctool_run(work, work / f"slides-{fields}", "auto", chosen.device)))
+    text = as_markdown(rounds, chosen.fields, chosen.device, grown)
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{chosen.fields}-fields.md").write_text(text, encoding="utf-8")
+    on = "" if chosen.device is Device.CPU else f"-{chosen.device}"
+    (RESULTS / f"{chosen.fields}-fields{on}.md").write_text(text, encoding="utf-8")
 
 
-def one_round(work: Path) -> Iterator[tuple[str, Measured]]:
+def one_round(work: Path, device: Device) -> Iterator[tuple[str, Measured]]:
     """Each way once."""
     slides = work / "slides"
-    for precision in precisions():
-        yield f"(a) wbctool, {precision}", wbctool_run(work, slides, precision)
-        yield f"(c) ONNX Runtime alone, {precision}", floor(slides, precision)
+    for precision in precisions(device):
+        yield f"(a) wbctool, {precision}", wbctool_run(work, slides, precision, device)
+        yield f"(c) ONNX Runtime alone, {precision}", floor(slides, precision, device)
     for batch in (32, 1):
         command = ["-m", "benchmarks.plain", str(slides), str(work / "plain.csv"), "--batch", str(batch)]
+        command += ["--device", device]
         seconds, peak_mb, _ = timed_process(command)
         rows = (work / "plain.csv").read_text().splitlines()[1:]
         cells = sum(int(value) for row in rows for value in row.split(",")[1:])
         yield f"(b) OpenCV and PyTorch, {batch} cells at a time", Measured(seconds, peak_mb, cells)
 
 
-def precisions() -> list[str]:
-    """int8 where there is a copy."""
-    return ["fp32", "int8"] if copy_path(default_models_dir(), ClassifierCard).is_file() else ["fp32"]
+def precisions(device: Device) -> list[Precision]:
+    """fp32, and int8 on a CPU or fp16 on a GPU where there is such a copy."""
+    fastest = Precision.INT8 if device is Device.CPU else Precision.FP16
+    there = copy_path(default_models_dir(), ClassifierCard, fastest).is_file()
+    return [Precision.FP32, fastest] if there else [Precision.FP32]
 
 
-def wbctool_run(work: Path, slides: Path, precision: str) -> Measured:
+def wbctool_run(work: Path, slides: Path, precision: str, device: Device) -> Measured:
     """A whole run on a fresh output."""
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, peak_mb, _ = timed_process([*command, "--device", "cpu", "--quiet"])
+    seconds, peak_mb, _ = timed_process([*command, "--device", device, "--quiet"])
     slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
     return Measured(seconds, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
 
 
-def floor(slides: Path, precision: str) -> Measured:
+def floor(slides: Path, precision: str, device: Device) -> Measured:
     """The floor's own time; finding the cells is not in it."""
-    _, peak_mb, output = timed_process(["-m", "benchmarks.floor", str(slides), "--precision", precision])
+    command = ["-m", "benchmarks.floor", str(slides), "--precision", precision, "--device", device]
+    _, peak_mb, output = timed_process(command)
     told = json.loads(output)
     return Measured(told["seconds"], peak_mb, told["cells"], told["how"])
 
@@ -129,11 +138,13 @@ def copy_fields(slides: Path, number: int) -> None:
         shutil.copyfile(demo[index % len(demo)], target)
 
 
-def as_markdown(rounds: dict[str, list[Measured]], fields: int, grown: Sequence[tuple[int, Measured]]) -> str:
+def as_markdown(
+    rounds: dict[str, list[Measured]], fields: int, device: Device, grown: Sequence[tuple[int, Measured]]
+) -> str:
     """The table, the ratios and the growth."""
     median = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     lines = [
-        f"{fields} fields of 640×480, {_machine()}; medians of {len(next(iter(rounds.values())))}",
+        f"{fields} fields of 640×480, {_machine(device)}; medians of {len(next(iter(rounds.values())))}",
         "",
         "| way | seconds (least to most) | ms a field | cells | cells/s | peak MB |",
         "|---|---|---|---|---|---|",
@@ -161,9 +172,10 @@ def as_markdown(rounds: dict[str, list[Measured]], fields: int, grown: Sequence[
     return "\n".join(lines) + "\n"
 
 
-def _machine() -> str:
+def _machine(device: Device) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "torch", "opencv-python-headless"))
-    cores = f"{platform.machine()}, {os.cpu_count()} cores, CPUExecutionProvider"
+    provider = CPU if device is Device.CPU else CUDA
+    cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"
     return f"{cores}, Python {platform.python_version()}, {libraries}"
 
 

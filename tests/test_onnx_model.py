@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from tiny_models import write_tiny_models
+from typer.testing import CliRunner
 
 from wbctool import onnx_model, processor
 from wbctool.cards import (
@@ -21,8 +22,19 @@ from wbctool.cards import (
     read_model_bytes,
     verify_models,
 )
+from wbctool.cli.app import app
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import CUDA, Models, OnnxModel, cuda_problem, load_generators, load_model, load_models
+from wbctool.onnx_model import (
+    CPU,
+    CUDA,
+    Models,
+    OnnxModel,
+    cards_in_use,
+    cuda_problem,
+    load_generators,
+    load_model,
+    load_models,
+)
 from wbctool.settings import Device, Precision
 
 
@@ -33,7 +45,7 @@ def models() -> Models:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    skipped = shutil.ignore_patterns("training", "*.int8.*")  # copies that were made on this machine
+    skipped = shutil.ignore_patterns("training", "*.int8.*", "*.fp16.*")  # copies that were made on this machine
     shutil.copytree(default_models_dir(), tmp_path / "models", ignore=skipped)
     return tmp_path / "models"
 
@@ -47,7 +59,7 @@ def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
 def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
     root = Path(__file__).parents[1]
     wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and ".int8." not in p.name}
+    tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and p.suffixes[:-1] == []}
     assert {Path(name).name for name in wheel["force-include"]} == tracked
     assert all(inside == f"wbctool/{name}" for name, inside in wheel["force-include"].items())
 
@@ -119,19 +131,21 @@ def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
         verify_models(tmp_path)
 
 
-def test_int8_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path) -> None:
-    with pytest.raises(ModelNotFound, match="int8 copy of the classifier"):
-        load_models(folder, Device.CPU, Precision.INT8)
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP16])
+def test_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path, precision: Precision) -> None:
+    with pytest.raises(ModelNotFound, match=f"no {precision} copy .*optimize --precision {precision}` makes it"):
+        load_models(folder, Device.CPU, precision)
 
 
-def give_copy(folder: Path, kind: str, parent: str | None = None) -> None:
-    """A card of precision int8 of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
+def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str = "int8") -> None:
+    """A card of ``precision`` of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
     card = json.loads((folder / f"{kind}.json").read_text())
     facts = {"parent_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
     facts |= {"pictures": 1, "changed_labels": 0, "changed_outcomes": 0}
-    copy = card | {"file": f"{kind}.int8.onnx", "precision": "int8", "copy_of": facts, "name": f"{kind}-int8"}
-    shutil.copy(folder / f"{kind}.onnx", folder / f"{kind}.int8.onnx")
-    (folder / f"{kind}.int8.json").write_text(json.dumps(copy))
+    file, name = f"{kind}.{precision}.onnx", f"{kind}-{precision}"
+    copy = card | {"file": file, "precision": precision, "copy_of": facts, "name": name}
+    shutil.copy(folder / f"{kind}.onnx", folder / file)
+    (folder / f"{kind}.{precision}.json").write_text(json.dumps(copy))
 
 
 @pytest.mark.parametrize(
@@ -146,10 +160,30 @@ def test_a_cpu_takes_the_int8_copies_unless_told_otherwise(folder: Path, precisi
     assert loaded.head is not None
 
 
+@pytest.mark.parametrize(
+    ("provider", "precision", "used"),
+    [
+        (CPU, Precision.AUTO, "int8"),
+        (CUDA, Precision.AUTO, "fp16"),
+        (CPU, Precision.FP16, "fp16"),
+        (CUDA, Precision.INT8, "int8"),
+        (CUDA, Precision.FP32, "fp32"),
+    ],
+)
+def test_auto_takes_the_copy_that_is_fastest_on_the_device(
+    folder: Path, provider: str, precision: Precision, used: str
+) -> None:
+    for copy in ("int8", "fp16"):
+        give_copy(folder, "classifier", precision=copy)
+        give_copy(folder, "generator", precision=copy)
+    detector, generator, classifier = cards_in_use(folder, provider, precision)
+    assert [card.precision for card in (detector, generator, classifier)] == ["fp32", used, used]
+
+
 def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     give_copy(folder, "classifier", parent="1" * 64)
     give_copy(folder, "generator")
-    said = "classifier.int8.onnx is an int8 copy of another model than classifier.onnx"
+    said = "classifier.int8.onnx is a copy of another model than classifier.onnx"
     assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
     assert f"{said}: of SHA-256 {'1' * 64}" in caplog.text
     assert "the fp32 model is used" in caplog.text
@@ -279,6 +313,18 @@ def test_cuda_agrees_with_the_cpu(models: Models) -> None:
     on_cuda = load_model(default_models_dir(), ClassifierCard, Device.CUDA)
     assert on_cuda.provider == CUDA
     np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.05)
+
+
+@pytest.mark.gpu
+def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(folder: Path, models: Models) -> None:
+    if not _cuda_runs():
+        pytest.skip("no CUDA device that onnxruntime can run on")
+    done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
+    assert done.exit_code == 0, done.output
+    crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    on_cuda = load_models(folder, Device.CUDA, Precision.AUTO).classifier
+    assert (on_cuda.provider, on_cuda.precision) == (CUDA, Precision.FP16)
+    np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.1)
 
 
 def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> None:

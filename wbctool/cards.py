@@ -19,10 +19,11 @@ from wbctool.settings import Precision
 from wbctool.slide_facts import Lab
 
 
-class Int8Copy(BaseModel):
-    """Whose int8 copy a model is, and what that changes: `wbctool models optimize` measured it.
+class CopyFacts(BaseModel):
+    """Whose int8 or fp16 copy a model is, and what that changes: `wbctool models optimize` measured it.
 
-    parent_sha256: of the fp32 model's file. calibrated_on, measured_on: the cells in words; no cell is in both.
+    parent_sha256: of the fp32 model's file. calibrated_on, measured_on: the cells in words; no cell is in both, and
+    fp16 needs none to calibrate.
     pictures: what the cells were shown as, with their turned copies. changed_labels, changed_outcomes: pictures whose
     most probable class, or whose way (counted, review, not WBC), is another one. accuracy_*: per picture; None where
     the cells say nothing of it. psnr_db: against the fp32 generator's picture. kept_fp32: layers that stay fp32.
@@ -38,7 +39,7 @@ class Int8Copy(BaseModel):
     changed_labels: int = Field(ge=0)
     changed_outcomes: int = Field(ge=0)
     accuracy_fp32: float | None = None
-    accuracy_int8: float | None = None
+    accuracy_copy: float | None = None
     psnr_db: float | None = None
     kept_fp32: tuple[str, ...] = ()
 
@@ -46,7 +47,7 @@ class Int8Copy(BaseModel):
 class Card(BaseModel):
     """What every card says. file: the ONNX file's name beside the card; sha256: of its bytes.
 
-    copy_of: what an int8 copy is a copy of; None in every other card.
+    copy_of: what an int8 or fp16 copy is a copy of; None in every other card.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +65,7 @@ class Card(BaseModel):
     recipe: str
     training: dict[str, Any]
     metrics: dict[str, Any] = Field(default_factory=dict)
-    copy_of: Int8Copy | None = None
+    copy_of: CopyFacts | None = None
     licence: str = "MIT"
     intended_use: str = "Research use only. Not for diagnosis without a qualified reader."
 
@@ -186,7 +187,7 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
         try:
             card = read_card(path)
             read_model_bytes(card, folder)
-            problem = None if card.precision is not Precision.INT8 else stale_copy(card, plain_card(folder, type(card)))
+            problem = None if card.precision is Precision.FP32 else stale_copy(card, plain_card(folder, type(card)))
         except (ModelNotFound, ModelMismatch) as error:
             problem = str(error)
         report.append((path, problem))
@@ -198,19 +199,19 @@ def plain_card(folder: Path, kind: type[CardT]) -> CardT:
     return card_of_kind(folder / f"{kind_name(kind)}.json", kind)
 
 
-def copy_path(folder: Path, kind: type[Card]) -> Path:
-    """Where the card of a kind's int8 copy lies."""
-    return folder / f"{kind_name(kind)}.int8.json"
+def copy_path(folder: Path, kind: type[Card], precision: Precision) -> Path:
+    """Where the card of a kind's copy of that precision lies."""
+    return folder / f"{kind_name(kind)}.{precision}.json"
 
 
 def stale_copy(copy: Card, parent: Card) -> str | None:
-    """Why ``copy`` is no int8 copy of ``parent``, the fp32 model beside it; None if it is one."""
-    if copy.precision is not Precision.INT8 or copy.copy_of is None:
-        return f"{copy.file} does not say which model it is an int8 copy of"
+    """Why ``copy`` is no copy of ``parent``, the fp32 model beside it, in another precision; None if it is one."""
+    if copy.precision is Precision.FP32 or copy.copy_of is None:
+        return f"{copy.file} does not say which model it is a copy of"
     if copy.copy_of.parent_sha256 == parent.sha256:
         return None
     return (
-        f"{copy.file} is an int8 copy of another model than {parent.file}: of SHA-256 {copy.copy_of.parent_sha256}, "
+        f"{copy.file} is a copy of another model than {parent.file}: of SHA-256 {copy.copy_of.parent_sha256}, "
         f"not {parent.sha256}; make a new one with `wbctool models optimize`"
     )
 

@@ -54,8 +54,15 @@ def read_dense_head(content: bytes) -> DenseHead | None:
         return None
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     made_by = {output: node for node in graph.node for output in node.output}
-    operations, weights, value = [], [], LOGITS
-    while value != LAST_MAP:
+
+    def source(value: str) -> str:
+        """Without the Casts behind it, which a copy that computes in fp16 has."""
+        while value in made_by and made_by[value].op_type == "Cast":
+            value = made_by[value].input[0]
+        return value
+
+    operations, weights, value, end = [], [], source(LOGITS), source(LAST_MAP)
+    while value != end:
         node = made_by.get(value)
         if node is None:
             return None
@@ -65,7 +72,7 @@ def read_dense_head(content: bytes) -> DenseHead | None:
             if len(read) != 2 or read[0] is None or read[1] is None:
                 return None
             weights.append((read[0], read[1]))
-        value = node.input[0]
+        value = source(node.input[0])
     dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
     if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
         return None

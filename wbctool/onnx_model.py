@@ -55,6 +55,7 @@ _OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search":
 # Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. Where the processor adds in 32 bits
 # (wbctool.processor) it would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
+_AUTO = {CPU: Precision.INT8, CUDA: Precision.FP16}  # what is fastest there
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc_failed", re.IGNORECASE)
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
@@ -183,14 +184,14 @@ def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> 
 def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
     """Every generator of a folder, on the CPU, in order of the cards' names; raises as :func:`load_models`.
 
-    An int8 copy of another model than the one beside it is left out, and it is logged.
+    A copy of another model than the one beside it is left out, and it is logged.
     """
     found = []
     for path in sorted(folder.glob("*.json")):
         card = read_card(path)
         if not isinstance(card, GeneratorCard):
             continue
-        is_copy = card.precision is Precision.INT8
+        is_copy = card.precision is not Precision.FP32
         if is_copy and (problem := stale_copy(card, plain_card(folder, GeneratorCard))):
             log.warning("%s; it is left out", problem)
             continue
@@ -215,30 +216,30 @@ def cuda_problem(card: Card, content: bytes) -> str | None:
 
 
 def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Precision) -> CardT:
-    """The card of the precision asked for. ``auto`` on a CPU takes an int8 copy where there is one.
+    """The card of the precision asked for. ``auto`` takes an int8 copy on a CPU, an fp16 one on CUDA, if there is one.
 
     A copy of another model than the fp32 one beside it is refused, or with ``auto`` left alone with a warning. There
     are no copies of the detector.
     """
-    if precision is Precision.FP16:
-        raise DeviceUnavailable("--precision fp16: these models have no graphs that compute in fp16")
     plain = plain_card(folder, kind)
-    path = copy_path(folder, kind)
-    wants_copy = precision is Precision.INT8 or (precision is Precision.AUTO and provider == CPU)
-    if not wants_copy or issubclass(kind, DetectorCard):
+    auto = precision is Precision.AUTO
+    wanted = _AUTO[provider] if auto else precision
+    path = copy_path(folder, kind, wanted)
+    if wanted is Precision.FP32 or issubclass(kind, DetectorCard):
         return plain
     if not path.is_file():
-        if precision is Precision.INT8:
-            raise ModelNotFound(
-                f"there is no int8 copy of the {kind_name(kind)}: {path} is missing; `wbctool models optimize` makes it"
-            )
-        return plain
+        if auto:
+            return plain
+        raise ModelNotFound(
+            f"there is no {wanted} copy of the {kind_name(kind)}: {path} is missing; "
+            f"`wbctool models optimize --precision {wanted}` makes it"
+        )
     copy = card_of_kind(path, kind)
     read_model_bytes(plain, folder)  # so that its card's hash is its own
     problem = stale_copy(copy, plain)
     if problem is None:
         return copy
-    if precision is Precision.INT8:
+    if not auto:
         raise ModelMismatch(problem)
     log.warning("%s; the fp32 model is used", problem)
     return plain

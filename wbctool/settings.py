@@ -34,7 +34,7 @@ class SuperResolve(StrEnum):
 
 
 class Precision(StrEnum):
-    """The models' arithmetic. auto: on a CPU int8 if an optimised copy is there, else the models as they are."""
+    """The models' arithmetic. auto: int8 on a CPU, fp16 on CUDA where there are such copies, else fp32."""
 
     AUTO = "auto"
     FP32 = "fp32"

@@ -1,7 +1,8 @@
-"""Int8 copies: the search for one that keeps the limits, what its card says, and how it is written."""
+"""Copies in int8 and fp16: the search for one that keeps the limits, what its card says, and how it is written."""
 
 import csv
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cards import ClassifierCard, Int8Copy, default_models_dir, plain_card, read_card, verify_models
+from wbctool.cards import ClassifierCard, CopyFacts, default_models_dir, plain_card, read_card, verify_models
 from wbctool.cli.app import app
 from wbctool.dense_head import read_dense_head
 from wbctool.errors import CopyRefused, LabelledDataInvalid
@@ -26,8 +27,10 @@ from wbctool.lab.calibration_cells import (
     packaged_cells,
     turned,
 )
+from wbctool.lab.copies import Limits, broken_limit, psnr_db
+from wbctool.lab.half_precision import as_fp16
 from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
-from wbctool.lab.optimize import Limits, broken_limit, optimise_classifier, psnr_db, reduced
+from wbctool.lab.optimize import optimise_classifier, reduced
 from wbctool.lab.quantisation import calibrate, quantise
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
@@ -100,18 +103,18 @@ def few_cells(labels: tuple[CellClass, ...] | None = None) -> CalibrationCells:
     return CalibrationCells(cells.calibrate[:6], cells.measure[:8], labels, "six", "eight")
 
 
-def change(**facts: object) -> Int8Copy:
+def change(**facts: object) -> CopyFacts:
     told = {"parent_sha256": "0" * 64, "calibrated_on": "", "measured_on": "", "cells": 200, "pictures": 200}
-    return Int8Copy.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
+    return CopyFacts.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
 
 
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_int8": 0.8975, "psnr_db": 42.0}, None),
+        ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_copy": 0.8975, "psnr_db": 42.0}, None),
         ({"changed_labels": 3}, "3 of 200 labels change, 1.0% may"),
-        ({"accuracy_fp32": 0.9, "accuracy_int8": 0.895}, "0.50 points of accuracy are lost, 0.3 may be"),
-        ({"accuracy_fp32": 0.9, "accuracy_int8": 0.95}, None),
+        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.895}, "0.50 points of accuracy are lost, 0.3 may be"),
+        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.95}, None),
         ({"psnr_db": 41.9}, "its pictures are 41.9 dB from the fp32 ones, 42 are asked for"),
     ],
 )
@@ -153,9 +156,9 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
         tried.append(tuple(kept))
         return quantise(ready, kept)
 
-    monkeypatch.setattr("wbctool.lab.optimize.quantise", remembered)
+    monkeypatch.setattr("wbctool.lab.copies.quantise", remembered)
     with pytest.raises(CopyRefused, match=r"classifier\.onnx: with 1 layers in fp32, .* labels change"):
-        optimise_classifier(models, folder, few_cells(), plain, NOTHING)
+        optimise_classifier(models, folder, few_cells(), plain, limits=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibrate[[0, 1, 3, 4]]
     wanted = models.classifier.run(probes)[0]
@@ -181,6 +184,31 @@ def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "classifier: 2 of 2 convolutions in fp16" in done.output
+    assert "on one core in fp32" in done.output
+    assert [problem for _, problem in verify_models(folder) if problem] == []
+    card = read_card(folder / "classifier.fp16.json")
+    assert card.precision is Precision.FP16
+    assert card.copy_of.changed_labels == 0
+    assert card.copy_of.calibrated_on == ""
+    assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
+    told = load_models(folder, Device.CPU, Precision.FP16)
+    assert [m.precision for m in (told.detector, told.generator, told.classifier)] == ["fp32", "fp16", "fp16"]
+    cells = few_cells().measure
+    plain_logits = load_models(folder, Device.CPU, Precision.FP32).classifier.run(cells)[0]
+    logits = told.classifier.run(cells)[0]
+    assert logits.dtype == np.float32
+    assert 0 < np.abs(logits - plain_logits).max() < 0.01 * np.abs(plain_logits).max()
+
+
+def test_an_fp16_copy_that_changes_too_much_is_not_made(folder: Path, models: Models) -> None:
+    with pytest.raises(CopyRefused, match=r"classifier\.onnx: in fp16 0 of 32 labels change"):
+        optimise_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
 def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:
@@ -209,21 +237,25 @@ def test_without_onnx_the_extra_is_named(folder: Path, monkeypatch: pytest.Monke
     assert "wbctool models optimize needs onnx: pip install 'wbctool[optimize]'" in done.output
 
 
-def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head() -> None:
+def in_int8(content: bytes) -> bytes:
+    return quantise(calibrate(content, [packaged_cells().calibrate[:4]]), ())
+
+
+@pytest.mark.parametrize("make", [in_int8, as_fp16])
+def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head(make: Callable[[bytes], bytes]) -> None:
     folder = default_models_dir()
     card = plain_card(folder, ClassifierCard)
     content = (folder / card.file).read_bytes()
-    cells = packaged_cells().calibrate[:4]
-    copy = quantise(calibrate(content, [cells]), ())
+    copy = make(content)
     assert [output.name for output in onnx.load_from_string(copy).graph.output] == ["logits", "features", "last_map"]
     head, of_copy = read_dense_head(content), read_dense_head(copy)
     assert head is not None
     assert of_copy is not None
     assert head.max_pooled == of_copy.max_pooled
     for one, other in zip(head.layers, of_copy.layers, strict=True):
-        np.testing.assert_array_equal(one[0], other[0])
-        np.testing.assert_array_equal(one[1], other[1])
-    assert len(copy) < len(content)
+        np.testing.assert_allclose(one[0], other[0], atol=1e-4)  # fp16 rounds the biases too
+        np.testing.assert_allclose(one[1], other[1], atol=1e-4)
+    assert len(copy) < 1.01 * len(content)
 
 
 def test_the_packaged_cells_are_of_training_sources_and_one_each() -> None:

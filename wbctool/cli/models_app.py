@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.settings import Precision
 
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
+
+
+class CopyPrecision(StrEnum):
+    """What copies can be made in; the models themselves compute in fp32."""
+
+    INT8 = Precision.INT8.value
+    FP16 = Precision.FP16.value
+
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
@@ -44,15 +54,16 @@ def optimize_models(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the copies go; beside the models if none.")
     ] = None,
+    precision: Annotated[CopyPrecision, typer.Option(help="int8 for a CPU, fp16 for a GPU.")] = CopyPrecision.INT8,
 ) -> None:
-    """Make int8 copies of classifier and generator, which a run on a CPU then uses.
+    """Make copies of classifier and generator that compute in int8 or fp16, which runs on a CPU or a GPU then use.
 
     Exit codes: 0 made; 1 a copy would change too much, and is not made. Needs: pip install 'wbctool[optimize]'.
     """
     with errors_as_exit_codes():
         from wbctool.cli.optimising import optimize_command
 
-        raise typer.Exit(optimize_command(models_dir, data, out))
+        raise typer.Exit(optimize_command(models_dir, data, out, Precision(precision)))
 
 
 @models_app.command("colours")

@@ -13,7 +13,8 @@ from wbctool.cli.terminal import say
 from wbctool.errors import CopyRefused, OutputNotWritable
 from wbctool.extras import needing
 from wbctool.lab.calibration_cells import labelled_cells, packaged_cells
-from wbctool.lab.optimize import OptimisedModel, optimise_classifier, optimise_generator
+from wbctool.lab.copies import OptimisedModel
+from wbctool.lab.optimize import optimise_classifier, optimise_generator
 from wbctool.layout import name_shown
 from wbctool.onnx_model import load_models
 from wbctool.settings import Device, Precision
@@ -22,17 +23,18 @@ REFUSED = 1
 _WAYS: tuple[Callable[..., OptimisedModel[Any]], ...] = (optimise_classifier, optimise_generator)
 
 
-def optimize_command(models_dir: Path | None, data: Path | None, out: Path | None) -> int:
+def optimize_command(models_dir: Path | None, data: Path | None, out: Path | None, precision: Precision) -> int:
     """`wbctool models optimize`; returns the exit code: REFUSED where a copy would change too much and is not made."""
     with needing("optimize", "wbctool models optimize"):
         import onnx  # noqa: F401
     folder = models_dir or default_models_dir()
-    models = load_models(folder, Device.CPU, Precision.FP32)
+    device = Device.CPU if precision is Precision.INT8 else Device.AUTO  # each is measured where it is of use
+    models = load_models(folder, device, Precision.FP32)
     cells = packaged_cells() if data is None else labelled_cells(data, models, shown_progress)
     code = 0
     for optimise in _WAYS:
         try:
-            made = optimise(models, folder, cells, shown_progress)
+            made = optimise(models, folder, cells, shown_progress, precision)
         except CopyRefused as error:
             say(f"wbctool: {error}")
             code = REFUSED
@@ -45,7 +47,7 @@ def optimize_command(models_dir: Path | None, data: Path | None, out: Path | Non
 
 def publish_copy(made: OptimisedModel[Any], folder: Path) -> Path:
     """Write model and card, each whole, the card last; an older card goes first, or it would name another file."""
-    path = copy_path(folder, type(made.card))
+    path = copy_path(folder, type(made.card), made.card.precision)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -57,16 +59,19 @@ def publish_copy(made: OptimisedModel[Any], folder: Path) -> Path:
 
 def told(made: OptimisedModel[Any]) -> str:
     """A copy and what it changes, in two lines."""
-    change = made.card.copy_of
+    card, change = made.card, made.card.copy_of
     parts = [f"{change.changed_labels} labels and {change.changed_outcomes} outcomes changed"]
     if change.accuracy_fp32 is not None:
-        parts.append(f"accuracy {change.accuracy_fp32:.4f} in fp32, {change.accuracy_int8:.4f} in int8")
+        parts.append(f"accuracy {change.accuracy_fp32:.4f} in fp32, {change.accuracy_copy:.4f} in {card.precision}")
     if change.psnr_db is not None:
         parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 pictures")
-    of = f" of {made.card.min_px} px" if isinstance(made.card, GeneratorCard) else ""
-    parts.append(f"{1000 * made.fp32_s:.0f} ms a cell{of} on one core in fp32, {1000 * made.int8_s:.0f} ms in int8")
+    of = f" of {card.min_px} px" if isinstance(card, GeneratorCard) else ""
+    parts.append(
+        f"{1000 * made.fp32_s:.1f} ms a cell{of} {made.where} in fp32, {1000 * made.copy_s:.1f} ms in {card.precision}"
+    )
+    calibrated = f"calibrated on {change.calibrated_on}; " if change.calibrated_on else ""
     return (
-        f"{made.card.kind}: calibrated on {change.calibrated_on}; {made.layers - len(change.kept_fp32)} of "
-        f"{made.layers} convolutions in int8, {len(made.content) / 1e6:.1f} MB\n"
+        f"{card.kind}: {calibrated}{made.layers - len(change.kept_fp32)} of {made.layers} convolutions in "
+        f"{card.precision}, {len(made.content) / 1e6:.1f} MB\n"
         f"measured on {change.cells} of {change.measured_on}, {change.pictures} pictures: {'; '.join(parts)}"
     )

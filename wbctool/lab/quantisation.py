@@ -92,6 +92,13 @@ def quantise(calibrated: Calibrated, kept_fp32: Sequence[str]) -> bytes:
     return bytes(quantised.SerializeToString(deterministic=True))
 
 
+def count_convolutions(content: bytes) -> int:
+    """Of an ONNX file."""
+    import onnx
+
+    return sum(node.op_type == _CONV for node in onnx.load_from_string(content).graph.node)
+
+
 def make_ready(model: Any) -> Any:
     """model: an onnx.ModelProto -> the same function, of which int8 can be made with little loss.
 
