@@ -13,6 +13,7 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool import onnx_model, processor
+from wbctool.batch.stages import provenance_of
 from wbctool.cards import (
     ClassifierCard,
     GeneratorCard,
@@ -35,7 +36,7 @@ from wbctool.onnx_model import (
     load_model,
     load_models,
 )
-from wbctool.settings import Device, Precision
+from wbctool.settings import Device, Precision, RunSettings
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,36 @@ def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: p
     problems = {path.name: problem for path, problem in verify_models(folder) if problem}
     assert list(problems) == ["classifier.int8.json"]
     assert said in problems["classifier.int8.json"]
+
+
+@pytest.mark.parametrize("changed", [{"confidence_threshold": 0.95}, {"temperature": 1.5}, {"energy_threshold": None}])
+def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
+    folder: Path, changed: dict[str, float | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A classifier that was only calibrated anew has the same bytes."""
+    give_copy(folder, "classifier")
+    path = folder / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    assert load_models(folder, Device.CPU, Precision.AUTO).classifier.card.confidence_threshold == changed.get(
+        "confidence_threshold", 0.72
+    )
+    assert f"the card of classifier.int8.onnx has another {next(iter(changed))} than that of classifier" in caplog.text
+
+
+def test_a_missing_card_is_named(folder: Path) -> None:
+    (folder / "classifier.json").unlink()
+    assert (folder / "classifier.json", "the model card is missing") in verify_models(folder)
+
+
+def test_a_run_says_where_its_two_models_compute_in_different_precisions(folder: Path) -> None:
+    give_copy(folder, "generator")
+    cards = cards_in_use(folder, CPU, Precision.AUTO)
+    assert (
+        provenance_of(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "fp32 (generator int8)"
+    )
+    give_copy(folder, "classifier")
+    cards = cards_in_use(folder, CPU, Precision.AUTO)
+    assert provenance_of(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
 
 
 def test_a_copy_that_names_no_parent_is_stale_too(folder: Path) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from training.ablate import ablate_losses
 from training.compare import compare_backbones, table_as_text
+from training.data.laboratories import laboratories
 from training.models.backbones import Backbone
 from training.recipe import load_recipe
 from training.stages.classifier import train_classifier
 from training.stages.detector import train_detector
 from training.stages.srgan import train_srgan
+from training.start import take_over
 from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import Splitting, fields_folders, read_class_folders, read_fields
+from wbctool.lab.labelled import Labelled, Splitting, fields_folders, read_class_folders, read_fields
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ def train(
     """Train and export.
 
     data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
-    stage: one of STAGES, or ``all`` in that order; the later ones need the detector in ``out``.
+    stage: one of STAGES, or ``all`` in that order, but for those that the recipe has no samples for; the later ones
+    need the detector in ``out``. Models that are not trained are taken over from the first ``start_from``.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
     start_from: the folders of models whose generator and classifier are trained further; of several the classifiers'
@@ -57,9 +61,7 @@ def train(
     if not images and not fields:
         where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
-    origins = {image.origin for image in images} | {field.origin for field in fields}
-    if unknown := set(splitting.left_out) - origins:
-        raise SettingsInvalid(f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(origins))}")
+    splitting = _whole_laboratories(splitting, [*images, *fields])
     torch.set_float32_matmul_precision("high")
     work = Workplace(
         recipe=load_recipe(recipe),
@@ -76,8 +78,29 @@ def train(
     if compare:
         print(table_as_text(compare_backbones(work)))
         return
+    asked = tuple(STAGES) if stage == "all" else (stage,)
+    stages = [name for name in asked if work.recipe.trains(name)]
+    if not stages:
+        raise SettingsInvalid(f"recipe {work.recipe.name} does not train the {stage}: it has no samples for it")
+    if len(work.start_from) > 1 and (ablate or stages != ["classifier"]):
+        raise SettingsInvalid("several --start-from are for --stage classifier: a generator goes on from one")
+    take_over(work, () if ablate else stages)
     if ablate:
         ablate_losses(work)
         return
-    for name in STAGES if stage == "all" else [stage]:
+    for name in stages:
         STAGES[name](work)
+
+
+def _whole_laboratories(splitting: Splitting, items: Sequence[Labelled]) -> Splitting:
+    """With the other origins of the laboratories that are left out: copies of an original must not be trained on."""
+    of_origin = laboratories(items)
+    if unknown := set(splitting.left_out) - of_origin.keys():
+        raise SettingsInvalid(
+            f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(of_origin))}"
+        )
+    left_out = {of_origin[origin] for origin in splitting.left_out}
+    whole = tuple(sorted(origin for origin, laboratory in of_origin.items() if laboratory in left_out))
+    if more := set(whole) - set(splitting.left_out):
+        log.info("left out too, as it shares originals with what is left out: %s", ", ".join(sorted(more)))
+    return replace(splitting, left_out=whole)

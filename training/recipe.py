@@ -19,9 +19,12 @@ class _Part(BaseModel):
 
 
 class DetectorRecipe(_Part):
-    """samples: canvases drawn in all. canvas_px: side of a canvas, a multiple of 32. *_threshold: for the card."""
+    """samples: canvases drawn in all; 0: no training, the detector of ``--start-from`` is taken over.
 
-    samples: int = Field(gt=0)
+    canvas_px: side of a canvas, a multiple of 32. *_threshold: for the card.
+    """
+
+    samples: int = Field(ge=0)
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
     canvas_px: int = Field(multiple_of=32)
@@ -33,8 +36,9 @@ class DetectorRecipe(_Part):
 
 
 class SrganRecipe(_Part):
-    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. lr_px: side of the warm-up's LR patches.
+    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. Both 0: no training, as the detector's.
 
+    lr_px: side of the warm-up's LR patches.
     clean: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
     start_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
     crop measures less are left out, so that HR is not itself an enlargement. content_layer: (block, convolution) of
@@ -109,6 +113,12 @@ class Recipe(_Part):
     srgan: SrganRecipe
     classifier: ClassifierRecipe
 
+    def trains(self, stage: str) -> bool:
+        """Whether a stage (detector, srgan, classifier) has anything to do; the classifier's at least calibrates."""
+        if stage == "detector":
+            return self.detector.samples > 0
+        return stage != "srgan" or self.srgan.warmup_samples + self.srgan.gan_samples > 0
+
 
 def load_recipe(name_or_path: str) -> Recipe:
     """A recipe by name (of training/recipes) or by path. Raises SettingsInvalid, naming file and entry.
@@ -122,7 +132,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         return Recipe.model_validate(_read(path))
     except FileNotFoundError as error:
         raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_names()}") from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise SettingsInvalid(f"{path}: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +11,71 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.export import FP16_SUFFIX
+from training.export import FP16_SUFFIX, publish
+from training.models.backbones import Backbone
 from training.models.srgan import Generator
 from training.recipe import Recipe
-from wbctool.cards import Card, ClassifierCard, GeneratorCard, plain_card, read_model_bytes
+from training.workplace import Workplace
+from wbctool.cards import (
+    Card,
+    ClassifierCard,
+    DetectorCard,
+    GeneratorCard,
+    ModelCard,
+    kind_name,
+    plain_card,
+    read_model_bytes,
+)
 from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
 _GRAPH_PREFIX = "network."  # of training.export's graphs
 
 
-def mean_weights(folders: Sequence[Path], recipe: Recipe, splitting: Splitting) -> dict[str, Tensor]:
+_KINDS: dict[str, type[ModelCard]] = {"detector": DetectorCard, "srgan": GeneratorCard, "classifier": ClassifierCard}
+
+
+def take_over(work: Workplace, stages: Collection[str]) -> None:
+    """Copies the models that none of ``stages`` trains from the first start into the output, where they are missing.
+
+    Raises ModelNotFound where it lacks one, ModelMismatch where that was trained on sources that are held back here.
+    """
+    if not work.start_from:
+        return
+    folder = work.start_from[0]
+    for stage, kind in _KINDS.items():
+        if stage not in stages and not (work.out / f"{kind_name(kind)}.json").is_file():
+            card = plain_card(folder, kind)
+            _refuse_if_it_saw(card, folder, work.splitting)
+            publish(read_model_bytes(card, folder), card, work.out)
+
+
+def mean_weights(
+    folders: Sequence[Path], recipe: Recipe, splitting: Splitting, backbone: Backbone = Backbone.VGG19
+) -> dict[str, Tensor]:
     """The mean of some classifiers' weights (:func:`trained_weights`), whose trainings had one start.
 
     In another laboratory such a mean errs less than each of them (model soups, Wortsman et al. 2022, arXiv 2203.05482).
-    Raises ModelMismatch where their networks differ.
     """
-    every = [trained_weights(folder, recipe, splitting) for folder in folders]
-    shapes = [{name: value.shape for name, value in weights.items()} for weights in every]
-    for folder, others in zip(folders, shapes, strict=True):
-        if others != shapes[0]:
-            raise ModelMismatch(f"the classifiers of {folders[0]} and {folder} are different networks")
+    every = [trained_weights(folder, recipe, splitting, backbone) for folder in folders]
     return {name: torch.stack([weights[name] for weights in every]).mean(dim=0) for name in every[0]}
 
 
-def trained_weights(folder: Path, recipe: Recipe, splitting: Splitting) -> dict[str, Tensor]:
+def trained_weights(
+    folder: Path, recipe: Recipe, splitting: Splitting, backbone: Backbone = Backbone.VGG19
+) -> dict[str, Tensor]:
     """The weights of a folder's classifier.onnx, float32, as training.tasks.classifier.Normalised names them.
 
     Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``splitting`` holds
-    back, whose figures would then be worthless, or where it tells other classes apart than the recipe.
+    back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked.
     """
     card = plain_card(folder, ClassifierCard)
     _refuse_if_it_saw(card, folder, splitting)
     if card.classes != recipe.classes:
         raise ModelMismatch(f"{folder / card.file} knows the classes {', '.join(card.classes)}: not the recipe's")
+    theirs = card.training.get("backbone", Backbone.VGG19)
+    if theirs != backbone:
+        raise ModelMismatch(f"{folder / card.file} is a {theirs}, not a {backbone}")
     return _weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
 
@@ -86,7 +117,7 @@ def _made_neutral(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
 
 def _refuse_if_it_saw(card: Card, folder: Path, splitting: Splitting) -> None:
     theirs = Splitting.of_card(card.training)
-    if theirs.fold != splitting.fold or not set(splitting.left_out) <= set(theirs.left_out):
+    if theirs.fold != splitting.fold or not set(splitting.left_out).isdisjoint(card.training.get("origins", ())):
         raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({theirs})")
 
 

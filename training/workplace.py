@@ -64,9 +64,11 @@ class Workplace:
             yield from cells_of_images(self.images, detector)
             yield from cells_of_fields(self.fields, detector)
 
-        files = [*(image.path for image in self.images), *(field.path for field in self.fields)]
-        paths = "\n".join(str(path.resolve()) for path in files)
-        of_data = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:12]
+        told: list[tuple[object, ...]] = [
+            (*_file_of(image), image.source, image.origin, image.label) for image in self.images
+        ]
+        told += [(*_file_of(field), field.source, field.origin, *field.labels) for field in self.fields]
+        of_data = hashlib.sha256(repr(told).encode(errors="surrogateescape")).hexdigest()[:12]
         return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{of_data}.csv"), find())
 
     def by_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
@@ -113,3 +115,8 @@ class Workplace:
             },
             "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
         }
+
+
+def _file_of(item: LabelledImage | LabelledField) -> tuple[str, int, int]:
+    seen = item.path.stat()
+    return str(item.path.resolve()), seen.st_size, seen.st_mtime_ns

@@ -133,6 +133,7 @@ class ClassifierCard(Card):
 
 
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard
+_A_COPYS_OWN = {"name", "file", "sha256", "precision", "copy_of"}  # all else of its card is the fp32 model's
 _ANY_CARD: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
 CardT = TypeVar("CardT", bound=Card)
 
@@ -178,7 +179,11 @@ def read_model_bytes(card: Card, folder: Path) -> bytes:
 
 
 def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
-    """Each card of a folder and what is wrong with it or its model; None where nothing is. Raises ModelNotFound."""
+    """Each card of a folder and what is wrong with it or its model; None where nothing is.
+
+    The cards of the three models that a run needs are named too where they are missing. Raises ModelNotFound where
+    there is no card at all.
+    """
     cards = sorted(folder.glob("*.json"))
     if not cards:
         raise ModelNotFound(f"no model card in {folder}")
@@ -191,6 +196,10 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
         except (ModelNotFound, ModelMismatch) as error:
             problem = str(error)
         report.append((path, problem))
+    for kind in (DetectorCard, GeneratorCard, ClassifierCard):
+        path = folder / f"{kind_name(kind)}.json"
+        if path not in cards:
+            report.append((path, "the model card is missing"))
     return report
 
 
@@ -208,12 +217,18 @@ def stale_copy(copy: Card, parent: Card) -> str | None:
     """Why ``copy`` is no copy of ``parent``, the fp32 model beside it, in another precision; None if it is one."""
     if copy.precision is Precision.FP32 or copy.copy_of is None:
         return f"{copy.file} does not say which model it is a copy of"
-    if copy.copy_of.parent_sha256 == parent.sha256:
-        return None
-    return (
-        f"{copy.file} is a copy of another model than {parent.file}: of SHA-256 {copy.copy_of.parent_sha256}, "
-        f"not {parent.sha256}; make a new one with `wbctool models optimize`"
-    )
+    if copy.copy_of.parent_sha256 != parent.sha256:
+        return (
+            f"{copy.file} is a copy of another model than {parent.file}: of SHA-256 {copy.copy_of.parent_sha256}, "
+            f"not {parent.sha256}; make a new one with `wbctool models optimize`"
+        )
+    theirs, ours = (card.model_dump(exclude=_A_COPYS_OWN) for card in (parent, copy))
+    if other := [name for name in theirs if theirs[name] != ours.get(name)]:
+        return (
+            f"the card of {copy.file} has another {other[0]} than that of {parent.file}; make a new copy with "
+            "`wbctool models optimize`"
+        )
+    return None
 
 
 def card_of_kind(path: Path, kind: type[CardT]) -> CardT:

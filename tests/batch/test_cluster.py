@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask_faults
 import fakes
@@ -22,13 +23,13 @@ from tiny_models import write_tiny_models
 
 from wbctool.batch import cluster, cluster_flights, cluster_worker
 from wbctool.batch.cluster_flights import Flights
-from wbctool.batch.cluster_roster import Member
+from wbctool.batch.cluster_roster import Member, Roster
 from wbctool.batch.cluster_worker import Equipment, Job
 from wbctool.batch.doing import Work
-from wbctool.batch.runstate import SeenFiles
+from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome
 from wbctool.cards import read_card
 from wbctool.cli.running import run_command
-from wbctool.errors import ClusterUnusable, ExtraMissing
+from wbctool.errors import ClusterUnusable, ExtraMissing, TrailBroken
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide
 from wbctool.settings import Device, Precision, load_settings
@@ -277,8 +278,8 @@ def test_without_the_extra_it_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch
 class NobodyAtFirst:
     """A scheduler's client and roster in one: a worker comes after a while, and has the same answer to everything."""
 
-    def __init__(self) -> None:
-        self.members: dict[str, Member] = {}
+    def __init__(self, answer: object) -> None:
+        self.answer, self.members = answer, dict[str, Member]()
         self.job, self.waits_for, self.looks = Job("run", None), 0, 0
 
     def look(self) -> set[str]:
@@ -291,18 +292,50 @@ class NobodyAtFirst:
     def submit(self, *_: object, **__: object) -> Future:
         answered = Future()
         answered.status = "finished"
-        answered.set_result(cluster_worker.Failed("seen by the worker"))
+        answered.set_result(self.answer)
         return answered
 
 
-def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
-    nobody, layout = NobodyAtFirst(), OutputLayout(tmp_path / "counts.csv")
+def flown(answer: object, tmp_path: Path) -> list[SlideOutcome]:
+    """What becomes of three slides that all have this answer from a worker."""
+    nobody, layout = NobodyAtFirst(answer), OutputLayout(tmp_path / "counts.csv")
     settings = load_settings({"slides": tmp_path, "out": layout.counts})
     work = Work(settings, fakes.fake_stages(settings), layout, SeenFiles(layout), lambda: False, lambda: None, {})
     slides = [Slide(name, tmp_path, ()) for name in "abc"]
-    outcomes = list(Flights(nobody, nobody, work).outcomes(slides))
+    return list(Flights(nobody, nobody, work).outcomes(slides))
+
+
+def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
+    outcomes = flown(cluster_worker.Failed("seen by the worker"), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
+
+
+def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise TrailBroken("line 3 of audit.jsonl is damaged")
+
+    monkeypatch.setattr(cluster_flights, "publish_files", broken)
+    done = failed_outcome(Slide("x", tmp_path, ()), "none", "none", ())
+    outcomes = flown(cluster_worker.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
+    assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
+    assert {outcome.failures[0].stage for outcome in outcomes} == {"report"}
+    assert "audit.jsonl is damaged" in outcomes[0].failures[0].cause
+
+
+def test_a_worker_that_was_started_anew_is_forgotten_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def member(process: str) -> Member:
+        return Member("address", Equipment(process, "host", 0.0, "", fakes.provenance(), {}, None), 1, {})
+
+    old, new = member("old"), member("new")
+    roster = Roster(SimpleNamespace(), Job("run", None), dict)
+    roster.members["address"] = old
+    for _ in range(2):  # it had two slides
+        roster.forget_if_there(old)
+    assert (roster.members, roster.lost) == ({}, {"old"})
+    roster.members["address"] = new
+    roster.forget_if_there(old)
+    assert roster.members == {"address": new}
 
 
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,41 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
         read_fields(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
+        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid Target"),
+        ("f.jpg,wbc,1,2", "line 2 has no xmax"),
+        ("g.jpg,wbc,1,2,11,22", "line 2: there is no image .*g.jpg"),
+    ],
+)
+def test_a_wrong_box_is_named_by_its_line(tmp_path: Path, row: str, said: str) -> None:
+    _image(tmp_path / "images" / "f.jpg")
+    (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{row}\n")
+    with pytest.raises(LabelledDataInvalid, match=rf"boxes\.csv, {said}"):
+        read_fields(tmp_path)
+
+
+def test_a_table_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
+    _image(tmp_path / "MONOCYTE" / "a.jpg")
+    (tmp_path / "groups.csv").write_bytes("label,image,source\nMONOCYTE,a.jpg,Müller\n".encode("latin-1"))
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv is not a CSV file in UTF-8"):
+        read_class_folders(tmp_path)
+
+
+def test_a_data_set_has_its_folders_name_however_the_folder_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `wbctool verify .` would take cells that the models were trained on for new ones."""
+    _image(tmp_path / "pbc" / "neutrophil" / "a.jpg")
+    _image(tmp_path / "kaggle" / "TRAIN" / "MONOCYTE" / "a.jpg")
+    monkeypatch.chdir(tmp_path / "pbc")
+    assert [i.origin for i in read_class_folders(Path())] == ["pbc"]
+    assert [i.origin for i in read_class_folders(Path("neutrophil"))] == ["pbc"]
+    assert [i.origin for i in read_class_folders(Path("../kaggle/TRAIN"))] == ["kaggle"]
+
+
 SHIPPED = Splitting()
 
 

@@ -1,5 +1,8 @@
 import io
 import os
+import struct
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.stages.images import is_image, read_field
+from wbctool.stages.images import is_image, read_field, shown_size
 
 
 @pytest.fixture
@@ -138,6 +141,33 @@ def test_exif_orientation_is_applied(picture, tmp_path):
     exif[0x0112] = 6  # show turned by 90 degrees clockwise
     picture.save(path, exif=exif)
     assert np.array_equal(read_field(path).rgb, np.rot90(np.asarray(picture), -1))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_shown_is_that_of_the_picture_that_is_read(picture, tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned{suffix}"
+    picture.resize((60, 40)).save(path, exif=exif)
+    height, width = read_field(path).rgb.shape[:2]
+    assert shown_size(path) == (width, height)
+    assert (width > height) == (orientation < 5)
+
+
+def test_a_header_of_more_megapixels_than_pillow_likes_is_read_in_a_fresh_process(tmp_path):
+    """Two of them must not be decoded at once, and their results can be exported."""
+    path = tmp_path / "large.bmp"
+    Image.new("RGB", (1, 1)).save(path)
+    header = bytearray(path.read_bytes())
+    header[18:26] = struct.pack("<ii", 14_000, 14_000)
+    path.write_bytes(header)
+    code = (
+        "import sys, pathlib; from wbctool.stages.images import megapixels, shown_size; p = pathlib.Path(sys.argv[1]); "
+    )
+    code += "print(megapixels(p.read_bytes()), *shown_size(p))"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["196.0", "14000", "14000"]
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path):

@@ -1,5 +1,7 @@
 """Focus, crowding and colours of drawn fields whose answer is known, and of real ones that are blurred."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -50,6 +52,15 @@ class TestFocus:
         measured = measure_field(field, found, ())
         assert measured.blur_px == pytest.approx(sigma_px, rel=0.2)
         assert measured.blur_um == pytest.approx(measured.blur_px * RED_CELL_UM / 80)
+
+    def test_a_scale_that_cannot_be_costs_no_memory(self):
+        field, found = discs(9, 2.0)
+        tracemalloc.start()
+        measured = measure_field(field, found, (), um_per_px=10.0)  # red cells of 0.8 mm
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 200e6
+        assert measured.blur_px is not None
 
     def test_blur_only_ever_rises_with_sigma(self):
         widths = [measure_field(*discs(9, sigma), ()).blur_um for sigma in (0, 1, 2, 3, 4)]

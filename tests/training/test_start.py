@@ -11,6 +11,7 @@ import torch
 from onnx import numpy_helper
 
 from training.export import ClassifierGraph
+from training.models.backbones import Backbone
 from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
 from training.start import mean_weights, trained_generator, trained_weights
@@ -118,12 +119,13 @@ def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, 
         assert torch.allclose(mean[name], value + moved, atol=1e-6), name
 
 
-def test_classifiers_of_other_networks_have_no_mean(recipe: Recipe, tmp_path: Path) -> None:
-    model = onnx.load(SHIPPED / "classifier.onnx")
-    del model.graph.initializer[0]
-    other = write_with_card(model, tmp_path)
-    with pytest.raises(ModelMismatch, match="are different networks"):
-        mean_weights([SHIPPED, other], recipe, Splitting())
+def test_another_backbone_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(ModelMismatch, match=r"classifier\.onnx is a vgg19, not a resnet50"):
+        mean_weights([SHIPPED], recipe, Splitting(), Backbone.RESNET50)
+
+
+def test_leaving_out_what_a_model_never_saw_is_no_reason_to_refuse_it(recipe: Recipe) -> None:
+    assert trained_weights(SHIPPED, recipe, Splitting(left_out=("another-laboratory",)))
 
 
 def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -29,7 +30,7 @@ from training.tasks.classifier import ClassifierTask, Normalised
 from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, GeneratorCard, plain_card
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
@@ -69,9 +70,10 @@ def train_classifier(work: Workplace) -> None:
         **work.card_facts(
             "classifier",
             network,
-            cells.train[: cells.originals],
+            cells.train[: cells.originals] if recipe.classifier.samples else (),
             worst,
             parents,
+            calibrated_on=dict(Counter(cell.origin for cell in cells.validation)),
             backbone=work.backbone.value,
             super_resolved_copies=len(cells.train) - cells.originals,
             started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
@@ -88,7 +90,7 @@ def train_classifier(work: Workplace) -> None:
 
 def _start(work: Workplace) -> nn.Sequential | dict[str, Tensor]:
     if work.start_from:
-        return mean_weights(work.start_from, work.recipe, work.splitting)
+        return mean_weights(work.start_from, work.recipe, work.splitting, work.backbone)
     if work.recipe.classifier.samples:
         return imagenet_features(work.imagenet_weights, work.backbone)
     raise SettingsInvalid(f"recipe {work.recipe.name} trains no classifier: --start-from must say which to take")
@@ -102,6 +104,9 @@ def gather_cells(work: Workplace, prepare_held_back: bool = False) -> Classifier
         split: [c for c in found if c.label in recipe.classes and work.splitting.of(c) is split] for split in Split
     }
     train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
+    for split in (Split.TRAIN, Split.VALIDATION):
+        if not by_split[split]:
+            raise LabelledDataInvalid(f"no cell of the {split} part, by source: the classifier needs more sources")
     held_back = by_split[Split.HELD_BACK] if prepare_held_back else []
     originals = len(train)
     if recipe.srgan.per_class:

@@ -18,6 +18,7 @@ from training.stages.parts import restore
 from training.tasks.detector import DetectorTask
 from training.workplace import Workplace
 from wbctool.cards import DetectorCard
+from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import LabelledField
 from wbctool.records import Target
 from wbctool.stages.images import read_field
@@ -32,6 +33,8 @@ def train_detector(work: Workplace) -> None:
     """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
     part = work.recipe.detector
     kept, held_back = work.by_split(work.fields)
+    if not kept:
+        raise LabelledDataInvalid("no field with boxes to train the detector on; the other stages need none")
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
     L.seed_everything(work.recipe.seed, workers=True)
     epochs = max(1, part.samples // part.epoch_samples)
@@ -39,7 +42,7 @@ def train_detector(work: Workplace) -> None:
     checkpoint = work.loop("detector", epochs).fit(
         task,
         loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
-        loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch),
+        loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch) if held_back else None,
     )
     restore(task, checkpoint)
     network = cast(CellDetector, task.average.module)

@@ -22,7 +22,7 @@ from training.tasks.srgan import SrganTask, SrresnetTask
 from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.cards import GeneratorCard, plain_card
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import Split
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 
@@ -44,6 +44,8 @@ class GeneratorCells:
         """Those of the data whose native crop measures the recipe's ``min_hr_px`` or more."""
         least_px = work.recipe.srgan.min_hr_px / work.recipe.crop_margin
         kept, held_back = work.by_split([c for c in work.cells() if c.box.side_px >= least_px])
+        if not kept:
+            raise LabelledDataInvalid(f"no cell to train the generator on: none measures {least_px:.0f} pixels or more")
         log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
         return cls(kept, held_back)
 
@@ -124,8 +126,6 @@ def publish_generator(work: Workplace, network: Generator, cells: GeneratorCells
 
 def _start(work: Workplace, cells: GeneratorCells) -> Generator:
     part, margin = work.recipe.srgan, work.recipe.crop_margin
-    if len(work.start_from) > 1:
-        raise SettingsInvalid("a generator goes on from one --start-from, not from several")
     if work.start_from:
         pairs = SrPairs(cells.kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
         lr = torch.stack([pairs[index][0] for index in range(_KNOWN_BY)])

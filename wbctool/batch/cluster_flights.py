@@ -220,7 +220,7 @@ class Flights:
             elif isinstance(result, Failed):
                 self._fail(flight, "cluster", f"{member.host}: {result.cause}")
             elif isinstance(result, Unknown):
-                self._roster.forget(member.address)  # and ask whoever is there now
+                self._roster.forget_if_there(member)  # and ask whoever is there now
                 self._again(flight, f"the worker {member.address} on {member.host} was started anew")
         if flight.outcome is not None:
             for _ in flight.slide.fields:
@@ -260,6 +260,9 @@ class Flights:
                 raise
             log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
             return failed_outcome(slide, "write", describe(error), work.stages.provenance.classes)
+        except Exception as error:  # as on one machine: what is wrong with one slide must not cost the others theirs
+            log.exception("slide %r failed", slide.id)
+            return failed_outcome(slide, "report", describe(error), work.stages.provenance.classes)
         for name, stamp, sha256 in done.seen:
             work.seen.note(name, stamp, sha256)
         work.seen.save()

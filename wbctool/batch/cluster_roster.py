@@ -127,6 +127,11 @@ class Roster:
         self.lost.add(member.equipment.process)
         return member
 
+    def forget_if_there(self, member: Member) -> None:
+        """Unless that was done for another slide of his, and perhaps a new one has come at his address."""
+        if self.members.get(member.address) == member:
+            self.forget(member.address)
+
     def _workers(self) -> dict[str, int]:
         if self.client.status != "running":
             raise ClusterUnusable("the connection to the Dask scheduler is lost")

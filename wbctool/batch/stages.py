@@ -42,11 +42,15 @@ class Stages:
 
 def provenance_of(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
     """What the results of these models say of how they were made."""
-    classifier, affecting = cards[-1], settings.affecting_results()
+    _, generator, classifier = cards
+    affecting = settings.affecting_results()
+    precision = classifier.precision.value
+    if generator.precision is not classifier.precision:
+        precision += f" (generator {generator.precision})"
     return Provenance(
         tool_version=wbctool.__version__,
         provider=provider,
-        precision=classifier.precision.value,
+        precision=precision,
         classes=classifier.classes,
         models=tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards),
         settings=tuple((name, str(value)) for name, value in affecting.items() if not name.endswith("_ranges")),

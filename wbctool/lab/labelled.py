@@ -148,12 +148,22 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
 
 
 def read_fields(data: Path) -> tuple[LabelledField, ...]:
-    """Every field of DATA that has boxes, in order of its name."""
+    """Every field of DATA that has boxes, in order of its name.
+
+    Raises LabelledDataInvalid, naming file and line, where a box is none or its image is missing.
+    """
     boxes: dict[str, list[LabelledBox]] = defaultdict(list)
-    for row in _rows(data / "boxes.csv", ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
-        x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
+    table = data / "boxes.csv"
+    for line, row in enumerate(_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")), start=2):
+        try:
+            x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
+            target = Target(row["kind"])
+        except (ValueError, TypeError, OverflowError) as error:
+            raise LabelledDataInvalid(f"{table}, line {line}: {error}") from error
+        if not (data / "images" / row["image"]).is_file():
+            raise LabelledDataInvalid(f"{table}, line {line}: there is no image {data / 'images' / row['image']}")
         if x1 > x0 and y1 > y0:
-            boxes[row["image"]].append(LabelledBox(Target(row["kind"]), Box(x0, y0, x1 - x0, y1 - y0)))
+            boxes[row["image"]].append(LabelledBox(target, Box(x0, y0, x1 - x0, y1 - y0)))
     labels = {
         row["image"]: tuple(c for c in map(parse_class, row["wbc_labels"].split(",")) if c)
         for row in _rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
@@ -163,7 +173,7 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
         LabelledField(
             path=data / "images" / image,
             source=source_of(data / "images" / image),
-            origin=origins.get(image, data.name),
+            origin=origins.get(image, data.resolve().name),
             boxes=tuple(boxes[image]),
             labels=labels.get(image, ()),
         )
@@ -173,10 +183,10 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
 
 def _origin(data: Path, image: Path) -> str:
     """The data set an image belongs to: the folder that holds the class folders, past any TRAIN or TEST."""
-    for folder in image.parents[1:]:
+    for folder in image.parent.resolve().parents:
         if folder.name.lower() not in {"train", "test", "val", "images", "test_simple"}:
             return folder.name
-    return data.name
+    return data.resolve().name
 
 
 def _read_groups(folder: Path, data: Path) -> dict[tuple[str, str], str] | None:
@@ -195,9 +205,15 @@ def _rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterab
         if required:
             raise LabelledDataInvalid(f"{path} is missing")
         return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelledDataInvalid(f"{path} is not a CSV file in UTF-8: {error}") from error
     missing = [c for c in columns if rows and c not in rows[0]]
     if missing:
         raise LabelledDataInvalid(f"{path} lacks the column {missing[0]}")
+    for line, row in enumerate(rows, start=2):
+        if empty := [c for c in columns if row[c] is None]:
+            raise LabelledDataInvalid(f"{path}, line {line} has no {empty[0]}")
     return rows

@@ -191,9 +191,11 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
 def _fresh(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:
     """The cells whose class the models know and that they were not trained on, and what is to be said of the others."""
     card = models.classifier.card
-    splitting, origins = Splitting.of_card(card.training), set(card.training.get("origins", ()))
+    splitting, calibrated_on = Splitting.of_card(card.training), card.training.get("calibrated_on", ())
+    seen = {(origin, split) for origin in card.training.get("origins", ()) for split in (Split.TRAIN, Split.VALIDATION)}
+    seen |= {(origin, Split.VALIDATION) for origin in calibrated_on}
     known = [image for image in images if image.label in card.classes]
-    fresh = [i for i in known if i.origin not in origins or splitting.of(i) is Split.HELD_BACK]
+    fresh = [image for image in known if (image.origin, splitting.of(image)) not in seen]
     notes = []
     if len(known) < len(images):
         notes.append(f"{len(images) - len(known)} cells are left out: the models do not know their classes")

@@ -28,6 +28,8 @@ _FIRST_ON_ITS_SIDE = 5  # of EXIF's orientations 1 to 8
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
+Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
+
 
 def is_image(path: Path) -> bool:
     """Whether a path names an image of a slide: a visible file with a known ending, in any case."""
@@ -73,7 +75,6 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarra
         raise FieldUnreadable("the file is empty")
     if len(data) > _SMALLEST_PREALLOCATED and not any(data[-len(data) // 4 :]):
         raise FieldUnreadable("the file's last quarter is zeros: its copy was not finished")
-    Image.MAX_IMAGE_PIXELS = None  # the limit below replaces Pillow's, which warns at 89 and fails at 179 megapixels
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _refuse_unfit(image, max_megapixels)
@@ -98,7 +99,8 @@ def shown_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
-            on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_ON_ITS_SIDE
+            turned_already = image.format == "TIFF"  # by Pillow, as soon as it is opened
+            on_its_side = not turned_already and image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_ON_ITS_SIDE
     except Exception as error:  # as above
         raise FieldUnreadable(_cause(error)) from error
     return (height, width) if on_its_side else (width, height)

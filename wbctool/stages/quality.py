@@ -25,6 +25,7 @@ from wbctool.stages.shrink import shrink
 
 RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 _RED_CELL_PX = 130  # the scale at which edges are measured; coarser ones blurred them more than a lens does
+_MOST_PATCH_PX = 800  # at that scale: 46 µm, more than any cell measures
 _MOST_CELLS = 64  # whose edges are measured; more only cost time
 _SHARPEST = 0.05  # the share of the cells' pixels that counts as edges
 _SAMPLED = 16  # quantiles are those of each 16th pixel: sorting all takes longer than the rest together
@@ -104,10 +105,12 @@ def blur_of(field: Field, cells: Sequence[Box], pitch_um: float) -> float | None
 
     A median filter comes first, for the noise of a camera looks like sharpness.
     """
-    scale = _RED_CELL_PX * pitch_um / RED_CELL_UM
-    patches = [_scaled(patch, scale) for patch in _patches(field.rgb, cells)]
-    if not patches:
+    native = list(_patches(field.rgb, cells))
+    if not native:
         return None
+    longest_px = max(max(patch.shape) for patch in native)  # a wrong pitch must not cost all memory
+    scale = float(min(_RED_CELL_PX * pitch_um / RED_CELL_UM, _MOST_PATCH_PX / longest_px))
+    patches = [_scaled(patch, scale) for patch in native]
     width = _edge_width(patches, _EXTRA_BLUR_PX)
     if width > _WIDE_PX:  # so little more blur hardly changes wide edges, and noise outweighs it
         width = max(width, _edge_width(patches, _MORE_BLUR_PX))
