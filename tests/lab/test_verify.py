@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from wbctool.cli import app, verifying
 from wbctool.errors import ExtraMissing, LabelledDataInvalid
 from wbctool.lab.differentials import ReadSlide
-from wbctool.lab.labelled import LabelledImage
+from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
 from wbctool.lab.verdict import Fit
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
 from wbctool.lab.verify_report import verification_files
@@ -218,6 +218,17 @@ def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, mode
     assert fresh.cells == 24
     assert 0 < known.cells < 24
     assert f"{24 - known.cells} cells are left out: the models were trained on a data set of that name" in known.notes
+
+
+def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_path: Path, models_dir: Path) -> None:
+    card = json.loads((models_dir / "classifier.json").read_text())
+    card["training"] = {"origins": {"pbc": 100}, "calibrated_on": {"pbc": 9, "lab": 9}}
+    (models_dir / "classifier.json").write_text(json.dumps(card))
+    images = read_class_folders(draw_cells(tmp_path / "lab", 12))
+    validation = sum(Splitting().of(image) is Split.VALIDATION for image in images)
+    found = verify_cells(tmp_path / "lab", load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO)
+    assert validation > 0
+    assert found.cells == 24 - validation
 
 
 def test_a_missing_library_is_one_line(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

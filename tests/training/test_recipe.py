@@ -35,13 +35,27 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     assert tuned.name == "fine-tune"
     assert tuned.classifier.features_lr < default.classifier.features_lr
     assert tuned.classifier.augment == default.classifier.augment
-    assert (tuned.detector, tuned.srgan, tuned.classes) == (default.detector, default.srgan, default.classes)
+    assert tuned.classes == default.classes
+    assert tuned.detector == default.detector.model_copy(update={"samples": 0})
     own = tmp_path / "own.toml"
     own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 7\n')
     assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 7})
     own.write_text('extends = "nothing"\n')
     with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: there are calibrate, default"):
         load_recipe(str(own))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages"),
+    [
+        ("default", ["detector", "srgan", "classifier"]),
+        ("paper", ["detector", "srgan", "classifier"]),
+        ("fine-tune", ["classifier"]),
+        ("calibrate", ["classifier"]),
+    ],
+)
+def test_what_a_recipe_trains(recipe: str, stages: list[str]) -> None:
+    assert [s for s in ("detector", "srgan", "classifier") if load_recipe(recipe).trains(s)] == stages
 
 
 def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
