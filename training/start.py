@@ -30,8 +30,6 @@ from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
 _GRAPH_PREFIX = "network."  # of training.export's graphs
-
-
 _KINDS: dict[str, type[ModelCard]] = {"detector": DetectorCard, "srgan": GeneratorCard, "classifier": ClassifierCard}
 
 
@@ -55,7 +53,8 @@ def mean_weights(
 ) -> dict[str, Tensor]:
     """The mean of some classifiers' weights (:func:`trained_weights`), whose trainings had one start.
 
-    In another laboratory such a mean errs less than each of them (model soups, Wortsman et al. 2022, arXiv 2203.05482).
+    On pictures unlike the training's such a mean may err less than each of them (model soups, Wortsman et al. 2022,
+    arXiv 2203.05482).
     """
     every = [trained_weights(folder, recipe, splitting, backbone) for folder in folders]
     return {name: torch.stack([weights[name] for weights in every]).mean(dim=0) for name in every[0]}
