@@ -26,8 +26,8 @@ from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import prepare_crops
 
-_TRIAL = 64  # cells that the ways are compared on
-_ROWS = {CPU: (1, 8, 32), CUDA: (8, 32, 64)}
+_TRIAL = 32  # cells that the ways are compared on
+_ROWS = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}
 
 
 def main() -> None:
