@@ -134,7 +134,9 @@ def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP16])
 def test_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path, precision: Precision) -> None:
-    with pytest.raises(ModelNotFound, match=f"no {precision} copy .*optimize --precision {precision}` makes it"):
+    with pytest.raises(
+        ModelNotFound, match=f"no {precision} copy .*optimize --precision {precision}` makes it where it is faster"
+    ):
         load_models(folder, Device.CPU, precision)
 
 
@@ -196,6 +198,12 @@ def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: p
 
 
 @pytest.mark.parametrize("changed", [{"confidence_threshold": 0.95}, {"temperature": 1.5}, {"energy_threshold": None}])
+def test_a_generator_that_is_no_faster_in_int8_stays_in_fp32(folder: Path) -> None:
+    give_copy(folder, "classifier")
+    loaded = load_models(folder, Device.CPU, Precision.INT8)
+    assert (loaded.classifier.precision, loaded.generator.precision) == ("int8", "fp32")
+
+
 def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
     folder: Path, changed: dict[str, float | None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,6 +39,12 @@ from wbctool.settings import Device, Precision
 NOTHING = Limits(changed_labels=-1.0)  # not even no change at all
 
 
+@pytest.fixture(autouse=True)
+def faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of models as small as these are not; what is written must not hang on how fast this machine is."""
+    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (2.0, 1.0))
+
+
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]
     return items
 
@@ -209,6 +215,25 @@ def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(fold
 def test_an_fp16_copy_that_changes_too_much_is_not_made(folder: Path, models: Models) -> None:
     with pytest.raises(CopyRefused, match=r"classifier\.onnx: in fp16 0 of 32 labels change"):
         optimise_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
+
+
+def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
+    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (1.0, 1.1))
+    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
+    assert done.exit_code == 0
+    assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
+    assert "generator: no faster in int8 here, so there is no copy; it stays in fp32" in done.output
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_cpu_does_not_decide_whether_fp16_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (1.0, 1.1))
+    done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
+    assert done.output.count(" written") == 2
 
 
 def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:

@@ -39,19 +39,27 @@ def optimize_command(models_dir: Path | None, data: Path | None, out: Path | Non
             say(f"wbctool: {error}")
             code = REFUSED
             continue
-        path = publish_copy(made, out or folder)
         say(told(made))
-        say(f"{name_shown(str(path))} written")
+        withdraw_copy(made, out or folder)
+        if made.pays:
+            say(f"{name_shown(str(publish_copy(made, out or folder)))} written")
+        else:
+            say(f"{made.card.kind}: no faster in {precision} here, so there is no copy; it stays in fp32")
     return code
 
 
+def withdraw_copy(made: OptimisedModel[Any], folder: Path) -> None:
+    """An older copy goes, the card first: a card must not name another file, nor a run take what does not pay."""
+    for path in (copy_path(folder, type(made.card), made.card.precision), folder / made.card.file):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputNotWritable(f"{path} cannot be replaced: {error.strerror or error}") from error
+
+
 def publish_copy(made: OptimisedModel[Any], folder: Path) -> Path:
-    """Write model and card, each whole, the card last; an older card goes first, or it would name another file."""
+    """Write model and card, each whole, the card last."""
     path = copy_path(folder, type(made.card), made.card.precision)
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputNotWritable(f"{path} cannot be replaced: {error.strerror or error}") from error
     publish(folder / made.card.file, made.content)
     publish(path, (made.card.model_dump_json(indent=2) + "\n").encode())
     return path

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 Rgb = NDArray[np.uint8]
 
 _ROUNDS = 7
+_ON_CPU = "on one core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class OptimisedModel(Generic[CardT]):
     fp32_s: float
     copy_s: float
     where: str
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster. fp16 is for a GPU, so what a CPU takes for it does not count."""
+        return self.copy_s < self.fp32_s or (self.card.precision is Precision.FP16 and self.where == _ON_CPU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ def _measured(
     trial: Trial[CardT], content: bytes, card: CardT, change: CopyFacts, layers: int
 ) -> OptimisedModel[CardT]:
     own = card.model_copy(update={"copy_of": change})
-    where = "on one core" if trial.model.provider == CPU else "on the GPU"
+    where = _ON_CPU if trial.model.provider == CPU else "on the GPU"
     return OptimisedModel(content, own, layers, *_seconds(trial, content, own), where)
 
 
