@@ -19,8 +19,8 @@ import numpy as np
 import onnxruntime as ort
 
 from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.onnx_model import CPU, CUDA, load_models
-from wbctool.settings import Device, Precision, SuperResolve
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

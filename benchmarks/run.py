@@ -30,8 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wbctool.cards import ClassifierCard, copy_path, default_models_dir
+from wbctool.choices import Device, Precision
 from wbctool.onnx_model import CPU, CUDA
-from wbctool.settings import Device, Precision
 
 DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
 RESULTS = Path(__file__).parent / "results"

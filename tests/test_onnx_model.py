@@ -23,6 +23,7 @@ from wbctool.cards import (
     read_model_bytes,
     verify_models,
 )
+from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.onnx_model import (
@@ -36,7 +37,7 @@ from wbctool.onnx_model import (
     load_model,
     load_models,
 )
-from wbctool.settings import Device, Precision, RunSettings
+from wbctool.settings import RunSettings
 
 
 @pytest.fixture(scope="module")

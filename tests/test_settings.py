@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from wbctool.choices import Device, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
-from wbctool.settings import Device, SuperResolve, load_settings
+from wbctool.settings import load_settings
 
 FLAGS = {"slides": Path("slides"), "out": Path("counts.csv")}
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from wbctool.choices import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.labels import CellClass
 from wbctool.records import Target
-from wbctool.settings import Precision
 from wbctool.slide_facts import Lab
 
 

@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from wbctool.cards import default_models_dir, read_card, read_model_bytes, verify_models
+from wbctool.choices import Device, Precision
 from wbctool.errors import WbctoolError
 from wbctool.onnx_model import cuda_problem, load_models
-from wbctool.settings import Device, Precision
 
 _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pydantic", "jinja2", "filelock", "typer", "rich")
 _RUNTIMES = ("onnxruntime-gpu", "onnxruntime")

@@ -34,10 +34,10 @@ from wbctool.cards import (
     read_model_bytes,
     stale_copy,
 )
+from wbctool.choices import Device, Precision
 from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.processor import has_vnni
-from wbctool.settings import Device, Precision
 
 log = logging.getLogger(__name__)
 

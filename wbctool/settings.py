@@ -5,41 +5,16 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 
 Ranges = dict[CellClass, tuple[float, float]]
-
-
-class Device(StrEnum):
-    """Where the models run. auto: CUDA if a session really works there, else the CPU, and it says so."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    CPU = "cpu"
-
-
-class SuperResolve(StrEnum):
-    """Which crops go through the generator."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Precision(StrEnum):
-    """The models' arithmetic. auto: int8 on a CPU, fp16 on CUDA where there are such copies, else fp32."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
 
 
 class Limits(BaseModel):

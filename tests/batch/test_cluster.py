@@ -28,11 +28,12 @@ from wbctool.batch.cluster_worker import Equipment, Job
 from wbctool.batch.doing import Work
 from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome
 from wbctool.cards import read_card
+from wbctool.choices import Device, Precision
 from wbctool.cli.running import run_command
 from wbctool.errors import ClusterUnusable, ExtraMissing, TrailBroken
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide
-from wbctool.settings import Device, Precision, load_settings
+from wbctool.settings import load_settings
 
 pytest.importorskip("distributed")
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from wbctool.cards import default_models_dir
+from wbctool.choices import Device, Precision
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
-from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 

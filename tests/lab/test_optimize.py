@@ -14,6 +14,7 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cards import ClassifierCard, CopyFacts, default_models_dir, plain_card, read_card, verify_models
+from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.dense_head import read_dense_head
 from wbctool.errors import CopyRefused, LabelledDataInvalid
@@ -34,7 +35,6 @@ from wbctool.lab.optimize import optimise_classifier, reduced
 from wbctool.lab.quantisation import calibrate, quantise
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
-from wbctool.settings import Device, Precision
 
 NOTHING = Limits(changed_labels=-1.0)  # not even no change at all
 

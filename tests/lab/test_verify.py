@@ -10,6 +10,7 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli import app, verifying
 from wbctool.errors import ExtraMissing, LabelledDataInvalid
 from wbctool.lab.differentials import ReadSlide
@@ -20,7 +21,7 @@ from wbctool.lab.verify_report import verification_files
 from wbctool.labels import CellClass
 from wbctool.onnx_model import load_models
 from wbctool.records import Differential
-from wbctool.settings import Device, Limits, Precision, SuperResolve
+from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 
 pytest.importorskip("sklearn")

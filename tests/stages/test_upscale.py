@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wbctool.choices import SuperResolve
 from wbctool.records import Crop
-from wbctool.settings import SuperResolve
 from wbctool.stages.upscale import generator_side_px, prepare_crops, resize_square
 
 CARD: Any = SimpleNamespace(scale=4, min_px=32, max_px=64)

@@ -26,10 +26,10 @@ from training.recipe import RECIPES, load_recipe
 from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, default_models_dir, verify_models
+from wbctool.choices import Device, Precision
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
 from wbctool.onnx_model import load_generators, load_model, load_models
-from wbctool.settings import Device, Precision
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square

@@ -16,9 +16,9 @@ import numpy as np
 
 from training.data.cells import CellSample, cut_cell
 from wbctool.cards import GeneratorCard
+from wbctool.choices import SuperResolve
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Crop
-from wbctool.settings import SuperResolve
 from wbctool.stages.upscale import PREPARED_PX, generator_side_px, prepare_crops, resize_square
 
 log = logging.getLogger(__name__)

@@ -24,11 +24,12 @@ from wbctool.batch.pipeline import Stopped
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import Stages, basis_of, provenance_of
 from wbctool.cards import default_models_dir
+from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable
 from wbctool.extras import needing
 from wbctool.onnx_model import CPU, CUDA, cards_in_use
 from wbctool.records import Slide
-from wbctool.settings import Device, RunSettings
+from wbctool.settings import RunSettings
 
 if TYPE_CHECKING:
     from distributed import Client

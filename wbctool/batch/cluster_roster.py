@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import wbctool
 from wbctool.batch.cluster_worker import Equipment, Failed, Job, equip
 from wbctool.batch.looking import describe
+from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable
-from wbctool.settings import Device
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -24,9 +24,10 @@ from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import Stages
 from wbctool.cards import default_models_dir, read_card
+from wbctool.choices import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.records import Provenance, Slide
-from wbctool.settings import Device, Precision, RunSettings
+from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
 
 _JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over

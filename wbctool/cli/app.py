@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 import wbctool
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.export_app import export_app
 from wbctool.cli.guard import errors_as_exit_codes
 from wbctool.cli.models_app import ModelsDir, models_app
 from wbctool.cli.review_app import review_app
 from wbctool.cli.train_app import train
-from wbctool.settings import Device, Precision, SuperResolve
 
 app = typer.Typer(
     help="White-cell differentials from folders of blood smear images. Research use only.",

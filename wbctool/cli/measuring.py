@@ -12,13 +12,13 @@ from rich.progress import track
 from rich.table import Table
 
 from wbctool.cards import default_models_dir
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.terminal import say
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
 from wbctool.layout import name_shown
 from wbctool.onnx_model import load_generators, load_models
-from wbctool.settings import Device, Precision, SuperResolve
 
 
 def evaluate_command(

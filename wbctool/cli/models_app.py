@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from wbctool.choices import Precision
 from wbctool.cli.guard import errors_as_exit_codes
-from wbctool.settings import Precision
 
 models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from wbctool.batch.publish import publish
 from wbctool.cards import GeneratorCard, copy_path, default_models_dir
+from wbctool.choices import Device, Precision
 from wbctool.cli.measuring import shown_progress
 from wbctool.cli.terminal import say
 from wbctool.errors import CopyRefused, OutputNotWritable
@@ -17,7 +18,6 @@ from wbctool.lab.copies import OptimisedModel
 from wbctool.lab.optimize import optimise_classifier, optimise_generator
 from wbctool.layout import name_shown
 from wbctool.onnx_model import load_models
-from wbctool.settings import Device, Precision
 
 REFUSED = 1
 _WAYS: tuple[Callable[..., OptimisedModel[Any]], ...] = (optimise_classifier, optimise_generator)

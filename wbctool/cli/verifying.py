@@ -11,6 +11,7 @@ from wbctool.batch.results import published_slides
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages
 from wbctool.cards import default_models_dir
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
 from wbctool.cli.terminal import logging_set_up, say, shown_progress
@@ -23,7 +24,7 @@ from wbctool.lab.verify import CellVerification, SlideVerification, compare_slid
 from wbctool.layout import OutputLayout, name_as_text, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.records import ModelUsed, PublishedSlide, SlideStatus
-from wbctool.settings import Device, Precision, RunSettings, SuperResolve, load_settings
+from wbctool.settings import RunSettings, load_settings
 
 RUN = "run.csv"
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import find_crops
 from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
 from wbctool.lab.progress import Progress
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
-from wbctool.settings import SuperResolve
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops
 
 Rgb = NDArray[np.uint8]

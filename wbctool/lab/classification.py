@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.choices import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.lab.cells import labelled_cell
 from wbctool.lab.labelled import LabelledImage
@@ -17,7 +18,6 @@ from wbctool.lab.progress import Progress
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
 from wbctool.records import Crop, Field, Outcome, Prediction
-from wbctool.settings import SuperResolve
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.images import read_field

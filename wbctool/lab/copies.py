@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import CardT, CopyFacts
+from wbctool.choices import Precision
 from wbctool.errors import CopyRefused
 from wbctool.lab.calibration_cells import CalibrationCells
 from wbctool.lab.half_precision import as_fp16
@@ -23,7 +24,6 @@ from wbctool.lab.quantisation import calibrate, count_convolutions, quantise
 from wbctool.labels import CellClass
 from wbctool.onnx_model import CPU, OnnxModel, start_model
 from wbctool.records import Prediction
-from wbctool.settings import Precision
 
 log = logging.getLogger(__name__)
 

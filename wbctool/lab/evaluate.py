@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.cards import GeneratorCard
+from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import (
     ClassifierReport,
@@ -36,7 +37,6 @@ from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop, Detection, Field, Target
-from wbctool.settings import SuperResolve
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nuclei import find_cells_by_nuclei
 

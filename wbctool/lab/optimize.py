@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import CardT, ClassifierCard, GeneratorCard, read_model_bytes
+from wbctool.choices import Precision
 from wbctool.lab.calibration_cells import CalibrationCells, spread, turned
 from wbctool.lab.copies import Limits, OptimisedModel, Shown, Trial, make_copy
 from wbctool.lab.progress import Progress
 from wbctool.lab.super_resolution import CLEAN_SIGMA_PX, SCALE, reduce_to
 from wbctool.onnx_model import Models, OnnxModel
-from wbctool.settings import Precision
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from wbctool.choices import SuperResolve
 from wbctool.lab.classification import LabelledCrop, predict
 from wbctool.lab.labelled import LabelledField
 from wbctool.lab.progress import Progress
 from wbctool.onnx_model import Models
 from wbctool.records import Box, Crop, Outcome, Reason, Target
-from wbctool.settings import SuperResolve
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.images import read_field
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import GeneratorCard
+from wbctool.choices import SuperResolve
 from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import PairedTest, paired_test
 from wbctool.lab.progress import Progress
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop
-from wbctool.settings import SuperResolve
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops, resize_square
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.extras import needing
 from wbctool.lab.agreement import (
@@ -41,7 +42,7 @@ from wbctool.lab.verdict import (
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
 from wbctool.records import Differential, Outcome, Prediction, Reason
-from wbctool.settings import Limits, SuperResolve
+from wbctool.settings import Limits
 
 
 @dataclass(frozen=True, slots=True)
