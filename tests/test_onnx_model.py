@@ -198,13 +198,13 @@ def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: p
     assert said in problems["classifier.int8.json"]
 
 
-@pytest.mark.parametrize("changed", [{"confidence_threshold": 0.95}, {"temperature": 1.5}, {"energy_threshold": None}])
 def test_a_generator_that_is_no_faster_in_int8_stays_in_fp32(folder: Path) -> None:
     give_copy(folder, "classifier")
     loaded = load_models(folder, Device.CPU, Precision.INT8)
     assert (loaded.classifier.precision, loaded.generator.precision) == ("int8", "fp32")
 
 
+@pytest.mark.parametrize("changed", [{"confidence_threshold": 0.95}, {"temperature": 1.5}, {"energy_threshold": None}])
 def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
     folder: Path, changed: dict[str, float | None], caplog: pytest.LogCaptureFixture
 ) -> None:
