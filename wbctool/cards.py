@@ -23,10 +23,10 @@ class CopyFacts(BaseModel):
     """Whose int8 or fp16 copy a model is, and what that changes: `wbctool models optimize` measured it.
 
     parent_sha256: of the fp32 model's file. calibrated_on, measured_on: the cells in words; no cell is in both, and
-    fp16 needs none to calibrate.
-    pictures: what the cells were shown as, with their turned copies. changed_labels, changed_outcomes: pictures whose
-    most probable class, or whose way (counted, review, not WBC), is another one. accuracy_*: per picture; None where
-    the cells say nothing of it. psnr_db: against the fp32 generator's picture. kept_fp32: layers that stay fp32.
+    fp16 needs none to calibrate. pictures: what the cells were shown as, with their turned copies. changed_labels,
+    changed_outcomes: pictures whose most probable class, or whose way (counted, review, not WBC), is another one.
+    accuracy_*: per picture; None where the cells say nothing of it. psnr_db: against the fp32 generator's picture.
+    kept_fp32: layers that stay fp32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -128,7 +128,7 @@ class Roster:
         return member
 
     def forget_if_there(self, member: Member) -> None:
-        """Unless that was done for another slide of his, and perhaps a new one has come at his address."""
+        """Unless it was forgotten for another of its slides, and perhaps a new one has come at its address."""
         if self.members.get(member.address) == member:
             self.forget(member.address)
 
