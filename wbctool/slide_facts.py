@@ -44,8 +44,10 @@ class FieldQuality:
     green light as half a red cell; None where there is no red cell. background, cells: CIELAB of what lies between the
     cells, and of nucleated cells; None where there is none. stain_de: how far the colours are from those the detector
     was trained on (CIE76); None where its card does not know them. blurred, crowded, strange: whether a limit of the
-    settings is passed. same_as: the first field that shows the same cells; empty where none does. thumbnail: by which
-    that is told, until it is; empty where the field has no nucleated cell, for empty fields are all alike.
+    settings is passed. red_cell_um: the median diameter of its red cells in the laboratory's own scale; None where it
+    gave none, or there is no red cell. misscaled: whether no red cell can be so large or so small. same_as: the first
+    field that shows the same cells; empty where none does. thumbnail: by which that is told, until it is; empty where
+    the field has no nucleated cell, for empty fields are all alike.
     """
 
     field: str
@@ -58,5 +60,7 @@ class FieldQuality:
     blurred: bool = False
     crowded: bool = False
     strange: bool = False
+    red_cell_um: float | None = None
+    misscaled: bool = False
     same_as: str = ""
     thumbnail: bytes = b""

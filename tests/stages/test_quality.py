@@ -13,7 +13,7 @@ from wbctool.slide_facts import FieldQuality
 from wbctool.stages.images import read_field
 from wbctool.stages.quality import (
     RED_CELL_UM,
-    _squared_gradient,
+    _squared_gradients,
     blur_of,
     colour_distance,
     cover_of,
@@ -70,6 +70,8 @@ class TestFocus:
         field, found = discs(4, 2.0)
         measured = measure_field(field, found, (), um_per_px=0.2)
         assert measured.blur_um == pytest.approx(0.2 * measured.blur_px)
+        assert measured.red_cell_um == pytest.approx(80 * 0.2)
+        assert measure_field(field, found, ()).red_cell_um is None
 
     def test_without_red_cells_or_scale_nothing_is_said(self):
         field, found = discs(4)
@@ -104,6 +106,13 @@ class TestLimits:
         assert (judged.crowded, judged.strange) == (True, True)
         (judged,) = judge_fields([quality(cover=None, stain_de=None)], LIMITS)
         assert (judged.crowded, judged.strange) == (False, False)
+
+    @pytest.mark.parametrize(
+        ("red_cell_um", "wrong"), [(None, False), (6.0, False), (9.5, False), (0.8, True), (80.0, True)]
+    )
+    def test_of_red_cells_that_cannot_be(self, red_cell_um, wrong):
+        (judged,) = judge_fields([quality(red_cell_um=red_cell_um)], LIMITS)
+        assert judged.misscaled is wrong
 
     def test_a_share_of_the_fields_raises_the_flag(self):
         fields = [quality(blur_um=0.3, cover=0.9)] + [quality()] * 8
@@ -183,9 +192,9 @@ class TestTheSamePicture:
         fields = [read_field(path) for path in sorted((demo_slides / "slide-01").iterdir())]
         _, jpeg = cv2.imencode(".jpg", fields[2].rgb, [cv2.IMWRITE_JPEG_QUALITY, 40])
         again = Field("again", cv2.resize(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), (500, 375)))
-        thumbnails = [thumbnail(field) for field in fields]
+        thumbnails = [thumbnail(field.rgb) for field in fields]
         assert alike(thumbnails, LIMITS.duplicate_correlation) == {}
-        assert alike([*thumbnails, thumbnail(again)], LIMITS.duplicate_correlation) == {"8": "2"}
+        assert alike([*thumbnails, thumbnail(again.rgb)], LIMITS.duplicate_correlation) == {"8": "2"}
 
     def test_the_first_that_shows_the_same_is_named(self, demo_slides):
         found = [Detection(Box(0, 0, 99, 99), 0.9)]
@@ -202,7 +211,7 @@ class TestTheSamePicture:
         assert [f.same_as for f in judge_fields(blank, LIMITS)] == ["", ""]
 
     def test_fields_of_one_grey_are_not_the_same_picture(self):
-        blank = thumbnail(Field("f", np.full((50, 50, 3), 200, np.uint8)))
+        blank = thumbnail(np.full((50, 50, 3), 200, np.uint8))
         assert alike([blank, blank], 0.5) == {}
 
     def test_far_apart_in_a_long_slide(self):
@@ -238,5 +247,11 @@ def test_gradients_do_not_hang_on_where_the_pixels_lie_in_memory():
     grey = rng.normal(120, 30, (131, 127)).astype(np.float32)
     for _ in range(300):
         kept.append(np.empty(int(rng.integers(1, 5000)), np.uint8))
-        found.add(_squared_gradient(grey.copy()).tobytes())
+        found.add(_squared_gradients([grey.copy(), grey.astype(np.uint8)]).tobytes())
     assert len(found) == 1
+
+
+def test_whole_numbers_have_the_same_edges():
+    """uint8 patches take another way through OpenCV."""
+    grey = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
+    np.testing.assert_array_equal(_squared_gradients([grey]), _squared_gradients([grey.astype(np.float32)]))

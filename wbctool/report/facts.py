@@ -69,6 +69,8 @@ def _quality_entry(field: FieldQuality) -> dict[str, Any]:
         "blurred": field.blurred,
         "crowded": field.crowded,
         "strange": field.strange,
+        "red_cell_um": _rounded(field.red_cell_um, 1),
+        "misscaled": field.misscaled,
         "same_as": field.same_as,
     }
 

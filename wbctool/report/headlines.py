@@ -74,3 +74,5 @@ def remarks(quality: FieldQuality) -> Iterator[str]:
         yield texts.REMARKS["crowded"].format(cover=100 * quality.cover)
     if quality.strange and quality.stain_de is not None:
         yield texts.REMARKS["strange"].format(stain_de=quality.stain_de)
+    if quality.misscaled and quality.red_cell_um is not None:
+        yield texts.REMARKS["misscaled"].format(red_cell_um=quality.red_cell_um)
