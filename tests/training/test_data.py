@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augment import flip_and_turn, jpeg, reduce_and_restore, restain, vary_optics, vary_stain
+from training.data.augment import affine, flip_and_turn, jpeg, reduce_and_restore, restain, vary_optics, vary_stain
 from training.data.cells import CellSample, cut_cell, remember_cells
 from training.data.crops import PlainCrops, TrainingCrops, vary_as_paper
 from training.data.draws import BalancedDraw
 from training.data.epochs import EpochSlices
-from training.data.fields import DetectorCanvases, draw_maps
+from training.data.fields import DetectorCanvases, _Annotated, _place, draw_maps
 from training.data.sr_pairs import SrPairs, make_lr
 from training.models.detector import STRIDE
 from wbctool.lab.labelled import LabelledBox, LabelledField
@@ -192,6 +192,27 @@ def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None
     middle_x = (column + 0.5) * STRIDE
     assert middle_x - maps.sides[0, row, column] == 0.0
     assert middle_x + maps.sides[2, row, column] == 60.0
+
+
+def test_a_mirrored_and_a_turned_picture_lose_no_pixel(rgb: np.ndarray) -> None:
+    mirror, turn = np.diag([-1.0, 1.0]), np.array([[0.0, -1.0], [1.0, 0.0]])
+    for linear, offset, wanted in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
+        np.testing.assert_array_equal(cv2.warpAffine(rgb, affine(linear, np.array(offset)), (128, 128)), wanted)
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0])
+def test_a_placed_cell_lies_in_the_middle_of_its_box(scale: float) -> None:
+    """Half a pixel off, and the detector learns boxes that are."""
+    rgb = np.zeros((120, 160, 3), np.uint8)
+    rgb[45:65, 60:90] = 255
+    field, rng = _Annotated(rgb, np.array([[60, 45, 90, 65, 0]], np.float32)), np.random.default_rng(0)
+    off = []
+    for _ in range(200):
+        placed = _place(field, scale, 320, rng)
+        light = placed.rgb[..., 0].astype(float)
+        x, y = (light.sum(axis) @ (np.arange(320) + 0.5) / light.sum() for axis in (0, 1))
+        off.append((x, y) - (placed.boxes[0, :2] + placed.boxes[0, 2:4]) / 2)
+    assert np.abs(np.mean(off, axis=0)).max() < 0.1
 
 
 def test_canvases_keep_boxes_on_their_cells(tmp_path: Path) -> None:

@@ -15,6 +15,15 @@ Rgb = NDArray[np.uint8]
 _ABSORBED = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # of a grey level: absorbance, natural logarithm
 
 
+def affine(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 3), for cv2.warpAffine, of the map ``linear @ point + offset`` of points as boxes have them.
+
+    There a picture begins at 0 and its first pixel's centre lies at 0.5; for warpAffine it lies at 0.
+    """
+    half = np.full(2, 0.5)
+    return np.hstack([linear, (offset + linear @ half - half)[:, None]])
+
+
 def vary_stain(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
     """Another stain, lamp and camera: a colour matrix near identity, gain and gamma a channel, hue and saturation.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.augment import flip_and_turn, reduce_and_restore, restain, vary_optics, vary_stain
+from training.data.augment import affine, flip_and_turn, reduce_and_restore, restain, vary_optics, vary_stain
 from training.data.cells import CellSample, cut_cell
 from training.data.draws import BalancedDraw
 from training.data.laboratories import even_weights
@@ -93,7 +93,7 @@ def vary_as_paper(rgb: Rgb, rng: Generator) -> Rgb:
         linear[:, 0] *= -1
     centre = np.array([width, height]) / 2
     offset = centre - linear @ centre + rng.uniform(-0.1, 0.1, 2) * (width, height)
-    return cv2.warpAffine(rgb, np.hstack([linear, offset[:, None]]), (width, height)).astype(np.uint8)
+    return cv2.warpAffine(rgb, affine(linear, offset), (width, height)).astype(np.uint8)
 
 
 def _turn(rgb: Rgb, rng: Generator) -> Rgb:
@@ -101,7 +101,7 @@ def _turn(rgb: Rgb, rng: Generator) -> Rgb:
     if rng.random() < 0.5:
         return rgb
     height, width = rgb.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-45, 45)), 1.0)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(rng.uniform(-45, 45)), 1.0)
     matrix = matrix + np.hstack([rng.normal(0, 0.05, (2, 2)), np.zeros((2, 1))])
     return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
 

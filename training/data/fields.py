@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.augment import restain, vary_optics, vary_stain
+from training.data.augment import affine, restain, vary_optics, vary_stain
 from training.models.detector import STRIDE, TARGETS
 from wbctool.lab.labelled import LabelledField
 from wbctool.records import Target
@@ -108,11 +108,11 @@ def _place(field: _Annotated, scale: float, side_px: int, rng: Generator) -> _An
     reach = np.abs(linear) @ np.array([width / 2, height / 2])
     slack = np.abs(reach - side_px / 2)
     shift = side_px / 2 - centre + rng.uniform(-1, 1, 2) * slack
-    matrix = np.hstack([linear, shift[:, None]])
-    source = field.rgb
+    source, of_pixels = field.rgb, linear
     if scale < 0.6:  # warpAffine samples single pixels: take the average first where many fall on one
         source = cv2.resize(source, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        matrix = np.hstack([linear / scale, shift[:, None]])
+        of_pixels = linear / scale
+    matrix = affine(of_pixels, shift)
     # Outside a field: black, as the copies of public sets have it, or glass.
     fill = (0.0, 0.0, 0.0) if rng.random() < 0.5 else tuple(np.percentile(source.reshape(-1, 3), 90, axis=0).tolist())
     rgb = cv2.warpAffine(source, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=fill).astype(np.uint8)
