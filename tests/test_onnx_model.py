@@ -115,6 +115,27 @@ def test_a_file_that_is_no_card_is_refused(folder: Path, content: str) -> None:
         load_models(folder, Device.CPU, Precision.AUTO)
 
 
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("detector", {"score_threshold": float("nan")}),
+        ("detector", {"stride": 0}),
+        ("detector", {"multiple_px": 0}),
+        ("detector", {"targets": ["wbc", "wbc", "rbc"]}),
+        ("generator", {"scale": 0}),
+        ("classifier", {"energy_threshold": float("nan")}),
+        ("classifier", {"crop_margin": -1}),
+        ("classifier", {"classes": ["neutrophil"] * 8}),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused(folder: Path, name: str, entry: dict[str, object]) -> None:
+    """Every slide would be ok, and count nothing."""
+    card = json.loads((folder / f"{name}.json").read_text())
+    (folder / f"{name}.json").write_text(json.dumps(card | entry))
+    with pytest.raises(ModelMismatch, match=rf"{name}\.json is not a model card: {name}.{next(iter(entry))}"):
+        load_models(folder, Device.CPU, Precision.AUTO)
+
+
 def test_swapped_cards_are_refused(folder: Path) -> None:
     shutil.copy(folder / "detector.json", folder / "generator.json")
     with pytest.raises(ModelMismatch, match="describes a detector, not a generator"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from training.data.cells import CellSample, cut_cell
 from training.data.crops import vary_as_paper
@@ -43,7 +44,7 @@ def generate_cells(
         with torch.inference_mode():
             sr = generator(torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255)[0].clamp(0.0, 1.0)
         rgb = (sr * 255).round().byte().permute(1, 2, 0).numpy()
-        cv2.imwrite(str(target / f"{index:05d}_{cell.source}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        Image.fromarray(rgb).save(target / f"{index:05d}_{quote(cell.source, safe='')}.png")
     log.info("wrote %d images of %s", number, target)
 
 
@@ -52,5 +53,5 @@ def generated_cells(folder: Path, margin: float) -> Iterable[CellSample]:
     side = round(HR_PX / margin)
     corner = (HR_PX - side) // 2
     for path in sorted(folder.glob("*/*.png")):
-        source = path.stem.partition("_")[2]
+        source = unquote(path.stem.partition("_")[2])
         yield CellSample(path, Box(corner, corner, side, side), CellClass(path.parent.name), source, GENERATED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,12 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
+from training.checkpoints import LastCheckpoint, check_resumption, note_basis
 from training.curves import draw_curves
 from training.data.epochs import EpochSlices
 from wbctool.processor import has_bf16
 
 log = logging.getLogger(__name__)
-
-_CHECKPOINT_EVERY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Loop:
 
     folder: ``last.ckpt``, ``metrics/`` and ``curves.png`` lie here. monitor: the logged value whose least chooses
     ``best.ckpt``; None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is;
-    resuming goes on.
+    resuming goes on for as long again. basis: what must be as it was for a training to be resumed, by name.
     """
 
     folder: Path
@@ -41,17 +40,25 @@ class Loop:
     max_hours: float | None = None
     monitor: str | None = None
     callbacks: tuple[Callback, ...] = field(default=())
+    basis: Mapping[str, str] = field(default_factory=dict)
 
     def fit(self, task: L.LightningModule, train: DataLoader[Any], validation: DataLoader[Any] | None) -> Path:
-        """Train; returns the checkpoint to export: the best by ``monitor``, or the last."""
+        """Train; returns the checkpoint to export: the best by ``monitor``, or the last.
+
+        Raises SettingsInvalid where it is to resume what was begun on another basis.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.resume:
+        last, basis = self.folder / "last.ckpt", self.folder / "basis.json"
+        resumes = self.resume and last.is_file()
+        if resumes:
+            log.info("resuming from %s", last)
+            check_resumption(basis, self.basis)
+        else:
             _forget_curves(self.folder / "metrics")
+            note_basis(basis, self.basis)
         best = ModelCheckpoint(self.folder, filename="best", monitor=self.monitor, enable_version_counter=False)
-        often = ModelCheckpoint(
-            self.folder, filename="last", train_time_interval=_CHECKPOINT_EVERY, enable_version_counter=False
-        )
-        at_epoch = ModelCheckpoint(self.folder, filename="last", every_n_epochs=1, enable_version_counter=False)
+        draws = train.sampler if isinstance(train.sampler, EpochSlices) else None
+        saved = LastCheckpoint(last, draws, train.batch_size or 1, self.max_hours)
         terminal = sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator="auto",
@@ -59,12 +66,10 @@ class Loop:
             strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
             precision=precision_here(),
             max_epochs=self.max_epochs,
-            max_time=None if self.max_hours is None else timedelta(hours=self.max_hours),
             logger=CSVLogger(self.folder, name="metrics"),
             callbacks=[
                 *([best] if self.monitor else []),
-                often,
-                at_epoch,
+                saved,
                 LearningRateMonitor("epoch"),
                 *([RichProgressBar()] if terminal else [_PlainProgress()]),
                 *self.callbacks,
@@ -74,10 +79,7 @@ class Loop:
             num_sanity_val_steps=0,
             log_every_n_steps=20,
         )
-        last = self.folder / "last.ckpt"
-        if self.resume and last.is_file():
-            log.info("resuming from %s", last)
-        trainer.fit(task, train, validation, ckpt_path=last if self.resume and last.is_file() else None)
+        trainer.fit(task, train, validation, ckpt_path=last if resumes else None)
         draw_curves(self.folder / "metrics", self.folder / "curves.png")
         return Path(best.best_model_path) if self.monitor and best.best_model_path else last
 

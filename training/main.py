@@ -56,11 +56,24 @@ def train(
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
-    images = tuple(image for folder in data for image in read_class_folders(folder))
+    if max_hours is not None and not max_hours > 0:
+        raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
+    made_here = (out / "training").resolve()  # the paper's generated images among it
+    images = tuple(
+        image
+        for folder in data
+        for image in read_class_folders(folder)
+        if not image.path.resolve().is_relative_to(made_here)
+    )
     fields = tuple(f for folder in data for inner in fields_folders(folder) for f in read_fields(inner))
     if not images and not fields:
         where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
+    if (compare or ablate) and (stage != "all" or (compare and (ablate or start_from or backbone != Backbone.VGG19))):
+        raise SettingsInvalid(
+            "--compare trains every backbone from ImageNet's weights, --ablate the generator under every loss: "
+            "neither goes with the other or with --stage, and --compare not with --start-from or --backbone"
+        )
     splitting = _whole_laboratories(splitting, [*images, *fields])
     torch.set_float32_matmul_precision("high")
     work = Workplace(
@@ -99,6 +112,10 @@ def _whole_laboratories(splitting: Splitting, items: Sequence[Labelled]) -> Spli
         raise SettingsInvalid(
             f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(of_origin))}"
         )
+    for laboratory in sorted(set(of_origin.values())):
+        origins = [origin for origin, of_whom in sorted(of_origin.items()) if of_whom == laboratory]
+        if len(origins) > 1:
+            log.info("taken for one laboratory, as they have sources of the same names: %s", ", ".join(origins))
     left_out = {of_origin[origin] for origin in splitting.left_out}
     whole = tuple(sorted(origin for origin, laboratory in of_origin.items() if laboratory in left_out))
     if more := set(whole) - set(splitting.left_out):

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from training.models.vgg import VGG19_BLOCKS
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 
@@ -16,6 +17,14 @@ RECIPES = Path(__file__).parent / "recipes"
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _draws_whole_epochs(self) -> Self:
+        values = self.model_dump()
+        for name, number in values.items():
+            if name in {"samples", "warmup_samples", "gan_samples"} and number % values["epoch_samples"]:
+                raise ValueError(f"{name} = {number} is no multiple of epoch_samples = {values['epoch_samples']}")
+        return self
 
 
 class DetectorRecipe(_Part):
@@ -27,12 +36,20 @@ class DetectorRecipe(_Part):
     samples: int = Field(ge=0)
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
-    canvas_px: int = Field(multiple_of=32)
+    canvas_px: int = Field(gt=0, multiple_of=32)
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     ema_decay: float = Field(gt=0, lt=1)
     score_threshold: float = Field(gt=0, lt=1)
     faint_threshold: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _faint_is_fainter(self) -> Self:
+        if self.faint_threshold > self.score_threshold:
+            raise ValueError(
+                f"faint_threshold {self.faint_threshold} lies above score_threshold {self.score_threshold}"
+            )
+        return self
 
 
 class SrganRecipe(_Part):
@@ -51,7 +68,7 @@ class SrganRecipe(_Part):
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
     gan_batch: int = Field(gt=0)
-    lr_px: int = Field(ge=8)
+    lr_px: int = Field(ge=8, le=32)
     warmup_lr: float = Field(gt=0)
     gan_lr: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
@@ -69,6 +86,9 @@ class SrganRecipe(_Part):
     def _learns_something(self) -> Self:
         if self.gan_samples and not (self.content_weight or self.adversarial_weight or self.pixel_weight):
             raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learnt")
+        block, convolution = self.content_layer
+        if not (1 <= block <= len(VGG19_BLOCKS) and 1 <= convolution <= VGG19_BLOCKS[block - 1][0]):
+            raise ValueError(f"content_layer ({block}, {convolution}) is no convolution of VGG19")
         return self
 
 
@@ -132,7 +152,10 @@ def load_recipe(name_or_path: str) -> Recipe:
         return Recipe.model_validate(_read(path))
     except FileNotFoundError as error:
         raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_names()}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors())
+        raise SettingsInvalid(f"{path}: {'; '.join(problems)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: {error}") from error
 
 

@@ -29,6 +29,7 @@ from wbctool.cards import (
 from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
+_WITHOUT_NORMS = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of training.export's graphs
 _KINDS: dict[str, type[ModelCard]] = {"detector": DetectorCard, "srgan": GeneratorCard, "classifier": ClassifierCard}
 
@@ -75,6 +76,10 @@ def trained_weights(
     theirs = card.training.get("backbone", Backbone.VGG19)
     if theirs != backbone:
         raise ModelMismatch(f"{folder / card.file} is a {theirs}, not a {backbone}")
+    if backbone not in _WITHOUT_NORMS:
+        raise ModelMismatch(
+            f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained on"
+        )
     return _weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
 
@@ -115,8 +120,8 @@ def _made_neutral(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
 
 
 def _refuse_if_it_saw(card: Card, folder: Path, splitting: Splitting) -> None:
-    theirs = Splitting.of_card(card.training)
-    if theirs.fold != splitting.fold or not set(splitting.left_out).isdisjoint(card.training.get("origins", ())):
+    if splitting.was_seen_by(card.training):
+        theirs = Splitting.of_card(card.training)
         raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({theirs})")
 
 

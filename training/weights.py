@@ -65,10 +65,13 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelNotFound(f"the ImageNet weights {path} are missing")
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        state: dict[str, Tensor] = dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # pickle and zip stumble over a wrong file in every way
+        raise ModelMismatch(f"{path} holds no weights: {type(error).__name__}: {error}".splitlines()[0]) from error
     return state
 
 

@@ -48,8 +48,15 @@ class Workplace:
     start_from: tuple[Path, ...] = ()
 
     def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
-        """The training loop of a stage."""
-        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, **more)
+        """The training loop of a stage; it is resumed only with what it was begun with."""
+        of_images = [(i.origin, i.source, i.path.name, i.label.value) for i in self.images]
+        of_fields = [(f.origin, f.source, f.path.name, *f.labels, f.boxes) for f in self.fields]
+        basis = {
+            "recipe": _digest(self.recipe.model_dump_json()),
+            "splitting": str(self.splitting),
+            "data": _digest(repr(sorted(map(repr, [*of_images, *of_fields])))),
+        }
+        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, basis=basis, **more)
 
     def folder(self, stage: str) -> Path:
         """Where a stage keeps its checkpoints."""
@@ -58,6 +65,7 @@ class Workplace:
     def cells(self) -> tuple[CellSample, ...]:
         """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
         detector = load_model(self.out, DetectorCard)
+        self.warn_if_it_saw(detector.card)
 
         def find() -> Iterator[CellSample]:
             log.info("finding the cells of %d images and %d fields", len(self.images), len(self.fields))
@@ -67,9 +75,19 @@ class Workplace:
         told: list[tuple[object, ...]] = [
             (*_file_of(image), image.source, image.origin, image.label) for image in self.images
         ]
-        told += [(*_file_of(field), field.source, field.origin, *field.labels) for field in self.fields]
-        of_data = hashlib.sha256(repr(told).encode(errors="surrogateescape")).hexdigest()[:12]
-        return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{of_data}.csv"), find())
+        told += [(*_file_of(field), field.source, field.origin, *field.labels, field.boxes) for field in self.fields]
+        return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{_digest(repr(told))}.csv"), find())
+
+    def warn_if_it_saw(self, card: Card) -> bool:
+        """Whether a model that helps in this training has seen what is held back here; then it is logged.
+
+        It finds or enlarges cells and tells no classes apart, so figures on these sources are a little optimistic.
+        """
+        saw = self.splitting.was_seen_by(card.training)
+        if saw:
+            theirs = Splitting.of_card(card.training)
+            log.warning("%s was trained on sources that are held back here (%s)", self.out / card.file, theirs)
+        return saw
 
     def by_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """(to train on, held back)."""
@@ -115,6 +133,10 @@ class Workplace:
             },
             "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
         }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _file_of(item: LabelledImage | LabelledField) -> tuple[str, int, int]:

@@ -10,13 +10,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wbctool.choices import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.labels import CellClass
 from wbctool.records import Target
 from wbctool.slide_facts import Lab
+
+Name = TypeVar("Name")
 
 
 class CopyFacts(BaseModel):
@@ -44,13 +46,19 @@ class CopyFacts(BaseModel):
     kept_fp32: tuple[str, ...] = ()
 
 
+def _each_once(names: tuple[Name, ...]) -> tuple[Name, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name is there twice")
+    return names
+
+
 class Card(BaseModel):
     """What every card says. file: the ONNX file's name beside the card; sha256: of its bytes.
 
     copy_of: what an int8 or fp16 copy is a copy of; None in every other card.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: str
     schema_version: Literal[1] = 1
@@ -94,16 +102,16 @@ class DetectorCard(Card):
     """
 
     kind: Literal["detector"] = "detector"
-    targets: tuple[Target, ...]
-    stride: int
-    long_side_px: int
-    multiple_px: int
-    red_cell_px: float
-    red_cell_min_px: float
-    glance_px: int = 0
-    score_threshold: float
-    faint_threshold: float | None = None
-    max_overlap: float
+    targets: Annotated[tuple[Target, ...], AfterValidator(_each_once)]
+    stride: int = Field(gt=0)
+    long_side_px: int = Field(gt=0)
+    multiple_px: int = Field(gt=0)
+    red_cell_px: float = Field(gt=0)
+    red_cell_min_px: float = Field(ge=0)
+    glance_px: int = Field(default=0, ge=0)
+    score_threshold: float = Field(ge=0, le=1)
+    faint_threshold: float | None = Field(default=None, ge=0, le=1)
+    max_overlap: float = Field(ge=0, le=1)
     colours: tuple[ColourRange, ...] = ()
 
 
@@ -111,9 +119,9 @@ class GeneratorCard(Card):
     """Inputs are squares of ``min_px`` to ``max_px`` a side; outputs are ``scale`` times that, uint8 NHWC RGB."""
 
     kind: Literal["generator"] = "generator"
-    scale: int
-    min_px: int
-    max_px: int
+    scale: int = Field(gt=0)
+    min_px: int = Field(gt=0)
+    max_px: int = Field(gt=0)
 
 
 class ClassifierCard(Card):
@@ -124,9 +132,9 @@ class ClassifierCard(Card):
     """
 
     kind: Literal["classifier"] = "classifier"
-    classes: tuple[CellClass, ...]
-    input_px: int
-    crop_margin: float
+    classes: Annotated[tuple[CellClass, ...], AfterValidator(_each_once)]
+    input_px: int = Field(gt=0)
+    crop_margin: float = Field(gt=0)
     temperature: float = Field(gt=0)
     confidence_threshold: float = Field(ge=0, le=1)
     energy_threshold: float | None = None

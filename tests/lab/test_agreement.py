@@ -50,7 +50,8 @@ def test_kappa_of_one_class_alone_says_nothing() -> None:
 def test_kappa_of_perfect_agreement() -> None:
     kappa = cohen_kappa(["a", "b"] * 20, ["a", "b"] * 20, own(40))
     assert kappa is not None
-    assert (kappa.value, kappa.low, kappa.high) == (1.0, 1.0, 1.0)
+    # 40 of 40 are at least 91.2 % by Clopper and Pearson, half of which is chance
+    assert (kappa.value, round(kappa.low, 2), kappa.high) == (1.0, 0.82, 1.0)
 
 
 def test_halves_share_no_source_and_do_not_go_by_order() -> None:

@@ -7,7 +7,16 @@ from types import SimpleNamespace
 import pytest
 
 from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.labelled import FOLDS, Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
+from wbctool.lab.labelled import (
+    FOLDS,
+    Split,
+    Splitting,
+    fields_folders,
+    read_class_folders,
+    read_fields,
+    source_of,
+    unread_folders,
+)
 from wbctool.labels import CellClass
 from wbctool.records import Box, Target
 
@@ -27,6 +36,17 @@ def test_class_folders_of_kaggle_and_pbc_are_read_together(tmp_path: Path) -> No
         (CellClass.EOSINOPHIL, "kaggle"),
         (CellClass.IMMATURE_GRANULOCYTE, "pbc"),
     ]
+
+
+def test_a_folder_beside_class_folders_whose_name_is_no_class_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
+    _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")
+    _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
+    assert unread_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
+    assert len(read_class_folders(tmp_path)) == 1
+    assert "lymphocite is left out: its name is that of no class" in caplog.text
 
 
 def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
@@ -128,6 +148,14 @@ def test_an_origin_left_out_is_held_back_whole() -> None:
     splitting = Splitting(left_out=("pbc",))
     assert {split_of(str(n), splitting, "pbc") for n in range(50)} == {Split.HELD_BACK}
     assert {split_of(str(n), splitting, "bccd") for n in range(50)} == set(Split)
+
+
+def test_a_model_has_seen_what_another_fold_or_a_whole_laboratory_holds_back() -> None:
+    training = {"splitting": {"fold": 0, "left_out": []}, "origins": {"pbc": 3}}
+    assert not Splitting().was_seen_by(training)
+    assert Splitting(fold=1).was_seen_by(training)
+    assert Splitting(left_out=("pbc",)).was_seen_by(training)
+    assert not Splitting(left_out=("elsewhere",)).was_seen_by(training)
 
 
 def test_a_card_says_what_was_held_back() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.axes import Axes
 
-from training.curves import draw_curves
+from training.curves import draw_curves, read_curves
 
 
 def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:
@@ -14,6 +14,7 @@ def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         rows = [f"{epoch},{10 * epoch},{1 / (epoch + 1)},{0.5}" for epoch in epochs]
         (folder / "metrics.csv").write_text("\n".join(["epoch,step,train_loss,val_loss", *rows]) + "\n")
+    assert read_curves(tmp_path / "metrics")["epoch"].tolist() == [0, 1, 2, 3]
     draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

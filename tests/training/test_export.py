@@ -67,6 +67,18 @@ def test_a_graph_that_differs_from_the_network_is_refused(
         check_parity(graph, altered.SerializeToString(), [crops], tolerance=4 / 255)
 
 
+def test_a_network_that_diverged_is_refused() -> None:
+    """It agrees with its graph in giving no number, and no difference to that is larger than the tolerance."""
+    network = CellDetector(width=8).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(float("nan"))
+    example = np.stack([read_field(DEMO[0]).rgb[y : y + 64, :64] for y in (0, 64)])
+    content = to_onnx(DetectorGraph(network), example, dynamic_side=True).SerializeToString()
+    with pytest.raises(ModelMismatch, match="by nan of its range"):
+        check_parity(DetectorGraph(network), content, [example], tolerance=0.02)
+
+
 def test_the_detectors_graph_agrees_at_another_size() -> None:
     torch.manual_seed(0)
     network = CellDetector(width=8).eval()

@@ -19,12 +19,12 @@ def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> Non
     torch.manual_seed(0)
     generator = Generator(blocks=1)
     generator.start_as_interpolation()
-    cells = [CellSample(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "4", "bccd")]
+    cells = [CellSample(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "patient/4_a", "bccd")]
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 3, tmp_path, seed=1)
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 2, tmp_path, seed=0)
 
     first, second = generated_cells(tmp_path, 1.25)  # and no more, where this is done again
-    assert (first.label, first.source, first.origin) == (CellClass.MONOCYTE, "4", GENERATED)
+    assert (first.label, first.source, first.origin) == (CellClass.MONOCYTE, "patient/4_a", GENERATED)
     whole = read_field(first.path).rgb
     assert whole.shape == (128, 128, 3)
     np.testing.assert_array_equal(cut_cell(first, 1.25), whole)

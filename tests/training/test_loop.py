@@ -1,12 +1,19 @@
-"""The training loop computes in what the machine is fast in."""
+"""The training loop computes in what the machine is fast in, and goes on exactly where it was."""
 
+import contextlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
-from training.loop import precision_here
+from training import checkpoints
+from training.checkpoints import StopEarly
+from training.loop import Loop, loader, precision_here
 from wbctool import processor
+from wbctool.errors import SettingsInvalid
 
 
 @pytest.mark.parametrize(
@@ -33,3 +40,98 @@ def test_with_a_gpu_the_gpu_decides(monkeypatch: pytest.MonkeyPatch, native: boo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
     assert precision_here() == precision
+
+
+class Counting(L.LightningModule):
+    """Learns nothing; notes what it was shown. schedule: its learning rate's, if any."""
+
+    def __init__(self, schedule: str | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.schedule, self.seen, self.rates = schedule, list[int](), list[float]()
+        self.kill_after: int | None = None
+
+    def training_step(self, batch: torch.Tensor, _: int) -> torch.Tensor:
+        if self.kill_after is not None and len(self.seen) >= self.kill_after:
+            raise KeyboardInterrupt
+        self.seen += batch.tolist()
+        return self.weight.sum() * 0
+
+    def validation_step(self, *_: Any) -> None:
+        self.log("val_loss", 1.0)
+
+    def on_train_epoch_start(self) -> None:
+        self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.SGD(self.parameters(), 1.0)
+        if self.schedule is None:
+            return optimiser
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
+        steps = {"interval": "step", "frequency": 10}
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **steps}}
+
+
+EPOCH = 40  # draws, in ten batches
+
+
+def train(folder: Path, task: Counting, epochs: int = 3, resume: bool = True, **more: Any) -> Counting:
+    """``epochs`` of EPOCH draws, which are their own indices."""
+    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        Loop(folder, epochs, resume, **more).fit(
+            task,
+            loader(range(10_000), 4, epoch_samples=EPOCH, workers=0),
+            loader([0], 1, workers=0),
+        )
+    return task
+
+
+def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)  # a checkpoint after each batch
+    task = Counting()
+    task.kill_after = EPOCH + 16
+    before = train(tmp_path, task, resume=False).seen
+    after = train(tmp_path, Counting()).seen
+    assert before == list(range(EPOCH + 16))
+    assert after == list(range(EPOCH + 16, 3 * EPOCH))
+
+
+def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's own timer remembers the time that was used up, and takes the cut epoch for a whole one."""
+    hours = iter(range(10_000))
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
+    seen = []
+    for _ in range(40):
+        part = train(tmp_path, Counting(), max_hours=5).seen
+        seen += part
+        assert len(part) < EPOCH
+        if seen and seen[-1] == 3 * EPOCH - 1:
+            break
+    assert seen == list(range(3 * EPOCH))
+
+
+def test_a_rate_that_falls_on_a_plateau_falls_the_same_over_resumptions(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", Counting("plateau"), 4, resume=False).rates
+    parts = [train(tmp_path / "parts", Counting("plateau"), epochs).rates[-1] for epochs in (1, 2, 3, 4)]
+    assert parts == whole == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    def stopping() -> tuple[StopEarly]:
+        return (StopEarly("val_loss", min_delta=0.1, patience=1),)
+
+    assert len(train(tmp_path, Counting(), 9, callbacks=stopping()).seen) == 2 * EPOCH
+    assert train(tmp_path, Counting(), 9, callbacks=stopping()).seen == []
+
+
+def test_what_was_begun_on_another_split_is_not_resumed(tmp_path: Path) -> None:
+    """The card would say that sources were held back on which the weights were trained."""
+    basis = {"splitting": "fold 0", "recipe": "a"}
+    train(tmp_path, Counting(), 1, resume=False, basis=basis)
+    assert train(tmp_path, Counting(), 2, basis=basis).seen[0] == EPOCH
+    with pytest.raises(SettingsInvalid, match="begun with another splitting; without --resume it begins anew"):
+        train(tmp_path, Counting(), 2, basis=basis | {"splitting": "fold 1"})

@@ -1,6 +1,7 @@
 """Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) ->
 def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: Splitting) -> None:
     with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
         trained_weights(SHIPPED, recipe, splitting)
+
+
+def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: Recipe, tmp_path: Path) -> None:
+    for ending in ("json", "onnx"):
+        shutil.copy(SHIPPED / f"classifier.{ending}", tmp_path)
+    card = json.loads((tmp_path / "classifier.json").read_text())
+    card["training"]["backbone"] = "resnet50"
+    (tmp_path / "classifier.json").write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch, match="export folds a resnet50's BatchNorms away"):
+        trained_weights(tmp_path, recipe, Splitting(), Backbone.RESNET50)
 
 
 def test_other_classes_are_refused() -> None:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from wbctool.choices import Device, Precision
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
 from wbctool.onnx_model import load_generators, load_model, load_models
+from wbctool.records import Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
@@ -251,8 +253,18 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
     assert max(apart.values()) < 40  # four pairs from the shipped one, not from random weights
 
 
-def test_a_classifier_is_calibrated_on_other_cells_without_training(data: Path, tmp_path: Path) -> None:
+def test_nothing_is_calibrated_on_a_handful_of_cells(data: Path, tmp_path: Path) -> None:
+    """On one cell the temperature ends at its bound, and nothing is left to a reader any more."""
+    with pytest.raises(LabelledDataInvalid, match=r"cells of 4 sources.* to calibrate on, .*: 100 of 20 are needed"):
+        train([data], tmp_path, recipe="calibrate", start_from=[default_models_dir()])
+
+
+def test_a_classifier_is_calibrated_on_other_cells_without_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its weights stay; what its card knows of the cells that it was trained on stays too."""
+    monkeypatch.setattr(training.stages.classifier, "MIN_CELLS", 4)
+    monkeypatch.setattr(training.stages.classifier, "MIN_SOURCES", 4)
     train([data], tmp_path, recipe="calibrate", start_from=[default_models_dir()])
     assert [problem for _, problem in verify_models(tmp_path) if problem] == []  # the other two were taken over
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
@@ -279,6 +291,58 @@ def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path:
     with pytest.raises(SettingsInvalid, match="several --start-from are for --stage classifier"):
         train([data], tmp_path, recipe=str(recipe), start_from=[default_models_dir()] * 2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"compare": True, "ablate": True},
+        {"compare": True, "start_from": [default_models_dir()]},
+        {"compare": True, "backbone": "vgg16"},
+        {"compare": True, "stage": "classifier"},
+        {"ablate": True, "stage": "srgan"},
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(SettingsInvalid, match="neither goes with the other or with --stage"):
+        train([data], tmp_path, **more)
+
+
+@pytest.mark.parametrize("hours", [0, -1, float("nan")])
+def test_no_time_to_train_is_refused(data: Path, tmp_path: Path, hours: float) -> None:
+    with pytest.raises(SettingsInvalid, match="leaves no time to train"):
+        train([data], tmp_path, max_hours=hours)
+
+
+def test_cells_are_found_anew_where_a_box_was_corrected(data: Path, recipe: Path, tmp_path: Path) -> None:
+    shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
+    work = replace(workplace(data, recipe, tmp_path, tmp_path / "out"), images=())
+    field = next(f for f in work.fields if len(f.labels) == 1)
+    mistaken = replace(field, boxes=tuple(b for b in field.boxes if b.target is not Target.NUCLEATED))
+    assert replace(work, fields=(mistaken,)).cells() == ()
+    assert len(replace(work, fields=(field,)).cells()) == 1
+
+
+def test_a_helper_that_has_seen_what_is_held_back_is_told_of(
+    data: Path, recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
+    work = replace(workplace(data, recipe, tmp_path, tmp_path / "out"), fields=(), splitting=Splitting(fold=1))
+    replace(work, images=work.images[:1]).cells()
+    assert "detector.onnx was trained on sources that are held back here" in caplog.text
+
+
+def test_what_the_paper_generates_is_not_taken_for_data(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Workplace] = []
+    monkeypatch.setitem(training.main.STAGES, "detector", seen.append)
+    shutil.copytree(data, tmp_path / "data")
+    made = tmp_path / "data" / "out" / "training" / "generated" / "neutrophil"
+    made.mkdir(parents=True)
+    shutil.copy(FIELDS[0], made)
+    train([tmp_path / "data"], tmp_path / "data" / "out", stage="detector")
+    assert {image.origin for image in seen[0].images} == {"cells"}
 
 
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_a_file_that_lacks_a_layer_is_refused(vgg16: torch.nn.Sequential, tmp_pa
         imagenet_features(path)
 
 
+@pytest.mark.parametrize("name", ["weights.pth", "weights.npz"])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<html>not found</html>")
+    with pytest.raises(ModelMismatch, match=f"{name} holds no weights"):
+        imagenet_features(tmp_path / name)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"absent\.npz"):
         imagenet_features(tmp_path / "absent.npz")

@@ -1,4 +1,4 @@
-"""Epochs over data that is drawn and never ends: each sees new draws, a resumed one those it would have seen."""
+"""Epochs over data that is drawn and never ends: each sees new draws, a resumed one those that it has not seen yet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ class EpochSlices(Sampler[int]):
 
     def __init__(self, length: int) -> None:
         self.length, self.epoch = length, 0
+        self._seen_of = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def go_on(self, epoch: int, seen: int) -> None:
+        """The first ``seen`` draws of that epoch were seen before."""
+        self._seen_of = epoch, seen
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
+        epoch, seen = self._seen_of
+        first = seen if epoch == self.epoch else 0
+        return iter(range(self.epoch * self.length + first, (self.epoch + 1) * self.length))

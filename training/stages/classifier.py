@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.calibrate import calibrate
+from training.checkpoints import StopEarly
 from training.data.cells import CellSample
 from training.data.crops import PlainCrops, TrainingCrops
 from training.data.laboratories import even_weights
@@ -32,6 +33,7 @@ from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, GeneratorCard, plain_card
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split
+from wbctool.lab.verdict import MIN_CELLS, MIN_SOURCES
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
 
@@ -55,8 +57,9 @@ class ClassifierCells:
 def train_classifier(work: Workplace) -> None:
     """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
     recipe = work.recipe
-    cells = gather_cells(work)
-    network = fit_classifier(work, "classifier", cells, work.backbone, _start(work))
+    cells, start = gather_cells(work), _start(work)
+    _check_enough_to_calibrate(work, cells.validation)
+    network = fit_classifier(work, "classifier", cells, work.backbone, start)
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
     spread = cells.train[:: max(1, len(cells.train) // PARITY_CELLS)][:PARITY_CELLS]
@@ -88,6 +91,20 @@ def train_classifier(work: Workplace) -> None:
     publish(content, card, work.out)
 
 
+def _check_enough_to_calibrate(work: Workplace, cells: Sequence[CellSample]) -> None:
+    """Raises LabelledDataInvalid where there is nothing but a calibration to do, and too little for it; else warns."""
+    sources, known = len({cell.source for cell in cells}), {cell.label for cell in cells}
+    lacking = [label.value for label in work.recipe.classes if label not in known]
+    told = f"{len(cells)} cells of {sources} sources" + (f", none of {', '.join(lacking)}" if lacking else "")
+    if len(cells) >= MIN_CELLS and sources >= MIN_SOURCES and not lacking:
+        return
+    if not work.recipe.classifier.samples and (len(cells) < MIN_CELLS or sources < MIN_SOURCES):
+        raise LabelledDataInvalid(
+            f"{told} to calibrate on, in the {Split.VALIDATION} part: {MIN_CELLS} of {MIN_SOURCES} are needed"
+        )
+    log.warning("temperature and thresholds come from %s: verify them before use", told)
+
+
 def _start(work: Workplace) -> nn.Sequential | dict[str, Tensor]:
     if work.start_from:
         return mean_weights(work.start_from, work.recipe, work.splitting, work.backbone)
@@ -108,11 +125,14 @@ def gather_cells(work: Workplace, prepare_held_back: bool = False) -> Classifier
         if not by_split[split]:
             raise LabelledDataInvalid(f"no cell of the {split} part, by source: the classifier needs more sources")
     held_back = by_split[Split.HELD_BACK] if prepare_held_back else []
+    if prepare_held_back and not held_back:
+        raise LabelledDataInvalid("no cell of the held-back part, by source, to test on")
     originals = len(train)
     if recipe.srgan.per_class:
         train += generated_cells(work.folder("generated"), recipe.crop_margin)
     if part.super_resolved_share:
         generator = load_model(work.out, GeneratorCard)
+        work.warn_if_it_saw(generator.card)
         enhanced = work.folder(f"super-resolved-{generator.card.sha256[:12]}")
         if part.samples:
             train += small_copies(
@@ -147,9 +167,7 @@ def fit_classifier(
     task = ClassifierTask(part, len(recipe.classes), start, steps, backbone)
     if not part.samples:
         return cast(Normalised, task.average.module)
-    stopping = L.pytorch.callbacks.EarlyStopping(
-        "val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience
-    )
+    stopping = StopEarly("val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience)
     crops = TrainingCrops(
         cells.train,
         recipe.classes,

@@ -54,6 +54,10 @@ def train_srgan(work: Workplace) -> None:
     """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
     part = work.recipe.srgan
     cells = GeneratorCells.of(work)
+    if part.per_class:
+        seen = {c.label for c in cells.kept if work.splitting.of(c) is Split.TRAIN}
+        if missing := [label.value for label in work.recipe.classes if label not in seen]:
+            raise LabelledDataInvalid(f"no cell to train the generator of a class on: {', '.join(missing)}")
     generator = warm_up(work, cells)
     if part.warmup_samples:
         publish_generator(work, generator, cells, "generator-pixel" if part.gan_samples else "generator")

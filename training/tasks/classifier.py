@@ -57,6 +57,7 @@ class ClassifierTask(L.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
+        self.epoch_steps = -(-recipe.epoch_samples // recipe.batch)
         classifier = CellClassifier(classes, recipe.dropout, backbone)
         network = Normalised(classifier)
         if isinstance(start, nn.Sequential):
@@ -98,7 +99,9 @@ class ClassifierTask(L.LightningModule):
         optimiser = kind([g for g in groups if g["params"]], weight_decay=part.weight_decay)
         if part.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.2, patience=2)
-            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+            # By an epoch's steps and not by the epoch, whose checkpoint Lightning would save before the plateau's step.
+            steps = {"interval": "step", "frequency": self.epoch_steps}
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **steps}}
         peaks = [g["lr"] for g in optimiser.param_groups]
         cosine = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=self.steps, pct_start=0.05)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}

@@ -16,6 +16,7 @@ from wbctool.lab.metrics import calibration_error, cluster_interval
 from wbctool.stages.differential import exact_interval
 
 _DRAWS = 1000
+_LEAST_CELLS = 30  # ours: to fit a temperature to, and to measure a calibration error on
 _SMALLEST = 1e-12  # probabilities that underflow to 0 have a logarithm too
 
 
@@ -55,7 +56,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """Cohen's kappa (1960), with a 95 % interval by drawing whole sources with replacement."""
+    """Cohen's kappa (1960), with a 95 % interval by drawing whole sources with replacement.
+
+    Widened, where that is narrower, to what the agreement's interval makes of it at the agreement by chance: of perfect
+    agreement the draws give 1 to 1.
+    """
 
     value: float
     low: float
@@ -74,16 +79,25 @@ def cohen_kappa(wanted: Sequence[str], got: Sequence[str], sources: Sequence[str
     np.add.at(of_sources, (source, kind[: len(wanted)], kind[len(wanted) :]), 1)
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS)
     low, high = np.quantile(_kappas(np.tensordot(times, of_sources, 1)), [0.025, 0.975])
-    return Kappa(float(cohen_kappa_score(wanted, got)), float(low), float(high))
+    agreed = np.array([w == g for w, g in zip(wanted, got, strict=True)])
+    value, by_chance = float(cohen_kappa_score(wanted, got)), float(_by_chance(of_sources.sum(axis=0)))
+    widest = [(share - by_chance) / (1 - by_chance) for share in cluster_interval(agreed, sources)]
+    return Kappa(value, min(float(low), widest[0]), max(float(high), widest[1]))
 
 
 def _kappas(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
     """confusions: (N, K, K) -> (N,); 1 where all cells are of one class for both readers."""
-    total = confusions.sum(axis=(1, 2))
-    agreed = np.trace(confusions, axis1=1, axis2=2) / total
-    by_chance = (confusions.sum(axis=1) * confusions.sum(axis=2)).sum(axis=1) / total**2
+    agreed = np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
+    by_chance = _by_chance(confusions)
     beyond = 1 - by_chance
     return np.where(beyond > 0, (agreed - by_chance) / np.where(beyond > 0, beyond, 1), 1.0)
+
+
+def _by_chance(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """confusions: (..., K, K) -> (...): how often two readers agree who name as often, but at random."""
+    named = confusions.sum(axis=-2) * confusions.sum(axis=-1)
+    chance: NDArray[np.float64] = named.sum(axis=-1) / confusions.sum(axis=(-2, -1)) ** 2
+    return chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +122,12 @@ class Calibration:
 def recalibrate(
     probabilities: NDArray[np.float64], wanted: NDArray[np.int64], sources: Sequence[str], temperature: float
 ) -> Calibration | None:
-    """probabilities: (N, classes) at ``temperature``; wanted: (N,) indices. None for fewer than two sources.
+    """probabilities: (N, classes) at ``temperature``; wanted: (N,) indices. None where a half has too few cells to say.
 
     Logits are needed only up to a constant, so the logarithms of the probabilities, times the temperature, serve.
     """
     fitted = first_half(sources)
-    if fitted.all() or not fitted.any():
+    if min(fitted.sum(), (~fitted).sum()) < _LEAST_CELLS:
         return None
     logarithms = np.log(np.maximum(probabilities, _SMALLEST))
     rows = np.arange(int(fitted.sum()))

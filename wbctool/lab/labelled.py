@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,8 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, parse_class
 from wbctool.records import Box, Target
 from wbctool.stages.images import is_image
+
+log = logging.getLogger(__name__)
 
 # Of the first 3,000 numbers the one whose fifths share out each class of BCCD's 277 originals most evenly; chosen by
 # class counts alone, before anything was trained.
@@ -110,6 +113,11 @@ class Splitting:
         told = training.get("splitting", {})
         return cls(int(told.get("fold", 0)), tuple(told.get("left_out", ())))
 
+    def was_seen_by(self, training: Mapping[str, Any]) -> bool:
+        """Whether a model whose card has that ``training`` may have seen sources that are held back here."""
+        other_fold = Splitting.of_card(training).fold != self.fold
+        return other_fold or not set(self.left_out).isdisjoint(training.get("origins", ()))
+
 
 def source_of(path: Path) -> str:
     """The source of an image that no ``groups.csv`` names.
@@ -134,7 +142,9 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
     found: list[LabelledImage] = []
-    for folder in sorted({path.parent for path in data.rglob("*") if is_image(path)}):
+    for folder in unread_folders(data):
+        log.warning("%s is left out: its name is that of no class", folder)
+    for folder in _folders_of_images(data):
         label = parse_class(folder.name)
         if label is None:
             continue
@@ -145,6 +155,17 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
                 raise LabelledDataInvalid(f"{path} is not in groups.csv: its source is unknown")
             found.append(LabelledImage(path, label, source, _origin(data, path)))
     return tuple(found)
+
+
+def unread_folders(data: Path) -> tuple[Path, ...]:
+    """Folders of images beside class folders that :func:`read_class_folders` leaves out: perhaps a slip of the pen."""
+    folders = _folders_of_images(data)
+    beside = {folder.parent for folder in folders if parse_class(folder.name)}
+    return tuple(folder for folder in folders if folder.parent in beside and not parse_class(folder.name))
+
+
+def _folders_of_images(data: Path) -> list[Path]:
+    return sorted({path.parent for path in data.rglob("*") if is_image(path)})
 
 
 def read_fields(data: Path) -> tuple[LabelledField, ...]:

@@ -22,7 +22,7 @@ from wbctool.lab.agreement import (
 )
 from wbctool.lab.classification import find_crops, predict
 from wbctool.lab.differentials import ReadSlide
-from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
+from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders, unread_folders
 from wbctool.lab.progress import Progress
 from wbctool.lab.verdict import (
     MIN_CELLS,
@@ -89,6 +89,7 @@ def verify_cells(
     with needing("evaluate", "`wbctool verify`"):
         import sklearn.metrics  # noqa: F401
     images, notes = _fresh(read_class_folders(data), models)
+    notes += [f"the folder {folder.name} is left out: its name is that of no class" for folder in unread_folders(data)]
     if not images:
         raise LabelledDataInvalid("; ".join([f"{data}: no labelled cell to verify by", *notes]))
     crops = [cell.crop for cell in find_crops(images, models, progress, data.name)]

@@ -1,0 +1,85 @@
+"""When a training is saved, when it stops, and going on exactly there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.utilities import rank_zero_only
+
+from training.data.epochs import EpochSlices
+from wbctool.errors import SettingsInvalid
+
+_EVERY_S = 300.0
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``path`` every five minutes, after every epoch, and in mid-epoch where the hours of this process are up.
+
+    A resumed training sees the draws of its epoch that it has not seen; on several GPUs the epoch's first ones again.
+    """
+
+    def __init__(self, path: Path, draws: EpochSlices | None, batch: int, max_hours: float | None) -> None:
+        self.path, self._draws, self._batch = path, draws, batch
+        self._max_s = None if max_hours is None else 3600 * max_hours
+        self._start_s = self._saved_s = time.monotonic()
+        self._cut = False
+
+    def on_load_checkpoint(self, trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = checkpoint["loops"]["fit_loop"]
+        batches = loop["epoch_loop.batch_progress"]
+        if self._draws is not None and trainer.world_size == 1 and not batches["is_last_batch"]:
+            epoch = loop["epoch_progress"]["current"]["processed"]
+            self._draws.go_on(epoch, batches["current"]["ready"] * self._batch)
+
+    def on_train_start(self, *_: Any) -> None:
+        self._start_s = self._saved_s = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        now_s = time.monotonic()
+        is_up = self._max_s is not None and now_s - self._start_s >= self._max_s
+        is_up, is_due = trainer.strategy.broadcast((is_up, now_s - self._saved_s >= _EVERY_S))
+        if is_up:
+            trainer.should_stop = True
+            self._cut = not trainer.is_last_batch
+        if self._cut or is_due:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if not self._cut:  # else Lightning takes the epoch for a whole one
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved_s = time.monotonic()
+
+
+class StopEarly(EarlyStopping):
+    """Lightning's, which after a resumption would train an epoch more before it stops again."""
+
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
+    """Raises SettingsInvalid where the training was begun on another ``basis`` than this, which note_basis wrote.
+
+    Weights that were fitted to one split would be taken for those of another, and a schedule cannot be drawn out.
+    """
+    before: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    if other := [name for name, value in basis.items() if before.get(name) != value]:
+        raise SettingsInvalid(
+            f"--resume: the training in {path.parent} was begun with another {', another '.join(other)}; "
+            "without --resume it begins anew"
+        )
+
+
+@rank_zero_only
+def note_basis(path: Path, basis: Mapping[str, str]) -> None:
+    """For check_resumption."""
+    path.write_text(json.dumps(dict(basis), indent=2) + "\n")
