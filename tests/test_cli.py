@@ -164,9 +164,16 @@ class TestMetricsAndStatus:
     def test_of_runs_that_have_ceased(self, cli, slides, tmp_path):
         cli("run", slides, "--out", tmp_path / "a.csv")
         assert cli("status", tmp_path / "a.csv", "--max-age", "2").exit_code == 0
-        told = cli("status", tmp_path / "a.csv", "--max-age", "-1")
+        assert cli("status", tmp_path / "a.csv", "--max-age", "1e300").exit_code == 0
+        told = cli("status", tmp_path / "a.csv", "--max-age", "0")
         assert told.exit_code == 1
-        assert "no run has ended for more than" in told.output
+        assert "no run has ended for more than 0 hours" in told.output
+
+    @pytest.mark.parametrize("age", ["-1", "inf", "nan"])
+    def test_an_age_that_is_none_is_wrong_usage(self, cli, slides, tmp_path, age):
+        cli("run", slides, "--out", tmp_path / "a.csv")
+        told = cli("status", tmp_path / "a.csv", "--max-age", age)
+        assert (told.exit_code, told.stderr) == (2, f"wbctool: --max-age: {age} is not a number of hours\n")
 
     def test_a_metrics_file_has_its_own_ending(self, cli, slides, tmp_path):
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "a.csv")
@@ -202,6 +209,23 @@ def test_adults_have_reference_ranges(cli, slides, tmp_path):
 
 
 class TestExitCodes:
+    def test_2_the_laboratorys_table_stays(self, cli, slides, tmp_path):
+        (slides / "slides.csv").write_text("slide,age\ns2,40\n")
+        for option in (["--out"], ["--out", tmp_path / "a.csv", "--log-file"]):
+            done = cli("run", slides, *option, slides / "slides.csv")
+            assert done.exit_code == 2
+            assert done.stderr.startswith(f"wbctool: {option[-1]}: {slides}/slides.csv is the laboratory's own table")
+        assert (slides / "slides.csv").read_text() == "slide,age\ns2,40\n"
+
+    def test_2_a_folder_of_something_else(self, cli, slides, tmp_path):
+        (tmp_path / "proj").mkdir()
+        (tmp_path / "proj" / "index.html").write_text("mine")
+        for options in ([], ["--dry-run"]):
+            done = cli("run", slides, "--out", tmp_path / "proj.csv", *options)
+            assert done.exit_code == 2
+            assert "holds other things than a run's results; take another name" in done.stderr
+        assert [path.name for path in (tmp_path / "proj").iterdir()] == ["index.html"]
+
     def test_2_a_wrong_value_in_slides_csv(self, cli, slides, tmp_path):
         (slides / "slides.csv").write_text("slide,age\ns2,old\n")
         done = cli("run", slides, "--out", tmp_path / "a.csv")
@@ -256,6 +280,20 @@ class TestExitCodes:
         assert done.exit_code == 1
         assert done.stderr.startswith(f"wbctool: {tmp_path}/a cannot be written: ")
 
+    def test_1_a_loop_of_links(self, cli, slides, tmp_path):
+        (tmp_path / "loop").symlink_to("loop")
+        done = cli("run", slides, "--out", tmp_path / "loop" / "a.csv")
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"wbctool: {tmp_path}/loop/a cannot be written: ")
+
+    def test_1_a_name_that_is_too_long(self, cli, slides, tmp_path):
+        for length in (252, 300):
+            for folder in (tmp_path, slides):
+                done = cli("run", slides, "--out", folder / f"{'n' * length}.csv")
+                assert done.exit_code == 1
+                assert done.stderr.endswith("cannot be written: File name too long\n")
+                assert done.stdout == ""
+
     def test_1_no_models(self, slides, tmp_path):
         args = ["run", str(slides), "--out", str(tmp_path / "a.csv"), "--models", str(tmp_path)]
         done = CliRunner().invoke(app, args)
@@ -299,6 +337,32 @@ def test_models_verify_without_models(cli, tmp_path):
     done = cli("models", "verify", "--models", tmp_path)
     assert done.exit_code == 1
     assert "no model card" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["--help"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
+        (["run", "--help"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
+        (["--version"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
+        (["models", "list"], 0, ""),
+    ],
+)
+def test_a_full_device_costs_a_line_at_most(args, code, told, unbuffered):
+    with Path("/dev/full").open("w") as full:
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        command = [sys.executable, "-m", "wbctool", *args]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_the_doctor_speaks_to_a_full_device(cli, monkeypatch):
+    said = []
+    monkeypatch.setattr("wbctool.cli.terminal.say", said.append)
+    cli("doctor")
+    assert said[0].startswith("ok   python")
 
 
 def test_a_closed_pipe_does_not_stop_a_run(slides, tmp_path):

@@ -1,6 +1,8 @@
 """`wbctool export` as a laboratory calls it, on a run with fake stages."""
 
+import errno
 import json
+from pathlib import Path
 
 import fakes
 import pytest
@@ -86,6 +88,51 @@ def test_a_place_that_cannot_be_written_is_named(done, tmp_path):
     said = export("geojson", done.out, "--to", tmp_path / "file")
     assert said.exit_code == 1
     assert "file/s2/f1.png.geojson cannot be written" in said.stderr
+
+
+def test_an_image_whose_name_leaves_no_room_is_named_and_the_others_are_written(run):
+    long = "x" * 244 + ".png"  # 248 bytes, 256 with .geojson
+    try:
+        fakes.draw_field(run.root / "s2" / long, ["basophil"])
+    except OSError:
+        pytest.skip("this file system has no such name")
+    run()
+    said = export("geojson", run.out)
+    folder = run.out.parent / "counts-geojson"
+    assert said.exit_code == 3
+    assert said.stderr == f"wbctool: s2/{long} is left out: its name is too long for a file's with .geojson\n"
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert files == ["s10/f1.png.geojson", "s2/f1.png.geojson", "s2/f2.png.geojson"]
+
+
+@pytest.mark.parametrize("kind", ["geojson", "coco", "fhir"])
+@pytest.mark.parametrize(
+    "to", ["counts.csv", "counts/x.json", "counts/s2/slide.json", "counts", "link.csv", "a/../counts"]
+)
+def test_the_results_that_are_read_are_no_place_to_write_to(done, kind, to):
+    (done.out.parent / "link.csv").symlink_to(done.out)
+    before = done.tree()
+    said = export(kind, done.out, "--to", done.out.parent / to)
+    assert said.exit_code == 2
+    assert said.stderr == (
+        f"wbctool: --to {done.out.parent}/{to} lies in the results that are read: choose another place\n"
+    )
+    assert done.tree() == before
+
+
+def test_a_results_folder_without_permission_is_one_line(done, monkeypatch):
+    is_file = Path.is_file
+
+    def forbidden(path):
+        if path.match("s10/slide.json"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    said = export("coco", done.out)
+    assert (said.exit_code, said.stderr) == (
+        *(1, f"wbctool: {done.folder}/s10/slide.json cannot be read: Permission denied\n"),
+    )
 
 
 def test_a_cell_keeps_its_id_from_export_to_export(done, tmp_path):

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbctool.layout import OutputLayout, below, name_as_text, name_of_text, name_shown, temporary_beside
+from wbctool.errors import SettingsInvalid
+from wbctool.layout import (
+    OutputLayout,
+    below,
+    is_temporary,
+    name_as_text,
+    name_of_text,
+    name_shown,
+    temporary_beside,
+)
 
 LAYOUT = OutputLayout(Path("out/counts.csv"))
 BYTES = st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape"))
@@ -35,6 +44,23 @@ def test_no_id_leads_out(slide):
 
 def test_temporary_names_fit_beside_the_longest_name():
     assert len(temporary_beside(Path("x" * 251 + ".csv")).name) < 64
+
+
+def test_temporary_names_are_known_from_others():
+    name = temporary_beside(Path("counts.csv")).name
+    assert is_temporary(name)
+    assert not any(is_temporary(other) for other in (f"{name}0", f"x{name}", ".tmp-mine", ".tmp-counts.csv"))
+
+
+@pytest.mark.parametrize("out", ["..csv", "q/...csv", "/"])
+def test_no_output_is_named_by_dots(out):
+    with pytest.raises(SettingsInvalid, match="is not the name of an output"):
+        OutputLayout.of(Path(out))
+
+
+def test_an_output_is_named_by_its_csv_or_its_folder(tmp_path):
+    for out in ("a.csv", "a", "a/"):
+        assert OutputLayout.of(tmp_path / out).folder == tmp_path.resolve() / "a"
 
 
 @given(st.one_of(BYTES, TRICKY), st.one_of(BYTES, TRICKY))

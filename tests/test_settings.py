@@ -54,6 +54,10 @@ def test_reference_ranges_can_be_set(tmp_path):
         ("slides = '/elsewhere'", "slides"),
         ("[reference_ranges]\nplatelet = [1, 2]", "reference_ranges"),
         ("[reference_ranges]\nmonocyte = [9, 0]", "reference_ranges"),
+        ("[reference_ranges]\nmonocyte = [9]", "reference_ranges: monocyte: a range is two numbers"),
+        ("[absolute_ranges]\nmonocyte = 9", "absolute_ranges: monocyte: a range is two numbers"),
+        ("[reference_ranges]\nmonocyte = [0, 'x']", "reference_ranges.monocyte.1: "),
+        ("reference_ranges = 3", "reference_ranges: "),
         ("workers = ", "not a TOML file"),
     ],
 )
@@ -63,6 +67,37 @@ def test_a_bad_file_is_named_with_its_entry(tmp_path, text, names):
         load_settings(FLAGS, config)
     assert str(config) in str(caught.value)
     assert names in str(caught.value)
+
+
+def test_only_classes_that_have_a_range_are_offered(tmp_path):
+    with pytest.raises(SettingsInvalid, match="reference_ranges: monocytes is not a class") as caught:
+        load_settings(FLAGS, write(tmp_path, "[reference_ranges]\nmonocytes = [1, 2]"))
+    assert str(caught.value).endswith("neutrophil, lymphocyte, monocyte, eosinophil, basophil, immature_granulocyte")
+
+
+def test_a_file_as_windows_saves_it(tmp_path):
+    assert load_settings(FLAGS, write(tmp_path, "\ufeffworkers = 3\r\n")).workers == 3
+
+
+@pytest.mark.parametrize("name", ["out", "log_file", "metrics"])
+def test_the_laboratorys_table_is_not_written_over(tmp_path, name):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (tmp_path / "link.csv").symlink_to(slides / "slides.csv")
+    option = "--" + name.replace("_", "-")
+    ways = [slides / "slides.csv", slides / ".." / "slides" / "slides.csv", tmp_path / "link.csv"]
+    if name == "metrics":  # another ending is refused already
+        (tmp_path / "m.prom").symlink_to(slides / "slides.csv")
+        ways = [tmp_path / "m.prom"]
+    for way in ways:
+        with pytest.raises(SettingsInvalid, match=f"^{option}: .* is the laboratory's own table of its slides"):
+            load_settings({**FLAGS, "slides": slides, name: way})
+    assert load_settings({**FLAGS, "slides": slides, "log_file": slides / "a" / "slides.csv"})
+
+
+def test_nor_by_a_setting_of_the_file(tmp_path):
+    with pytest.raises(SettingsInvalid, match=r"lab\.toml: log_file: .* is the laboratory's own table"):
+        load_settings({**FLAGS, "slides": tmp_path}, write(tmp_path, 'log_file = "slides.csv"'))
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -78,6 +113,9 @@ def test_a_missing_file_is_named(tmp_path):
         ({"max_failures": 0}, "--max-failures"),
         ({"out": Path("counts")}, "--out"),
         ({"out": Path("counts.txt")}, "--out"),
+        ({"out": Path("..csv")}, "--out"),
+        ({"out": Path("q/...csv")}, "--out"),
+        ({"out": Path(".csv")}, "--out"),
     ],
 )
 def test_a_bad_flag_is_named_as_the_user_typed_it(flags, option):

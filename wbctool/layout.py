@@ -7,10 +7,13 @@ one already; only the names of our own files are moved out of the way.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+
+from wbctool.errors import SettingsInvalid
 
 RUN = "run.json"
 MANIFEST_MARK = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
@@ -29,10 +32,12 @@ QC_CHART = "levey-jennings.html"
 QC_VALUES = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
 TEMPORARY_PREFIX = ".tmp-"
+SLIDES_CSV = "slides.csv"  # the laboratory's, in the root of SLIDES: read, never written
 
 _OURS = frozenset(
     {RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, INDEX, AUDIT, QC_HISTORY}
 ) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE)}
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
 _ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _BYTE_IN_TEXT = re.compile(r"(\\+)x([89a-f][0-9a-f])")
@@ -46,8 +51,10 @@ class OutputLayout:
 
     @classmethod
     def of(cls, out: Path) -> OutputLayout:
-        """The layout of an output that is named by its CSV or by its folder."""
-        path = out.resolve()
+        """The layout of an output that is named by its CSV or by its folder. Raises SettingsInvalid for neither."""
+        path = Path(os.path.realpath(out))  # Path.resolve raises RuntimeError of a loop of links
+        if not names_a_folder(path):
+            raise SettingsInvalid(f"{out} is not the name of an output")
         return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
 
     @property
@@ -123,6 +130,15 @@ def below(root: Path, slide: str, *names: str) -> Path:
     return root.joinpath(*parts)
 
 
+def names_a_folder(table: Path) -> bool:
+    """Whether a CSV's name without its ending is one that a folder can be given: ``..csv`` leaves a dot.
+
+    >>> [names_a_folder(Path(name)) for name in ("a/b.csv", "..csv", "a/...csv")]
+    [True, False, False]
+    """
+    return table.stem not in {"", ".", ".."}
+
+
 def temporary_beside(path: Path) -> Path:
     """A new name in the folder of ``path``; it says which file it was to become."""
     return path.with_name(temporary_prefix(path) + secrets.token_hex(8))
@@ -131,6 +147,11 @@ def temporary_beside(path: Path) -> Path:
 def temporary_prefix(path: Path) -> str:
     """How the temporary names of one file begin. A hash, as the name itself may be as long as names can be."""
     return f"{TEMPORARY_PREFIX}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that :func:`temporary_beside` gives."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def name_as_text(name: str) -> str:

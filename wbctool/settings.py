@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.layout import SLIDES_CSV, names_a_folder
 
 Ranges = dict[CellClass, tuple[float, float]]
 
@@ -70,19 +71,37 @@ class Limits(BaseModel):
         }
     )
 
+    @field_validator("reference_ranges", "absolute_ranges", mode="before")
+    @classmethod
+    def _are_of_classes(cls, ranges: object) -> object:
+        """In our words: pydantic's would offer all cell classes, and say of a bound that lacks but that it does."""
+        for label, bounds in ranges.items() if isinstance(ranges, dict) else ():
+            if label not in DIFFERENTIAL_CLASSES:
+                known = ", ".join(DIFFERENTIAL_CLASSES)
+                raise ValueError(f"{label} is not a class of the differential; those are {known}")
+            if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
+                raise ValueError(f"{label}: a range is two numbers, as in [40, 75]")
+        return ranges
+
     @field_validator("reference_ranges", "absolute_ranges")
     @classmethod
     def _are_ranges(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
         highest, unit = (100.0, "percents") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
         for label, (low, high) in ranges.items():
-            if label not in DIFFERENTIAL_CLASSES:
-                raise ValueError(f"{label} is not a class of the differential")
             if not 0 <= low <= high <= highest:
                 raise ValueError(f"{label}: {low:g} to {high:g} is not a range of {unit}")
         return ranges
 
 
 _MOST_WORKERS = 64
+
+
+def _are_same(path: Path, other: Path) -> bool:
+    """Whether two paths are of one file, be it there or not."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _usable_cores() -> int:
@@ -125,7 +144,17 @@ class RunSettings(Limits):
     def _out_is_csv(cls, out: Path) -> Path:
         if out.suffix.lower() != ".csv":
             raise ValueError("the name must end in .csv; the folder of results is named after it")
+        if not names_a_folder(out):
+            raise ValueError(f"no folder of results can be named after {out.name}")
         return out
+
+    @field_validator("out", "log_file", "metrics")
+    @classmethod
+    def _spares_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        slides = info.data.get("slides")  # None where it was not a path itself
+        if path is not None and slides is not None and _are_same(path, slides / SLIDES_CSV):
+            raise ValueError(f"{path} is the laboratory's own table of its slides, and would be overwritten")
+        return path
 
     @field_validator("metrics")
     @classmethod
@@ -156,15 +185,16 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSe
         return RunSettings(**{**from_file, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        entry = str(first["loc"][0])
+        entry, *within = map(str, first["loc"])
         place = f"{config}: {entry}" if entry not in given and config is not None else _option(entry)
+        place = ".".join([place, *within])
         message = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsInvalid(f"{place}: {message}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -260,6 +260,21 @@ def test_a_scheduler_that_is_not_there_is_said_soon(lab: Lab, monkeypatch: pytes
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("address", ["x", "tcp://x", "x:abc", ":", "foo://x:1", "::1", "inproc://x"])
+def test_an_address_that_is_none_makes_no_client(lab: Lab, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    import distributed
+
+    monkeypatch.setattr(distributed, "Client", None)  # one that could not be made says so ten seconds later
+    lab.draw("a")
+    with pytest.raises(ClusterUnusable, match=r"no Dask scheduler can be reached at .*; an address is such as tcp://"):
+        lab.run("many", scheduler=address)
+
+
+@pytest.mark.parametrize("address", ["tcp://x:1", "x:1", "tls://[::1]:1", "ws://x:1", "ucx://x:1"])
+def test_an_address_of_any_kind_is_one(address: str) -> None:
+    cluster._check_address(address)
+
+
 def test_a_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.draw("a")
     monkeypatch.setattr("wbctool.__version__", "0.0.8")

@@ -45,6 +45,8 @@ def test_sweep_takes_our_temporary_files_alone(tmp_path):
     layout, other = OutputLayout(tmp_path / "counts.csv"), OutputLayout(tmp_path / "other.csv")
     left = [temporary_beside(layout.counts), temporary_beside(layout.slide_file("a/b", "cells.csv"))]
     kept = [temporary_beside(other.counts), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
+    kept.append(left[0].with_name(f"{left[0].name}.bak"))
+    left.append(layout.folder / "a" / ".tmp-of-whatever")  # in a folder of results nobody else makes such
     for path in left + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -110,4 +112,10 @@ def test_a_killed_process_lets_go(tmp_path):
 def test_a_folder_in_place_of_the_csv(tmp_path):
     (tmp_path / "counts.csv").mkdir()
     with pytest.raises(OutputNotWritable, match="it is a folder"), hold(OutputLayout(tmp_path / "counts.csv")):
+        pass
+
+
+def test_a_name_that_is_too_long_for_the_csv_and_not_for_its_folder(tmp_path):
+    layout = OutputLayout(tmp_path / f"{'n' * 252}.csv")
+    with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), hold(layout):
         pass

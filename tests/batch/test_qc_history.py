@@ -146,6 +146,17 @@ class TestCommand:
         assert done.exit_code == 1
         assert "there are s10, s2" in done.output
 
+    def test_a_slide_is_named_by_its_id(self, run):
+        fakes.draw_field(run.root / "=1+1" / "f.png", ["neutrophil"])
+        run(qc_slides=("*",))
+        done = qc(run.out, "--slide", "=1+1")
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith("=1+1, neutrophil_pct: 1 values")
+        with (run.out.parent / "counts-qc" / "levey-jennings.csv").open(newline="") as file:
+            assert {row["slide"] for row in csv.DictReader(file)} == {"'=1+1"}
+        assert "<h2>=1+1</h2>" in (run.out.parent / "counts-qc" / "levey-jennings.html").read_text()
+        assert qc(run.out, "--slide", "'=1+1").exit_code == 1
+
     def test_names_are_data(self, run):
         fakes.draw_field(run.root / "<script>" / "f.png", ["neutrophil"])
         run(qc_slides=("*",))

@@ -1,13 +1,16 @@
 """Results read back: what a run published, or an error that names the file."""
 
+import errno
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import fakes
 import pytest
 
 from wbctool.batch.results import LeftOut, published_slides
+from wbctool.batch.runstate import seal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import OutputLayout
@@ -78,27 +81,28 @@ def test_another_table_is_refused(run, text):
         read(run)
 
 
+def rewrite(path, **changes):
+    """slide.json as a run would have written it with other entries; None takes one out."""
+    content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"} | changes
+    path.write_text(json.dumps(seal({name: value for name, value in content.items() if value is not None})))
+
+
 def test_a_slide_json_of_another_version_is_refused(run):
     run()
-    path = run.folder / "s2" / "slide.json"
-    path.write_text(path.read_text().replace("wbctool-slide/1", "wbctool-slide/9"))
+    rewrite(run.folder / "s2" / "slide.json", schema="wbctool-slide/9")
     with pytest.raises(ResultsInvalid, match=r"s2/slide.json is of another slide or another version"):
         read(run)
 
 
 def test_results_of_before_provenance_was_kept_are_read(run):
     run()
-    path = run.folder / "s2" / "slide.json"
-    content = json.loads(path.read_text())
-    del content["provenance"]
-    path.write_text(json.dumps(content))
+    rewrite(run.folder / "s2" / "slide.json", provenance=None)
     assert read(run)[0].provenance is None
 
 
 def test_a_reviewed_slide_says_so(run):
     run()
-    path = run.folder / "s2" / "slide.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"reviews": [{"reader": "AB"}]}))
+    rewrite(run.folder / "s2" / "slide.json", reviews=[{"reader": "AB"}])
     assert [slide.reviewed for slide in read(run)] == [True, False]
 
 
@@ -127,6 +131,41 @@ def test_a_slide_of_which_nothing_is_published_is_left_out(run):
     run()
     (run.folder / "s2" / "slide.json").unlink()
     assert read(run)[0] == LeftOut("s2", SlideStatus.OK, "nothing of it is published")
+
+
+@pytest.mark.parametrize("changed", ["counted", "no hash", "nested"])
+def test_a_slide_json_that_was_altered_is_refused_by_name(run, changed):
+    run()
+    path = run.folder / "s2" / "slide.json"
+    text = {
+        "counted": path.read_text().replace('"counted": "2"', '"counted": "900"'),
+        "no hash": path.read_text().replace('"sha256"', '"was"'),
+        "nested": "[" * 100_000,
+    }[changed]
+    assert text != path.read_text()
+    path.write_text(text)
+    with pytest.raises(ResultsInvalid, match=r"s2/slide.json cannot be read as the state of 's2': it .* makes it anew"):
+        read(run)
+
+
+def test_a_folder_that_nobody_may_look_into_is_named(run, monkeypatch):
+    run()
+    monkeypatch.setattr(Path, "is_file", raising(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(ResultsInvalid, match=r"s2/slide.json cannot be read: Permission denied$"):
+        read(run)
+
+
+def test_a_slide_whose_name_is_too_long_has_nothing_published(run, monkeypatch):
+    run()
+    monkeypatch.setattr(Path, "is_file", raising(OSError(errno.ENAMETOOLONG, "File name too long")))
+    assert [one.why for one in read(run)] == ["nothing of it is published"] * 2
+
+
+def raising(error):
+    def is_file(path):
+        raise error
+
+    return is_file
 
 
 def test_a_failed_field_is_none_that_was_read(run):

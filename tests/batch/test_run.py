@@ -1,6 +1,7 @@
 """A folder of slides: results, resume, waiting, stopping."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -528,6 +529,56 @@ class TestOutput:
         again = type(run)(run.root, run.root / "again.csv")
         assert again() == 0
         assert list(again.rows()) == list(run.rows()) == ["s2", "s10"]
+
+    def test_figures_among_the_slides_are_no_slides(self, run):
+        fakes.draw_field(run.root / "fit" / "confusion.png", ["neutrophil"])
+        (run.root / "fit" / "verification.json").write_text('{\n "schema": "wbctool-verification/1",\n "data": "x"\n}')
+        assert run() == 0
+        assert list(run.rows()) == ["s2", "s10"]
+
+    @pytest.mark.parametrize("place", ["", "s2"])
+    def test_results_do_not_make_the_slide_wait_that_they_lie_beside(self, run, place):
+        fakes.draw_field(run.root / "f1.png", ["neutrophil"])
+        long_ago = time.time() - 3600
+        for path in [*run.root.rglob("*.png"), run.root, run.root / "s2", run.root / "s10"]:
+            os.utime(path, (long_ago, long_ago))
+        time.sleep(TestWaiting.SETTLE_S + 0.1)
+        run.out = run.root / place / "counts.csv"
+        for _ in range(2):  # the second time, the first one's results are new
+            assert run(settle_s=TestWaiting.SETTLE_S) == 0
+            assert {row["status"] for row in run.rows().values()} == {"ok"}
+        fakes.draw_field(run.root / place / "f1.png", ["monocyte"])
+        run(settle_s=TestWaiting.SETTLE_S)
+        changed = place or run.root.name
+        assert [name for name, row in run.rows().items() if row["status"] == "waiting"] == [changed]
+
+    def test_a_root_that_cannot_be_listed_leaves_the_table(self, run, monkeypatch):
+        run()
+        before, scandir = run.tree(), os.scandir
+
+        def deny(path):
+            if Path(path) == run.root:
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", deny)
+        with pytest.raises(SlidesNotFound, match="slides cannot be listed: Stale file handle"):
+            run()
+        assert run.tree() == before
+
+    def test_an_unwritable_folder_of_the_table_is_told_before_the_first_slide(self, run, monkeypatch):
+        run()
+        touch = Path.touch
+
+        def deny(path, *how, **else_):
+            if path.parent == run.out.parent:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            touch(path, *how, **else_)
+
+        monkeypatch.setattr(Path, "touch", deny)
+        with pytest.raises(OutputNotWritable, match=r"counts\.csv cannot be written: Permission denied"):
+            run(force=True)
+        assert run.looked == []
 
     def test_nothing_is_made_where_there_is_no_image(self, run):
         for path in run.root.rglob("*.png"):

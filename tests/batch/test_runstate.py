@@ -11,15 +11,17 @@ from wbctool.batch.runstate import (
     fingerprint,
     publish_slide,
     read_state,
+    seal,
     stamp_of,
     states_below,
 )
+from wbctool.batch.trail import read_trail
 from wbctool.layout import OutputLayout
 from wbctool.records import FieldFailure, Slide, SlideStatus
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
 
-ROW = tuple(str(i) for i in range(len(COUNTS_COLUMNS)))
+NUMBERS = tuple(str(i) for i in range(2, len(COUNTS_COLUMNS)))
 FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)
 
 
@@ -28,16 +30,17 @@ def layout(tmp_path):
     return OutputLayout(tmp_path / "counts.csv")
 
 
-def state(**files):
-    return SlideState("f" * 64, SlideStatus.PARTIAL, ROW, FAILURES, files, Limits(), fakes.provenance())
+def state(slide="s", **files):
+    row = (slide, "partial", *NUMBERS)
+    return SlideState("f" * 64, SlideStatus.PARTIAL, row, FAILURES, files, Limits(), fakes.provenance())
 
 
 def test_a_state_comes_back(layout):
-    publish_slide(layout, "s\udcff", {}, state(), (("f", None),))
-    assert read_state(layout, "s\udcff") == state()
+    publish_slide(layout, "s\udcff", {}, state("s\udcff"), (("f", None),))
+    assert read_state(layout, "s\udcff") == state("s\udcff")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
 def test_a_state_that_is_none_is_none(layout, text):
     publish_slide(layout, "s", {}, state(), ())
     layout.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
@@ -142,16 +145,91 @@ def test_only_failures_of_the_files_are_final():
     assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_final
 
 
-def test_a_state_whose_counts_are_no_texts_is_none(layout):
+def test_a_state_in_which_a_value_was_changed_is_none(layout):
+    publish_slide(layout, "s", {}, state(), ())
+    path = layout.slide_file("s", "slide.json")
+    whole = path.read_text()
+    for was, now in (('"counted": "5"', '"counted": "900"'), ('"min_counted": 100', '"min_counted": 1'), ("read", "?")):
+        assert was in whole
+        path.write_text(whole.replace(was, now, 1))
+        assert read_state(layout, "s") is None
+    path.write_text(json.dumps(json.loads(whole)))  # the same values, laid out otherwise
+    assert read_state(layout, "s") == state()
+    path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}))
+    assert read_state(layout, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("counts", {"cells": 12}),
+        ("counts", {"fields": "x"}),
+        ("counts", {"fields": "-1"}),
+        ("counts", {"counted": ""}),
+        ("counts", {"counted": "not_assessed"}),
+        ("counts", {"neutrophil_n": "1.0"}),
+        ("counts", {"slide": "t"}),
+        ("counts", {"status": "ok"}),
+        ("counts", {"more": "1"}),
+        ("status", "waiting"),
+        ("status", "splendid"),
+        ("schema", "wbctool-slide/9"),
+    ],
+)
+def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry, value):
     publish_slide(layout, "s", {}, state(), ())
     path = layout.slide_file("s", "slide.json")
     content = json.loads(path.read_text())
-    content["counts"]["cells"] = 12
-    path.write_text(json.dumps(content))
+    del content["sha256"]
+    content[entry] = {**content[entry], **value} if isinstance(value, dict) else value
+    if value == "waiting":
+        content["counts"]["status"] = value
+    path.write_text(json.dumps(seal(content)))
     assert read_state(layout, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ('"counted": "2"', '"counted": "900"'),
+        ('"fields": "2"', '"fields": "x"'),
+        ('"status": "ok"', '"status": "waiting"'),
+    ],
+)
+def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
+    run()
+    before, path = run.tree(), run.folder / "s2" / "slide.json"
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, now))
+    assert run() == 0
+    assert run.looked == ["f1.png", "f2.png"]
+    assert run.tree() == before
+
+
+def test_a_class_that_was_not_assessed_has_no_number(layout):
+    row = tuple("not_assessed" if name.startswith("basophil") else value for name, value in columns(state().row))
+    publish_slide(layout, "s", {}, replace(state(), row=row), ())
+    assert read_state(layout, "s").row == row
+
+
+def columns(row):
+    return zip(COUNTS_COLUMNS, row, strict=True)
+
+
+def test_a_review_whose_state_was_lost_is_void_and_the_trail_says_so(layout):
+    publish_slide(layout, "s", {}, state(), ())
+    path = layout.slide_file("s", "slide.json")
+    for name in ("slide.json", "cells.csv", "differential.csv", "report.html"):
+        layout.slide_file("s", f"original-{name}").write_bytes(path.read_bytes())
+    publish_slide(layout, "s", {}, state(), ())
+    assert not layout.audit.exists()  # its state can be read: whoever calls knows of its reviews
+    path.write_text(path.read_text().replace("partial", "ok"))
+    publish_slide(layout, "s", {}, state(), ())
+    assert [(entry.event, entry.slide) for entry in read_trail(layout)] == [("redone", "s")]
+    assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
 def test_known_slides_below_a_folder(layout):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
-        publish_slide(layout, slide, {}, state(), ())
+        publish_slide(layout, slide, {}, state(slide), ())
     assert [id_ for id_, _ in states_below(layout, "ward")] == ["ward/a", "ward/b/c"]

@@ -1,8 +1,9 @@
+import errno
 import os
 
 import pytest
 
-from wbctool.batch.slides import find_slides, natural_key
+from wbctool.batch.slides import find_slides, natural_key, still_as_found
 from wbctool.errors import SlidesNotFound
 
 
@@ -107,6 +108,44 @@ def test_another_programs_run_json_costs_no_slide(touch):
     assert ids(root) == ["a"]
 
 
+VERIFICATION = '{\n "schema": "wbctool-verification/1",\n "data": "labelled"\n}'
+EVALUATION = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_resolve": "auto",\n  "classifier": []\n}'
+
+
+@pytest.mark.parametrize(
+    ("record", "content", "figures"),
+    [
+        ("verification.json", VERIFICATION, ["confusion.png", "calibration.png", "bland-altman.png"]),
+        (
+            "evaluation.json",
+            EVALUATION,
+            [f"{what}-a\nb.png" for what in ("confusion", "coverage", "mistakes", "reliability")],
+        ),
+    ],
+)
+def test_figures_of_ours_are_no_fields(touch, record, content, figures):
+    root = touch("a/f.png", *(f"out/{name}" for name in figures))
+    assert ids(root) == ["a", "out"]  # so they may be called
+    (root / "out" / record).write_text('{"data": "of another program"}')
+    assert ids(root) == ["a", "out"]
+    (root / "out" / record).write_text(content)
+    assert ids(root) == ["a"]
+    touch("out/f.png")  # a slide into whose folder somebody had them written: it is not lost
+    slide = find_slides(root)[1]
+    assert [path.name for path in slide.fields] == ["f.png"]
+    assert still_as_found(slide, root, follow_links=False)
+
+
+def test_an_evaluation_is_known_as_it_is_written(touch):
+    """A change there that would make slides of figures fails here."""
+    pytest.importorskip("matplotlib")
+    from wbctool.lab.evaluate import Evaluation, write_evaluation
+
+    root = touch("a/f.png", "fit/confusion-x.png")
+    write_evaluation(Evaluation("\u00e9" * 127, "all", "auto", (), {}, {}, (), (), {}), "", root / "fit")
+    assert ids(root) == ["a"]
+
+
 def test_names_that_are_not_utf8(touch):
     root = touch("a/f.png")
     (root / "smear\udcff").mkdir()
@@ -128,3 +167,16 @@ def test_a_folder_that_cannot_be_listed_is_a_slide_with_a_problem(touch, monkeyp
     monkeypatch.setattr(os, "scandir", deny)
     slides = find_slides(root)
     assert [(s.id, s.problem) for s in slides] == [("a", ""), ("b", "the folder cannot be listed: Permission denied")]
+
+
+def test_a_root_that_cannot_be_listed_is_no_slide(touch, monkeypatch):
+    root, scandir = touch("a/f.png", "f.png"), os.scandir
+
+    def deny(path):
+        if str(path) == str(root):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(SlidesNotFound, match="root cannot be listed: Input/output error"):
+        find_slides(root)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import fakes
 import pytest
@@ -60,14 +61,43 @@ def test_a_slide_is_known_however_another_system_writes_its_name(tmp_path, name)
     assert read(tmp_path, f"slide,age\n{name},4\n", ["ward \u00e9/x", "s1"]).keys() == {"ward \u00e9/x"}
 
 
-def test_where_such_a_name_could_be_two_slides_it_is_neither(tmp_path, caplog):
+@pytest.mark.parametrize("name", ["s1 ", " s1", "s1/ ", '" s1	"'])
+def test_spaces_around_a_name_are_nothing_where_one_slide_fits(tmp_path, name):
+    assert read(tmp_path, f"slide,patient\n{name}, P-1 \n") == {"s1": SlideMetadata(patient="P-1")}
+
+
+def test_ids_that_differ_by_spaces_are_not_taken_for_one_another(tmp_path):
+    slides = ["a", "a ", "b"]
+    assert read(tmp_path, "slide,patient,age\na ,P-2,40\n", slides) == {"a ": SlideMetadata(patient="P-2", age=40)}
+    found = read(tmp_path, "slide,patient\na ,P-2\na,P-1\n", slides)
+    assert {id_: metadata.patient for id_, metadata in found.items()} == {"a ": "P-2", "a": "P-1"}
+    with pytest.raises(SettingsInvalid, match="line 2, slide: ' a' may be 'a' or 'a ': write which, as here"):
+        read(tmp_path, "slide,patient\n a,P-1\n", slides)
+
+
+def test_counts_csvs_way_to_write_an_id_goes_before_the_plain_one(tmp_path):
+    slides = ["'=x", "=x"]
+    found = read(tmp_path, "slide,age\n'=x,1\n''=x,2\n", slides)
+    assert {id_: metadata.age for id_, metadata in found.items()} == {"=x": 1, "'=x": 2}
+
+
+def test_a_file_of_which_it_cannot_be_told_whether_it_is_there(tmp_path, monkeypatch):
+    def deny(path, **how):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", deny)  # as in a folder of mode 0444
+    with pytest.raises(SettingsInvalid, match=r"slides\.csv: cannot be read: Permission denied"):
+        read_slides_csv(tmp_path, ["s1"])
+
+
+def test_where_such_a_name_could_be_two_slides_it_is_an_error(tmp_path):
     ids = ["\u00e9", "e\u0301"]
     assert read(tmp_path, "slide,age\n\u00e9,4\ne\u0301,5\n", ids) == {
         "\u00e9": SlideMetadata(age=4),
         "e\u0301": SlideMetadata(age=5),
     }
-    assert read(tmp_path, "slide,age\n\u00e9/,4\n", ids) == {}
-    assert "names slides that are not there" in caplog.text
+    with pytest.raises(SettingsInvalid, match="line 2, slide: '\u00e9/' may be "):
+        read(tmp_path, "slide,age\n\u00e9/,4\n", ids)
 
 
 @pytest.mark.parametrize("twice", ["'=1+1,4\n=1+1,5\n", "s1,4\ns1/,5\n"])

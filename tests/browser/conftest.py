@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
 
     def load() -> Stages:
         stages = fakes.fake_stages(parsed)
-        return replace(stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names))
+        provenance = replace(stages.provenance, settings=(("min_counted", str(parsed.min_counted)),))
+        return replace(
+            stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names), provenance=provenance
+        )
 
     return run_folder(parsed, load, ["wbctool", "run"], Silence(), StopRequest())
 
@@ -100,6 +104,12 @@ def out(made: Path, tmp_path: Path) -> Path:
     """A copy of that run, to be changed."""
     shutil.copytree(made.parent, tmp_path / "copy")
     return tmp_path / "copy" / made.name
+
+
+@pytest.fixture
+def run_again(out: Path) -> Callable[..., int]:
+    """Runs on that copy again, with other settings, as its slide with flags was done."""
+    return partial(run, out.parent / "slides", out, ODD)
 
 
 @pytest.fixture(scope="session")

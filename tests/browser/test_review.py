@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -100,6 +101,30 @@ def test_counts_follow_the_keys(window, out):
     )
     window.click("#undo")
     assert shown(window) == as_shown(out)
+
+
+def test_the_verdict_passes_the_limit_both_ways_as_an_applied_review_does(window, out, run_again):
+    shutil.rmtree(out.parent / "slides" / "normal")
+    counted = int(counts(out)[SLIDE]["counted"])
+    run_again(min_counted=counted + 1)
+    window.open(folder(out) / "report.html")
+    few, enough = f"Too few cells for a differential: {counted} counted", f"Differential of {counted + 1} counted cells"
+    assert window.text("#verdict").startswith(few)
+    window.js("document.querySelector('#group-review .cell').focus()")
+    row = focused_row(window)
+    window.press("3")
+    assert window.text("#verdict").startswith(enough)
+    window.js(f"document.getElementById('cell-{row}').focus()")
+    window.press("r")
+    assert window.text("#verdict").startswith(few)
+    window.press("3")
+    shown_last = window.text("#verdict")
+    assert shown_last.startswith(enough)
+    done = wbctool("review", "apply", out, save(window))
+    assert done.exit_code == 0, done.output
+    assert "low_count" not in counts(out)[SLIDE]["flags"]
+    page = (folder(out) / "report.html").read_text()
+    assert f'id="verdict">{shown_last}</p>' in page
 
 
 def test_a_review_becomes_tables_and_trail(window, out, review):

@@ -57,6 +57,30 @@ def test_a_disk_that_fills_up(lab: Lab, fill, small_disk: Path, tmp_path: Path, 
     report(f"full disk: exit 1, {len(before)} earlier files intact, {len(reference)} files after the next run")
 
 
+def test_a_complete_slide_is_not_half_replaced(lab: Lab, fill, small_disk: Path) -> None:
+    fill(1, 2)
+    out = small_disk / "counts.csv"
+    assert lab.run(out).returncode == 0
+    before = published(out)
+    assert len(before["counts/slide-000/report.html"]) > 60_000
+
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(free_bytes(small_disk) - 60_000))
+    full = lab.run(out, "--adult")  # the table and the report would change
+    assert full.returncode == 1
+    assert "report.html cannot be written: No space left on device" in full.stderr
+    after = published(out)
+    assert {name: text for name, text in after.items() if name not in OF_ALL_SLIDES} == {
+        name: text for name, text in before.items() if name not in OF_ALL_SLIDES
+    }
+
+    ballast.unlink()
+    assert lab.run(out, "--adult").returncode == 0
+    after = published(out)
+    changed = {name.rpartition("/")[2] for name in before if after[name] != before[name]}
+    assert {"differential.csv", "report.html", "slide.json"} <= changed
+
+
 def free_bytes(folder: Path) -> int:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize

@@ -1,9 +1,12 @@
 """Reviews applied to what runs wrote, without a browser."""
 
 import csv
+import errno
 import hashlib
 import json
 import logging
+import shutil
+from pathlib import Path
 
 import fakes
 import pytest
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 from wbctool.batch import trail
 from wbctool.batch.publish import hold
+from wbctool.batch.runstate import seal
 from wbctool.cli import app
 from wbctool.errors import ReviewRefused, TrailBroken
 from wbctool.lab import review as lab_review
@@ -283,26 +287,32 @@ def test_where_there_are_no_results(tmp_path):
 
 @pytest.mark.parametrize("killed_at", ["differential.csv", "cells.csv", "report.html", "slide.json"])
 def test_killed_on_its_way_the_same_review_is_applied_again(run, layout, write, monkeypatch, killed_at):
-    from wbctool.batch import runstate
+    path, replace = write((3, "review", "monocyte")), Path.replace
 
-    path = write((3, "review", "monocyte"))
+    def replace_until(temporary, target):
+        if target.name == killed_at:
+            raise KeyboardInterrupt
+        return replace(temporary, target)
 
-    def until(publish):
-        def publish_until(target, content):
-            if target.name == killed_at:
-                raise KeyboardInterrupt
-            publish(target, content)
-
-        return publish_until
-
-    for name in ("publish", "publish_json"):
-        monkeypatch.setattr(runstate, name, until(getattr(runstate, name)))
+    monkeypatch.setattr(Path, "replace", replace_until)
     with pytest.raises(KeyboardInterrupt):
         apply_one(layout, path)
     monkeypatch.undo()
     assert verify_reviews(layout).problems != ()
     apply_one(layout, path)
     assert run.rows()["s2"]["monocyte_n"] == "1"
+    assert verify_reviews(layout).problems == ()
+
+
+def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(run, layout, write):
+    before = run.tree()
+    apply_one(layout, write((3, "review", "monocyte")))
+    state = layout.slide_file("s2", "slide.json")
+    state.write_text(state.read_text().replace('"counted": "3"', '"counted": "900"'))
+    assert run() == 0
+    assert run.looked == ["f1.png", "f2.png"]
+    assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
+    assert {name: content for name, content in run.tree().items() if "audit" not in name} == before
     assert verify_reviews(layout).problems == ()
 
 
@@ -384,6 +394,9 @@ class TestVerify:
         state = json.loads(state_path.read_text())
         state["files"][name] = sha256(path)
         state_path.write_text(json.dumps(state))
+        assert "slide 's2': slide.json vouches for nothing: it was altered" in self.problems(reviewed)
+        del state["sha256"]
+        state_path.write_text(json.dumps(seal(state)))
         assert f"{name} is not what the original and the trail give" in self.problems(reviewed)
 
     def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
@@ -394,6 +407,102 @@ class TestVerify:
     def test_finds_originals_that_were_changed(self, reviewed):
         reviewed.slide_file("s2", "original-cells.csv").write_text("altered")
         assert "cells.csv is missing, or was changed" in self.problems(reviewed)
+
+    @pytest.mark.parametrize(
+        ("was", "now", "why"),
+        [
+            ("s2,ok,2,0,3,3,0,0", "s2,ok,2,0,3,300,0,0", "slide 's2': counts.csv does not say what slide.json does"),
+            ("s10,ok,1,0,12,10", "s10,ok,1,0,12,9", "slide 's10': counts.csv does not say what slide.json does"),
+            ("s10,ok,", "s10,waiting,", ""),  # as a run leaves a slide that has changed since
+            ("s10,ok,1,0,12,10", "s10,waiting,1,0,12,9", "slide 's10': counts.csv does not say what slide.json does"),
+            ("s10,", "s11,", "slide 's11': it is in counts.csv, but not in run.json"),
+            ("s10,", "s11,", "slide 's10': it is in run.json, but not in counts.csv"),
+            ("s10,", "s2,", "slide 's2': counts.csv has it 2 times"),
+            ("s10,", "../s10,", "counts.csv is not the table of a run: '../s10' is not a slide's id"),
+            ("counted", "count", "counts.csv is not the table of a run: its columns are others"),
+            ("s10,ok,", '"s10",ok,', "counts.csv is not written as a run writes it"),
+        ],
+    )
+    def test_finds_a_row_of_the_table_that_was_changed(self, reviewed, was, now, why):
+        text = reviewed.counts.read_text()
+        assert was in text
+        reviewed.counts.write_text(text.replace(was, now, 1))
+        found = self.problems(reviewed)
+        assert why in found
+        assert bool(found) == bool(why)
+
+    def test_finds_a_table_that_was_emptied_or_is_gone(self, reviewed):
+        header = reviewed.counts.read_text().partition("\n")[0]
+        for text in ("", header, header + "\n"):
+            reviewed.counts.write_text(text)
+            assert "counts.csv" in self.problems(reviewed)
+        reviewed.counts.unlink()
+        assert "counts.csv cannot be read: No such file or directory" in self.problems(reviewed)
+
+    def test_finds_slides_in_another_order(self, reviewed):
+        header, first, second = reviewed.counts.read_text().splitlines(keepends=True)
+        reviewed.counts.write_text(header + second + first)
+        assert "counts.csv has the slides in another order than run.json" in self.problems(reviewed)
+
+    def test_names_a_slide_without_its_state(self, reviewed):
+        state = reviewed.slide_file("s10", "slide.json")
+        shutil.copy(reviewed.slide_file("s2", "slide.json"), state)
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is that of slide 's2'\n"
+        state.write_text("{")
+        assert "slide 's10': slide.json vouches for nothing" in self.problems(reviewed)
+        state.unlink()
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is not there\n"
+        shutil.rmtree(state.parent)
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is not there\n"
+
+    def test_finds_a_state_that_was_changed(self, reviewed):
+        state = reviewed.slide_file("s10", "slide.json")
+        state.write_text(state.read_text().replace('"counted": "10"', '"counted": "900"'))
+        assert "slide 's10': slide.json vouches for nothing: it was altered" in self.problems(reviewed)
+
+    def test_a_file_that_cannot_be_read_is_one_line(self, reviewed, monkeypatch):
+        read_bytes = Path.read_bytes
+
+        def unreadable(path):
+            if path.match("s10/report.html"):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return read_bytes(path)
+
+        monkeypatch.setattr(Path, "read_bytes", unreadable)
+        assert self.problems(reviewed) == "wbctool: slide 's10': report.html cannot be read: Permission denied\n"
+
+    def test_a_manifest_that_nobody_wrote_is_told(self, reviewed):
+        reviewed.run.write_text(reviewed.run.read_text()[:200])
+        assert "run.json cannot be read as what a run wrote" in self.problems(reviewed)
+
+    def test_slides_that_wait_or_failed_as_a_whole_have_no_state(self, run, layout, monkeypatch):
+        fakes.draw_field(run.root / "s3" / "f.png", ["basophil"])
+        assert run(settle_s=3600) == 0
+        assert run.rows()["s3"]["status"] == "waiting"
+        assert self.problems(layout) == ""
+        monkeypatch.setattr("wbctool.batch.slide_files.render_report", lambda *_: 1 / 0)
+        assert run(force=True) == 3
+        assert {row["status"] for row in run.rows().values()} == {"failed"}
+        assert self.problems(layout) == ""  # what earlier runs published of s2 and s10 stays
+
+    def test_a_slide_that_has_gone_from_the_input_is_checked_too(self, run, layout):
+        shutil.rmtree(run.root / "s10")
+        assert run() == 0
+        assert wbctool("review", "verify", layout.counts).output.startswith("2 slides, 0 reviewed")
+        layout.slide_file("s10", "cells.csv").write_text("altered")
+        assert "slide 's10': cells.csv is not what slide.json vouches for" in self.problems(layout)
+        layout.slide_file("s10", "slide.json").write_text("{}")
+        assert "s10/slide.json vouches for nothing" in self.problems(layout)
+
+    def test_after_a_run_that_did_not_end_the_table_may_be_older(self, run, layout, write):
+        manifest = json.loads(layout.run.read_text())
+        del manifest["slides"]
+        layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
+        assert self.problems(layout) == ""
+        apply_one(layout, write((3, "review", "monocyte")))
+        assert "does not say what slide.json does; the last run has not ended: run again" in self.problems(layout)
+        assert run() == 0
+        assert self.problems(layout) == ""
 
 
 class TestTrail:

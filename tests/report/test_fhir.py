@@ -9,7 +9,7 @@ import pytest
 
 from wbctool.errors import ExtraMissing
 from wbctool.labels import CellClass
-from wbctool.records import PublishedSlide, SlideResult, SlideStatus
+from wbctool.records import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.report.fhir import fhir_bundle
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
@@ -82,6 +82,17 @@ def test_a_report_a_slide_with_the_panel_and_all_its_observations():
     assert "100 cells counted, 1 not decided" in report["conclusion"]
     assert "Blasts and atypical lymphocytes are not modelled" in report["conclusion"]
     assert len(found["Device"]) == 1
+
+
+def test_fields_that_failed_are_counted_and_a_failure_of_the_slide_is_none():
+    def conclusion(*fields):
+        failures = tuple(FieldFailure("ward/1", field, "read", "empty") for field in fields)
+        one = slide()
+        (report,) = resources(replace(one, result=replace(one.result, failures=failures)))["DiagnosticReport"]
+        return report["conclusion"]
+
+    assert "2 fields, 1 of them failed." in conclusion("f2.png", "")
+    assert "failed" not in conclusion("")
 
 
 def test_preliminary_until_reviewed():

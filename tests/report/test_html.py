@@ -29,12 +29,13 @@ from wbctool.records import (
     SlideStatus,
 )
 from wbctool.report.gallery import FIELDS_SHOWN, MOST_BYTES, SHOWN_OF_A_CLASS
+from wbctool.report.headlines import about, verdict
 from wbctool.report.html import render_report
 from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
-from wbctool.slide_facts import FieldQuality
+from wbctool.slide_facts import FieldQuality, SlideMetadata
 from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 
@@ -107,6 +108,40 @@ def test_too_few_cells_are_no_differential():
     assert (
         "Too few cells for a differential: 20 counted; 4 more in review." in report(["basophil"] * 20 + ["odd"] * 4)[1]
     )
+
+
+@pytest.mark.parametrize("counted", [29, 30])
+def test_the_page_has_what_its_script_chooses_a_verdict_by(counted):
+    """Moves of a reader may pass the limit either way: the page's script then says what an applied review says."""
+    settings = (("super_resolve", "auto"), ("min_counted", "30"))
+    result = result_of(["neutrophil"] * counted, min_counted=30, failures=[FieldFailure("ward/s1", "g", "read", "?")])
+    data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
+    assert data["min_counted"] == 30
+    sentence = data["texts"]["verdict"]["low" if counted < data["min_counted"] else "enough"]
+    assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == verdict(result)
+
+
+@pytest.mark.parametrize("counted", [1, 99, 100, 500])
+def test_without_the_setting_the_script_keeps_the_verdict(counted):
+    data = page_data(render_report(result_of(["neutrophil"] * counted), fakes.provenance()))
+    assert (counted < data["min_counted"]) == (counted < 100)
+
+
+def test_a_failure_of_the_slide_is_no_field_that_the_verdict_lacks():
+    result = result_of(["neutrophil"] * 5, failures=[FieldFailure("ward/s1", "", "report", "?")])
+    assert page_data(render_report(result, fakes.provenance()))["texts"]["without"] == ""
+
+
+def page_data(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+
+
+@pytest.mark.parametrize(("age", "shown"), [(0.0, "0"), (0.5, "0.5"), (71, "71")])
+def test_an_age_is_shown_also_of_a_newborn(age, shown):
+    metadata = SlideMetadata(patient="P-7", age=age, stain="")
+    result = replace(result_of(["neutrophil"]), metadata=metadata)
+    assert about(result) == [("patient", "P-7"), ("age", shown)]
+    assert f"patient P-7 age {shown} " in read(render_report(result, fakes.provenance()))[0]
 
 
 def test_a_slide_without_flags_says_so():

@@ -40,6 +40,7 @@ _CONNECT_S = 5.0
 _ANSWER_S = 300.0  # a worker may be busy with another's task, or load models from far away
 _LEAVE_S = 2.0
 _TICK_S = 0.2
+_UNPARSED = "ucx://"  # of its addresses, which are right, Dask tells no host and port
 
 
 class Cluster:
@@ -155,6 +156,7 @@ def _connect(address: str) -> Client:
     for name in ("distributed", "distributed.client"):  # Dask set up a log of its own; what matters to a lab we say
         logging.getLogger(name).handlers[:] = [logging.NullHandler()]
         logging.getLogger(name).propagate = False
+    _check_address(address)
     try:
         client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False, name="wbctool")
         theirs = client.run_on_scheduler(*VERSION_CALL)  # it reads every task, and cannot without
@@ -166,6 +168,24 @@ def _connect(address: str) -> Client:
         client.close(timeout=_LEAVE_S)
         raise ClusterUnusable(f"the scheduler at {address} {other}")
     return client
+
+
+def _check_address(address: str) -> None:
+    """Raises ClusterUnusable for what is none.
+
+    Asked of Dask before there is a client: one that was given such an address half exists, and says so ten seconds
+    later, in a traceback of the interpreter's.
+    """
+    from distributed.comm.addressing import get_address_host_port
+
+    if address.startswith(_UNPARSED):
+        return
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise ClusterUnusable(
+            f"no Dask scheduler can be reached at {address}: {error}; an address is such as tcp://HEAD:8786"
+        ) from error
 
 
 def _nobody(roster: Roster) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, temporary_beside, temporary_prefix
+from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, is_temporary, temporary_beside, temporary_prefix
 
 # Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
 _OF_A_NAME = frozenset(
@@ -38,7 +38,7 @@ def publish(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -67,14 +67,16 @@ def sweep(layout: OutputLayout) -> None:
             if name.startswith(TEMPORARY_PREFIX):
                 _remove(Path(folder, name))
     for path in layout.counts.parent.glob(temporary_prefix(layout.counts) + "*"):
-        _remove(path)
+        if is_temporary(path.name):
+            _remove(path)
 
 
 @contextmanager
 def hold(layout: OutputLayout) -> Iterator[None]:
     """Hold an output for this process. The kernel lets go when the process ends, however it ends.
 
-    Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made.
+    Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made, or
+    the CSV cannot be one.
     """
     lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
     try:
@@ -85,8 +87,7 @@ def hold(layout: OutputLayout) -> Iterator[None]:
     except OSError as error:
         raise OutputNotWritable(f"{layout.folder} cannot be written: {error.strerror or error}") from error
     try:
-        if layout.counts.is_dir():
-            raise OutputNotWritable(f"{layout.counts} cannot be written: it is a folder")
+        _check_name(layout.counts)
         sweep(layout)
         publish_json(layout.lock_holder, this_process())
         yield
@@ -122,6 +123,18 @@ def _holder(layout: OutputLayout) -> str:
     return ""
 
 
+def _check_name(table: Path) -> None:
+    """That a file can have this name, which is longer than the folder's by its ending."""
+    if os.path.isdir(table):  # noqa: PTH112, of a name that is too long Path.is_dir raises
+        raise OutputNotWritable(f"{table} cannot be written: it is a folder")
+    try:
+        table.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputNotWritable(f"{table} cannot be written: {error.strerror or error}") from error
+
+
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
@@ -129,7 +142,8 @@ def _remove(path: Path) -> None:
         raise OutputNotWritable(f"{path} is left from a run that was stopped and cannot be removed: {error}") from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """So that a rename in it outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,16 +7,16 @@ slide's numbers come from its own folder.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.runstate import SCHEMA
+from wbctool.batch.runstate import SCHEMA, unseal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, SLIDE, OutputLayout
@@ -64,7 +64,7 @@ def published_slides(layout: OutputLayout) -> Iterator[PublishedSlide | LeftOut]
             raise ResultsInvalid(f"{layout.counts} is not the table of a run: {error}") from error
         if status is SlideStatus.WAITING:
             yield LeftOut(slide, status, "it waits for the next run")
-        elif not state_file.is_file():
+        elif not _is_file(state_file):
             yield LeftOut(slide, status, "nothing of it is published")
         else:
             state = _state(state_file, slide)
@@ -75,14 +75,17 @@ def published_slides(layout: OutputLayout) -> Iterator[PublishedSlide | LeftOut]
 
 
 def _state(path: Path, slide: str) -> dict[str, Any]:
+    text = _read(path)
     try:
-        content = json.loads(_read(path))
+        content = unseal(text)
         known = content["schema"] == SCHEMA and content["slide"] == slide and isinstance(content["counts"], dict)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsInvalid(f"{path} cannot be read as the state of {slide!r}: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise ResultsInvalid(
+            f"{path} cannot be read as the state of {slide!r}: {error}; `wbctool run` makes it anew"
+        ) from error
     if not known:
         raise ResultsInvalid(f"{path} is of another slide or another version of wbctool")
-    return dict(content)
+    return content
 
 
 def _slide(layout: OutputLayout, slide: str, state: Mapping[str, Any]) -> PublishedSlide:
@@ -200,6 +203,16 @@ def _intact(path: Path, sha256: str) -> bytes:
             f"run is writing it now; `wbctool run` makes it anew"
         )
     return content
+
+
+def _is_file(path: Path) -> bool:
+    """Where the system lets nobody look, that is an error; a name too long for it is none that a run could write."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise ResultsInvalid(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> bytes:

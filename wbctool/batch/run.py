@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from wbctool.batch.doing import Doer, Here, Work
 from wbctool.batch.manifest import Manifest
 from wbctool.batch.overview import publish_overview
 from wbctool.batch.pipeline import Stopped
+from wbctool.batch.places import check_apart, check_table_writable, is_written_to
 from wbctool.batch.publish import hold
 from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
@@ -28,17 +28,16 @@ from wbctool.batch.runstate import (
     slide_basis,
     states_below,
 )
-from wbctool.batch.slides import find_slides, is_results, still_as_found
+from wbctool.batch.slides import find_slides, still_as_found
 from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
-from wbctool.errors import ClusterUnusable, OutputNotWritable, SettingsInvalid
+from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.layout import OutputLayout
 from wbctool.records import Slide, SlideStatus
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
-from wbctool.stages.images import is_image
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +110,14 @@ def run_folder(
     and what load_stages and the doer raise.
     """
     layout = OutputLayout(settings.out)
-    _check_apart(layout, settings.slides)
+    check_apart(layout, settings)
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides])
     if settings.dry_run:
         progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop, metadata))
         return ExitCode.DONE
     with hold(layout):
+        check_table_writable(layout)
         run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata, doer or Here())
         return run.go(slides, argv)
 
@@ -138,7 +138,7 @@ def make_plan(
     plan = []
     for slide in slides:
         state = read_state(layout, slide.id)
-        if settings.settle_s and _modified_within(slide, settings.settle_s):
+        if settings.settle_s and _modified_lately(slide, settings):
             action = Action.WAIT
         elif state is None or slide.problem or _asked_for(settings, state):
             action = Action.DO
@@ -243,8 +243,7 @@ class _Run:
         """Whether a slide is no longer as it was when the run began, which may be hours ago."""
         if slide.problem:
             return False
-        settle_s = self.settings.settle_s
-        if settle_s and _modified_within(slide, settle_s):
+        if self.settings.settle_s and _modified_lately(slide, self.settings):
             return True
         return not still_as_found(slide, self.settings.slides, self.settings.follow_links)
 
@@ -274,26 +273,18 @@ def _asked_for(settings: RunSettings, state: SlideState) -> bool:
     return settings.force or (settings.retry_failed and state.status in _BAD)
 
 
-def _modified_within(slide: Slide, settle_s: float) -> bool:
+def _modified_lately(slide: Slide, settings: RunSettings) -> bool:
     """Whether the slide's folder or a field changed less than settle_s ago.
 
     By the time of the content, which a clock that runs ahead may put into the future, and by that of the directory's
-    entry, because copies keep the time of the content.
+    entry, because copies keep the time of the content. Not by that of a folder that runs write to: it would wait for
+    ever.
     """
     now = time.time()
-    for path in (slide.folder, *slide.fields):
+    folders = () if is_written_to(slide.folder, settings) else (slide.folder,)
+    for path in (*folders, *slide.fields):
         with suppress(OSError):
             status = path.stat()
-            if abs(now - status.st_mtime) < settle_s or 0 <= now - status.st_ctime < settle_s:
+            if abs(now - status.st_mtime) < settings.settle_s or 0 <= now - status.st_ctime < settings.settle_s:
                 return True
     return False
-
-
-def _check_apart(layout: OutputLayout, slides: Path) -> None:
-    """Raises SettingsInvalid where results and slides would share a folder, and slides be taken for results."""
-    results, root = layout.folder.resolve(), slides.resolve()
-    shared = root.is_relative_to(results)
-    if not shared and results.is_relative_to(root) and results.is_dir() and not is_results(results):
-        shared = any(is_image(path) for path in results.rglob("*"))
-    if shared:
-        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, where the slides are")

@@ -1,13 +1,14 @@
 """What is known of a slide from an earlier run: is it still true?
 
-A slide's state is its ``slide.json``: the fingerprint of all that its results depend on, and the hashes of the files
-that were published before it. A state counts only while both match.
+A slide's state is its ``slide.json``: the fingerprint of all that its results depend on, the hashes of the files that
+were published before it, and a hash of all that it says itself. A state counts only while all of them match.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -15,18 +16,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import publish, publish_json
+from wbctool.batch import trail
+from wbctool.batch.publish import json_text, publish_json
+from wbctool.batch.publish_together import publish_together
 from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
 from wbctool.report.facts import FACTS, metadata_of
-from wbctool.report.tables import COUNTS_COLUMNS, empty_row
+from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
+_SEAL = "sha256"  # the entry of slide.json that vouches for the others
+_NUMBERS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")  # the columns that hold whole numbers
 _CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing
 
 _OF_THE_SLIDE = frozenset({"read", "list"})  # stages whose failures lie in the slide's files, not in the machine
@@ -103,8 +108,7 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
 
     fields: each field's name and its content's SHA-256, None where it cannot be read. basis: the rest, as JSON values.
     """
-    canonical = json.dumps({"fields": fields, **basis}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return _sha256({"fields": fields, **basis})
 
 
 def slide_basis(basis: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
@@ -112,29 +116,66 @@ def slide_basis(basis: Mapping[str, Any], metadata: SlideMetadata | None) -> Map
     return basis if metadata is None else {**basis, "metadata": asdict(metadata)}
 
 
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a slide.json with its own hash, so that a value that was changed by hand is not believed."""
+    return {**content, _SEAL: _sha256(content)}
+
+
+def unseal(text: bytes) -> dict[str, Any]:
+    """The content of a slide.json, without its hash.
+
+    Raises ValueError where that is not the hash of the rest, or there is none, as earlier versions wrote it.
+    """
+    try:
+        content = dict(json.loads(text))
+        if content.pop(_SEAL, None) == _sha256(content):
+            return content
+    except (TypeError, RecursionError) as error:
+        raise ValueError("it is no state of a slide") from error
+    raise ValueError("it was altered, or is of an earlier version of wbctool")
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    """Of JSON values, however they are laid out."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
 def publish_slide(
     layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
 ) -> None:
-    """Publish a slide's files and, last, its state."""
-    for name, content in files.items():
-        publish(layout.slide_file(slide, name), content)
-    publish_json(
-        layout.slide_file(slide, SLIDE),
-        {
-            "schema": SCHEMA,
-            "slide": slide,
-            "status": state.status.value,
-            "fingerprint": state.fingerprint,
-            "fields": [{"name": name, "sha256": sha256} for name, sha256 in fields],
-            "files": dict(state.files),
-            "errors": [asdict(failure) for failure in state.failures],
-            "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
-            "limits": state.limits.model_dump(mode="json", include=set(Limits.model_fields)),
-            "provenance": asdict(state.provenance),
-            "reviews": [asdict(review) for review in state.reviews],
-            **state.facts,
-        },
-    )
+    """Publish a slide's files and, last, its state: where there is no room for all, what was there before stays.
+
+    A review of results whose state cannot be read any more is void, and the trail says so.
+    """
+    void = not state.reviews and _has_lost_its_state(layout, slide)
+    if void:
+        trail.note_redone(layout, slide)
+    content = {
+        "schema": SCHEMA,
+        "slide": slide,
+        "status": state.status.value,
+        "fingerprint": state.fingerprint,
+        "fields": [{"name": name, "sha256": sha256} for name, sha256 in fields],
+        "files": dict(state.files),
+        "errors": [asdict(failure) for failure in state.failures],
+        "counts": dict(zip(COUNTS_COLUMNS, state.row, strict=True)),
+        "limits": state.limits.model_dump(mode="json", include=set(Limits.model_fields)),
+        "provenance": asdict(state.provenance),
+        "reviews": [asdict(review) for review in state.reviews],
+        **state.facts,
+    }
+    written = {**files, SLIDE: json_text(seal(content)).encode("ascii")}
+    publish_together({layout.slide_file(slide, name): text for name, text in written.items()})
+    if void:
+        remove_originals(layout, slide)
+
+
+def _has_lost_its_state(layout: OutputLayout, slide: str) -> bool:
+    """Whether a slide was reviewed, as the originals beside its files say, and its state cannot be read."""
+    original = layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE)
+    there = os.path.exists(original)  # noqa: PTH110, of a path that is too long Path.exists raises
+    return there and read_state(layout, slide) is None
 
 
 def remove_originals(layout: OutputLayout, slide: str) -> None:
@@ -145,18 +186,16 @@ def remove_originals(layout: OutputLayout, slide: str) -> None:
 
 
 def read_state(layout: OutputLayout, slide: str, name: str = SLIDE) -> SlideState | None:
-    """The last state of a slide; None where there is none, or none that this version can read. name: of its file."""
+    """The last state of a slide; None where there is none, or none as this version wrote it. name: of its file."""
     try:
-        content = json.loads(layout.slide_file(slide, name).read_bytes())
-        if content["schema"] != SCHEMA or content["slide"] != slide or tuple(content["counts"]) != COUNTS_COLUMNS:
+        content = unseal(layout.slide_file(slide, name).read_bytes())
+        if content["schema"] != SCHEMA or content["slide"] != slide:
             return None
-        row = tuple(content["counts"].values())
-        if not all(isinstance(value, str) for value in row):
-            return None
+        status = _status(content["status"])
         return SlideState(
             fingerprint=content["fingerprint"],
-            status=SlideStatus(content["status"]),
-            row=row,
+            status=status,
+            row=_row(content["counts"], slide, status),
             failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
             files=dict(content["files"]),
             limits=Limits.model_validate(content["limits"]),
@@ -166,6 +205,26 @@ def read_state(layout: OutputLayout, slide: str, name: str = SLIDE) -> SlideStat
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _status(text: str) -> SlideStatus:
+    """Of a slide that was done. Raises ValueError."""
+    status = SlideStatus(text)
+    if status is SlideStatus.WAITING:
+        raise ValueError("a slide with results does not wait")
+    return status
+
+
+def _row(counts: Mapping[str, str], slide: str, status: SlideStatus) -> tuple[str, ...]:
+    """The slide's values of COUNTS_COLUMNS. Raises ValueError where they cannot be."""
+    row = tuple(counts.values())
+    if tuple(counts) != COUNTS_COLUMNS or row[:2] != (slide, status.value):
+        raise ValueError("the counts are another slide's, or another version's")
+    numbers = [counts[name] for name in _NUMBERS]
+    numbers += [value for name, value in counts.items() if name.endswith("_n") and value != NOT_ASSESSED]
+    if not all(isinstance(value, str) for value in row) or not all(value.isdecimal() for value in numbers):
+        raise ValueError("the counts are not those of a slide")
+    return row
 
 
 def _provenance(content: Mapping[str, Any]) -> Provenance:
@@ -183,8 +242,8 @@ def _provenance(content: Mapping[str, Any]) -> Provenance:
 def states_below(layout: OutputLayout, slide: str) -> Iterator[tuple[str, SlideState]]:
     """The known slides whose ids begin with ``slide/``, with their states, in order of their paths."""
     for path in sorted(layout.slide_folder(slide).glob(f"*/**/{SLIDE}")):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            id_ = str(json.loads(path.read_bytes())["slide"])
+        with suppress(OSError, ValueError, KeyError):
+            id_ = str(unseal(path.read_bytes())["slide"])
             if id_.startswith(f"{slide}/") and (state := read_state(layout, id_)):
                 yield id_, state
 

@@ -18,15 +18,30 @@ log = logging.getLogger(__name__)
 
 _DIGITS = re.compile(r"([0-9]+)")
 
+# The figures of `wbctool verify` and `evaluate`: their names, and how the record beside them begins.
+_FIGURES = (
+    (
+        re.compile(r"(bland-altman|calibration|confusion)\.png"),
+        "verification.json",
+        re.compile(rb'\{\s*"schema": "wbctool-verification/'),
+    ),
+    (
+        re.compile(r"(confusion|coverage|mistakes|reliability)-.*\.png", re.DOTALL),
+        "evaluation.json",
+        re.compile(rb'\{\s*"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'),
+    ),
+)
+_HEAD_BYTES = 4096
+
 
 def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] = ()) -> tuple[Slide, ...]:
     """Every slide below ``root``, in natural order of their ids; the fields of each in natural order of their names.
 
-    Left out: hidden files and folders, the folders in ``skip``, the results of other runs, and links that lead out of
-    ``root`` unless ``follow_links``. A folder is visited once, whatever links lead to it, so loops end. A folder that
-    cannot be listed is a slide with a problem.
+    Left out: hidden files and folders, the folders in ``skip``, the results of other runs, the figures of
+    verifications and evaluations, and links that lead out of ``root`` unless ``follow_links``. A folder is visited
+    once, whatever links lead to it, so loops end. A folder that cannot be listed is a slide with a problem.
 
-    Raises SlidesNotFound where ``root`` is no folder or holds no image.
+    Raises SlidesNotFound where ``root`` is no folder, cannot be listed, or holds no image.
     """
     try:
         is_folder = root.resolve(strict=True).is_dir()
@@ -34,7 +49,7 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
         raise SlidesNotFound(f"{root} is not a folder that can be read") from error
     if not is_folder:
         raise SlidesNotFound(f"{root} is not a folder")
-    walk = _Walk(root.resolve(), follow_links, frozenset(path.resolve() for path in skip))
+    walk = _Walk(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
     walk.visit()
     slides = {"/".join(parts): found for parts, found in walk.found.items() if parts}
     if () in walk.found:
@@ -107,9 +122,11 @@ class _Walk:
                 for entry in self._entries(folder):
                     if entry.is_dir():
                         (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
-                    elif is_image(Path(entry.path)):
+                    elif _is_field(Path(entry.path)):
                         images.append(Path(entry.path))
             except OSError as error:
+                if not parts:  # no slide of its own: all of them would be gone
+                    raise SlidesNotFound(f"{self.root} cannot be listed: {error.strerror or error}") from error
                 self.found[parts] = _Found(folder, [], f"the folder cannot be listed: {error.strerror}")
                 continue
             if images:
@@ -119,7 +136,7 @@ class _Walk:
     def images(self, folder: Path) -> list[Path]:
         """The images that lie directly in a folder."""
         return [
-            Path(entry.path) for entry in self._entries(folder) if not entry.is_dir() and is_image(Path(entry.path))
+            Path(entry.path) for entry in self._entries(folder) if not entry.is_dir() and _is_field(Path(entry.path))
         ]
 
     def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -151,10 +168,25 @@ class _Walk:
             log.warning(message, entry.path)
 
 
+def _is_field(path: Path) -> bool:
+    return is_image(path) and not _is_figure(path)
+
+
+def _is_figure(path: Path) -> bool:
+    """Whether an image is one that we drew. Not its whole folder is left out: it may be a slide's, and hold fields."""
+    return any(
+        name.fullmatch(path.name) and begin.match(_head(path.with_name(record))) for name, record, begin in _FIGURES
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
 def is_results(folder: Path) -> bool:
     """Whether a folder holds a run's results."""
-    try:
-        with (folder / RUN).open("rb") as manifest:
-            return MANIFEST_MARK.encode() in manifest.read(64)
-    except OSError:
-        return False
+    return MANIFEST_MARK.encode() in _head(folder / RUN)[:64]

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,13 +16,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import SettingsInvalid
-from wbctool.layout import name_as_text
+from wbctool.layout import SLIDES_CSV, name_as_text
 from wbctool.report.tables import spreadsheet_name
 from wbctool.slide_facts import Sex, SlideMetadata
 
 log = logging.getLogger(__name__)
 
-SLIDES_CSV = "slides.csv"
 _MAX_BYTES = 50_000_000
 _NUMBERS = frozenset({"age", "analyser_wbc", "um_per_px"})
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t])(\r\n|\r|\n)", re.IGNORECASE)  # Excel's own first line
@@ -68,12 +68,12 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
     """The metadata of each slide that ``root``'s slides.csv names; empty where there is no such file.
 
     slides: the ids of the slides there are. A line names one by its id, as counts.csv writes it, or as another
-    system does where that can mean but one. Columns are told apart by comma, semicolon or tab; beside a semicolon a
-    comma is a decimal sign. Unknown columns are ignored, which is said, as are lines of slides that are not there.
-    Raises SettingsInvalid, naming file, line, column and cause.
+    system does; one that may then be of several slides is an error. Columns are told apart by comma, semicolon or tab;
+    beside a semicolon a comma is a decimal sign. Unknown columns are ignored, which is said, as are lines of slides
+    that are not there. Raises SettingsInvalid, naming file, line, column and cause.
     """
     path = root / SLIDES_CSV
-    if not path.is_file():
+    if not _is_there(path):
         return {}
     known = _Names(slides)
     found: dict[str, SlideMetadata] = {}
@@ -81,39 +81,54 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
     missing: list[str] = []
     for line, values in _lines(path):
         row = _row(path, line, values)
-        id_ = known.id_of(row.slide)
-        name = row.slide if id_ is None else id_
+        meant = known.meant_by(row.slide)
+        if len(meant) > 1:
+            ids = " or ".join(repr(spreadsheet_name(id_)) for id_ in sorted(meant))
+            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide!r} may be {ids}: write which, as here")
+        name = next(iter(meant), row.slide.strip())
         if name in lines_of:
             raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide} is in line {lines_of[name]} already")
         lines_of[name] = line
-        if id_ is None:
-            missing.append(row.slide)
+        if meant:
+            found[name] = SlideMetadata(**row.model_dump(exclude={"slide"}))
         else:
-            found[id_] = SlideMetadata(**row.model_dump(exclude={"slide"}))
+            missing.append(name)
     if missing:
         log.warning("%s names slides that are not there: %s", path, ", ".join(missing))
     return found
 
 
 class _Names:
-    """The ids of slides by their names: as we write them, and as a Mac (é as e and an accent) or Windows (\\) may."""
+    """The ids of slides by their names: as we write them, and as others may.
+
+    A Mac writes é as e and an accent, Windows \\ for /, and a person a space before or after.
+    """
 
     def __init__(self, slides: Iterable[str]) -> None:
-        self._exact: dict[str, str] = {}
+        plain = {name_as_text(id_): id_ for id_ in slides}
+        written = {spreadsheet_name(id_): id_ for id_ in plain.values()}
+        self._exact = plain | written  # '=x is what counts.csv says of =x, even if there is a slide '=x
         self._loose: dict[str, set[str]] = {}
-        for id_ in slides:
-            for name in (name_as_text(id_), spreadsheet_name(id_)):
-                self._exact[name] = id_
-                self._loose.setdefault(_loosely(name), set()).add(id_)
+        for name, id_ in (*plain.items(), *written.items()):
+            self._loose.setdefault(_loosely(name), set()).add(id_)
 
-    def id_of(self, name: str) -> str | None:
-        """None where no slide is meant, or more than one could be."""
-        meant = self._loose.get(_loosely(name), set())
-        return self._exact.get(name) or (next(iter(meant)) if len(meant) == 1 else None)
+    def meant_by(self, name: str) -> set[str]:
+        """The slides that a name may mean: the one of just this name if it is there."""
+        return {self._exact[name]} if name in self._exact else self._loose.get(_loosely(name), set())
 
 
 def _loosely(name: str) -> str:
-    return unicodedata.normalize("NFC", name).replace("\\", "/").strip("/")
+    return unicodedata.normalize("NFC", name).replace("\\", "/").strip().strip("/")
+
+
+def _is_there(path: Path) -> bool:
+    """Raises SettingsInvalid where that cannot be told: a slide done without its patient's age would be wrong."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise SettingsInvalid(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _lines(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
@@ -128,7 +143,7 @@ def _lines(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
             if len(values) > len(header):
                 raise SettingsInvalid(f"{path}, line {reader.line_num}: more values than the header has columns")
             if any(value.strip() for value in values):
-                row = {n: v.strip() for n, v in zip(header, values, strict=False) if v.strip()}
+                row = {n: _value(n, v) for n, v in zip(header, values, strict=False) if v.strip()}
                 yield reader.line_num, {n: _with_point(n, v) if delimiter == ";" else v for n, v in row.items()}
     except csv.Error as error:
         raise SettingsInvalid(f"{path}, line {reader.line_num}: not a line of CSV: {error}") from error
@@ -162,6 +177,10 @@ def _delimiter(text: str) -> str:
 
 def _columns(values: Iterable[str]) -> list[str]:
     return [value.strip().lower() for value in values]
+
+
+def _value(column: str, text: str) -> str:
+    return text if column == "slide" else text.strip()  # a folder's name may end in a space
 
 
 def _with_point(column: str, value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,24 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a file's name may hold what the terminal's encoding does not
             reconfigure(errors="backslashreplace")
-    app(prog_name="wbctool")
+    try:
+        app(prog_name="wbctool")
+    except OSError as error:
+        if not _stdout_fails():
+            raise
+        with suppress(OSError):
+            print(f"wbctool: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _stdout_fails() -> bool:
+    """Whether standard output takes not even a line's end. If so, what it still holds is dropped."""
+    try:
+        print(flush=True)
+        return False
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
 
 
 @app.command()
@@ -203,10 +221,11 @@ def verify(
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Say what this machine can do, and what to do about the rest."""
     with errors_as_exit_codes():
+        from wbctool.cli.terminal import say
         from wbctool.doctor import as_text, examine, report_json
 
         checks = examine()
-        typer.echo(report_json(checks) if as_json else as_text(checks))
+        say(report_json(checks) if as_json else as_text(checks))
         raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 1)
 
 

@@ -17,7 +17,7 @@ _CODES = (
 )
 
 
-@export_app.command(epilog=f"{_CODES} and has no results.")
+@export_app.command(epilog=f"{_CODES} and has no results, or an image's name is too long.")
 def geojson(
     out: Out,
     to: Annotated[

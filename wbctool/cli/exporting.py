@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from wbctool.batch.results import LeftOut, published_slides
 from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import field_sizes, slides_of_run
 from wbctool.cli.terminal import say
+from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, below, name_shown
 from wbctool.records import Cell, PublishedSlide, SlideStatus
 from wbctool.report.coco import coco_json
@@ -23,9 +26,12 @@ SCHEMAS = ("counts", "differential", "cells")
 
 
 def export_geojson(out: Path, to: Path | None) -> int:
-    """`wbctool export geojson`; returns the exit code. A field that failed has no file, one without a cell has."""
+    """`wbctool export geojson`; returns the exit code. A field that failed has no file, one without a cell has.
+
+    A field whose name leaves no room for the ending is named and left out.
+    """
     layout = OutputLayout.of(out)
-    folder = to or layout.export("geojson")
+    folder = _target(layout, to, "geojson")
     slides = _Slides(layout)
     files = 0
     for slide in slides:
@@ -34,15 +40,20 @@ def export_geojson(out: Path, to: Path | None) -> int:
             cells[cell.field].append(cell)
         for field in slide.fields_read:
             text = field_geojson(slide.result.slide, field, cells[field], slide.classes)
-            publish(below(folder, slide.result.slide, f"{field}.geojson"), text.encode())
-            files += 1
+            try:
+                publish(below(folder, slide.result.slide, f"{field}.geojson"), text.encode())
+                files += 1
+            except OutputNotWritable as error:
+                if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+                    raise
+                slides.leave_out(f"{slide.result.slide}/{field}", "its name is too long for a file's with .geojson")
     return slides.ended(f"{name_shown(str(folder))} written: {files} files, one an image")
 
 
 def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
     """`wbctool export coco`; returns the exit code."""
     layout = OutputLayout.of(out)
-    path = to or layout.export("coco.json")
+    path = _target(layout, to, "coco.json")
     slides = _Slides(layout)
     found = list(slides)
     sizes_px = field_sizes(found, *slides_of_run(layout, root)) if found else {}
@@ -53,7 +64,7 @@ def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
 def export_fhir(out: Path, to: Path | None) -> int:
     """`wbctool export fhir`; returns the exit code."""
     layout = OutputLayout.of(out)
-    path = to or layout.export("fhir.json")
+    path = _target(layout, to, "fhir.json")
     slides = _Slides(layout)
     publish(path, fhir_bundle(slides).encode())
     return slides.ended(f"{name_shown(str(path))} written: {slides.exported} reports, {slides.reviewed} of them final")
@@ -67,6 +78,15 @@ def export_schemas(folder: Path) -> None:
         say(f"{name_shown(str(path))} written")
 
 
+def _target(layout: OutputLayout, to: Path | None, kind: str) -> Path:
+    """Where to write. Raises SettingsInvalid where that would overwrite what is read."""
+    target = to or layout.export(kind)
+    resolved = Path(os.path.realpath(target))  # of which a loop of links is no error
+    if resolved == layout.counts or resolved.is_relative_to(layout.folder):
+        raise SettingsInvalid(f"--to {target} lies in the results that are read: choose another place")
+    return target
+
+
 class _Slides:
     """The slides to export, one after the other; those that have no results to go by are told of and left out."""
 
@@ -77,12 +97,16 @@ class _Slides:
     def __iter__(self) -> Iterator[PublishedSlide]:
         for slide in published_slides(self._layout):
             if isinstance(slide, LeftOut):
-                print(f"wbctool: {name_shown(slide.slide)} is left out: {name_shown(slide.why)}", file=sys.stderr)
-                self._missing += slide.status is not SlideStatus.WAITING
+                self.leave_out(slide.slide, slide.why, is_due=slide.status is not SlideStatus.WAITING)
             else:
                 self.exported += 1
                 self.reviewed += slide.reviewed
                 yield slide
+
+    def leave_out(self, name: str, why: str, is_due: bool = True) -> None:
+        """Tell of a slide or a field that is not written. is_due: it costs the exit code."""
+        print(f"wbctool: {name_shown(name)} is left out: {name_shown(why)}", file=sys.stderr)
+        self._missing += is_due
 
     def ended(self, line: str) -> int:
         """Say what was written; the exit code."""

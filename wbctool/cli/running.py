@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ from wbctool.batch.status import as_text as report_text
 from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.cli.exit_codes import exit_code_of
 from wbctool.cli.terminal import logging_set_up, say, shown_progress
-from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.settings import RunSettings, load_settings
@@ -85,10 +86,13 @@ def _report_since(settings: RunSettings, start: datetime) -> RunReport | None:
 
 
 def status_command(out: Path, as_json: bool, max_age_hours: float | None) -> int:
-    """`wbctool status`; returns the exit code."""
+    """`wbctool status`; returns the exit code. Raises SettingsInvalid for an age that is none."""
+    if max_age_hours is not None and not 0 <= max_age_hours < math.inf:  # not a number is not between either
+        raise SettingsInvalid(f"--max-age: {max_age_hours:g} is not a number of hours")
     report = read_report(OutputLayout.of(out))
     say(report_json(report) if as_json else report_text(report))
-    if max_age_hours is not None and datetime.now(UTC) - (report.end or report.start) > timedelta(hours=max_age_hours):
+    age = datetime.now(UTC) - (report.end or report.start)
+    if max_age_hours is not None and age.total_seconds() > max_age_hours * 3600:
         print(f"wbctool: no run has ended for more than {max_age_hours:g} hours", file=sys.stderr)
         return ExitCode.FATAL
     if report.phase is RunPhase.RUNNING:

@@ -19,6 +19,7 @@ from wbctool.extras import needing
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import name_as_text, name_shown
 from wbctool.records import ClassCount, Provenance, PublishedSlide, SlideStatus
+from wbctool.report.tables import failed_fields
 from wbctool.report.texts import FLAGS
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
 
 
 def _conclusion(slide: PublishedSlide) -> str:
-    result, differential = slide.result, slide.result.differential
+    result, differential, failed = slide.result, slide.result.differential, failed_fields(slide.result)
     lines = [
         f"{differential.counted} cells counted, {differential.review} not decided and left to a reader, "
         f"{differential.not_wbc} set aside as no white cells.",
-        f"{result.fields} fields, {len(result.failures)} of them failed." if result.failures else "",
+        f"{result.fields} fields, {failed} of them failed." if failed else "",
         *(FLAGS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wbctool.layout import name_shown
-from wbctool.records import SlideResult, SlideStatus
+from wbctool.records import Provenance, SlideResult, SlideStatus
 from wbctool.report import texts
-from wbctool.report.tables import percent
+from wbctool.report.tables import failed_fields, percent
 from wbctool.slide_facts import FieldQuality
 
 
@@ -20,21 +20,33 @@ def level(result: SlideResult) -> str:
 
 def verdict(result: SlideResult) -> str:
     """The slide in one sentence."""
-    differential, failed = result.differential, sum(bool(failure.field) for failure in result.failures)
+    differential, without = result.differential, without_fields(result)
     if result.status is SlideStatus.FAILED:
         return texts.VERDICT_FAILED
-    without = texts.VERDICT_WITHOUT.format(failed=failed, fields=result.fields) if failed else ""
     if not differential.counted and differential.review:
         return texts.VERDICT_ALL_IN_REVIEW.format(without=without, review=differential.review)
     if not differential.counted:
         return texts.VERDICT_NO_WBC.format(without=without)
     review = texts.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
-    return sentence(result).format(counted=differential.counted, without=without, review=review)
+    sentence = texts.VERDICT_LOW if "low_count" in differential.flags else texts.VERDICT
+    return sentence.format(counted=differential.counted, without=without, review=review)
 
 
-def sentence(result: SlideResult) -> str:
-    """The verdict of a slide with counted cells, to be filled in."""
-    return texts.VERDICT_LOW if "low_count" in result.differential.flags else texts.VERDICT
+def without_fields(result: SlideResult) -> str:
+    """What a verdict says of the fields that failed; empty where none did."""
+    failed = failed_fields(result)
+    return texts.VERDICT_WITHOUT.format(failed=failed, fields=result.fields) if failed else ""
+
+
+def least_counted(result: SlideResult, provenance: Provenance) -> int:
+    """From how many counted cells on a slide has no low_count: a reader's moves may pass that number.
+
+    Where the settings at hand do not have it, a number that leaves the verdict as it is.
+    """
+    setting = dict(provenance.settings).get("min_counted")
+    if setting is not None:
+        return int(setting)
+    return result.differential.cells + 1 if "low_count" in result.differential.flags else 0
 
 
 def findings(result: SlideResult) -> list[tuple[str, str]]:
@@ -61,7 +73,11 @@ def about(result: SlideResult) -> list[tuple[str, str]]:
     if result.metadata is None:
         return []
     values = ((words, getattr(result.metadata, name)) for name, words in texts.ABOUT.items())
-    return [(words, f"{value:g}" if isinstance(value, float) else str(value)) for words, value in values if value]
+    return [
+        (words, f"{value:g}" if isinstance(value, float) else str(value))
+        for words, value in values
+        if value not in {None, ""}
+    ]
 
 
 def remarks(quality: FieldQuality) -> Iterator[str]:

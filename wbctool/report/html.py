@@ -14,7 +14,7 @@ from wbctool.records import Cell, ClassCount, Provenance, SlideResult
 from wbctool.report import texts
 from wbctool.report.facts import quality_of, slide_facts
 from wbctool.report.gallery import CellView, Group, choose_pictures
-from wbctool.report.headlines import about, findings, level, remarks, sentence, verdict
+from wbctool.report.headlines import about, findings, least_counted, level, remarks, verdict, without_fields
 from wbctool.report.page import render_page
 from wbctool.report.places import PLACES, place_of
 from wbctool.report.tables import cells_csv, percent
@@ -130,12 +130,15 @@ def _data(
             "chart": texts.CHART_ALT,
             "note": texts.COUNTS_NOTE,
             "where": texts.WHERE,
-            "verdict": [texts.VERDICT_NO_WBC, texts.VERDICT_ALL_IN_REVIEW, sentence(result), texts.VERDICT_REVIEW],
-            "without": ""
-            if not result.failures
-            else texts.VERDICT_WITHOUT.format(
-                failed=sum(bool(failure.field) for failure in result.failures), fields=result.fields
-            ),
+            "verdict": {
+                "no_wbc": texts.VERDICT_NO_WBC,
+                "all_in_review": texts.VERDICT_ALL_IN_REVIEW,
+                "low": texts.VERDICT_LOW,
+                "enough": texts.VERDICT,
+                "review": texts.VERDICT_REVIEW,
+            },
+            "without": without_fields(result),
         },
+        "min_counted": least_counted(result, provenance),
         "slide_fields": result.fields,
     }

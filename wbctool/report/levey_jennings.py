@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from wbctool.qc_records import ControlChart, ControlPoint
 from wbctool.report.page import environment
-from wbctool.report.tables import csv_text
+from wbctool.report.tables import csv_text, spreadsheet_name
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
@@ -49,10 +49,10 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
 
 
 def charts_csv(charts: Sequence[ControlChart]) -> str:
-    """One row a value. Slides' names are as the history has them, fit for a spreadsheet."""
+    """One row a value."""
     rows = (
         (
-            *(chart.slide, chart.quantity, point.time.isoformat(), f"{point.value:g}"),
+            *(spreadsheet_name(chart.slide), chart.quantity, point.time.isoformat(), f"{point.value:g}"),
             *(_number(chart.mean), _number(chart.sd), _number(point.z), str(point.in_baseline).lower()),
             ";".join(point.rules),
         )

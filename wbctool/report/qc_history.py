@@ -11,7 +11,7 @@ from typing import Any
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.qc_records import QcLine
 from wbctool.records import Provenance
-from wbctool.report.tables import spreadsheet_name
+from wbctool.report.tables import name_of_cell, spreadsheet_name
 
 _COUNTS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
 HISTORY_COLUMNS: tuple[str, ...] = (
@@ -61,7 +61,7 @@ def _line(row: Mapping[str, str]) -> QcLine:
     values = {name: _number(row[name]) for name in QUANTITIES if name != REVIEW_SHARE}
     seen = int(row["counted"]) + int(row["review"])
     values[REVIEW_SHARE] = 100 * int(row["review"]) / seen if seen else None
-    return QcLine(datetime.fromisoformat(row["time"]), row["slide"], row["models"], values)
+    return QcLine(datetime.fromisoformat(row["time"]), name_of_cell(row["slide"]), row["models"], values)
 
 
 def _number(text: str) -> float | None:

@@ -24,11 +24,15 @@ CELL_COLUMNS = (
 )
 
 
+def failed_fields(result: SlideResult) -> int:
+    """How many fields failed. A failure of the slide as a whole is none of a field."""
+    return sum(bool(failure.field) for failure in result.failures)
+
+
 def counts_row(result: SlideResult) -> tuple[str, ...]:
     """The values of COUNTS_COLUMNS; the slide's id as it is, not yet fit for a spreadsheet."""
     differential = result.differential
-    failed = sum(bool(failure.field) for failure in result.failures)
-    numbers = (failed, differential.cells, differential.counted, differential.review)
+    numbers = (failed_fields(result), differential.cells, differential.counted, differential.review)
     nrbc = percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
     return (
         *(result.slide, result.status.value, str(result.fields), *map(str, numbers), str(differential.not_wbc)),

@@ -107,10 +107,10 @@
   }
 
   function verdict(now) {
-    const [noWbc, allInReview, some, more] = t.verdict;
     const values = { ...now, without: t.without, fields: data.slide_fields };
-    if (!now.counted) return fill(now.review ? allInReview : noWbc, values);
-    return fill(some, { ...values, review: now.review ? fill(more, now) : "" });
+    if (!now.counted) return fill(now.review ? t.verdict.all_in_review : t.verdict.no_wbc, values);
+    const sentence = now.counted < data.min_counted ? t.verdict.low : t.verdict.enough;
+    return fill(sentence, { ...values, review: now.review ? fill(t.verdict.review, now) : "" });
   }
 
   function tally(now, place) {

@@ -1,0 +1,55 @@
+"""Where a run may write, asked before the first slide: not over what is not its own, and not where it would fail."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wbctool.batch.slides import is_results
+from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.layout import AUDIT, INDEX, LOCK, QC_HISTORY, RUN, OutputLayout, temporary_beside
+from wbctool.settings import RunSettings
+from wbctool.stages.images import IMAGE_SUFFIXES
+
+
+def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
+    """Raises SettingsInvalid where the results would go among the slides, or over files that no run wrote."""
+    results, root = Path(os.path.realpath(layout.folder)), Path(os.path.realpath(settings.slides))
+    if root.is_relative_to(results) or (results.is_relative_to(root) and _holds_slides(results)):
+        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, where the slides are")
+    if _is_anothers(results):
+        raise SettingsInvalid(
+            f"--out {layout.counts}: the results would go into {results}, which holds files of the same names "
+            f"that no run wrote; take another name, or move that folder away"
+        )
+
+
+def check_table_writable(layout: OutputLayout) -> None:
+    """Raises OutputNotWritable where counts.csv could not be published, though the folder of results may be there."""
+    trial = temporary_beside(layout.counts)
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise OutputNotWritable(f"{layout.counts} cannot be written: {error.strerror or error}") from error
+
+
+def is_written_to(folder: Path, settings: RunSettings) -> bool:
+    """Whether a run's own files go directly into a folder: its time is then that of the last run's end."""
+    own = (settings.out, settings.metrics, settings.log_file)
+    here = os.path.realpath(folder)
+    return any(path is not None and os.path.realpath(path.parent) == here for path in own)
+
+
+def _holds_slides(folder: Path) -> bool:
+    if is_results(folder):
+        return False
+    names = (name for _, _, names in os.walk(folder) for name in names)
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
+
+
+def _is_anothers(folder: Path) -> bool:
+    """Whether a file would be overwritten that no run wrote: a run makes the lock file before all else."""
+    if is_results(folder) or os.path.lexists(folder / LOCK):
+        return False
+    return any(os.path.lexists(folder / name) for name in (RUN, INDEX, AUDIT, QC_HISTORY))
