@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms, TiffImagePlugin
 
 Make = Callable[[Path, bytes], None]
 """Makes the input in a slide's folder; the bytes are a real JPEG's."""
@@ -65,10 +65,10 @@ def frames(name: str, kind: str) -> Make:
     return make
 
 
-def png_header(width: int, height: int) -> bytes:
+def png_header(width: int, height: int, rows: bytes = bytes(100)) -> bytes:
     """A PNG that promises more pixels than it holds."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -83,6 +83,40 @@ def damaged_png(folder: Path, jpeg: bytes) -> None:
     content = bytearray((folder / "x.png").read_bytes())
     content[len(content) // 2] ^= 255
     (folder / "x.png").write_bytes(content)
+
+
+def half_of_a_png(folder: Path, jpeg: bytes) -> None:
+    rgb = np.asarray(Image.open(io.BytesIO(jpeg)).resize((160, 60)))
+    (folder / "x.png").write_bytes(png_header(160, 120, b"".join(b"\0" + row.tobytes() for row in rgb)))
+
+
+def png_with_a_damaged_header(folder: Path, jpeg: bytes) -> None:
+    saved("x.png", lambda image: image)(folder, jpeg)
+    content = (folder / "x.png").read_bytes()
+    (folder / "x.png").write_bytes(content[:29] + bytes(4) + content[33:])
+
+
+def damaged_tiff(compression: str, damage: bytes, before_end: int) -> Make:
+    """A TIFF with other bytes that many before the end of its first strip."""
+
+    def make(folder: Path, jpeg: bytes) -> None:
+        image = Image.open(io.BytesIO(jpeg))
+        image.save(folder / "x.tif", compression=compression)
+        content = (folder / "x.tif").read_bytes()
+        tags = Image.open(io.BytesIO(content)).tag_v2
+        start = tags[TiffImagePlugin.STRIPOFFSETS][0] + tags[TiffImagePlugin.STRIPBYTECOUNTS][0] - before_end
+        (folder / "x.tif").write_bytes(content[:start] + damage + content[start + len(damage) :])
+
+    return make
+
+
+def tiff_of_fewer_strips(folder: Path, jpeg: bytes) -> None:
+    """Twice as high by its header as by its one strip."""
+    saved("x.tif", lambda image: image, tiffinfo={TiffImagePlugin.ROWSPERSTRIP: 120})(folder, jpeg)
+    content = (folder / "x.tif").read_bytes()
+    height = struct.pack("<HHI", TiffImagePlugin.IMAGELENGTH, 4, 1)
+    assert content.count(height) == 1
+    (folder / "x.tif").write_bytes(content.replace(height + struct.pack("<I", 120), height + struct.pack("<I", 240)))
 
 
 def cut(name: str) -> Make:
@@ -136,6 +170,9 @@ def named(name: str) -> Make:
 
 INCOMPLETE = "incomplete or damaged|damaged"
 GREY = "grey image"
+NOISE = np.random.default_rng(0).bytes(500)
+PROFILE = "colour profile that cannot be read"
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NO_IMAGE = "not an image in one of the formats JPEG, PNG, BMP, TIFF"
 SEVERAL = "holds several images"
 
@@ -162,8 +199,18 @@ KINDS = (
     Kind("a progressive JPEG", saved("x.jpg", lambda i: i, progressive=True)),
     Kind("a PNG cut short", cut("x.png"), INCOMPLETE),
     Kind("a BMP cut short", cut("x.bmp"), INCOMPLETE),
-    Kind("a TIFF cut short", cut("x.tif"), f"{INCOMPLETE}|{NO_IMAGE}"),
+    Kind("a TIFF cut short", cut("x.tif"), INCOMPLETE),
     Kind("a PNG with a changed byte", damaged_png, INCOMPLETE),
+    Kind("a PNG whose data end early", half_of_a_png, INCOMPLETE),
+    Kind("a PNG with a damaged header", png_with_a_damaged_header, INCOMPLETE),
+    Kind("a TIFF with a hole in a JPEG strip", damaged_tiff("jpeg", bytes(1000), 1500), INCOMPLETE),
+    Kind("a TIFF with noise in a deflate strip", damaged_tiff("tiff_adobe_deflate", NOISE, 9000), INCOMPLETE),
+    Kind("a TIFF of fewer strips than it needs", tiff_of_fewer_strips, INCOMPLETE),
+    Kind("a JPEG TIFF", saved("x.tif", lambda i: i, compression="jpeg")),
+    Kind("a TIFF packed as a PNG is", saved("x.tif", lambda i: i, compression="tiff_adobe_deflate")),
+    Kind("a profile of sRGB", saved("x.png", lambda i: i, icc_profile=SRGB)),
+    Kind("a broken colour profile", saved("x.png", lambda i: i, icc_profile=SRGB[:200]), PROFILE),
+    Kind("a grey colour profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
     Kind("16-bit RGB PNG", deep("x.png", 65535)),
     Kind("16-bit RGB TIFF", deep("x.tif", 65535)),
     Kind("12 bits in a 16-bit PNG", deep("x.png", 4095), "lower bits alone"),

@@ -3,11 +3,12 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.stages.images import is_image, read_field, shown_size
@@ -46,7 +47,7 @@ def test_other_truncated_formats_are_refused(picture, tmp_path, suffix):
     picture.save(buffer, {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP"}[suffix])
     path = tmp_path / f"short{suffix}"
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    refused(path)
+    assert "the image is incomplete or damaged" in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
@@ -219,3 +220,336 @@ def test_what_an_image_is(tmp_path, real_jpeg):
     (tmp_path / "A.TIFF").touch()
     (tmp_path / "notes.txt").touch()
     assert [p.name for p in sorted(tmp_path.iterdir()) if is_image(p)] == ["A.TIFF"]
+
+
+def saved(picture, kind, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def strips(content):
+    """(offset, length) of each strip of a TIFF."""
+    tags = Image.open(io.BytesIO(content)).tag_v2
+    return list(zip(tags[TiffImagePlugin.STRIPOFFSETS], tags[TiffImagePlugin.STRIPBYTECOUNTS], strict=True))
+
+
+def overwritten(content, start, new):
+    return content[:start] + new + content[start + len(new) :]
+
+
+def read(tmp_path, content, name="field.tif"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return read_field(path).rgb
+
+
+def refusal(tmp_path, content, name="field.tif"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return refused(path)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize(
+    "compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "lzma", "zstd", "jpeg"]
+)
+def test_whole_tiffs_are_read_whatever_their_compression(picture, tmp_path, compression, mode, big):
+    content = saved(picture.convert(mode), "TIFF", compression=compression, big_tiff=big)
+    expected = Image.open(io.BytesIO(content)).convert("RGB") if compression == "jpeg" else picture
+    assert np.array_equal(read(tmp_path, content), np.asarray(expected))
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773, 32946])
+def test_whole_tiffs_of_opencv_are_read(picture, tmp_path, compression):
+    rgb = np.asarray(picture)
+    cv2.imwrite(str(tmp_path / "field.tif"), rgb[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, compression])
+    assert np.array_equal(read_field(tmp_path / "field.tif").rgb, rgb)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("damage", [bytes(2000), np.random.default_rng(0).bytes(500)], ids=["zeros", "noise"])
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_adobe_deflate", "tiff_deflate", "tiff_lzw"])
+def test_a_damaged_strip_is_refused(picture, tmp_path, compression, damage, big):
+    content = saved(picture, "TIFF", compression=compression, big_tiff=big)
+    offset, length = strips(content)[0]
+    assert "damaged" in refusal(tmp_path, overwritten(content, offset + length // 2, damage))
+
+
+def test_a_deflate_strip_without_its_end_is_refused(picture, tmp_path):
+    length = strips(saved(picture, "TIFF", compression="tiff_adobe_deflate"))[0][1]
+    content = saved(picture, "TIFF", compression="tiff_adobe_deflate")
+    table = struct.pack("<I", length)
+    assert content.count(table) == 1
+    changed = content.replace(table, struct.pack("<I", length - 4))  # without its check sum, which libtiff never reads
+    assert "has no end" in refusal(tmp_path, changed)
+
+
+def tiff(content, **tags):
+    """An uncompressed TIFF as few programs write it: its directory comes last. tags: what differs from two strips."""
+    numbers = {
+        "width": (256, [640]),
+        "height": (257, [480]),
+        "bits": (258, [8, 8, 8]),
+        "compression": (259, [1]),
+        "photometric": (262, [2]),
+        "offsets": (273, [8, 8 + 640 * 240 * 3]),
+        "samples": (277, [3]),
+        "rows": (278, [240]),
+        "lengths": (279, [640 * 240 * 3] * 2),
+    }
+    entries = dict(value for name, value in (numbers | tags).items() if value)
+    start = 8 + len(content)
+    behind = start + 2 + 12 * len(entries) + 4
+    directory, values = struct.pack("<H", len(entries)), b""
+    for tag, listed in sorted(entries.items()):
+        short = max(listed) < 2**16
+        packed = struct.pack(f"<{len(listed)}{'H' if short else 'I'}", *listed).ljust(4, b"\0")
+        directory += struct.pack("<HHI", tag, 3 if short else 4, len(listed))
+        directory += packed if len(packed) == 4 else struct.pack("<I", behind + len(values))
+        values += packed if len(packed) > 4 else b""
+    return struct.pack("<2sHI", b"II", 42, start) + content + directory + bytes(4) + values
+
+
+STRIP, TILE, BAND = 640 * 240 * 3, 320 * 240 * 3, 640 * 480
+TILES = [8, 8 + TILE, 8 + 2 * TILE, 8 + 3 * TILE]
+
+
+def tiles(offsets, lengths):
+    return {
+        "offsets": None,
+        "lengths": None,
+        "rows": None,
+        "tile_width": (322, [320]),
+        "tile_rows": (323, [240]),
+        "tile_offsets": (324, offsets),
+        "tile_lengths": (325, lengths),
+    }
+
+
+def test_whole_tables_are_read(picture, tmp_path):
+    rgb = np.asarray(picture)
+    cut = b"".join(rgb[y : y + 240, x : x + 320].tobytes() for y in (0, 240) for x in (0, 320))
+    bands = {"planar": (284, [2]), "rows": (278, [480]), "lengths": (279, [BAND] * 3)}
+    bands["offsets"] = (273, [8, 8 + BAND, 8 + 2 * BAND])
+    for content in (
+        tiff(rgb.tobytes()),
+        tiff(rgb.tobytes(), lengths=None),
+        tiff(rgb.tobytes(), lengths=(279, [STRIP, 2 * STRIP])),
+        tiff(cut, **tiles(TILES, [TILE] * 4)),
+        tiff(rgb.transpose(2, 0, 1).tobytes(), **bands),
+    ):
+        assert np.array_equal(read(tmp_path, content), rgb)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offsets": (273, [8]), "lengths": (279, [STRIP])},
+        {"offsets": (273, [8, 0]), "lengths": (279, [STRIP, 0])},
+        {"lengths": (279, [STRIP, 0])},
+        {"lengths": (279, [STRIP, STRIP - 1])},
+        {"offsets": (273, [8, 8 + STRIP + 1000])},
+        {"height": (257, [720])},
+        {"offsets": None},
+        tiles(TILES[:3], [TILE] * 3),
+        tiles([*TILES[:3], 0], [TILE] * 3 + [0]),
+        {"planar": (284, [2])},
+    ],
+    ids=[
+        "a strip is missing",
+        "a strip is sparse",
+        "a strip is empty",
+        "a strip is short",
+        "a strip ends behind the file",
+        "more rows than strips",
+        "no strips",
+        "a tile is missing",
+        "a tile is sparse",
+        "two bands are missing",
+    ],
+)
+def test_a_table_with_gaps_is_refused(picture, tmp_path, changes):
+    content = tiff(np.asarray(picture).tobytes(), **changes)
+    assert "the image is incomplete or damaged" in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("compression", [8, 32946])
+def test_a_deflate_strip_with_a_wrong_check_sum_is_refused(picture, tmp_path, compression):
+    """Where a damaged strip goes on behind its last pixel, libtiff stops there and never comes to the check sum."""
+    pixels = np.asarray(picture).tobytes()
+    one = {"compression": (259, [compression]), "rows": (278, [480]), "offsets": (273, [8])}
+    for behind in (b"", bytes(1000)):
+        packed = zlib.compress(pixels + behind)
+        whole = tiff(packed, **one, lengths=(279, [len(packed)]))
+        assert np.array_equal(read(tmp_path, whole), np.asarray(picture))
+        assert "incorrect data check" in refusal(tmp_path, overwritten(whole, 8 + len(packed) - 4, b"else"))
+
+
+def jpeg_strip(picture):
+    """A TIFF of 480 rows in one JPEG strip: the picture's."""
+    jpeg = saved(picture, "JPEG", quality=95)
+    one = {"compression": (259, [7]), "photometric": (262, [6]), "rows": (278, [480]), "subsampling": (530, [2, 2])}
+    return tiff(jpeg, **one, offsets=(273, [8]), lengths=(279, [len(jpeg)]))
+
+
+def test_a_jpeg_strip_of_fewer_rows_is_refused(picture, tmp_path):
+    assert np.abs(read(tmp_path, jpeg_strip(picture)).astype(int) - np.asarray(picture)).mean() < 3
+    short = jpeg_strip(picture.crop((0, 0, 640, 470)))
+    assert "a strip or tile of 640×480 pixels holds 640×470" in refusal(tmp_path, short)
+
+
+def test_libtiff_writes_nothing_to_the_terminal(picture, tmp_path, capfd):
+    content = saved(picture, "TIFF", compression="tiff_lzw")
+    offset, length = strips(content)[0]
+    assert "damaged" in refusal(tmp_path, overwritten(content, offset + length // 2, bytes(2000)))
+    assert capfd.readouterr() == ("", "")
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def png(rgb, missing=0, interlaced=False):
+    """A PNG whose stream of pixels ends a number of rows early, in a valid way."""
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    rows = [row for x, y, right, down in passes for row in rgb[y::down, x::right] if len(row)]
+    pixels = b"".join(b"\0" + row.tobytes() for row in rows[: len(rows) - missing])
+    header = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 8, 2, 0, 0, interlaced)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("shape", [(480, 640), (33, 17), (5, 4), (3, 1), (2, 9)])
+def test_a_png_that_ends_early_is_refused(picture, tmp_path, shape, interlaced):
+    rgb = np.asarray(picture)[: shape[0], : shape[1]]
+    assert np.array_equal(read(tmp_path, png(rgb, 0, interlaced), "whole.png"), rgb)
+    for missing in (1, shape[0] // 2, shape[0]):
+        assert "incomplete or damaged" in refusal(tmp_path, png(rgb, missing, interlaced), "short.png")
+
+
+def test_a_whole_png_with_a_black_last_row_is_read(picture, tmp_path):
+    rgb = np.array(picture)
+    rgb[-1] = 0
+    assert np.array_equal(read(tmp_path, png(rgb), "black.png"), rgb)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_a_whole_png_whose_last_row_is_of_zeros_is_read_in_other_modes(picture, tmp_path, mode):
+    image = picture.convert("RGB").quantize(64) if mode == "P" else picture.convert(mode)
+    image.paste(0 if mode == "P" else (0, 0, 0, 0), (0, 470, 640, 480))
+    assert read(tmp_path, saved(image, "PNG"), "zeros.png").shape == (480, 640, 3)
+
+
+def test_a_png_with_a_damaged_header_is_called_damaged(picture, tmp_path):
+    content = saved(picture, "PNG")
+    path = tmp_path / "field.png"
+    path.write_bytes(overwritten(content, 29, bytes(4)))  # the header's check sum
+    assert refused(path).startswith("the image is incomplete or damaged")
+    with pytest.raises(FieldUnreadable, match="the image is incomplete or damaged"):
+        shown_size(path)
+
+
+SRGB_PRIMARIES = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+ADOBE_PRIMARIES = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+
+
+def profile(primaries, gamma):
+    """An ICC profile of a screen, version 2.4. primaries: XYZ of red, green and blue under D50."""
+
+    def fixed(*numbers):
+        return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
+
+    white = fixed(0.9642, 1, 0.8249)
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78 + 1),
+        b"cprt": b"text" + bytes(8),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+    }
+    for letter, primary in zip(b"rgb", primaries, strict=True):
+        tags[bytes([letter]) + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*primary)
+        tags[bytes([letter]) + b"TRC"] = curve
+    table, values = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(values), len(value))
+        values += value
+    header = struct.pack(">4xI4s4s4s12x4s28x", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    # the profile connection space's white comes last in the header, behind the intent
+    header = (header[:4] + b"lcms" + header[4:])[:68] + white
+    header = header.ljust(128, b"\0")
+    return struct.pack(">I", 128 + len(table) + len(values)) + header[4:] + table + values
+
+
+def in_profile(picture, icc):
+    source, target = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    return ImageCms.profileToProfile(picture, source, target)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_colours_of_another_profile_become_srgb(picture, tmp_path, kind):
+    icc = profile(ADOBE_PRIMARIES, 2.2)
+    stored = in_profile(picture, icc)
+    options = {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
+    got = read(tmp_path, saved(stored, kind, icc_profile=icc, **options))
+    assert np.abs(got.astype(int) - np.asarray(picture)).mean() < 1
+    assert np.abs(np.asarray(stored).astype(int) - np.asarray(picture)).mean() > 2
+
+
+def test_a_linear_profile_by_hand(tmp_path):
+    """A light of 55/255 is sRGB's 1.055 × 0.2157^(1/2.4) - 0.055 = 0.5017, so 128 of 255; black and white stay."""
+    image = Image.fromarray(np.array([[[55, 55, 55], [0, 0, 0], [255, 255, 255]]], dtype=np.uint8))
+    rgb = read(tmp_path, saved(image, "PNG", icc_profile=profile(SRGB_PRIMARIES, 1.0)), "linear.png")
+    assert np.abs(rgb.astype(int) - [[[128] * 3, [0] * 3, [255] * 3]]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_an_srgb_profile_changes_no_byte(picture, tmp_path, kind):
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with_profile, without = saved(picture, kind, icc_profile=icc), saved(picture, kind)
+    assert len(with_profile) > len(without)
+    assert np.array_equal(read(tmp_path, with_profile), read(tmp_path, without))
+
+
+def test_colours_are_converted_in_every_part_of_a_large_picture(picture, tmp_path):
+    tall = Image.new("RGB", (8, 600), (200, 30, 90))
+    rgb = read(tmp_path, saved(tall, "PNG", icc_profile=profile(ADOBE_PRIMARIES, 2.2)), "tall.png")
+    assert rgb.shape == (600, 8, 3)
+    assert (rgb == rgb[0, 0]).all()
+    assert rgb[0, 0, 0] > 210
+
+
+@pytest.mark.parametrize(
+    "icc",
+    [
+        b"no profile",
+        profile(ADOBE_PRIMARIES, 2.2)[:-40],
+        profile(ADOBE_PRIMARIES, 2.2).replace(b"RGB ", b"GRAY"),
+        profile(ADOBE_PRIMARIES, 2.2).replace(b"RGB ", b"CMYK"),
+    ],
+    ids=["text", "cut", "grey", "ink"],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_a_profile_that_cannot_be_used_is_refused(picture, tmp_path, icc, kind):
+    assert "an embedded colour profile that cannot be read" in refusal(tmp_path, saved(picture, kind, icc_profile=icc))
+
+
+def test_a_profile_in_several_parts_of_a_jpeg(picture, tmp_path):
+    icc = profile(ADOBE_PRIMARIES, 2.2)
+    one = read(tmp_path, saved(picture, "JPEG", icc_profile=icc), "one.jpg")
+    two = saved(picture, "JPEG", icc_profile=icc + bytes(100_000))
+    assert two.count(b"ICC_PROFILE") == 2
+    assert np.array_equal(read(tmp_path, two, "two.jpg"), one)
+    start = two.index(b"ICC_PROFILE\0\2") - 4
+    end = start + 2 + struct.unpack(">H", two[start + 2 : start + 4])[0]
+    assert "damaged (Corrupt JPEG data: bad ICC marker)" in refusal(tmp_path, two[:start] + two[end:], "half.jpg")
+
+
+def test_a_profile_that_cannot_be_unpacked_is_refused(picture, tmp_path):
+    chunk = b"iCCP" + b"Adobe\0\0" + b"not packed"
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = saved(picture, "PNG")
+    content = content[:33] + chunk + content[33:]  # behind the header
+    assert "an embedded colour profile that cannot be read" in refusal(tmp_path, content, "field.png")

@@ -14,9 +14,13 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.records import Field
+from wbctool.stages.colour_profiles import in_srgb
+from wbctool.stages.whole_files import keep_libtiff_quiet, refuse_incomplete_png, refuse_incomplete_tiff
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 MAX_MEGAPIXELS = 300.0
@@ -26,6 +30,7 @@ _DEEP = re.compile(r"RGB[AX]?;16")  # in Pillow's words for how a file's pixels 
 _DARKEST_WHITE = 32  # of 255; cameras of 12 bits reach 15
 _FIRST_ON_ITS_SIDE = 5  # of EXIF's orientations 1 to 8
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+_FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|II[*+]\0|MM\0[*+]", re.DOTALL)
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
@@ -40,10 +45,12 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
     """Read one image.
 
     path: a JPEG, PNG, BMP or TIFF file. name: the field's name in results; the file's name if None.
-    Returns a Field with (H, W, 3) uint8 RGB; EXIF orientation is applied and transparency is laid over white.
+    Returns a Field with (H, W, 3) uint8 RGB; EXIF orientation is applied, transparency is laid over white, and colours
+    of another embedded profile become sRGB's.
 
-    Raises FieldUnreadable for anything that would give missing pixels or wrong colours (truncated, grey, 16-bit grey,
-    CMYK, several frames, not an image), FieldTooLarge above ``max_megapixels``, MemoryError where memory is short.
+    Raises FieldUnreadable for anything that would give missing pixels or wrong colours (truncated, damaged, grey,
+    16-bit grey, CMYK, an unreadable profile, several frames, not an image), FieldTooLarge above ``max_megapixels``,
+    MemoryError where memory is short.
     """
     data = read_image_bytes(path, max_megapixels)
     return Field(name=path.name if name is None else name, rgb=decode_rgb(data, max_megapixels))
@@ -82,7 +89,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarra
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        raise FieldUnreadable(_cause(error)) from error
+        raise FieldUnreadable(_cause(error, data)) from error
 
 
 def megapixels(data: bytes) -> float:
@@ -96,24 +103,40 @@ def megapixels(data: bytes) -> float:
 
 def shown_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels of an image as :func:`read_field` turns it, from its header. Raises FieldUnreadable."""
+    start = b""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            turned_already = image.format == "TIFF"  # by Pillow, as soon as it is opened
-            on_its_side = not turned_already and image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_ON_ITS_SIDE
+        with path.open("rb") as file:
+            start = file.read(16)
+            with Image.open(file, formats=_FORMATS) as image:
+                width, height = image.size
+                turned_already = image.format == "TIFF"  # by Pillow, as soon as it is opened
+                orientation = 1 if turned_already else image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # as above
-        raise FieldUnreadable(_cause(error)) from error
-    return (height, width) if on_its_side else (width, height)
+        raise FieldUnreadable(_cause(error, start)) from error
+    return (height, width) if orientation >= _FIRST_ON_ITS_SIDE else (width, height)
 
 
 def _decode(image: Image.Image, data: bytes) -> np.ndarray:
+    rgb = _pixels(image, data)
+    if "icc_profile" not in image.info:
+        return rgb
+    return in_srgb(rgb, image.info["icc_profile"])
+
+
+def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
+    """(H, W, 3) uint8, in the colours of whatever profile the file has."""
     deep = _is_16_bit(image)  # before the next line, which loads a PNG
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     if image.format in {"JPEG", "MPO"} and image.mode == "RGB":
         rgb: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
         if not turned:
             return rgb
+    if isinstance(image, TiffImageFile):
+        keep_libtiff_quiet()
+        refuse_incomplete_tiff(image, data)
     image.load()
+    if isinstance(image, PngImageFile):
+        refuse_incomplete_png(image, data)
     rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     if deep and rgb.max() < _DARKEST_WHITE:
         raise FieldUnreadable("a 16-bit image that uses the lower bits alone and would show black; export 8-bit RGB")
@@ -156,9 +179,12 @@ def _is_grey(rgb: np.ndarray) -> bool:
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, start: bytes) -> str:
+    """Words for the lab. start: the file's first bytes, at least."""
     text = str(error) or type(error).__name__
     if "cannot identify image file" in text:
+        if _FIRST_BYTES.match(start):  # of one of those formats
+            return "the image is incomplete or damaged, or of a rare kind; if it opens elsewhere, export 8-bit RGB"
         return "not an image in one of the formats JPEG, PNG, BMP, TIFF"
     if any(word in text for word in ("truncated", "broken data stream", "remature end")):
         return f"the image is incomplete or damaged ({text})"
