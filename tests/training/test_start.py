@@ -44,7 +44,7 @@ def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
 
 def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
     weights = trained_weights(SHIPPED, recipe, Splitting())
-    task = ClassifierTask(recipe.classifier, len(recipe.classes), weights, steps=1)
+    task = ClassifierTask(recipe.classifier, len(recipe.classes), weights)
     for network in (task.network, task.average.module):
         for name, value in network.state_dict().items():
             assert torch.equal(value, weights[name]), name

@@ -162,9 +162,7 @@ def fit_classifier(
     """
     recipe, part = work.recipe, work.recipe.classifier
     L.seed_everything(recipe.seed, workers=True)
-    epochs = max(1, part.samples // part.epoch_samples)
-    steps = epochs * -(-part.epoch_samples // part.batch)
-    task = ClassifierTask(part, len(recipe.classes), start, steps, backbone)
+    task = ClassifierTask(part, len(recipe.classes), start, backbone)
     if not part.samples:
         return cast(Normalised, task.average.module)
     stopping = StopEarly("val_loss", min_delta=part.early_stopping_min_delta, patience=part.early_stopping_patience)
@@ -178,7 +176,7 @@ def fit_classifier(
         part.borrowed_stain_share,
         part.restained_share,
     )
-    checkpoint = work.loop(stage, epochs, monitor="val_loss", callbacks=(stopping,)).fit(
+    checkpoint = work.loop(stage, part.samples // part.epoch_samples, monitor="val_loss", callbacks=(stopping,)).fit(
         task,
         loader(crops, part.batch, epoch_samples=part.epoch_samples),
         loader(PlainCrops(cells.validation, recipe.classes, recipe.crop_margin), 32),

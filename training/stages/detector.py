@@ -37,9 +37,8 @@ def train_detector(work: Workplace) -> None:
         raise LabelledDataInvalid("no field with boxes to train the detector on; the other stages need none")
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
     L.seed_everything(work.recipe.seed, workers=True)
-    epochs = max(1, part.samples // part.epoch_samples)
-    task = DetectorTask(part, steps=epochs * -(-part.epoch_samples // part.batch))
-    checkpoint = work.loop("detector", epochs).fit(
+    task = DetectorTask(part)
+    checkpoint = work.loop("detector", part.samples // part.epoch_samples).fit(
         task,
         loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
         loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch) if held_back else None,

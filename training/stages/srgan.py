@@ -86,11 +86,10 @@ def warm_up(work: Workplace, cells: GeneratorCells) -> Generator:
     """Where the GAN begins: the recipe's warm-up on pixels, from its start or the generator of ``--start-from``."""
     part, margin = work.recipe.srgan, work.recipe.crop_margin
     L.seed_everything(work.recipe.seed, workers=True)
-    epochs = max(1, part.warmup_samples // part.epoch_samples)
-    task = SrresnetTask(part, _start(work, cells), steps=epochs * -(-part.epoch_samples // part.batch))
+    task = SrresnetTask(part, _start(work, cells))
     if part.warmup_samples:
         pairs = SrPairs(cells.kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
-        checkpoint = work.loop("srresnet", epochs).fit(
+        checkpoint = work.loop("srresnet", part.warmup_samples // part.epoch_samples).fit(
             task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _validation(cells, margin)
         )
         restore(task, checkpoint)
@@ -105,8 +104,7 @@ def play_gan(work: Workplace, start: Generator, cells: GeneratorCells, stage: st
     network.load_state_dict(start.state_dict())
     task = SrganTask(part, network, imagenet_features(work.imagenet_weights))
     pairs = SrPairs(cells.kept, margin, PREPARED_PX // SCALE, work.recipe.seed, varied=not part.clean)
-    epochs = max(1, part.gan_samples // part.epoch_samples)
-    checkpoint = work.loop(stage, epochs).fit(
+    checkpoint = work.loop(stage, part.gan_samples // part.epoch_samples).fit(
         task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _validation(cells, margin)
     )
     restore(task, checkpoint)

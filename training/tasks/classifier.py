@@ -52,12 +52,10 @@ class ClassifierTask(L.LightningModule):
         recipe: ClassifierRecipe,
         classes: int,
         start: nn.Sequential | dict[str, Tensor] | None,
-        steps: int,
         backbone: Backbone = Backbone.VGG19,
     ) -> None:
         super().__init__()
-        self.recipe, self.steps = recipe, steps
-        self.epoch_steps = -(-recipe.epoch_samples // recipe.batch)
+        self.recipe = recipe
         classifier = CellClassifier(classes, recipe.dropout, backbone)
         network = Normalised(classifier)
         if isinstance(start, nn.Sequential):
@@ -97,11 +95,12 @@ class ClassifierTask(L.LightningModule):
         ]
         kind = torch.optim.AdamW if part.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind([g for g in groups if g["params"]], weight_decay=part.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)  # on several GPUs fewer than batches drawn
         if part.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.2, patience=2)
             # By an epoch's steps and not by the epoch, whose checkpoint Lightning would save before the plateau's step.
-            steps = {"interval": "step", "frequency": self.epoch_steps}
-            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **steps}}
+            epoch = {"interval": "step", "frequency": steps // (self.trainer.max_epochs or 1)}
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **epoch}}
         peaks = [g["lr"] for g in optimiser.param_groups]
-        cosine = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=self.steps, pct_start=0.05)
+        cosine = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=steps, pct_start=0.05)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}

@@ -19,9 +19,9 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 class DetectorTask(L.LightningModule):
     """network is trained; average, its exponential moving average, is validated and exported."""
 
-    def __init__(self, recipe: DetectorRecipe, steps: int) -> None:
+    def __init__(self, recipe: DetectorRecipe) -> None:
         super().__init__()
-        self.recipe, self.steps = recipe, steps
+        self.recipe = recipe
         self.network = CellDetector()
         self.average = averaged(self.network, recipe.ema_decay)
 
@@ -42,7 +42,8 @@ class DetectorTask(L.LightningModule):
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.recipe.lr, total_steps=self.steps, pct_start=0.1)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.recipe.lr, total_steps=steps, pct_start=0.1)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -20,9 +20,9 @@ Batch = tuple[Tensor, Tensor]
 class SrresnetTask(L.LightningModule):
     """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
 
-    def __init__(self, recipe: SrganRecipe, generator: Generator, steps: int) -> None:
+    def __init__(self, recipe: SrganRecipe, generator: Generator) -> None:
         super().__init__()
-        self.recipe, self.steps = recipe, steps
+        self.recipe = recipe
         self.network = generator.to(memory_format=torch.channels_last)
         self.average = averaged(self.network, recipe.ema_decay)
 
@@ -40,8 +40,9 @@ class SrresnetTask(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.Adam(self.network.parameters(), lr=self.recipe.warmup_lr)
+        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.recipe.warmup_lr, total_steps=self.steps, pct_start=0.1
+            optimiser, self.recipe.warmup_lr, total_steps=steps, pct_start=0.1
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
