@@ -223,7 +223,7 @@ class TestExitCodes:
         for options in ([], ["--dry-run"]):
             done = cli("run", slides, "--out", tmp_path / "proj.csv", *options)
             assert done.exit_code == 2
-            assert "holds other things than a run's results; take another name" in done.stderr
+            assert "which holds files of the same names that no run wrote; take another name" in done.stderr
         assert [path.name for path in (tmp_path / "proj").iterdir()] == ["index.html"]
 
     def test_2_a_wrong_value_in_slides_csv(self, cli, slides, tmp_path):
