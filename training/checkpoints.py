@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.data.epochs import EpochSlices
@@ -22,19 +22,22 @@ class LastCheckpoint(Checkpoint):
     """Writes ``path`` every five minutes, after every epoch, and in mid-epoch where the hours of this process are up.
 
     A resumed training sees the draws of its epoch that it has not seen; on several GPUs the epoch's first ones again.
+    cut: whether the hours ended it in mid-epoch.
     """
 
     def __init__(self, path: Path, draws: EpochSlices | None, batch: int, max_hours: float | None) -> None:
         self.path, self._draws, self._batch = path, draws, batch
         self._max_s = None if max_hours is None else 3600 * max_hours
         self._start_s = self._saved_s = time.monotonic()
-        self._cut = False
+        self.cut = False
 
     def on_load_checkpoint(self, trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._draws is None:
+            return
         loop = checkpoint["loops"]["fit_loop"]
-        batches = loop["epoch_loop.batch_progress"]
-        if self._draws is not None and trainer.world_size == 1 and not batches["is_last_batch"]:
-            epoch = loop["epoch_progress"]["current"]["processed"]
+        epoch, batches = loop["epoch_progress"]["current"]["processed"], loop["epoch_loop.batch_progress"]
+        self._draws.set_epoch(epoch)  # worker processes take their first indices before Lightning says which it is
+        if trainer.world_size == 1 and not batches["is_last_batch"]:
             self._draws.go_on(epoch, batches["current"]["ready"] * self._batch)
 
     def on_train_start(self, *_: Any) -> None:
@@ -46,12 +49,13 @@ class LastCheckpoint(Checkpoint):
         is_up, is_due = trainer.strategy.broadcast((is_up, now_s - self._saved_s >= _EVERY_S))
         if is_up:
             trainer.should_stop = True
-            self._cut = not trainer.is_last_batch
-        if self._cut or is_due:
+            self.cut = not trainer.is_last_batch
+        # Not behind an epoch's last batch: of a training that is resumed there its validation would be missing.
+        if self.cut or (is_due and not trainer.is_last_batch):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if not self._cut:  # else Lightning takes the epoch for a whole one
+        if not self.cut:  # else Lightning takes the epoch for a whole one
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -59,11 +63,28 @@ class LastCheckpoint(Checkpoint):
         self._saved_s = time.monotonic()
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's, of whole epochs alone: what a cut one gave is not what the training goes on from."""
+
+    def __init__(self, folder: Path, monitor: str, last: LastCheckpoint) -> None:
+        super().__init__(folder, filename="best", monitor=monitor, enable_version_counter=False)
+        self._last = last
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not self._last.cut:
+            super().on_train_epoch_end(trainer, module)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not self._last.cut:
+            super().on_validation_end(trainer, module)
+
+
 class StopEarly(EarlyStopping):
     """Lightning's, which after a resumption would train an epoch more before it stops again."""
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+        has_stopped = self.stopped_epoch > 0 or self.wait_count >= self.patience
+        trainer.should_stop = trainer.should_stop or has_stopped
 
 
 def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
@@ -81,5 +102,9 @@ def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
 
 @rank_zero_only
 def note_basis(path: Path, basis: Mapping[str, str]) -> None:
-    """For check_resumption."""
-    path.write_text(json.dumps(dict(basis), indent=2) + "\n")
+    """For check_resumption. Checkpoints of an earlier training go, or they would be taken for this one's."""
+    for earlier in path.parent.glob("*.ckpt"):
+        earlier.unlink()
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(json.dumps(dict(basis), indent=2) + "\n")
+    temporary.replace(path)

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from training.checkpoints import LastCheckpoint, check_resumption, note_basis
+from training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumption, note_basis
 from training.curves import draw_curves
 from training.data.epochs import EpochSlices
 from wbctool.processor import has_bf16
@@ -56,9 +56,9 @@ class Loop:
         else:
             _forget_curves(self.folder / "metrics")
             note_basis(basis, self.basis)
-        best = ModelCheckpoint(self.folder, filename="best", monitor=self.monitor, enable_version_counter=False)
         draws = train.sampler if isinstance(train.sampler, EpochSlices) else None
         saved = LastCheckpoint(last, draws, train.batch_size or 1, self.max_hours)
+        best = BestCheckpoint(self.folder, self.monitor, saved) if self.monitor else None
         terminal = sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator="auto",
@@ -68,7 +68,7 @@ class Loop:
             max_epochs=self.max_epochs,
             logger=CSVLogger(self.folder, name="metrics"),
             callbacks=[
-                *([best] if self.monitor else []),
+                *([best] if best else []),
                 saved,
                 LearningRateMonitor("epoch"),
                 *([RichProgressBar()] if terminal else [_PlainProgress()]),
@@ -81,7 +81,7 @@ class Loop:
         )
         trainer.fit(task, train, validation, ckpt_path=last if resumes else None)
         draw_curves(self.folder / "metrics", self.folder / "curves.png")
-        return Path(best.best_model_path) if self.monitor and best.best_model_path else last
+        return Path(best.best_model_path) if best and best.best_model_path else last
 
 
 def precision_here() -> Literal["bf16-mixed", "32-true"]:

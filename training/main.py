@@ -56,6 +56,11 @@ def train(
     """
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
+    if (compare or ablate) and (stage != "all" or (compare and (ablate or start_from or backbone != Backbone.VGG19))):
+        raise SettingsInvalid(
+            "--compare trains every backbone anew, --ablate the generator under every loss: "
+            "neither goes with the other or with --stage, and --compare not with --start-from or --backbone"
+        )
     if max_hours is not None and not max_hours > 0:
         raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
     made_here = (out / "training").resolve()  # the paper's generated images among it
@@ -69,11 +74,6 @@ def train(
     if not images and not fields:
         where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
-    if (compare or ablate) and (stage != "all" or (compare and (ablate or start_from or backbone != Backbone.VGG19))):
-        raise SettingsInvalid(
-            "--compare trains every backbone from ImageNet's weights, --ablate the generator under every loss: "
-            "neither goes with the other or with --stage, and --compare not with --start-from or --backbone"
-        )
     splitting = _whole_laboratories(splitting, [*images, *fields])
     torch.set_float32_matmul_precision("high")
     work = Workplace(

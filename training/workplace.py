@@ -54,6 +54,8 @@ class Workplace:
         basis = {
             "recipe": _digest(self.recipe.model_dump_json()),
             "splitting": str(self.splitting),
+            "backbone": self.backbone.value,
+            "start": _digest("".join(_cards_of(folder) for folder in self.start_from)),
             "data": _digest(repr(sorted(map(repr, [*of_images, *of_fields])))),
         }
         return Loop(self.folder(stage), epochs, self.resume, self.max_hours, basis=basis, **more)
@@ -78,16 +80,14 @@ class Workplace:
         told += [(*_file_of(field), field.source, field.origin, *field.labels, field.boxes) for field in self.fields]
         return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{_digest(repr(told))}.csv"), find())
 
-    def warn_if_it_saw(self, card: Card) -> bool:
-        """Whether a model that helps in this training has seen what is held back here; then it is logged.
+    def warn_if_it_saw(self, card: Card) -> None:
+        """Tells of a model that helps in this training and has seen what is held back here.
 
-        It finds or enlarges cells and tells no classes apart, so figures on these sources are a little optimistic.
+        It finds or enlarges cells and tells no classes apart: figures on these sources are a little optimistic.
         """
-        saw = self.splitting.was_seen_by(card.training)
-        if saw:
+        if self.splitting.was_seen_by(card.training):
             theirs = Splitting.of_card(card.training)
             log.warning("%s was trained on sources that are held back here (%s)", self.out / card.file, theirs)
-        return saw
 
     def by_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """(to train on, held back)."""
@@ -133,6 +133,10 @@ class Workplace:
             },
             "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
         }
+
+
+def _cards_of(folder: Path) -> str:
+    return "".join(path.read_text() for path in sorted(folder.glob("*.json")))
 
 
 def _digest(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.batch.publish_together import publish_together
+from wbctool.batch.publish import publish_together
 from wbctool.errors import OutputNotWritable
 
 NAMES = ("a.csv", "b.html", "slide.json")

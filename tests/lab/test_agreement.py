@@ -47,6 +47,14 @@ def test_kappa_of_one_class_alone_says_nothing() -> None:
     assert cohen_kappa(["a"] * 5, ["a"] * 5, own(5)) is None
 
 
+def test_kappas_interval_keeps_to_what_kappa_can_be() -> None:
+    """One class is nearly all: what is left beyond chance is so little that its bounds would reach to -4."""
+    kappa = cohen_kappa(["a"] * 40 + ["b"], ["a"] * 41, own(41))
+    assert kappa is not None
+    assert (kappa.value, kappa.high) == (0.0, pytest.approx(1.0, abs=0.001))
+    assert -40 <= kappa.low <= 0  # -by chance / (1 - by chance)
+
+
 def test_kappa_of_perfect_agreement() -> None:
     kappa = cohen_kappa(["a", "b"] * 20, ["a", "b"] * 20, own(40))
     assert kappa is not None

@@ -48,8 +48,10 @@ class Counting(L.LightningModule):
     def __init__(self, schedule: str | None = None) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.schedule, self.seen, self.rates = schedule, list[int](), list[float]()
+        self.schedule, self.seen, self.rates, self.validated = schedule, list[int](), list[float](), list[int]()
+        self.losses = [1.0] * 99  # of the validations, by epoch
         self.kill_after: int | None = None
+        self.kill_in_validation: int | None = None  # of that epoch
 
     def training_step(self, batch: torch.Tensor, _: int) -> torch.Tensor:
         if self.kill_after is not None and len(self.seen) >= self.kill_after:
@@ -58,7 +60,10 @@ class Counting(L.LightningModule):
         return self.weight.sum() * 0
 
     def validation_step(self, *_: Any) -> None:
-        self.log("val_loss", 1.0)
+        if self.current_epoch == self.kill_in_validation:
+            raise KeyboardInterrupt
+        self.validated.append(self.current_epoch)
+        self.log("val_loss", self.losses[self.current_epoch])
 
     def on_train_epoch_start(self) -> None:
         self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -75,27 +80,61 @@ class Counting(L.LightningModule):
 EPOCH = 40  # draws, in ten batches
 
 
-def train(folder: Path, task: Counting, epochs: int = 3, resume: bool = True, **more: Any) -> Counting:
+def train(
+    folder: Path, task: Counting, epochs: int = 3, resume: bool = True, workers: int = 0, **more: Any
+) -> Counting:
     """``epochs`` of EPOCH draws, which are their own indices."""
     with contextlib.suppress(SystemExit, KeyboardInterrupt):
         Loop(folder, epochs, resume, **more).fit(
             task,
-            loader(range(10_000), 4, epoch_samples=EPOCH, workers=0),
+            loader(range(10_000), 4, epoch_samples=EPOCH, workers=workers),
             loader([0], 1, workers=0),
         )
     return task
 
 
+@pytest.mark.parametrize("workers", [0, 1])  # a worker process takes its first draws before the epoch begins
 def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(checkpoints, "_EVERY_S", 0)  # a checkpoint after each batch
     task = Counting()
     task.kill_after = EPOCH + 16
     before = train(tmp_path, task, resume=False).seen
-    after = train(tmp_path, Counting()).seen
+    after = train(tmp_path, Counting(), 2, workers=workers).seen
+    later = train(tmp_path, Counting(), 3, workers=workers).seen
     assert before == list(range(EPOCH + 16))
-    assert after == list(range(EPOCH + 16, 3 * EPOCH))
+    assert after == list(range(EPOCH + 16, 2 * EPOCH))
+    assert later == list(range(2 * EPOCH, 3 * EPOCH))
+
+
+def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)
+    task = Counting()
+    task.kill_in_validation = 1
+    assert train(tmp_path, task, resume=False).validated == [0]
+    assert train(tmp_path, Counting()).validated == [1, 2]
+
+
+def test_a_training_that_was_begun_anew_and_killed_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    """Its weights may have been fitted to what is held back now."""
+    train(tmp_path, Counting(), resume=False, basis={"splitting": "fold 0"})
+    killed = Counting()
+    killed.kill_after = 8
+    train(tmp_path, killed, resume=False, basis={"splitting": "fold 1"})
+    assert train(tmp_path, Counting(), basis={"splitting": "fold 1"}).seen == list(range(3 * EPOCH))
+
+
+def test_what_a_cut_epoch_gave_is_not_the_best_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its validation comes after the checkpoint that the training goes on from, which knows nothing of it."""
+    hours = iter(range(10_000))
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
+    task = Counting()
+    task.losses = [0.5, 0.1, 0.6]
+    train(tmp_path, task, resume=False, monitor="val_loss", max_hours=25)
+    assert EPOCH < len(task.seen) < 2 * EPOCH
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best["global_step"] == EPOCH / 4
 
 
 def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(

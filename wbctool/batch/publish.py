@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,31 @@ def publish(path: Path, content: bytes) -> None:
 
     Raises OutputNotWritable; whatever was there before is then still there.
     """
-    temporary = temporary_beside(path)
+    publish_together({path: content})
+
+
+def publish_together(files: Mapping[Path, bytes]) -> None:
+    """Write files of one folder whole: all to the disk under temporary names, and only then renamed, in their order.
+
+    Raises OutputNotWritable, naming the file. Renaming needs no room on the disk, so where there is too little, every
+    file that was there before is still there.
+    """
+    temporaries = {path: temporary_beside(path) for path in files}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+        for path, temporary in temporaries.items():
+            with _naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write(temporary, files[path])
+        for path, temporary in temporaries.items():
+            with _naming(path):
+                temporary.replace(path)
+        for folder in {path.parent for path in files}:
+            with _naming(folder):
+                _sync_folder(folder)
+    finally:
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def lies_in_a_name(error: OutputNotWritable) -> bool:
@@ -142,7 +154,22 @@ def _remove(path: Path) -> None:
         raise OutputNotWritable(f"{path} is left from a run that was stopped and cannot be removed: {error}") from error
 
 
-def sync_folder(folder: Path) -> None:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
     """So that a rename in it outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

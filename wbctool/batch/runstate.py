@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch import trail
-from wbctool.batch.publish import json_text, publish_json
-from wbctool.batch.publish_together import publish_together
+from wbctool.batch.publish import json_text, publish_json, publish_together
 from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
@@ -144,13 +142,7 @@ def _sha256(content: Mapping[str, Any]) -> str:
 def publish_slide(
     layout: OutputLayout, slide: str, files: Mapping[str, bytes], state: SlideState, fields: FieldHashes
 ) -> None:
-    """Publish a slide's files and, last, its state: where there is no room for all, what was there before stays.
-
-    A review of results whose state cannot be read any more is void, and the trail says so.
-    """
-    void = not state.reviews and _has_lost_its_state(layout, slide)
-    if void:
-        trail.note_redone(layout, slide)
+    """Publish a slide's files and, last, its state: where there is no room for all, what was there before stays."""
     content = {
         "schema": SCHEMA,
         "slide": slide,
@@ -167,15 +159,11 @@ def publish_slide(
     }
     written = {**files, SLIDE: json_text(seal(content)).encode("ascii")}
     publish_together({layout.slide_file(slide, name): text for name, text in written.items()})
-    if void:
-        remove_originals(layout, slide)
 
 
-def _has_lost_its_state(layout: OutputLayout, slide: str) -> bool:
-    """Whether a slide was reviewed, as the originals beside its files say, and its state cannot be read."""
-    original = layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE)
-    there = os.path.exists(original)  # noqa: PTH110, of a path that is too long Path.exists raises
-    return there and read_state(layout, slide) is None
+def is_reviewed(layout: OutputLayout, slide: str) -> bool:
+    """Whether a reader has corrected a slide, or was about to: then the originals lie beside its files."""
+    return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE))  # noqa: PTH110, raises of no long path
 
 
 def remove_originals(layout: OutputLayout, slide: str) -> None:

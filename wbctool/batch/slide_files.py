@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wbctool.batch import trail
-from wbctool.batch.runstate import FieldHashes, SlideState, publish_slide, read_state, remove_originals
+from wbctool.batch.runstate import FieldHashes, SlideState, is_reviewed, publish_slide, remove_originals
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
 from wbctool.records import Provenance, SlideResult
 from wbctool.report.facts import slide_facts
@@ -61,9 +61,9 @@ def make_files(
 
 def publish_files(layout: OutputLayout, made: SlideFiles) -> None:
     """Publish what a run found of a slide. A review of what was there before is void then, and the trail says so."""
-    before = read_state(layout, made.slide)
-    if before is not None and before.reviews:
+    was_reviewed = is_reviewed(layout, made.slide)
+    if was_reviewed:
         trail.note_redone(layout, made.slide)
     publish_slide(layout, made.slide, made.files, made.state, made.fields)
-    if before is not None and before.reviews:
+    if was_reviewed:
         remove_originals(layout, made.slide)

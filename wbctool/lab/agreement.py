@@ -82,7 +82,8 @@ def cohen_kappa(wanted: Sequence[str], got: Sequence[str], sources: Sequence[str
     agreed = np.array([w == g for w, g in zip(wanted, got, strict=True)])
     value, by_chance = float(cohen_kappa_score(wanted, got)), float(_by_chance(of_sources.sum(axis=0)))
     widest = [(share - by_chance) / (1 - by_chance) for share in cluster_interval(agreed, sources)]
-    return Kappa(value, min(float(low), widest[0]), max(float(high), widest[1]))
+    least = -by_chance / (1 - by_chance)  # where no cell is named as the reader named it
+    return Kappa(value, max(least, min(float(low), widest[0])), max(float(high), widest[1]))
 
 
 def _kappas(confusions: NDArray[np.float64]) -> NDArray[np.float64]:

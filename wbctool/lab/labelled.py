@@ -160,7 +160,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
 def unread_folders(data: Path) -> tuple[Path, ...]:
     """Folders of images beside class folders that :func:`read_class_folders` leaves out: perhaps a slip of the pen."""
     folders = _folders_of_images(data)
-    beside = {folder.parent for folder in folders if parse_class(folder.name)}
+    beside = {folder.parent for folder in folders if parse_class(folder.name)} - set(fields_folders(data))
     return tuple(folder for folder in folders if folder.parent in beside and not parse_class(folder.name))
 
 

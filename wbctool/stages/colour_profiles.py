@@ -29,8 +29,11 @@ def in_srgb(rgb: np.ndarray, profile: bytes | None) -> np.ndarray:
         raise FieldUnreadable(text) from error
     if transform is None:
         return rgb
-    parts = [_transformed(rgb[top : top + _ROWS_AT_ONCE], transform) for top in range(0, len(rgb), _ROWS_AT_ONCE)]
-    return np.concatenate(parts)
+    converted = np.empty_like(rgb)
+    for top in range(0, len(rgb), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        converted[rows] = _transformed(rgb[rows], transform)
+    return converted
 
 
 # A slide's fields have one profile, and to look into it takes as long as to read a field.
