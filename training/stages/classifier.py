@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 class ClassifierCells:
     """train: to train on, of which the first ``originals`` are native crops and the rest super-resolved or generated.
 
-    validation, held_back: prepared as a run prepares them. stains: what the training cells are also shown in.
+    validation, held_back: prepared as a run prepares them, if the recipe has super-resolved ones at all. stains: what
+    the training cells are also shown in.
     """
 
     train: tuple[CellSample, ...]
