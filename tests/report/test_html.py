@@ -212,6 +212,14 @@ def test_long_lists_of_fields_are_folded():
         assert start in page
 
 
+def test_a_scale_that_cannot_be_is_told_once():
+    plain = dict.fromkeys(("blur_um", "blur_px", "cover", "background", "cells", "stain_de"))
+    quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, misscaled=True) for i in range(3))
+    text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
+    told = "slides.csv : red cells of 101.0 µm by its um_per_px, which must be wrong: focus was not judged"
+    assert text.replace("slides.csv:", "slides.csv :").count(told) == 1
+
+
 def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
     for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
         result = result_of(names)

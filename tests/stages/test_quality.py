@@ -111,8 +111,8 @@ class TestLimits:
         ("red_cell_um", "wrong"), [(None, False), (6.0, False), (9.5, False), (0.8, True), (80.0, True)]
     )
     def test_of_red_cells_that_cannot_be(self, red_cell_um, wrong):
-        (judged,) = judge_fields([quality(red_cell_um=red_cell_um)], LIMITS)
-        assert judged.misscaled is wrong
+        (judged,) = judge_fields([quality(red_cell_um=red_cell_um, blur_um=0.3)], LIMITS)
+        assert (judged.misscaled, judged.blurred) == (wrong, not wrong)
 
     def test_a_share_of_the_fields_raises_the_flag(self):
         fields = [quality(blur_um=0.3, cover=0.9)] + [quality()] * 8

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
-from wbctool.layout import name_shown
+from wbctool.layout import SLIDES_CSV, name_shown
 from wbctool.records import Provenance, SlideResult, SlideStatus
 from wbctool.report import texts
 from wbctool.report.tables import failed_fields, percent
@@ -80,8 +81,17 @@ def about(result: SlideResult) -> list[tuple[str, str]]:
     ]
 
 
-def remarks(quality: FieldQuality) -> Iterator[str]:
-    """What is to be said of a field; nothing of most."""
+def remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
+    """What is to be said of slides.csv, once, and of a field, of most nothing: (of which, what)."""
+    sizes_um = [q.red_cell_um for q in result.quality if q.misscaled and q.red_cell_um is not None]
+    if sizes_um:
+        yield SLIDES_CSV, texts.REMARKS["misscaled"].format(red_cell_um=median(sizes_um))
+    for quality in result.quality:
+        for remark in _remarks(quality):
+            yield quality.field, remark
+
+
+def _remarks(quality: FieldQuality) -> Iterator[str]:
     if quality.same_as:
         yield texts.REMARKS["same_as"].format(field=name_shown(quality.same_as))
     if quality.blurred and quality.blur_um is not None:
@@ -90,5 +100,3 @@ def remarks(quality: FieldQuality) -> Iterator[str]:
         yield texts.REMARKS["crowded"].format(cover=100 * quality.cover)
     if quality.strange and quality.stain_de is not None:
         yield texts.REMARKS["strange"].format(stain_de=quality.stain_de)
-    if quality.misscaled and quality.red_cell_um is not None:
-        yield texts.REMARKS["misscaled"].format(red_cell_um=quality.red_cell_um)

@@ -39,7 +39,7 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
         level=level(result),
         verdict=verdict(result),
         about=about(result),
-        remarks=[(quality.field, remark) for quality in result.quality for remark in remarks(quality)],
+        remarks=list(remarks(result)),
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
         limits=[flag for flag in result.differential.flags if flag not in texts.FINDINGS],

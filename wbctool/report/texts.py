@@ -95,7 +95,7 @@ REMARKS = {
     "blurred": "blurred: edges of {blur_um:.2f} µm",
     "crowded": "crowded: {cover:.0f} % covered",
     "strange": "colours {stain_de:.0f} (CIE76) from those the detector was trained on",
-    "misscaled": "red cells of {red_cell_um:.1f} µm by um_per_px of slides.csv, which must be wrong",
+    "misscaled": "red cells of {red_cell_um:.1f} µm by its um_per_px, which must be wrong: focus was not judged",
 }
 
 # The cells.

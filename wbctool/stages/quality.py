@@ -72,7 +72,11 @@ def measure_field(
 
 
 def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
-    """A slide's fields held against the limits, and for focus against their own median too; and against each other."""
+    """A slide's fields held against the limits, and for focus against their own median too; and against each other.
+
+    Where red cells say that the scale is wrong, focus is not judged.
+    """
+    fields = [replace(f, misscaled=_cannot_be(f.red_cell_um)) for f in fields]
     same_as = first_alike(fields, limits.duplicate_correlation)
     measured = [f.blur_um for f in fields if f.blur_um is not None]
     relative = limits.blur_ratio * float(np.median(measured)) if len(measured) >= _ENOUGH_FIELDS else np.inf
@@ -80,18 +84,22 @@ def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQ
     return tuple(
         replace(
             f,
-            blurred=f.blur_um is not None
+            blurred=not f.misscaled
+            and f.blur_um is not None
             and f.blur_px is not None
             and f.blur_um > limit_um
             and f.blur_px > limits.blur_px,
             crowded=f.cover is not None and f.cover > limits.crowded_cover,
             strange=f.stain_de is not None and f.stain_de > limits.stain_de,
-            misscaled=f.red_cell_um is not None and not _SMALLEST_RED_CELL_UM < f.red_cell_um < _LARGEST_RED_CELL_UM,
             same_as=same_as.get(f.field, ""),
             thumbnail=b"",
         )
         for f in fields
     )
+
+
+def _cannot_be(red_cell_um: float | None) -> bool:
+    return red_cell_um is not None and not _SMALLEST_RED_CELL_UM < red_cell_um < _LARGEST_RED_CELL_UM
 
 
 def quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
