@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from wbctool.batch.results import LeftOut, published_slides
-from wbctool.batch.runstate import seal
+from wbctool.batch.seal import seal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import OutputLayout

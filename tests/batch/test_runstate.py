@@ -11,10 +11,10 @@ from wbctool.batch.runstate import (
     fingerprint,
     publish_slide,
     read_state,
-    seal,
     stamp_of,
     states_below,
 )
+from wbctool.batch.seal import seal
 from wbctool.batch.slide_files import SlideFiles, publish_files
 from wbctool.batch.trail import read_trail
 from wbctool.layout import OutputLayout

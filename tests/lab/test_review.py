@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from wbctool.batch import trail
 from wbctool.batch.publish import hold
-from wbctool.batch.runstate import seal
+from wbctool.batch.seal import seal
 from wbctool.cli import app
 from wbctool.errors import ReviewRefused, TrailBroken
 from wbctool.lab import review as lab_review

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.runstate import SCHEMA, unseal
+from wbctool.batch.runstate import SCHEMA
+from wbctool.batch.seal import unseal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, SLIDE, OutputLayout

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import json_text, publish_json, publish_together
+from wbctool.batch.seal import seal, sha256_of, unseal
 from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
@@ -28,7 +29,6 @@ from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"
-_SEAL = "sha256"  # the entry of slide.json that vouches for the others
 _NUMBERS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")  # the columns that hold whole numbers
 _CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing
 
@@ -106,37 +106,12 @@ def fingerprint(fields: FieldHashes, basis: Mapping[str, Any]) -> str:
 
     fields: each field's name and its content's SHA-256, None where it cannot be read. basis: the rest, as JSON values.
     """
-    return _sha256({"fields": fields, **basis})
+    return sha256_of({"fields": fields, **basis})
 
 
 def slide_basis(basis: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
     """What a slide's results depend on but its fields. basis: what those of all slides do."""
     return basis if metadata is None else {**basis, "metadata": asdict(metadata)}
-
-
-def seal(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a slide.json with its own hash, so that a value that was changed by hand is not believed."""
-    return {**content, _SEAL: _sha256(content)}
-
-
-def unseal(text: bytes) -> dict[str, Any]:
-    """The content of a slide.json, without its hash.
-
-    Raises ValueError where that is not the hash of the rest, or there is none, as earlier versions wrote it.
-    """
-    try:
-        content = dict(json.loads(text))
-        if content.pop(_SEAL, None) == _sha256(content):
-            return content
-    except (TypeError, RecursionError) as error:
-        raise ValueError("it is no state of a slide") from error
-    raise ValueError("it was altered, or is of an earlier version of wbctool")
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
-    """Of JSON values, however they are laid out."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def publish_slide(

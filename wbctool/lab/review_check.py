@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wbctool.batch import trail
-from wbctool.batch.runstate import SlideState, read_state, unseal
+from wbctool.batch.runstate import SlideState, read_state
+from wbctool.batch.seal import unseal
 from wbctool.batch.slide_files import file_hashes, render_files
 from wbctool.batch.slides import is_results
 from wbctool.batch.trail import Entry
