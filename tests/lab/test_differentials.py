@@ -45,6 +45,9 @@ def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: 
         ("slide,counted\na,1\n", "no column of a class"),
         ("slide,neutrophil,blasts\na,1,2\n", r"'blasts' is no class of the differential .* other cells go to 'other'"),
         ("slide,neutrophil,nrbc\na,1,2\n", "'nrbc' is no class of the differential"),
+        ("slide,neutrophil,lymphocyte\na,60\n", "line 2: fewer values than the header has columns"),
+        ("slide,neutrophil,lymphocyte\na,60,5,39,5\n", "line 2: more values than the header has columns"),
+        ("slide,neutrophil,lymphocyte,neutrophil\na,60,30,10\n", "has the column 'neutrophil' twice"),
         ("slide,neutrophil\na,many\n", r"line 2, neutrophil: 'many' is no number"),
         ("slide,neutrophil\na,-1\n", "'-1' is no count or percent"),
         ("slide,neutrophil\na,nan\n", "'nan' is no number"),
@@ -71,6 +74,6 @@ def test_what_only_a_programmer_takes_for_a_number_is_refused(tmp_path: Path, va
         read_differentials(table(tmp_path, f'slide,neutrophil,lymphocyte\na,"{value}",3\n'))
 
 
-def test_a_row_that_is_cut_short_has_no_such_cells(tmp_path: Path) -> None:
-    read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte\na,10\n"))
+def test_a_value_may_be_left_empty(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte\na,10,\n"))
     assert read["a"].percents == {CellClass.NEUTROPHIL: 100.0, CellClass.LYMPHOCYTE: 0.0}

@@ -121,6 +121,30 @@ def test_slides_that_differ_do_not_fit() -> None:
     assert found.verdict.fit is Fit.DOES_NOT_FIT
 
 
+def test_no_slide_hides_a_class_that_all_of_them_miss() -> None:
+    """Each slide's difference may be sampling (Fisher's p is 0.06 of 0 against 5 of 100), but not all of them."""
+    tool = {f"s{i}": differential(["neutrophil"] * 65 + ["lymphocyte"] * 35) for i in range(20)}
+    percents = {CellClass.NEUTROPHIL: 62.0, CellClass.LYMPHOCYTE: 33.0, CellClass.EOSINOPHIL: 5.0}
+    found = compare_slides({slide: ReadSlide(slide, percents, 100) for slide in tool}, tool)
+    assert found.same is not None
+    assert found.same.percent == 100.0
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert found.verdict.why == "eosinophil: mean difference of the percents 5.0 %, at most 3.2 % asked"
+
+
+def test_slides_that_the_tool_leaves_to_a_reader_do_not_fit() -> None:
+    tool = {f"s{i}": differential(["neutrophil"] * 60 + ["lymphocyte"] * 40 + ["review"] * 60) for i in range(20)}
+    found = compare_slides({slide: read(slide, 60) for slide in tool}, tool)
+    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert found.verdict.why == "cells left to a reader 37.5 %, at most 10 % asked"
+
+
+def test_a_readers_few_cells_are_no_differential() -> None:
+    tool = {f"s{i}": differential(["neutrophil"] * 20 + ["lymphocyte"] * 80) for i in range(20)}
+    found = compare_slides({slide: read(slide, 60, counted=5) for slide in tool}, tool)
+    assert found.verdict.fit is Fit.NO_VERDICT
+
+
 def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     tool = {"a": differential(["neutrophil"] * 8), "b": differential(["neutrophil"] * 100), "c": differential([])}
     found = compare_slides({slide: read(slide, 90) for slide in ("a", "b", "c", "d")}, tool)
@@ -129,7 +153,7 @@ def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     assert found.notes == (
         "d is left out: there is no such slide, or it failed",
         "c is left out: no cell was counted",
-        "1 slides have fewer than 100 counted cells: not in the verdict",
+        "1 slides have fewer than 100 cells counted by tool or reader: not in the verdict",
     )
 
 
@@ -190,7 +214,7 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "  neutrophil: tool minus reader -12.50 percent points, 95 % limits of agreement -47.15 to +22.15",
         "  basophil: tool minus reader +12.50 percent points, 95 % limits of agreement -22.15 to +47.15",
         "c is left out: there is no such slide, or it failed",
-        "2 slides have fewer than 100 counted cells: not in the verdict",
+        "2 slides have fewer than 100 cells counted by tool or reader: not in the verdict",
         f"{tmp_path}/out/verification.html written",
         "No verdict: 0 slides with 100 counted cells, 20 are needed.",
     ]

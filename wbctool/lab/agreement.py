@@ -161,6 +161,27 @@ def first_half(sources: Sequence[str]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two readers' percents of a class lie apart on average, without sign; low, high: its 95 % interval."""
+
+    slides: int
+    percent: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, found: BlandAltman) -> Difference:
+        """The mean difference of a comparison.
+
+        >>> bias = BlandAltman.of("eosinophil", [1.0, 1.0, 1.0], [5.0, 6.0, 4.0])
+        >>> Difference.of(bias).percent
+        4.0
+        """
+        away, reach = abs(found.bias), (found.bias_high - found.bias_low) / 2
+        return cls(found.slides, away, max(0.0, away - reach), away + reach)
+
+
+@dataclass(frozen=True, slots=True)
 class BlandAltman:
     """Tool minus reader, in percent points over slides (Bland and Altman 1986).
 
@@ -176,6 +197,11 @@ class BlandAltman:
     high: float
     means: tuple[float, ...]
     differences: tuple[float, ...]
+
+    @property
+    def mean_percent(self) -> float:
+        """Of tool and reader over all slides."""
+        return float(np.mean(self.means))
 
     @classmethod
     def of(cls, label: str, tool: Sequence[float], reader: Sequence[float]) -> BlandAltman | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def read_differentials(path: Path) -> dict[str, ReadSlide]:
     found: dict[str, ReadSlide] = {}
     for row in lines:
         place = f"{path}, line {before + lines.line_num}"
+        if None in row or None in row.values():
+            few = "fewer" if None in row.values() else "more"
+            raise LabelledDataInvalid(f"{place}: {few} values than the header has columns")
         slide = name_of_cell((row[_SLIDE] or "").strip().strip("/"))
         if not slide or slide in found:
             raise LabelledDataInvalid(f"{place}: {'the slide is named twice' if slide else 'no slide is named'}")
@@ -81,6 +85,8 @@ def _columns(path: Path, names: list[str]) -> dict[str, CellClass | None]:
     """The class of each column; None for ``other``."""
     if _SLIDE not in names:
         raise LabelledDataInvalid(f"{path} lacks the column slide")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise LabelledDataInvalid(f"{path} has the column {twice[0]!r} twice")
     columns: dict[str, CellClass | None] = {}
     for name in names:
         label = parse_class(name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from wbctool.lab.classification import ClassifierReport, Mistake
 
-_RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
 def draw_confusion(report: ClassifierReport, path: Path) -> None:

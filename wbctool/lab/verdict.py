@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wbctool.lab.agreement import Share
+from wbctool.lab.agreement import BlandAltman, Difference, Share
 from wbctool.settings import Limits
+from wbctool.stages.differential import exact_interval
 
 MIN_CELLS = 100  # those of a routine differential (CLSI H20)
 MIN_SOURCES = 20  # originals or slides that the cells come from; ours: fewer are one stain and one day
 MIN_OF_A_CLASS = 10  # ours: with fewer, nothing is said of a class
-MIN_SLIDES = 20  # ours; of 100 counted cells each, as CLSI H20's routine differential has
+MIN_SLIDES = 20  # ours; of 100 cells counted by both, as CLSI H20's routine differential has
+REFERENCE_CELLS = 200  # that a reader of CLSI H20's reference differential counts
 AGREEMENT_PERCENT = 86.0
 RIGHT_AMONG_COUNTED_PERCENT = 97.0
 SAME_BY_SAMPLING_PERCENT = 90.0
@@ -40,7 +42,7 @@ class Criterion:
     limit: float
     at_least: bool
     source: str
-    share: Share
+    share: Share | Difference
 
     @property
     def met(self) -> bool:
@@ -90,7 +92,7 @@ def counted_criterion(share: Share) -> Criterion:
 
 
 def review_criterion(share: Share) -> Criterion:
-    """Of all cells."""
+    """Of all cells, of cell images or of slides."""
     limit = 100 * float(Limits.model_fields["high_review_share"].default)
     return Criterion("cells left to a reader", limit, False, "above it a run raises high_review_share", share)
 
@@ -105,6 +107,17 @@ def sampling_criterion(share: Share) -> Criterion:
     """Of all pairs of a slide and a class."""
     source = "two counts of one smear differ by more than sampling explains in 5 of 100 cases (Rümke); ours: 10 of 100"
     return Criterion("differences that sampling explains", SAME_BY_SAMPLING_PERCENT, True, source, share)
+
+
+def bias_criterion(found: BlandAltman) -> Criterion:
+    """Of the percents of one class over all slides: what each slide's sampling hides, all of them together show."""
+    mean = found.mean_percent
+    low, high = exact_interval(round(REFERENCE_CELLS * mean / 100), REFERENCE_CELLS)
+    source = (
+        f"ours: no farther apart on average than one count of {REFERENCE_CELLS} cells may be off by sampling (Rümke)"
+    )
+    what = f"{found.label.replace('_', ' ')}: mean difference of the percents"
+    return Criterion(what, round(max(mean - low, high - mean), 1), False, source, Difference.of(found))
 
 
 def decide(criteria: Sequence[Criterion], too_few: str) -> Verdict:

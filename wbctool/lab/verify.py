@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from wbctool.lab.verdict import (
     Criterion,
     Verdict,
     agreement_criterion,
+    bias_criterion,
     class_criterion,
     counted_criterion,
     decide,
@@ -70,8 +71,8 @@ class CellVerification:
 class SlideVerification:
     """Slides with a reader's differential.
 
-    full: those with as many counted cells as a routine differential has. same: their pairs of slide and class that
-    differ by no more than sampling explains, but for pairs that both have none of; None without such a pair.
+    full: those of which tool and reader counted as many cells as a routine differential has. same: their pairs of slide
+    and class that differ by no more than sampling explains, but for pairs that both have none of; None without any.
     """
 
     verdict: Verdict
@@ -160,7 +161,7 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
     if not both:
         raise LabelledDataInvalid("; ".join(["no slide has both a reader's differential and counted cells", *notes]))
     enough = int(Limits.model_fields["min_counted"].default)
-    full = {slide for slide in both if counted[slide].counted >= enough}
+    full = {slide for slide in both if min(counted[slide].counted, read[slide].counted) >= enough}
     same: list[bool] = []
     whose: list[str] = []
     pairs: dict[str, tuple[list[float], list[float]]] = {}
@@ -177,17 +178,41 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
                 same.append(same_by_sampling(count.n, counted[slide].counted, n, reader.counted))
                 whose.append(slide)
     if len(full) < len(both):
-        notes.append(f"{len(both) - len(full)} slides have fewer than {enough} counted cells: not in the verdict")
+        notes.append(
+            f"{len(both) - len(full)} slides have fewer than {enough} cells counted by tool or reader: "
+            "not in the verdict"
+        )
     share = Share.of(np.array(same, dtype=np.bool_), whose)
     few = f"{len(full)} slides with {enough} counted cells, {MIN_SLIDES} are needed" if len(full) < MIN_SLIDES else ""
+    criteria = [
+        *([sampling_criterion(share)] if share else []),
+        *(bias_criterion(found) for found in _of_full(pairs, [slide in full for slide in both])),
+        *([review_criterion(_left_to_a_reader(full, counted))] if full else []),
+    ]
     return SlideVerification(
-        verdict=decide([sampling_criterion(share)] if share else [], few),
+        verdict=decide(criteria, few),
         slides=len(both),
         full=len(full),
         same=share,
         bland_altman=tuple(ba for label, (a, b) in pairs.items() if (ba := BlandAltman.of(label, a, b)) is not None),
         notes=tuple(notes),
     )
+
+
+def _of_full(pairs: Mapping[str, tuple[list[float], list[float]]], full: Sequence[bool]) -> list[BlandAltman]:
+    """pairs: by class, (the tool's percents, the reader's), one a slide. full: which slides count."""
+    chosen = np.array(full)
+    found = (
+        BlandAltman.of(label, np.array(ours)[chosen].tolist(), np.array(theirs)[chosen].tolist())
+        for label, (ours, theirs) in pairs.items()
+    )
+    return [one for one in found if one is not None]
+
+
+def _left_to_a_reader(slides: Collection[str], counted: Mapping[str, Differential]) -> Share:
+    numbers = [(slide, counted[slide].review, counted[slide].cells) for slide in sorted(slides)]
+    left = np.concatenate([np.arange(cells) < review for _, review, cells in numbers])
+    return _all(left, [slide for slide, _, cells in numbers for _ in range(cells)])
 
 
 def _fresh(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:

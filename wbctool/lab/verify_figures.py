@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from wbctool.lab.agreement import BlandAltman, Calibration
 
-_RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 _BINS = 10
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 import wbctool
+from wbctool.lab.agreement import Difference, Share
 from wbctool.lab.figures import draw_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
@@ -62,6 +63,15 @@ def _asked(criterion: Criterion) -> str:
     return f"{'at least' if criterion.at_least else 'at most'} {criterion.limit:g} %"
 
 
+def _measured(criterion: Criterion) -> str:
+    found = criterion.share
+    return f"{_parts(found)}, {found.percent:.1f} %"
+
+
+def _parts(found: Share | Difference) -> str:
+    return f"{found.n} of {found.total}" if isinstance(found, Share) else f"{found.slides} slides"
+
+
 def _outcome(criterion: Criterion) -> str:
     return "met" if criterion.met else "failed" if criterion.failed else "not shown"
 
@@ -77,6 +87,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         asked=_asked,
+        measured=_measured,
         outcome=_outcome,
         words=lambda name: name.replace("_", " "),
         shown=name_shown,
