@@ -26,11 +26,15 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QcLine:
-    """One line of a history. values: by quantity; None where the slide had none. models: their files and hashes."""
+    """One line of a history. values: by quantity; None where the slide had none. models: their files and hashes.
+
+    counted: the cells of its differential; 0 where the slide failed too.
+    """
 
     time: datetime
     slide: str
     models: str
+    counted: int
     values: Mapping[str, float | None]
 
 
@@ -54,7 +58,8 @@ class ControlPoint:
 class ControlChart:
     """One quantity of one slide over time. mean, sd: of the baseline so far; None of fewer than two values.
 
-    baseline: how many values make it; complete: whether there are so many.
+    baseline: how many values make it; complete: whether there are so many. silent_since: when the slide was first done
+    without a cell that counts, and so without this value, since the last of ``points``; None where it has a value.
     """
 
     slide: str
@@ -64,8 +69,9 @@ class ControlChart:
     baseline: int
     complete: bool
     points: tuple[ControlPoint, ...]
+    silent_since: datetime | None = None
 
     @property
     def out_of_control(self) -> bool:
-        """Whether the latest value breaks a rule that rejects."""
-        return any(rule.rejects for rule in self.points[-1].rules)
+        """Whether the latest value breaks a rule that rejects, or there is none any more."""
+        return self.silent_since is not None or any(rule.rejects for rule in self.points[-1].rules)

@@ -52,10 +52,25 @@ def test_earlier_results_are_taken_in_once(run):
     assert [(line["slide"], line["analysed"]) for line in history(run)] == [("s2", "false"), ("s10", "false")]
 
 
-def test_failed_and_waiting_slides_leave_no_line(run):
+def test_a_qc_slide_that_fails_or_shows_no_cell_is_out_of_control(run):
+    """Its chart must not go on saying what the last good run did."""
+    for _ in range(3):
+        run(qc_slides=("s10",), force=True)
+    assert qc(run.out, "--baseline", 2).exit_code == 0
     (run.root / "s10" / "f1.png").write_bytes(b"")
     run(qc_slides=("s10",))
-    assert not (run.folder / "qc-history.csv").exists()
+    last = history(run)[-1]
+    assert [last[c] for c in ("status", "fields_failed", "counted", "neutrophil_pct")] == ["failed", "1", "0", ""]
+    done = qc(run.out, "--baseline", 2)
+    assert done.exit_code == 3
+    assert f"neutrophil_pct: 3 values, out of control: no value since {last['time'][:10]}" in done.output
+    fakes.draw_field(run.root / "s10" / "f1.png", [])
+    run(qc_slides=("s10",))
+    assert history(run)[-1]["status"] == "ok"
+    assert qc(run.out, "--baseline", 2).exit_code == 3
+    fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"] * 9 + ["lymphocyte"])
+    run(qc_slides=("s10",))
+    assert "no value since" not in qc(run.out, "--baseline", 2).output
 
 
 def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):

@@ -1,6 +1,7 @@
 """Rules on series worked by hand, and limits of a baseline."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -52,7 +53,11 @@ def lines(values, models="m1", slide="qc"):
     empty = dict.fromkeys(QUANTITIES)
     return [
         QcLine(
-            START + timedelta(days=i), slide, models if isinstance(models, str) else models[i], empty | {"blur_um": v}
+            START + timedelta(days=i),
+            slide,
+            models if isinstance(models, str) else models[i],
+            0 if v is None else 100,
+            empty | {"blur_um": v},
         )
         for i, v in enumerate(values)
     ]
@@ -91,3 +96,12 @@ def test_charts_are_of_what_has_values():
 def test_a_change_of_models_is_marked():
     chart = control_chart("qc", "blur_um", lines([1, 2, 3], models=["a", "a", "b"]), baseline=2)
     assert [p.new_models for p in chart.points] == [False, False, True]
+
+
+def test_a_value_that_is_missing_at_last_is_out_of_control_unless_other_cells_were_counted():
+    (chart,) = control_charts(lines([1.0, 1.1, None, 1.0, None, None]), baseline=2)
+    assert chart.silent_since == START + timedelta(days=4)
+    assert chart.out_of_control
+    unknown_class = [replace(line, counted=100) for line in lines([1.0, 1.1, None])]
+    (chart,) = control_charts(unknown_class, baseline=2)
+    assert not chart.out_of_control

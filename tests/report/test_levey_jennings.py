@@ -14,7 +14,7 @@ def page(values):
     start = datetime(2026, 1, 1, tzinfo=UTC)
     none = dict.fromkeys(QUANTITIES)
     lines = [
-        QcLine(start + timedelta(days=day), "qc<1>", "m", none | {"neutrophil_pct": value})
+        QcLine(start + timedelta(days=day), "qc<1>", "m", 100, none | {"neutrophil_pct": value})
         for day, value in enumerate(values)
     ]
     return render_charts(control_charts(lines, 4))

@@ -31,6 +31,9 @@ def note_qc_slides(
     was found up to date is not measured anew and adds nothing. fresh: the slides that this run did. Only for the
     holder of the lock; the file is written whole, so a run that is killed here loses no earlier line.
 
+    A slide that failed as a whole has a line of nothing counted, for `wbctool qc` to see; one of which nothing could be
+    published has none.
+
     Raises OutputNotWritable. A history that this version cannot read is left alone, which is logged as an error.
     """
     done = [outcome for outcome in outcomes if _is_known(outcome) and _is_qc(outcome.slide, patterns)]
@@ -50,7 +53,10 @@ def note_qc_slides(
         return
     now, rows = datetime.now(UTC), []
     for outcome in done:
-        state = json.loads(layout.slide_file(outcome.slide, SLIDE).read_bytes())
+        published = layout.slide_file(outcome.slide, SLIDE)
+        state = json.loads(published.read_bytes()) if published.exists() else {}
+        if state.get("status") != outcome.status:
+            continue
         analysed = outcome.slide in fresh
         if analysed or recorded.get(spreadsheet_name(outcome.slide)) != state["fingerprint"]:
             rows.append(history_row(now, outcome.slide, analysed, state, provenance))
@@ -60,7 +66,7 @@ def note_qc_slides(
 
 
 def _is_known(outcome: SlideOutcome) -> bool:
-    return outcome.status in {SlideStatus.OK, SlideStatus.PARTIAL}
+    return outcome.status in {SlideStatus.OK, SlideStatus.PARTIAL, SlideStatus.FAILED}
 
 
 def _is_qc(slide: str, patterns: Sequence[str]) -> bool:

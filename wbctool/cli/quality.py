@@ -24,7 +24,7 @@ OUT_OF_CONTROL = 3
 
 
 def qc_command(out: Path, slides: Sequence[str], folder: Path | None, baseline: int) -> int:
-    """`wbctool qc`; returns the exit code: OUT_OF_CONTROL where a chart's latest value breaks a rule that rejects."""
+    """`wbctool qc`; returns the exit code: OUT_OF_CONTROL where a rule rejects a chart's latest value, or none came."""
     layout = OutputLayout.of(out)
     lines = _read(layout)
     known = {line.slide for line in lines}

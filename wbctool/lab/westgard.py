@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import takewhile
 
 from wbctool.qc_records import ControlChart, ControlPoint, QcLine, Rule
 from wbctool.report.qc_history import QUANTITIES
@@ -16,11 +19,20 @@ def control_charts(lines: Sequence[QcLine], baseline: int = BASELINE) -> tuple[C
     """One chart for each slide and each quantity that it has a value of, slides in order of their first line."""
     slides = dict.fromkeys(line.slide for line in lines)
     return tuple(
-        control_chart(slide, quantity, members, baseline)
+        replace(
+            control_chart(slide, quantity, members, baseline),
+            silent_since=_silent_since([line for line in lines if line.slide == slide], quantity),
+        )
         for slide in slides
         for quantity in QUANTITIES
         if (members := [line for line in lines if line.slide == slide and line.values[quantity] is not None])
     )
+
+
+def _silent_since(lines: Sequence[QcLine], quantity: str) -> datetime | None:
+    """lines: all of a slide. A class that other models do not know is no silence: then other cells are counted."""
+    silent = list(takewhile(lambda line: line.values[quantity] is None and not line.counted, reversed(lines)))
+    return silent[-1].time if silent else None
 
 
 def control_chart(slide: str, quantity: str, lines: Sequence[QcLine], baseline: int) -> ControlChart:

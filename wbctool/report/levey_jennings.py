@@ -65,6 +65,8 @@ def charts_csv(charts: Sequence[ControlChart]) -> str:
 def chart_state(chart: ControlChart) -> str:
     """One line on a chart's latest value."""
     last = chart.points[-1]
+    if chart.silent_since is not None:
+        return f"out of control: no value since {chart.silent_since:%Y-%m-%d %H:%M}, when no cell was counted"
     if not chart.complete:
         return f"{len(chart.points)} of {chart.baseline} values of the baseline: limits are provisional, no rule judged"
     if last.in_baseline:

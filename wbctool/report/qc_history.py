@@ -61,7 +61,9 @@ def _line(row: Mapping[str, str]) -> QcLine:
     values = {name: _number(row[name]) for name in QUANTITIES if name != REVIEW_SHARE}
     seen = int(row["counted"]) + int(row["review"])
     values[REVIEW_SHARE] = 100 * int(row["review"]) / seen if seen else None
-    return QcLine(datetime.fromisoformat(row["time"]), name_of_cell(row["slide"]), row["models"], values)
+    return QcLine(
+        datetime.fromisoformat(row["time"]), name_of_cell(row["slide"]), row["models"], int(row["counted"]), values
+    )
 
 
 def _number(text: str) -> float | None:
