@@ -333,6 +333,11 @@ class PublishedSlide:
         failed = {failure.field for failure in self.result.failures}
         return tuple(name for name in self.field_names if name not in failed)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a reader has been over it and left no cell undecided."""
+        return self.reviewed and not self.result.differential.review
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

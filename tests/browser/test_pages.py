@@ -1,5 +1,6 @@
 """The pages as people see them."""
 
+import itertools
 import re
 import time
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_the_index_is_sorted_by_keyboard(made, window):
     assert window.js(column) == sorted(window.js(column), reverse=True)
     assert window.js("document.querySelector(arguments[0]).ariaSort", head) == "descending"
     assert window.js("document.querySelectorAll('[aria-sort]').length") == 1
+
+
+def test_slides_of_one_patient_stand_together_when_sorted(window, tmp_path):
+    known = fakes.provenance().classes
+    patients = ["007", "9", "7", "2-3", "007", "100", "7", "P2", "9", "1a"]
+    rows = [
+        IndexRow(empty_row(f"s{i}", SlideStatus.OK, 1, known), "", (), (), whose) for i, whose in enumerate(patients)
+    ]
+    (tmp_path / "index.html").write_text(render_index(rows))
+    window.open(tmp_path / "index.html")
+    window.click("th[data-key='patient'] button")
+    shown = window.js("[...document.querySelectorAll('tbody tr')].map(r => r.cells[1].textContent)")
+    assert sorted(shown) == sorted(patients)
+    assert [patient for patient, _ in itertools.groupby(shown)] == ["1a", "2-3", "007", "7", "9", "100", "P2"]
 
 
 def test_an_index_of_three_thousand_slides_is_sorted_at_once(window, tmp_path):

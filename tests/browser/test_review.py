@@ -103,6 +103,18 @@ def test_counts_follow_the_keys(window, out):
     assert shown(window) == as_shown(out)
 
 
+def test_a_key_held_down_names_one_cell(window, out):
+    window.open(folder(out) / "report.html")
+    before = counts(out)[SLIDE]
+    window.js("document.querySelector('#group-review .cell').focus()")
+    window.press("3")
+    window.js(
+        """[1, 2, 3].forEach(() => document.activeElement.dispatchEvent(
+        new KeyboardEvent('keydown', { key: '3', bubbles: true, repeat: true })))"""
+    )
+    assert window.text("#n-review") == str(int(before["review"]) - 1)
+
+
 def test_the_verdict_passes_the_limit_both_ways_as_an_applied_review_does(window, out, run_again):
     shutil.rmtree(out.parent / "slides" / "normal")
     counted = int(counts(out)[SLIDE]["counted"])

@@ -9,6 +9,7 @@ import pytest
 from wbctool.batch.results import published_slides
 from wbctool.layout import OutputLayout
 from wbctool.report.coco import coco_json
+from wbctool.report.places import ARTEFACT, moved
 
 coco = pytest.importorskip("pycocotools.coco")
 
@@ -45,7 +46,21 @@ def test_categories_are_ours_in_order(loaded):
     assert {c["name"] for c in loaded.dataset["categories"] if c["supercategory"] == "other"} == {
         "erythroblast",
         "platelet",
+        "artefact",
     }
+
+
+def test_a_readers_artefact_is_no_cell_and_images_of_the_root_have_no_folder(run):
+    run()
+    slide = next(iter(published_slides(OutputLayout(run.out))))
+    first, *others = slide.result.cells
+    artefact = replace(first, prediction=moved(first.prediction, ARTEFACT, slide.classes))
+    odd = replace(slide, result=replace(slide.result, cells=(artefact, *others)))
+    sizes = {(slide.result.slide, field): (320, 64) for field in slide.field_names}
+    content = json.loads(coco_json([odd], sizes, root=slide.result.slide))
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert [names[a["category_id"]] == "artefact" for a in content["annotations"]] == [True] + [False] * len(others)
+    assert [image["file_name"] for image in content["images"]] == list(slide.field_names)
 
 
 def test_pycocotools_scores_it_as_a_result_of_itself(loaded):

@@ -96,11 +96,23 @@ def test_fields_that_failed_are_counted_and_a_failure_of_the_slide_is_none():
 
 
 def test_preliminary_until_reviewed():
-    before, after = resources(slide()), resources(slide(reviewed=True))
+    decided = [name for name in CELLS if name != "review"]
+    before, after = resources(slide(decided)), resources(slide(decided, reviewed=True))
     for kind in ("DiagnosticReport", "Observation"):
         assert {one["status"] for one in before[kind]} == {"preliminary"}
         assert {one["status"] for one in after[kind]} == {"final"}
         assert [one["id"] for one in before[kind]] == [one["id"] for one in after[kind]]
+
+
+def test_preliminary_while_a_reader_leaves_cells_undecided():
+    found = resources(slide(reviewed=True))
+    assert {one["status"] for kind in ("DiagnosticReport", "Observation") for one in found[kind]} == {"preliminary"}
+
+
+def test_erythroblasts_are_told_of_without_a_white_cell_beside_them():
+    found = observation(resources(slide(["erythroblast"] * 5)), "19048-8")
+    assert found["dataAbsentReason"]["coding"][0]["code"] == "unknown"
+    assert [part["valueQuantity"]["value"] for part in found["component"]] == [5]
 
 
 def test_a_class_that_is_not_assessed_is_absent_and_not_zero():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import uuid
+from dataclasses import replace
 
 import fakes
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from wbctool.labels import CellClass
 from wbctool.records import Box, Cell, Detection
 from wbctool.report.geojson import CLASS_COLOURS, field_geojson
+from wbctool.report.places import ARTEFACT, moved
 
 pytest.importorskip("geojson_pydantic")
 from geojson_pydantic import FeatureCollection
@@ -52,6 +54,12 @@ def test_a_cell_in_review_is_of_a_class_of_its_own():
     (feature,) = features(cell("review"))
     assert feature["properties"]["classification"]["names"] == ["monocyte", "review"]
     assert feature["properties"]["metadata"]["reason"] == "low_confidence"
+
+
+def test_what_a_reader_called_an_artefact_is_no_cell_to_qupath():
+    found = cell("neutrophil")
+    (feature,) = features(replace(found, prediction=moved(found.prediction, ARTEFACT, tuple(CellClass))))
+    assert feature["properties"]["classification"]["name"] == "artefact"
 
 
 def test_ids_are_of_the_cell_and_not_of_chance():

@@ -29,7 +29,7 @@ from wbctool.records import (
     SlideStatus,
 )
 from wbctool.report.gallery import FIELDS_SHOWN, MOST_BYTES, SHOWN_OF_A_CLASS
-from wbctool.report.headlines import about, verdict
+from wbctool.report.headlines import about, level, verdict
 from wbctool.report.html import render_report
 from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
 from wbctool.report.reading import read_report_page
@@ -146,6 +146,17 @@ def test_an_age_is_shown_also_of_a_newborn(age, shown):
 
 def test_a_slide_without_flags_says_so():
     assert "No flags Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
+
+
+def test_percents_and_absolute_counts_beyond_their_range_are_no_all_clear():
+    high = result_of(["neutrophil"] * 240 + ["lymphocyte"] * 10, adult=True)
+    assert not high.differential.flags
+    assert level(high) == "check"
+    few = result_of(["neutrophil"] * 120 + ["lymphocyte"] * 80)
+    few = replace(few, differential=with_absolute_counts(few.differential, 0.8, Limits(adult=True)))
+    assert level(few) == "check"
+    text, _ = read(render_report(few, fakes.provenance()))
+    assert "neutrophil_absolute_low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
 
 
 def test_what_is_said_of_the_blood_stands_apart_from_what_is_said_of_the_count():

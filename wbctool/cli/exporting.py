@@ -56,8 +56,12 @@ def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
     path = _target(layout, to, "coco.json")
     slides = _Slides(layout)
     found = list(slides)
-    sizes_px = field_sizes(found, *slides_of_run(layout, root)) if found else {}
-    publish(path, coco_json(found, sizes_px).encode())
+    sizes_px, of_root = {}, None
+    if found:
+        below_root, folder = slides_of_run(layout, root)
+        sizes_px = field_sizes(found, below_root, folder)
+        of_root = next((slide.id for slide in below_root if slide.folder.samefile(folder)), None)
+    publish(path, coco_json(found, sizes_px, of_root).encode())
     return slides.ended(f"{name_shown(str(path))} written: {len(sizes_px)} images")
 
 
@@ -67,7 +71,7 @@ def export_fhir(out: Path, to: Path | None) -> int:
     path = _target(layout, to, "fhir.json")
     slides = _Slides(layout)
     publish(path, fhir_bundle(slides).encode())
-    return slides.ended(f"{name_shown(str(path))} written: {slides.exported} reports, {slides.reviewed} of them final")
+    return slides.ended(f"{name_shown(str(path))} written: {slides.exported} reports, {slides.final} of them final")
 
 
 def export_schemas(folder: Path) -> None:
@@ -92,7 +96,7 @@ class _Slides:
 
     def __init__(self, layout: OutputLayout) -> None:
         self._layout = layout
-        self.exported = self.reviewed = self._missing = 0
+        self.exported = self.final = self._missing = 0
 
     def __iter__(self) -> Iterator[PublishedSlide]:
         for slide in published_slides(self._layout):
@@ -100,7 +104,7 @@ class _Slides:
                 self.leave_out(slide.slide, slide.why, is_due=slide.status is not SlideStatus.WAITING)
             else:
                 self.exported += 1
-                self.reviewed += slide.reviewed
+                self.final += slide.is_final
                 yield slide
 
     def leave_out(self, name: str, why: str, is_due: bool = True) -> None:

@@ -9,14 +9,20 @@ from typing import Any
 from wbctool.labels import CellClass
 from wbctool.layout import name_as_text
 from wbctool.records import Cell, PublishedSlide
+from wbctool.report.places import ARTEFACT, place_of
 
-_CATEGORIES = {label: number for number, label in enumerate(CellClass, start=1)}  # 0 is the background to many tools
+_CATEGORIES = {name: number for number, name in enumerate((*CellClass, ARTEFACT), start=1)}  # 0 is often background
+
+_LEUKOCYTES = {label for label in CellClass if label.is_leukocyte}
 
 
-def coco_json(slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str], tuple[int, int]]) -> str:
+def coco_json(
+    slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str], tuple[int, int]], root: str | None = None
+) -> str:
     """All slides as one data set: every field in ``sizes_px`` is an image, with or without cells.
 
-    sizes_px: (width, height) of each field that was analysed, by (slide, field).
+    sizes_px: (width, height) of each field that was analysed, by (slide, field). root: the slide whose images lie in
+    SLIDES itself, for a ``file_name`` is the image's path below SLIDES; None where there is no such slide.
     Beside what COCO asks, an annotation has the classifier's confidence as ``score``, and ``attributes``.
     """
     images: list[dict[str, Any]] = []
@@ -27,15 +33,16 @@ def coco_json(slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str
             size = sizes_px.get((slide.result.slide, field))
             if size is not None:
                 numbers[field] = len(images) + 1
-                images.append(_image(numbers[field], slide.result.slide, field, size))
+                folder = "" if slide.result.slide == root else f"{name_as_text(slide.result.slide)}/"
+                images.append(_image(numbers[field], f"{folder}{name_as_text(field)}", size))
         for cell in slide.result.cells:
             annotations.append(_annotation(len(annotations) + 1, numbers[cell.field], cell))
     content = {
         "info": {"description": "White cells found and named by wbctool. Research use only."},
         "licenses": [],
         "categories": [
-            {"id": number, "name": label.value, "supercategory": "leukocyte" if label.is_leukocyte else "other"}
-            for label, number in _CATEGORIES.items()
+            {"id": number, "name": str(name), "supercategory": "leukocyte" if name in _LEUKOCYTES else "other"}
+            for name, number in _CATEGORIES.items()
         ],
         "images": images,
         "annotations": annotations,
@@ -43,9 +50,8 @@ def coco_json(slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _image(number: int, slide: str, field: str, size_px: tuple[int, int]) -> dict[str, Any]:
+def _image(number: int, file_name: str, size_px: tuple[int, int]) -> dict[str, Any]:
     width, height = size_px
-    file_name = f"{name_as_text(slide)}/{name_as_text(field)}"
     return {"id": number, "file_name": file_name, "width": width, "height": height}
 
 
@@ -54,7 +60,7 @@ def _annotation(number: int, image: int, cell: Cell) -> dict[str, Any]:
     return {
         "id": number,
         "image_id": image,
-        "category_id": _CATEGORIES[prediction.label],
+        "category_id": _CATEGORIES[ARTEFACT if place_of(prediction) == ARTEFACT else prediction.label],
         "bbox": [box.x, box.y, box.width, box.height],
         "area": box.width * box.height,
         "iscrowd": 0,

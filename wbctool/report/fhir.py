@@ -120,9 +120,7 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
     ]
     nrbc, assessed = differential.nrbc_per_100_wbc, differential.nrbc_assessed
     value = _value(nrbc, "per 100 WBC", "/100{WBCs}", assessed, failed)
-    component = (
-        [_number_of(differential.erythroblasts, "Erythroblasts found")] if nrbc is not None and assessed else None
-    )
+    component = [_number_of(differential.erythroblasts, "Erythroblasts found")] if assessed and not failed else None
     return [*observations, {**_observation(slide, CellClass.ERYTHROBLAST, device), **value, "component": component}]
 
 
@@ -220,7 +218,7 @@ def _device(provenance: Provenance | None) -> Resource:
 
 
 def _status(slide: PublishedSlide) -> str:
-    return "final" if slide.reviewed else "preliminary"
+    return "final" if slide.is_final else "preliminary"
 
 
 def _subject(slide: PublishedSlide) -> Resource | None:

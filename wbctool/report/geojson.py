@@ -17,6 +17,7 @@ from typing import Any
 from wbctool.labels import CellClass
 from wbctool.layout import name_as_text
 from wbctool.records import Box, Cell, Outcome
+from wbctool.report.places import ARTEFACT, place_of
 
 _OBJECTS = uuid.UUID("5ac7e0d3-2c3d-4a54-9a3c-6a9c3c1ef0b7")
 _REVIEW = "review"
@@ -32,6 +33,7 @@ CLASS_COLOURS: dict[CellClass, tuple[int, int, int]] = {
     CellClass.ERYTHROBLAST: (240, 228, 66),
     CellClass.PLATELET: (128, 128, 128),
 }
+_ARTEFACT_COLOUR = (96, 96, 96)
 
 
 def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
@@ -68,7 +70,12 @@ def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -
 
 
 def _classification(cell: Cell) -> dict[str, Any]:
-    """A cell in review is of a subclass of its own, so that QuPath does not count it with those that are sure."""
+    """A cell in review is of a subclass of its own, so that QuPath does not count it with those that are sure.
+
+    A reader's artefact is of no class of cells, whatever the model called it.
+    """
+    if place_of(cell.prediction) == ARTEFACT:
+        return {"name": ARTEFACT, "color": list(_ARTEFACT_COLOUR)}
     label, colour = cell.prediction.label, list(CLASS_COLOURS[cell.prediction.label])
     if cell.prediction.outcome is Outcome.REVIEW:
         return {"names": [label.value, _REVIEW], "color": colour}

@@ -16,7 +16,9 @@ def level(result: SlideResult) -> str:
     """Of texts.LEVELS."""
     if result.status is SlideStatus.FAILED:
         return "failed"
-    return "check" if result.differential.flags or result.differential.review or result.failures else "clear"
+    differential = result.differential
+    beyond = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
+    return "check" if differential.flags or differential.review or result.failures or beyond else "clear"
 
 
 def verdict(result: SlideResult) -> str:
@@ -51,7 +53,7 @@ def least_counted(result: SlideResult, provenance: Provenance) -> int:
 
 
 def findings(result: SlideResult) -> list[tuple[str, str]]:
-    """What is said of the blood: percents outside their range, then flags, each with its words."""
+    """What is said of the blood: percents and absolute counts outside their range, then flags, each with its words."""
     beyond = [
         (
             f"{count.label.value}_{count.flag}",
@@ -65,6 +67,20 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
         )
         for count in result.differential.classes
         if count.flag
+    ]
+    beyond += [
+        (
+            f"{count.label.value}_absolute_{count.absolute.flag}",
+            texts.AGAINST_ABSOLUTE.format(
+                label=texts.words(count.label.value).capitalize(),
+                flag=count.absolute.flag,
+                value=count.absolute.value,
+                low=count.absolute.reference_low,
+                high=count.absolute.reference_high,
+            ),
+        )
+        for count in result.differential.classes
+        if count.absolute and count.absolute.flag
     ]
     return beyond + [(flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDINGS]
 

@@ -47,6 +47,7 @@ NOT_MODELLED = (
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
 FINDINGS_HEAD, LIMITS_HEAD = "Findings", "Limits of this count"
 AGAINST_REFERENCE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
+AGAINST_ABSOLUTE = "{label} {flag}: {value:.2f} × 10⁹/L, reference {low:g} to {high:g}."
 OF_TOTAL = "{n} of {total}"
 
 # The differential.

@@ -329,8 +329,10 @@
       const next = neighbour(button, event.key);
       if (next) choose(cellOf(next));
     } else if (KEYS[event.key.toLowerCase()]) {
-      choose(cellOf(button));
-      move(chosen, KEYS[event.key.toLowerCase()]);
+      if (!event.repeat) { // a key held down must not name the cells that follow
+        choose(cellOf(button));
+        move(chosen, KEYS[event.key.toLowerCase()]);
+      }
     } else return;
     event.preventDefault();
   }
