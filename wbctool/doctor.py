@@ -17,7 +17,20 @@ from wbctool.choices import Device, Precision
 from wbctool.errors import WbctoolError
 from wbctool.onnx_model import cuda_problem, load_models
 
-_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pydantic", "jinja2", "filelock", "typer", "rich")
+_PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+    "scipy",
+    "pydantic",
+    "jinja2",
+    "filelock",
+    "protobuf",
+    "prometheus-client",
+    "typer",
+    "rich",
+)
 _RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 _ENOUGH_MEMORY_GIB = 4
 

@@ -241,8 +241,11 @@ def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder), "--out", str(tmp_path / "copies")])
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in folder.iterdir()) == before
-    written = ["classifier.int8.json", "classifier.int8.onnx", "generator.int8.json", "generator.int8.onnx"]
-    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == written
+    copies = {"classifier.int8.json", "classifier.int8.onnx", "generator.int8.json", "generator.int8.onnx"}
+    plain = {f"{model}.{end}" for model in ("classifier", "detector", "generator") for end in ("json", "onnx")}
+    assert {path.name for path in (tmp_path / "copies").iterdir()} == copies | plain
+    models = load_models(tmp_path / "copies", Device.CPU, Precision.INT8)  # as `wbctool run --models` takes them
+    assert (models.classifier.precision, models.generator.precision) == (Precision.INT8, Precision.INT8)
 
 
 def test_what_cannot_be_done_in_int8_is_said_and_not_written(tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideD
     made: list[SlideFiles] = []
     seen = _Seen()
     threads = f"slide-{uuid.uuid4().hex}"
-    with _log_of(threads) as lines, Crew.of(run.settings.workers, run.stages.many_at_once, threads) as crew:
+    lookers = run.settings.workers if run.stages.many_at_once else 1  # without a GPU the cores are Dask's to share out
+    with _log_of(threads) as lines, Crew.of(lookers, run.stages.many_at_once, threads) as crew:
         pipeline = Pipeline(
             run.settings,
             run.stages,

@@ -107,7 +107,8 @@ def run(
         str | None, typer.Option(metavar="ADDRESS", help="Do the slides on this Dask scheduler's workers.")
     ] = None,
     adult: Annotated[
-        bool | None, typer.Option("--adult", help="All slides are of adults: show their reference ranges.")
+        bool | None,
+        typer.Option("--adult", help="Slides whose age slides.csv does not say are of adults: show their ranges."),
     ] = None,
 ) -> None:
     """Count the white cells of every slide below SLIDES.
@@ -134,8 +135,8 @@ def status(
 ) -> None:
     """Say when the last run was, what it did, and what failed or waits.
 
-    Exit codes: that of the last run (0 all is well, 3 some slide is failed or partial); 0 while a run is going on; 1 if
-    there was none, the last one was killed, or none has ended for --max-age.
+    Exit codes: 1 if there was no run, the last one was killed, or none has ended for --max-age, be one going on or not;
+    else 0 while a run is going on; else that of the last run (0 all is well, 3 some slide is failed or partial).
     """
     with errors_as_exit_codes():
         from wbctool.cli.running import status_command
@@ -157,7 +158,7 @@ def qc(
     """Draw Levey-Jennings charts of the QC slides over all runs, and judge the latest values by Westgard's rules.
 
     The setting qc_slides says which slides are QC slides. Exit codes: 0 in control; 3 a latest value breaks a rule that
-    rejects; 1 there is no history.
+    rejects, or is missing as nothing was counted; 1 there is no history.
     """
     with errors_as_exit_codes():
         from wbctool.cli.quality import qc_command
@@ -187,7 +188,7 @@ def evaluate(
         int, typer.Option(metavar="N", min=0, help="Pictures of each kind that are no cell of a known class; 0: none.")
     ] = 100,
 ) -> None:
-    """Measure the models on labelled data."""
+    """Measure the models on labelled data. Needs: pip install 'wbctool[evaluate]'."""
     with errors_as_exit_codes():
         from wbctool.cli.measuring import evaluate_command
 
@@ -208,7 +209,8 @@ def verify(
 ) -> None:
     """Say whether the models fit this laboratory, from cells that it labelled itself or smears that it read itself.
 
-    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data.
+    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data;
+    with slides also those of `wbctool run`.
     Needs the extra: pip install 'wbctool[evaluate]'.
     """
     with errors_as_exit_codes():

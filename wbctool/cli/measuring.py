@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rich.table import Table
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.terminal import say
+from wbctool.errors import OutputNotWritable
+from wbctool.extras import needing
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
@@ -32,6 +35,12 @@ def evaluate_command(
     strangers: int,
 ) -> int:
     """`wbctool evaluate`; returns the exit code. split: a value of Split; None for all sources."""
+    with needing("evaluate", "`wbctool evaluate`"):  # before minutes of work that could not be told
+        import matplotlib  # noqa: F401
+        import skimage  # noqa: F401
+        import sklearn  # noqa: F401
+    if out is not None:
+        _make(out)
     folder = models_dir or default_models_dir()
     models = load_models(folder, Device.AUTO, precision)
     if models.device_note:
@@ -48,6 +57,16 @@ def evaluate_command(
         write_evaluation(result, as_markdown(result), out)
         say(f"{name_shown(str(out))} written")
     return 0
+
+
+def _make(folder: Path) -> None:
+    """The folder of the results, before they are worked for. Raises OutputNotWritable."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputNotWritable(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def shown_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:

@@ -52,13 +52,14 @@ def optimize_models(
         typer.Option(metavar="DIR", help="Class folders to calibrate and measure with; wbctool's own cells if none."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the copies go; beside the models if none.")
+        Path | None, typer.Option(metavar="DIR", help="Where the copies and the models go; beside the models if none.")
     ] = None,
     precision: Annotated[CopyPrecision, typer.Option(help="int8 for a CPU, fp16 for a GPU.")] = CopyPrecision.INT8,
 ) -> None:
     """Make copies of classifier and generator that compute in int8 or fp16, which runs on a CPU or a GPU then use.
 
-    Exit codes: 0 made; 1 a copy would change too much, and is not made. Needs: pip install 'wbctool[optimize]'.
+    Exit codes: 0 made, or none as it is no faster here; 1 a copy would change too much, and is not made.
+    Needs: pip install 'wbctool[optimize]'.
     """
     with errors_as_exit_codes():
         from wbctool.cli.optimising import optimize_command

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import publish
-from wbctool.cards import GeneratorCard, copy_path, default_models_dir
+from wbctool.cards import (
+    ClassifierCard,
+    DetectorCard,
+    GeneratorCard,
+    copy_path,
+    default_models_dir,
+    kind_name,
+    plain_card,
+    read_model_bytes,
+)
 from wbctool.choices import Device, Precision
 from wbctool.cli.measuring import shown_progress
 from wbctool.cli.terminal import say
@@ -45,7 +54,19 @@ def optimize_command(models_dir: Path | None, data: Path | None, out: Path | Non
             say(f"{name_shown(str(publish_copy(made, out or folder)))} written")
         else:
             say(f"{made.card.kind}: no faster in {precision} here, so there is no copy; it stays in fp32")
+    if out is not None:
+        _bring_models(folder, out)
     return code
+
+
+def _bring_models(folder: Path, out: Path) -> None:
+    """The fp32 models beside their copies, without which no run takes these; what lies there already stays."""
+    for kind in (DetectorCard, GeneratorCard, ClassifierCard):
+        path = out / f"{kind_name(kind)}.json"
+        if not path.exists():
+            card = plain_card(folder, kind)
+            publish(out / card.file, read_model_bytes(card, folder))
+            publish(path, (card.model_dump_json(indent=2) + "\n").encode())
 
 
 def withdraw_copy(made: OptimisedModel[Any], folder: Path) -> None:

@@ -33,7 +33,9 @@ class BackboneChoice(StrEnum):
 def train(
     data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data; may be given often.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="default, paper, or a TOML file.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, calibrate, or a file x.toml.")
+    ] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
     backbone: Annotated[BackboneChoice, typer.Option(help="The classifier's convolutions.")] = BackboneChoice.VGG19,
     imagenet_weights: Annotated[
