@@ -37,7 +37,7 @@ def main() -> None:
     chosen = options.parse_args()
     folder = default_models_dir()
     card = plain_card(folder, ClassifierCard)
-    network = Normalised(CellClassifier(len(card.classes)))
+    network = Normalised(CellClassifier(len(card.classes)), card.training.get("white_balance", False))
     network.load_state_dict(trained_weights(folder, load_recipe("default"), Splitting.of_card(card.training)))
     network.to(chosen.device).eval()
     with chosen.out.open("w", newline="", encoding="utf-8") as lines:

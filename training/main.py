@@ -17,7 +17,7 @@ from training.recipe import load_recipe
 from training.stages.classifier import train_classifier
 from training.stages.detector import train_detector
 from training.stages.srgan import train_srgan
-from training.start import take_over
+from training.start import borrow_shipped, take_over
 from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Labelled, Splitting, fields_folders, read_class_folders, read_fields
@@ -45,8 +45,9 @@ def train(
     """Train and export.
 
     data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
-    stage: one of STAGES, or ``all`` in that order, but for those that the recipe has no samples for; the later ones
-    need the detector in ``out``. Models that are not trained are taken over from the first ``start_from``.
+    stage: one of STAGES, or ``all`` in that order, but for those that the recipe has no samples for. Models that are
+    not trained are taken over from the first ``start_from``; those that a stage works with and that are still missing
+    in ``out`` are the package's.
     resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
     exported. splitting: which sources are held back. backbone: a value of Backbone.
     start_from: the folders of models whose generator and classifier are trained further; of several the classifiers'
@@ -89,6 +90,7 @@ def train(
         start_from=tuple(start_from),
     )
     if compare:
+        borrow_shipped(work, ["classifier"])
         print(table_as_text(compare_backbones(work)))
         return
     asked = tuple(STAGES) if stage == "all" else (stage,)
@@ -98,6 +100,7 @@ def train(
     if len(work.start_from) > 1 and (ablate or stages != ["classifier"]):
         raise SettingsInvalid("several --start-from are for --stage classifier: a generator goes on from one")
     take_over(work, () if ablate else stages)
+    borrow_shipped(work, ["srgan"] if ablate else stages)
     if ablate:
         ablate_losses(work)
         return

@@ -96,6 +96,7 @@ class ClassifierRecipe(_Part):
     """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early; 0:
     no training, the classifier of ``--start-from`` gets its temperature and thresholds anew.
 
+    white_balance: whether the network sees crops with their glass made white (training.models.white).
     borrowed_stain_share: of the draws, so many are shown in the colours of a crop of any origin (training.data.stains).
     restained_share: so many are shown in a dye of no laboratory (training.data.augment.restain).
     super_resolved_share: of the training cells, so many are there a second time, reduced and brought back by the
@@ -115,6 +116,7 @@ class ClassifierRecipe(_Part):
     dropout: float = Field(ge=0, lt=1)
     ema_decay: float = Field(ge=0, lt=1)
     augment: Literal["paper", "strong"]
+    white_balance: bool
     borrowed_stain_share: float = Field(ge=0, le=1)
     restained_share: float = Field(ge=0, le=1)
     super_resolved_share: float = Field(ge=0, le=1)

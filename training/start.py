@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from wbctool.cards import (
     DetectorCard,
     GeneratorCard,
     ModelCard,
+    default_models_dir,
     kind_name,
     plain_card,
     read_model_bytes,
@@ -29,8 +31,11 @@ from wbctool.cards import (
 from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import Splitting
 
+log = logging.getLogger(__name__)
+
 _WITHOUT_NORMS = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of training.export's graphs
+_HELPERS = {"srgan": ("detector",), "classifier": ("detector", "srgan")}
 _KINDS: dict[str, type[ModelCard]] = {"detector": DetectorCard, "srgan": GeneratorCard, "classifier": ClassifierCard}
 
 
@@ -47,6 +52,22 @@ def take_over(work: Workplace, stages: Collection[str]) -> None:
             card = plain_card(folder, kind)
             _refuse_if_it_saw(card, folder, work.splitting)
             publish(read_model_bytes(card, folder), card, work.out)
+
+
+def borrow_shipped(work: Workplace, stages: Collection[str]) -> None:
+    """Copies what ``stages`` work with, but neither train nor find in the output, from the models of the package.
+
+    They find and enlarge cells; where they saw what is held back here, their use says so (Workplace.warn_if_it_saw).
+    """
+    for helper in sorted({helper for stage in stages for helper in _HELPERS.get(stage, ())} - set(stages)):
+        kind = _KINDS[helper]
+        if helper == "srgan" and not work.recipe.classifier.super_resolved_share:
+            continue
+        if not (work.out / f"{kind_name(kind)}.json").is_file():
+            shipped = default_models_dir()
+            log.info("%s has no %s: the one that comes with wbctool is taken", work.out, kind_name(kind))
+            card = plain_card(shipped, kind)
+            publish(read_model_bytes(card, shipped), card, work.out)
 
 
 def mean_weights(
@@ -67,7 +88,8 @@ def trained_weights(
     """The weights of a folder's classifier.onnx, float32, as training.tasks.classifier.Normalised names them.
 
     Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``splitting`` holds
-    back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked.
+    back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked,
+    or where it would not be trained on and saw other whites.
     """
     card = plain_card(folder, ClassifierCard)
     _refuse_if_it_saw(card, folder, splitting)
@@ -76,6 +98,9 @@ def trained_weights(
     theirs = card.training.get("backbone", Backbone.VGG19)
     if theirs != backbone:
         raise ModelMismatch(f"{folder / card.file} is a {theirs}, not a {backbone}")
+    balanced = card.training.get("white_balance", False)
+    if not recipe.classifier.samples and balanced != recipe.classifier.white_balance:
+        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {balanced}: not the recipe's")
     if backbone not in _WITHOUT_NORMS:
         raise ModelMismatch(
             f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained on"

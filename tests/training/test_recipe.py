@@ -49,7 +49,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     ("recipe", "stages"),
     [
         ("default", ["detector", "srgan", "classifier"]),
-        ("paper", ["detector", "srgan", "classifier"]),
+        ("paper", ["srgan", "classifier"]),
         ("fine-tune", ["classifier"]),
         ("calibrate", ["classifier"]),
     ],

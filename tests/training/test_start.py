@@ -34,7 +34,8 @@ def recipe() -> Recipe:
 
 
 def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
-    network = Normalised(CellClassifier(len(recipe.classes)))
+    balanced = plain_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    network = Normalised(CellClassifier(len(recipe.classes)), balanced)
     network.load_state_dict(trained_weights(SHIPPED, recipe, Splitting()), strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
@@ -50,6 +51,19 @@ def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) ->
             assert torch.equal(value, weights[name]), name
     convolutions = [p.requires_grad for p in task.network.network.features.parameters()]
     assert convolutions == [False] * 8 + [True] * 24  # two blocks of two convolutions, each with weight and bias
+
+
+def test_what_saw_other_whites_is_trained_on_but_not_only_calibrated(recipe: Recipe) -> None:
+    balanced = plain_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+
+    def with_other_whites(name: str) -> Recipe:
+        of_name = load_recipe(name)
+        part = of_name.classifier.model_copy(update={"white_balance": not balanced})
+        return of_name.model_copy(update={"classifier": part})
+
+    assert trained_weights(SHIPPED, with_other_whites("fine-tune"), Splitting())
+    with pytest.raises(ModelMismatch, match=f"white_balance {balanced}: not the recipe's"):
+        trained_weights(SHIPPED, with_other_whites("calibrate"), Splitting())
 
 
 @pytest.mark.parametrize("splitting", [Splitting(fold=1), Splitting(left_out=("pbc",))])

@@ -79,6 +79,7 @@ def train_classifier(work: Workplace) -> None:
             parents,
             calibrated_on=dict(Counter(cell.origin for cell in cells.validation)),
             backbone=work.backbone.value,
+            white_balance=recipe.classifier.white_balance,
             super_resolved_copies=len(cells.train) - cells.originals,
             started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
         ),

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from training.models.backbones import Backbone, frozen_layers
 from training.models.classifier import CellClassifier
+from training.models.white import WhiteBalance
 from training.recipe import ClassifierRecipe
 from training.tasks.averaging import averaged
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
@@ -21,20 +22,21 @@ WeighedBatch = tuple[Tensor, Tensor, Tensor]
 
 
 class Normalised(nn.Module):
-    """A network behind ImageNet's normalisation. rgb: [B, 3, H, W] uint8, or float in [0, 255]."""
+    """A network behind white balance and ImageNet's normalisation. rgb: [B, 3, H, W] uint8, or float in [0, 255]."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: CellClassifier) -> None:
+    def __init__(self, network: CellClassifier, white_balance: bool) -> None:
         super().__init__()
         self.network = network
+        self.balance = WhiteBalance() if white_balance else nn.Identity()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
 
     def parts(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(logits, penultimate features, last convolution's map)."""
-        unit = ((rgb.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        unit = ((self.balance(rgb.float()) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.network.parts(unit)
 
     def forward(self, rgb: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class ClassifierTask(L.LightningModule):
         super().__init__()
         self.recipe = recipe
         classifier = CellClassifier(classes, recipe.dropout, backbone)
-        network = Normalised(classifier)
+        network = Normalised(classifier, recipe.white_balance)
         if isinstance(start, nn.Sequential):
             classifier.features.load_state_dict(start.state_dict(), strict=True)
         elif start is not None:

@@ -1,0 +1,67 @@
+"""White balance: a cell under another lamp is the same cell to the classifier."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.models.classifier import CellClassifier
+from training.models.white import WhiteBalance
+from training.recipe import load_recipe
+from training.start import trained_weights
+from training.tasks.classifier import Normalised
+from wbctool.cards import DetectorCard, default_models_dir
+from wbctool.lab.labelled import Splitting
+from wbctool.onnx_model import load_model
+from wbctool.stages.crop import crop_cells
+from wbctool.stages.detect import detect_cells
+from wbctool.stages.images import read_field
+from wbctool.stages.upscale import resize_square
+
+FIELD = Path(__file__).parents[1] / "data" / "slides" / "slide-01" / "BloodImage_00009.jpg"
+LAMP = torch.tensor([1.1, 0.9, 0.75]).view(1, 3, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def cell() -> Tensor:
+    """A cell of the demo, (1, 3, 128, 128) float in [0, 255]."""
+    field = read_field(FIELD)
+    found = [d.box for d in detect_cells(field, load_model(default_models_dir(), DetectorCard))]
+    (crop,) = crop_cells(field, found[:1], 1.25)
+    return torch.from_numpy(resize_square(crop.rgb, 128)).permute(2, 0, 1)[None].float()
+
+
+def test_glass_becomes_the_same_grey_and_the_cell_stays_darker(cell: Tensor) -> None:
+    balanced = WhiteBalance()(cell)
+    brightest = balanced.flatten(2).quantile(0.95, dim=2)
+    assert brightest == pytest.approx(torch.full((1, 3), 240.0), abs=4)
+    assert balanced[:, 1].quantile(0.1) < 160
+
+
+def test_a_cell_under_another_lamp_is_the_same(cell: Tensor) -> None:
+    assert (cell * LAMP - cell).abs().max() > 40
+    assert (WhiteBalance()(cell * LAMP) - WhiteBalance()(cell)).abs().max() < 0.01
+
+
+def test_the_classifier_says_the_same_of_it_only_with_white_balance(cell: Tensor) -> None:
+    weights = trained_weights(default_models_dir(), load_recipe("default"), Splitting())
+    apart = []
+    for balance in (True, False):
+        network = Normalised(CellClassifier(len(load_recipe("default").classes)), balance).eval()
+        network.load_state_dict(weights)
+        with torch.inference_mode():
+            apart.append(float((network(cell * LAMP) - network(cell)).abs().max()))
+    assert apart[0] < 1e-3
+    assert apart[1] > 0.3
+
+
+def test_a_few_glaring_pixels_are_no_glass(cell: Tensor) -> None:
+    glaring = cell.clone()
+    glaring[:, :, 5:15, 5:15] = 255
+    assert (WhiteBalance()(glaring)[..., 20:, 20:] - WhiteBalance()(cell)[..., 20:, 20:]).abs().max() < 6
+
+
+def test_a_crop_without_glass_is_not_blown_up() -> None:
+    black = torch.full((2, 3, 128, 128), 3.0)
+    assert WhiteBalance()(black).max() < 12
