@@ -3,15 +3,18 @@
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision
+from wbctool.cli.app import app
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
@@ -136,3 +139,16 @@ def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> N
 def test_a_folder_without_labels_is_refused(tmp_path: Path, models: Models) -> None:
     with pytest.raises(LabelledDataInvalid, match="no labelled cell or field"):
         evaluate(tmp_path, models, [], None)
+
+
+@pytest.mark.parametrize("lacks", ["the extra", "a folder"])
+def test_what_could_not_be_told_is_not_measured(lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before minutes of work, not after them."""
+    monkeypatch.setattr("wbctool.cli.measuring.load_models", lambda *_: pytest.fail("it began"))
+    if lacks == "the extra":
+        monkeypatch.setitem(sys.modules, "skimage", None)
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--out", str(tmp_path / "file" / "out")])
+    assert done.exit_code == 1
+    said = "`wbctool evaluate` needs skimage: pip install" if lacks == "the extra" else "out cannot be written: "
+    assert said in done.output

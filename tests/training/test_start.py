@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from training.export import ClassifierGraph
 from training.models.backbones import Backbone
 from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
-from training.start import mean_weights, trained_generator, trained_weights
+from training.start import borrow_shipped, mean_weights, trained_generator, trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
 from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -160,3 +161,29 @@ def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
     (folder / card.file).write_bytes(content)
     (folder / "classifier.json").write_text(card.model_dump_json())
     return folder
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "stages", "borrowed"),
+    [
+        ("default", ["classifier"], ["detector", "generator"]),
+        ("default", ["detector", "srgan", "classifier"], []),
+        ("default", ["srgan", "classifier"], ["detector"]),
+        ("paper", ["classifier"], ["detector"]),  # it has no super-resolved copies
+        ("default", ["detector"], []),
+    ],
+)
+def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
+    recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
+) -> None:
+    work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
+    borrow_shipped(work, stages)  # type: ignore[arg-type]
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == borrowed
+    for name in borrowed:
+        assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
+
+
+def test_what_lies_in_the_output_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "detector.json").write_text("mine")
+    borrow_shipped(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -128,9 +128,10 @@ def evaluate(
 
 
 def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
-    """evaluation.json, ``text`` as evaluation.md and the figures into the folder ``out``, which is there."""
+    """evaluation.json, ``text`` as evaluation.md and the figures into the folder ``out``."""
     from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
 
+    out.mkdir(parents=True, exist_ok=True)
     facts = asdict(result)
     for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
         del mistake["rgb"]
