@@ -1,9 +1,10 @@
 """`python -m benchmarks.unseen_laboratory TXL_FIELDS`: the classifier on Raabin, of which it learnt no class.
 
 TXL_FIELDS is the folder of TXL-PBC's fields with ``sources.csv`` and ``boxes.csv``. It names no white cells;
-``raabin_read.csv`` beside this file does: one of us, no haematologist, named the cell of each field from its crop
-before any model's answer was seen, and left it empty where that was in doubt. White balance was chosen with the
-fields that are not held back in view.
+``raabin_read.csv`` beside this file does: one of us, no haematologist, named the cell of each field from its crop,
+without a model's answer beside it, and left it empty where that was in doubt. Of 25 of the fields that are not held
+back, answers had been looked at before. White balance was chosen with the fields that are not held
+back in view.
 """
 
 from __future__ import annotations

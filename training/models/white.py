@@ -16,7 +16,7 @@ class WhiteBalance(nn.Module):
 
     Glass is what is brightest about a cell, channel by channel: the 95 % quantile of its blocks' means (the white patch
     of Land and McCann 1971, doi 10.1364/JOSA.61.000001, by a quantile). rgb: [B, 3, H, W] float in [0, 255], of at
-    least 18 px a side. Returns the same shape; what is brighter than glass may pass 255.
+    least 20 px a side. Returns the same shape; what is brighter than glass may pass 255.
     """
 
     def forward(self, rgb: Tensor) -> Tensor:
