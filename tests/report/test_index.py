@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import fakes
 import pytest
 
@@ -5,7 +7,7 @@ from wbctool.batch.overview import recorded_outcomes
 from wbctool.layout import OutputLayout
 from wbctool.records import FieldFailure, SlideStatus
 from wbctool.report.index import IndexRow, render_index
-from wbctool.report.tables import empty_row
+from wbctool.report.tables import COUNTS_COLUMNS, empty_row
 
 
 def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), readers=()):
@@ -17,13 +19,21 @@ def test_failed_fields_are_named_and_nothing_in_a_name_is_markup():
     page = render_index([row('"><img src=x>', SlideStatus.PARTIAL, failures=[failure])])
     assert "<code>f&lt;1&gt;.png</code> (read): is &lt;empty&gt;" in page
     assert "<img" not in page
-    assert "1 slides: 1 partial. 0 reviewed." in page
+    assert "1 slide: 1 partial. 0 reviewed." in page
 
 
 def test_reviewed_slides_are_marked_and_counted():
     page = render_index([row(readers=("AB", "C<D")), row("t")])
     assert "</span> AB, C&lt;D</td>" in page
     assert "2 slides: 2 ok. 1 reviewed." in page
+
+
+def test_what_is_low_or_high_stands_beside_its_percent():
+    counts = list(row().row)
+    counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
+    page = render_index([replace(row(), row=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
+    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="beyond">high</b></td>' in page
+    assert page.count('class="beyond"') == 1
 
 
 def test_a_slide_without_report_has_no_link():

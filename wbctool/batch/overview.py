@@ -45,6 +45,7 @@ def recorded_outcomes(layout: OutputLayout) -> list[SlideOutcome] | None:
                     failures=tuple(FieldFailure(**failure) for failure in entry["errors"]),
                     readers=state.readers if state else (),
                     patient=state.patient if state else "",
+                    out_of_range=state.out_of_range if state else {},
                 )
             )
         return outcomes
@@ -56,4 +57,4 @@ def _index_row(layout: OutputLayout, outcome: SlideOutcome) -> IndexRow:
     report = layout.slide_file(outcome.slide, REPORT)
     there = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
     link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if there else ""
-    return IndexRow(outcome.row, link, outcome.failures, outcome.readers, outcome.patient)
+    return IndexRow(outcome.row, link, outcome.failures, outcome.readers, outcome.patient, outcome.out_of_range)

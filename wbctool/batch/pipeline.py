@@ -168,9 +168,7 @@ class Pipeline:
             )
             self.publish(made)
         add_seconds(analysis.seconds, clock.seconds)
-        return SlideOutcome(
-            result.slide, result.status, made.state.row, result.failures, analysis.seconds, patient=made.state.patient
-        )
+        return SlideOutcome.of_state(result.slide, made.state, seconds=analysis.seconds)
 
     def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""

@@ -261,12 +261,8 @@ class _Run:
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         if planned.action not in {Action.KEEP, Action.UNSEEN}:
             row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
-            return SlideOutcome(
-                slide.id, SlideStatus.WAITING, row, state.failures, readers=state.readers, patient=state.patient
-            )
-        return SlideOutcome(
-            slide.id, state.status, state.row, state.failures, readers=state.readers, patient=state.patient
-        )
+            return SlideOutcome.of_state(slide.id, state, status=SlideStatus.WAITING, row=row)
+        return SlideOutcome.of_state(slide.id, state)
 
 
 def _asked_for(settings: RunSettings, state: SlideState) -> bool:

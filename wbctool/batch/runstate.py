@@ -22,7 +22,7 @@ from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
 from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
-from wbctool.report.facts import FACTS, metadata_of
+from wbctool.report.facts import FACTS, OutOfRange, metadata_of, out_of_range_of
 from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
@@ -73,6 +73,11 @@ class SlideState:
         return (metadata.patient or "") if metadata else ""
 
     @property
+    def out_of_range(self) -> OutOfRange:
+        """What lies beyond a reference range."""
+        return out_of_range_of(self.facts)
+
+    @property
     def is_final(self) -> bool:
         """Whether the same slide would fail again: what the machine lacked once, it may have the next time."""
         return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
@@ -83,6 +88,7 @@ class SlideOutcome:
     """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage.
 
     readers: who reviewed it since it was done. patient: as slides.csv has it; empty where it does not say.
+    out_of_range: as wbctool.report.facts has it.
     """
 
     slide: str
@@ -92,6 +98,20 @@ class SlideOutcome:
     seconds: dict[str, float] = field(default_factory=dict)
     readers: tuple[str, ...] = ()
     patient: str = ""
+    out_of_range: OutOfRange = field(default_factory=dict)
+
+    @classmethod
+    def of_state(cls, slide: str, state: SlideState, **changed: Any) -> SlideOutcome:
+        """As the slide's state has it, but for what ``changed``."""
+        known: dict[str, Any] = {
+            "status": state.status,
+            "row": state.row,
+            "failures": state.failures,
+            "readers": state.readers,
+            "patient": state.patient,
+            "out_of_range": state.out_of_range,
+        }
+        return cls(slide, **known | changed)
 
 
 def failed_outcome(slide: Slide, stage: str, cause: str, known: Collection[CellClass]) -> SlideOutcome:

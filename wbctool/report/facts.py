@@ -1,4 +1,4 @@
-"""What slide.json says of a slide beside its counts: metadata, absolute counts, the quality of each field."""
+"""What slide.json says of a slide beside its counts: metadata, absolute counts, what is low or high, quality."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any
 from wbctool.records import AbsoluteCount, Differential, SlideResult
 from wbctool.slide_facts import FieldQuality, Lab, Sex, SlideMetadata
 
-FACTS = ("metadata", "absolute_counts", "quality")
+FACTS = ("metadata", "absolute_counts", "out_of_range", "quality")
+OutOfRange = Mapping[str, Mapping[str, str]]  # class -> percent, absolute -> low or high
 
 
 def slide_facts(result: SlideResult) -> dict[str, Any]:
-    """The entries of slide.json, of FACTS; ``metadata`` and ``absolute_counts`` only where there are any."""
+    """The entries of slide.json, of FACTS; all but ``quality`` only where there are any."""
     facts: dict[str, Any] = {}
     if result.metadata is not None:
         facts["metadata"] = asdict(result.metadata)
     if result.differential.analyser is not None:
         facts["absolute_counts"] = _absolute_entry(result.differential)
+    if found := _out_of_range(result.differential):
+        facts["out_of_range"] = found
     facts["quality"] = [_quality_entry(field) for field in result.quality]
     return facts
 
@@ -31,6 +34,11 @@ def metadata_of(facts: Mapping[str, Any]) -> SlideMetadata | None:
     return SlideMetadata(**{**content, "sex": None if content["sex"] is None else Sex(content["sex"])})
 
 
+def out_of_range_of(facts: Mapping[str, Any]) -> OutOfRange:
+    """What :func:`slide_facts` wrote of percents and absolute counts beyond their reference ranges."""
+    return {str(label): dict(found) for label, found in facts.get("out_of_range", {}).items()}
+
+
 def quality_of(facts: Mapping[str, Any]) -> tuple[FieldQuality, ...]:
     """The fields' quality that :func:`slide_facts` wrote, as rounded there: written again, it is the same."""
     return tuple(
@@ -41,6 +49,16 @@ def quality_of(facts: Mapping[str, Any]) -> tuple[FieldQuality, ...]:
         )
         for entry in facts.get("quality", ())
     )
+
+
+def _out_of_range(differential: Differential) -> OutOfRange:
+    """By class, of ``percent`` and ``absolute`` what is low or high."""
+    found = {
+        count.label.value: {"percent": count.flag, "absolute": count.absolute.flag if count.absolute else ""}
+        for count in differential.classes
+    }
+    said = {label: {what: flag for what, flag in flags.items() if flag} for label, flags in found.items()}
+    return {label: flags for label, flags in said.items() if flags}
 
 
 def _absolute_entry(differential: Differential) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.records import FieldFailure, SlideStatus
 from wbctool.report import texts
+from wbctool.report.facts import OutOfRange
 from wbctool.report.page import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
 
@@ -17,7 +18,8 @@ from wbctool.report.tables import COUNTS_COLUMNS
 class IndexRow:
     """One slide. row: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
 
-    readers: who reviewed it. patient: whose slide it is; empty where nothing says so.
+    readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: as
+    wbctool.report.facts has it.
     """
 
     row: tuple[str, ...]
@@ -25,6 +27,7 @@ class IndexRow:
     failures: tuple[FieldFailure, ...]
     readers: tuple[str, ...]
     patient: str = ""
+    out_of_range: OutOfRange = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> str:
         """The value of a column of counts.csv."""
@@ -34,6 +37,11 @@ class IndexRow:
     def flags(self) -> list[str]:
         """Its flags, in order."""
         return [flag for flag in self["flags"].split(";") if flag]
+
+    def beyond(self, label: str) -> str:
+        """What is low or high of a class, in words; empty where nothing is."""
+        found = self.out_of_range.get(label, {})
+        return ", ".join(texts.INDEX_BEYOND[what].format(flag=flag) for what, flag in found.items())
 
 
 def render_index(rows: Sequence[IndexRow]) -> str:
@@ -50,7 +58,7 @@ def render_index(rows: Sequence[IndexRow]) -> str:
         heads=heads,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=texts.INDEX_COUNTS.format(
-            slides=len(rows),
+            slides=texts.INDEX_ONE if len(rows) == 1 else texts.INDEX_MANY.format(n=len(rows)),
             counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
         ),
         reviewed=sum(bool(row.readers) for row in rows),

@@ -159,7 +159,8 @@ PANEL = {
 INDEX_TITLE = "Slides"
 INDEX_NOTE = "Sort by a column's heading. A slide's name opens its report."
 INDEX_PATIENTS = "Sorted by patient, the slides of one stand together."
-INDEX_COUNTS = "{slides} slides: {counts}."
+INDEX_COUNTS = "{slides}: {counts}."
+INDEX_ONE, INDEX_MANY = "1 slide", "{n} slides"
 INDEX_REVIEWED = "{reviewed} reviewed."
 INDEX_HEADS = {
     "slide": "slide",
@@ -173,6 +174,7 @@ INDEX_HEADS = {
     "review": "in review",
     "nrbc": "NRBC / 100",
 }
+INDEX_BEYOND = {"percent": "{flag}", "absolute": "absolute {flag}"}
 INDEX_FAILED = "{n} failed"
 TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
