@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card
+from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card, read_model_bytes
 from wbctool.choices import Device, Precision, SuperResolve
-from wbctool.onnx_model import CPU, CUDA, load_models
+from wbctool.onnx_model import CPU, CUDA, cuda_problem, load_models, provider_options
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
@@ -39,15 +39,17 @@ def main() -> None:
     chosen = options.parse_args()
     cells = prepared_cells(chosen.slides)
     folder = default_models_dir()
-    if chosen.precision is Precision.FP32:
-        model = folder / plain_card(folder, ClassifierCard).file
-    else:
-        model = folder / read_card(copy_path(folder, ClassifierCard, chosen.precision)).file
+    plain = chosen.precision is Precision.FP32
+    card = (
+        plain_card(folder, ClassifierCard) if plain else read_card(copy_path(folder, ClassifierCard, chosen.precision))
+    )
+    if chosen.device is not Device.CPU and (problem := cuda_problem(card, read_model_bytes(card, folder))):
+        raise SystemExit(f"no session runs on CUDA: {problem}")
     provider = CPU if chosen.device is Device.CPU else CUDA
     ways = [(rows, threads) for rows in _ROWS[provider] for threads in (0, 1)]
-    seconds = {way: timed(model, cells[:_TRIAL], provider, *way) for way in ways}
+    seconds = {way: timed(folder / card.file, cells[:_TRIAL], provider, chosen.precision, *way) for way in ways}
     rows, threads = min(seconds, key=lambda way: seconds[way])
-    best = timed(model, cells, provider, rows, threads)
+    best = timed(folder / card.file, cells, provider, chosen.precision, rows, threads)
     how = f"{rows} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
     print(json.dumps({"cells": len(cells), "seconds": best, "how": how}))
 
@@ -68,11 +70,12 @@ def prepared_cells(slides: Path) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def timed(model: Path, cells: np.ndarray, provider: str, rows: int, threads: int) -> float:
+def timed(model: Path, cells: np.ndarray, provider: str, precision: Precision, rows: int, threads: int) -> float:
     """Seconds for all cells. threads: 0: one call at a time, on all cores; 1: a call on each core, side by side."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = ort.InferenceSession(model, options, providers=[provider])
+    chosen = [(provider, provider_options(provider, precision))]
+    session = ort.InferenceSession(model, options, providers=chosen, enable_fallback=0)
     batches = [{session.get_inputs()[0].name: cells[at : at + rows]} for at in range(0, len(cells), rows)]
     session.run(None, batches[0])
     start = time.perf_counter()

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from wbctool import onnx_model, processor
 from wbctool.batch.stages import provenance_of
 from wbctool.cards import (
     ClassifierCard,
+    DetectorCard,
     GeneratorCard,
     default_models_dir,
     plain_card,
@@ -36,13 +39,14 @@ from wbctool.onnx_model import (
     load_generators,
     load_model,
     load_models,
+    provider_options,
 )
 from wbctool.settings import RunSettings
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return load_models(default_models_dir(), Device.CPU, Precision.AUTO)
+    return load_models(default_models_dir(), Device.CPU, Precision.FP32)
 
 
 @pytest.fixture
@@ -354,6 +358,69 @@ def test_a_provider_that_fails_in_mid_run_is_not_left_for_another(models: Models
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA failure 2: out of memory",
+        "CUDNN failure 4002: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN failure 4004: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 1024",
+    ],
+)
+def test_memory_is_full_in_many_words(models: Models, message: str) -> None:
+    model = on(FullDevice(fits=40, message=message), models)
+    model.run(np.zeros((1, 1, 1, 3), np.uint8))
+    assert model.rows == 32
+
+
+def test_calls_on_a_gpu_wait_for_each_other(models: Models) -> None:
+    """Or many threads' fields and cells would lie in its memory at a time."""
+
+    class Busy(FullDevice):
+        now = most = 0
+
+        def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            time.sleep(0.01)
+            self.now -= 1
+            return super().run(_, feeds)
+
+    def most(provider: str) -> int:
+        session = Busy(fits=64)
+        model = on(session, models, provider)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(model.run, [np.zeros((1, 1, 1, 3), np.uint8)] * 8))
+        return session.most
+
+    assert most(CUDA) == 1
+    assert most(CPU) > 1
+
+
+def test_cuda_computes_fp32_exactly_and_fp16_on_tensor_cores() -> None:
+    fp32, fp16 = (provider_options(CUDA, precision) for precision in (Precision.FP32, Precision.FP16))
+    assert fp32["use_tf32"] == "0"
+    assert "use_tf32" not in fp16
+    assert fp32["cudnn_conv_algo_search"] == fp16["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert provider_options(CPU, Precision.FP32) == {}
+
+
+def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime would print it, into `wbctool doctor --json` too, and take the CPU."""
+    card = plain_card(default_models_dir(), DetectorCard)
+    content = read_model_bytes(card, default_models_dir())
+
+    def broken(self: object, *_: object) -> None:
+        raise RuntimeError("CUDA failure 35: the driver's version is insufficient")
+
+    monkeypatch.setattr(onnx_model.ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnx_model.ort.InferenceSession, "_create_inference_session", broken)
+    assert "the driver's version is insufficient" in str(cuda_problem(card, content))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
     ("session", "provider"),
     [
         (FullDevice(fits=0), CUDA),
@@ -377,9 +444,22 @@ def test_cuda_agrees_with_the_cpu(models: Models) -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(folder: Path, models: Models) -> None:
+def test_cuda_gives_the_same_bytes_again_whatever_else_is_in_the_batch() -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
+    crops = np.random.default_rng(1).integers(0, 256, (70, 128, 128, 3), dtype=np.uint8)
+    first, second = (load_model(default_models_dir(), ClassifierCard, Device.CUDA) for _ in range(2))
+    np.testing.assert_array_equal(first.run(crops)[0], second.run(crops)[0])
+    np.testing.assert_array_equal(first.run(crops[:1])[0], second.run(crops)[0][:1])
+
+
+@pytest.mark.gpu
+def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
+    folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not _cuda_runs():
+        pytest.skip("no CUDA device that onnxruntime can run on")
+    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (2.0, 1.0))  # how it counts, not how fast
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output
     crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 
 from training.data.epochs import EpochSlices
 from wbctool.errors import SettingsInvalid
@@ -21,7 +20,7 @@ _EVERY_S = 300.0
 class LastCheckpoint(Checkpoint):
     """Writes ``path`` every five minutes, after every epoch, and in mid-epoch where the hours of this process are up.
 
-    A resumed training sees the draws of its epoch that it has not seen; on several GPUs the epoch's first ones again.
+    A resumed training sees the draws of its epoch that it has not seen.
     cut: whether the hours ended it in mid-epoch.
     """
 
@@ -31,13 +30,13 @@ class LastCheckpoint(Checkpoint):
         self._start_s = self._saved_s = time.monotonic()
         self.cut = False
 
-    def on_load_checkpoint(self, trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, _trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._draws is None:
             return
         loop = checkpoint["loops"]["fit_loop"]
         epoch, batches = loop["epoch_progress"]["current"]["processed"], loop["epoch_loop.batch_progress"]
         self._draws.set_epoch(epoch)  # worker processes take their first indices before Lightning says which it is
-        if trainer.world_size == 1 and not batches["is_last_batch"]:
+        if not batches["is_last_batch"]:
             self._draws.go_on(epoch, batches["current"]["ready"] * self._batch)
 
     def on_train_start(self, *_: Any) -> None:
@@ -46,7 +45,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         now_s = time.monotonic()
         is_up = self._max_s is not None and now_s - self._start_s >= self._max_s
-        is_up, is_due = trainer.strategy.broadcast((is_up, now_s - self._saved_s >= _EVERY_S))
+        is_due = now_s - self._saved_s >= _EVERY_S
         if is_up:
             trainer.should_stop = True
             self.cut = not trainer.is_last_batch
@@ -100,7 +99,6 @@ def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
         )
 
 
-@rank_zero_only
 def note_basis(path: Path, basis: Mapping[str, str]) -> None:
     """For check_resumption. Checkpoints of an earlier training go, or they would be taken for this one's."""
     for earlier in path.parent.glob("*.ckpt"):

@@ -1,4 +1,7 @@
-"""The one training loop of every stage: a Lightning Trainer with checkpoints, resume, logs and a progress bar."""
+"""The one training loop of every stage: a Lightning Trainer with checkpoints, resume, logs and a progress bar.
+
+On one device: a recipe's batch is what a step sees, and what follows a training runs once.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumption, note_basis
 from training.curves import draw_curves
 from training.data.epochs import EpochSlices
-from wbctool.processor import has_bf16
+from wbctool.processor import has_bf16, usable_cores
 
 log = logging.getLogger(__name__)
+
+_MOST_WORKERS = 16  # of a loader
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,7 @@ class Loop:
         terminal = sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator="auto",
-            devices="auto",
-            strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
+            devices=1,
             precision=precision_here(),
             max_epochs=self.max_epochs,
             logger=CSVLogger(self.folder, name="metrics"),
@@ -90,7 +93,6 @@ def precision_here() -> Literal["bf16-mixed", "32-true"]:
     return "bf16-mixed" if native else "32-true"
 
 
-@rank_zero_only
 def _forget_curves(metrics: Path) -> None:
     """Those of an earlier training, which would be drawn together with this one's."""
     shutil.rmtree(metrics, ignore_errors=True)
@@ -100,7 +102,7 @@ def loader(
     dataset: Any, batch: int, *, epoch_samples: int | None = None, workers: int | None = None
 ) -> DataLoader[Any]:
     """A DataLoader with as many workers as the machine bears. epoch_samples: new draws every epoch, that many."""
-    count = min(8, torch.get_num_threads()) if workers is None else workers
+    count = min(usable_cores(), _MOST_WORKERS) if workers is None else workers
     return DataLoader(
         dataset,
         batch,

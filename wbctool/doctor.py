@@ -16,6 +16,7 @@ from wbctool.cards import default_models_dir, read_card, read_model_bytes, verif
 from wbctool.choices import Device, Precision
 from wbctool.errors import WbctoolError
 from wbctool.onnx_model import cuda_problem, load_models
+from wbctool.processor import usable_cores
 
 _PACKAGES = (
     "numpy",
@@ -56,7 +57,7 @@ def examine(models_dir: Path | None = None) -> tuple[Check, ...]:
         _models(folder),
         _cpu(folder),
         _cuda(folder),
-        Check("cores", True, str(os.cpu_count() or "unknown"), needed=False),
+        Check("cores", True, str(usable_cores()), needed=False),
         _memory(),
         _temporary_folder(),
     )
@@ -120,7 +121,11 @@ def _cpu(folder: Path) -> Check:
 
 def _cuda(folder: Path) -> Check:
     """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
-    advice = "for an NVIDIA GPU: a current driver, and pip install 'wbctool[gpu]'"
+    import onnxruntime
+
+    cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none
+    driver = f"a driver that runs CUDA {cuda}" if cuda else "a current driver"
+    advice = f"for an NVIDIA GPU: {driver}, and pip install 'wbctool[gpu]'"
     try:
         card = read_card(folder / "detector.json")
         problem = cuda_problem(card, read_model_bytes(card, folder))

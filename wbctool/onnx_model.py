@@ -7,13 +7,15 @@ A model is loaded only if its bytes are the ones its card names (wbctool.cards).
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Generic
 
 import numpy as np
@@ -50,13 +52,15 @@ _ROWS = {
     CPU: {"detector": 1, "generator": 1, "classifier": 1},
     CUDA: {"detector": 1, "generator": 8, "classifier": 64},
 }
-# On CUDA no algorithm is chosen by timing it, and no TF32: the same input gives the same bytes.
-_OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}}
+# On CUDA no algorithm is chosen by timing it, so that the same input gives the same bytes: HEURISTIC asks cuDNN which.
+# DEFAULT is not it: since onnxruntime 1.20 that takes those of last resort, many times slower (its issue 22705).
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+_EXACT_FP32 = {"use_tf32": "0"}  # not with fp16: it would take the tensor cores from that too
 # Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. Where the processor adds in 32 bits
 # (wbctool.processor) it would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
 _AUTO = {CPU: Precision.INT8, CUDA: Precision.FP16}  # what is fastest there
-_OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc_failed", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc(ation)?_failed", re.IGNORECASE)
 _SILENT = 4
 _QUIET = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
 
@@ -75,6 +79,8 @@ class OnnxModel(Generic[CardT]):
         self.card: CardT = card
         self.provider, self.rows = provider, rows
         self._input = session.get_inputs()[0].name
+        # Calls on a GPU share its memory and would only wait there for each other.
+        self._turn: AbstractContextManager[object] = Lock() if provider == CUDA else nullcontext()
 
     @property
     def precision(self) -> Precision:
@@ -85,8 +91,12 @@ class OnnxModel(Generic[CardT]):
         """batch: (N, H, W, 3) uint8 RGB, N any number -> the graph's outputs, N rows each.
 
         The session sees ``rows`` rows at a time, the last batch filled up with zeros, so that what a row gives does not
-        depend on N.
+        depend on N. On a GPU one call is made at a time.
         """
+        with self._turn:
+            return self._run(batch)
+
+    def _run(self, batch: AnyArray) -> tuple[AnyArray, ...]:
         parts: list[list[AnyArray]] = []
         start = 0
         while start < len(batch):
@@ -265,8 +275,10 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
         options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     rows = _ROWS[provider][card.kind]
     try:
-        session = ort.InferenceSession(content, options, providers=[(provider, _OPTIONS[provider])])
-        session.disable_fallback()  # or a provider that fails in mid-run would be left for the CPU without our knowing
+        # Without fallback: a provider that fails would be left for the CPU, with but a word on standard output.
+        session = ort.InferenceSession(
+            content, options, providers=[(provider, provider_options(provider, card.precision))], enable_fallback=0
+        )
         model = OnnxModel(session, card, provider, rows)
         outputs = model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
     except Exception as error:  # onnxruntime raises classes of its own making, and bare RuntimeErrors
@@ -275,10 +287,28 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
         raise ModelMismatch(f"{card.file} cannot be run: {error}") from error
     used = session.get_providers()[0]
     if used != provider:
-        raise DeviceUnavailable(f"{card.file}: asked for {provider}, the session runs on {used}")
+        why = _unloadable_provider() if provider == CUDA else ""
+        raise DeviceUnavailable(f"{card.file}: asked for {provider}, the session runs on {used}{why}")
     if not _fits_card(outputs, card):
         raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, not what its card says")
     return model
+
+
+def provider_options(provider: str, precision: Precision) -> dict[str, str]:
+    """onnxruntime's, for a model of that precision."""
+    if provider == CPU:
+        return {}
+    return _CUDA_OPTIONS if precision is Precision.FP16 else _CUDA_OPTIONS | _EXACT_FP32
+
+
+def _unloadable_provider() -> str:
+    """What the system says of the CUDA provider's library, which onnxruntime leaves out silently; empty if nothing."""
+    for library in (Path(ort.__file__).parent / "capi").glob("*onnxruntime_providers_cuda.*"):
+        try:
+            ctypes.CDLL(str(library))
+        except OSError as error:
+            return f" ({error})"
+    return ""
 
 
 def _fits_card(outputs: tuple[AnyArray, ...], card: Card) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # the last is ARM's
@@ -17,6 +18,11 @@ def has_vnni() -> bool:
 def has_bf16() -> bool:
     """Whether the processor multiplies in bfloat16; one that does not emulates it, many times slower than float32."""
     return _has_one_of(_BF16)
+
+
+def usable_cores() -> int:
+    """Of this process, which may be given fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_one_of(flags: set[str]) -> bool:

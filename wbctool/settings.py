@@ -14,6 +14,7 @@ from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import SLIDES_CSV, names_a_folder
+from wbctool.processor import usable_cores
 
 Ranges = dict[CellClass, tuple[float, float]]
 
@@ -104,10 +105,8 @@ def _are_same(path: Path, other: Path) -> bool:
         return os.path.realpath(path) == os.path.realpath(other)
 
 
-def _usable_cores() -> int:
-    """Of this process, which may be given fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)
+def _default_workers() -> int:
+    return min(usable_cores(), _MOST_WORKERS)
 
 
 class RunSettings(Limits):
@@ -124,7 +123,7 @@ class RunSettings(Limits):
     device: Device = Device.AUTO
     super_resolve: SuperResolve = SuperResolve.AUTO
     precision: Precision = Precision.AUTO
-    workers: int = Field(default_factory=_usable_cores, ge=1, le=_MOST_WORKERS)
+    workers: int = Field(default_factory=_default_workers, ge=1, le=_MOST_WORKERS)
     batch_size: int = Field(64, ge=1, le=4096)
     force: bool = False
     retry_failed: bool = False

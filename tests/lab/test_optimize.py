@@ -45,6 +45,11 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (2.0, 1.0))
 
 
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbctool.onnx_model.cuda_problem", lambda *_: "none in this test")
+
+
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]
     return items
 
@@ -192,6 +197,7 @@ def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(folder: Path) -> None:
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output
@@ -230,6 +236,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_a_cpu_does_not_decide_whether_fp16_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])

@@ -97,7 +97,7 @@ class ClassifierTask(L.LightningModule):
         ]
         kind = torch.optim.AdamW if part.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind([g for g in groups if g["params"]], weight_decay=part.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)  # on several GPUs fewer than batches drawn
+        steps = int(self.trainer.estimated_stepping_batches)
         if part.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.2, patience=2)
             # By an epoch's steps and not by the epoch, whose checkpoint Lightning would save before the plateau's step.
