@@ -55,6 +55,47 @@ def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector
     assert len(detect_cells(whole, detector)) == pytest.approx(2 * expected, abs=2)
 
 
+@pytest.mark.parametrize("across", [14, 24])
+def test_cells_too_small_to_be_sure_of_at_first_are_found_by_a_trial(
+    detector: OnnxModel[DetectorCard], across: int
+) -> None:
+    """Hundreds of cells in a low-power field: seen from afar even its red cells are faint, and none is sure."""
+    fields = [read_field(path) for path in sorted(DEMO.iterdir())]
+    per_field = sum(len(detect_cells(f, detector)) for f in fields) / len(fields)
+    tiles = [_resized(f, 0.25).rgb for f in fields]
+    rows = [np.hstack([tiles[(3 * row + column) % len(tiles)] for column in range(across)]) for row in range(across)]
+    assert len(detect_cells(Field("low power", np.vstack(rows)), detector)) == pytest.approx(
+        across**2 * per_field, rel=0.03
+    )
+
+
+def _noticed(*targets: Target, score: float = 0.9) -> tuple[Detection, ...]:
+    return tuple(Detection(Box(9 * n, 0, 8, 8), score, target=target) for n, target in enumerate(targets))
+
+
+@pytest.mark.parametrize(
+    ("from_afar", "closer", "holds"),
+    [
+        ((), _noticed(Target.NUCLEATED, score=0.2), True),
+        (_noticed(Target.NUCLEATED), _noticed(*[Target.RED_CELL] * 3), True),
+        (_noticed(Target.NUCLEATED), _noticed(*[Target.NUCLEATED] * 3), False),  # the lobes of one large nucleus
+        (_noticed(Target.NUCLEATED, score=0.3), _noticed(*[Target.NUCLEATED] * 3), True),
+        (_noticed(Target.NUCLEATED, score=0.3), _noticed(*[Target.RED_CELL] * 2), False),
+    ],
+)
+def test_a_trial_holds_where_it_shows_what_was_not_seen(
+    detector: OnnxModel[DetectorCard],
+    monkeypatch: pytest.MonkeyPatch,
+    from_afar: tuple[Detection, ...],
+    closer: tuple[Detection, ...],
+    holds: bool,
+) -> None:
+    looks = iter(((), from_afar, closer, closer))
+    monkeypatch.setattr(detect, "_look", lambda *_: next(looks))
+    found = detect.detect_objects(Field("huge", np.zeros((3000, 4000, 3), np.uint8)), detector)
+    assert found == (closer if holds else from_afar)
+
+
 def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_closely(
     detector: OnnxModel[DetectorCard], field: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,8 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
 
     A glance at few pixels is enough where it shows large red cells. Else the field is looked at as in training, and
     closer where its red cells are small in it, so that its size in pixels does not matter. Closer once more where they
-    turn out smaller yet: from afar a clump may look like a cell.
+    turn out smaller yet: from afar a clump may look like a cell. Where no red cell is sure, everything may be too small
+    to be seen: then a closer look is a trial, which holds if it shows what the one before did not.
     """
     card = model.card
     long_side_px = max(field.rgb.shape[:2])
@@ -74,25 +75,31 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
         if len(sides_px) >= _ENOUGH_RED_CELLS and np.median(sides_px) * scale >= card.red_cell_min_px:
             return found
     scale = card.long_side_px / long_side_px
-    found = _look(field, model, scale, min_score)
+    found = seen = _look(field, model, scale, min_score)
     for _ in range(_CLOSER_LOOKS):
-        closer = _closer_scale(found, scale, long_side_px, card)
+        closer = _closer_scale(seen, scale, long_side_px, card)
         if closer is None:
             break
-        scale = closer
-        found = _look(field, model, scale, min_score)
+        scale, seen = closer, _look(field, model, closer, min_score)
+        if _red_cell_sides_px(found, card) or _shows_more(seen, found, card):
+            found = seen
     return found
 
 
-def _closer_scale(found: tuple[Detection, ...], scale: float, long_side_px: int, card: DetectorCard) -> float | None:
+def _shows_more(closer: Sequence[Detection], found: Sequence[Detection], card: DetectorCard) -> bool:
+    """Whether a trial look shows red cells, or anything sure where nothing was. A large cell would show in pieces."""
+    sure, before = (sum(d.score >= card.score_threshold for d in look) for look in (closer, found))
+    return (
+        not found
+        or len(_red_cell_sides_px(closer, card)) >= _ENOUGH_RED_CELLS
+        or (sure >= _ENOUGH_RED_CELLS and not before)
+    )
+
+
+def _closer_scale(seen: Sequence[Detection], scale: float, long_side_px: int, card: DetectorCard) -> float | None:
     """The scale at which red cells measure what the detector likes best; None where another look would not help."""
-    sides_px = _red_cell_sides_px(found, card)
-    if sides_px:
-        red_cell_px = float(np.median(sides_px)) * scale
-    elif not found and scale * long_side_px <= card.long_side_px:
-        red_cell_px = card.red_cell_min_px / 2  # nothing at all: perhaps everything is too small to be seen
-    else:
-        return None
+    sides_px = _red_cell_sides_px(seen, card)
+    red_cell_px = float(np.median(sides_px)) * scale if sides_px else card.red_cell_min_px / 2
     if red_cell_px >= card.red_cell_min_px:
         return None
     closer = min(scale * card.red_cell_px / red_cell_px, 1.0, _MAX_LONG_SIDE_PX / long_side_px)
