@@ -10,22 +10,28 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from wbctool.cards import default_models_dir
-from wbctool.choices import Device, Precision
+from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.app import app
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
-from wbctool.lab.labelled import Split
+from wbctool.lab.labelled import LabelledBox, LabelledField, Split
+from wbctool.lab.strangers import show_strangers
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models, load_models
+from wbctool.records import Box, Crop, Outcome, Prediction, Reason, Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 
 pytest.importorskip("sklearn")
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
+
+
+COUNTED = Prediction(CellClass.NEUTROPHIL, 1.0, (1.0,), 0.0, Outcome.COUNTED, Reason.NONE)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,28 @@ def test_strangers_are_cut_where_no_white_cell_is(result: Evaluation) -> None:
         assert 1 <= seen.crops <= 3
         assert seen.review + seen.not_wbc + seen.counted == pytest.approx(1.0)
         assert seen.out_of_distribution <= seen.review
+
+
+def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """White cells are white and all else is black; red cells lie about them, farther than a crop reaches or not."""
+    rng, fields, white_px = np.random.default_rng(3), [], 40
+    for number in range(6):
+        rgb = np.zeros((240, 320, 3), np.uint8)
+        x, y = (int(rng.integers(0, end - white_px)) for end in (320, 240))
+        rgb[y : y + white_px, x : x + white_px] = 255
+        boxes = [LabelledBox(Target.NUCLEATED, Box(x, y, white_px, white_px))]
+        boxes += [LabelledBox(Target.RED_CELL, Box(a, b, 20, 20)) for a in range(0, 300, 7) for b in range(0, 220, 7)]
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(rgb).save(path)
+        fields.append(LabelledField(path, str(number), "drawn", tuple(boxes), ()))
+    seen: list[Crop] = []
+    monkeypatch.setattr("wbctool.lab.strangers._RED_CELLS_OF_A_FIELD", 10_000)
+    monkeypatch.setattr("wbctool.lab.strangers.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
+    card = SimpleNamespace(crop_margin=1.25)
+    models = SimpleNamespace(classifier=SimpleNamespace(card=card))
+    reports = show_strangers(fields, (), (), models, SuperResolve.AUTO, 100_000, lambda items, *_: items)  # type: ignore[arg-type]
+    assert [(report.kind, report.crops > 100) for report in reports] == [("red cells", True), ("background", False)]
+    assert max(crop.rgb.max() for crop in seen) == 0
 
 
 def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path, models: Models) -> None:

@@ -17,6 +17,7 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import find_crops
 from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
 from wbctool.lab.progress import Progress
+from wbctool.lab.sampling import spread
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops
@@ -111,16 +112,6 @@ def labelled_cells(data: Path, models: Models, progress: Progress) -> Calibratio
         f"{len(calibrate)} {words}, training sources",
         f"{len(measure)} {words}, validation sources",
     )
-
-
-def spread(items: Sequence[Item], number: int) -> list[Item]:
-    """At most ``number`` items, evenly spread over all.
-
-    >>> spread("abcdefgh", 3)
-    ['a', 'c', 'f']
-    """
-    number = min(number, len(items))
-    return [items[index * len(items) // number] for index in range(number)]
 
 
 def _prepared(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from wbctool.cards import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.choices import Precision
-from wbctool.lab.calibration_cells import CalibrationCells, spread, turned
+from wbctool.lab.calibration_cells import CalibrationCells, turned
 from wbctool.lab.copies import Limits, OptimisedModel, Shown, Trial, make_copy
 from wbctool.lab.progress import Progress
+from wbctool.lab.sampling import spread
 from wbctool.lab.super_resolution import CLEAN_SIGMA_PX, SCALE, reduce_to
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.stages.classify import classify_cells

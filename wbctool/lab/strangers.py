@@ -16,8 +16,8 @@ from wbctool.lab.classification import LabelledCrop, predict
 from wbctool.lab.labelled import LabelledField
 from wbctool.lab.progress import Progress
 from wbctool.onnx_model import Models
-from wbctool.records import Box, Crop, Outcome, Reason, Target
-from wbctool.stages.crop import crop_cells
+from wbctool.records import Box, Crop, Field, Outcome, Reason, Target
+from wbctool.stages.crop import crop_cells, square_around
 from wbctool.stages.images import read_field
 
 Item = TypeVar("Item")
@@ -89,10 +89,12 @@ def _report(kind: str, crops: list[Crop], models: Models, mode: SuperResolve) ->
 
 
 def _red_cells(fields: Sequence[LabelledField], margin: float) -> Iterator[Crop]:
-    for field in fields:
-        others = [b.box for b in field.boxes if b.target is not Target.RED_CELL]
-        red = [b.box for b in field.boxes if b.target is Target.RED_CELL and not any(map(b.box.iou, others))]
-        yield from crop_cells(read_field(field.path), red[:_RED_CELLS_OF_A_FIELD], margin)
+    for annotated in fields:
+        red = [b.box for b in annotated.boxes if b.target is Target.RED_CELL]
+        if red:
+            field = read_field(annotated.path)
+            alone = [box for box in red if _shows_no_other(box, annotated, field, margin)]
+            yield from crop_cells(field, alone[:_RED_CELLS_OF_A_FIELD], margin)
 
 
 def _background(fields: Sequence[LabelledField], margin: float, rng: Generator) -> Iterator[Crop]:
@@ -107,9 +109,15 @@ def _background(fields: Sequence[LabelledField], margin: float, rng: Generator) 
         for _ in range(_TRIES):
             x, y = int(rng.integers(max(1, width - side))), int(rng.integers(max(1, height - side)))
             square = Box(x, y, side, side)
-            if not any(square.iou(b.box) for b in annotated.boxes if b.target is not Target.RED_CELL):
+            if _shows_no_other(square, annotated, field, margin):
                 yield from crop_cells(field, [square], margin)
                 break
+
+
+def _shows_no_other(box: Box, annotated: LabelledField, field: Field, margin: float) -> bool:
+    """Whether no white cell or platelet lies in the crop of a box, which is larger than the box."""
+    seen = square_around(box, margin, *field.rgb.shape[:2])
+    return not any(seen.iou(b.box) for b in annotated.boxes if b.target is not Target.RED_CELL)
 
 
 def _smudge(crop: Crop) -> Crop:

@@ -14,6 +14,7 @@ from wbctool.choices import SuperResolve
 from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import PairedTest, paired_test
 from wbctool.lab.progress import Progress
+from wbctool.lab.sampling import spread
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop
 from wbctool.stages.classify import classify_cells
@@ -67,8 +68,7 @@ def compare_generators(
     The generators are given what `--super-resolve auto` would give them. Only cells whose crop measures 128 pixels or
     more take part: a smaller one has no true image at 128 to compare with.
     """
-    sharp = [cell for cell in cells if cell.crop.side_px >= PREPARED_PX]
-    sharp = sharp[:: max(1, len(sharp) // limit)][:limit] if limit else []
+    sharp = spread([cell for cell in cells if cell.crop.side_px >= PREPARED_PX], limit)
     if not sharp:
         return []
     hr = np.stack([resize_square(cell.crop.rgb, PREPARED_PX) for cell in sharp])

@@ -20,12 +20,17 @@ def crop_cells(field: Field, boxes: Sequence[Box], margin: float) -> tuple[Crop,
     return tuple(Crop(_cut(field.rgb, box, margin)) for box in boxes)
 
 
-def _cut(rgb: np.ndarray, box: Box, margin: float) -> np.ndarray:
-    height, width = rgb.shape[:2]
+def square_around(box: Box, margin: float, height: int, width: int) -> Box:
+    """The square that :func:`crop_cells` cuts from a field of height × width pixels."""
     side = max(1, round(box.side_px * margin))
     x, y = (round(centre - side / 2) for centre in box.centre)
-    x, y = max(0, min(x, width - side)), max(0, min(y, height - side))
-    inside = rgb[y : y + side, x : x + side]
+    return Box(max(0, min(x, width - side)), max(0, min(y, height - side)), side, side)
+
+
+def _cut(rgb: np.ndarray, box: Box, margin: float) -> np.ndarray:
+    square = square_around(box, margin, *rgb.shape[:2])
+    side = square.side_px
+    inside = rgb[square.y : square.y + side, square.x : square.x + side]
     below, right = side - inside.shape[0], side - inside.shape[1]
     if below or right:
         top, left = below // 2, right // 2
