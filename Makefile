@@ -10,7 +10,7 @@ demo: $(VENV_DEMO)/ready
 	$(VENV_DEMO)/bin/wbctool run tests/data/slides --out demo/counts.csv
 
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest
 
 # The tests of tests/fault in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
 fault: $(VENV)/ready

@@ -26,6 +26,7 @@ from training.workplace import Workplace
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.figures import draw_matrix
 from wbctool.lab.metrics import cluster_interval
+from wbctool.lab.sampling import spread
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def compare_backbones(work: Workplace) -> tuple[ComparedBackbone, ...]:
     ``out/training/compare``; needs the detector in ``out``. Test cells are those of the held-back sources.
     """
     cells = gather_cells(work, prepare_held_back=True)
-    shown = cells.train[:: max(1, len(cells.train) // _TRAIN_SHOWN)]
+    shown = spread(cells.train, _TRAIN_SHOWN)
     rows = []
     for backbone in PAPER_TABLE_6:
         features, start = _start(work, backbone)

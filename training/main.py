@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from training.stages.classifier import train_classifier
 from training.stages.detector import train_detector
 from training.stages.srgan import train_srgan
 from training.start import borrow_shipped, take_over
+from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Labelled, Splitting, fields_folders, read_class_folders, read_fields
@@ -99,6 +100,7 @@ def train(
         raise SettingsInvalid(f"recipe {work.recipe.name} does not train the {stage}: it has no samples for it")
     if len(work.start_from) > 1 and (ablate or stages != ["classifier"]):
         raise SettingsInvalid("several --start-from are for --stage classifier: a generator goes on from one")
+    _try_imagenet_weights(work, ["srgan"] if ablate else stages)
     take_over(work, () if ablate else stages)
     borrow_shipped(work, ["srgan"] if ablate else stages)
     if ablate:
@@ -106,6 +108,26 @@ def train(
         return
     for name in stages:
         STAGES[name](work)
+
+
+def _try_imagenet_weights(work: Workplace, stages: Collection[str]) -> None:
+    """They are wanted hours from now; that they are there and fit is to be seen now.
+
+    Raises as :func:`imagenet_features`; SettingsInvalid where one file is to serve two networks.
+    """
+    gan, classifier = work.recipe.srgan, work.recipe.classifier
+    wanted = set()
+    if "srgan" in stages and gan.gan_samples and gan.content_weight:
+        wanted.add(Backbone.VGG19)  # the content loss looks through it, whatever the classifier's backbone
+    if "classifier" in stages and classifier.samples and not work.start_from:
+        wanted.add(work.backbone)
+    if len(wanted) > 1 and work.imagenet_weights is not None:
+        raise SettingsInvalid(
+            f"--imagenet-weights cannot be those of {work.backbone} for the classifier and of vgg19 for the content "
+            "loss of the generator: train --stage srgan and --stage classifier one after the other"
+        )
+    for backbone in wanted:
+        imagenet_features(work.imagenet_weights, backbone)
 
 
 def _whole_laboratories(splitting: Splitting, items: Sequence[Labelled]) -> Splitting:

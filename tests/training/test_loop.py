@@ -12,6 +12,7 @@ import torch
 from training import checkpoints
 from training.checkpoints import StopEarly
 from training.loop import Loop, loader, precision_here
+from training.tasks.averaging import AveragingTask
 from wbctool import processor
 from wbctool.errors import SettingsInvalid
 
@@ -106,6 +107,44 @@ def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
     assert before == list(range(EPOCH + 16))
     assert after == list(range(EPOCH + 16, 2 * EPOCH))
     assert later == list(range(2 * EPOCH, 3 * EPOCH))
+
+
+class Averaging(AveragingTask):
+    """Its weight counts the steps, and so does its average, of a decay of 0. manual: as SrganTask does it."""
+
+    def __init__(self, manual: bool) -> None:
+        super().__init__()
+        self.automatic_optimization = not manual
+        self.keep_average(torch.nn.Linear(1, 1, bias=False), decay=0.0)
+        torch.nn.init.zeros_(self.network.weight)
+        self.kill_after = 5
+
+    def training_step(self, _: torch.Tensor, index: int) -> torch.Tensor:
+        if index == self.kill_after:
+            raise KeyboardInterrupt
+        loss = -self.network.weight.sum()
+        if not self.automatic_optimization:
+            self.manual_backward(loss)
+            self.optimizers().step()
+            self.optimizers().zero_grad()
+            self.follow()
+        return loss
+
+    def validation_step(self, *_: Any) -> None: ...
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.network.parameters(), 1.0)
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: bool
+) -> None:
+    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)
+    train(tmp_path, Averaging(manual), resume=False)  # type: ignore[arg-type]
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert state["average.n_averaged"] == 5
+    assert state["network.weight"] == state["average.module.weight"] == 5
 
 
 def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, default_models_dir, verify_models
 from wbctool.choices import Device, Precision
-from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
 from wbctool.onnx_model import load_generators, load_model, load_models
 from wbctool.records import Target
@@ -156,7 +156,9 @@ def test_cells_are_found_anew_where_an_image_has_another_source(data: Path, reci
         ("classifier", "no cell of the validation part"),
     ],
 )
-def test_too_little_data_is_said_in_a_line(data: Path, recipe: Path, tmp_path: Path, stage: str, said: str) -> None:
+def test_too_little_data_is_said_in_a_line(
+    data: Path, recipe: Path, weights: Path, tmp_path: Path, stage: str, said: str
+) -> None:
     shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
     few = tmp_path / "few" / "MONOCYTE"
     few.mkdir(parents=True)
@@ -164,7 +166,7 @@ def test_too_little_data_is_said_in_a_line(data: Path, recipe: Path, tmp_path: P
     with Image.open(image.path) as whole:
         whole.resize((160, 120)).save(few / image.path.name)
     with pytest.raises(LabelledDataInvalid, match=said):
-        train([few.parent], tmp_path / "out", recipe=str(recipe), stage=stage)
+        train([few.parent], tmp_path / "out", recipe=str(recipe), stage=stage, imagenet_weights=weights)
 
 
 def test_all_stages_train_export_and_resume(
@@ -306,6 +308,17 @@ def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path:
 def test_options_that_would_be_ignored_are_refused(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid, match="neither goes with the other or with --stage"):
         train([data], tmp_path, **more)
+
+
+def test_weights_that_do_not_fit_are_told_of_before_hours_of_training(
+    data: Path, recipe: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The content loss looks through VGG19, whatever the classifier's backbone."""
+    with pytest.raises(SettingsInvalid, match="cannot be those of resnet50 for the classifier and of vgg19"):
+        train([data], tmp_path, recipe=str(recipe), imagenet_weights=weights, backbone="resnet50")
+    with pytest.raises(ModelMismatch, match="not the convolutions of resnet50"):
+        train([data], tmp_path, str(recipe), "classifier", imagenet_weights=weights, backbone="resnet50")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("hours", [0, -1, float("nan")])

@@ -33,6 +33,7 @@ from training.workplace import Workplace
 from wbctool.cards import ClassifierCard, GeneratorCard, plain_card
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split
+from wbctool.lab.sampling import spread
 from wbctool.lab.verdict import MIN_CELLS, MIN_SOURCES
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
@@ -63,8 +64,7 @@ def train_classifier(work: Workplace) -> None:
     network = fit_classifier(work, "classifier", cells, work.backbone, start)
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
-    spread = cells.train[:: max(1, len(cells.train) // PARITY_CELLS)][:PARITY_CELLS]
-    example = prepared_cells(spread, recipe.crop_margin)
+    example = prepared_cells(spread(cells.train, PARITY_CELLS), recipe.crop_margin)
     model = to_onnx(graph, example, dynamic_side=False)
     content = model.SerializeToString()
     worst = check_parity(graph, content, [example[:1], example], tolerance=1e-3)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import cast
 
+import cv2
 import lightning as L
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,9 @@ from training.workplace import Workplace
 from wbctool.cards import DetectorCard
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import LabelledField
+from wbctool.lab.sampling import spread
 from wbctool.records import Target
 from wbctool.stages.images import read_field
-from wbctool.stages.upscale import resize_square
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def train_detector(work: Workplace) -> None:
     if not kept:
         raise LabelledDataInvalid("no field with boxes to train the detector on; the other stages need none")
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
+    example = _detector_example(work.fields, part.canvas_px)
     L.seed_everything(work.recipe.seed, workers=True)
     task = DetectorTask(part)
     checkpoint = work.loop("detector", part.samples // part.epoch_samples).fit(
@@ -46,7 +48,6 @@ def train_detector(work: Workplace) -> None:
     restore(task, checkpoint)
     network = cast(CellDetector, task.average.module)
     round_weights_fp16(network)
-    example = _detector_example(work.fields, part.canvas_px)
     graph = DetectorGraph(network)
     model = to_onnx(graph, example, dynamic_side=True)
     # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
@@ -68,5 +69,7 @@ def train_detector(work: Workplace) -> None:
 
 
 def _detector_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
-    rgb = [read_field(f.path).rgb for f in fields[:: max(1, len(fields) // 3)][:3]]
-    return np.stack([resize_square(image, canvas_px) for image in rgb])
+    """(N, canvas_px, canvas_px, 3) uint8, N > 1: fields, squeezed."""
+    rgb = [read_field(field.path).rgb for field in spread(fields, 3)]
+    squeezed = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
+    return np.asarray(np.stack(squeezed if len(squeezed) > 1 else squeezed * 2), np.uint8)

@@ -102,7 +102,7 @@ def play_gan(work: Workplace, start: Generator, cells: GeneratorCells, stage: st
     L.seed_everything(work.recipe.seed, workers=True)
     network = Generator()
     network.load_state_dict(start.state_dict())
-    task = SrganTask(part, network, imagenet_features(work.imagenet_weights))
+    task = SrganTask(part, network, imagenet_features(work.imagenet_weights) if part.content_weight else None)
     pairs = SrPairs(cells.kept, margin, PREPARED_PX // SCALE, work.recipe.seed, varied=not part.clean)
     checkpoint = work.loop(stage, part.gan_samples // part.epoch_samples).fit(
         task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _validation(cells, margin)

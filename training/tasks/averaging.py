@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import lightning as L
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """The running average of ``network`` (buffers too); call ``update_parameters(network)`` after each step.
+class AveragingTask(L.LightningModule):
+    """Trains ``network`` and keeps ``average``, the running mean of its weights (buffers too).
 
-    It lives in the LightningModule, so checkpoints carry it and a resumed run goes on with it.
+    The average lives in the module, so checkpoints carry it and a resumed training goes on with it. It follows within
+    the step: a checkpoint that is written behind one holds weights and average of the same step. Under manual
+    optimisation the task calls :meth:`follow` itself.
     """
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return average.requires_grad_(False)
+
+    network: nn.Module
+    average: AveragedModel
+
+    def keep_average(self, network: nn.Module, decay: float) -> None:
+        """From where ``network`` is now."""
+        self.network = network
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.average = average.requires_grad_(False)
+
+    def follow(self) -> None:
+        """Take the network's weights of after a step into the average."""
+        self.average.update_parameters(self.network)
+
+    def optimizer_step(self, *args: Any, **more: Any) -> None:
+        super().optimizer_step(*args, **more)
+        self.follow()

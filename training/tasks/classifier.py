@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -14,7 +13,7 @@ from training.models.backbones import Backbone, frozen_layers
 from training.models.classifier import CellClassifier
 from training.models.white import WhiteBalance
 from training.recipe import ClassifierRecipe
-from training.tasks.averaging import averaged
+from training.tasks.averaging import AveragingTask
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
 
 Batch = tuple[Tensor, Tensor]
@@ -43,7 +42,7 @@ class Normalised(nn.Module):
         return self.parts(rgb)[0]
 
 
-class ClassifierTask(L.LightningModule):
+class ClassifierTask(AveragingTask):
     """average is validated and exported.
 
     start: the backbone's convolutions with ImageNet weights, or the weights of all of ``Normalised``; None: random.
@@ -66,8 +65,7 @@ class ClassifierTask(L.LightningModule):
             network.load_state_dict(start, strict=True)
         if start is not None:  # random convolutions would be of no use unless they learn
             classifier.features[: frozen_layers(backbone, recipe.frozen_blocks)].requires_grad_(False)
-        self.network = network.to(memory_format=torch.channels_last)
-        self.average = averaged(self.network, recipe.ema_decay)
+        self.keep_average(network.to(memory_format=torch.channels_last), recipe.ema_decay)
         self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -78,9 +76,6 @@ class ClassifierTask(L.LightningModule):
         self.log_dict({"train_loss": loss.detach(), "train_accuracy": accuracy}, prog_bar=True, on_epoch=True)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.average.update_parameters(self.network)
-
     def validation_step(self, batch: WeighedBatch, _: int) -> None:
         rgb, wanted, weights = batch
         logits = self.average(rgb).float()
@@ -90,7 +85,7 @@ class ClassifierTask(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         part = self.recipe
-        classifier = self.network.network
+        classifier = cast(Normalised, self.network).network
         groups = [
             {"params": [p for p in classifier.features.parameters() if p.requires_grad], "lr": part.features_lr},
             {"params": [*classifier.dense.parameters(), *classifier.output.parameters()], "lr": part.head_lr},

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from training.models.detector import STRIDE, CellDetector
 from training.recipe import DetectorRecipe
-from training.tasks.averaging import averaged
+from training.tasks.averaging import AveragingTask
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-class DetectorTask(L.LightningModule):
+class DetectorTask(AveragingTask):
     """network is trained; average, its exponential moving average, is validated and exported."""
 
     def __init__(self, recipe: DetectorRecipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.network = CellDetector()
-        self.average = averaged(self.network, recipe.ema_decay)
+        self.keep_average(CellDetector(), recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         losses = detector_losses(self.network, batch)
         self.log_dict({f"train_{k}": v.detach() for k, v in losses.items()}, prog_bar=True)
         return losses["heat"] + losses["sides"]
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         losses = detector_losses(self.average.module, batch)

@@ -12,28 +12,24 @@ from torch.nn.functional import l1_loss
 from training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from training.models.srgan import Discriminator, Generator
 from training.recipe import SrganRecipe
-from training.tasks.averaging import averaged
+from training.tasks.averaging import AveragingTask
 
 Batch = tuple[Tensor, Tensor]
 
 
-class SrresnetTask(L.LightningModule):
+class SrresnetTask(AveragingTask):
     """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
 
     def __init__(self, recipe: SrganRecipe, generator: Generator) -> None:
         super().__init__()
         self.recipe = recipe
-        self.network = generator.to(memory_format=torch.channels_last)
-        self.average = averaged(self.network, recipe.ema_decay)
+        self.keep_average(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         lr, hr = _unit(batch)
         loss = l1_loss(self.network(lr).float(), hr)
         self.log("train_l1", loss.detach(), prog_bar=True)
         return loss
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         _log_psnr(self, self.average.module, batch)
@@ -47,21 +43,22 @@ class SrresnetTask(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class SrganTask(L.LightningModule):
+class SrganTask(AveragingTask):
     """Content, adversarial and pixel loss, as the recipe weighs them, against a discriminator that learns beside it.
 
     Without an adversarial term the discriminator is left as it is. generator: where the warm-up ended.
-    features: VGG19's convolutions with ImageNet weights.
+    features: VGG19's convolutions with ImageNet weights; None where the recipe has no content loss.
     """
 
-    def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential) -> None:
+    def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential | None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.recipe = recipe
-        self.network = generator.to(memory_format=torch.channels_last)
+        self.keep_average(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
         self.discriminator = Discriminator().to(memory_format=torch.channels_last)
-        self.content = ContentLoss(features, recipe.content_layer).to(memory_format=torch.channels_last)
-        self.average = averaged(generator, recipe.ema_decay)
+        self.content = None
+        if features is not None:
+            self.content = ContentLoss(features, recipe.content_layer).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, _: int) -> None:
         lr, hr = _unit(batch)
@@ -80,11 +77,9 @@ class SrganTask(L.LightningModule):
         for_generator.zero_grad()
         self.manual_backward(losses["generator"])
         for_generator.step()
+        self.follow()
         self.discriminator.requires_grad_(True)
         self.log_dict({f"train_{k}": v.detach() for k, v in losses.items()}, prog_bar=True)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         _log_psnr(self, self.average.module, batch)
@@ -95,11 +90,11 @@ class SrganTask(L.LightningModule):
 
 
 def generator_losses(
-    recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss, discriminator: nn.Module
+    recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss | None, discriminator: nn.Module
 ) -> dict[str, Tensor]:
     """Each term that the recipe weighs, and ``generator``, their weighed sum (METHOD, equation 4; pixel is ours)."""
     losses: dict[str, Tensor] = {}
-    if recipe.content_weight:
+    if recipe.content_weight and content is not None:
         losses["content"] = content(sr, hr)
     if recipe.adversarial_weight:
         losses["adversarial"] = adversarial_loss(discriminator(sr))
