@@ -520,7 +520,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
     def test_results_do_not_go_where_the_slides_are(self, run, out):
-        with pytest.raises(SettingsInvalid, match="where the slides are"):
+        with pytest.raises(SettingsInvalid, match="which holds the slides"):
             run(out=run.root.parent / out)
 
     def test_results_among_the_slides_are_no_slides(self, run):
