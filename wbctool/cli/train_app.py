@@ -74,7 +74,7 @@ def train(
             from training.main import train as train_models
             from wbctool.lab.labelled import Splitting
         except ModuleNotFoundError as error:
-            typer.echo(f"wbctool: training requires {error.name}: pip install 'wbctool[train]'", err=True)
+            typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
             raise typer.Exit(1) from error
         logging.basicConfig(format="%(message)s")
         logging.getLogger("training").setLevel(logging.INFO)
