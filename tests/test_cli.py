@@ -51,7 +51,7 @@ def test_a_run_says_a_line_a_slide(cli, slides, tmp_path):
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
         "s2: ok, 2 fields, 3 cells: 2 counted, 1 review, 0 not WBC",
-        "s10: ok, 1 fields, 12 cells: 10 counted, 0 review, 2 not WBC",
+        "s10: ok, 1 field, 12 cells: 10 counted, 0 review, 2 not WBC",
         f"{tmp_path}/counts.csv written",
     ]
     assert done.stderr == ""
@@ -79,7 +79,7 @@ def test_names_cannot_drive_the_terminal(cli, slides, tmp_path):
 def test_a_dry_run(cli, slides, tmp_path):
     done = cli("run", slides, "--out", tmp_path / "out" / "a.csv", "--dry-run", "--log-file", tmp_path / "out" / "log")
     assert done.exit_code == 0
-    assert done.stdout.splitlines() == ["s2: to do, 2 fields", "s10: to do, 1 fields", "2 slides: 2 to do"]
+    assert done.stdout.splitlines() == ["s2: to do, 2 fields", "s10: to do, 1 field", "2 slides: 2 to do"]
     assert not (tmp_path / "out").exists()
 
 
@@ -97,7 +97,7 @@ def test_the_log_says_why_a_run_failed(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     cli("run", tmp_path / "empty", "--out", tmp_path / "a.csv", "--log-file", tmp_path / "run.log")
     last = json.loads((tmp_path / "run.log").read_text().splitlines()[-1])["message"]
-    assert last == f"ended with exit code 4: no image under {tmp_path / 'empty'}"
+    assert last == f"ended with exit code 4: no image found in {tmp_path / 'empty'}"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -167,7 +167,7 @@ class TestMetricsAndStatus:
         assert cli("status", tmp_path / "a.csv", "--max-age", "1e300").exit_code == 0
         told = cli("status", tmp_path / "a.csv", "--max-age", "0")
         assert told.exit_code == 1
-        assert "no run has ended for more than 0 hours" in told.output
+        assert "no run has ended within the last 0 hours" in told.output
 
     @pytest.mark.parametrize("age", ["-1", "inf", "nan"])
     def test_an_age_that_is_none_is_wrong_usage(self, cli, slides, tmp_path, age):
@@ -189,7 +189,7 @@ class TestMetricsAndStatus:
         (tmp_path / "file").write_text("")
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "file" / "m.prom")
         assert done.exit_code == 0
-        assert "no metrics" in done.output
+        assert "metrics not written" in done.output
 
     def test_are_not_written_by_a_dry_run(self, cli, slides, tmp_path):
         cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom", "--dry-run")
@@ -223,7 +223,7 @@ class TestExitCodes:
         for options in ([], ["--dry-run"]):
             done = cli("run", slides, "--out", tmp_path / "proj.csv", *options)
             assert done.exit_code == 2
-            assert "which holds files of the same names that no run wrote; take another name" in done.stderr
+            assert "which holds files of the same names that no run wrote; choose another name" in done.stderr
         assert [path.name for path in (tmp_path / "proj").iterdir()] == ["index.html"]
 
     def test_2_a_wrong_value_in_slides_csv(self, cli, slides, tmp_path):
@@ -272,7 +272,7 @@ class TestExitCodes:
         os.write(done[1], b"x")
         os.waitpid(pid, 0)
         assert called.exit_code == 5
-        assert f"held by another run (process {pid} on" in called.stderr
+        assert f"in use by another run (process {pid} on" in called.stderr
 
     def test_1_output_that_cannot_be_written(self, cli, slides, tmp_path):
         (tmp_path / "a").write_text("in the way")

@@ -134,7 +134,7 @@ def test_two_runs_on_one_output(two_fields, tmp_path):
     racing = [start(*args), start(*args)]
     said = [process.communicate(timeout=600)[1] for process in racing]
     assert sorted(process.returncode for process in racing) == [0, 5]
-    assert sum("is held by another run" in text for text in said) == 1
+    assert sum("is in use by another run" in text for text in said) == 1
 
 
 def test_an_altered_model_is_refused(two_fields, tmp_path, altered):

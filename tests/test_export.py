@@ -25,7 +25,7 @@ def done(run):
 def test_geojson_has_a_file_an_image(done):
     said = export("geojson", done.out)
     folder = done.out.parent / "counts-geojson"
-    assert (said.exit_code, said.stdout) == (0, f"{folder} written: 3 files, one an image\n")
+    assert (said.exit_code, said.stdout) == (0, f"{folder} written: 3 files, one per image\n")
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == ["s10/f1.png.geojson", "s2/f1.png.geojson", "s2/f2.png.geojson"]  # none for the image that failed
     features = json.loads((folder / "s10" / "f1.png.geojson").read_text())["features"]
@@ -47,7 +47,7 @@ def test_coco_and_fhir_are_a_file_each(done):
     assert said.stdout == f"{done.out.parent}/counts-coco.json written: 3 images\n"
     assert len(json.loads((done.out.parent / "counts-coco.json").read_text())["annotations"]) == 15
     said = export("fhir", done.out)
-    assert said.stdout == f"{done.out.parent}/counts-fhir.json written: 2 reports, 0 of them final\n"
+    assert said.stdout == f"{done.out.parent}/counts-fhir.json written: 2 reports, 0 final\n"
     first = (done.out.parent / "counts-fhir.json").read_bytes()
     export("fhir", done.out)
     assert (done.out.parent / "counts-fhir.json").read_bytes() == first
@@ -68,7 +68,7 @@ def test_without_results_it_says_so(tmp_path):
     said = export("geojson", tmp_path / "counts.csv")
     assert said.exit_code == 1
     assert said.stderr == (
-        f"wbctool: {tmp_path}/counts.csv is not there: no run has ended on this output, or it was moved\n"
+        f"wbctool: {tmp_path}/counts.csv is missing: no run has ended on this output, or it was moved\n"
     )
 
 
@@ -76,11 +76,11 @@ def test_slides_left_out_are_named_and_those_that_failed_cost_the_exit_code(done
     (done.folder / "s2" / "slide.json").unlink()
     said = export("geojson", done.out)
     assert said.exit_code == 3
-    assert said.stderr == "wbctool: s2 is left out: nothing of it is published\n"
+    assert said.stderr == "wbctool: s2 is left out: it has no published results\n"
     done(settle_s=3600)
     said = export("geojson", done.out)
     assert said.exit_code == 0
-    assert "s10 is left out: it waits for the next run" in said.stderr
+    assert "s10 is left out: it is waiting for the next run" in said.stderr
 
 
 def test_a_place_that_cannot_be_written_is_named(done, tmp_path):
@@ -100,7 +100,7 @@ def test_an_image_whose_name_leaves_no_room_is_named_and_the_others_are_written(
     said = export("geojson", run.out)
     folder = run.out.parent / "counts-geojson"
     assert said.exit_code == 3
-    assert said.stderr == f"wbctool: s2/{long} is left out: its name is too long for a file's with .geojson\n"
+    assert said.stderr == f"wbctool: s2/{long} is left out: its name is too long to end in .geojson\n"
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == ["s10/f1.png.geojson", "s2/f1.png.geojson", "s2/f2.png.geojson"]
 
@@ -115,7 +115,7 @@ def test_the_results_that_are_read_are_no_place_to_write_to(done, kind, to):
     said = export(kind, done.out, "--to", done.out.parent / to)
     assert said.exit_code == 2
     assert said.stderr == (
-        f"wbctool: --to {done.out.parent}/{to} lies in the results that are read: choose another place\n"
+        f"wbctool: --to {done.out.parent}/{to} lies inside the results to be exported; choose another place\n"
     )
     assert done.tree() == before
 

@@ -38,7 +38,7 @@ def test_stepping_aside_keeps_slides_apart():
 
 @pytest.mark.parametrize("slide", ["..", "a/../b", "", "/etc", "a//b"])
 def test_no_id_leads_out(slide):
-    with pytest.raises(ValueError, match="not a slide's id"):
+    with pytest.raises(ValueError, match="not a slide id"):
         LAYOUT.slide_folder(slide)
 
 
@@ -54,7 +54,7 @@ def test_temporary_names_are_known_from_others():
 
 @pytest.mark.parametrize("out", ["..csv", "q/...csv", "/"])
 def test_no_output_is_named_by_dots(out):
-    with pytest.raises(SettingsInvalid, match="is not the name of an output"):
+    with pytest.raises(SettingsInvalid, match="is not a valid output name"):
         OutputLayout.of(Path(out))
 
 

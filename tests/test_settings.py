@@ -90,7 +90,7 @@ def test_the_laboratorys_table_is_not_written_over(tmp_path, name):
         (tmp_path / "m.prom").symlink_to(slides / "slides.csv")
         ways = [tmp_path / "m.prom"]
     for way in ways:
-        with pytest.raises(SettingsInvalid, match=f"^{option}: .* is the laboratory's own table of its slides"):
+        with pytest.raises(SettingsInvalid, match=f"^{option}: .* is the laboratory's own table of slides"):
             load_settings({**FLAGS, "slides": slides, name: way})
     assert load_settings({**FLAGS, "slides": slides, "log_file": slides / "a" / "slides.csv"})
 

@@ -17,7 +17,7 @@ _LEAST_COUNTED = 0.88  # of the cells, whatever it takes: a reader cannot look a
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """As the classifier's card has them (wbctool.onnx_model.ClassifierCard)."""
+    """As the classifier's card has them (wbctool.cards.ClassifierCard)."""
 
     temperature: float
     confidence_threshold: float

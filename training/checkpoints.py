@@ -94,8 +94,8 @@ def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
     before: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     if other := [name for name, value in basis.items() if before.get(name) != value]:
         raise SettingsInvalid(
-            f"--resume: the training in {path.parent} was begun with another {', another '.join(other)}; "
-            "without --resume it begins anew"
+            f"--resume: the training in {path.parent} was started with a different {', '.join(other)}; "
+            "without --resume it starts afresh"
         )
 
 

@@ -139,7 +139,7 @@ def _start(work: Workplace, backbone: Backbone) -> tuple[nn.Sequential | None, s
             return imagenet_features(path, backbone), "ImageNet"
         except (ModelMismatch, ModelNotFound) as error:
             log.info("%s: %s", backbone, str(error).splitlines()[0])
-    log.warning("%s: no ImageNet weights can be had here; it starts from random ones", backbone)
+    log.warning("%s: no ImageNet weights are available; it starts from random ones", backbone)
     return None, "random"
 
 

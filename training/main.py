@@ -57,11 +57,11 @@ def train(
     ablate: train the generator under every loss of the ablation instead, for `wbctool evaluate` to compare.
     """
     if stage != "all" and stage not in STAGES:
-        raise SettingsInvalid(f"no stage {stage}: one of all, {', '.join(STAGES)}")
+        raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
     if (compare or ablate) and (stage != "all" or (compare and (ablate or start_from or backbone != Backbone.VGG19))):
         raise SettingsInvalid(
-            "--compare trains every backbone anew, --ablate the generator under every loss: "
-            "neither goes with the other or with --stage, and --compare not with --start-from or --backbone"
+            "--compare trains every backbone afresh, --ablate the generator with every loss: neither can be combined "
+            "with the other or with --stage, nor --compare with --start-from or --backbone"
         )
     if max_hours is not None and not max_hours > 0:
         raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
@@ -97,9 +97,9 @@ def train(
     asked = tuple(STAGES) if stage == "all" else (stage,)
     stages = [name for name in asked if work.recipe.trains(name)]
     if not stages:
-        raise SettingsInvalid(f"recipe {work.recipe.name} does not train the {stage}: it has no samples for it")
+        raise SettingsInvalid(f"recipe {work.recipe.name} does not train the {stage}: it sets no samples for it")
     if len(work.start_from) > 1 and (ablate or stages != ["classifier"]):
-        raise SettingsInvalid("several --start-from are for --stage classifier: a generator goes on from one")
+        raise SettingsInvalid("several --start-from are only for --stage classifier: a generator starts from one")
     _try_imagenet_weights(work, ["srgan"] if ablate else stages)
     take_over(work, () if ablate else stages)
     borrow_shipped(work, ["srgan"] if ablate else stages)
@@ -135,7 +135,7 @@ def _whole_laboratories(splitting: Splitting, items: Sequence[Labelled]) -> Spli
     of_origin = laboratories(items)
     if unknown := set(splitting.left_out) - of_origin.keys():
         raise SettingsInvalid(
-            f"--leave-out {', '.join(unknown)}: the data's origins are {', '.join(sorted(of_origin))}"
+            f"--leave-out {', '.join(unknown)}: not in the data, whose origins are {', '.join(sorted(of_origin))}"
         )
     for laboratory in sorted(set(of_origin.values())):
         origins = [origin for origin, of_whom in sorted(of_origin.items()) if of_whom == laboratory]

@@ -23,7 +23,7 @@ class _Part(BaseModel):
         values = self.model_dump()
         for name, number in values.items():
             if name in {"samples", "warmup_samples", "gan_samples"} and number % values["epoch_samples"]:
-                raise ValueError(f"{name} = {number} is no multiple of epoch_samples = {values['epoch_samples']}")
+                raise ValueError(f"{name} = {number} is not a multiple of epoch_samples = {values['epoch_samples']}")
         return self
 
 
@@ -46,9 +46,7 @@ class DetectorRecipe(_Part):
     @model_validator(mode="after")
     def _faint_is_fainter(self) -> Self:
         if self.faint_threshold > self.score_threshold:
-            raise ValueError(
-                f"faint_threshold {self.faint_threshold} lies above score_threshold {self.score_threshold}"
-            )
+            raise ValueError(f"faint_threshold {self.faint_threshold} exceeds score_threshold {self.score_threshold}")
         return self
 
 
@@ -88,7 +86,7 @@ class SrganRecipe(_Part):
             raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learnt")
         block, convolution = self.content_layer
         if not (1 <= block <= len(VGG19_BLOCKS) and 1 <= convolution <= VGG19_BLOCKS[block - 1][0]):
-            raise ValueError(f"content_layer ({block}, {convolution}) is no convolution of VGG19")
+            raise ValueError(f"content_layer ({block}, {convolution}) is not a convolution of VGG19")
         return self
 
 
@@ -167,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
         return own
     base = RECIPES / f"{own.pop('extends')}.toml"
     if not base.is_file():
-        raise SettingsInvalid(f"{path}: extends {base.stem}: there are {_names()}")
+        raise SettingsInvalid(f"{path}: extends {base.stem}: the recipes are {_names()}")
     whole = _read(base)
     for key, value in own.items():
         whole[key] = {**whole[key], **value} if isinstance(value, dict) and key in whole else value

@@ -65,7 +65,7 @@ def borrow_shipped(work: Workplace, stages: Collection[str]) -> None:
             continue
         if not (work.out / f"{kind_name(kind)}.json").is_file():
             shipped = default_models_dir()
-            log.info("%s has no %s: the one that comes with wbctool is taken", work.out, kind_name(kind))
+            log.info("%s has no %s: the shipped one is used", work.out, kind_name(kind))
             card = plain_card(shipped, kind)
             publish(read_model_bytes(card, shipped), card, work.out)
 
@@ -94,16 +94,18 @@ def trained_weights(
     card = plain_card(folder, ClassifierCard)
     _refuse_if_it_saw(card, folder, splitting)
     if card.classes != recipe.classes:
-        raise ModelMismatch(f"{folder / card.file} knows the classes {', '.join(card.classes)}: not the recipe's")
+        raise ModelMismatch(
+            f"{folder / card.file} knows the classes {', '.join(card.classes)}, which are not the recipe's"
+        )
     theirs = card.training.get("backbone", Backbone.VGG19)
     if theirs != backbone:
         raise ModelMismatch(f"{folder / card.file} is a {theirs}, not a {backbone}")
     balanced = card.training.get("white_balance", False)
     if not recipe.classifier.samples and balanced != recipe.classifier.white_balance:
-        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {balanced}: not the recipe's")
+        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {balanced}, unlike the recipe")
     if backbone not in _WITHOUT_NORMS:
         raise ModelMismatch(
-            f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained on"
+            f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained further"
         )
     return _weights(onnx.load_from_string(read_model_bytes(card, folder)))
 

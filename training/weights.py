@@ -35,7 +35,7 @@ def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) ->
     try:
         features.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise ModelMismatch(f"{path}: not the convolutions of {backbone}: {error}") from error
+        raise ModelMismatch(f"{path} does not hold the convolutions of {backbone}: {error}") from error
     return features
 
 

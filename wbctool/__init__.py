@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 # Raised whenever the same slide, models and settings may give other files than before: every slide is then done again.
-RESULTS_VERSION = 7
+RESULTS_VERSION = 8

@@ -48,7 +48,7 @@ class CopyFacts(BaseModel):
 
 def _each_once(names: tuple[Name, ...]) -> tuple[Name, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("a name is there twice")
+        raise ValueError("duplicate name")
     return names
 
 
@@ -181,7 +181,7 @@ def read_model_bytes(card: Card, folder: Path) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != card.sha256:
         raise ModelMismatch(
-            f"{path} is not the model its card describes: SHA-256 {actual}, the card says {card.sha256}"
+            f"{path} is not the model its card describes: SHA-256 {actual}, but the card says {card.sha256}"
         )
     return content
 
@@ -224,16 +224,16 @@ def copy_path(folder: Path, kind: type[Card], precision: Precision) -> Path:
 def stale_copy(copy: Card, parent: Card) -> str | None:
     """Why ``copy`` is no copy of ``parent``, the fp32 model beside it, in another precision; None if it is one."""
     if copy.precision is Precision.FP32 or copy.copy_of is None:
-        return f"{copy.file} does not say which model it is a copy of"
+        return f"{copy.file} does not name the model it is a copy of"
     if copy.copy_of.parent_sha256 != parent.sha256:
         return (
-            f"{copy.file} is a copy of another model than {parent.file}: of SHA-256 {copy.copy_of.parent_sha256}, "
+            f"{copy.file} is not a copy of {parent.file} but of a model with SHA-256 {copy.copy_of.parent_sha256}, "
             f"not {parent.sha256}; make a new one with `wbctool models optimize`"
         )
     theirs, ours = (card.model_dump(exclude=_A_COPYS_OWN) for card in (parent, copy))
     if other := [name for name in theirs if theirs[name] != ours.get(name)]:
         return (
-            f"the card of {copy.file} has another {other[0]} than that of {parent.file}; make a new copy with "
+            f"the card of {copy.file} differs from that of {parent.file} in {other[0]}; make a new copy with "
             "`wbctool models optimize`"
         )
     return None

@@ -108,7 +108,7 @@ def _models(folder: Path) -> Check:
         problems = [problem for _, problem in verify_models(folder) if problem]
     except WbctoolError as error:
         return Check("models", False, str(error), advice)
-    return Check("models", not problems, "; ".join(problems) or f"{folder}: the hashes are those of the cards", advice)
+    return Check("models", not problems, "; ".join(problems) or f"{folder}: all hashes match the cards", advice)
 
 
 def _cpu(folder: Path) -> Check:
@@ -124,7 +124,7 @@ def _cuda(folder: Path) -> Check:
     import onnxruntime
 
     cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none
-    driver = f"a driver that runs CUDA {cuda}" if cuda else "a current driver"
+    driver = f"a driver that supports CUDA {cuda}" if cuda else "a current driver"
     advice = f"for an NVIDIA GPU: {driver}, and pip install 'wbctool[gpu]'"
     try:
         card = read_card(folder / "detector.json")
@@ -148,5 +148,5 @@ def _temporary_folder() -> Check:
         with tempfile.TemporaryFile() as file:
             file.write(b"wbctool")
     except OSError as error:
-        return Check("temporary folder", False, str(error), "set TMPDIR to a folder that can be written", needed=False)
+        return Check("temporary folder", False, str(error), "set TMPDIR to a writable folder", needed=False)
     return Check("temporary folder", True, tempfile.gettempdir(), needed=False)

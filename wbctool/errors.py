@@ -28,7 +28,7 @@ class ModelMismatch(WbctoolError, ValueError):
 
 
 class CopyRefused(WbctoolError, ValueError):
-    """An int8 copy that would change more than it may, or of which nothing could be computed in int8."""
+    """An int8 or fp16 copy that would change too much, or a model with nothing to compute in int8."""
 
 
 class DeviceUnavailable(WbctoolError, RuntimeError):

@@ -54,7 +54,7 @@ class OutputLayout:
         """The layout of an output that is named by its CSV or by its folder. Raises SettingsInvalid for neither."""
         path = Path(os.path.realpath(out))  # Path.resolve raises RuntimeError of a loop of links
         if not names_a_folder(path):
-            raise SettingsInvalid(f"{out} is not the name of an output")
+            raise SettingsInvalid(f"{out} is not a valid output name")
         return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
 
     @property
@@ -114,7 +114,7 @@ class OutputLayout:
         """
         parts = [f"{part}~" if part.rstrip("~").casefold() in _OURS else part for part in slide.split("/")]
         if any(part in {"", ".", ".."} for part in parts):
-            raise ValueError(f"{slide!r} is not a slide's id")
+            raise ValueError(f"{slide!r} is not a slide id")
         return self.folder.joinpath(*parts)
 
     def slide_file(self, slide: str, name: str) -> Path:

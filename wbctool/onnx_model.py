@@ -120,7 +120,7 @@ class OnnxModel(Generic[CardT]):
         if self.rows == 1 or self.provider == CPU or not _OUT_OF_MEMORY.search(str(error)):
             raise error
         self.rows //= 2
-        log.warning("%s: the device's memory is full; going on with %d rows at a time", self.card.file, self.rows)
+        log.warning("%s: out of device memory; continuing with %d rows at a time", self.card.file, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
             return plain
         raise ModelNotFound(
             f"there is no {wanted} copy of the {kind_name(kind)}: {path} is missing; "
-            f"`wbctool models optimize --precision {wanted}` makes it where it is faster"
+            f"`wbctool models optimize --precision {wanted}` makes one where it is faster"
         )
     copy = card_of_kind(path, kind)
     read_model_bytes(plain, folder)  # so that its card's hash is its own
@@ -251,7 +251,7 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
         return copy
     if not auto:
         raise ModelMismatch(problem)
-    log.warning("%s; the fp32 model is used", problem)
+    log.warning("%s; using the fp32 model", problem)
     return plain
 
 
@@ -288,9 +288,9 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
     used = session.get_providers()[0]
     if used != provider:
         why = _unloadable_provider() if provider == CUDA else ""
-        raise DeviceUnavailable(f"{card.file}: asked for {provider}, the session runs on {used}{why}")
+        raise DeviceUnavailable(f"{card.file}: asked for {provider}, but the session runs on {used}{why}")
     if not _fits_card(outputs, card):
-        raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, not what its card says")
+        raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, unlike its card")
     return model
 
 

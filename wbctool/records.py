@@ -1,4 +1,4 @@
-"""The records that pass between the stages. No logic beyond their own geometry."""
+"""The records that stages, batch, report and lab pass on. No logic beyond what follows from their own values."""
 
 from __future__ import annotations
 

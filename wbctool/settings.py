@@ -79,7 +79,7 @@ class Limits(BaseModel):
         for label, bounds in ranges.items() if isinstance(ranges, dict) else ():
             if label not in DIFFERENTIAL_CLASSES:
                 known = ", ".join(DIFFERENTIAL_CLASSES)
-                raise ValueError(f"{label} is not a class of the differential; those are {known}")
+                raise ValueError(f"{label} is not a class of the differential; the classes are {known}")
             if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
                 raise ValueError(f"{label}: a range is two numbers, as in [40, 75]")
         return ranges
@@ -87,7 +87,7 @@ class Limits(BaseModel):
     @field_validator("reference_ranges", "absolute_ranges")
     @classmethod
     def _are_ranges(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
-        highest, unit = (100.0, "percents") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
+        highest, unit = (100.0, "percentages") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
         for label, (low, high) in ranges.items():
             if not 0 <= low <= high <= highest:
                 raise ValueError(f"{label}: {low:g} to {high:g} is not a range of {unit}")
@@ -152,7 +152,7 @@ class RunSettings(Limits):
     def _spares_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         slides = info.data.get("slides")  # None where it was not a path itself
         if path is not None and slides is not None and _are_same(path, slides / SLIDES_CSV):
-            raise ValueError(f"{path} is the laboratory's own table of its slides, and would be overwritten")
+            raise ValueError(f"{path} is the laboratory's own table of slides and would be overwritten")
         return path
 
     @field_validator("metrics")
@@ -201,7 +201,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     known = RunSettings.model_fields.keys() - _NOT_IN_FILE
     for entry in entries:
         if entry not in known:
-            raise SettingsInvalid(f"{path}: {entry}: no such setting; there are {', '.join(sorted(known))}")
+            raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
     for entry in {"models_dir", "log_file", "metrics"} & entries.keys():
         if isinstance(entries[entry], str):
             entries[entry] = path.parent / entries[entry]

@@ -62,7 +62,7 @@ def test_a_folder_of_results_goes_on_being_one(settings, tmp_path, there):
 def test_results_do_not_go_where_the_slides_are(settings, tmp_path, field):
     publish(tmp_path / field, b"")
     out = "slides.csv" if field == "slides/f.png" else "slides/s1.csv"
-    with pytest.raises(SettingsInvalid, match="where the slides are"):
+    with pytest.raises(SettingsInvalid, match="which holds the slides"):
         apart(settings(out=tmp_path / out))
     apart(settings(out=tmp_path / "slides" / "counts.csv"))
 

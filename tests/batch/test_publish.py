@@ -89,7 +89,7 @@ def test_a_second_process_is_turned_away_and_told_by_whom(tmp_path):
 
     pid = in_child(child)
     os.read(held[0], 1)
-    with pytest.raises(OutputLocked, match=rf"counts\.csv is held by another run \(process {pid} on "), hold(layout):
+    with pytest.raises(OutputLocked, match=rf"counts\.csv is in use by another run \(process {pid} on "), hold(layout):
         pass
     os.write(write, b"x")
     assert os.waitpid(pid, 0)[1] == 0

@@ -62,12 +62,12 @@ def test_an_altered_file_is_refused_by_name(run, name):
 def test_a_missing_file_is_named(run):
     run()
     (run.folder / "s2" / "cells.csv").unlink()
-    with pytest.raises(ResultsInvalid, match=r"s2/cells.csv is not there"):
+    with pytest.raises(ResultsInvalid, match=r"s2/cells.csv is missing"):
         read(run)
 
 
 def test_without_a_run_there_is_nothing_to_read(run):
-    with pytest.raises(ResultsInvalid, match=r"counts.csv is not there: no run has ended"):
+    with pytest.raises(ResultsInvalid, match=r"counts.csv is missing: no run has ended"):
         read(run)
 
 
@@ -90,7 +90,7 @@ def rewrite(path, **changes):
 def test_a_slide_json_of_another_version_is_refused(run):
     run()
     rewrite(run.folder / "s2" / "slide.json", schema="wbctool-slide/9")
-    with pytest.raises(ResultsInvalid, match=r"s2/slide.json is of another slide or another version"):
+    with pytest.raises(ResultsInvalid, match=r"s2/slide.json belongs to another slide or another version"):
         read(run)
 
 
@@ -130,7 +130,7 @@ def test_a_slide_done_after_the_table_was_written_is_left_out(run):
 def test_a_slide_of_which_nothing_is_published_is_left_out(run):
     run()
     (run.folder / "s2" / "slide.json").unlink()
-    assert read(run)[0] == LeftOut("s2", SlideStatus.OK, "nothing of it is published")
+    assert read(run)[0] == LeftOut("s2", SlideStatus.OK, "it has no published results")
 
 
 @pytest.mark.parametrize("changed", ["counted", "no hash", "nested"])
@@ -144,7 +144,7 @@ def test_a_slide_json_that_was_altered_is_refused_by_name(run, changed):
     }[changed]
     assert text != path.read_text()
     path.write_text(text)
-    with pytest.raises(ResultsInvalid, match=r"s2/slide.json cannot be read as the state of 's2': it .* makes it anew"):
+    with pytest.raises(ResultsInvalid, match=r"s2/slide.json is not a valid record of slide 's2': it.* makes it again"):
         read(run)
 
 
@@ -158,7 +158,7 @@ def test_a_folder_that_nobody_may_look_into_is_named(run, monkeypatch):
 def test_a_slide_whose_name_is_too_long_has_nothing_published(run, monkeypatch):
     run()
     monkeypatch.setattr(Path, "is_file", raising(OSError(errno.ENAMETOOLONG, "File name too long")))
-    assert [one.why for one in read(run)] == ["nothing of it is published"] * 2
+    assert [one.why for one in read(run)] == ["it has no published results"] * 2
 
 
 def raising(error):

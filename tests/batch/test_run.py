@@ -121,7 +121,7 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
     assert sorted(run.looked) == ["f1.png", "f2.png"]
 
 
-GOLDEN_TABLES = {7: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
+GOLDEN_TABLES = {8: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
 
 
 def test_other_results_have_another_version(run):
@@ -520,7 +520,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
     def test_results_do_not_go_where_the_slides_are(self, run, out):
-        with pytest.raises(SettingsInvalid, match="where the slides are"):
+        with pytest.raises(SettingsInvalid, match="which holds the slides"):
             run(out=run.root.parent / out)
 
     def test_results_among_the_slides_are_no_slides(self, run):

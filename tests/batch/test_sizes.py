@@ -25,7 +25,7 @@ def test_every_analysed_field_has_its_size(run):
 def test_slides_that_moved_are_asked_for(run, tmp_path):
     run()
     shutil.move(run.root, tmp_path / "elsewhere")
-    with pytest.raises(ResultsInvalid, match="say with --slides where the images are now"):
+    with pytest.raises(ResultsInvalid, match="use --slides to say where the images are now"):
         sizes(run)
     assert len(sizes(run, tmp_path / "elsewhere")) == 3
 
@@ -33,14 +33,14 @@ def test_slides_that_moved_are_asked_for(run, tmp_path):
 def test_a_missing_image_is_named(run):
     run()
     (run.root / "s2" / "f2.png").unlink()
-    with pytest.raises(ResultsInvalid, match=r"'f2.png' of slide 's2' is no longer below"):
+    with pytest.raises(ResultsInvalid, match=r"'f2.png' of slide 's2' is no longer in"):
         sizes(run)
 
 
 def test_another_image_of_that_name_is_noticed(run):
     run()
     Image.new("RGB", (20, 20)).save(run.root / "s10" / "f1.png")
-    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is another image now"):
+    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is a different image now"):
         sizes(run)
 
 

@@ -64,7 +64,7 @@ def test_a_folder_named_as_an_image_is_a_folder(touch):
 
 
 def test_no_folder_and_no_image(touch, tmp_path):
-    with pytest.raises(SlidesNotFound, match="is not a folder"):
+    with pytest.raises(SlidesNotFound, match="is not a readable folder"):
         find_slides(tmp_path / "gone")
     with pytest.raises(SlidesNotFound, match="no image"):
         find_slides(touch("a/notes.txt"))

@@ -33,7 +33,7 @@ def test_as_a_spreadsheet_saves_it(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     found = read(tmp_path, "\ufeffSlide; AGE ;ward\r\n'=1+1;17;7b\r\n\r\n", ["=1+1"])
     assert found == {"=1+1": SlideMetadata(age=17)}
-    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == ["columns that mean nothing here: ward"]
+    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == ["columns ignored: ward"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_ids_that_differ_by_spaces_are_not_taken_for_one_another(tmp_path):
     assert read(tmp_path, "slide,patient,age\na ,P-2,40\n", slides) == {"a ": SlideMetadata(patient="P-2", age=40)}
     found = read(tmp_path, "slide,patient\na ,P-2\na,P-1\n", slides)
     assert {id_: metadata.patient for id_, metadata in found.items()} == {"a ": "P-2", "a": "P-1"}
-    with pytest.raises(SettingsInvalid, match="line 2, slide: ' a' may be 'a' or 'a ': write which, as here"):
+    with pytest.raises(SettingsInvalid, match="line 2, slide: ' a' could be 'a' or 'a '; write it as shown here"):
         read(tmp_path, "slide,patient\n a,P-1\n", slides)
 
 
@@ -96,20 +96,20 @@ def test_where_such_a_name_could_be_two_slides_it_is_an_error(tmp_path):
         "\u00e9": SlideMetadata(age=4),
         "e\u0301": SlideMetadata(age=5),
     }
-    with pytest.raises(SettingsInvalid, match="line 2, slide: '\u00e9/' may be "):
+    with pytest.raises(SettingsInvalid, match="line 2, slide: '\u00e9/' could be "):
         read(tmp_path, "slide,age\n\u00e9/,4\n", ids)
 
 
 @pytest.mark.parametrize("twice", ["'=1+1,4\n=1+1,5\n", "s1,4\ns1/,5\n"])
 def test_two_names_of_one_slide_are_the_same_slide_twice(tmp_path, twice):
-    with pytest.raises(SettingsInvalid, match=r"line 3, slide: .* is in line 2 already"):
+    with pytest.raises(SettingsInvalid, match=r"line 3, slide: .* is already in line 2"):
         read(tmp_path, f"slide,age\n{twice}", ["=1+1", "s1"])
 
 
 def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
     assert read(tmp_path, "slide,age\ngone,3\ns1,4\nlost,5\n").keys() == {"s1"}
     (warning,) = caplog.records
-    assert warning.getMessage().endswith("names slides that are not there: gone, lost")
+    assert warning.getMessage().endswith("names slides that do not exist: gone, lost")
 
 
 @pytest.mark.parametrize(
@@ -124,15 +124,17 @@ def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
         ("slide,analyser_wbc\ns1,7200\n", "line 2, analyser_wbc: '7200': "),
         ("slide,analyser_wbc\ns1,0\n", "line 2, analyser_wbc: '0': "),
         ('slide,um_per_px\ns1,"0,1"\n', "line 2, um_per_px: '0,1': "),
-        ("slide,patient\ns1,a\x07b\n", "line 2, patient: 'a\\x07b': holds a control character"),
+        ("slide,patient\ns1,a\x07b\n", "line 2, patient: 'a\\x07b': contains a control character"),
         ("slide,age\n,4\n", "line 2, slide: "),
-        ("slide,age\ns1,4\ns1,5\n", "line 3, slide: s1 is in line 2 already"),
+        ("slide,age\ns1,4\ns1,5\n", "line 3, slide: s1 is already in line 2"),
         ("slide,age\ns1,4,5\n", "line 2: more values than the header has columns"),
-        ("age\n4\n", "line 1, slide: the column is missing"),
-        ("slide,age,Age\n", "line 1, age: the column is there twice"),
-        ("", "line 1, slide: the column is missing"),
+        ("age\n4\n", "line 1, slide: missing column"),
+        ("slide,age,Age\n", "line 1, age: duplicate column"),
+        ("", "line 1, slide: missing column"),
+        ("sep=;\n\nslide;age;Age\n", "line 3, age: duplicate column"),
+        ("\n\nage\n4\n", "line 3, slide: missing column"),
         (b"slide,stain\ns1,gr\xfcn\n", "line 2: not UTF-8"),
-        ('slide,age\ns1,"4\n', "not a line of CSV"),
+        ('slide,age\ns1,"4\n', "invalid CSV"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, place):

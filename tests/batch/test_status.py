@@ -88,14 +88,14 @@ def test_a_run_that_was_killed(run, layout, note):
         layout.lock_holder.write_text(note)
     report = read_report(layout)
     assert report.phase is RunPhase.KILLED
-    assert "was killed before its end" in as_text(report)
+    assert "was killed before it ended" in as_text(report)
 
 
 def test_a_run_on_another_host_is_believed(run, layout):
     run()
     begun(layout)
     layout.lock_holder.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
-    assert as_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be asked from here")
+    assert as_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
 
 
 def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
@@ -131,7 +131,7 @@ def test_no_run(layout):
 def test_a_record_that_is_none(run, layout, content):
     run()
     layout.run.write_text(content)
-    with pytest.raises(StatusUnknown, match="cannot be read"):
+    with pytest.raises(StatusUnknown, match="is not a valid record of a run"):
         read_report(layout)
 
 

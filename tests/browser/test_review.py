@@ -167,7 +167,7 @@ def test_the_reviewed_report_says_so_and_can_be_reviewed_again(window, out, revi
     window.open(folder(out) / "report.html", "dark")
     window.screenshot("flags-reviewed")
     assert "Reviewed by AB" in window.text(".signed")
-    assert "the tool: review" in window.text(f"#cell-{review[1][0]}")
+    assert "tool: review" in window.text(f"#cell-{review[1][0]}")
     assert shown(window) == as_shown(out)
     window.js(f"document.getElementById('cell-{review[1][0]}').focus()")
     window.press("r")

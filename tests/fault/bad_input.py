@@ -171,9 +171,9 @@ def named(name: str) -> Make:
 INCOMPLETE = "incomplete or damaged|damaged"
 GREY = "grey image"
 NOISE = np.random.default_rng(0).bytes(500)
-PROFILE = "colour profile that cannot be read"
+PROFILE = "colour profile cannot be read"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-NO_IMAGE = "not an image in one of the formats JPEG, PNG, BMP, TIFF"
+NO_IMAGE = "not a JPEG, PNG, BMP or TIFF image"
 SEVERAL = "holds several images"
 
 KINDS = (
@@ -187,10 +187,10 @@ KINDS = (
     Kind("a JPEG with 1 kB of zeros behind it", file("x.jpg", lambda j: j + bytes(1000))),
     Kind("half a JPEG with an end mark", file("x.jpg", lambda j: j[: len(j) // 2] + b"\xff\xd9"), INCOMPLETE),
     Kind("a JPEG with a hole", file("x.jpg", lambda j: j[:8000] + bytes(4000) + j[12000:]), INCOMPLETE),
-    Kind("a TIFF whose copy stopped in the middle", unfinished("x.tif"), "last quarter is zeros"),
-    Kind("a BMP whose copy stopped in the middle", unfinished("x.bmp"), "last quarter is zeros"),
+    Kind("a TIFF whose copy stopped in the middle", unfinished("x.tif"), "last quarter of the file is zeros"),
+    Kind("a BMP whose copy stopped in the middle", unfinished("x.bmp"), "last quarter of the file is zeros"),
     Kind("an empty file", file("x.jpg", lambda _: b""), "the file is empty"),
-    Kind("zeros", file("x.jpg", lambda _: bytes(10_000)), "last quarter is zeros"),
+    Kind("zeros", file("x.jpg", lambda _: bytes(10_000)), "last quarter of the file is zeros"),
     Kind("noise", file("x.png", lambda _: np.random.default_rng(0).bytes(10_000)), NO_IMAGE),
     Kind("text named .jpg", file("x.jpg", lambda _: b"slide 7, patient 12\n"), NO_IMAGE),
     Kind("HTML named .png", file("x.png", lambda _: b"<html><script>alert(1)</script></html>"), NO_IMAGE),
@@ -213,7 +213,7 @@ KINDS = (
     Kind("a grey colour profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
     Kind("16-bit RGB PNG", deep("x.png", 65535)),
     Kind("16-bit RGB TIFF", deep("x.tif", 65535)),
-    Kind("12 bits in a 16-bit PNG", deep("x.png", 4095), "lower bits alone"),
+    Kind("12 bits in a 16-bit PNG", deep("x.png", 4095), "only the lower bits"),
     Kind(
         "16-bit grey PNG",
         saved("x.png", lambda i: Image.fromarray(np.asarray(i.convert("L"), np.uint16) * 256)),
@@ -239,9 +239,7 @@ KINDS = (
     Kind("WebP named .jpg", saved("x.jpg", lambda i: i, format="WEBP"), NO_IMAGE),
     Kind("HEIC named .jpg", file("x.jpg", lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), NO_IMAGE),
     Kind("HEIC", file("x.heic", lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), fields=0),
-    Kind(
-        "a decompression bomb", file("x.png", lambda _: png_header(100_000, 100_000)), "more than the limit of 300 mega"
-    ),
+    Kind("a decompression bomb", file("x.png", lambda _: png_header(100_000, 100_000)), "exceed the limit of 300 mega"),
     Kind("a file of 5 GB", sparse, "larger than an image of 300 megapixels"),
     Kind("a name with a newline", named("new\nline.jpg")),
     Kind("a name with quotes", named("quo\"te, 'comma'.jpg")),

@@ -20,7 +20,7 @@ def test_processes_started_at_once_on_one_output(lab: Lab, fill, tmp_path, repor
     winner = next(process.pid for process, (_, code) in zip(started, ended, strict=True) if code == 0)
     for message, code in ended:
         if code == 5:
-            assert f"is held by another run (process {winner} on " in message
+            assert f"is in use by another run (process {winner} on " in message
     assert published(out) == published(alone)
 
 

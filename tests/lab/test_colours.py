@@ -60,5 +60,5 @@ def test_without_a_training_source_nothing_is_written(tmp_path, models):
     before = (models / "detector.json").read_bytes()
     done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
     assert done.exit_code == 1
-    assert "no field of a training source" in done.output
+    assert "no fields of training sources" in done.output
     assert (models / "detector.json").read_bytes() == before

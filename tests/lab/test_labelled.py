@@ -46,7 +46,7 @@ def test_a_folder_beside_class_folders_whose_name_is_no_class_is_named(
     _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
     assert unread_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
     assert len(read_class_folders(tmp_path)) == 1
-    assert "lymphocite is left out: its name is that of no class" in caplog.text
+    assert "lymphocite is left out: its name is not a class" in caplog.text
 
 
 def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> No
 
 def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv lacks the column kind"):
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: missing column 'kind'"):
         read_fields(tmp_path)
 
 
@@ -100,8 +100,8 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     [
         ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
         ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid Target"),
-        ("f.jpg,wbc,1,2", "line 2 has no xmax"),
-        ("g.jpg,wbc,1,2,11,22", "line 2: there is no image .*g.jpg"),
+        ("f.jpg,wbc,1,2", "line 2: missing xmax"),
+        ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
     ],
 )
 def test_a_wrong_box_is_named_by_its_line(tmp_path: Path, row: str, said: str) -> None:
@@ -114,7 +114,7 @@ def test_a_wrong_box_is_named_by_its_line(tmp_path: Path, row: str, said: str) -
 def test_a_table_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
     _image(tmp_path / "MONOCYTE" / "a.jpg")
     (tmp_path / "groups.csv").write_bytes("label,image,source\nMONOCYTE,a.jpg,Müller\n".encode("latin-1"))
-    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv is not a CSV file in UTF-8"):
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv is not a UTF-8 CSV file"):
         read_class_folders(tmp_path)
 
 

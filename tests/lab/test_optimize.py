@@ -123,10 +123,10 @@ def change(**facts: object) -> CopyFacts:
     ("facts", "said"),
     [
         ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_copy": 0.8975, "psnr_db": 42.0}, None),
-        ({"changed_labels": 3}, "3 of 200 labels change, 1.0% may"),
-        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.895}, "0.50 points of accuracy are lost, 0.3 may be"),
+        ({"changed_labels": 3}, "3 of 200 labels change, at most 1.0% allowed"),
+        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.895}, "accuracy falls by 0.50 points, at most 0.3 allowed"),
         ({"accuracy_fp32": 0.9, "accuracy_copy": 0.95}, None),
-        ({"psnr_db": 41.9}, "its pictures are 41.9 dB from the fp32 ones, 42 are asked for"),
+        ({"psnr_db": 41.9}, "its images are 41.9 dB from the fp32 ones, at least 42 required"),
     ],
 )
 def test_the_limits(facts: dict[str, object], said: str | None) -> None:
@@ -168,7 +168,7 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
         return quantise(ready, kept)
 
     monkeypatch.setattr("wbctool.lab.copies.quantise", remembered)
-    with pytest.raises(CopyRefused, match=r"classifier\.onnx: with 1 layers in fp32, .* labels change"):
+    with pytest.raises(CopyRefused, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
         optimise_classifier(models, folder, few_cells(), plain, limits=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibrate[[0, 1, 3, 4]]
@@ -186,7 +186,7 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
 def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0, done.output
-    assert "classifier: calibrated on 32 training cells that come with wbctool" in done.output
+    assert "classifier: calibrated on 32 training cells shipped with wbctool" in done.output
     assert "measured on 64 of 64 training cells" in done.output
     assert [problem for _, problem in verify_models(folder) if problem] == []
     loaded = load_models(folder, Device.CPU, Precision.AUTO)
@@ -219,7 +219,7 @@ def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(fold
 
 
 def test_an_fp16_copy_that_changes_too_much_is_not_made(folder: Path, models: Models) -> None:
-    with pytest.raises(CopyRefused, match=r"classifier\.onnx: in fp16 0 of 32 labels change"):
+    with pytest.raises(CopyRefused, match=r"classifier\.onnx: in fp16, 0 of 32 labels change"):
         optimise_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
@@ -232,7 +232,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0
     assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
-    assert "generator: no faster in int8 here, so there is no copy; it stays in fp32" in done.output
+    assert "generator: no faster in int8 here, so no copy is kept; it stays in fp32" in done.output
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
@@ -260,8 +260,8 @@ def test_what_cannot_be_done_in_int8_is_said_and_not_written(tmp_path: Path) -> 
     before = sorted(path.name for path in folder.iterdir())
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 1
-    assert "classifier.onnx has no convolution to compute in int8; no copy is written" in done.output
-    assert "generator.onnx has no convolution to compute in int8; no copy is written" in done.output
+    assert "classifier.onnx has no convolutions to compute in int8; no copy is written" in done.output
+    assert "generator.onnx has no convolutions to compute in int8; no copy is written" in done.output
     assert sorted(path.name for path in folder.iterdir()) == before
 
 

@@ -145,7 +145,7 @@ def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write,
         run.model = "cd" * 32
     with caplog.at_level(logging.WARNING):
         assert run(force=why == "force") == 0
-    assert "slide 's2': done anew, so its review does not hold any more" in caplog.text
+    assert "slide 's2': processed again, so its review no longer applies" in caplog.text
     assert layout.audit.read_bytes().startswith(kept)
     assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
     assert not ORIGINALS & {path.name for path in layout.slide_folder("s2").iterdir()}
@@ -179,10 +179,10 @@ def test_moves_add_up_and_back_is_as_before(run, layout, write):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"slide": "s10"}, "made for other results"),
-        ({"slide": "s3"}, "no results of slide 's3'"),
-        ({"slide": "../s2"}, "no results of slide"),
-        ({"results": "0" * 64}, "made for other results"),
+        ({"slide": "s10"}, "made for different results"),
+        ({"slide": "s3"}, "no results for slide 's3'"),
+        ({"slide": "../s2"}, "no results for slide"),
+        ({"results": "0" * 64}, "made for different results"),
         ({"results": "x"}, "results: "),
         ({"reader": ""}, "reader: "),
         ({"reader": "   "}, "reader: "),
@@ -206,8 +206,8 @@ def test_what_does_not_match_is_refused(run, layout, write, changes, why):
     ("moves", "why"),
     [
         ([(3, "neutrophil", "monocyte")], "moves it from 'neutrophil', but it is in 'review'"),
-        ([(3, "review", "blast")], "no class that the model knows"),
-        ([(3, "review", "monocyte")] * 2, "names a cell twice"),
+        ([(3, "review", "blast")], "does not know the class"),
+        ([(3, "review", "monocyte")] * 2, "lists a cell twice"),
     ],
 )
 def test_moves_that_cannot_be_are_refused(run, layout, write, moves, why):
@@ -250,7 +250,7 @@ def test_a_comment_can_be_taken_back(layout, write, tmp_path):
 def test_a_review_is_applied_once(layout, write):
     path = write()
     apply_one(layout, path)
-    with pytest.raises(ReviewRefused, match="applied already"):
+    with pytest.raises(ReviewRefused, match="already been applied"):
         apply_one(layout, path)
 
 
@@ -266,7 +266,7 @@ def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
     good = write((3, "review", "monocyte"))
     done = wbctool("review", "apply", layout.counts, tmp_path / "broken.json", good, tmp_path / "none.json")
     assert done.exit_code == 1
-    assert "s2: reviewed by AB, 1 cells moved; now 3 counted, 0 review, 0 not WBC" in done.output
+    assert "s2: reviewed by AB, 1 cell moved; now 3 counted, 0 review, 0 not WBC" in done.output
     assert len(done.stderr.splitlines()) == 2
 
 
@@ -281,7 +281,7 @@ def test_where_there_are_no_results(tmp_path):
     for command in (["apply", tmp_path / "c.csv", tmp_path / "r.json"], ["verify", tmp_path / "c.csv"]):
         done = wbctool("review", *command)
         assert done.exit_code == 1
-        assert "holds no results" in done.output
+        assert "contains no results" in done.output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -321,7 +321,7 @@ def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run,
     del manifest["slides"]
     layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
     apply_one(layout, write((3, "review", "monocyte")))
-    assert "the last run did not end" in caplog.text
+    assert "the last run did not finish" in caplog.text
     assert run.rows()["s2"]["monocyte_n"] == "0"
     assert run() == 0
     assert run.rows()["s2"]["monocyte_n"] == "1"
@@ -370,39 +370,41 @@ class TestVerify:
         lines = reviewed.audit.read_text().splitlines(keepends=True)
         lines[line] = lines[line].replace('"AB"', '"XY"')
         reviewed.audit.write_text("".join(lines))
-        assert ("line 2 does not follow", "the trail does not hold 1 of its reviews")[line] in self.problems(reviewed)
+        assert ("line 2 does not follow", "the trail lacks 1 review of it")[line] in self.problems(reviewed)
 
     def test_finds_lines_that_were_taken_out(self, reviewed):
         lines = reviewed.audit.read_text().splitlines(keepends=True)
         reviewed.audit.write_text(lines[1])
         assert "line 1 does not follow" in self.problems(reviewed)
         reviewed.audit.write_text("")
-        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+        assert "the trail lacks 1 review of it" in self.problems(reviewed)
         reviewed.audit.unlink()
-        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+        assert "the trail lacks 1 review of it" in self.problems(reviewed)
 
     def test_finds_that_the_end_was_cut_off(self, reviewed):
         lines = reviewed.audit.read_text().splitlines(keepends=True)
         reviewed.audit.write_text(lines[0])
-        assert "the trail does not hold 1 of its reviews" in self.problems(reviewed)
+        assert "the trail lacks 1 review of it" in self.problems(reviewed)
 
     @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
     def test_finds_a_table_that_was_changed_with_its_hash(self, reviewed, name):
         path, state_path = reviewed.slide_file("s2", name), reviewed.slide_file("s2", "slide.json")
         path.write_text(path.read_text() + "\n")
-        assert f"{name} is not what slide.json vouches for" in self.problems(reviewed)
+        assert f"{name} does not match its hash in slide.json" in self.problems(reviewed)
         state = json.loads(state_path.read_text())
         state["files"][name] = sha256(path)
         state_path.write_text(json.dumps(state))
-        assert "slide 's2': slide.json vouches for nothing: it was altered" in self.problems(reviewed)
+        assert "slide 's2': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
+            reviewed
+        )
         del state["sha256"]
         state_path.write_text(json.dumps(seal(state)))
-        assert f"{name} is not what the original and the trail give" in self.problems(reviewed)
+        assert f"{name} does not match the original and the trail" in self.problems(reviewed)
 
     def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
         for name in ORIGINALS:
             reviewed.slide_file("s2", name).rename(reviewed.slide_file("s2", name.removeprefix("original-")))
-        assert "is a review that the results do not show" in self.problems(reviewed)
+        assert "is a review that the results do not contain" in self.problems(reviewed)
 
     def test_finds_originals_that_were_changed(self, reviewed):
         reviewed.slide_file("s2", "original-cells.csv").write_text("altered")
@@ -411,16 +413,16 @@ class TestVerify:
     @pytest.mark.parametrize(
         ("was", "now", "why"),
         [
-            ("s2,ok,2,0,3,3,0,0", "s2,ok,2,0,3,300,0,0", "slide 's2': counts.csv does not say what slide.json does"),
-            ("s10,ok,1,0,12,10", "s10,ok,1,0,12,9", "slide 's10': counts.csv does not say what slide.json does"),
+            ("s2,ok,2,0,3,3,0,0", "s2,ok,2,0,3,300,0,0", "slide 's2': counts.csv does not agree with slide.json"),
+            ("s10,ok,1,0,12,10", "s10,ok,1,0,12,9", "slide 's10': counts.csv does not agree with slide.json"),
             ("s10,ok,", "s10,waiting,", ""),  # as a run leaves a slide that has changed since
-            ("s10,ok,1,0,12,10", "s10,waiting,1,0,12,9", "slide 's10': counts.csv does not say what slide.json does"),
+            ("s10,ok,1,0,12,10", "s10,waiting,1,0,12,9", "slide 's10': counts.csv does not agree with slide.json"),
             ("s10,", "s11,", "slide 's11': it is in counts.csv, but not in run.json"),
             ("s10,", "s11,", "slide 's10': it is in run.json, but not in counts.csv"),
-            ("s10,", "s2,", "slide 's2': counts.csv has it 2 times"),
-            ("s10,", "../s10,", "counts.csv is not the table of a run: '../s10' is not a slide's id"),
-            ("counted", "count", "counts.csv is not the table of a run: its columns are others"),
-            ("s10,ok,", '"s10",ok,', "counts.csv is not written as a run writes it"),
+            ("s10,", "s2,", "slide 's2': counts.csv lists it 2 times"),
+            ("s10,", "../s10,", "counts.csv is not a table written by a run: '../s10' is not a slide id"),
+            ("counted", "count", "counts.csv is not a table written by a run: its columns differ"),
+            ("s10,ok,", '"s10",ok,', "counts.csv is not in the form that a run writes"),
         ],
     )
     def test_finds_a_row_of_the_table_that_was_changed(self, reviewed, was, now, why):
@@ -442,23 +444,25 @@ class TestVerify:
     def test_finds_slides_in_another_order(self, reviewed):
         header, first, second = reviewed.counts.read_text().splitlines(keepends=True)
         reviewed.counts.write_text(header + second + first)
-        assert "counts.csv has the slides in another order than run.json" in self.problems(reviewed)
+        assert "counts.csv lists the slides in a different order from run.json" in self.problems(reviewed)
 
     def test_names_a_slide_without_its_state(self, reviewed):
         state = reviewed.slide_file("s10", "slide.json")
         shutil.copy(reviewed.slide_file("s2", "slide.json"), state)
-        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is that of slide 's2'\n"
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json belongs to slide 's2'\n"
         state.write_text("{")
-        assert "slide 's10': slide.json vouches for nothing" in self.problems(reviewed)
+        assert "slide 's10': slide.json cannot be trusted" in self.problems(reviewed)
         state.unlink()
-        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is not there\n"
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is missing\n"
         shutil.rmtree(state.parent)
-        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is not there\n"
+        assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is missing\n"
 
     def test_finds_a_state_that_was_changed(self, reviewed):
         state = reviewed.slide_file("s10", "slide.json")
         state.write_text(state.read_text().replace('"counted": "10"', '"counted": "900"'))
-        assert "slide 's10': slide.json vouches for nothing: it was altered" in self.problems(reviewed)
+        assert "slide 's10': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
+            reviewed
+        )
 
     def test_a_file_that_cannot_be_read_is_one_line(self, reviewed, monkeypatch):
         read_bytes = Path.read_bytes
@@ -473,7 +477,7 @@ class TestVerify:
 
     def test_a_manifest_that_nobody_wrote_is_told(self, reviewed):
         reviewed.run.write_text(reviewed.run.read_text()[:200])
-        assert "run.json cannot be read as what a run wrote" in self.problems(reviewed)
+        assert "run.json is not a valid record of a run" in self.problems(reviewed)
 
     def test_slides_that_wait_or_failed_as_a_whole_have_no_state(self, run, layout, monkeypatch):
         fakes.draw_field(run.root / "s3" / "f.png", ["basophil"])
@@ -490,9 +494,9 @@ class TestVerify:
         assert run() == 0
         assert wbctool("review", "verify", layout.counts).output.startswith("2 slides, 0 reviewed")
         layout.slide_file("s10", "cells.csv").write_text("altered")
-        assert "slide 's10': cells.csv is not what slide.json vouches for" in self.problems(layout)
+        assert "slide 's10': cells.csv does not match its hash in slide.json" in self.problems(layout)
         layout.slide_file("s10", "slide.json").write_text("{}")
-        assert "s10/slide.json vouches for nothing" in self.problems(layout)
+        assert "s10/slide.json cannot be trusted" in self.problems(layout)
 
     def test_after_a_run_that_did_not_end_the_table_may_be_older(self, run, layout, write):
         manifest = json.loads(layout.run.read_text())
@@ -500,7 +504,7 @@ class TestVerify:
         layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
         assert self.problems(layout) == ""
         apply_one(layout, write((3, "review", "monocyte")))
-        assert "does not say what slide.json does; the last run has not ended: run again" in self.problems(layout)
+        assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(layout)
         assert run() == 0
         assert self.problems(layout) == ""
 
@@ -513,7 +517,7 @@ class TestTrail:
         assert len(trail.read_trail(layout)) == 1
         trail.append_entries(layout, [{"event": "redone", "slide": "b"}])
         assert [entry.slide for entry in trail.read_trail(layout)] == ["a", "b"]
-        assert "half a line" in caplog.text
+        assert "incomplete last line" in caplog.text
 
     def test_nothing_is_added_to_a_broken_one(self, layout):
         layout.audit.write_text('{"event": "review"}\n')

@@ -50,7 +50,7 @@ def test_models_that_name_all_as_the_reader_fit() -> None:
     assert found.kappa.value == 1.0
     assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
     assert found.notes == (
-        "nothing is said of these classes, of which there are fewer than 10 cells: "
+        "classes with fewer than 10 cells, of which nothing is said: "
         "basophil, immature granulocyte, erythroblast, platelet",
     )
 
@@ -58,7 +58,7 @@ def test_models_that_name_all_as_the_reader_fit() -> None:
 def test_models_that_are_often_wrong_do_not_fit() -> None:
     found = compare([*right(120), *[("lymphocyte", "monocyte")] * 40])
     assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "cells named as the reader named them 75.0 %, at least 86 % asked" in found.verdict.why
+    assert "cells classified as the reader did 75.0 % (required: at least 86 %)" in found.verdict.why
     assert found.right_among_decided is not None
     assert found.right_among_decided.percent == 75.0
 
@@ -67,13 +67,13 @@ def test_a_good_whole_hides_no_class_that_is_missed() -> None:
     found = compare([*right(380), *[("basophil", "neutrophil")] * 12])
     assert found.agreement.percent > 96
     assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "basophil cells found 0.0 %, at least 86 % asked" in found.verdict.why
+    assert "basophil cells found 0.0 % (required: at least 86 %)" in found.verdict.why
 
 
 def test_what_lies_within_chance_is_not_shown() -> None:
     found = compare([*right(96), *[("lymphocyte", "neutrophil")] * 4])
     assert found.verdict.fit is Fit.NOT_SHOWN
-    assert found.verdict.why.startswith("right among the cells not left to a reader 96.0 %, at least 97 % asked")
+    assert found.verdict.why.startswith("correct among the cells not left to a reader 96.0 % (required: at least 97 %)")
 
 
 def test_cells_left_to_a_reader_are_told_of() -> None:
@@ -82,13 +82,13 @@ def test_cells_left_to_a_reader_are_told_of() -> None:
     assert found.right_among_decided is not None
     assert found.right_among_decided.percent == 100.0
     assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "cells left to a reader 31.8 %, at most 10 % asked" in found.verdict.why
-    assert "cells that look like nothing known 13.6 %, at most 5 % asked" in found.verdict.why
+    assert "cells left to a reader 31.8 % (required: at most 10 %)" in found.verdict.why
+    assert "cells unlike anything the models know 13.6 % (required: at most 5 %)" in found.verdict.why
 
 
 @pytest.mark.parametrize(
     ("cells", "of_each", "said"),
-    [(99, 1, "99 cells, 100 are needed"), (190, 10, "the cells are of 19 sources, 20 are needed")],
+    [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 sources; 20 needed")],
 )
 def test_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
     found = compare(right(cells), of_each)
@@ -129,14 +129,14 @@ def test_no_slide_hides_a_class_that_all_of_them_miss() -> None:
     assert found.same is not None
     assert found.same.percent == 100.0
     assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert found.verdict.why == "eosinophil: mean difference of the percents 5.0 %, at most 3.2 % asked"
+    assert found.verdict.why == "eosinophil: mean difference of the percentages 5.0 % (required: at most 3.2 %)"
 
 
 def test_slides_that_the_tool_leaves_to_a_reader_do_not_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 60 + ["lymphocyte"] * 40 + ["review"] * 60) for i in range(20)}
     found = compare_slides({slide: read(slide, 60) for slide in tool}, tool)
     assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert found.verdict.why == "cells left to a reader 37.5 %, at most 10 % asked"
+    assert found.verdict.why == "cells left to a reader 37.5 % (required: at most 10 %)"
 
 
 def test_a_readers_few_cells_are_no_differential() -> None:
@@ -149,16 +149,16 @@ def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     tool = {"a": differential(["neutrophil"] * 8), "b": differential(["neutrophil"] * 100), "c": differential([])}
     found = compare_slides({slide: read(slide, 90) for slide in ("a", "b", "c", "d")}, tool)
     assert (found.slides, found.full) == (2, 1)
-    assert found.verdict.line == "No verdict: 1 slides with 100 counted cells, 20 are needed."
+    assert found.verdict.line == "No verdict: 1 slide with 100 counted cells; 20 needed."
     assert found.notes == (
-        "d is left out: there is no such slide, or it failed",
+        "d is left out: no such slide, or it failed",
         "c is left out: no cell was counted",
-        "1 slides have fewer than 100 cells counted by tool or reader: not in the verdict",
+        "not in the verdict: 1 slide with fewer than 100 cells counted by the tool or the reader",
     )
 
 
 def test_no_slide_in_common_is_an_error() -> None:
-    with pytest.raises(LabelledDataInvalid, match=r"no slide has both .* x is left out: there is no such slide"):
+    with pytest.raises(LabelledDataInvalid, match=r"no slide has both .* x is left out: no such slide"):
         compare_slides({"x": read("x", 50)}, {"y": differential(["neutrophil"])})
 
 
@@ -174,6 +174,17 @@ def test_the_page_says_the_verdict_and_escapes_names() -> None:
     assert (written["verdict"]["fit"], written["agreement"]["n"], written["data"]) == ("fits", 200, "<b>lab")
     assert [criterion["met"] for criterion in written["verdict"]["criteria"]] == [True] * 4
     assert files == verification_files("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
+
+
+@pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many sources, and of one
+def test_too_few_cells_to_calibrate_with_are_said_as_they_are(cells: int, of_each: int) -> None:
+    found = compare(right(cells), of_each)
+    assert found.calibration is None
+    files = verification_files("lab", found, fakes.provenance().models, "auto")
+    assert "calibration.png" not in files
+    page = files["verification.html"].decode()
+    assert "one of these two groups has fewer than 30 cells" in page
+    assert "one source" not in page
 
 
 @pytest.fixture
@@ -198,7 +209,7 @@ def test_the_command_on_cells(tmp_path: Path, models_dir: Path) -> None:
     code, said, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
     assert code == 3
     assert "6 cells of 6 sources" in said
-    assert said.splitlines()[-1] == "No verdict: 6 cells, 100 are needed."
+    assert said.splitlines()[-1] == "No verdict: 6 cells; 100 needed."
     assert (tmp_path / "out" / "verification.html").is_file()
 
 
@@ -210,13 +221,13 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     code, said, error = verify(tmp_path / "lab", "--out", tmp_path / "out")
     assert (code, error) == (3, "")
     assert said.splitlines()[2:] == [
-        "2 slides, 0 of them with enough counted cells",
-        "  neutrophil: tool minus reader -12.50 percent points, 95 % limits of agreement -47.15 to +22.15",
-        "  basophil: tool minus reader +12.50 percent points, 95 % limits of agreement -22.15 to +47.15",
-        "c is left out: there is no such slide, or it failed",
-        "2 slides have fewer than 100 cells counted by tool or reader: not in the verdict",
+        "2 slides, 0 with enough counted cells",
+        "  neutrophil: tool minus reader -12.50 percentage points, 95 % limits of agreement -47.15 to +22.15",
+        "  basophil: tool minus reader +12.50 percentage points, 95 % limits of agreement -22.15 to +47.15",
+        "c is left out: no such slide, or it failed",
+        "not in the verdict: 2 slides with fewer than 100 cells counted by the tool or the reader",
         f"{tmp_path}/out/verification.html written",
-        "No verdict: 0 slides with 100 counted cells, 20 are needed.",
+        "No verdict: 0 slides with 100 counted cells; 20 needed.",
     ]
     assert json.loads((tmp_path / "out" / "verification.json").read_text())["kind"] == "slides"
     assert "(up to date)" in verify(tmp_path / "lab", "--out", tmp_path / "out")[1]
@@ -225,7 +236,7 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_dir: Path) -> None:
     code, _, error = verify(tmp_path, "--out", tmp_path / "out", "--models", models_dir)
     assert code == 1
-    assert error.endswith(f"wbctool: {tmp_path}: no labelled cell to verify by\n")
+    assert error.endswith(f"wbctool: {tmp_path}: no labelled cells to verify with\n")
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +253,7 @@ def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, mode
     known, fresh = (verify_cells(draw_cells(tmp_path / name, 12), models, SuperResolve.AUTO) for name in ("pbc", "lab"))
     assert fresh.cells == 24
     assert 0 < known.cells < 24
-    assert f"{24 - known.cells} cells are left out: the models were trained on a data set of that name" in known.notes
+    assert f"{24 - known.cells} cells left out: the models were trained on a data set of that name" in known.notes
 
 
 def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_path: Path, models_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """The FHIR bundle against the JSON Schema of R4 (4.0.1), and what it says."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from wbctool.errors import ExtraMissing
 from wbctool.labels import CellClass
 from wbctool.records import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.report.fhir import fhir_bundle
+from wbctool.report.texts import EXPORTED_FLAGS
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
-from wbctool.stages.differential import count_cells
+from wbctool.stages.differential import FLAGS, count_cells
 
 pytest.importorskip("fhir.resources")
 jsonschema = pytest.importorskip("jsonschema")
@@ -66,7 +68,7 @@ def test_percent_counts_and_exact_interval():
     assert (own["valueQuantity"]["value"], all_["valueQuantity"]["value"]) == (9, 100)
     bounds = interval["valueRange"]
     assert (round(bounds["low"]["value"], 1), round(bounds["high"]["value"], 1)) == (4.2, 16.4)  # Rümke's table
-    assert found["note"][0]["text"] == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, of sampling alone."
+    assert found["note"][0]["text"] == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, covering sampling alone."
     assert found["note"][1]["text"].startswith("Research use only")
 
 
@@ -79,7 +81,7 @@ def test_a_report_a_slide_with_the_panel_and_all_its_observations():
     report = found["DiagnosticReport"][0]
     assert report["code"]["coding"][0]["code"] == "69738-3"
     assert len(report["result"]) == 7
-    assert "100 cells counted, 1 not decided" in report["conclusion"]
+    assert "100 cells counted, 1 undecided" in report["conclusion"]
     assert "Blasts and atypical lymphocytes are not modelled" in report["conclusion"]
     assert len(found["Device"]) == 1
 
@@ -91,8 +93,17 @@ def test_fields_that_failed_are_counted_and_a_failure_of_the_slide_is_none():
         (report,) = resources(replace(one, result=replace(one.result, failures=failures)))["DiagnosticReport"]
         return report["conclusion"]
 
-    assert "2 fields, 1 of them failed." in conclusion("f2.png", "")
+    assert "1 of 2 fields failed." in conclusion("f2.png", "")
     assert "failed" not in conclusion("")
+
+
+def test_a_flag_is_said_in_words_that_hold_without_the_page():
+    one = slide()
+    flagged = replace(one, result=replace(one.result, differential=replace(one.result.differential, flags=FLAGS)))
+    conclusion = resources(flagged)["DiagnosticReport"][0]["conclusion"]
+    assert EXPORTED_FLAGS.keys() == set(FLAGS)
+    assert all(text in conclusion.splitlines() for text in EXPORTED_FLAGS.values())
+    assert not re.search("below|listed|run again|wbctool", conclusion)
 
 
 def test_preliminary_until_reviewed():
@@ -155,7 +166,7 @@ def test_the_device_names_the_models_by_hash():
 
 def test_results_without_provenance_say_so():
     (device,) = resources(replace(slide(), provenance=None))["Device"]
-    assert "did not record their models" in device["note"][0]["text"]
+    assert "did not record its models" in device["note"][0]["text"]
 
 
 def test_the_same_results_give_the_same_bytes_and_others_other_ids():

@@ -184,7 +184,7 @@ def test_how_far_review_could_move_a_percent():
 def test_what_it_cannot_see_is_said():
     _, text, _ = report([])
     assert "does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded" in text
-    assert "covers sampling alone" in text
+    assert "cover sampling alone" in text
     assert "Research use only" in text
 
 
@@ -212,8 +212,8 @@ def test_fields_that_show_the_same_are_named():
     result = result_of(["neutrophil"], duplicate_correlation=0.5)
     twin = FieldQuality("b<.png", None, None, None, None, None, None, same_as="a.png")
     text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
-    assert "Fields to look at twice" in text
-    assert "b<.png : shows the same as a.png" in text.replace("b<.png:", "b<.png :")
+    assert "Fields to check" in text
+    assert "b<.png : shows the same cells as a.png" in text.replace("b<.png:", "b<.png :")
 
 
 def test_long_lists_of_fields_are_folded():
@@ -227,7 +227,7 @@ def test_a_scale_that_cannot_be_is_told_once():
     plain = dict.fromkeys(("blur_um", "blur_px", "cover", "background", "cells", "stain_de"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, misscaled=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
-    told = "slides.csv : red cells of 101.0 µm by its um_per_px, which must be wrong: focus was not judged"
+    told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
     assert text.replace("slides.csv:", "slides.csv :").count(told) == 1
 
 
@@ -277,7 +277,7 @@ def test_a_cell_has_its_second_most_probable_class():
 
 def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
     page, text, links = report(["neutrophil"] * (SHOWN_OF_A_CLASS + 7) + ["monocyte"])
-    assert f"7 more are not pictured: the {SHOWN_OF_A_CLASS} least certain are" in text
+    assert f"7 more are not shown; these are the {SHOWN_OF_A_CLASS} least certain" in text
     assert len(links) == 2 * (SHOWN_OF_A_CLASS + 1) + 1
     assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == SHOWN_OF_A_CLASS + 8
 
@@ -314,8 +314,8 @@ def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
     overview, native = field_picture(Field("", rgb)).overview, cell_picture(Crop(np.ascontiguousarray(rgb[:128, :128])))
     page = large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
     assert pictured(page) == {"native": 6 * SHOWN_OF_A_CLASS, "enhanced": 0, "field": FIELDS_SHOWN}
-    assert f"Fields of pictured cells that are not shown: {6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN}." in page
-    assert f"Cells not pictured: {fields - 6 * SHOWN_OF_A_CLASS}." in page
+    assert f"Fields not shown, with cells that are: {6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN}." in page
+    assert f"Cells not shown: {fields - 6 * SHOWN_OF_A_CLASS}." in page
     assert len(page) < 10e6
 
 
@@ -326,7 +326,7 @@ def test_a_page_is_bounded_whatever_its_pictures(names):
     page = large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
     assert len(page) < MOST_BYTES + 400 * cells
     found = pictured(page)
-    assert f"Cells not pictured: {cells - found['native']}." in page
+    assert f"Cells not shown: {cells - found['native']}." in page
     assert found["native"] >= 200
     if "review" in names:
         assert found["native"] * len(cell) > 2e6  # as many as there is room for
@@ -337,7 +337,7 @@ def test_two_hundred_noisy_cells_are_under_3_mb_and_none_is_left_out():
     page = large_slide(["neutrophil"] * 200, 1, cell, cell, field)
     assert len(page) < 3e6
     assert pictured(page)["native"] == 200
-    assert "Fields of pictured cells that are not shown: " in page
+    assert "Fields not shown, with cells that are: " in page
 
 
 def test_cells_in_review_come_before_others_and_leave_some_room():
@@ -376,8 +376,8 @@ def test_a_reviewed_slide_says_who_moved_what():
     text, _ = read(page)
     assert "fine &amp; good<br><br>but\\x07 &lt;see&gt; f2" in page
     assert "Reviewed by A<B" in text
-    assert "read as neutrophil; the tool: monocyte “<em>”" in text
-    assert "A<B, 2026-01-02T03:04:05+00:00: cells moved: 1. “fine & good but" in text
+    assert "reader: neutrophil; tool: monocyte “<em>”" in text
+    assert "A<B, 2026-01-02T03:04:05+00:00; cells moved: 1. “fine & good but" in text
 
 
 @pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])

@@ -68,5 +68,5 @@ def test_no_cells_need_no_model() -> None:
 
 
 def test_a_model_that_gives_no_number_is_no_model() -> None:
-    with pytest.raises(ModelMismatch, match="no finite numbers"):
+    with pytest.raises(ModelMismatch, match="non-finite values"):
         read_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())

@@ -211,5 +211,5 @@ def test_what_was_begun_on_another_split_is_not_resumed(tmp_path: Path) -> None:
     basis = {"splitting": "fold 0", "recipe": "a"}
     train(tmp_path, Counting(), 1, resume=False, basis=basis)
     assert train(tmp_path, Counting(), 2, basis=basis).seen[0] == EPOCH
-    with pytest.raises(SettingsInvalid, match="begun with another splitting; without --resume it begins anew"):
+    with pytest.raises(SettingsInvalid, match="started with a different splitting; without --resume it starts afresh"):
         train(tmp_path, Counting(), 2, basis=basis | {"splitting": "fold 1"})

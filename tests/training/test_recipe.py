@@ -41,7 +41,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 6400\n')
     assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 6400})
     own.write_text('extends = "nothing"\n')
-    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: there are calibrate, default"):
+    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: the recipes are calibrate, default"):
         load_recipe(str(own))
 
 
@@ -80,13 +80,13 @@ def test_a_generator_without_any_loss_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "entry", "said"),
     [
-        ("classifier", "samples = 6000", "classifier: samples = 6000 is no multiple of epoch_samples = 3200"),
-        ("classifier", "samples = 500", "classifier: samples = 500 is no multiple of epoch_samples = 3200"),
-        ("srgan", "content_layer = [6, 1]", r"srgan: content_layer \(6, 1\) is no convolution of VGG19"),
-        ("srgan", "content_layer = [2, 3]", r"srgan: content_layer \(2, 3\) is no convolution of VGG19"),
+        ("classifier", "samples = 6000", "classifier: samples = 6000 is not a multiple of epoch_samples = 3200"),
+        ("classifier", "samples = 500", "classifier: samples = 500 is not a multiple of epoch_samples = 3200"),
+        ("srgan", "content_layer = [6, 1]", r"srgan: content_layer \(6, 1\) is not a convolution of VGG19"),
+        ("srgan", "content_layer = [2, 3]", r"srgan: content_layer \(2, 3\) is not a convolution of VGG19"),
         ("srgan", "lr_px = 64", "srgan.lr_px: Input should be less than or equal to 32"),
         ("detector", "canvas_px = 0", "detector.canvas_px: Input should be greater than 0"),
-        ("detector", "faint_threshold = 0.9", "detector: faint_threshold 0.9 lies above score_threshold 0.45"),
+        ("detector", "faint_threshold = 0.9", "detector: faint_threshold 0.9 exceeds score_threshold 0.45"),
     ],
 )
 def test_what_would_fail_late_or_be_ignored_is_refused_at_once(

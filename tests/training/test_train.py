@@ -122,7 +122,7 @@ def workplace(data: Path, recipe: Path, weights: Path, out: Path) -> Workplace:
 
 
 def test_an_unknown_origin_cannot_be_left_out(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="--leave-out nowhere: the data's origins are "):
+    with pytest.raises(SettingsInvalid, match="--leave-out nowhere: not in the data, whose origins are "):
         train([data], tmp_path, splitting=Splitting(left_out=("nowhere",)))
 
 
@@ -151,9 +151,9 @@ def test_cells_are_found_anew_where_an_image_has_another_source(data: Path, reci
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("detector", "no field with boxes to train the detector on"),
-        ("srgan", "no cell to train the generator on: none measures"),
-        ("classifier", "no cell of the validation part"),
+        ("detector", "no fields with boxes to train the detector on"),
+        ("srgan", "no cells to train the generator on: none measures"),
+        ("classifier", "no cells in the validation part"),
     ],
 )
 def test_too_little_data_is_said_in_a_line(
@@ -257,7 +257,7 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
 
 def test_nothing_is_calibrated_on_a_handful_of_cells(data: Path, tmp_path: Path) -> None:
     """On one cell the temperature ends at its bound, and nothing is left to a reader any more."""
-    with pytest.raises(LabelledDataInvalid, match=r"cells of 4 sources.* to calibrate on, .*: 100 of 20 are needed"):
+    with pytest.raises(LabelledDataInvalid, match=r"cells of 4 sources.* to calibrate on, .*; 100 of 20 are needed"):
         train([data], tmp_path, recipe="calibrate", start_from=[default_models_dir()])
 
 
@@ -290,7 +290,7 @@ def test_without_training_and_without_a_start_there_is_no_classifier(data: Path,
 
 
 def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="several --start-from are for --stage classifier"):
+    with pytest.raises(SettingsInvalid, match="several --start-from are only for --stage classifier"):
         train([data], tmp_path, recipe=str(recipe), start_from=[default_models_dir()] * 2)
     assert not list(tmp_path.iterdir())
 
@@ -306,7 +306,7 @@ def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path:
     ],
 )
 def test_options_that_would_be_ignored_are_refused(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
-    with pytest.raises(SettingsInvalid, match="neither goes with the other or with --stage"):
+    with pytest.raises(SettingsInvalid, match="neither can be combined with the other or with --stage"):
         train([data], tmp_path, **more)
 
 

@@ -62,7 +62,7 @@ def test_every_backbone_takes_torchvisions_weights(backbone: Backbone, tmp_path:
 
 def test_weights_of_another_backbone_are_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
     torch.save({f"features.{k}": v for k, v in vgg16.state_dict().items()}, tmp_path / "vgg16.pth")
-    with pytest.raises(ModelMismatch, match=r"vgg16\.pth: not the convolutions of resnet50"):
+    with pytest.raises(ModelMismatch, match=r"vgg16\.pth does not hold the convolutions of resnet50"):
         imagenet_features(tmp_path / "vgg16.pth", Backbone.RESNET50)
 
 

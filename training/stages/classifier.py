@@ -37,6 +37,7 @@ from wbctool.lab.sampling import spread
 from wbctool.lab.verdict import MIN_CELLS, MIN_SOURCES
 from wbctool.onnx_model import load_model
 from wbctool.stages.upscale import PREPARED_PX
+from wbctool.wording import number_of
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +98,14 @@ def _check_enough_to_calibrate(work: Workplace, cells: Sequence[CellSample]) -> 
     """Raises LabelledDataInvalid where there is nothing but a calibration to do, and too little for it; else warns."""
     sources, known = len({cell.source for cell in cells}), {cell.label for cell in cells}
     lacking = [label.value for label in work.recipe.classes if label not in known]
-    told = f"{len(cells)} cells of {sources} sources" + (f", none of {', '.join(lacking)}" if lacking else "")
+    told = f"{number_of(len(cells), 'cell')} of {number_of(sources, 'source')}" + (
+        f", none of {', '.join(lacking)}" if lacking else ""
+    )
     if len(cells) >= MIN_CELLS and sources >= MIN_SOURCES and not lacking:
         return
     if not work.recipe.classifier.samples and (len(cells) < MIN_CELLS or sources < MIN_SOURCES):
         raise LabelledDataInvalid(
-            f"{told} to calibrate on, in the {Split.VALIDATION} part: {MIN_CELLS} of {MIN_SOURCES} are needed"
+            f"{told} to calibrate on, in the {Split.VALIDATION} part; {MIN_CELLS} of {MIN_SOURCES} are needed"
         )
     log.warning("temperature and thresholds come from %s: verify them before use", told)
 
@@ -112,7 +115,7 @@ def _start(work: Workplace) -> nn.Sequential | dict[str, Tensor]:
         return mean_weights(work.start_from, work.recipe, work.splitting, work.backbone)
     if work.recipe.classifier.samples:
         return imagenet_features(work.imagenet_weights, work.backbone)
-    raise SettingsInvalid(f"recipe {work.recipe.name} trains no classifier: --start-from must say which to take")
+    raise SettingsInvalid(f"recipe {work.recipe.name} trains no classifier: --start-from must say which to use")
 
 
 def gather_cells(work: Workplace, prepare_held_back: bool = False) -> ClassifierCells:
@@ -125,10 +128,12 @@ def gather_cells(work: Workplace, prepare_held_back: bool = False) -> Classifier
     train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
     for split in (Split.TRAIN, Split.VALIDATION):
         if not by_split[split]:
-            raise LabelledDataInvalid(f"no cell of the {split} part, by source: the classifier needs more sources")
+            raise LabelledDataInvalid(
+                f"no cells in the {split} part: cells are split by source, and the classifier needs more sources"
+            )
     held_back = by_split[Split.HELD_BACK] if prepare_held_back else []
     if prepare_held_back and not held_back:
-        raise LabelledDataInvalid("no cell of the held-back part, by source, to test on")
+        raise LabelledDataInvalid("no cells in the held-back part to test on: cells are split by source")
     originals = len(train)
     if recipe.srgan.per_class:
         train += generated_cells(work.folder("generated"), recipe.crop_margin)

@@ -35,7 +35,7 @@ def train_detector(work: Workplace) -> None:
     part = work.recipe.detector
     kept, held_back = work.by_split(work.fields)
     if not kept:
-        raise LabelledDataInvalid("no field with boxes to train the detector on; the other stages need none")
+        raise LabelledDataInvalid("no fields with boxes to train the detector on; the other stages need none")
     log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
     example = _detector_example(work.fields, part.canvas_px)
     L.seed_everything(work.recipe.seed, workers=True)

@@ -45,7 +45,9 @@ class GeneratorCells:
         least_px = work.recipe.srgan.min_hr_px / work.recipe.crop_margin
         kept, held_back = work.by_split([c for c in work.cells() if c.box.side_px >= least_px])
         if not kept:
-            raise LabelledDataInvalid(f"no cell to train the generator on: none measures {least_px:.0f} pixels or more")
+            raise LabelledDataInvalid(
+                f"no cells to train the generator on: none measures {least_px:.0f} pixels or more"
+            )
         log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
         return cls(kept, held_back)
 
@@ -57,7 +59,7 @@ def train_srgan(work: Workplace) -> None:
     if part.per_class:
         seen = {c.label for c in cells.kept if work.splitting.of(c) is Split.TRAIN}
         if missing := [label.value for label in work.recipe.classes if label not in seen]:
-            raise LabelledDataInvalid(f"no cell to train the generator of a class on: {', '.join(missing)}")
+            raise LabelledDataInvalid(f"no cells to train the generator of these classes on: {', '.join(missing)}")
     generator = warm_up(work, cells)
     if part.warmup_samples:
         publish_generator(work, generator, cells, "generator-pixel" if part.gan_samples else "generator")

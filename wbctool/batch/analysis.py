@@ -93,7 +93,9 @@ def _field_flags(analysis: Analysis) -> set[str]:
 def _tell_of_quality(slide: str, fields: Sequence[FieldQuality]) -> None:
     misscaled = [q.red_cell_um for q in fields if q.misscaled and q.red_cell_um is not None]
     if misscaled:
-        told = "slide %r: red cells of %.1f µm by um_per_px of slides.csv, which must be wrong: focus is not judged"
+        told = (
+            "slide %r: red cells measure %.1f µm by um_per_px in slides.csv, which must be wrong; focus is not judged"
+        )
         log.warning(told, slide, median(misscaled))
     for quality in fields:
         if quality.blurred:

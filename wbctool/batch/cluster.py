@@ -30,6 +30,7 @@ from wbctool.extras import needing
 from wbctool.onnx_model import CPU, CUDA, cards_in_use
 from wbctool.records import Slide
 from wbctool.settings import RunSettings
+from wbctool.wording import number_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -145,7 +146,7 @@ class Cluster:
             if roster.refused and not roster.waits_for:
                 raise ClusterUnusable(_nobody(roster))
             if not told and not roster.waits_for and waited_s > 1:
-                log.warning("the Dask scheduler has no worker yet: waiting for one")
+                log.warning("the Dask scheduler has no workers yet; waiting for one")
                 told = True
             time.sleep(_TICK_S)
 
@@ -162,7 +163,7 @@ def _connect(address: str) -> Client:
         theirs = client.run_on_scheduler(*VERSION_CALL)  # it reads every task, and cannot without
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise ClusterUnusable(f"no Dask scheduler can be reached at {address}: {cause}") from error
+        raise ClusterUnusable(f"the Dask scheduler at {address} cannot be reached: {cause}") from error
     other = other_version(theirs)
     if other:
         client.close(timeout=_LEAVE_S)
@@ -184,7 +185,7 @@ def _check_address(address: str) -> None:
         get_address_host_port(address)
     except ValueError as error:
         raise ClusterUnusable(
-            f"no Dask scheduler can be reached at {address}: {error}; an address is such as tcp://HEAD:8786"
+            f"the Dask scheduler at {address} cannot be reached: {error}; give an address such as tcp://HEAD:8786"
         ) from error
 
 
@@ -192,10 +193,10 @@ def _nobody(roster: Roster) -> str:
     """Why there is nobody to do a slide."""
     if roster.refused:
         causes = "; ".join(f"{name}: {cause}" for name, cause in roster.refused.items())
-        return f"no worker may do slides: {causes}"
+        return f"no worker can process slides: {causes}"
     if roster.waits_for:
-        return f"none of {roster.waits_for} workers has answered for {_ANSWER_S:.0f} seconds"
-    return f"the Dask scheduler has had no worker for {NO_WORKER_S:.0f} seconds"
+        return f"no answer from {number_of(roster.waits_for, 'worker')} within {_ANSWER_S:.0f} seconds"
+    return f"the Dask scheduler has had no workers for {NO_WORKER_S:.0f} seconds"
 
 
 def _for_workers(settings: RunSettings) -> RunSettings:

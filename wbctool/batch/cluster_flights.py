@@ -173,10 +173,10 @@ class Flights:
             self._came_back.get(timeout=_TICK_S)
         for address in self._roster.look():
             member = self._roster.forget(address)
-            log.warning("worker %s on %s has gone", address, member.host)
+            log.warning("worker %s on %s is lost", address, member.host)
             for flight in self._flights:
                 if flight.member == member and flight.is_out:
-                    self._again(flight, f"the worker {address} on {member.host} died while doing it")
+                    self._again(flight, f"worker {address} on {member.host} died while processing it")
                 elif flight.member == member:
                     flight.call_back()
         if self._roster.members or self._roster.waits_for:
@@ -184,7 +184,7 @@ class Flights:
         elif self._alone_since is None:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > NO_WORKER_S:
-            raise ClusterUnusable(f"no worker is left for {NO_WORKER_S:.0f} seconds")
+            raise ClusterUnusable(f"no worker has been left for {NO_WORKER_S:.0f} seconds")
 
     def _again(self, flight: _Flight, mishap: str) -> None:
         """Something kept a worker from doing a slide; the slide may be that something."""
@@ -194,7 +194,7 @@ class Flights:
         flight.mishaps.append(mishap)
         flight.call_back()
         if len(flight.mishaps) >= TRIES:
-            self._fail(flight, "cluster", f"given up after {TRIES} tries: " + "; ".join(flight.mishaps))
+            self._fail(flight, "cluster", f"given up after {TRIES} attempts: " + "; ".join(flight.mishaps))
 
     def _fail(self, flight: _Flight, stage: str, cause: str) -> None:
         flight.call_back()
@@ -212,8 +212,8 @@ class Flights:
                     self.rows[model] = min(rows, self.rows.get(model, rows))
                 flight.call_back()
             elif isinstance(result, Unseen) and result.path.is_file():
-                self._roster.refuse(member.address, member.host, f"it does not see {result.path}")
-                self._again(flight, f"the worker {member.address} on {member.host} does not see {result.path}")
+                self._roster.refuse(member.address, member.host, f"it cannot see {result.path}")
+                self._again(flight, f"worker {member.address} on {member.host} cannot see {result.path}")
             elif isinstance(result, Unseen):  # gone from here too: as on one machine, the field's failure
                 flight.call_back()
                 flight.as_it_is = True
@@ -221,7 +221,7 @@ class Flights:
                 self._fail(flight, "cluster", f"{member.host}: {result.cause}")
             elif isinstance(result, Unknown):
                 self._roster.forget_if_there(member)  # and ask whoever is there now
-                self._again(flight, f"the worker {member.address} on {member.host} was started anew")
+                self._again(flight, f"worker {member.address} on {member.host} was restarted")
         if flight.outcome is not None:
             for _ in flight.slide.fields:
                 self._work.field_done()
@@ -238,11 +238,11 @@ class Flights:
         except Exception as lost:  # the network's, and whatever a result raises that cannot be read
             error = lost
         if isinstance(error, KilledWorker):
-            self._again(flight, f"a worker died while doing it: {describe(error)}")
+            self._again(flight, f"a worker died while processing it: {describe(error)}")
         elif isinstance(error, Exception) and future.status == "error":
             self._fail(flight, "cluster", describe(error))
         else:
-            self._again(flight, f"its results were lost on their way: {error!r}")
+            self._again(flight, f"its results were lost in transit: {error!r}")
         return None
 
     def _publish(self, slide: Slide, done: SlideDone) -> SlideOutcome:

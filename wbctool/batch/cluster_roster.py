@@ -38,7 +38,7 @@ def other_version(theirs: object) -> str:
     if theirs == wbctool.__version__:
         return ""
     says = "no wbctool" if theirs is None else f"wbctool {theirs}"
-    return f"has {says}; this run is of wbctool {wbctool.__version__}"
+    return f"has {says}, but this run uses wbctool {wbctool.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ class Roster:
 
     def _workers(self) -> dict[str, int]:
         if self.client.status != "running":
-            raise ClusterUnusable("the connection to the Dask scheduler is lost")
+            raise ClusterUnusable("the connection to the Dask scheduler was lost")
         try:
             return dict(self.client.nthreads())
         except (OSError, ValueError, TypeError) as error:
-            raise ClusterUnusable(f"the Dask scheduler does not answer any more: {error}") from error
+            raise ClusterUnusable(f"the Dask scheduler no longer responds: {error}") from error
 
     def _ask(self, address: str) -> None:
         """By tasks, which wait their turn and hold nobody up. The first is not ours, so that any worker can answer."""
@@ -183,13 +183,13 @@ class Roster:
         """Why a worker's results would not be those of the others; empty where they would."""
         assert self.provider is not None
         if equipment.provenance.provider != self.provider:
-            return f"it runs on {equipment.provenance.provider}, this run on {self.provider}"
+            return f"it runs on {equipment.provenance.provider}, but this run uses {self.provider}"
         ours, theirs = (json.loads(json.dumps(basis)) for basis in (self.expected(self.provider), equipment.basis))
         if ours == theirs:
             return ""
         for mine, other in zip(ours["cards"], theirs["cards"], strict=True):
             if (mine["file"], mine["sha256"]) != (other["file"], other["sha256"]):
-                return f"its {other['file']} has the SHA-256 {other['sha256']}, {mine['file']} here {mine['sha256']}"
+                return f"its {other['file']} has SHA-256 {other['sha256']}, {mine['file']} here {mine['sha256']}"
             if mine != other:
-                return f"its card of {other['file']} says other things than the one here"
-        return "its wbctool makes other results of the same models and settings"
+                return f"its card of {other['file']} differs from the one here"
+        return "its wbctool gives different results for the same models and settings"

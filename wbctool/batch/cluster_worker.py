@@ -91,7 +91,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """In place of a slide: a field that the coordinator sees is not to be seen from here."""
+    """In place of a slide: a field that the coordinator sees cannot be seen from this machine."""
 
     path: Path
 
@@ -139,7 +139,7 @@ def _equipped(job: Job) -> Equipment:
 
     settings = job.settings
     if not settings.slides.is_dir():
-        raise SlidesNotFound(f"{settings.slides} is not to be seen from here")
+        raise SlidesNotFound(f"{settings.slides} cannot be seen from this machine")
     with _PROCESS.loading:
         models = _kept_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
     stages = bind_stages(models, settings)

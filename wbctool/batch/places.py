@@ -16,11 +16,11 @@ def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
     """Raises SettingsInvalid where the results would go among the slides, or over files that no run wrote."""
     results, root = Path(os.path.realpath(layout.folder)), Path(os.path.realpath(settings.slides))
     if root.is_relative_to(results) or (results.is_relative_to(root) and _holds_slides(results)):
-        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, where the slides are")
+        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, which holds the slides")
     if _is_anothers(results):
         raise SettingsInvalid(
             f"--out {layout.counts}: the results would go into {results}, which holds files of the same names "
-            f"that no run wrote; take another name, or move that folder away"
+            f"that no run wrote; choose another name, or move that folder"
         )
 
 

@@ -95,7 +95,7 @@ def hold(layout: OutputLayout) -> Iterator[None]:
         layout.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise OutputLocked(f"{layout.counts} is held by another run{_holder(layout)}") from error
+        raise OutputLocked(f"{layout.counts} is in use by another run{_holder(layout)}") from error
     except OSError as error:
         raise OutputNotWritable(f"{layout.folder} cannot be written: {error.strerror or error}") from error
     try:
@@ -151,7 +151,7 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputNotWritable(f"{path} is left from a run that was stopped and cannot be removed: {error}") from error
+        raise OutputNotWritable(f"{path} is left over from a stopped run and cannot be removed: {error}") from error
 
 
 @contextmanager

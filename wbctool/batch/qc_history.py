@@ -44,12 +44,12 @@ def note_qc_slides(
     except FileNotFoundError:
         before = csv_text(HISTORY_COLUMNS, ())
     except (OSError, UnicodeDecodeError) as error:
-        log.error("%s cannot be read and is left alone: %s", layout.qc_history, error)  # noqa: TRY400
+        log.error("%s cannot be read and is left unchanged: %s", layout.qc_history, error)  # noqa: TRY400
         return
     try:
         recorded = {row["slide"]: row["fingerprint"] for row in parse_rows(before)}
     except ValueError as error:
-        log.error("%s is left alone: %s; move it away to begin another", layout.qc_history, error)  # noqa: TRY400
+        log.error("%s is left unchanged: %s; move it away to start a new history", layout.qc_history, error)  # noqa: TRY400
         return
     now, rows = datetime.now(UTC), []
     for outcome in done:

@@ -62,17 +62,19 @@ def published_slides(layout: OutputLayout) -> Iterator[PublishedSlide | LeftOut]
             slide, status = name_of_cell(row["slide"]), SlideStatus(row["status"])
             state_file = layout.slide_file(slide, SLIDE)
         except (KeyError, ValueError) as error:
-            raise ResultsInvalid(f"{layout.counts} is not the table of a run: {error}") from error
+            raise ResultsInvalid(f"{layout.counts} is not a table written by a run: {error}") from error
         if status is SlideStatus.WAITING:
-            yield LeftOut(slide, status, "it waits for the next run")
+            yield LeftOut(slide, status, "it is waiting for the next run")
         elif not _is_file(state_file):
-            yield LeftOut(slide, status, "nothing of it is published")
+            yield LeftOut(slide, status, "it has no published results")
         else:
             state = _state(state_file, slide)
             if state.get("reviews") or all(row.get(k) == v for k, v in state["counts"].items() if k != "slide"):
                 yield _slide(layout, slide, state)
             else:
-                yield LeftOut(slide, status, f"{state_file} is of another run than {layout.counts.name}: run again")
+                yield LeftOut(
+                    slide, status, f"{state_file} is from a different run than {layout.counts.name}; run again"
+                )
 
 
 def _state(path: Path, slide: str) -> dict[str, Any]:
@@ -82,10 +84,10 @@ def _state(path: Path, slide: str) -> dict[str, Any]:
         known = content["schema"] == SCHEMA and content["slide"] == slide and isinstance(content["counts"], dict)
     except (ValueError, KeyError) as error:
         raise ResultsInvalid(
-            f"{path} cannot be read as the state of {slide!r}: {error}; `wbctool run` makes it anew"
+            f"{path} is not a valid record of slide {slide!r}: {error}; `wbctool run` makes it again"
         ) from error
     if not known:
-        raise ResultsInvalid(f"{path} is of another slide or another version of wbctool")
+        raise ResultsInvalid(f"{path} belongs to another slide or another version of wbctool")
     return content
 
 
@@ -201,7 +203,7 @@ def _intact(path: Path, sha256: str) -> bytes:
     if actual != sha256:
         raise ResultsInvalid(
             f"{path} is not the file that was published: SHA-256 {actual}, {SLIDE} says {sha256}. It was altered, or a "
-            f"run is writing it now; `wbctool run` makes it anew"
+            f"run is writing it now; `wbctool run` makes it again"
         )
     return content
 
@@ -220,7 +222,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ResultsInvalid(f"{path} is not there: no run has ended on this output, or it was moved") from error
+        raise ResultsInvalid(f"{path} is missing: no run has ended on this output, or it was moved") from error
     except OSError as error:
         raise ResultsInvalid(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -229,7 +231,7 @@ def _rows(path: Path, content: bytes) -> list[Row]:
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ResultsInvalid(f"{path} is not one of wbctool's tables: {error}") from error
+        raise ResultsInvalid(f"{path} is not a table written by wbctool: {error}") from error
     if any(None in row or None in row.values() for row in rows):
-        raise ResultsInvalid(f"{path} is not one of wbctool's tables: its rows differ in length")
+        raise ResultsInvalid(f"{path} is not a table written by wbctool: its rows differ in length")
     return rows

@@ -213,7 +213,7 @@ class _Run:
                 self.progress.slide_done(outcome, planned.action)
                 if self.settings.max_failures is not None and failed >= self.settings.max_failures:
                     self.stopped_by = "max_failures"
-                    log.error("stopped: %d slides of this run have failed", failed)
+                    log.error("stopped: slides failed or partial in this run: %d", failed)
                     return
 
     def _still_to_do(self, plan: list[Planned]) -> Iterator[Slide]:

@@ -25,8 +25,8 @@ def unseal(text: bytes) -> dict[str, Any]:
         if content.pop(_SEAL, None) == sha256_of(content):
             return content
     except (TypeError, RecursionError) as error:
-        raise ValueError("it is no state of a slide") from error
-    raise ValueError("it was altered, or is of an earlier version of wbctool")
+        raise ValueError("it is not the record of a slide") from error
+    raise ValueError("its seal does not match; it was altered, or written by an earlier version of wbctool")
 
 
 def sha256_of(content: Mapping[str, Any]) -> str:

@@ -23,11 +23,11 @@ def slides_of_run(layout: OutputLayout, root: Path | None) -> tuple[tuple[Slide,
         folder = root or Path(settings["slides"])
         follow_links = bool(settings["follow_links"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsInvalid(f"{layout.run} cannot be read as a run's record: {error}") from error
+        raise ResultsInvalid(f"{layout.run} is not a valid record of a run: {error}") from error
     try:
         return find_slides(folder, follow_links, skip=[layout.folder]), folder
     except SlidesNotFound as error:
-        raise ResultsInvalid(f"{error}: say with --slides where the images are now") from error
+        raise ResultsInvalid(f"{error}; use --slides to say where the images are now") from error
 
 
 def field_sizes(
@@ -44,7 +44,7 @@ def field_sizes(
         for field in one.fields_read:
             path = paths.get((slide, field))
             if path is None:
-                raise ResultsInvalid(f"the image {field!r} of slide {slide!r} is no longer below {root}")
+                raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
             try:
                 sizes[slide, field] = shown_size(path)
             except FieldUnreadable as error:
@@ -53,6 +53,6 @@ def field_sizes(
             box, (width, height) = cell.detection.box, sizes[slide, cell.field]
             if box.x + box.width > width or box.y + box.height > height:
                 raise ResultsInvalid(
-                    f"{paths[slide, cell.field]} is another image now: a cell lies outside it; run again"
+                    f"{paths[slide, cell.field]} is a different image now, as a cell lies outside it; run again"
                 )
     return sizes

@@ -46,7 +46,7 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
     try:
         is_folder = root.resolve(strict=True).is_dir()
     except (OSError, RuntimeError) as error:  # missing, forbidden, or a loop of links
-        raise SlidesNotFound(f"{root} is not a folder that can be read") from error
+        raise SlidesNotFound(f"{root} is not a readable folder") from error
     if not is_folder:
         raise SlidesNotFound(f"{root} is not a folder")
     walk = _Walk(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
@@ -58,7 +58,7 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
             name += "~"
         slides[name] = walk.found[()]
     if not slides:
-        raise SlidesNotFound(f"no image under {root}")
+        raise SlidesNotFound(f"no image found in {root}")
     return tuple(
         Slide(id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_key(path.name))), found.problem)
         for id_, found in sorted(slides.items(), key=lambda item: [natural_key(part) for part in item[0].split("/")])
@@ -156,11 +156,11 @@ class _Walk:
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
-            self._tell("skipped: %r is a link that leads nowhere", entry)
+            self._tell("skipped: %r is a broken or circular link", entry)
             return False
         if self.follow_links or target.is_relative_to(self.root):
             return True
-        self._tell("skipped: %r leads out of the folder of slides (--follow-links would follow it)", entry)
+        self._tell("skipped: %r leads out of the folder of slides (use --follow-links to follow it)", entry)
         return False
 
     def _tell(self, message: str, entry: os.DirEntry[str]) -> None:

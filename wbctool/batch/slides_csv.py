@@ -29,7 +29,7 @@ _SEPARATOR_LINE = re.compile(r"sep=([,;\t])(\r\n|\r|\n)", re.IGNORECASE)  # Exce
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("holds a control character")
+        raise ValueError("contains a control character")
     return text
 
 
@@ -84,17 +84,17 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
         meant = known.meant_by(row.slide)
         if len(meant) > 1:
             ids = " or ".join(repr(spreadsheet_name(id_)) for id_ in sorted(meant))
-            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide!r} may be {ids}: write which, as here")
+            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide!r} could be {ids}; write it as shown here")
         name = next(iter(meant), row.slide.strip())
         if name in lines_of:
-            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide} is in line {lines_of[name]} already")
+            raise SettingsInvalid(f"{path}, line {line}, slide: {row.slide} is already in line {lines_of[name]}")
         lines_of[name] = line
         if meant:
             found[name] = SlideMetadata(**row.model_dump(exclude={"slide"}))
         else:
             missing.append(name)
     if missing:
-        log.warning("%s names slides that are not there: %s", path, ", ".join(missing))
+        log.warning("%s names slides that do not exist: %s", path, ", ".join(missing))
     return found
 
 
@@ -138,7 +138,7 @@ def _lines(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = _columns(next((values for values in reader if any(map(str.strip, values))), []))
-        _check_header(path, header)
+        _check_header(path, reader.line_num or 1, header)
         for values in reader:
             if len(values) > len(header):
                 raise SettingsInvalid(f"{path}, line {reader.line_num}: more values than the header has columns")
@@ -146,13 +146,13 @@ def _lines(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 row = {n: _value(n, v) for n, v in zip(header, values, strict=False) if v.strip()}
                 yield reader.line_num, {n: _with_point(n, v) if delimiter == ";" else v for n, v in row.items()}
     except csv.Error as error:
-        raise SettingsInvalid(f"{path}, line {reader.line_num}: not a line of CSV: {error}") from error
+        raise SettingsInvalid(f"{path}, line {reader.line_num}: invalid CSV: {error}") from error
 
 
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise SettingsInvalid(f"{path}: larger than {_MAX_BYTES // 1_000_000} MB; is it a list of slides?")
+            raise SettingsInvalid(f"{path}: larger than {_MAX_BYTES // 1_000_000} MB; is it really a list of slides?")
         content = path.read_bytes()
     except OSError as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from error
@@ -187,15 +187,15 @@ def _with_point(column: str, value: str) -> str:
     return re.sub(r"^(\d+),(\d+)$", r"\1.\2", value) if column in _NUMBERS else value
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, line: int, header: list[str]) -> None:
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice:
-        raise SettingsInvalid(f"{path}, line 1, {twice}: the column is there twice")
+        raise SettingsInvalid(f"{path}, line {line}, {twice}: duplicate column")
     if "slide" not in header:
-        raise SettingsInvalid(f"{path}, line 1, slide: the column is missing")
+        raise SettingsInvalid(f"{path}, line {line}, slide: missing column")
     unknown = [name for name in header if name and name not in _Row.model_fields]
     if unknown:
-        log.info("%s: columns that mean nothing here: %s", path, ", ".join(unknown))
+        log.info("%s: columns ignored: %s", path, ", ".join(unknown))
 
 
 def _row(path: Path, line: int, values: Mapping[str, Any]) -> _Row:

@@ -91,9 +91,9 @@ def read_report(layout: OutputLayout) -> RunReport:
             slides=tuple(_slide(entry, of_last_run=not failed) for entry in run.get("slides", ())),
         )
     except FileNotFoundError as error:
-        raise StatusUnknown(f"{layout.run} is not there: no run has looked at a slide yet") from error
+        raise StatusUnknown(f"{layout.run} is missing: no run has looked at a slide yet") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StatusUnknown(f"{layout.run} cannot be read as a run's record: {error}") from error
+        raise StatusUnknown(f"{layout.run} is not a valid record of a run: {error}") from error
 
 
 def last_report(layout: OutputLayout) -> RunReport | None:
@@ -181,7 +181,7 @@ def _headline(report: RunReport) -> str:
     if report.failure:
         return f"last run: {start}, exit code {report.exit_code}: {name_shown(report.failure)}"
     if report.phase is RunPhase.KILLED:
-        return f"the last run, started {start}, was killed before its end; the next one goes on where it was"
+        return f"the last run, started {start}, was killed before it ended; the next one resumes where it stopped"
     stopped = f", stopped by {report.stopped_by}" if report.stopped_by else ""
     assert report.duration is not None
     return f"last run: {start}, {report.duration.total_seconds():.0f} s, exit code {report.exit_code}{stopped}"
@@ -200,7 +200,7 @@ def _holder(layout: OutputLayout) -> str:
         return ""
     if host == platform.node():
         return f"process {pid} on {host}" if _is_alive(pid, started) else ""
-    return f"process {pid} on {host}, which cannot be asked from here"
+    return f"process {pid} on {host}, which cannot be checked from here"
 
 
 def _is_alive(pid: int, started: str) -> bool:

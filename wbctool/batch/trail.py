@@ -88,7 +88,7 @@ def append_entries(layout: OutputLayout, contents: Sequence[Mapping[str, Any]]) 
 
 def note_redone(layout: OutputLayout, slide: str) -> None:
     """A run is about to replace the results of a reviewed slide: the review does not hold for the new ones."""
-    log.warning("slide %r: done anew, so its review does not hold any more; the audit trail keeps it", slide)
+    log.warning("slide %r: processed again, so its review no longer applies; the audit trail keeps it", slide)
     append_entries(layout, [{"event": REDONE, "slide": slide, "applied": now()}])
 
 
@@ -102,5 +102,5 @@ def _drop_torn_line(descriptor: int, layout: OutputLayout) -> None:
     content = layout.audit.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        log.warning("%s: dropped half a line at its end, left by a write that was cut short", layout.audit)
+        log.warning("%s: dropped an incomplete last line, left by an interrupted write", layout.audit)
         os.ftruncate(descriptor, whole)

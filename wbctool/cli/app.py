@@ -67,54 +67,59 @@ def _stdout_fails() -> bool:
 
 @app.command()
 def run(
-    slides: Annotated[Path, typer.Argument(metavar="SLIDES", help="Folder of slides; a slide is a folder of images.")],
+    slides: Annotated[Path, typer.Argument(metavar="SLIDES", help="Folder of slides. A slide is a folder of images.")],
     out: Annotated[
-        Path, typer.Option(metavar="CSV", help="Table to write, x.csv; the folder x beside it takes the rest.")
+        Path,
+        typer.Option(metavar="CSV", help="Table to write, x.csv. The other results go into the folder x beside it."),
     ],
     models_dir: ModelsDir = None,
-    device: Annotated[Device | None, typer.Option(help="Default: auto.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Where the models run. Default: auto.")] = None,
     super_resolve: Annotated[
         SuperResolve | None, typer.Option(help="Which cells the generator enlarges. Default: auto.")
     ] = None,
-    precision: Annotated[Precision | None, typer.Option(help="Default: auto.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that work. Default: one a core.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Precision of the models. Default: auto.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker threads. Default: one per core.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Cells named together on a GPU. Default: 64.")
+        int | None, typer.Option(metavar="N", help="Cells classified together on a GPU. Default: 64.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file of settings; options given here win over it.")
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file of settings. Options given here override it."),
     ] = None,
-    force: Annotated[bool | None, typer.Option("--force", help="Do every slide again.")] = None,
+    force: Annotated[bool | None, typer.Option("--force", help="Process every slide again.")] = None,
     retry_failed: Annotated[
-        bool | None, typer.Option("--retry-failed", help="Do slides again that failed, wholly or in part.")
+        bool | None, typer.Option("--retry-failed", help="Process failed and partial slides again.")
     ] = None,
     settle_s: Annotated[
-        float | None, typer.Option("--settle", metavar="SECONDS", help="Leave slides alone that changed so recently.")
+        float | None, typer.Option("--settle", metavar="SECONDS", help="Skip slides changed within the last SECONDS.")
     ] = None,
     follow_links: Annotated[
-        bool | None, typer.Option("--follow-links", help="Follow links that lead out of SLIDES.")
+        bool | None, typer.Option("--follow-links", help="Follow symbolic links that lead out of SLIDES.")
     ] = None,
     max_failures: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop once N slides of this run have failed, wholly or in part.")
+        int | None, typer.Option(metavar="N", help="Stop once N slides of this run are failed or partial.")
     ] = None,
-    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = None,
-    quiet: Annotated[bool | None, typer.Option("--quiet", help="Say nothing but errors.")] = None,
-    log_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Log to a file, a JSON object a line.")] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors only.")] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Log to FILE, one JSON object per line.")
+    ] = None,
     metrics: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector, x.prom.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector to FILE, x.prom."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Do the slides on this Dask scheduler's workers.")
+        str | None, typer.Option(metavar="ADDRESS", help="Process the slides on this Dask scheduler's workers.")
     ] = None,
     adult: Annotated[
         bool | None,
-        typer.Option("--adult", help="Slides whose age slides.csv does not say are of adults: show their ranges."),
+        typer.Option("--adult", help="Treat slides without an age in slides.csv as adults: show reference ranges."),
     ] = None,
 ) -> None:
-    """Count the white cells of every slide below SLIDES.
+    """Count the white cells on every slide in SLIDES.
 
-    Exit codes: 0 done; 1 nothing usable could be written; 2 wrong usage; 3 some slide is failed or partial; 4 no image;
-    5 another run holds the output; 130, 143 stopped.
+    Exit codes: 0 done; 1 nothing usable could be written; 2 wrong usage; 3 at least one slide is failed or partial;
+    4 no image found; 5 another run is using the output; 130, 143 stopped.
     """
     flags = {name: value for name, value in locals().items() if name != "config"}
     with errors_as_exit_codes():
@@ -127,16 +132,17 @@ def run(
 
 @app.command()
 def status(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV given to run --out, or the folder beside it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     max_age: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="End with 1 if no run has ended for so long.")
+        float | None, typer.Option(metavar="HOURS", help="Exit with 1 if no run has ended within the last HOURS.")
     ] = None,
 ) -> None:
-    """Say when the last run was, what it did, and what failed or waits.
+    """Show when the last run was, what it did, and which slides failed or are waiting.
 
-    Exit codes: 1 if there was no run, the last one was killed, or none has ended for --max-age, be one going on or not;
-    else 0 while a run is going on; else that of the last run (0 all is well, 3 some slide is failed or partial).
+    Exit codes: 1 if there has been no run, the last one was killed, or none has ended within --max-age, even if one is
+    running; otherwise 0 while a run is in progress; otherwise that of the last run (0 all is well, 3 at least one slide
+    is failed or partial).
     """
     with errors_as_exit_codes():
         from wbctool.cli.running import status_command
@@ -146,19 +152,19 @@ def status(
 
 @app.command()
 def qc(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV given to run --out, or the folder beside it.")],
     slide: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this QC slide; may be given often.")
+        list[str] | None, typer.Option(metavar="NAME", help="Only this QC slide. May be repeated.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where the charts go; a folder beside OUT if none.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the charts go. Default: a folder beside OUT.")
     ] = None,
-    baseline: Annotated[int, typer.Option(metavar="N", min=2, help="The first N values make mean and SD.")] = 20,
+    baseline: Annotated[int, typer.Option(metavar="N", min=2, help="The first N values give the mean and SD.")] = 20,
 ) -> None:
-    """Draw Levey-Jennings charts of the QC slides over all runs, and judge the latest values by Westgard's rules.
+    """Draw Levey-Jennings charts of the QC slides over all runs, and judge the latest values by the Westgard rules.
 
-    The setting qc_slides says which slides are QC slides. Exit codes: 0 in control; 3 a latest value breaks a rule that
-    rejects, or is missing as nothing was counted; 1 there is no history.
+    The setting qc_slides names the QC slides. Exit codes: 0 in control; 3 a latest value breaks a rejection rule, or is
+    missing because nothing was counted; 1 there is no history.
     """
     with errors_as_exit_codes():
         from wbctool.cli.quality import qc_command
@@ -171,24 +177,24 @@ app.command()(train)
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders of cells, or fields with boxes.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders of cell images, or fields with boxes.")],
     models_dir: ModelsDir = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where figures and evaluation.json go.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the figures and evaluation.json go.")] = None,
     split: Annotated[
-        SplitChoice, typer.Option(help="Sources kept from training; those that choices are made by; all.")
+        SplitChoice, typer.Option(help="Sources held back from training; sources used for making choices; or all.")
     ] = SplitChoice.HELD_BACK,
     super_resolve: Annotated[
         SuperResolve, typer.Option(help="Which cells the generator enlarges.")
     ] = SuperResolve.AUTO,
-    precision: Annotated[Precision, typer.Option(help="The models' arithmetic.")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Precision of the models.")] = Precision.AUTO,
     sr_cells: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Cells of each data set that compare the generators; 0: none.")
+        int, typer.Option(metavar="N", min=0, help="Cells per data set for comparing the generators; 0: none.")
     ] = 100,
     strangers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Pictures of each kind that are no cell of a known class; 0: none.")
+        int, typer.Option(metavar="N", min=0, help="Images of each kind that show no cell of a known class; 0: none.")
     ] = 100,
 ) -> None:
-    """Measure the models on labelled data. Needs: pip install 'wbctool[evaluate]'."""
+    """Measure the models on labelled data. Requires: pip install 'wbctool[evaluate]'."""
     with errors_as_exit_codes():
         from wbctool.cli.measuring import evaluate_command
 
@@ -199,19 +205,21 @@ def evaluate(
 @app.command()
 def verify(
     labelled: Annotated[
-        Path, typer.Argument(metavar="LABELLED", help="Class folders of cells, or slides with differentials.csv.")
+        Path, typer.Argument(metavar="LABELLED", help="Class folders of cell images, or slides with differentials.csv.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where verification.html, .json and the figures go.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where verification.html, verification.json and the figures go.")
+    ],
     models_dir: ModelsDir = None,
     super_resolve: Annotated[
         SuperResolve, typer.Option(help="Which cells the generator enlarges.")
     ] = SuperResolve.AUTO,
 ) -> None:
-    """Say whether the models fit this laboratory, from cells that it labelled itself or smears that it read itself.
+    """Test whether the models fit this laboratory, on cells that it has labelled or slides that it has read.
 
-    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to, or there is too little data;
-    with slides also those of `wbctool run`.
-    Needs the extra: pip install 'wbctool[evaluate]'.
+    Exit codes: 0 they fit; 1 the data cannot be used; 3 they do not fit, are not shown to fit, or there is too little
+    data. With slides, also those of `wbctool run`.
+    Requires: pip install 'wbctool[evaluate]'.
     """
     with errors_as_exit_codes():
         from wbctool.cli.verifying import verify_command
@@ -220,8 +228,8 @@ def verify(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Say what this machine can do, and what to do about the rest."""
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show what this machine can do, and what to do about the rest."""
     with errors_as_exit_codes():
         from wbctool.cli.terminal import say
         from wbctool.doctor import as_text, examine, report_json
@@ -240,7 +248,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """White-cell differentials from folders of blood smear images. Research use only."""

@@ -21,6 +21,7 @@ from wbctool.records import Cell, PublishedSlide, SlideStatus
 from wbctool.report.coco import coco_json
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.geojson import field_geojson
+from wbctool.wording import number_of
 
 SCHEMAS = ("counts", "differential", "cells")
 
@@ -46,8 +47,8 @@ def export_geojson(out: Path, to: Path | None) -> int:
             except OutputNotWritable as error:
                 if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
                     raise
-                slides.leave_out(f"{slide.result.slide}/{field}", "its name is too long for a file's with .geojson")
-    return slides.ended(f"{name_shown(str(folder))} written: {files} files, one an image")
+                slides.leave_out(f"{slide.result.slide}/{field}", "its name is too long to end in .geojson")
+    return slides.ended(f"{name_shown(str(folder))} written: {number_of(files, 'file')}, one per image")
 
 
 def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
@@ -62,7 +63,7 @@ def export_coco(out: Path, to: Path | None, root: Path | None) -> int:
         sizes_px = field_sizes(found, below_root, folder)
         of_root = next((slide.id for slide in below_root if slide.folder.samefile(folder)), None)
     publish(path, coco_json(found, sizes_px, of_root).encode())
-    return slides.ended(f"{name_shown(str(path))} written: {len(sizes_px)} images")
+    return slides.ended(f"{name_shown(str(path))} written: {number_of(len(sizes_px), 'image')}")
 
 
 def export_fhir(out: Path, to: Path | None) -> int:
@@ -71,7 +72,9 @@ def export_fhir(out: Path, to: Path | None) -> int:
     path = _target(layout, to, "fhir.json")
     slides = _Slides(layout)
     publish(path, fhir_bundle(slides).encode())
-    return slides.ended(f"{name_shown(str(path))} written: {slides.exported} reports, {slides.final} of them final")
+    return slides.ended(
+        f"{name_shown(str(path))} written: {number_of(slides.exported, 'report')}, {slides.final} final"
+    )
 
 
 def export_schemas(folder: Path) -> None:
@@ -87,7 +90,7 @@ def _target(layout: OutputLayout, to: Path | None, kind: str) -> Path:
     target = to or layout.export(kind)
     resolved = Path(os.path.realpath(target))  # of which a loop of links is no error
     if resolved == layout.counts or resolved.is_relative_to(layout.folder):
-        raise SettingsInvalid(f"--to {target} lies in the results that are read: choose another place")
+        raise SettingsInvalid(f"--to {target} lies inside the results to be exported; choose another place")
     return target
 
 

@@ -11,7 +11,7 @@ import typer
 from wbctool.choices import Precision
 from wbctool.cli.guard import errors_as_exit_codes
 
-models_app = typer.Typer(help="The trained models.", no_args_is_help=True)
+models_app = typer.Typer(help="List, check and optimise the trained models.", no_args_is_help=True)
 
 
 class CopyPrecision(StrEnum):
@@ -22,13 +22,13 @@ class CopyPrecision(StrEnum):
 
 
 ModelsDir = Annotated[
-    Path | None, typer.Option("--models", metavar="DIR", help="Folder of models; those that come with wbctool if none.")
+    Path | None, typer.Option("--models", metavar="DIR", help="Folder of models. Default: the shipped models.")
 ]
 
 
 @models_app.command("list")
 def list_models(models_dir: ModelsDir = None) -> None:
-    """List the models and what they know."""
+    """List the models, and the classes they know."""
     with errors_as_exit_codes():
         from wbctool.cli.running import list_models_command
 
@@ -37,7 +37,7 @@ def list_models(models_dir: ModelsDir = None) -> None:
 
 @models_app.command("verify")
 def verify_models(models_dir: ModelsDir = None) -> None:
-    """Compare each model with the hash in its card."""
+    """Check each model against the hash in its card."""
     with errors_as_exit_codes():
         from wbctool.cli.running import verify_models_command
 
@@ -49,17 +49,17 @@ def optimize_models(
     models_dir: ModelsDir = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Class folders to calibrate and measure with; wbctool's own cells if none."),
+        typer.Option(metavar="DIR", help="Class folders to calibrate and measure on. Default: the shipped cells."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the copies and the models go; beside the models if none.")
+        Path | None, typer.Option(metavar="DIR", help="Where the copies and the models go. Default: beside the models.")
     ] = None,
     precision: Annotated[CopyPrecision, typer.Option(help="int8 for a CPU, fp16 for a GPU.")] = CopyPrecision.INT8,
 ) -> None:
-    """Make copies of classifier and generator that compute in int8 or fp16, which runs on a CPU or a GPU then use.
+    """Make int8 or fp16 copies of the classifier and the generator, which runs on a CPU or a GPU then use.
 
-    Exit codes: 0 made, or none as it is no faster here; 1 a copy would change too much, and is not made.
-    Needs: pip install 'wbctool[optimize]'.
+    Exit codes: 0 made, or not made because no faster here; 1 not made because a copy would change too much.
+    Requires: pip install 'wbctool[optimize]'.
     """
     with errors_as_exit_codes():
         from wbctool.cli.optimising import optimize_command
@@ -69,10 +69,10 @@ def optimize_models(
 
 @models_app.command("colours")
 def measure_colours(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields the detector was trained on.")],
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields that the detector was trained on.")],
     models_dir: ModelsDir = None,
 ) -> None:
-    """Measure the colours of the training fields and note them in the detector's card."""
+    """Measure the colours of the training fields and record them in the detector's card."""
     with errors_as_exit_codes():
         from wbctool.cli.quality import colours_command
 

@@ -27,6 +27,7 @@ from wbctool.lab.copies import OptimisedModel
 from wbctool.lab.optimize import optimise_classifier, optimise_generator
 from wbctool.layout import name_shown
 from wbctool.onnx_model import load_models
+from wbctool.wording import number_of
 
 REFUSED = 1
 _WAYS: tuple[Callable[..., OptimisedModel[Any]], ...] = (optimise_classifier, optimise_generator)
@@ -53,7 +54,7 @@ def optimize_command(models_dir: Path | None, data: Path | None, out: Path | Non
         if made.pays:
             say(f"{name_shown(str(publish_copy(made, out or folder)))} written")
         else:
-            say(f"{made.card.kind}: no faster in {precision} here, so there is no copy; it stays in fp32")
+            say(f"{made.card.kind}: no faster in {precision} here, so no copy is kept; it stays in fp32")
     if out is not None:
         _bring_models(folder, out)
     return code
@@ -89,11 +90,11 @@ def publish_copy(made: OptimisedModel[Any], folder: Path) -> Path:
 def told(made: OptimisedModel[Any]) -> str:
     """A copy and what it changes, in two lines."""
     card, change = made.card, made.card.copy_of
-    parts = [f"{change.changed_labels} labels and {change.changed_outcomes} outcomes changed"]
+    parts = [f"{number_of(change.changed_labels, 'label')} and {number_of(change.changed_outcomes, 'outcome')} changed"]
     if change.accuracy_fp32 is not None:
         parts.append(f"accuracy {change.accuracy_fp32:.4f} in fp32, {change.accuracy_copy:.4f} in {card.precision}")
     if change.psnr_db is not None:
-        parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 pictures")
+        parts.append(f"PSNR {change.psnr_db:.1f} dB against the fp32 images")
     of = f" of {card.min_px} px" if isinstance(card, GeneratorCard) else ""
     parts.append(
         f"{1000 * made.fp32_s:.1f} ms a cell{of} {made.where} in fp32, {1000 * made.copy_s:.1f} ms in {card.precision}"
@@ -102,5 +103,5 @@ def told(made: OptimisedModel[Any]) -> str:
     return (
         f"{card.kind}: {calibrated}{made.layers - len(change.kept_fp32)} of {made.layers} convolutions in "
         f"{card.precision}, {len(made.content) / 1e6:.1f} MB\n"
-        f"measured on {change.cells} of {change.measured_on}, {change.pictures} pictures: {'; '.join(parts)}"
+        f"measured on {change.cells} of {change.measured_on}, {number_of(change.pictures, 'image')}: {'; '.join(parts)}"
     )

@@ -17,6 +17,7 @@ from wbctool.onnx_model import load_model
 from wbctool.qc_records import QcLine
 from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts
 from wbctool.report.qc_history import parse_history
+from wbctool.wording import number_of
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +31,14 @@ def qc_command(out: Path, slides: Sequence[str], folder: Path | None, baseline: 
     known = {line.slide for line in lines}
     for slide in slides:
         if slide not in known:
-            raise StatusUnknown(f"{layout.qc_history} has no slide {slide}; there are {', '.join(sorted(known))}")
+            raise StatusUnknown(f"{layout.qc_history} has no slide {slide}; it has {', '.join(sorted(known))}")
     charts = control_charts([line for line in lines if not slides or line.slide in slides], baseline)
     folder = folder or layout.qc_charts
     publish(folder / QC_CHART, render_charts(charts).encode())
     publish(folder / QC_VALUES, charts_csv(charts).encode())
     for chart in charts:
-        say(f"{name_shown(chart.slide)}, {chart.quantity}: {len(chart.points)} values, {chart_state(chart)}")
+        values = number_of(len(chart.points), "value")
+        say(f"{name_shown(chart.slide)}, {chart.quantity}: {values}, {chart_state(chart)}")
     say(f"{name_shown(str(folder / QC_CHART))} written")
     return OUT_OF_CONTROL if any(chart.out_of_control for chart in charts) else 0
 
@@ -51,7 +53,7 @@ def colours_command(data: Sequence[Path], models_dir: Path | None) -> int:
     publish(path, (card.model_dump_json(indent=2) + "\n").encode())
     for entry in colours:
         low, high = entry.background_low, entry.background_high
-        say(f"{entry.origin}: {entry.fields} fields, background L*a*b* {low} to {high}")
+        say(f"{entry.origin}: {number_of(entry.fields, 'field')}, background L*a*b* {low} to {high}")
     say(f"{name_shown(str(path))} written")
     return 0
 
@@ -61,9 +63,11 @@ def _read(layout: OutputLayout) -> tuple[QcLine, ...]:
     try:
         lines = parse_history(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise StatusUnknown(f"{path} is not there: no run has done a QC slide yet (the setting qc_slides)") from error
+        raise StatusUnknown(
+            f"{path} is missing: no run has processed a QC slide yet (see the setting qc_slides)"
+        ) from error
     except (OSError, ValueError) as error:
-        raise StatusUnknown(f"{path} cannot be read as a history: {error}") from error
+        raise StatusUnknown(f"{path} is not a valid QC history: {error}") from error
     if not lines:
         raise StatusUnknown(f"{path} is empty")
     return lines

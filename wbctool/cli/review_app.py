@@ -9,17 +9,17 @@ import typer
 
 from wbctool.cli.guard import errors_as_exit_codes
 
-review_app = typer.Typer(help="What readers changed in the reports.", no_args_is_help=True)
+review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_help=True)
 
 
 @review_app.command("apply")
 def apply_review(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
-    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="review.json as a report saves it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV given to run --out, or the folder beside it.")],
+    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="A review.json saved by a report.")],
 ) -> None:
-    """Apply readers' reviews: tables and report of their slides change, the originals stay, the audit trail grows.
+    """Apply readers' reviews: update the slides' tables and reports, keep the originals, extend the audit trail.
 
-    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run holds the output.
+    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
     """
     with errors_as_exit_codes():
         from wbctool.cli.reviewing import apply_command
@@ -29,9 +29,12 @@ def apply_review(
 
 @review_app.command("verify")
 def verify_review(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of a run, or the folder beside it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV given to run --out, or the folder beside it.")],
 ) -> None:
-    """Check the audit trail, and that every slide's results are what the run and the trail say. Exit codes: 0, 1."""
+    """Check the audit trail, and every slide's results against the run and the trail.
+
+    Exit codes: 0 all match; 1 otherwise.
+    """
     with errors_as_exit_codes():
         from wbctool.cli.reviewing import verify_command
 

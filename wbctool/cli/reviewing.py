@@ -12,6 +12,7 @@ from wbctool.errors import ReviewRefused
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import verify_reviews
 from wbctool.layout import OutputLayout, name_shown
+from wbctool.wording import number_of
 
 
 def apply_command(out: Path, reviews: Sequence[Path]) -> int:
@@ -25,7 +26,8 @@ def apply_command(out: Path, reviews: Sequence[Path]) -> int:
             else:
                 last, differential = outcome.reviews[-1], outcome.differential
                 say(
-                    f"{name_shown(outcome.slide)}: reviewed by {name_shown(last.reader)}, {last.moved} cells moved; "
+                    f"{name_shown(outcome.slide)}: reviewed by {name_shown(last.reader)}, "
+                    f"{number_of(last.moved, 'cell')} moved; "
                     f"now {differential.counted} counted, {differential.review} review, {differential.not_wbc} not WBC"
                 )
     return ExitCode.FATAL if refused else ExitCode.DONE
@@ -39,5 +41,8 @@ def verify_command(out: Path) -> int:
     if found.problems:
         return ExitCode.FATAL
     last = f", the last {found.last}" if found.last else ""
-    say(f"{found.slides} slides, {found.reviewed} reviewed; {found.entries} lines in the trail{last}: all as it says")
+    say(
+        f"{number_of(found.slides, 'slide')}, {found.reviewed} reviewed; "
+        f"{number_of(found.entries, 'line')} in the trail{last}: all match"
+    )
     return ExitCode.DONE

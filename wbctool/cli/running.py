@@ -76,7 +76,7 @@ def _write_metrics(settings: RunSettings, start: datetime, code: int) -> None:
     try:
         write_metrics(settings.metrics, _report_since(settings, start), code)
     except OutputNotWritable as error:
-        log.error("no metrics: %s", error)  # noqa: TRY400
+        log.error("metrics not written: %s", error)  # noqa: TRY400
 
 
 def _report_since(settings: RunSettings, start: datetime) -> RunReport | None:
@@ -93,7 +93,7 @@ def status_command(out: Path, as_json: bool, max_age_hours: float | None) -> int
     say(report_json(report) if as_json else report_text(report))
     age = datetime.now(UTC) - (report.end or report.start)
     if max_age_hours is not None and age.total_seconds() > max_age_hours * 3600:
-        print(f"wbctool: no run has ended for more than {max_age_hours:g} hours", file=sys.stderr)
+        print(f"wbctool: no run has ended within the last {max_age_hours:g} hours", file=sys.stderr)
         return ExitCode.FATAL
     if report.phase is RunPhase.RUNNING:
         return ExitCode.DONE
@@ -109,7 +109,7 @@ def load_stages(settings: RunSettings) -> Stages:
     if models.device_note:
         log.warning("%s", models.device_note)
     if not models.detector.card.colours:
-        log.info("the detector's card knows no colours of its training: stains are not compared (models colours)")
+        log.info("the detector's card has no training colours: stains are not compared (see `wbctool models colours`)")
     return bind_stages(models, settings)
 
 

@@ -21,6 +21,7 @@ from wbctool.batch.run import Action, Planned
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import name_shown
+from wbctool.wording import number_of
 
 _LOG_BYTES = 10_000_000
 _LOG_FILES = 5
@@ -53,9 +54,9 @@ class Plan(Silence):
     def planned(self, plan: Sequence[Planned]) -> None:
         """One line a slide, and their number."""
         for planned in plan:
-            say(f"{name_shown(planned.slide.id)}: {planned.action}, {len(planned.slide.fields)} fields")
+            say(f"{name_shown(planned.slide.id)}: {planned.action}, {number_of(len(planned.slide.fields), 'field')}")
         counts = Counter(str(planned.action) for planned in plan)
-        say(f"{len(plan)} slides: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
+        say(f"{number_of(len(plan), 'slide')}: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
 
 
 class Bar(Silence):
@@ -103,7 +104,8 @@ def slide_line(outcome: SlideOutcome, action: Action) -> str:
         return f"{line} ({action})"
     _, _, fields, failed, cells, counted, review, not_wbc = outcome.row[:8]
     missing = f" ({failed} failed)" if int(failed) else ""
-    return f"{line}, {fields} fields{missing}, {cells} cells: {counted} counted, {review} review, {not_wbc} not WBC"
+    looked_at = f"{number_of(int(fields), 'field')}{missing}, {number_of(int(cells), 'cell')}"
+    return f"{line}, {looked_at}: {counted} counted, {review} review, {not_wbc} not WBC"
 
 
 def say(line: str) -> None:

@@ -31,41 +31,44 @@ class BackboneChoice(StrEnum):
 
 
 def train(
-    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data; may be given often.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data. May be repeated.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, calibrate, or a file x.toml.")
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, calibrate, or a TOML file, x.toml.")
     ] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
-    backbone: Annotated[BackboneChoice, typer.Option(help="The classifier's convolutions.")] = BackboneChoice.VGG19,
+    backbone: Annotated[
+        BackboneChoice, typer.Option(help="The classifier's convolutional network.")
+    ] = BackboneChoice.VGG19,
     imagenet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ImageNet weights; downloaded if none.")
+        Path | None, typer.Option(metavar="FILE", help="File of ImageNet weights. Default: download them.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoints.")] = False,
     max_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Stop each training then, and export what there is.")
+        float | None,
+        typer.Option(metavar="HOURS", help="Stop each training loop after HOURS and export what there is."),
     ] = None,
-    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources is held back.")] = 0,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources to hold back.")] = 0,
     leave_out: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Hold this data set or microscope back whole; may be given often."),
+        typer.Option(metavar="ORIGIN", help="Hold back this whole data set or microscope. May be repeated."),
     ] = None,
     start_from: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Go on from the generator and classifier there, e.g. with cells of your own; "
-            "of several, from the mean of the classifiers.",
+            help="Start from the generator and classifier in DIR, e.g. to add cells of your own. "
+            "If repeated, from the mean of the classifiers' weights.",
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Train and test every backbone; print them beside the paper's Table 6.")
+        bool, typer.Option("--compare", help="Train and test every backbone, and print it beside the paper's Table 6.")
     ] = False,
     ablate: Annotated[
-        bool, typer.Option("--ablate", help="Train the generator under each loss, for `wbctool evaluate` to compare.")
+        bool, typer.Option("--ablate", help="Train the generator with each loss, for `wbctool evaluate` to compare.")
     ] = False,
 ) -> None:
-    """Train the models and export them to ONNX. Needs the extra: pip install 'wbctool[train]'."""
+    """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
     with errors_as_exit_codes():
         try:
             from training.main import train as train_models

@@ -25,6 +25,7 @@ from wbctool.layout import OutputLayout, name_as_text, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.records import ModelUsed, PublishedSlide, SlideStatus
 from wbctool.settings import RunSettings, load_settings
+from wbctool.wording import number_of
 
 RUN = "run.csv"
 
@@ -94,11 +95,11 @@ def _run(settings: RunSettings, load: Callable[[RunSettings], Stages]) -> None:
 
 def _lines(result: CellVerification | SlideVerification) -> list[str]:
     if isinstance(result, SlideVerification):
-        same = f"; {_share(result.same)} of their pairs with a class differ by sampling alone" if result.same else ""
+        same = f"; {_share(result.same)} of their slide–class pairs differ by sampling alone" if result.same else ""
         return [
-            f"{result.slides} slides, {result.full} of them with enough counted cells{same}",
+            f"{number_of(result.slides, 'slide')}, {result.full} with enough counted cells{same}",
             *(
-                f"  {one.label.replace('_', ' ')}: tool minus reader {one.bias:+.2f} percent points, "
+                f"  {one.label.replace('_', ' ')}: tool minus reader {one.bias:+.2f} percentage points, "
                 f"95 % limits of agreement {one.low:+.2f} to {one.high:+.2f}"
                 for one in result.bland_altman
             ),
@@ -106,7 +107,7 @@ def _lines(result: CellVerification | SlideVerification) -> list[str]:
     exact = f"exact {result.agreement.exact_low:.1f} to {result.agreement.exact_high:.1f} %"
     by_source = f", by source {_bounds(result.agreement)}" if result.sources < result.cells else ""
     lines = [
-        f"{result.cells} cells of {result.sources} sources",
+        f"{number_of(result.cells, 'cell')} of {number_of(result.sources, 'source')}",
         f"agreement: {_share(result.agreement)} ({exact}{by_source})",
     ]
     if result.kappa:
@@ -114,7 +115,7 @@ def _lines(result: CellVerification | SlideVerification) -> list[str]:
     lines.append(f"decided without a reader: {_share(result.decided)} ({_bounds(result.decided)})")
     if result.right_among_decided:
         lines.append(
-            f"  right among those: {_share(result.right_among_decided)} ({_bounds(result.right_among_decided)})"
+            f"  correct among those: {_share(result.right_among_decided)} ({_bounds(result.right_among_decided)})"
         )
     for label, share in result.found.items():
         lines.append(f"  {label.replace('_', ' ')} found: {_share(share)} ({_bounds(share)})")

@@ -16,7 +16,7 @@ from wbctool.lab.metrics import calibration_error, cluster_interval
 from wbctool.stages.differential import exact_interval
 
 _DRAWS = 1000
-_LEAST_CELLS = 30  # ours: to fit a temperature to, and to measure a calibration error on
+LEAST_CELLS = 30  # ours: to fit a temperature to, and to measure a calibration error on
 _SMALLEST = 1e-12  # probabilities that underflow to 0 have a logarithm too
 
 
@@ -128,7 +128,7 @@ def recalibrate(
     Logits are needed only up to a constant, so the logarithms of the probabilities, times the temperature, serve.
     """
     fitted = first_half(sources)
-    if min(fitted.sum(), (~fitted).sum()) < _LEAST_CELLS:
+    if min(fitted.sum(), (~fitted).sum()) < LEAST_CELLS:
         return None
     logarithms = np.log(np.maximum(probabilities, _SMALLEST))
     rows = np.arange(int(fitted.sum()))
@@ -183,7 +183,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """Tool minus reader, in percent points over slides (Bland and Altman 1986).
+    """Tool minus reader, in percentage points over slides (Bland and Altman 1986).
 
     bias: the mean difference, with its 95 % interval; low, high: the 95 % limits of agreement, bias ± 1.96 sd.
     """

@@ -1,4 +1,4 @@
-"""Cells to calibrate int8 copies with, and others to measure them on; never one source for both."""
+"""Cells to calibrate int8 copies with, and others to measure int8 and fp16 copies on; never one source for both."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from wbctool.lab.sampling import spread
 from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops
+from wbctool.wording import number_of
 
 Rgb = NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -69,7 +70,7 @@ def packaged_cells(folder: Path = PACKAGED) -> CalibrationCells:
         number = len(list(csv.DictReader(lines)))
     cells = cut_sheet(np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB), np.uint8), number)
     first = np.arange(number) % _THIRD == 0
-    words = "training cells that come with wbctool"
+    words = "training cells shipped with wbctool"
     return CalibrationCells(cells[first], cells[~first], None, f"{first.sum()} {words}", f"{(~first).sum()} {words}")
 
 
@@ -101,7 +102,7 @@ def labelled_cells(data: Path, models: Models, progress: Progress) -> Calibratio
     measure = spread([image for image in known if splitting.of(image) is Split.VALIDATION], _MEASURE)
     if not calibrate or len(measure) < _LEAST:
         raise LabelledDataInvalid(
-            f"{data}: {len(measure)} labelled cells of validation sources, which are a tenth of all; "
+            f"{data}: {number_of(len(measure), 'labelled cell')} of validation sources, which are a tenth of all; "
             f"{_LEAST} are needed to measure on"
         )
     words = f"cells of {data.name}"
@@ -115,5 +116,5 @@ def labelled_cells(data: Path, models: Models, progress: Progress) -> Calibratio
 
 
 def _prepared(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:
-    crops = [cell.crop for cell in find_crops(images, models, progress, "int8 copies")]
+    crops = [cell.crop for cell in find_crops(images, models, progress, "cells for the copies")]
     return prepare_crops(crops, models.generator, SuperResolve.AUTO).rgb

@@ -33,7 +33,7 @@ def measure_colours(data: Sequence[Path], model: OnnxModel[DetectorCard]) -> tup
                 field = read_field(labelled.path)
                 measured[labelled.origin].append(measure_field(field, detect_all_cells(field, model), ()))
     if not measured:
-        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no field of a training source")
+        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training sources")
     return tuple(_range(origin, fields) for origin, fields in sorted(measured.items()))
 
 

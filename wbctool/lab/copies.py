@@ -24,6 +24,7 @@ from wbctool.lab.quantisation import calibrate, count_convolutions, quantise
 from wbctool.labels import CellClass
 from wbctool.onnx_model import CPU, OnnxModel, start_model
 from wbctool.records import Prediction
+from wbctool.wording import number_of
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def _halved(trial: Trial[CardT], limits: Limits) -> OptimisedModel[CardT]:
     model = _start_copy(trial, content)
     change = _change(trial, trial.show(trial.model), trial.show(model), ())
     if problem := broken_limit(change, limits):
-        raise CopyRefused(f"{trial.model.card.file}: in fp16 {problem}; no copy is written")
+        raise CopyRefused(f"{trial.model.card.file}: in fp16, {problem}; no copy is written")
     return _measured(trial, content, model.card, change, count_convolutions(content))
 
 
@@ -120,7 +121,7 @@ def _search(trial: Trial[CardT], limits: Limits, progress: Progress) -> Optimise
     card = trial.model.card
     calibrated = calibrate(trial.content, trial.calibration)
     if not calibrated.layers:
-        raise CopyRefused(f"{card.file} has no convolution to compute in int8; no copy is written")
+        raise CopyRefused(f"{card.file} has no convolutions to compute in int8; no copy is written")
 
     def copy(kept: Sequence[str]) -> tuple[bytes, OnnxModel[CardT]]:
         content = quantise(calibrated, kept)
@@ -145,7 +146,7 @@ def _search(trial: Trial[CardT], limits: Limits, progress: Progress) -> Optimise
         if problem is None:
             return _measured(trial, content, model.card, change, len(calibrated.layers))
         log.info("%s with %d of %d layers in fp32: %s", card.name, number, len(calibrated.layers), problem)
-    raise CopyRefused(f"{card.file}: with {number} layers in fp32, {problem}; no int8 copy is written")
+    raise CopyRefused(f"{card.file}: with {number_of(number, 'layer')} in fp32, {problem}; no int8 copy is written")
 
 
 def _measured(
@@ -218,13 +219,15 @@ def kept_numbers(layers: int) -> Iterator[int]:
 def broken_limit(change: CopyFacts, limits: Limits) -> str | None:
     """The limit that a copy does not keep, in words; None where it keeps all."""
     if change.changed_labels > limits.changed_labels * change.pictures:
-        return f"{change.changed_labels} of {change.pictures} labels change, {limits.changed_labels:.1%} may"
+        return (
+            f"{change.changed_labels} of {change.pictures} labels change, at most {limits.changed_labels:.1%} allowed"
+        )
     if change.accuracy_fp32 is not None and change.accuracy_copy is not None:
         lost = change.accuracy_fp32 - change.accuracy_copy
         if lost > limits.accuracy_lost:
-            return f"{100 * lost:.2f} points of accuracy are lost, {100 * limits.accuracy_lost:.1f} may be"
+            return f"accuracy falls by {100 * lost:.2f} points, at most {100 * limits.accuracy_lost:.1f} allowed"
     if change.psnr_db is not None and change.psnr_db < limits.psnr_db:
-        return f"its pictures are {change.psnr_db:.1f} dB from the fp32 ones, {limits.psnr_db:.0f} are asked for"
+        return f"its images are {change.psnr_db:.1f} dB from the fp32 ones, at least {limits.psnr_db:.0f} required"
     return None
 
 

@@ -62,7 +62,7 @@ def read_differentials(path: Path) -> dict[str, ReadSlide]:
             raise LabelledDataInvalid(f"{place}: {few} values than the header has columns")
         slide = name_of_cell((row[_SLIDE] or "").strip().strip("/"))
         if not slide or slide in found:
-            raise LabelledDataInvalid(f"{place}: {'the slide is named twice' if slide else 'no slide is named'}")
+            raise LabelledDataInvalid(f"{place}: {'duplicate slide' if slide else 'no slide is named'}")
         if semicolons:
             row |= {
                 name: re.sub(r"^(\s*\d+),(\d+\s*)$", r"\1.\2", row[name] or "")
@@ -84,9 +84,9 @@ def _column(name: str) -> str:
 def _columns(path: Path, names: list[str]) -> dict[str, CellClass | None]:
     """The class of each column; None for ``other``."""
     if _SLIDE not in names:
-        raise LabelledDataInvalid(f"{path} lacks the column slide")
+        raise LabelledDataInvalid(f"{path}: missing column 'slide'")
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise LabelledDataInvalid(f"{path} has the column {twice[0]!r} twice")
+        raise LabelledDataInvalid(f"{path}: duplicate column {twice[0]!r}")
     columns: dict[str, CellClass | None] = {}
     for name in names:
         label = parse_class(name)
@@ -95,10 +95,10 @@ def _columns(path: Path, names: list[str]) -> dict[str, CellClass | None]:
         elif name not in {_SLIDE, _COUNTED}:
             known = ", ".join(DIFFERENTIAL_CLASSES)
             raise LabelledDataInvalid(
-                f"{path}: the column {name!r} is no class of the differential ({known}); other cells go to 'other'"
+                f"{path}: column {name!r} is not a class of the differential ({known}); count other cells as 'other'"
             )
     if not any(columns.values()):
-        raise LabelledDataInvalid(f"{path} has no column of a class")
+        raise LabelledDataInvalid(f"{path} has no column for any class")
     return columns
 
 
@@ -121,8 +121,8 @@ def _read_row(place: str, slide: str, row: dict[str, str], columns: dict[str, Ce
 
 def _number(place: str, text: str | None) -> float:
     if not re.fullmatch(r"\s*|\s*[+-]?(\d+\.?\d*|\.\d+)\s*", text or "", re.ASCII):
-        raise LabelledDataInvalid(f"{place}: {text!r} is no number")
+        raise LabelledDataInvalid(f"{place}: {text!r} is not a number")
     value = float((text or "").strip() or 0)
     if not 0 <= value < 1e6:
-        raise LabelledDataInvalid(f"{place}: {text!r} is no count or percent")
+        raise LabelledDataInvalid(f"{place}: {text!r} is not a count or a percentage")
     return value

@@ -95,7 +95,7 @@ def evaluate(
     known = [i for i in images if i.label in models.classifier.card.classes]
     if not known and not fields:
         raise LabelledDataInvalid(
-            f"{data}: no labelled cell or field" + (f" in the split {split.value}" if split else "")
+            f"{data}: no labelled cells or fields" + (f" in the split {split.value}" if split else "")
         )
     reports, rows, cells, mistakes = [], list[SuperResolutionRow](), list[Crop](), {}
     precisions = []

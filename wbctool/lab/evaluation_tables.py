@@ -44,7 +44,7 @@ def as_markdown(result: Evaluation) -> str:
 
 def _classification(result: Evaluation) -> TextTable:
     columns = ("data", "images", "sources", "accuracy per image (95 % by source)", "per source", "among its classes")
-    more = ("calibration error", "kept from review", "right of these (95 % by source)", "not found")
+    more = ("calibration error", "kept from review", "correct among these (95 % by source)", "not found")
     rows = tuple(
         (
             r.origin,
@@ -91,11 +91,11 @@ def _per_class(report: ClassifierReport) -> TextTable:
 def _confusion(report: ClassifierReport) -> TextTable:
     rows = tuple((name, *map(str, row)) for name, row in zip(report.classes, report.confusion, strict=True) if any(row))
     columns = ("true", *(name[:5] for name in report.classes))
-    return TextTable(f"{report.origin}, true class by row, said class by column", columns, rows)
+    return TextTable(f"{report.origin}, true class by row, predicted class by column", columns, rows)
 
 
 def _detection(result: Evaluation) -> TextTable:
-    ways = (("detector", result.detection), ("nuclei, nothing learned", result.detection_by_nuclei))
+    ways = (("detector", result.detection), ("nuclei, without learning", result.detection_by_nuclei))
     rows = tuple(
         (
             origin,
@@ -112,7 +112,7 @@ def _detection(result: Evaluation) -> TextTable:
 def _super_resolution(result: Evaluation) -> TextTable:
     columns = ("data", "px", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
     rows = tuple(tuple(_super_resolution_row(row)) for row in result.super_resolution)
-    return TextTable("Cells reduced to so many pixels a side and brought to 128", columns, rows)
+    return TextTable("Cells reduced to a side in pixels and enlarged to 128", columns, rows)
 
 
 def _super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
@@ -133,4 +133,4 @@ def _strangers(result: Evaluation) -> TextTable:
         for seen in result.strangers
     ]
     columns = ("shown", "crops", "stopped by the gate", "in review", "not WBC", "counted")
-    return TextTable("Pictures that no class fits", columns, tuple(rows))
+    return TextTable("Images that fit no class", columns, tuple(rows))

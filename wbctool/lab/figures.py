@@ -51,7 +51,7 @@ def draw_reliability(report: ClassifierReport, path: Path, bins: int = 10) -> No
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
         axes.plot([confidence[which == b].mean() for b in used], [right[which == b].mean() for b in used], marker="o")
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")
         axes.set_title(f"{report.origin}: expected calibration error {report.calibration_error:.3f}")
         figure.savefig(path, dpi=150)
 
@@ -79,7 +79,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], title: str, path: Path) -> None:
     rows = -(-len(mistakes) // columns)
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(1.5 * columns, 1.95 * rows + 0.4), layout="constrained")
-        figure.suptitle(f"{title}: called wrongly with most confidence, one cell of each source", fontsize=9)
+        figure.suptitle(f"{title}: misclassified with most confidence, one cell per source", fontsize=9)
         places = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for axes in places:
             axes.axis("off")

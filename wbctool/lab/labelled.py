@@ -143,7 +143,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         raise LabelledDataInvalid(f"{data} is not a folder")
     found: list[LabelledImage] = []
     for folder in unread_folders(data):
-        log.warning("%s is left out: its name is that of no class", folder)
+        log.warning("%s is left out: its name is not a class", folder)
     for folder in _folders_of_images(data):
         label = parse_class(folder.name)
         if label is None:
@@ -152,7 +152,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         for path in sorted(p for p in folder.iterdir() if is_image(p)):
             source = source_of(path) if groups is None else groups.get((folder.name.lower(), path.name))
             if source is None:
-                raise LabelledDataInvalid(f"{path} is not in groups.csv: its source is unknown")
+                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its source is unknown")
             found.append(LabelledImage(path, label, source, _origin(data, path)))
     return tuple(found)
 
@@ -182,7 +182,7 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
         except (ValueError, TypeError, OverflowError) as error:
             raise LabelledDataInvalid(f"{table}, line {line}: {error}") from error
         if not (data / "images" / row["image"]).is_file():
-            raise LabelledDataInvalid(f"{table}, line {line}: there is no image {data / 'images' / row['image']}")
+            raise LabelledDataInvalid(f"{table}, line {line}: no such image: {data / 'images' / row['image']}")
         if x1 > x0 and y1 > y0:
             boxes[row["image"]].append(LabelledBox(target, Box(x0, y0, x1 - x0, y1 - y0)))
     labels = {
@@ -230,11 +230,11 @@ def _rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterab
         with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelledDataInvalid(f"{path} is not a CSV file in UTF-8: {error}") from error
+        raise LabelledDataInvalid(f"{path} is not a UTF-8 CSV file: {error}") from error
     missing = [c for c in columns if rows and c not in rows[0]]
     if missing:
-        raise LabelledDataInvalid(f"{path} lacks the column {missing[0]}")
+        raise LabelledDataInvalid(f"{path}: missing column '{missing[0]}'")
     for line, row in enumerate(rows, start=2):
         if empty := [c for c in columns if row[c] is None]:
-            raise LabelledDataInvalid(f"{path}, line {line} has no {empty[0]}")
+            raise LabelledDataInvalid(f"{path}, line {line}: missing {empty[0]}")
     return rows

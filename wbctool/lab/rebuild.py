@@ -54,11 +54,11 @@ def read_original(layout: OutputLayout, slide: str, state: SlideState) -> Origin
     kept = ORIGINAL_PREFIX if state.reviews else ""
     before = read_state(layout, slide, kept + SLIDE)
     if before is None or before.reviews:
-        raise ReviewRefused(f"slide {slide!r}: {kept}{SLIDE} is not what a run wrote")
+        raise ReviewRefused(f"slide {slide!r}: {kept}{SLIDE} was not written by a run")
     files = {name: _read(layout, slide, name, before.files.get(name)) for name in FILES}
     result = _read_result(slide, files, before)
     if file_hashes(render_files(result, before.provenance)) != before.files:
-        raise ReviewRefused(f"slide {slide!r}: the results are of another version of wbctool; run it again first")
+        raise ReviewRefused(f"slide {slide!r}: the results are from another version of wbctool; run it again first")
     files[SLIDE] = layout.slide_file(slide, kept + SLIDE).read_bytes()
     return Original(files, before, result)
 
@@ -74,7 +74,9 @@ def reviewed_result(original: Original, reviews: Sequence[Review], entries: Sequ
         row, place = entry.content["row"], entry.content["to"]
         tools = result.cells[row - 1].prediction
         if place_of(cells[row - 1].prediction) != entry.content["from"]:
-            raise ReviewRefused(f"slide {result.slide!r}: line {entry.number} of the trail moves a cell from elsewhere")
+            raise ReviewRefused(
+                f"slide {result.slide!r}: line {entry.number} of the trail moves a cell from a class it is not in"
+            )
         cells[row - 1] = replace(cells[row - 1], prediction=moved(tools, place, known))
         before = notes.get(row, CellNote(row, place_of(tools)))
         notes[row] = replace(before, comment=entry.content["comment"])

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def _a_name(text: str) -> str:
     if not text.strip() or not text.isprintable():
-        raise ValueError("initials are to be given, in letters that can be seen")
+        raise ValueError("enter printable initials")
     return text
 
 
@@ -82,9 +82,9 @@ def read_review(path: Path) -> ReviewFile:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         cause = first["msg"].removeprefix("Value error, ")
-        raise ReviewRefused(f"no review by a report of wbctool: {place}: {cause}") from error
+        raise ReviewRefused(f"not a review saved by a wbctool report: {place}: {cause}") from error
     except (ValueError, RecursionError) as error:
-        raise ReviewRefused(f"no review by a report of wbctool: {error}") from error
+        raise ReviewRefused(f"not a review saved by a wbctool report: {error}") from error
 
 
 def apply_reviews(layout: OutputLayout, paths: Sequence[Path]) -> Iterator[tuple[Path, SlideResult | ReviewRefused]]:
@@ -93,7 +93,7 @@ def apply_reviews(layout: OutputLayout, paths: Sequence[Path]) -> Iterator[tuple
     Raises OutputLocked where a run holds the output, TrailBroken, OutputNotWritable.
     """
     if not is_results(layout.folder):
-        raise ReviewRefused(f"{layout.folder} holds no results of a run")
+        raise ReviewRefused(f"{layout.folder} contains no results of a run")
     with hold(layout):
         done: dict[str, SlideResult] = {}
         try:
@@ -114,7 +114,7 @@ def _apply(layout: OutputLayout, review: ReviewFile) -> SlideResult:
     original = read_original(layout, review.slide, state)
     current = reviewed_result(original, state.reviews, trail.read_trail(layout))
     if any((known.reader, known.time) == (review.reader, _when(review)) for known in state.reviews):
-        raise ReviewRefused(f"slide {review.slide!r}: this review has been applied already")
+        raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
     _check(review, current, state.provenance)
     if not state.reviews:
         for name, content in original.files.items():
@@ -134,7 +134,7 @@ def last_state(layout: OutputLayout, slide: str) -> SlideState:
     """The state of a slide. Raises ReviewRefused where there is none."""
     state = read_state(layout, slide)
     if state is None:
-        raise ReviewRefused(f"there are no results of slide {slide!r} by this version of wbctool")
+        raise ReviewRefused(f"there are no results for slide {slide!r} from this version of wbctool")
     return state
 
 
@@ -143,12 +143,12 @@ def _check(review: ReviewFile, current: SlideResult, provenance: Provenance) -> 
     now = hashlib.sha256(table.encode()).hexdigest()
     if review.results != now:
         raise ReviewRefused(
-            f"slide {review.slide!r}: the review was made for other results (cells.csv {review.results[:12]}…, now "
-            f"{now[:12]}…): open the report again"
+            f"slide {review.slide!r}: the review was made for different results (cells.csv {review.results[:12]}…, now "
+            f"{now[:12]}…); open the report again"
         )
     rows = [change.row for change in review.cells]
     if len(set(rows)) < len(rows):
-        raise ReviewRefused(f"slide {review.slide!r}: the review names a cell twice")
+        raise ReviewRefused(f"slide {review.slide!r}: the review lists a cell twice")
     for change in review.cells:
         problem = _problem(change, current, provenance)
         if problem:
@@ -160,11 +160,11 @@ def _problem(change: CellChange, current: SlideResult, provenance: Provenance) -
         return "there is no such cell"
     cell = current.cells[change.row - 1]
     if (cell.field, cell.index) != (change.field, change.cell):
-        return f"line {change.row} of cells.csv is another cell"
+        return f"line {change.row} of cells.csv is a different cell"
     if place_of(cell.prediction) != change.source:
         return f"the review moves it from {change.source!r}, but it is in {place_of(cell.prediction)!r}"
     if change.to not in (REVIEW, ARTEFACT, *provenance.classes):
-        return f"{change.to!r} is no class that the model knows"
+        return f"the model does not know the class {change.to!r}"
     return ""
 
 
@@ -194,7 +194,7 @@ def _when(review: ReviewFile) -> str:
 def _publish_overview(layout: OutputLayout, done: Mapping[str, SlideResult]) -> None:
     outcomes = recorded_outcomes(layout)
     if outcomes is None:
-        log.warning("the last run did not end: counts.csv and index.html follow when the next one does")
+        log.warning("the last run did not finish: counts.csv and index.html will follow when the next one does")
         return
     publish_overview(layout, [_reviewed(outcome, done.get(outcome.slide)) for outcome in outcomes])
 

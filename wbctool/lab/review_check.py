@@ -33,6 +33,7 @@ from wbctool.report.tables import (
     empty_row,
     name_of_cell,
 )
+from wbctool.wording import number_of
 
 Row = tuple[str, ...]
 
@@ -75,7 +76,7 @@ def verify_reviews(layout: OutputLayout) -> Verification:
     Raises ReviewRefused where there are no results.
     """
     if not is_results(layout.folder):
-        raise ReviewRefused(f"{layout.folder} holds no results of a run")
+        raise ReviewRefused(f"{layout.folder} contains no results of a run")
     try:
         entries = trail.read_trail(layout)
     except TrailBroken as error:
@@ -94,7 +95,9 @@ def verify_reviews(layout: OutputLayout) -> Verification:
             states[slide] = state
         if state is not None or found:
             untold.discard(slide)
-    problems += [f"slide {slide!r}: its results are gone, of which the trail speaks" for slide in sorted(untold)]
+    problems += [
+        f"slide {slide!r}: its results are missing, but the trail has entries for it" for slide in sorted(untold)
+    ]
     return Verification(
         slides=len(slides),
         reviewed=sum(bool(state.reviews) for state in states.values()),
@@ -115,11 +118,11 @@ def _read_counts(layout: OutputLayout) -> _Counts:
     except OSError as error:
         return _Counts(None, (f"{path} cannot be read: {error.strerror or error}",))
     except (ValueError, csv.Error) as error:
-        return _Counts(None, (f"{path} is not the table of a run: {error}",))
+        return _Counts(None, (f"{path} is not a table written by a run: {error}",))
     numbers = Counter(row[0] for row in rows).items()
-    problems = [f"slide {slide!r}: {path.name} has it {number} times" for slide, number in numbers if number > 1]
+    problems = [f"slide {slide!r}: {path.name} lists it {number} times" for slide, number in numbers if number > 1]
     if counts_csv(rows).encode() != content:
-        problems.append(f"{path} is not written as a run writes it")
+        problems.append(f"{path} is not in the form that a run writes")
     return _Counts({row[0]: row for row in rows}, tuple(problems))
 
 
@@ -127,7 +130,7 @@ def _rows(layout: OutputLayout, content: bytes) -> list[Row]:
     """The rows of counts.csv with the slides' ids as they are. Raises ValueError, csv.Error."""
     lines = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     if tuple(lines[:1]) != (list(COUNTS_COLUMNS),) or any(len(line) != len(COUNTS_COLUMNS) for line in lines):
-        raise ValueError("its columns are others")
+        raise ValueError("its columns differ")
     rows = [(name_of_cell(slide), *values) for slide, *values in lines[1:]]
     for slide, *_ in rows:
         layout.slide_folder(slide)  # raises ValueError for what is no slide's id
@@ -145,7 +148,7 @@ def _read_run(layout: OutputLayout) -> _Run:
         failed = {e["slide"] for e in content["slides"] if any(not failure["field"] for failure in e["errors"])}
         return _Run(slides, frozenset(failed))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return _Run(None, problems=(f"{layout.run} cannot be read as what a run wrote",))
+        return _Run(None, problems=(f"{layout.run} is not a valid record of a run",))
 
 
 def _differing_lists(layout: OutputLayout, counts: _Counts, run: _Run) -> Iterator[str]:
@@ -158,7 +161,7 @@ def _differing_lists(layout: OutputLayout, counts: _Counts, run: _Run) -> Iterat
     yield from (f"slide {slide!r}: it is in {manifest}, but not in {table}" for slide in missing)
     yield from (f"slide {slide!r}: it is in {table}, but not in {manifest}" for slide in added)
     if not missing and not added and tuple(counts.rows) != run.slides:
-        yield f"{layout.counts} has the slides in another order than {manifest}"
+        yield f"{layout.counts} lists the slides in a different order from {manifest}"
 
 
 def _unlisted(layout: OutputLayout, listed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -170,11 +173,11 @@ def _unlisted(layout: OutputLayout, listed: Sequence[str]) -> tuple[list[str], l
             if layout.slide_file(slide, SLIDE) == path:
                 slides.append(slide)
             else:
-                problems.append(f"{path} is that of slide {slide!r}")
+                problems.append(f"{path} belongs to slide {slide!r}")
         except OSError as error:
             problems.append(f"{path} cannot be read: {error.strerror or error}")
         except (ValueError, KeyError) as error:
-            problems.append(f"{path} vouches for nothing: {error}")
+            problems.append(f"{path} cannot be trusted: {error}")
     return slides, problems
 
 
@@ -192,8 +195,8 @@ def _problems(
             yield f"slide {slide!r}: {_why_no_state(layout, slide)}"
         return
     if not (row is None or failed or _is_row_of(state, row)):
-        again = "" if run.slides is not None else "; the last run has not ended: run again"
-        yield f"slide {slide!r}: {layout.counts.name} does not say what {SLIDE} does{again}"
+        again = "" if run.slides is not None else "; the last run did not finish: run again"
+        yield f"slide {slide!r}: {layout.counts.name} does not agree with {SLIDE}{again}"
     yield from _file_problems(layout, slide, state, entries)
 
 
@@ -223,12 +226,12 @@ def _why_no_state(layout: OutputLayout, slide: str) -> str:
     try:
         of = unseal(path.read_bytes()).get("slide")
     except FileNotFoundError:
-        return f"{SLIDE} is not there"
+        return f"{SLIDE} is missing"
     except OSError as error:
         return f"{SLIDE} cannot be read: {error.strerror or error}"
     except ValueError as error:
-        return f"{SLIDE} vouches for nothing: {error}"
-    return f"{SLIDE} is that of slide {of!r}" if of != slide else f"{SLIDE} cannot be read by this version of wbctool"
+        return f"{SLIDE} cannot be trusted: {error}"
+    return f"{SLIDE} belongs to slide {of!r}" if of != slide else f"{SLIDE} cannot be read by this version of wbctool"
 
 
 def _file_problems(layout: OutputLayout, slide: str, state: SlideState, entries: Sequence[Entry]) -> Iterator[str]:
@@ -245,16 +248,16 @@ def _file_problems(layout: OutputLayout, slide: str, state: SlideState, entries:
         f"slide {slide!r}: {name} cannot be read: {error.strerror or error}" for name, error in unreadable.items()
     )
     yield from (
-        f"slide {slide!r}: {name} is not what {SLIDE} vouches for"
+        f"slide {slide!r}: {name} does not match its hash in {SLIDE}"
         for name in FILES
         if name not in unreadable and found.get(name) != state.files.get(name)
     )
     of_slide = [entry for entry in entries if entry.slide == slide and entry.event != trail.CELL]
     named = [review.entry for review in state.reviews]
     if of_slide and of_slide[-1].event == trail.REVIEW and of_slide[-1].sha256 not in named:
-        yield f"slide {slide!r}: line {of_slide[-1].number} of the trail is a review that the results do not show"
+        yield f"slide {slide!r}: line {of_slide[-1].number} of the trail is a review that the results do not contain"
     if missing := set(named) - {entry.sha256 for entry in of_slide}:
-        yield f"slide {slide!r}: reviewed, but the trail does not hold {len(missing)} of its reviews"
+        yield f"slide {slide!r}: reviewed, but the trail lacks {number_of(len(missing), 'review')} of it"
     elif state.reviews:
         first = next(entry for entry in of_slide if entry.sha256 == named[0])
         yield from _differences(layout, slide, state, entries, str(first.content["results"]), content)
@@ -282,9 +285,9 @@ def _differences(
         yield f"slide {slide!r}: the original {CELLS} is not the one that was reviewed"
     wanted = render_files(result, state.provenance)
     yield from (
-        f"slide {slide!r}: {name} is not what the original and the trail give"
+        f"slide {slide!r}: {name} does not match the original and the trail"
         for name in content
         if content[name] != wanted[name]
     )
     if state.row != counts_row(result):
-        yield f"slide {slide!r}: the counts in {SLIDE} are not what the original and the trail give"
+        yield f"slide {slide!r}: the counts in {SLIDE} do not match the original and the trail"

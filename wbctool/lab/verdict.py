@@ -77,7 +77,7 @@ class Verdict:
 
 def agreement_criterion(share: Share) -> Criterion:
     """Of all cells."""
-    return Criterion("cells named as the reader named them", AGREEMENT_PERCENT, True, _PUBLISHED, share)
+    return Criterion("cells classified as the reader did", AGREEMENT_PERCENT, True, _PUBLISHED, share)
 
 
 def class_criterion(label: str, share: Share) -> Criterion:
@@ -88,25 +88,29 @@ def class_criterion(label: str, share: Share) -> Criterion:
 def counted_criterion(share: Share) -> Criterion:
     """Of the cells that a run names without a reader."""
     source = "what the models' confidence threshold was chosen for"
-    return Criterion("right among the cells not left to a reader", RIGHT_AMONG_COUNTED_PERCENT, True, source, share)
+    return Criterion("correct among the cells not left to a reader", RIGHT_AMONG_COUNTED_PERCENT, True, source, share)
 
 
 def review_criterion(share: Share) -> Criterion:
     """Of all cells, of cell images or of slides."""
     limit = 100 * float(Limits.model_fields["high_review_share"].default)
-    return Criterion("cells left to a reader", limit, False, "above it a run raises high_review_share", share)
+    return Criterion("cells left to a reader", limit, False, "above this a run raises high_review_share", share)
 
 
 def unknown_criterion(share: Share) -> Criterion:
     """Of all cells."""
     limit = 100 * float(Limits.model_fields["out_of_domain_share"].default)
-    return Criterion("cells that look like nothing known", limit, False, "above it a run raises out_of_domain", share)
+    return Criterion(
+        "cells unlike anything the models know", limit, False, "above this a run raises out_of_domain", share
+    )
 
 
 def sampling_criterion(share: Share) -> Criterion:
     """Of all pairs of a slide and a class."""
-    source = "two counts of one smear differ by more than sampling explains in 5 of 100 cases (Rümke); ours: 10 of 100"
-    return Criterion("differences that sampling explains", SAME_BY_SAMPLING_PERCENT, True, source, share)
+    source = (
+        "two counts of one smear differ by more than sampling explains in 5 of 100 cases (Rümke); our limit: 10 of 100"
+    )
+    return Criterion("differences explained by sampling", SAME_BY_SAMPLING_PERCENT, True, source, share)
 
 
 def bias_criterion(found: BlandAltman) -> Criterion:
@@ -114,9 +118,9 @@ def bias_criterion(found: BlandAltman) -> Criterion:
     mean = found.mean_percent
     low, high = exact_interval(round(REFERENCE_CELLS * mean / 100), REFERENCE_CELLS)
     source = (
-        f"ours: no farther apart on average than one count of {REFERENCE_CELLS} cells may be off by sampling (Rümke)"
+        f"our limit: on average no further apart than sampling may shift one count of {REFERENCE_CELLS} cells (Rümke)"
     )
-    what = f"{found.label.replace('_', ' ')}: mean difference of the percents"
+    what = f"{found.label.replace('_', ' ')}: mean difference of the percentages"
     return Criterion(what, round(max(mean - low, high - mean), 1), False, source, Difference.of(found))
 
 
@@ -130,12 +134,12 @@ def decide(criteria: Sequence[Criterion], too_few: str) -> Verdict:
     if failed:
         return Verdict(Fit.DOES_NOT_FIT, _told(failed), every)
     if missed:
-        return Verdict(Fit.NOT_SHOWN, f"{_told(missed)}; more labelled data would tell", every)
+        return Verdict(Fit.NOT_SHOWN, f"{_told(missed)}; more labelled data would decide", every)
     return Verdict(Fit.FITS, f"all {len(every)} criteria are met", every)
 
 
 def _told(criteria: Sequence[Criterion]) -> str:
     return "; ".join(
-        f"{c.what} {c.share.percent:.1f} %, {'at least' if c.at_least else 'at most'} {c.limit:g} % asked"
+        f"{c.what} {c.share.percent:.1f} % (required: {'at least' if c.at_least else 'at most'} {c.limit:g} %)"
         for c in criteria
     )

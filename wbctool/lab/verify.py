@@ -44,6 +44,7 @@ from wbctool.labels import CellClass
 from wbctool.onnx_model import Models
 from wbctool.records import Differential, Outcome, Prediction, Reason
 from wbctool.settings import Limits
+from wbctool.wording import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ def verify_cells(
     with needing("evaluate", "`wbctool verify`"):
         import sklearn.metrics  # noqa: F401
     images, notes = _fresh(read_class_folders(data), models)
-    notes += [f"the folder {folder.name} is left out: its name is that of no class" for folder in unread_folders(data)]
+    notes += [f"folder {folder.name} is left out: its name is not a class" for folder in unread_folders(data)]
     if not images:
-        raise LabelledDataInvalid("; ".join([f"{data}: no labelled cell to verify by", *notes]))
+        raise LabelledDataInvalid("; ".join([f"{data}: no labelled cells to verify with", *notes]))
     crops = [cell.crop for cell in find_crops(images, models, progress, data.name)]
     predictions = predict(crops, models, mode)
     card = models.classifier.card
@@ -152,7 +153,7 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
 
     Raises LabelledDataInvalid where no slide has both.
     """
-    notes = [f"{slide} is left out: there is no such slide, or it failed" for slide in read if slide not in counted]
+    notes = [f"{slide} is left out: no such slide, or it failed" for slide in read if slide not in counted]
     notes += [f"{slide} is left out: no reader's differential" for slide in counted if slide not in read]
     notes += [
         f"{slide} is left out: no cell was counted" for slide in read if slide in counted and not counted[slide].counted
@@ -179,11 +180,15 @@ def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differen
                 whose.append(slide)
     if len(full) < len(both):
         notes.append(
-            f"{len(both) - len(full)} slides have fewer than {enough} cells counted by tool or reader: "
-            "not in the verdict"
+            f"not in the verdict: {number_of(len(both) - len(full), 'slide')} with fewer than {enough} cells counted "
+            "by the tool or the reader"
         )
     share = Share.of(np.array(same, dtype=np.bool_), whose)
-    few = f"{len(full)} slides with {enough} counted cells, {MIN_SLIDES} are needed" if len(full) < MIN_SLIDES else ""
+    few = (
+        ""
+        if len(full) >= MIN_SLIDES
+        else f"{number_of(len(full), 'slide')} with {enough} counted cells; {MIN_SLIDES} needed"
+    )
     criteria = [
         *([sampling_criterion(share)] if share else []),
         *(bias_criterion(found) for found in _of_full(pairs, [slide in full for slide in both])),
@@ -225,10 +230,10 @@ def _fresh(images: Sequence[LabelledImage], models: Models) -> tuple[list[Labell
     fresh = [image for image in known if (image.origin, splitting.of(image)) not in seen]
     notes = []
     if len(known) < len(images):
-        notes.append(f"{len(images) - len(known)} cells are left out: the models do not know their classes")
+        notes.append(f"{number_of(len(images) - len(known), 'cell')} left out: the models do not know their classes")
     if len(fresh) < len(known):
         notes.append(
-            f"{len(known) - len(fresh)} cells are left out: the models were trained on a data set of that name"
+            f"{number_of(len(known) - len(fresh), 'cell')} left out: the models were trained on a data set of that name"
         )
     return fresh, notes
 
@@ -254,10 +259,10 @@ def _unsaid(classes: Sequence[CellClass], found: Mapping[str, Share]) -> list[st
     if not few:
         return []
     names = ", ".join(name.replace("_", " ") for name in few)
-    return [f"nothing is said of these classes, of which there are fewer than {MIN_OF_A_CLASS} cells: {names}"]
+    return [f"classes with fewer than {MIN_OF_A_CLASS} cells, of which nothing is said: {names}"]
 
 
 def _too_few_cells(cells: int, sources: int) -> str:
     if cells < MIN_CELLS:
-        return f"{cells} cells, {MIN_CELLS} are needed"
-    return f"the cells are of {sources} sources, {MIN_SOURCES} are needed" if sources < MIN_SOURCES else ""
+        return f"{number_of(cells, 'cell')}; {MIN_CELLS} needed"
+    return f"the cells are from {number_of(sources, 'source')}; {MIN_SOURCES} needed" if sources < MIN_SOURCES else ""

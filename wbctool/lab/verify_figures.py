@@ -35,7 +35,7 @@ def draw_calibration(calibration: Calibration) -> bytes:
         for name, temperature, error, confidences, marker in ways:
             label = f"{name}, temperature {temperature:.2f}: error {error:.3f}"
             axes.plot(*_curve(confidences, calibration.right), marker=marker, label=label)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")
         axes.set_title(f"{calibration.measured_on} cells")
         axes.legend(frameon=False, loc="lower right")
         return _png(figure)
@@ -50,7 +50,7 @@ def draw_bland_altman(classes: Sequence[BlandAltman]) -> bytes:
         for number, one in enumerate(classes, start=1):
             _panel(figure.add_subplot(rows, columns, number), one)
         figure.supxlabel("mean of tool and reader, percent")
-        figure.supylabel("tool minus reader, percent points")
+        figure.supylabel("tool minus reader, percentage points")
         return _png(figure)
 
 
@@ -64,7 +64,7 @@ def _panel(axes: Axes, one: BlandAltman) -> None:
 
 
 def _curve(confidences: Sequence[float], right: Sequence[bool]) -> tuple[list[float], list[float]]:
-    """(mean confidence, share right) in bins of equal width that hold a cell."""
+    """(mean confidence, share correct) in bins of equal width that hold a cell."""
     confidence, hits = np.asarray(confidences), np.asarray(right)
     which = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     used = np.unique(which)

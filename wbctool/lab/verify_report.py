@@ -13,13 +13,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 import wbctool
-from wbctool.lab.agreement import Difference, Share
+from wbctool.lab.agreement import LEAST_CELLS, Difference, Share
 from wbctool.lab.figures import draw_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
 from wbctool.layout import name_shown
 from wbctool.records import ModelUsed
+from wbctool.wording import number_of
 
 
 def verification_files(
@@ -39,7 +40,11 @@ def verification_files(
     for entry, criterion in zip(content["verdict"]["criteria"], result.verdict.criteria, strict=True):
         entry |= {"met": criterion.met, "failed": criterion.failed}
     figures = _figures(data, result)
-    page = _environment().get_template("verification.html.j2").render(about=about, result=result, figures=figures)
+    page = (
+        _environment()
+        .get_template("verification.html.j2")
+        .render(about=about, result=result, figures=figures, least_cells=LEAST_CELLS)
+    )
     texts = {"verification.json": json.dumps(content, indent=1) + "\n", "verification.html": page}
     return {**{name: text.encode() for name, text in texts.items()}, **{f"{n}.png": png for n, png in figures.items()}}
 
@@ -47,7 +52,7 @@ def verification_files(
 def _figures(data: str, result: CellVerification | SlideVerification) -> dict[str, bytes]:
     if isinstance(result, SlideVerification):
         return {"bland-altman": draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
-    figures = {"confusion": _confusion(f"{name_shown(data)}: {result.cells} cells", result)}
+    figures = {"confusion": _confusion(f"{name_shown(data)}: {number_of(result.cells, 'cell')}", result)}
     if result.calibration:
         figures["calibration"] = draw_calibration(result.calibration)
     return figures
@@ -69,7 +74,7 @@ def _measured(criterion: Criterion) -> str:
 
 
 def _parts(found: Share | Difference) -> str:
-    return f"{found.n} of {found.total}" if isinstance(found, Share) else f"{found.slides} slides"
+    return f"{found.n} of {found.total}" if isinstance(found, Share) else number_of(found.slides, "slide")
 
 
 def _outcome(criterion: Criterion) -> str:
@@ -91,6 +96,7 @@ def _environment() -> Environment:
         outcome=_outcome,
         words=lambda name: name.replace("_", " "),
         shown=name_shown,
+        number_of=number_of,
         png=lambda content: "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
     )
     return environment

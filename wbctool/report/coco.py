@@ -38,7 +38,7 @@ def coco_json(
         for cell in slide.result.cells:
             annotations.append(_annotation(len(annotations) + 1, numbers[cell.field], cell))
     content = {
-        "info": {"description": "White cells found and named by wbctool. Research use only."},
+        "info": {"description": "White cells found and classified by wbctool. Research use only."},
         "licenses": [],
         "categories": [
             {"id": number, "name": str(name), "supercategory": "leukocyte" if name in _LEUKOCYTES else "other"}

@@ -20,7 +20,8 @@ from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import name_as_text, name_shown
 from wbctool.records import ClassCount, Provenance, PublishedSlide, SlideStatus
 from wbctool.report.tables import failed_fields
-from wbctool.report.texts import FLAGS
+from wbctool.report.texts import EXPORTED_FLAGS
+from wbctool.wording import number_of
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
@@ -38,7 +39,7 @@ LOINC = {
 }
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
 NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modelled and cannot be excluded."
-_INTERVAL = "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of naming"
+_INTERVAL = "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of classification"
 _SPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _LABORATORY = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
@@ -51,7 +52,8 @@ Resource = dict[str, Any]
 def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
     """A Bundle of type ``collection`` as JSON: each slide's DiagnosticReport, its Observations, and the Device.
 
-    Reports are ``preliminary`` until a reader has reviewed the slide, then ``final``. Raises ExtraMissing.
+    Reports are ``final`` once a reader has reviewed the slide and no cell is left in review, ``preliminary`` before.
+    Raises ExtraMissing.
     """
     with needing("fhir", "`wbctool export fhir`"):
         from fhir.resources.R4B.bundle import Bundle
@@ -93,10 +95,10 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
 def _conclusion(slide: PublishedSlide) -> str:
     result, differential, failed = slide.result, slide.result.differential, failed_fields(slide.result)
     lines = [
-        f"{differential.counted} cells counted, {differential.review} not decided and left to a reader, "
-        f"{differential.not_wbc} set aside as no white cells.",
-        f"{result.fields} fields, {failed} of them failed." if failed else "",
-        *(FLAGS.get(flag, flag) for flag in differential.flags),
+        f"{number_of(differential.counted, 'cell')} counted, {differential.review} undecided and left to a reader, "
+        f"{differential.not_wbc} set aside as not white cells.",
+        f"{failed} of {number_of(result.fields, 'field')} failed." if failed else "",
+        *(EXPORTED_FLAGS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
         RESEARCH_USE,
@@ -134,7 +136,7 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
         "subject": _subject(slide),
         "category": [_LABORATORY],
         "code": _loinc(*LOINC[label], f"{text}, {share}"),
-        "method": {"text": "Microscopy of a stained smear, cells found and named by software"},
+        "method": {"text": "Microscopy of a stained smear, cells found and classified by software"},
         "specimen": _specimen(slide),
         "device": device,
         "note": [{"text": RESEARCH_USE}],
@@ -174,8 +176,12 @@ def _sampling(count: ClassCount, counted: int) -> Resource:
         "valueRange": {"low": _quantity(count.ci95_low, "%", "%"), "high": _quantity(count.ci95_high, "%", "%")},
     }
     cells = (_number_of(count.n, "Cells of this class"), _number_of(counted, "Counted leukocytes of all classes"))
-    said = f"{count.n} of {counted} counted cells; 95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %"
-    return {"component": [*cells, interval], "note": [{"text": f"{said}, of sampling alone."}, {"text": RESEARCH_USE}]}
+    said = f"{count.n} of {number_of(counted, 'counted cell')}"
+    bounds = f"95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %, covering sampling alone."
+    return {
+        "component": [*cells, interval],
+        "note": [{"text": f"{said}; {bounds}"}, {"text": RESEARCH_USE}],
+    }
 
 
 def _against_range(count: ClassCount, source: str) -> Resource:
@@ -195,7 +201,7 @@ def _device(provenance: Provenance | None) -> Resource:
     """The tool with its models, each by name, version and SHA-256."""
     named = [{"name": "wbctool", "type": "model-name"}]
     if provenance is None:
-        note = "Results of an earlier version, which did not record their models; `wbctool run --force` does."
+        note = "Results from an earlier version, which did not record its models; `wbctool run --force` records them."
         return {
             "resourceType": "Device",
             "id": _id("device"),

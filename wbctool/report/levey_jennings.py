@@ -68,7 +68,7 @@ def chart_state(chart: ControlChart) -> str:
     if chart.silent_since is not None:
         return f"out of control: no value since {chart.silent_since:%Y-%m-%d %H:%M}, when no cell was counted"
     if not chart.complete:
-        return f"{len(chart.points)} of {chart.baseline} values of the baseline: limits are provisional, no rule judged"
+        return f"{len(chart.points)} of {chart.baseline} baseline values: limits are provisional, no rules are judged"
     if last.in_baseline:
         return "the baseline is complete; rules are judged from the next value on"
     if not last.rules:

@@ -42,13 +42,13 @@ def parse_rows(text: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         if tuple(reader.fieldnames or ()) != HISTORY_COLUMNS:
-            raise ValueError("the columns are not those of a history of this version")
+            raise ValueError("its columns are not those of a QC history of this version")
         rows = list(reader)
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
     for row in rows:
         if None in row or None in row.values():
-            raise ValueError(f"a line of {row.get('time')} has not as many values as the header")
+            raise ValueError(f"the line of {row.get('time')} and the header differ in length")
     return rows
 
 

@@ -4,26 +4,40 @@ LANGUAGE = "en"
 
 # What each flag means, and what to do about it.
 FLAGS = {
-    "no_wbc": "No white cell was found. Check that the images show a stained smear, sharp and at high magnification.",
-    "low_count": "Too few cells were counted for any reading as high or low. Add fields and run again.",
-    "limited_count": "Fewer cells were counted than a reference differential has. For one, add fields and run again.",
-    "high_review_share": "Many cells await review; the percents may move by much. Name those cells first.",
+    "no_wbc": "No white cells were found. Check that the images show a stained smear, sharp and at high magnification.",
+    "low_count": "Too few cells were counted to report any value as high or low. Add fields and run again.",
+    "limited_count": "Fewer cells were counted than for a reference differential. For one, add fields and run again.",
+    "high_review_share": "Many cells await review; the percentages may shift considerably. Classify those cells first.",
     "out_of_domain": (
-        "Many cells look like nothing the model was trained on: another stain, camera or cell type. Check every class "
-        "by eye; `wbctool verify` tells whether the models fit this laboratory."
+        "Many cells are unlike anything the model was trained on: another stain, camera or cell type. Check every "
+        "class by eye; `wbctool verify` tests whether the models fit this laboratory."
     ),
-    "immature_granulocytes": "Immature granulocytes were counted. Look at each, and look for blasts.",
-    "nrbc": "Nucleated red cells were found. Look at each.",
-    "blurred_fields": "Some fields are blurred; they are named below. Check their cells by eye, or take them again.",
-    "crowded_fields": "Some fields are crowded; they are named below. Thinner parts of the smear show more.",
+    "immature_granulocytes": "Immature granulocytes were counted. Inspect each one, and look for blasts.",
+    "nrbc": "Nucleated red cells were found. Inspect each one.",
+    "blurred_fields": "Some fields, listed below, are blurred. Check their cells by eye, or photograph them again.",
+    "crowded_fields": "Some fields, listed below, are crowded. Thinner parts of the smear show the cells better.",
     "failed_fields": (
-        "Some fields could not be read or analysed; they are named below. Their cells are missing here: mend them and "
-        "run again."
+        "Some fields, listed below, could not be read or analysed, so their cells are missing. Repair or replace these "
+        "images and run again."
     ),
     "duplicate_fields": (
-        "Some fields show the same cells, which were counted more than once; they are named below. Take the copies out "
-        "and run again."
+        "Some fields, listed below, show the same cells, which were counted more than once. Remove the duplicates and "
+        "run again."
     ),
+}
+# The same for exports, which are read without the page and by others than those who run the tool.
+EXPORTED_FLAGS = {
+    "no_wbc": "No white cells were found.",
+    "low_count": "Too few cells were counted to report any value as high or low.",
+    "limited_count": "Fewer cells were counted than for a reference differential.",
+    "high_review_share": "Many cells await review; the percentages may shift considerably.",
+    "out_of_domain": "Many cells are unlike anything the model was trained on.",
+    "immature_granulocytes": "Immature granulocytes were counted.",
+    "nrbc": "Nucleated red cells were found.",
+    "blurred_fields": "Some fields are blurred.",
+    "crowded_fields": "Some fields are crowded.",
+    "failed_fields": "Some fields could not be read or analysed; their cells are missing.",
+    "duplicate_fields": "Some fields show the same cells, which were counted more than once.",
 }
 FINDINGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
 
@@ -34,8 +48,8 @@ REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
 VERDICT_FAILED = "Failed: no field of this slide could be analysed."
-VERDICT_NO_WBC = "No white cell was found{without}."
-VERDICT_ALL_IN_REVIEW = "No cell could be counted{without}; {review} in review."
+VERDICT_NO_WBC = "No white cells were found{without}."
+VERDICT_ALL_IN_REVIEW = "No cells could be counted{without}; {review} in review."
 VERDICT_LOW = "Too few cells for a differential: {counted} counted{without}{review}."
 VERDICT = "Differential of {counted} counted cells{without}{review}."
 VERDICT_WITHOUT = ", without {failed} of {fields} fields"
@@ -53,7 +67,7 @@ OF_TOTAL = "{n} of {total}"
 # The differential.
 DIFFERENTIAL = "Differential"
 TABLE_REGION = "table of the differential"
-TABLE_HEADS = ("class", "n", "percent", "95 % interval", "if review were none / all of it")
+TABLE_HEADS = ("class", "n", "percent", "95 % interval", "if none / all of review")
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
 NOT_ASSESSED = "not assessed: the model does not know this class"
@@ -64,17 +78,17 @@ LEGEND_REFERENCE = "reference range"
 NRBC = "NRBC per 100 white cells"
 COUNTS_NOTE = (
     "Cells found: {cells}, of which {counted} counted, {review} in review, {not_wbc} not white cells. "
-    "Fields: {fields}. Percents are of the counted cells. The interval is the exact binomial one "
-    "(Clopper\u2013Pearson) and covers sampling alone, not errors of detection or classification."
+    "Fields: {fields}. Percentages are of the counted cells. The intervals are exact binomial "
+    "(Clopper\u2013Pearson); they cover sampling alone, not errors of detection or classification."
 )
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
 # Absolute counts.
 ABSOLUTE = "Absolute counts"
 ABSOLUTE_HEADS = ("class", "10⁹/L", "95 % interval")
-ABSOLUTE_NOTE = "Percent × the analyser's white cells, {wbc} × 10⁹/L. The intervals are those of the percents."
+ABSOLUTE_NOTE = "Percentage × the analyser's WBC, {wbc} × 10⁹/L. The intervals are those of the percentages."
 ABSOLUTE_CORRECTED = (
-    "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC), which is right for an "
+    "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC), which is correct for an "
     "analyser that counts them as white cells."
 )
 
@@ -89,39 +103,39 @@ ABOUT = {
 }
 
 MANY = "{n} in all"
-FAILED_HEAD = "What failed"
-QUALITY_HEAD = "Fields to look at twice"
+FAILED_HEAD = "Failures"
+QUALITY_HEAD = "Fields to check"
 REMARKS = {
-    "same_as": "shows the same as {field}",
+    "same_as": "shows the same cells as {field}",
     "blurred": "blurred: edges of {blur_um:.2f} µm",
     "crowded": "crowded: {cover:.0f} % covered",
-    "strange": "colours {stain_de:.0f} (CIE76) from those the detector was trained on",
-    "misscaled": "red cells of {red_cell_um:.1f} µm by its um_per_px, which must be wrong: focus was not judged",
+    "strange": "colours {stain_de:.0f} (CIE76) away from those the detector was trained on",
+    "misscaled": "red cells measure {red_cell_um:.1f} µm by its um_per_px, which must be wrong; focus was not judged",
 }
 
 # The cells.
 TO_REVIEW = "To review"
-TO_REVIEW_NOTE = "Not counted. The most probable class and its probability, the least certain first."
-NOT_PICTURED = "{missing} more are not pictured: the {shown} least certain are."
-LEFT_OUT = "So that this page stays small, it does without some pictures. All cells are counted and in cells.csv."
-CELLS_LEFT_OUT = "Cells not pictured: {n}."
-ENHANCED_LEFT_OUT = "Pictured cells without their super-resolved picture: {n}."
-FIELDS_LEFT_OUT = "Fields of pictured cells that are not shown: {n}."
+TO_REVIEW_NOTE = "Not counted. Shown with the most probable class and its probability, least certain first."
+NOT_PICTURED = "{missing} more are not shown; these are the {shown} least certain."
+LEFT_OUT = "To keep this page small, some images are left out. The numbers and cells.csv include all cells."
+CELLS_LEFT_OUT = "Cells not shown: {n}."
+ENHANCED_LEFT_OUT = "Cells shown without their super-resolved image: {n}."
+FIELDS_LEFT_OUT = "Fields not shown, with cells that are: {n}."
 NATIVE_ALT = "Cell {cell} of {field}"
 ENHANCED_ALT = "the same, super-resolved"
 SECOND = "then {label} {probability:.2f}"
 WHERE = "{field}, cell {cell}"
-MOVED = "read as {place}; the tool: {was}"
+MOVED = "reader: {place}; tool: {was}"
 REASONS = {"low_confidence": "low confidence", "out_of_distribution": "unlike the training cells"}
 FIELDS_HEAD = "Fields"
-FIELDS_NOTE = "Every field with pictured cells, reduced. A number is the cell's in its field."
-FIELD_ALT = "Field {field}, its cells framed"
+FIELDS_NOTE = "Every field with cells shown here, reduced. The numbers are those of the cells in the field."
+FIELD_ALT = "Field {field}, cells outlined"
 
 # Reviews, and how the page was made.
 REVIEWS_HEAD = "Reviews"
-REVIEW_LINE = "{reader}, {time}: cells moved: {moved}."
+REVIEW_LINE = "{reader}, {time}; cells moved: {moved}."
 REVIEW_TRAIL = "Entry in audit.jsonl"
-MADE = "How this was made"
+MADE = "How this report was made"
 RESEARCH_USE = "Research use only."
 SHA256 = "SHA-256"
 RESULTS_HASH = "cells.csv"
@@ -129,14 +143,14 @@ RESULTS_HASH = "cells.csv"
 # The reader's panel; the script has these too.
 PANEL = {
     "title": "Reader",
-    "help": "Choose a cell (click, or Tab and the arrow keys), then press a key or a button below.",
+    "help": "Select a cell (click, or Tab and the arrow keys), then press a key or a button below.",
     "native": "native pixels",
     "enhanced": "super-resolved",
     "attention": "where the class was seen",
     "attention_note": "Grad-CAM: a check, not evidence.",
     "field": "in its field",
     "move": "Move the cell to",
-    "unknown_class": "the model does not know this class; leave such a cell in review, with a comment",
+    "unknown_class": "the model does not know this class; leave the cell in review, with a comment",
     "cell_comment": "Comment on this cell",
     "slide_comment": "Comment on the slide",
     "initials": "Initials",
@@ -149,16 +163,16 @@ PANEL = {
     "moved_to": "{cell} moved to {place}",
     "was": "was {value}",
     "changed_note": (
-        "Changed by you: flags, reference marks and absolute counts are worked out anew when the review is applied."
+        "Changed by you: flags, reference marks and absolute counts are recalculated when the review is applied."
     ),
     "read_as": MOVED,
-    "no_field": "this field is not pictured",
+    "no_field": "this field is not shown",
 }
 
 # The index of a run.
 INDEX_TITLE = "Slides"
-INDEX_NOTE = "Sort by a column's heading. A slide's name opens its report."
-INDEX_PATIENTS = "Sorted by patient, the slides of one stand together."
+INDEX_NOTE = "Click a column heading to sort. A slide's name opens its report."
+INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
 INDEX_ONE, INDEX_MANY = "1 slide", "{n} slides"
 INDEX_REVIEWED = "{reviewed} reviewed."

@@ -44,7 +44,7 @@ def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Pred
     (Liu 2020, arXiv 2010.03759). Raises ModelMismatch where a logit is not finite.
     """
     if not np.isfinite(logits).all():
-        raise ModelMismatch(f"{card.file} gave no finite numbers for a cell")
+        raise ModelMismatch(f"{card.file} gave non-finite values for a cell")
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
     energies = -logsumexp(logits.astype(np.float64), axis=1)
     return tuple(_decide(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))

@@ -25,7 +25,7 @@ def in_srgb(rgb: np.ndarray, profile: bytes | None) -> np.ndarray:
     try:
         transform = _to_srgb(profile or b"")
     except (ImageCms.PyCMSError, OSError) as error:
-        text = "an embedded colour profile that cannot be read; export the image in sRGB or without a profile"
+        text = "the embedded colour profile cannot be read; export the image in sRGB or without a profile"
         raise FieldUnreadable(text) from error
     if transform is None:
         return rgb

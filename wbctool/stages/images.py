@@ -72,7 +72,7 @@ def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> byte
     except OSError as error:
         raise FieldUnreadable(f"cannot be read: {error.strerror or error}") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
-        raise FieldUnreadable("changed while it was read; is it still being copied? (see --settle)")
+        raise FieldUnreadable("changed while it was being read; is it still being copied? (see --settle)")
     return data
 
 
@@ -81,7 +81,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarra
     if not data:
         raise FieldUnreadable("the file is empty")
     if len(data) > _SMALLEST_PREALLOCATED and not any(data[-len(data) // 4 :]):
-        raise FieldUnreadable("the file's last quarter is zeros: its copy was not finished")
+        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _refuse_unfit(image, max_megapixels)
@@ -139,7 +139,7 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
         refuse_incomplete_png(image, data)
     rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     if deep and rgb.max() < _DARKEST_WHITE:
-        raise FieldUnreadable("a 16-bit image that uses the lower bits alone and would show black; export 8-bit RGB")
+        raise FieldUnreadable("a 16-bit image that uses only the lower bits and would appear black; export 8-bit RGB")
     return rgb
 
 
@@ -151,27 +151,27 @@ def _is_16_bit(image: Image.Image) -> bool:
 def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:
     width, height = image.size
     if width * height > max_megapixels * 1e6:
-        raise FieldTooLarge(f"{width}×{height} pixels are more than the limit of {max_megapixels:g} megapixels")
+        raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first picture is the picture
-        raise FieldUnreadable("the file holds several images (a stack or an animation); export one image a file")
+        raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
     if image.mode in {"1", "L", "LA", "La"}:
-        raise FieldUnreadable("a grey image; a stained smear is told apart by its colours")
+        raise FieldUnreadable("a grey image; stained cells are told apart by colour")
     if image.mode not in _COLOUR_MODES:
-        raise FieldUnreadable(f"the colour mode {image.mode} cannot be shown reliably; export 8-bit RGB")
+        raise FieldUnreadable(f"the colour mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in {"RGBA", "PA"} or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
-            raise FieldUnreadable("the image is wholly transparent")
+            raise FieldUnreadable("the image is completely transparent")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
     if image.mode == "P" and _is_grey(rgb):
-        raise FieldUnreadable("a grey image; a stained smear is told apart by its colours")
+        raise FieldUnreadable("a grey image; stained cells are told apart by colour")
     return np.ascontiguousarray(rgb)
 
 
@@ -184,8 +184,8 @@ def _cause(error: Exception, start: bytes) -> str:
     text = str(error) or type(error).__name__
     if "cannot identify image file" in text:
         if _FIRST_BYTES.match(start):  # of one of those formats
-            return "the image is incomplete or damaged, or of a rare kind; if it opens elsewhere, export 8-bit RGB"
-        return "not an image in one of the formats JPEG, PNG, BMP, TIFF"
+            return "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"
+        return "not a JPEG, PNG, BMP or TIFF image"
     if any(word in text for word in ("truncated", "broken data stream", "remature end")):
         return f"the image is incomplete or damaged ({text})"
     return f"the image is damaged ({text})"

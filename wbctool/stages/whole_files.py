@@ -137,13 +137,13 @@ def _contents(
         lengths = [parts.bytes_of(number) for number in range(len(offsets))]
     listed = min(len(offsets), len(lengths))
     if listed < parts.count:
-        raise _incomplete(f"{listed} of its {parts.count} strips or tiles are there")
+        raise _incomplete(f"{listed} of its {parts.count} strips or tiles are present")
     for number in range(parts.count):
         offset, length = offsets[number], lengths[number]
         least = parts.bytes_of(number) if uncompressed else 1
         end = offset + (least if uncompressed else length)
         if offset < _TIFF_HEADER_BYTES or length < least or end > len(data):
-            raise _incomplete(f"strip or tile {number + 1} of {parts.count} is not all there")
+            raise _incomplete(f"strip or tile {number + 1} of {parts.count} is incomplete")
         yield memoryview(data)[offset:end]
 
 
