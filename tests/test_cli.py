@@ -46,6 +46,41 @@ def test_version(cli):
     assert cli("--version").output == "wbctool 0.1.0\n"
 
 
+@pytest.mark.parametrize("arguments", [["run", "", "--out", "c.csv"], ["run", "slides", "--out", "c.csv", "--models="]])
+def test_an_unset_variable_of_a_script_is_not_the_folder_that_cron_starts_in(tmp_path, arguments):
+    fakes.draw_field(tmp_path / "holiday" / "beach.png", ["neutrophil"])
+    command = [sys.executable, "-m", "wbctool", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "wbctool: an argument is empty; is a variable of the script unset?\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday"]
+
+
+@pytest.mark.parametrize("way", ["a field", "the table", "among the results", "settings"])
+def test_a_log_spoils_no_other_file(cli, slides, tmp_path, way):
+    out, toml = tmp_path / "counts.csv", tmp_path / "lab.toml"
+    toml.write_text("workers = 1\n")
+    file = {
+        "a field": slides / "s2" / "f1.png",
+        "the table": out,
+        "among the results": tmp_path / "counts" / "s2" / "cells.csv",
+        "settings": toml,
+    }[way]
+    before = file.read_bytes() if file.is_file() else None
+    done = cli("run", slides, "--out", out, "--log-file", file)
+    assert done.exit_code == 2
+    assert f"--log-file {file}: " in done.stderr
+    assert (file.read_bytes() if file.is_file() else None) == before
+    assert not out.exists()
+
+
+def test_a_log_goes_on(cli, slides, tmp_path):
+    log = tmp_path / "wbctool.log"
+    for _ in range(2):
+        assert cli("run", slides, "--out", tmp_path / "counts.csv", "--log-file", log).exit_code == 0
+    assert log.read_text().count('"started: ') == 2
+
+
 def test_a_run_says_a_line_a_slide(cli, slides, tmp_path):
     done = cli("run", slides, "--out", tmp_path / "counts.csv")
     assert done.exit_code == 0

@@ -100,6 +100,17 @@ def test_nor_by_a_setting_of_the_file(tmp_path):
         load_settings({**FLAGS, "slides": tmp_path}, write(tmp_path, 'log_file = "slides.csv"'))
 
 
+@pytest.mark.parametrize("entry", ["workers", "settle_s", "batch_size", "min_counted"])
+def test_true_is_not_a_number(tmp_path, entry):
+    with pytest.raises(SettingsInvalid, match=rf"lab\.toml: {entry}: true is not a value for it"):
+        load_settings(FLAGS, write(tmp_path, f"{entry} = true"))
+
+
+def test_an_empty_path_is_not_this_folder(tmp_path):
+    with pytest.raises(SettingsInvalid, match=r"lab\.toml: log_file: it is empty"):
+        load_settings(FLAGS, write(tmp_path, 'log_file = ""'))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SettingsInvalid, match=r"gone\.toml: cannot be read"):
         load_settings(FLAGS, tmp_path / "gone.toml")

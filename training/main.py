@@ -13,7 +13,7 @@ from training.ablate import ablate_losses
 from training.compare import compare_backbones, table_as_text
 from training.data.laboratories import laboratories
 from training.models.backbones import Backbone
-from training.recipe import load_recipe
+from training.recipe import Recipe, load_recipe
 from training.stages.classifier import train_classifier
 from training.stages.detector import train_detector
 from training.stages.srgan import train_srgan
@@ -21,7 +21,15 @@ from training.start import borrow_shipped, take_over
 from training.weights import imagenet_features
 from training.workplace import Workplace
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import Labelled, Splitting, fields_folders, read_class_folders, read_fields
+from wbctool.lab.labelled import (
+    Labelled,
+    LabelledField,
+    LabelledImage,
+    Splitting,
+    fields_folders,
+    read_class_folders,
+    read_fields,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +64,48 @@ def train(
     compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
     ablate: train the generator under every loss of the ablation instead, for `wbctool evaluate` to compare.
     """
+    _check_options(stage, max_hours, compare, ablate, start_from, backbone)
+    chosen = load_recipe(recipe)
+    stages = _stages_of(chosen, stage, compare, ablate)
+    if (chosen.needs_start or not chosen.classifier.samples) and "classifier" in stages and not start_from:
+        raise SettingsInvalid(f"recipe {chosen.name} continues a trained model: name its folder with --start-from")
+    if len(start_from) > 1 and stages != ["classifier"]:
+        raise SettingsInvalid("several --start-from are only for --stage classifier: a generator starts from one")
+    images, fields = _labelled(data, out)
+    torch.set_float32_matmul_precision("high")
+    work = Workplace(
+        recipe=chosen,
+        images=images,
+        fields=fields,
+        out=out,
+        imagenet_weights=imagenet_weights,
+        resume=resume,
+        max_hours=max_hours,
+        splitting=_whole_laboratories(splitting, [*images, *fields]),
+        backbone=Backbone(backbone),
+        start_from=tuple(start_from),
+    )
+    if not compare:
+        _try_imagenet_weights(work, stages)
+        take_over(work, () if ablate else stages)
+    borrow_shipped(work, stages)
+    if compare:
+        print(table_as_text(compare_backbones(work)))
+    elif ablate:
+        ablate_losses(work)
+    else:
+        for name in stages:
+            STAGES[name](work)
+
+
+def _check_options(
+    stage: str,
+    max_hours: float | None,
+    compare: bool,
+    ablate: bool,
+    start_from: Sequence[Path],
+    backbone: str,
+) -> None:
     if stage != "all" and stage not in STAGES:
         raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
     if (compare or ablate) and (stage != "all" or (compare and (ablate or start_from or backbone != Backbone.VGG19))):
@@ -65,7 +115,21 @@ def train(
         )
     if max_hours is not None and not max_hours > 0:
         raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
-    made_here = (out / "training").resolve()  # the paper's generated images among it
+
+
+def _stages_of(recipe: Recipe, stage: str, compare: bool, ablate: bool) -> list[str]:
+    """The stages that there is something to do for, in order."""
+    if compare or ablate:
+        return ["classifier" if compare else "srgan"]
+    stages = [name for name in STAGES if stage in {"all", name} and recipe.trains(name)]
+    if not stages:
+        raise SettingsInvalid(f"recipe {recipe.name} does not train the {stage}: it sets no samples for it")
+    return stages
+
+
+def _labelled(data: Sequence[Path], out: Path) -> tuple[tuple[LabelledImage, ...], tuple[LabelledField, ...]]:
+    """All images and fields of the data, but for what earlier trainings left in ``out``: generated images among it."""
+    made_here = (out / "training").resolve()
     images = tuple(
         image
         for folder in data
@@ -76,38 +140,7 @@ def train(
     if not images and not fields:
         where = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labelled data: {where} holds neither class folders nor fields with boxes")
-    splitting = _whole_laboratories(splitting, [*images, *fields])
-    torch.set_float32_matmul_precision("high")
-    work = Workplace(
-        recipe=load_recipe(recipe),
-        images=images,
-        fields=fields,
-        out=out,
-        imagenet_weights=imagenet_weights,
-        resume=resume,
-        max_hours=max_hours,
-        splitting=splitting,
-        backbone=Backbone(backbone),
-        start_from=tuple(start_from),
-    )
-    if compare:
-        borrow_shipped(work, ["classifier"])
-        print(table_as_text(compare_backbones(work)))
-        return
-    asked = tuple(STAGES) if stage == "all" else (stage,)
-    stages = [name for name in asked if work.recipe.trains(name)]
-    if not stages:
-        raise SettingsInvalid(f"recipe {work.recipe.name} does not train the {stage}: it sets no samples for it")
-    if len(work.start_from) > 1 and (ablate or stages != ["classifier"]):
-        raise SettingsInvalid("several --start-from are only for --stage classifier: a generator starts from one")
-    _try_imagenet_weights(work, ["srgan"] if ablate else stages)
-    take_over(work, () if ablate else stages)
-    borrow_shipped(work, ["srgan"] if ablate else stages)
-    if ablate:
-        ablate_losses(work)
-        return
-    for name in stages:
-        STAGES[name](work)
+    return images, fields
 
 
 def _try_imagenet_weights(work: Workplace, stages: Collection[str]) -> None:

@@ -123,9 +123,13 @@ class ClassifierRecipe(_Part):
 
 
 class Recipe(_Part):
-    """One training, whole. classes: what the classifier tells apart, in the order of its outputs."""
+    """One training, whole. classes: what the classifier tells apart, in the order of its outputs.
+
+    needs_start: whether it only makes sense for trained models (``--start-from``).
+    """
 
     name: str
+    needs_start: bool = False
     classes: tuple[CellClass, ...]
     seed: int
     crop_margin: float = Field(ge=1)

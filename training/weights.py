@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.models.backbones import Backbone, backbone_features
 from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.wording import number_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
@@ -32,6 +33,12 @@ def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) ->
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     if backbone is Backbone.VGG19 and len(weights) == 2 * sum(n for n, _ in VGG16_BLOCKS):
         weights = grow_to_vgg19(weights)
+    wanted, given = features.state_dict().keys(), weights.keys()
+    if wanted != given:
+        raise ModelMismatch(
+            f"{path} does not hold the convolutions of {backbone}: {number_of(len(wanted - given), 'tensor')} of "
+            f"{len(wanted)} missing, {number_of(len(given - wanted), 'tensor')} of another network"
+        )
     try:
         features.load_state_dict(weights, strict=True)
     except RuntimeError as error:

@@ -202,7 +202,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
     for entry in entries:
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
+    for entry, value in entries.items():
+        if isinstance(value, bool) and RunSettings.model_fields[entry].annotation is not bool:
+            raise SettingsInvalid(f"{path}: {entry}: {str(value).lower()} is not a value for it")
     for entry in {"models_dir", "log_file", "metrics"} & entries.keys():
+        if entries[entry] == "":
+            raise SettingsInvalid(f"{path}: {entry}: it is empty")
         if isinstance(entries[entry], str):
             entries[entry] = path.parent / entries[entry]
     return entries

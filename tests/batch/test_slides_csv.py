@@ -23,6 +23,14 @@ def test_no_file_says_nothing(tmp_path):
     assert read_slides_csv(tmp_path, ["s1"]) == {}
 
 
+def test_it_may_be_a_link_but_not_to_nothing(tmp_path):
+    (tmp_path / "slides.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(SettingsInvalid, match=r"slides\.csv: it is a link that leads nowhere"):
+        read_slides_csv(tmp_path, ["s1"])
+    (tmp_path / "elsewhere.csv").write_text("slide,age\ns1,40\n")
+    assert read_slides_csv(tmp_path, ["s1"])["s1"].age == 40
+
+
 def test_every_column(tmp_path):
     found = read(tmp_path, HEADER + "a/s2,A-1,P 7,54.5,F,7.2,100x oil,MGG,0.1\ns1,,,,,,,,\n")
     assert found["a/s2"] == SlideMetadata("A-1", "P 7", 54.5, Sex.FEMALE, 7.2, "100x oil", "MGG", 0.1)
@@ -202,6 +210,13 @@ class TestRun:
         assert "Reference ranges" not in (run.folder / "child" / "report.html").read_text()
         run(adult=True)
         assert [ranges(s) for s in ("s10", "child", "s2")] == [["45.00", "79.00"], ["", ""], ["45.00", "79.00"]]
+
+    def test_a_table_from_elsewhere_is_read_and_not_called_skipped(self, run, tmp_path, caplog):
+        (tmp_path / "lab.csv").write_text("slide,age\ns10,40\n")
+        (run.root / "slides.csv").symlink_to(tmp_path / "lab.csv")
+        run()
+        assert self.slide_json(run, "s10")["metadata"]["age"] == 40
+        assert "skipped" not in caplog.text
 
     def test_a_wrong_value_stops_the_run_before_it_begins(self, run):
         (run.root / "slides.csv").write_text("slide,age\ns10,old\n")

@@ -66,6 +66,18 @@ def test_all_kinds_in_one_run(lab: Lab, fill, real_jpeg, tmp_path, report) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="the superuser may read everything")
+def test_slides_that_nobody_may_list_are_no_typing_error(lab: Lab, fill, tmp_path) -> None:
+    fill(1, 1)
+    lab.slides.chmod(0)
+    command = lab.command(tmp_path / "counts.csv")
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lab.slides.chmod(0o755)
+    assert done.returncode == 4, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="the superuser may read everything")
 def test_a_file_nobody_may_read(lab: Lab, fill, tmp_path) -> None:
     fill(2, 2)
     (lab.slides / "slide-000" / "field-000.jpg").chmod(0)

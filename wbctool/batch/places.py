@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import AUDIT, INDEX, LOCK, QC_HISTORY, RUN, OutputLayout, temporary_beside
 from wbctool.settings import RunSettings
 from wbctool.stages.images import IMAGE_SUFFIXES
+
+_LONGEST_LINE = 1_000_000  # characters
 
 
 def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
@@ -22,6 +25,27 @@ def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
             f"--out {layout.counts}: the results would go into {results}, which holds files of the same names "
             f"that no run wrote; choose another name, or move that folder"
         )
+
+
+def check_log_file(layout: OutputLayout, log_file: Path) -> None:
+    """Raises SettingsInvalid where a log would go into the results, or be added to a file that is not a log."""
+    path, counts, folder = (Path(os.path.realpath(p)) for p in (log_file, layout.counts, layout.folder))
+    if path == counts or path.is_relative_to(folder):
+        raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
+    if os.path.isfile(path) and not _is_log(path):  # noqa: PTH113, and not of a device, which may never end
+        raise SettingsInvalid(f"--log-file {log_file}: there is a file that is not a log; it would be spoilt")
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is empty or begins with a JSON object in one line; one that cannot be read may be."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            first = lines.readline(_LONGEST_LINE)
+        return not first or isinstance(json.loads(first), dict)
+    except ValueError:  # not JSON, or not even text
+        return False
+    except OSError:
+        return True
 
 
 def check_table_writable(layout: OutputLayout) -> None:

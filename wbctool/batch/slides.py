@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.layout import MANIFEST_MARK, RUN
+from wbctool.layout import MANIFEST_MARK, RUN, SLIDES_CSV
 from wbctool.records import Slide
 from wbctool.stages.images import is_image
 
@@ -164,7 +164,7 @@ class _Walk:
         return False
 
     def _tell(self, message: str, entry: os.DirEntry[str]) -> None:
-        if self.tells:
+        if self.tells and entry.name != SLIDES_CSV:  # that is read, link or not
             log.warning(message, entry.path)
 
 

@@ -122,10 +122,15 @@ def _loosely(name: str) -> str:
 
 
 def _is_there(path: Path) -> bool:
-    """Raises SettingsInvalid where that cannot be told: a slide done without its patient's age would be wrong."""
+    """Raises SettingsInvalid where that cannot be told: a slide done without its patient's age would be wrong.
+
+    It may be a link, to wherever the laboratory keeps its table.
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise SettingsInvalid(f"{path}: it is a link that leads nowhere") from error
         return False
     except OSError as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -18,6 +19,8 @@ from wbctool.cli.guard import errors_as_exit_codes
 from wbctool.cli.models_app import ModelsDir, models_app
 from wbctool.cli.review_app import review_app
 from wbctool.cli.train_app import train
+
+_WRONG_USAGE = 2  # as click ends with it too
 
 app = typer.Typer(
     help="White-cell differentials from folders of blood smear images. Research use only.",
@@ -45,6 +48,10 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a file's name may hold what the terminal's encoding does not
             reconfigure(errors="backslashreplace")
+    if any(not argument or re.fullmatch("--[^=]*=", argument) for argument in sys.argv[1:]):
+        # As a path it would be the folder that cron starts in.
+        print("wbctool: an argument is empty; is a variable of the script unset?", file=sys.stderr)
+        sys.exit(_WRONG_USAGE)
     try:
         app(prog_name="wbctool")
     except OSError as error:
@@ -67,7 +74,10 @@ def _stdout_fails() -> bool:
 
 @app.command()
 def run(
-    slides: Annotated[Path, typer.Argument(metavar="SLIDES", help="Folder of slides. A slide is a folder of images.")],
+    slides: Annotated[
+        Path,
+        typer.Argument(metavar="SLIDES", readable=False, help="Folder of slides. A slide is a folder of images."),
+    ],
     out: Annotated[
         Path,
         typer.Option(metavar="CSV", help="Table to write, x.csv. The other results go into the folder x beside it."),

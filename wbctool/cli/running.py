@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from wbctool.batch.places import check_log_file
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages, bind_stages
 from wbctool.batch.status import RunPhase, RunReport, last_report, read_report, record_failure
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
     """`wbctool run`; returns the exit code."""
     settings = load_settings(flags, config)
+    if settings.log_file is not None and not settings.dry_run:
+        check_log_file(OutputLayout(settings.out), settings.log_file)
     start = datetime.fromisoformat(datetime.now(UTC).isoformat(timespec="milliseconds"))  # as run.json has it
     with logging_set_up(settings.quiet, None if settings.dry_run else settings.log_file):
         log.info("started: %s", sys.argv)
