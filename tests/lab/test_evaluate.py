@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool.cards import default_models_dir
-from wbctool.choices import Device, Precision
+from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.cli import measuring
 from wbctool.cli.app import app
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
@@ -127,6 +129,28 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     assert "rgb" not in written["mistakes"]["cells"][-1]
     for name in ("confusion", "reliability", "coverage", "mistakes"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("out", ["out", None])
+def test_minutes_of_work_are_not_lost_to_a_full_standard_output(
+    data: Path, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
+) -> None:
+    """Where they go into files these are written first; where they do not, the exit code says that nobody was told."""
+    monkeypatch.setattr(measuring, "evaluate", lambda *_: result)
+    monkeypatch.setattr(measuring, "load_generators", lambda _: [])
+    folder = out and tmp_path / out
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        call = partial(
+            measuring.evaluate_command, data, None, folder, None, SuperResolve.AUTO, Precision.FP32, sr_cells=0
+        )
+        if folder:
+            assert call(strangers=0) == 0
+            assert (folder / "evaluation.md").is_file()
+        else:
+            with pytest.raises(OutputNotWritable, match="standard output"):
+                call(strangers=0)
 
 
 def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> None:

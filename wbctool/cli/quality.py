@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wbctool.batch.publish import publish
 from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.cli.terminal import say
+from wbctool.cli.terminal import mention
 from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_colours
 from wbctool.lab.westgard import control_charts
@@ -36,8 +36,8 @@ def qc_command(out: Path, slides: Sequence[str], folder: Path | None, baseline: 
     publish(folder / QC_CHART, render_charts(charts).encode())
     publish(folder / QC_VALUES, charts_csv(charts).encode())
     for chart in charts:
-        say(f"{name_shown(chart.slide)}, {chart.quantity}: {len(chart.points)} values, {chart_state(chart)}")
-    say(f"{name_shown(str(folder / QC_CHART))} written")
+        mention(f"{name_shown(chart.slide)}, {chart.quantity}: {len(chart.points)} values, {chart_state(chart)}")
+    mention(f"{name_shown(str(folder / QC_CHART))} written")
     return OUT_OF_CONTROL if any(chart.out_of_control for chart in charts) else 0
 
 
@@ -51,8 +51,8 @@ def colours_command(data: Sequence[Path], models_dir: Path | None) -> int:
     publish(path, (card.model_dump_json(indent=2) + "\n").encode())
     for entry in colours:
         low, high = entry.background_low, entry.background_high
-        say(f"{entry.origin}: {entry.fields} fields, background L*a*b* {low} to {high}")
-    say(f"{name_shown(str(path))} written")
+        mention(f"{entry.origin}: {entry.fields} fields, background L*a*b* {low} to {high}")
+    mention(f"{name_shown(str(path))} written")
     return 0
 
 

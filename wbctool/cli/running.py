@@ -20,7 +20,7 @@ from wbctool.batch.status import as_json as report_json
 from wbctool.batch.status import as_text as report_text
 from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.cli.exit_codes import exit_code_of
-from wbctool.cli.terminal import logging_set_up, say, shown_progress
+from wbctool.cli.terminal import logging_set_up, mention, say, shown_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.onnx_model import load_models
@@ -46,7 +46,7 @@ def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
         if not settings.dry_run:
             _write_metrics(settings, start, code)
     if not settings.quiet and not settings.dry_run:
-        say(f"{name_shown(str(settings.out))} written")
+        mention(f"{name_shown(str(settings.out))} written")
     return code
 
 

@@ -44,7 +44,7 @@ class Lines(Silence):
 
     def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
         """The slide's name, status and counts."""
-        say(slide_line(outcome, action))
+        mention(slide_line(outcome, action))
 
 
 class Plan(Silence):
@@ -107,12 +107,24 @@ def slide_line(outcome: SlideOutcome, action: Action) -> str:
 
 
 def say(line: str) -> None:
-    """A line on standard output. Where nobody reads it any more, the run goes on."""
+    """A line of what a command is for, on standard output. Raises OutputNotWritable.
+
+    Not where its reader has gone, as `head` has: that one has all it wants.
+    """
+    if sys.stdout is None:
+        raise OutputNotWritable("there is no standard output")
     try:
         print(line, flush=True)
-    except (OSError, AttributeError):  # a closed pipe, a full device, or no standard output at all
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds fails no more
+        if not isinstance(error, BrokenPipeError):
+            raise OutputNotWritable(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def mention(line: str) -> None:
+    """A line on standard output beside what is written to files. Where it cannot be written, the work goes on."""
+    with suppress(OutputNotWritable):
+        say(line)
 
 
 @contextmanager

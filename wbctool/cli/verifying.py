@@ -14,7 +14,7 @@ from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
-from wbctool.cli.terminal import logging_set_up, say, shown_progress
+from wbctool.cli.terminal import logging_set_up, mention, shown_progress
 from wbctool.errors import LabelledDataInvalid
 from wbctool.extras import needing
 from wbctool.lab.agreement import Share
@@ -43,9 +43,9 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     for name, content in verification_files(labelled.resolve().name, result, models, mode.value).items():
         publish(out / name, content)
     for line in (*_lines(result), *(name_shown(note) for note in result.notes)):
-        say(line)
-    say(f"{name_shown(str(out / 'verification.html'))} written")
-    say(result.verdict.line)
+        mention(line)
+    mention(f"{name_shown(str(out / 'verification.html'))} written")
+    mention(result.verdict.line)
     return ExitCode.DONE if result.verdict.fit is Fit.FITS else ExitCode.SLIDES_FAILED
 
 
@@ -54,7 +54,7 @@ def _verify_cells(
 ) -> tuple[CellVerification, tuple[ModelUsed, ...]]:
     models = load_models(models_dir or default_models_dir(), Device.AUTO, Precision.AUTO)
     if models.device_note:
-        say(f"wbctool: {models.device_note}")
+        mention(f"wbctool: {models.device_note}")
     cards = [model.card for model in (models.detector, models.generator, models.classifier)]
     used = tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards)
     return verify_cells(labelled, models, mode, measured_progress), used
