@@ -14,7 +14,7 @@ from wbctool.batch.publish import publish
 from wbctool.batch.results import LeftOut, published_slides
 from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import field_sizes, slides_of_run
-from wbctool.cli.terminal import mention
+from wbctool.cli.saying import mention
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, below, name_shown
 from wbctool.records import Cell, PublishedSlide, SlideStatus

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
-from wbctool.cli.terminal import mention, say
+from wbctool.cli.saying import mention, say
 from wbctool.errors import OutputNotWritable
 from wbctool.extras import needing
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation

@@ -19,7 +19,7 @@ from wbctool.cards import (
 )
 from wbctool.choices import Device, Precision
 from wbctool.cli.measuring import shown_progress
-from wbctool.cli.terminal import mention
+from wbctool.cli.saying import mention
 from wbctool.errors import CopyRefused, OutputNotWritable
 from wbctool.extras import needing
 from wbctool.lab.calibration_cells import labelled_cells, packaged_cells

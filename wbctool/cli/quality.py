@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wbctool.batch.publish import publish
 from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.cli.terminal import mention
+from wbctool.cli.saying import mention
 from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_colours
 from wbctool.lab.westgard import control_charts

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbctool.batch.run import ExitCode
-from wbctool.cli.terminal import logging_set_up, mention, say
+from wbctool.cli.saying import mention, say
+from wbctool.cli.terminal import logging_set_up
 from wbctool.errors import ReviewRefused
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import verify_reviews

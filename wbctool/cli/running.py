@@ -20,7 +20,8 @@ from wbctool.batch.status import as_json as report_json
 from wbctool.batch.status import as_text as report_text
 from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
 from wbctool.cli.exit_codes import exit_code_of
-from wbctool.cli.terminal import logging_set_up, mention, say, shown_progress
+from wbctool.cli.saying import mention, say
+from wbctool.cli.terminal import logging_set_up, shown_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.onnx_model import load_models

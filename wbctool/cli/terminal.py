@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wbctool.batch.run import Action, Planned
 from wbctool.batch.runstate import SlideOutcome
+from wbctool.cli.saying import mention, say
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import name_shown
 
@@ -104,27 +104,6 @@ def slide_line(outcome: SlideOutcome, action: Action) -> str:
     _, _, fields, failed, cells, counted, review, not_wbc = outcome.row[:8]
     missing = f" ({failed} failed)" if int(failed) else ""
     return f"{line}, {fields} fields{missing}, {cells} cells: {counted} counted, {review} review, {not_wbc} not WBC"
-
-
-def say(line: str) -> None:
-    """A line of what a command is for, on standard output. Raises OutputNotWritable.
-
-    Not where its reader has gone, as `head` has: that one has all it wants.
-    """
-    if sys.stdout is None:
-        raise OutputNotWritable("there is no standard output")
-    try:
-        print(line, flush=True)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds fails no more
-        if not isinstance(error, BrokenPipeError):
-            raise OutputNotWritable(f"standard output cannot be written: {error.strerror or error}") from error
-
-
-def mention(line: str) -> None:
-    """A line on standard output beside what is written to files. Where it cannot be written, the work goes on."""
-    with suppress(OutputNotWritable):
-        say(line)
 
 
 @contextmanager

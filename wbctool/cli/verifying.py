@@ -14,7 +14,8 @@ from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
-from wbctool.cli.terminal import logging_set_up, mention, shown_progress
+from wbctool.cli.saying import mention
+from wbctool.cli.terminal import logging_set_up, shown_progress
 from wbctool.errors import LabelledDataInvalid
 from wbctool.extras import needing
 from wbctool.lab.agreement import Share
