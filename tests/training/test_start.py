@@ -18,6 +18,7 @@ from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
 from training.start import borrow_shipped, mean_weights, trained_generator, trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
+from training.workplace import _cards_of
 from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.labelled import Splitting
@@ -42,6 +43,14 @@ def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
     with torch.inference_mode():
         ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
     assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
+
+
+def test_an_evaluation_beside_the_models_does_not_make_them_another_start(tmp_path: Path) -> None:
+    """Else a training that goes on from them could not be resumed any more."""
+    (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
+    before = _cards_of(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"data": "d"}')
+    assert _cards_of(tmp_path) == before == '{"kind": "classifier"}'
 
 
 def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:

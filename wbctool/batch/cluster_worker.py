@@ -23,7 +23,7 @@ from wbctool.batch.looking import describe
 from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import Stages
-from wbctool.cards import default_models_dir, read_card
+from wbctool.cards import card_paths, default_models_dir, read_card
 from wbctool.choices import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.records import Provenance, Slide
@@ -181,7 +181,7 @@ async def stand_down(job_id: str) -> None:
 def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
     from wbctool.onnx_model import load_models
 
-    cards = {path.name: read_card(path) for path in sorted(folder.glob("*.json"))}  # they name the models' bytes
+    cards = {path.name: read_card(path) for path in card_paths(folder)}  # they name the models' bytes
     key = (folder, device, precision, cards)
     kept, models = _PROCESS.models
     if key != kept:
