@@ -220,12 +220,22 @@ class Flights:
             elif isinstance(result, Failed):
                 self._fail(flight, "cluster", f"{member.host}: {result.cause}")
             elif isinstance(result, Unknown):
-                self._roster.forget_if_there(member)  # and ask whoever is there now
-                self._again(flight, f"the worker {member.address} on {member.host} was started anew")
+                self._ask_again(flight, member, result.process)
         if flight.outcome is not None:
             for _ in flight.slide.fields:
                 self._work.field_done()
         return flight.outcome
+
+    def _ask_again(self, flight: _Flight, member: Member, process: str) -> None:
+        """A worker does not know the run. process: the one that says so; another than the member's has replaced it."""
+        where = f"the worker {member.address} on {member.host}"
+        if process == member.equipment.process:
+            log.warning("%s has forgotten the run, and is told of it once more", where)
+            self._roster.ask_again(member)
+            flight.call_back()
+        else:
+            self._roster.forget_if_there(member)
+            self._again(flight, f"{where} was started anew")
 
     def _result(self, flight: _Flight, future: Future[Any]) -> object:
         """What a worker made of a slide; None where there is nothing, and then the slide has been dealt with."""

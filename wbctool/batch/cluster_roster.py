@@ -132,6 +132,11 @@ class Roster:
         if self.members.get(member.address) == member:
             self.forget(member.address)
 
+    def ask_again(self, member: Member) -> None:
+        """A member that lives, but has forgotten the run: it is told of it once more."""
+        if self.members.get(member.address) == member:
+            del self.members[member.address]
+
     def _workers(self) -> dict[str, int]:
         if self.client.status != "running":
             raise ClusterUnusable("the connection to the Dask scheduler is lost")
