@@ -21,7 +21,8 @@ import fakes
 import pytest
 from tiny_models import write_tiny_models
 
-from wbctool.batch import cluster, cluster_flights, cluster_worker
+import wbctool
+from wbctool.batch import cluster, cluster_flights, cluster_roster, cluster_worker
 from wbctool.batch.cluster_flights import TRIES, Flights
 from wbctool.batch.cluster_roster import Member, Roster
 from wbctool.batch.cluster_worker import Equipment, Job
@@ -444,6 +445,53 @@ def test_a_worker_that_was_started_anew_is_forgotten_once(monkeypatch: pytest.Mo
     roster.members["address"] = new
     roster.forget_if_there(old)
     assert roster.members == {"address": new}
+
+
+class Answering:
+    """A client of one worker. answers: what becomes of each question in turn; an error is raised as it is gathered."""
+
+    status = "running"
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://w:1": 1}
+
+    def submit(self, *_: object, **__: object) -> SimpleNamespace:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+        def result(timeout: float) -> object:
+            assert 0 < timeout <= 60
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return SimpleNamespace(status="finished", done=lambda: True, result=result)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_whose_answer_is_lost_is_asked_again(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    """It may have died just then; until now that ended the run with a traceback, or hung it. lost: which of two."""
+    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    equipment = Equipment("process", "host", 0.0, wbctool.__version__, fakes.provenance(), {}, None)
+    answers: list[object] = [wbctool.__version__, equipment, wbctool.__version__, equipment]
+    answers[lost] = TimeoutError()
+    roster = Roster(Answering(*answers), Job("run", None), dict)
+    roster.look()
+    assert not roster.candidates
+    roster.look()
+    assert roster.candidates == {"tcp://w:1": equipment}
+    assert not roster.refused
+
+
+def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    roster = Roster(Answering(OSError("gone")), Job("run", None), dict)
+    for _ in range(4):
+        roster.look()
+    assert roster.refused == {"tcp://w:1": "its answers were lost 3 times, the last by OSError('gone')"}
+    assert roster.waits_for == 0
 
 
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from wbctool.batch.clock import StageClock, add_seconds
-from wbctool.batch.cluster_roster import NO_WORKER_S, Member, Roster
+from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import Failed, LogLine, SlideDone, Unknown, Unseen, do_slide
 from wbctool.batch.doing import Work
 from wbctool.batch.looking import describe
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 """So many workers may die of a slide; then it has failed."""
-_GATHER_S = 60.0
 _TICK_S = 0.2
 _WINDOW = 4  # slides that are out, or back and waiting for their turn, for each one that can be done at a time
 
@@ -243,7 +242,7 @@ class Flights:
 
         try:
             if future.status == "finished":
-                return future.result(timeout=_GATHER_S)
+                return future.result(timeout=GATHER_S)
             error = future.exception() if future.status == "error" else None
         except Exception as lost:  # the network's, and whatever a result raises that cannot be read
             error = lost
