@@ -1,6 +1,7 @@
 """The command line with fake stages; the real models are in test_end_to_end.py."""
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from wbctool import errors
 from wbctool.batch.publish import hold
 from wbctool.cli import app, running
 from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.terminal import logging_set_up
 from wbctool.cli.train_app import BackboneChoice
 from wbctool.layout import OutputLayout
 
@@ -92,6 +94,21 @@ def test_the_log_is_json_lines(cli, slides, tmp_path):
     assert "bad\\n.png" in lines[1]["message"]
     assert lines[2]["message"] == "slide 's2': partial, to do"
     assert lines[-1]["message"] == "ended with exit code 3"
+
+
+def test_a_logger_that_was_silent_before_the_log_is_set_up_speaks_then(tmp_path):
+    """A logger remembers what its level was when it was last asked."""
+    root, logger = logging.getLogger("wbctool"), logging.getLogger("wbctool.asked_before")
+    before = root.level
+    root.setLevel(logging.WARNING)
+    try:
+        assert not logger.isEnabledFor(logging.INFO)
+        with logging_set_up(quiet=True, log_file=tmp_path / "run.log"):
+            logger.info("heard")
+        assert not logger.isEnabledFor(logging.INFO)
+    finally:
+        root.setLevel(before)
+    assert json.loads((tmp_path / "run.log").read_text())["message"] == "heard"
 
 
 def test_the_log_says_why_a_run_failed(cli, tmp_path):

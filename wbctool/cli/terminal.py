@@ -118,7 +118,8 @@ def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
     if log_file is not None:
         handlers.append(_open_log(log_file))
     root = logging.getLogger("wbctool")
-    level, root.level = root.level, logging.INFO
+    level = root.level
+    root.setLevel(logging.INFO)  # which loggers that have been asked before hear of too
     for handler in handlers:
         root.addHandler(handler)
     of_libraries = logging.getLogger("py.warnings")
