@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbctool.batch.publish import publish
-from wbctool.cards import DetectorCard, default_models_dir
+from wbctool.cards import DetectorCard, default_models_dir, kind_name
 from wbctool.cli.saying import mention
 from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_colours
@@ -47,7 +47,7 @@ def colours_command(data: Sequence[Path], models_dir: Path | None) -> int:
     model = load_model(folder, DetectorCard)
     colours = measure_colours(data, model)
     card = model.card.model_copy(update={"colours": colours})
-    path = folder / f"{Path(card.file).stem}.json"
+    path = folder / f"{kind_name(DetectorCard)}.json"  # that it was read from, whatever its model is named
     publish(path, (card.model_dump_json(indent=2) + "\n").encode())
     for entry in colours:
         low, high = entry.background_low, entry.background_high
