@@ -348,7 +348,15 @@ def test_train_without_torch_says_what_to_install(cli, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     done = cli("train")
     assert done.exit_code == 1
-    assert "pip install 'wbctool[train]'" in done.stderr
+    assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
+
+
+@pytest.mark.parametrize("module", ["training.main", "wbctool.lab.labelled"])
+def test_a_module_of_our_own_that_is_missing_is_not_told_as_one_to_install(cli, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = cli("train")
+    assert isinstance(done.exception, ModuleNotFoundError)
+    assert "pip install" not in done.output
 
 
 def test_models_verify_without_models(cli, tmp_path):
