@@ -41,7 +41,7 @@ def evaluate_command(
         import sklearn  # noqa: F401
     tell = say if out is None else mention
     if out is not None:
-        _make(out)
+        check_writable(out)
     folder = models_dir or default_models_dir()
     models = load_models(folder, Device.AUTO, precision)
     if models.device_note:
@@ -61,12 +61,18 @@ def evaluate_command(
     return 0
 
 
-def _make(folder: Path) -> None:
-    """The folder of the results, before they are worked for. Raises OutputNotWritable."""
+def check_writable(folder: Path) -> None:
+    """That the folder of the results can be made and written to, before they are worked for. Raises OutputNotWritable.
+
+    One that was not there is not left.
+    """
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for path in missing:
+            path.rmdir()
     except OSError as error:
         raise OutputNotWritable(f"{folder} cannot be written: {error.strerror or error}") from error
 

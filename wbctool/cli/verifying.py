@@ -12,6 +12,7 @@ from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.cli.measuring import check_writable
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
 from wbctool.cli.saying import mention
@@ -36,6 +37,7 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         from wbctool.lab.verify_report import verification_files
     if not labelled.is_dir():
         raise LabelledDataInvalid(f"{labelled} is not a folder")
+    check_writable(out)
     result: CellVerification | SlideVerification
     if (labelled / FILE).is_file():
         result, models = _verify_slides(labelled, out, models_dir, mode)
@@ -90,7 +92,7 @@ def _run(settings: RunSettings, load: Callable[[RunSettings], Stages]) -> None:
     ):
         run_folder(settings, lambda: load(settings), sys.argv, progress, stop)
     if stop.signal is not None:
-        raise KeyboardInterrupt
+        raise SystemExit(128 + stop.signal)
 
 
 def _lines(result: CellVerification | SlideVerification) -> list[str]:
