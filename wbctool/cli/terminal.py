@@ -21,6 +21,7 @@ from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli.saying import mention, say
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import name_shown
+from wbctool.report.tables import COUNTS_COLUMNS
 
 _LOG_BYTES = 10_000_000
 _LOG_FILES = 5
@@ -101,9 +102,10 @@ def slide_line(outcome: SlideOutcome, action: Action) -> str:
     line = f"{name_shown(outcome.slide)}: {outcome.status.value}"
     if action is not Action.DO:
         return f"{line} ({action})"
-    _, _, fields, failed, cells, counted, review, not_wbc = outcome.row[:8]
-    missing = f" ({failed} failed)" if int(failed) else ""
-    return f"{line}, {fields} fields{missing}, {cells} cells: {counted} counted, {review} review, {not_wbc} not WBC"
+    row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    missing = f" ({row['fields_failed']} failed)" if int(row["fields_failed"]) else ""
+    cells = f"{row['cells']} cells: {row['counted']} counted, {row['review']} review, {row['not_wbc']} not WBC"
+    return f"{line}, {row['fields']} fields{missing}, {cells}"
 
 
 @contextmanager
