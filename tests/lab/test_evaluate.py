@@ -131,6 +131,29 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_file_is_written_whole_or_not_at_all_and_what_cannot_be_is_named(
+    result: Evaluation, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "coverage-cells.png").mkdir(parents=True)
+    with pytest.raises(OutputNotWritable, match=r"coverage-cells\.png cannot be written"):
+        write_evaluation(result, "text", tmp_path / "out")
+    assert (tmp_path / "out" / "evaluation.md").read_text() == "text"
+    assert not list((tmp_path / "out").glob(".tmp-*"))
+
+
+def test_an_origin_that_looks_like_a_path_leads_nowhere(result: Evaluation, tmp_path: Path) -> None:
+    """sources.csv may say anything."""
+    odd = replace(result, classifier=(replace(result.classifier[0], origin="../../away"),), mistakes={})
+    write_evaluation(odd, "", tmp_path / "deep" / "out")
+    assert (tmp_path / "deep" / "out" / "confusion-.._.._away.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_the_folder_one_is_in_has_a_name(data: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert evaluate(Path(), models, [], None, sr_cells=0, strangers=0).data == data.name
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("out", ["out", None])
 def test_minutes_of_work_are_not_lost_to_a_full_standard_output(

@@ -93,7 +93,7 @@ def verify_cells(
     notes += [f"the folder {folder.name} is left out: its name is that of no class" for folder in unread_folders(data)]
     if not images:
         raise LabelledDataInvalid("; ".join([f"{data}: no labelled cell to verify by", *notes]))
-    crops = [cell.crop for cell in find_crops(images, models, progress, data.name)]
+    crops = [cell.crop for cell in find_crops(images, models, progress, data.resolve().name)]
     predictions = predict(crops, models, mode)
     card = models.classifier.card
     return compare_cells(images, predictions, card.classes, card.temperature, notes)
