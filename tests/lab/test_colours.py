@@ -75,6 +75,14 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
 
 
+def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
+    data = fields(tmp_path, names_of(Split.TRAIN, 1))
+    (bad,) = (data / "images").iterdir()
+    bad.write_bytes(b"")
+    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    assert (done.exit_code, done.stderr) == (1, f"wbctool: {bad}: the file is empty\n")
+
+
 def test_without_a_training_source_nothing_is_written(tmp_path, models):
     data = fields(tmp_path, names_of(Split.HELD_BACK, 1))
     before = (models / "detector.json").read_bytes()
