@@ -124,6 +124,7 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     assert tables[0].rows[0][:3] == ("cells", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/1")
     assert written["classifier"][0]["images"] == 3
     assert written["mistakes"]["cells"][-1]["label"] != written["mistakes"]["cells"][-1]["said"]
     assert "rgb" not in written["mistakes"]["cells"][-1]

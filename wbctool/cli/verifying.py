@@ -23,7 +23,7 @@ from wbctool.lab.agreement import Share
 from wbctool.lab.differentials import FILE, read_differentials
 from wbctool.lab.verdict import Fit
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
-from wbctool.layout import OutputLayout, name_as_text, name_shown
+from wbctool.layout import VERIFICATION_PAGE, OutputLayout, name_as_text, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.records import ModelUsed, PublishedSlide, SlideStatus
 from wbctool.settings import RunSettings, load_settings
@@ -47,7 +47,7 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         publish(out / name, content)
     for line in (*_lines(result), *(name_shown(note) for note in result.notes)):
         mention(line)
-    mention(f"{name_shown(str(out / 'verification.html'))} written")
+    mention(f"{name_shown(str(out / VERIFICATION_PAGE))} written")
     mention(result.verdict.line)
     return ExitCode.DONE if result.verdict.fit is Fit.FITS else ExitCode.SLIDES_FAILED
 

@@ -38,6 +38,15 @@ from wbctool.lab.precisions import PrecisionReport, compare_precisions
 from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
+from wbctool.layout import (
+    CONFUSION,
+    COVERAGE,
+    EVALUATION,
+    EVALUATION_SCHEMA,
+    EVALUATION_TEXT,
+    MISTAKES,
+    RELIABILITY,
+)
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop, Detection, Field, Target
 from wbctool.stages.detect import detect_cells
@@ -138,8 +147,8 @@ def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
     facts = asdict(result)
     for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
         del mistake["rgb"]
-    publish(out / "evaluation.json", (json.dumps(facts, indent=2) + "\n").encode())
-    publish(out / "evaluation.md", text.encode(errors="backslashreplace"))
+    publish(out / EVALUATION, (json.dumps({"schema": EVALUATION_SCHEMA, **facts}, indent=2) + "\n").encode())
+    publish(out / EVALUATION_TEXT, text.encode(errors="backslashreplace"))
     for name, draw in _figures(result):
         png = BytesIO()
         draw(png)
@@ -152,11 +161,11 @@ def _figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None
 
     for origin, mistakes in result.mistakes.items():
         if mistakes:
-            yield _figure("mistakes", origin), partial(draw_mistakes, mistakes, origin)
+            yield _figure(MISTAKES, origin), partial(draw_mistakes, mistakes, origin)
     for report in result.classifier:
-        yield _figure("confusion", report.origin), partial(draw_confusion, report)
-        yield _figure("reliability", report.origin), partial(draw_reliability, report)
-        yield _figure("coverage", report.origin), partial(draw_coverage, report)
+        yield _figure(CONFUSION, report.origin), partial(draw_confusion, report)
+        yield _figure(RELIABILITY, report.origin), partial(draw_reliability, report)
+        yield _figure(COVERAGE, report.origin), partial(draw_coverage, report)
 
 
 def _figure(what: str, origin: str) -> str:

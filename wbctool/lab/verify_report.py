@@ -18,7 +18,15 @@ from wbctool.lab.figures import draw_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
-from wbctool.layout import name_shown
+from wbctool.layout import (
+    BLAND_ALTMAN,
+    CALIBRATION,
+    CONFUSION,
+    VERIFICATION,
+    VERIFICATION_PAGE,
+    VERIFICATION_SCHEMA,
+    name_shown,
+)
 from wbctool.records import ModelUsed
 
 
@@ -27,7 +35,7 @@ def verification_files(
 ) -> dict[str, bytes]:
     """The content of each file by its name. data: the name of what was verified by. The same input, the same bytes."""
     about = {
-        "schema": "wbctool-verification/1",
+        "schema": VERIFICATION_SCHEMA,
         "data": name_shown(data),
         "kind": "cells" if isinstance(result, CellVerification) else "slides",
         "tool_version": wbctool.__version__,
@@ -40,16 +48,16 @@ def verification_files(
         entry |= {"met": criterion.met, "failed": criterion.failed}
     figures = _figures(data, result)
     page = _environment().get_template("verification.html.j2").render(about=about, result=result, figures=figures)
-    texts = {"verification.json": json.dumps(content, indent=1) + "\n", "verification.html": page}
+    texts = {VERIFICATION: json.dumps(content, indent=1) + "\n", VERIFICATION_PAGE: page}
     return {**{name: text.encode() for name, text in texts.items()}, **{f"{n}.png": png for n, png in figures.items()}}
 
 
 def _figures(data: str, result: CellVerification | SlideVerification) -> dict[str, bytes]:
     if isinstance(result, SlideVerification):
-        return {"bland-altman": draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
-    figures = {"confusion": _confusion(f"{name_shown(data)}: {result.cells} cells", result)}
+        return {BLAND_ALTMAN: draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
+    figures = {CONFUSION: _confusion(f"{name_shown(data)}: {result.cells} cells", result)}
     if result.calibration:
-        figures["calibration"] = draw_calibration(result.calibration)
+        figures[CALIBRATION] = draw_calibration(result.calibration)
     return figures
 
 
