@@ -10,7 +10,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
 import wbctool
 from wbctool.lab.agreement import Difference, Share
@@ -28,6 +28,7 @@ from wbctool.layout import (
     name_shown,
 )
 from wbctool.records import ModelUsed
+from wbctool.report.page import environment
 
 
 def verification_files(
@@ -86,19 +87,11 @@ def _outcome(criterion: Criterion) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("wbctool.lab"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    ours = environment("wbctool.lab")
+    ours.filters.update(
         asked=_asked,
         measured=_measured,
         outcome=_outcome,
-        words=lambda name: name.replace("_", " "),
-        shown=name_shown,
         png=lambda content: "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
     )
-    return environment
+    return ours
