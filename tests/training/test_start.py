@@ -92,6 +92,28 @@ def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: R
         trained_weights(tmp_path, recipe, Splitting(), Backbone.RESNET50)
 
 
+@pytest.mark.parametrize(
+    "training", [{}, {"origins": {"pbc": 9}}, {"sources": 9}, {"origins": ["pbc"], "sources": 9}], ids=str
+)
+@pytest.mark.parametrize("kind", ["classifier", "generator"])
+def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
+    recipe: Recipe, tmp_path: Path, lr: np.ndarray, kind: str, training: dict[str, object]
+) -> None:
+    """The card of what comes of it could not be written, hours later."""
+    for ending in ("json", "onnx"):
+        shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
+    card = json.loads((tmp_path / f"{kind}.json").read_text())
+    kept = {key: value for key, value in card["training"].items() if key not in {"origins", "sources"}}
+    (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
+    pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    begin = {
+        "classifier": lambda: trained_weights(tmp_path, recipe, Splitting()),
+        "generator": lambda: trained_generator(tmp_path, Splitting(), pixels),
+    }[kind]
+    with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
+        begin()
+
+
 def test_other_classes_are_refused() -> None:
     with pytest.raises(ModelMismatch, match="not the recipe's"):
         trained_weights(SHIPPED, load_recipe("paper"), Splitting())
