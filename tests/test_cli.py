@@ -1,7 +1,9 @@
 """The command line with fake stages; the real models are in test_end_to_end.py."""
 
 import json
+import logging
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -15,6 +17,7 @@ from wbctool import errors
 from wbctool.batch.publish import hold
 from wbctool.cli import app, running
 from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.terminal import logging_set_up
 from wbctool.cli.train_app import BackboneChoice
 from wbctool.layout import OutputLayout
 
@@ -126,6 +129,21 @@ def test_the_log_is_json_lines(cli, slides, tmp_path):
     assert "bad\\n.png" in lines[1]["message"]
     assert lines[2]["message"] == "slide 's2': partial, to do"
     assert lines[-1]["message"] == "ended with exit code 3"
+
+
+def test_a_logger_that_was_silent_before_the_log_is_set_up_speaks_then(tmp_path):
+    """A logger remembers what its level was when it was last asked."""
+    root, logger = logging.getLogger("wbctool"), logging.getLogger("wbctool.asked_before")
+    before = root.level
+    root.setLevel(logging.WARNING)
+    try:
+        assert not logger.isEnabledFor(logging.INFO)
+        with logging_set_up(quiet=True, log_file=tmp_path / "run.log"):
+            logger.info("heard")
+        assert not logger.isEnabledFor(logging.INFO)
+    finally:
+        root.setLevel(before)
+    assert json.loads((tmp_path / "run.log").read_text())["message"] == "heard"
 
 
 def test_the_log_says_why_a_run_failed(cli, tmp_path):
@@ -365,7 +383,15 @@ def test_train_without_torch_says_what_to_install(cli, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     done = cli("train")
     assert done.exit_code == 1
-    assert "pip install 'wbctool[train]'" in done.stderr
+    assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
+
+
+@pytest.mark.parametrize("module", ["training.main", "wbctool.lab.labelled"])
+def test_a_module_of_our_own_that_is_missing_is_not_told_as_one_to_install(cli, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = cli("train")
+    assert isinstance(done.exception, ModuleNotFoundError)
+    assert "pip install" not in done.output
 
 
 def test_models_verify_without_models(cli, tmp_path):
@@ -382,10 +408,12 @@ def test_models_verify_without_models(cli, tmp_path):
         (["--help"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
         (["run", "--help"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
         (["--version"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
-        (["models", "list"], 0, ""),
+        (["models", "list"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
+        (["models", "verify"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
+        (["doctor", "--json"], 1, "wbctool: standard output cannot be written: No space left on device\n"),
     ],
 )
-def test_a_full_device_costs_a_line_at_most(args, code, told, unbuffered):
+def test_a_full_device_costs_a_line_and_the_exit_code_of_what_is_said_there(args, code, told, unbuffered):
     with Path("/dev/full").open("w") as full:
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
         command = [sys.executable, "-m", "wbctool", *args]
@@ -393,29 +421,61 @@ def test_a_full_device_costs_a_line_at_most(args, code, told, unbuffered):
     assert (done.returncode, done.stderr) == (code, told)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("how", ["/dev/full", "closed"])
+@pytest.mark.parametrize(
+    ("command", "code"), [(["status", "--json"], 1), (["export", "geojson"], 0), (["review", "verify"], 1)]
+)
+def test_only_what_is_written_to_files_outlives_its_standard_output(cli, slides, tmp_path, command, code, how):
+    """A monitor that reads an empty file must not be told that all is well."""
+    cli("run", slides, "--out", tmp_path / "a.csv")
+    shell = "exec " + shlex.join([sys.executable, "-m", "wbctool", *command, str(tmp_path / "a.csv")])
+    shell += " >&-" if how == "closed" else f" >{how}"
+    done = subprocess.run(["sh", "-c", shell], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["models", "verify"], ["models", "list"], ["doctor"]])
+def test_a_reader_that_has_gone_is_no_error(command):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wbctool", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
 def test_the_doctor_speaks_to_a_full_device(cli, monkeypatch):
     said = []
-    monkeypatch.setattr("wbctool.cli.terminal.say", said.append)
+    monkeypatch.setattr("wbctool.cli.saying.say", said.append)
     cli("doctor")
     assert said[0].startswith("ok   python")
 
 
-def test_a_closed_pipe_does_not_stop_a_run(slides, tmp_path):
+def run_with_fakes(*args):
+    """The command line of `wbctool run` in a process of its own."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import app, running;"
-        "running.load_stages = fakes.fake_stages; app(sys.argv[2:])"
+        "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import main, running;"
+        "running.load_stages = fakes.fake_stages; sys.argv[1:] = sys.argv[2:]; main()"
     )
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        str(Path(__file__).parent),
-        "run",
-        str(slides),
-        "--out",
-        str(tmp_path / "a.csv"),
-    ]
+    return [sys.executable, "-c", code, str(Path(__file__).parent), "run", *map(str, args)]
+
+
+def test_a_closed_pipe_does_not_stop_a_run(slides, tmp_path):
+    command = run_with_fakes(slides, "--out", tmp_path / "a.csv")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (0, b"")
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--dry-run",), 1)])
+def test_a_full_device_stops_a_dry_run_which_is_nothing_but_what_it_says(slides, tmp_path, options, code):
+    command = run_with_fakes(slides, "--out", tmp_path / "a.csv", *options)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "wbctool: standard output cannot be written: No space left on device\n" if code else ""
+    assert (done.returncode, done.stderr) == (code, said)
+    assert (tmp_path / "a.csv").exists() is not bool(code)

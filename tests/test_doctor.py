@@ -1,8 +1,17 @@
 import json
+import subprocess
+import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from wbctool import doctor
+from wbctool.cli import app
+
+LIBRARIES = (
+    *("onnxruntime", "numpy", "cv2", "PIL", "simplejpeg", "scipy", "jinja2", "markupsafe", "filelock"),
+    *("google.protobuf", "prometheus_client", "pandas", "rich"),
+)
 
 
 @pytest.fixture
@@ -35,6 +44,37 @@ def test_cuda_is_never_taken_on_trust(without_models):
 def test_a_missing_package():
     check = doctor._package("no-such-package-here")
     assert (check.ok, check.advice) == (False, "pip install no-such-package-here")
+
+
+@pytest.mark.parametrize("missing", [("onnxruntime",), ("numpy",), LIBRARIES])
+def test_without_its_libraries_the_doctor_still_speaks(missing):
+    """Saying what is missing is what it is there for."""
+    code = "import sys; sys.argv[1:] = ['doctor']; from wbctool.cli import main; main()"
+    done = without(missing, code)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "FAIL cpu: not tried: import" in done.stdout
+    assert "no   cuda: not tried: import" in done.stdout
+    assert f"import of {missing[0]} halted" in done.stdout
+    assert "temporary folder: " in done.stdout
+
+
+def test_without_pydantic_too_which_typer_may_need_itself():
+    done = without(["pydantic"], "from wbctool import doctor; print(doctor.as_text(doctor.examine()))")
+    assert done.returncode == 0, done.stderr
+    assert "FAIL models: not tried: import of pydantic halted" in done.stdout
+
+
+def without(missing, code):
+    """Run code where these cannot be imported."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({tuple(missing)!r})); {code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_the_doctor_looks_at_the_folder_that_its_advice_names(tmp_path):
+    done = CliRunner().invoke(app, ["doctor", "--models", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"FAIL models: no model card in {tmp_path}" in done.output
 
 
 def test_no_place_for_temporary_files(monkeypatch):

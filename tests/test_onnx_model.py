@@ -15,11 +15,13 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool import onnx_model, processor
+from wbctool.batch.cluster_worker import _kept_models
 from wbctool.batch.stages import provenance_of
 from wbctool.cards import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
+    card_paths,
     default_models_dir,
     plain_card,
     read_card,
@@ -248,6 +250,54 @@ def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
 def test_a_missing_card_is_named(folder: Path) -> None:
     (folder / "classifier.json").unlink()
     assert (folder / "classifier.json", "the model card is missing") in verify_models(folder)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_tiny_models(tmp_path / "models")
+
+
+def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
+    """`wbctool evaluate DATA --models M --out M` leaves one there."""
+    for name, content in (("evaluation", {"data": "d", "mistakes": {}}), ("list", []), ("model-index", {"name": "x"})):
+        (tiny / f"{name}.json").write_text(json.dumps(content))
+    (tiny / "folder.json").mkdir()
+    assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
+    assert [problem for _, problem in verify_models(tiny)] == [None] * 3
+    assert [model.card.name for model in load_generators(tiny)] == ["generator"]
+    assert _kept_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
+
+
+@pytest.mark.parametrize("name", ["detector.json", "generator.int8.json", "generator-pixel.json"])
+@pytest.mark.parametrize("content", ["", '{"kind": "gener', '{"kind": "generator"}'])
+def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -> None:
+    (tiny / name).write_text(content)
+    problems = {path.name: problem for path, problem in verify_models(tiny) if problem}
+    assert list(problems) == [name]
+    assert "is not a model card" in problems[name]
+    with pytest.raises(ModelMismatch, match="is not a model card"):
+        load_generators(tiny)
+    with pytest.raises(ModelMismatch, match="is not a model card"):
+        _kept_models(tiny, Device.CPU, Precision.FP32)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_a_card_that_a_run_looks_for_is_a_card_by_its_name(tiny: Path, content: str) -> None:
+    (tiny / "detector.json").write_text(content)
+    assert [path.name for path, problem in verify_models(tiny) if problem] == ["detector.json"]
+
+
+def test_the_list_goes_on_past_a_card_that_cannot_be_read_and_reads_no_model(tiny: Path) -> None:
+    (tiny / "detector.json").write_text("{")
+    (tiny / "generator.json").unlink()
+    (tiny / "generator.onnx").unlink()
+    (tiny / "classifier.onnx").unlink()
+    done = CliRunner().invoke(app, ["models", "list", "--models", str(tiny)])
+    assert done.exit_code == 1
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["classifier: classifier 0"]
+    said = done.stderr.splitlines()
+    assert f"wbctool: {tiny}/detector.json is not a model card: " in said[0]
+    assert said[1] == f"wbctool: the model card {tiny}/generator.json is missing"
 
 
 def test_a_run_says_where_its_two_models_compute_in_different_precisions(folder: Path) -> None:

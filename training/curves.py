@@ -26,7 +26,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     metrics: CSVLogger's folder, in which each start and each resumption has its own metrics.csv.
     """
     table = read_curves(metrics)
-    if table.empty:
+    if table.empty or "epoch" not in table:  # without, there is a learning rate at most
         return
     by = "epoch" if table["epoch"].max() >= _FEW_EPOCHS - 1 else "step"
     names = [c for c in table.columns if c not in _NOT_CURVES and not c.startswith("lr-")]

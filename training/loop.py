@@ -83,8 +83,14 @@ class Loop:
             log_every_n_steps=20,
         )
         trainer.fit(task, train, validation, ckpt_path=last if resumes else None)
-        draw_curves(self.folder / "metrics", self.folder / "curves.png")
+        self._draw()
         return Path(best.best_model_path) if best and best.best_model_path else last
+
+    def _draw(self) -> None:
+        try:
+            draw_curves(self.folder / "metrics", self.folder / "curves.png")
+        except Exception:  # whatever it is: a training that is yet to be exported must not be lost for a picture
+            log.exception("%s could not be drawn", self.folder / "curves.png")
 
 
 def precision_here() -> Literal["bf16-mixed", "32-true"]:

@@ -89,10 +89,11 @@ def trained_weights(
 
     Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``splitting`` holds
     back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked,
-    or where it would not be trained on and saw other whites.
+    or where it would not be trained on and saw other whites, or where its card does not say what it was trained on.
     """
     card = plain_card(folder, ClassifierCard)
     _refuse_if_it_saw(card, folder, splitting)
+    _refuse_if_it_does_not_say(card, folder)
     if card.classes != recipe.classes:
         raise ModelMismatch(
             f"{folder / card.file} knows the classes {', '.join(card.classes)}, which are not the recipe's"
@@ -119,6 +120,7 @@ def trained_generator(folder: Path, splitting: Splitting, lr: Tensor) -> Generat
     """
     card = plain_card(folder, GeneratorCard)
     _refuse_if_it_saw(card, folder, splitting)
+    _refuse_if_it_does_not_say(card, folder)
     network = Generator()
     norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     own = {f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()}
@@ -150,6 +152,15 @@ def _refuse_if_it_saw(card: Card, folder: Path, splitting: Splitting) -> None:
     if splitting.was_seen_by(card.training):
         theirs = Splitting.of_card(card.training)
         raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({theirs})")
+
+
+def _refuse_if_it_does_not_say(card: Card, folder: Path) -> None:
+    """The new model's card must say what it has seen by way of this one; asked before hours of training, not after."""
+    origins, sources = card.training.get("origins"), card.training.get("sources")
+    if not isinstance(origins, dict) or not all(isinstance(n, int) for n in (sources, *origins.values())):
+        raise ModelMismatch(
+            f"{folder / card.file}: its card does not say what it was trained on (origins and sources in training)"
+        )
 
 
 def _slopes(model: onnx.ModelProto, network: Generator) -> dict[str, Tensor]:

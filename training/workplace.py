@@ -19,7 +19,7 @@ from training.loop import Loop
 from training.models.backbones import Backbone
 from training.recipe import Recipe
 from wbctool import __version__
-from wbctool.cards import Card, DetectorCard
+from wbctool.cards import Card, DetectorCard, card_paths
 from wbctool.lab.labelled import Labelled, LabelledField, LabelledImage, Split, Splitting
 from wbctool.onnx_model import load_model
 
@@ -136,7 +136,7 @@ class Workplace:
 
 
 def _cards_of(folder: Path) -> str:
-    return "".join(path.read_text() for path in sorted(folder.glob("*.json")))
+    return "".join(path.read_text() for path in card_paths(folder))
 
 
 def _digest(text: str) -> str:

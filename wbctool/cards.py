@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wbctool.choices import Precision
-from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
 from wbctool.labels import CellClass
 from wbctool.records import Target
 from wbctool.slide_facts import Lab
@@ -143,6 +143,7 @@ class ClassifierCard(Card):
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard
 _A_COPYS_OWN = {"name", "file", "sha256", "precision", "copy_of"}  # all else of its card is the fp32 model's
 _ANY_CARD: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
+_KINDS = ("detector", "generator", "classifier")
 CardT = TypeVar("CardT", bound=Card)
 
 
@@ -192,23 +193,57 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
     The cards of the three models that a run needs are named too where they are missing. Raises ModelNotFound where
     there is no card at all.
     """
-    cards = sorted(folder.glob("*.json"))
-    if not cards:
-        raise ModelNotFound(f"no model card in {folder}")
     report: list[tuple[Path, str | None]] = []
-    for path in cards:
+    for path, card in listed_cards(folder):
+        problem: str | None
         try:
-            card = read_card(path)
+            if isinstance(card, WbctoolError):
+                raise card
             read_model_bytes(card, folder)
             problem = None if card.precision is Precision.FP32 else stale_copy(card, plain_card(folder, type(card)))
-        except (ModelNotFound, ModelMismatch) as error:
+        except ModelNotFound as error:
+            problem = str(error) if path.is_file() else "the model card is missing"
+        except ModelMismatch as error:
             problem = str(error)
         report.append((path, problem))
-    for kind in (DetectorCard, GeneratorCard, ClassifierCard):
-        path = folder / f"{kind_name(kind)}.json"
-        if path not in cards:
-            report.append((path, "the model card is missing"))
     return report
+
+
+def listed_cards(folder: Path) -> list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]]:
+    """Each card of a folder, or why it cannot be read, and those that a run needs too where they are missing.
+
+    No model is looked at. Raises ModelNotFound where there is no card at all.
+    """
+    paths = card_paths(folder)
+    if not paths:
+        raise ModelNotFound(f"no model card in {folder}")
+    needed = [folder / f"{name}.json" for name in _KINDS]
+    listed: list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]] = []
+    for path in (*paths, *(path for path in needed if path not in paths)):
+        try:
+            listed.append((path, read_card(path)))
+        except (ModelNotFound, ModelMismatch) as error:
+            listed.append((path, error))
+    return listed
+
+
+def card_paths(folder: Path) -> tuple[Path, ...]:
+    """The cards of a folder, in order of their names; one that is damaged is a card still, for its reader to refuse.
+
+    Left out is other JSON, such as an evaluation that was written beside the models: whole, without a ``kind``, and not
+    named as a card that a run looks for.
+    """
+    return tuple(path for path in sorted(folder.glob("*.json")) if _is_card(path))
+
+
+def _is_card(path: Path) -> bool:
+    if path.name.partition(".")[0] in _KINDS:
+        return True
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return path.is_file()
+    return isinstance(content, dict) and "kind" in content
 
 
 def plain_card(folder: Path, kind: type[CardT]) -> CardT:

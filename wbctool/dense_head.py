@@ -6,7 +6,8 @@ onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold them are decl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,10 +27,18 @@ _MESSAGES: dict[str, dict[str, tuple[int, bool, str]]] = {
         "name": (8, False, "STRING"),
         "raw_data": (9, False, "BYTES"),
     },
-    "Node": {"input": (1, True, "STRING"), "output": (2, True, "STRING"), "op_type": (4, False, "STRING")},
+    "Attribute": {"name": (1, False, "STRING"), "f": (2, False, "FLOAT"), "i": (3, False, "INT64")},
+    "Node": {
+        "input": (1, True, "STRING"),
+        "output": (2, True, "STRING"),
+        "op_type": (4, False, "STRING"),
+        "attribute": (5, True, "Attribute"),
+    },
     "Graph": {"node": (1, True, "Node"), "initializer": (5, True, "Tensor")},
     "Model": {"graph": (7, False, "Graph")},
 }
+_GEMM_UNSAID = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
+_GEMM_EXPORTED = {**_GEMM_UNSAID, "transB": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +73,14 @@ def read_dense_head(content: bytes) -> DenseHead | None:
     operations, weights, value, end = [], [], source(LOGITS), source(LAST_MAP)
     while value != end:
         node = made_by.get(value)
-        if node is None:
+        if node is None or not node.input:
             return None
         operations.append(node.op_type)
         if node.op_type == "Gemm":
-            read = [_array(tensors, made_by, name) for name in node.input[1:]]
-            if len(read) != 2 or read[0] is None or read[1] is None:
+            layer = _layer(node, [_array(tensors, made_by, name) for name in node.input[1:]])
+            if layer is None:
                 return None
-            weights.append((read[0], read[1]))
+            weights.append(layer)
         value = source(node.input[0])
     dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
     if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
@@ -79,15 +88,30 @@ def read_dense_head(content: bytes) -> DenseHead | None:
     return DenseHead("MaxPool" in operations, tuple(reversed(weights)))
 
 
+def _layer(
+    node: Any, held: Sequence[NDArray[np.float32] | None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """(weight (out, in), bias (out,)) of a Gemm; None where it takes them otherwise."""
+    said = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
+    if _GEMM_UNSAID | said != _GEMM_EXPORTED or len(held) != 2:
+        return None
+    weight, bias = held
+    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        return None
+    return weight, bias
+
+
 def _array(tensors: Mapping[str, Any], made_by: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
-    """A weight, also one that is stored in fp16 behind a Cast."""
+    """A weight, also one that is stored in fp16 behind a Cast; None where it is stored otherwise than as raw bytes."""
     if name not in tensors and name in made_by and made_by[name].op_type == "Cast":
         name = made_by[name].input[0]
     tensor = tensors.get(name)
     if tensor is None or tensor.data_type not in _DTYPES:
         return None
-    flat = np.frombuffer(tensor.raw_data, _DTYPES[tensor.data_type])
-    return flat.reshape(tuple(tensor.dims)).astype(np.float32)
+    shape, dtype = tuple(tensor.dims), np.dtype(_DTYPES[tensor.data_type])
+    if len(tensor.raw_data) != math.prod(shape) * dtype.itemsize:
+        return None
+    return np.frombuffer(tensor.raw_data, dtype).reshape(shape).astype(np.float32)
 
 
 @cache

@@ -1,4 +1,7 @@
-"""What this machine can do: each thing tried, not assumed, and what to do about what fails."""
+"""What this machine can do: each thing tried, not assumed, and what to do about what fails.
+
+Nothing but Python's own library is imported before it is tried: what is missing is what this is to say.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,13 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wbctool.cards import default_models_dir, read_card, read_model_bytes, verify_models
 from wbctool.choices import Device, Precision
 from wbctool.errors import WbctoolError
-from wbctool.onnx_model import cuda_problem, load_models
 from wbctool.processor import usable_cores
 
 _PACKAGES = (
@@ -49,14 +50,13 @@ class Check:
 
 def examine(models_dir: Path | None = None) -> tuple[Check, ...]:
     """Try everything."""
-    folder = models_dir or default_models_dir()
     return (
         _python(),
         *(_package(name) for name in _PACKAGES),
-        _runtime(),
-        _models(folder),
-        _cpu(folder),
-        _cuda(folder),
+        _tried("onnxruntime", _runtime),
+        _tried("models", lambda: _models(models_dir)),
+        _tried("cpu", lambda: _cpu(models_dir)),
+        _tried("cuda", lambda: _cuda(models_dir), needed=False),
         Check("cores", True, str(usable_cores()), needed=False),
         _memory(),
         _temporary_folder(),
@@ -90,6 +90,14 @@ def _package(name: str) -> Check:
         return Check(name, False, "not installed", f"pip install {name}")
 
 
+def _tried(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
+    """A check that imports what it tries: a library that is missing, or does not load, has failed it."""
+    try:
+        return check()
+    except ImportError as error:
+        return Check(name, False, f"not tried: {error}", "reinstall wbctool with all that it needs", needed)
+
+
 def _runtime() -> Check:
     import onnxruntime
 
@@ -102,7 +110,10 @@ def _runtime() -> Check:
     return Check("onnxruntime", bool(installed), f"{', '.join(installed)}; built with {providers}")
 
 
-def _models(folder: Path) -> Check:
+def _models(models_dir: Path | None) -> Check:
+    from wbctool.cards import default_models_dir, verify_models
+
+    folder = models_dir or default_models_dir()
     advice = "reinstall wbctool, or give the folder of models with --models"
     try:
         problems = [problem for _, problem in verify_models(folder) if problem]
@@ -111,18 +122,25 @@ def _models(folder: Path) -> Check:
     return Check("models", not problems, "; ".join(problems) or f"{folder}: all hashes match the cards", advice)
 
 
-def _cpu(folder: Path) -> Check:
+def _cpu(models_dir: Path | None) -> Check:
+    from wbctool.cards import default_models_dir
+    from wbctool.onnx_model import load_models
+
     try:
-        load_models(folder, Device.CPU, Precision.AUTO)
+        load_models(models_dir or default_models_dir(), Device.CPU, Precision.AUTO)
     except WbctoolError as error:
         return Check("cpu", False, str(error), "see the lines above")
     return Check("cpu", True, "the models run")
 
 
-def _cuda(folder: Path) -> Check:
+def _cuda(models_dir: Path | None) -> Check:
     """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
     import onnxruntime
 
+    from wbctool.cards import default_models_dir, read_card, read_model_bytes
+    from wbctool.onnx_model import cuda_problem
+
+    folder = models_dir or default_models_dir()
     cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none
     driver = f"a driver that supports CUDA {cuda}" if cuda else "a current driver"
     advice = f"for an NVIDIA GPU: {driver}, and pip install 'wbctool[gpu]'"

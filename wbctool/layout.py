@@ -32,6 +32,17 @@ QC_CHART = "levey-jennings.html"
 QC_VALUES = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
 TEMPORARY_PREFIX = ".tmp-"
+EVALUATION = "evaluation.json"  # of `wbctool evaluate`
+EVALUATION_TEXT = "evaluation.md"
+EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry, by which the figures beside it are known
+VERIFICATION = "verification.json"  # of `wbctool verify`
+VERIFICATION_PAGE = "verification.html"
+VERIFICATION_SCHEMA = "wbctool-verification/1"
+# What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
+BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
+COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"
+EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)
+VERIFICATION_FIGURES = (BLAND_ALTMAN, CALIBRATION, CONFUSION)
 SLIDES_CSV = "slides.csv"  # the laboratory's, in the root of SLIDES: read, never written
 
 _OURS = frozenset(

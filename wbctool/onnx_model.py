@@ -29,6 +29,7 @@ from wbctool.cards import (
     DetectorCard,
     GeneratorCard,
     card_of_kind,
+    card_paths,
     copy_path,
     kind_name,
     plain_card,
@@ -197,7 +198,7 @@ def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
     A copy of another model than the one beside it is left out, and it is logged.
     """
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in card_paths(folder):
         card = read_card(path)
         if not isinstance(card, GeneratorCard):
             continue

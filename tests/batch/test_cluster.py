@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +21,9 @@ import fakes
 import pytest
 from tiny_models import write_tiny_models
 
-from wbctool.batch import cluster, cluster_flights, cluster_worker
-from wbctool.batch.cluster_flights import Flights
+import wbctool
+from wbctool.batch import cluster, cluster_flights, cluster_roster, cluster_worker
+from wbctool.batch.cluster_flights import TRIES, Flights
 from wbctool.batch.cluster_roster import Member, Roster
 from wbctool.batch.cluster_worker import Equipment, Job
 from wbctool.batch.doing import Work
@@ -316,10 +317,14 @@ class NobodyAtFirst:
 
 def flown(answer: object, tmp_path: Path) -> list[SlideOutcome]:
     """What becomes of three slides that all have this answer from a worker."""
-    nobody, layout = NobodyAtFirst(answer), OutputLayout(tmp_path / "counts.csv")
+    return flown_by(NobodyAtFirst(answer), tmp_path, "abc")
+
+
+def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOutcome]:
+    layout = OutputLayout(tmp_path / "counts.csv")
     settings = load_settings({"slides": tmp_path, "out": layout.counts})
     work = Work(settings, fakes.fake_stages(settings), layout, SeenFiles(layout), lambda: False, lambda: None, {})
-    slides = [Slide(name, tmp_path, ()) for name in "abc"]
+    slides = [Slide(name, tmp_path, ()) for name in names]
     return list(Flights(nobody, nobody, work).outcomes(slides))
 
 
@@ -327,6 +332,94 @@ def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
     outcomes = flown(cluster_worker.Failed("seen by the worker"), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
+
+
+class Forgetful(NobodyAtFirst):
+    """Its worker forgets the run more often than a slide may kill workers, then answers."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(cluster_worker.Failed("seen by the worker"))
+        self.process, self.forgets, self.asked_again, self.lost = process, TRIES + 2, 0, 0
+
+    def submit(self, *_: object, **__: object) -> Future:
+        self.forgets -= 1
+        answered = Future()
+        answered.status = "finished"
+        answered.set_result(cluster_worker.Unknown(self.process) if self.forgets >= 0 else self.answer)
+        return answered
+
+    def ask_again(self, member: Member) -> None:
+        self.asked_again += 1
+
+    def forget_if_there(self, member: Member) -> None:
+        self.lost += 1
+
+
+def test_a_worker_that_has_forgotten_the_run_is_no_mishap_of_the_slide(tmp_path: Path) -> None:
+    """Its process lives; the slide did nothing to it."""
+    roster = Forgetful("process")
+    (outcome,) = flown_by(roster, tmp_path, "a")
+    assert outcome.failures[0].cause == "host: seen by the worker"
+    assert (roster.asked_again, roster.lost) == (TRIES + 2, 0)
+
+
+def test_a_worker_that_was_started_anew_is_a_mishap_of_the_slide(tmp_path: Path) -> None:
+    """It died while doing it: at a fixed port nothing else tells of that."""
+    roster = Forgetful("another process")
+    (outcome,) = flown_by(roster, tmp_path, "a")
+    assert outcome.failures[0].cause.startswith(f"given up after {TRIES} tries: the worker address on host was started")
+    assert (roster.asked_again, roster.lost) == (0, TRIES)
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> cluster_worker._Process:
+    """A worker's process without models."""
+    process = cluster_worker._Process()
+    monkeypatch.setattr(cluster_worker, "_PROCESS", process)
+    return process
+
+
+def keep(*names: str) -> None:
+    for name in names:
+        cluster_worker._keep(name, cluster_worker._Run(None, None))
+
+
+def test_a_run_that_shares_a_worker_with_many_is_kept_while_it_is_in_use(process) -> None:
+    keep("first", "second", "third", "fourth", "fifth", "sixth")
+    assert list(process.runs) == ["first", "second", "third", "fourth", "fifth", "sixth"]
+    for run in process.runs.values():
+        run.used -= cluster_worker._IDLE_S + 1
+    process.runs["second"].used -= 1
+    with cluster_worker._in_use("first"):  # a slide that takes its time
+        keep("seventh")
+    assert list(process.runs) == ["first", "fifth", "sixth", "seventh"]
+    assert process.runs["first"].slides == 0
+    keep("eighth")
+    assert list(process.runs) == ["first", "sixth", "seventh", "eighth"]  # the first has just been used
+
+
+def test_few_runs_are_kept_however_long_they_are_idle(process) -> None:
+    keep("first", "second", "third")
+    process.runs["first"].used = float("-inf")
+    keep("fourth")
+    assert list(process.runs) == ["first", "second", "third", "fourth"]
+
+
+def test_runs_that_come_and_go_at_once_do_not_fail_each_other(process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_worker, "_IDLE_S", -1.0)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(keep, map(str, range(2000))))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(process.runs) == 4
+
+
+def test_a_process_that_does_not_know_the_run_says_which_it_is(process, tmp_path: Path) -> None:
+    answer = cluster_worker.do_slide("gone", process.id, Slide("a", tmp_path, ()), None, True)
+    assert answer == cluster_worker.Unknown(process.id)
 
 
 def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +447,53 @@ def test_a_worker_that_was_started_anew_is_forgotten_once(monkeypatch: pytest.Mo
     roster.members["address"] = new
     roster.forget_if_there(old)
     assert roster.members == {"address": new}
+
+
+class Answering:
+    """A client of one worker. answers: what becomes of each question in turn; an error is raised as it is gathered."""
+
+    status = "running"
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://w:1": 1}
+
+    def submit(self, *_: object, **__: object) -> SimpleNamespace:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+        def result(timeout: float) -> object:
+            assert 0 < timeout <= 60
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return SimpleNamespace(status="finished", done=lambda: True, result=result)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_whose_answer_is_lost_is_asked_again(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    """It may have died just then; until now that ended the run with a traceback, or hung it. lost: which of two."""
+    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    equipment = Equipment("process", "host", 0.0, wbctool.__version__, fakes.provenance(), {}, None)
+    answers: list[object] = [wbctool.__version__, equipment, wbctool.__version__, equipment]
+    answers[lost] = TimeoutError()
+    roster = Roster(Answering(*answers), Job("run", None), dict)
+    roster.look()
+    assert not roster.candidates
+    roster.look()
+    assert roster.candidates == {"tcp://w:1": equipment}
+    assert not roster.refused
+
+
+def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    roster = Roster(Answering(OSError("gone")), Job("run", None), dict)
+    for _ in range(4):
+        roster.look()
+    assert roster.refused == {"tcp://w:1": "its answers were lost 3 times, the last by OSError('gone')"}
+    assert roster.waits_for == 0
 
 
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,21 @@
 """The history of QC slides, and `wbctool qc` on it."""
 
 import csv
+import errno
 import json
 
 import fakes
 import pytest
 from typer.testing import CliRunner
 
+from wbctool.batch import doing
 from wbctool.batch import run as run_module
+from wbctool.batch.qc_history import note_qc_slides
+from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
+from wbctool.layout import OutputLayout
+from wbctool.records import SlideStatus
 
 
 def history(run):
@@ -87,6 +93,33 @@ def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):
         ("true", "90.00"),
         ("false", "100.00"),
     ]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"status": "failed"}', b"\xff"])
+def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run, monkeypatch, caplog, content):
+    """It stays where the slide could not be written anew; the run's record would say that it was killed, for ever."""
+    run()
+
+    def in_the_way(layout, made):
+        if made.slide == "s10":
+            (run.folder / "s10" / "slide.json").write_bytes(content)
+            raise OutputNotWritable("s10 cannot be written") from OSError(errno.ENOTDIR, "Not a directory")
+        return publish_files(layout, made)
+
+    publish_files = doing.publish_files
+    monkeypatch.setattr(doing, "publish_files", in_the_way)
+    assert run(qc_slides=("*",), force=True) == 3
+    assert [line["slide"] for line in history(run)] == ["s2"]
+    assert "QC slide 's10' has no line in the history" in caplog.text
+    assert json.loads((run.folder / "run.json").read_text())["exit_code"] == 3
+
+
+def test_a_name_too_long_for_its_results_costs_its_own_line_and_not_the_end_of_the_run(run, caplog):
+    run()
+    named, layout = "n" * 300, OutputLayout(run.out)
+    note_qc_slides(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
+    assert f"QC slide '{named}' has no line in the history" in caplog.text
+    assert not layout.qc_history.exists()
 
 
 def test_what_was_written_stays_byte_for_byte(run):

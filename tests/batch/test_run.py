@@ -77,6 +77,15 @@ def test_run_json(run):
     assert written["start"] <= written["end"]
 
 
+def test_the_numbers_of_run_json_are_those_of_the_table(run):
+    (run.root / "s2" / "bad.png").write_bytes(b"")
+    run()
+    told = {entry["slide"]: entry for entry in manifest(run)["slides"]}
+    for slide, row in run.rows().items():
+        for name in ("fields", "fields_failed", "cells", "counted"):
+            assert told[slide][name] == int(row[name])
+
+
 def test_run_json_is_there_from_the_start(run):
     seen = []
 

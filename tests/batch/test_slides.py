@@ -109,12 +109,14 @@ def test_another_programs_run_json_costs_no_slide(touch):
 
 
 VERIFICATION = '{\n "schema": "wbctool-verification/1",\n "data": "labelled"\n}'
-EVALUATION = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_resolve": "auto",\n  "classifier": []\n}'
+EVALUATION = '{\n  "schema": "wbctool-evaluation/1",\n  "classifier": [],\n  "data": "any order"\n}'
+WITHOUT_SCHEMA = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_resolve": "auto",\n  "classifier": []\n}'
 
 
 @pytest.mark.parametrize(
     ("record", "content", "figures"),
     [
+        ("evaluation.json", WITHOUT_SCHEMA, ["confusion-a.png"]),  # of an earlier version
         ("verification.json", VERIFICATION, ["confusion.png", "calibration.png", "bland-altman.png"]),
         (
             "evaluation.json",

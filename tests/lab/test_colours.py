@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.cards import DetectorCard, default_models_dir, plain_card
-from wbctool.cli import app
+from wbctool.cards import ColourRange, DetectorCard, default_models_dir, plain_card
+from wbctool.cli import app, quality
 from wbctool.lab.labelled import LabelledField, Split, Splitting
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
@@ -53,6 +53,34 @@ def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_p
     assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without colour
     assert abs(entry.background_low[1]) < 5
     assert card.model_copy(update={"colours": ()}) == before
+
+
+def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, monkeypatch):
+    """Its model may have any name; a card beside it would leave the detector's without colours."""
+    card = json.loads((models / "detector.json").read_text()) | {"file": "detector-2.onnx"}
+    (models / "detector.json").write_text(json.dumps(card))
+    (models / "detector.onnx").rename(models / "detector-2.onnx")
+    grey = ColourRange(
+        origin="o",
+        fields=1,
+        background_low=(1, 0, 0),
+        background_high=(1, 0, 0),
+        cells_low=(1, 0, 0),
+        cells_high=(1, 0, 0),
+    )
+    monkeypatch.setattr(quality, "measure_colours", lambda *_: (grey,))
+    done = CliRunner().invoke(app, ["models", "colours", str(tmp_path), "--models", str(models)])
+    assert done.exit_code == 0, done.output
+    assert plain_card(models, DetectorCard).colours == (grey,)
+    assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
+
+
+def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
+    data = fields(tmp_path, names_of(Split.TRAIN, 1))
+    (bad,) = (data / "images").iterdir()
+    bad.write_bytes(b"")
+    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    assert (done.exit_code, done.stderr) == (1, f"wbctool: {bad}: the file is empty\n")
 
 
 def test_without_a_training_source_nothing_is_written(tmp_path, models):

@@ -64,6 +64,14 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> N
         read_differentials(table(tmp_path, text))
 
 
+@pytest.mark.parametrize("where", ["header", "row"])
+def test_a_file_that_is_no_csv_is_refused_in_one_line(tmp_path: Path, where: str) -> None:
+    """A quote that nobody closed takes in the rest of the file."""
+    text = {"header": '"slide,neutrophil\n', "row": 'slide,neutrophil\n"a,1\n'}[where]
+    with pytest.raises(LabelledDataInvalid, match=r"differentials\.csv is not a CSV file: field larger than"):
+        read_differentials(table(tmp_path, text + "b,1\n" * 40_000))
+
+
 def test_a_comma_in_a_slides_name_stays(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "sep=;\nSlide;Neutrophil ;lymphocyte;OTHER\nward 3, bed 2;62,5;30;7,5\n"))
     assert read["ward 3, bed 2"].percents == {CellClass.NEUTROPHIL: 62.5, CellClass.LYMPHOCYTE: 30.0}

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.cli import measuring
 from wbctool.cli.app import app
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import LabelledBox, LabelledField, Split
@@ -150,11 +152,57 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     assert tables[0].rows[0][:3] == ("cells", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/1")
     assert written["classifier"][0]["images"] == 3
     assert written["mistakes"]["cells"][-1]["label"] != written["mistakes"]["cells"][-1]["said"]
     assert "rgb" not in written["mistakes"]["cells"][-1]
     for name in ("confusion", "reliability", "coverage", "mistakes"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_file_is_written_whole_or_not_at_all_and_what_cannot_be_is_named(
+    result: Evaluation, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "coverage-cells.png").mkdir(parents=True)
+    with pytest.raises(OutputNotWritable, match=r"coverage-cells\.png cannot be written"):
+        write_evaluation(result, "text", tmp_path / "out")
+    assert (tmp_path / "out" / "evaluation.md").read_text() == "text"
+    assert not list((tmp_path / "out").glob(".tmp-*"))
+
+
+def test_an_origin_that_looks_like_a_path_leads_nowhere(result: Evaluation, tmp_path: Path) -> None:
+    """sources.csv may say anything."""
+    odd = replace(result, classifier=(replace(result.classifier[0], origin="../../away"),), mistakes={})
+    write_evaluation(odd, "", tmp_path / "deep" / "out")
+    assert (tmp_path / "deep" / "out" / "confusion-.._.._away.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_the_folder_one_is_in_has_a_name(data: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert evaluate(Path(), models, [], None, sr_cells=0, strangers=0).data == data.name
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("out", ["out", None])
+def test_minutes_of_work_are_not_lost_to_a_full_standard_output(
+    data: Path, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
+) -> None:
+    """Where they go into files these are written first; where they do not, the exit code says that nobody was told."""
+    monkeypatch.setattr(measuring, "evaluate", lambda *_: result)
+    monkeypatch.setattr(measuring, "load_generators", lambda _: [])
+    folder = out and tmp_path / out
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        call = partial(
+            measuring.evaluate_command, data, None, folder, None, SuperResolve.AUTO, Precision.FP32, sr_cells=0
+        )
+        if folder:
+            assert call(strangers=0) == 0
+            assert (folder / "evaluation.md").is_file()
+        else:
+            with pytest.raises(OutputNotWritable, match="standard output"):
+                call(strangers=0)
 
 
 def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> None:

@@ -118,6 +118,24 @@ def test_a_table_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
         read_class_folders(tmp_path)
 
 
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n")
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv cannot be read: Permission denied"):
+        read_fields(tmp_path)
+
+
+def test_a_box_of_an_image_whose_name_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{'n' * 300},wbc,1,1,2,2\n")
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 2: there is no image"):
+        read_fields(tmp_path)
+
+
 def test_a_data_set_has_its_folders_name_however_the_folder_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

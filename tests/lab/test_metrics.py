@@ -1,8 +1,11 @@
 """Figures of merit against numbers worked by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from wbctool.lab import metrics
 from wbctool.lab.metrics import (
     PairedTest,
     accuracy_by_source,
@@ -53,6 +56,27 @@ def test_calibration_error_weighs_bins_by_their_cells() -> None:
 
 def test_full_confidence_falls_into_the_last_bin() -> None:
     assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0.0
+
+
+@pytest.mark.parametrize("at_once", [1, 300, 700, 10**9])
+def test_an_interval_is_the_same_however_many_sources_are_drawn_at_once(monkeypatch, at_once: int) -> None:
+    rng = np.random.default_rng(1)
+    right, sources = rng.random(400) < 0.8, [str(n) for n in rng.integers(101, size=400)]
+    usual = cluster_interval(right, sources, seed=3)
+    monkeypatch.setattr(metrics, "_DRAWN_AT_ONCE", at_once)
+    assert cluster_interval(right, sources, seed=3) == usual
+
+
+def test_an_interval_of_very_many_sources_takes_little_memory() -> None:
+    right = np.random.default_rng(1).random(17_000) < 0.9
+    tracemalloc.start()
+    try:
+        low, high = cluster_interval(right, [str(n) for n in range(17_000)], draws=300)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.89 < low < float(right.mean()) < high < 0.91
+    assert most < 60e6  # all at once it is 80 MB, and more than half a GB for 2,000 draws
 
 
 def test_accuracy_per_source_is_by_majority() -> None:

@@ -342,9 +342,10 @@ def test_labelled_cells_calibrate_and_measure_by_their_split(
         folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
-    images = read_class_folders(tmp_path / "data")
+    monkeypatch.chdir(tmp_path / "data")  # given as ".", it has a name still
+    images = read_class_folders(Path())
     split = [Splitting().of(image) for image in images]
-    cells = labelled_cells(tmp_path / "data", models, plain)
+    cells = labelled_cells(Path(), models, plain)
     assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
     assert len(cells.measure) == len(cells.labels) >= 2
     assert len(cells.calibrate) == split.count(Split.TRAIN)

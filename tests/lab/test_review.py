@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -518,6 +519,13 @@ class TestTrail:
         trail.append_entries(layout, [{"event": "redone", "slide": "b"}])
         assert [entry.slide for entry in trail.read_trail(layout)] == ["a", "b"]
         assert "incomplete last line" in caplog.text
+
+    def test_a_new_one_outlives_a_power_cut(self, layout, monkeypatch):
+        """Its lines on the disk are of no use without its name in the folder."""
+        synced, fsync = [], os.fsync
+        monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+        trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+        assert synced == [path.stat().st_ino for path in (layout.audit, layout.folder)]
 
     def test_nothing_is_added_to_a_broken_one(self, layout):
         layout.audit.write_text('{"event": "review"}\n')

@@ -1,7 +1,9 @@
 """`wbctool verify`: figures on made-up readings, the command on tiny models."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
+from wbctool.batch.stages import Stages
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli import app, verifying
 from wbctool.errors import ExtraMissing, LabelledDataInvalid
@@ -21,7 +24,7 @@ from wbctool.lab.verify_report import verification_files
 from wbctool.labels import CellClass
 from wbctool.onnx_model import load_models
 from wbctool.records import Differential
-from wbctool.settings import Limits
+from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 
 pytest.importorskip("sklearn")
@@ -231,6 +234,35 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     assert json.loads((tmp_path / "out" / "verification.json").read_text())["kind"] == "slides"
     assert "(up to date)" in verify(tmp_path / "lab", "--out", tmp_path / "out")[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def stopped(settings: RunSettings) -> Stages:
+        os.kill(os.getpid(), number)
+        return fakes.fake_stages(settings)
+
+    monkeypatch.setattr(verifying, "load_stages", stopped)
+    fakes.draw_field(tmp_path / "lab" / "a" / "f.png", ["neutrophil"])
+    (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
+    assert verify(tmp_path / "lab", "--out", tmp_path / "out")[0] == 128 + number
+    assert not (tmp_path / "out" / "verification.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["cells", "slides"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name in ("load_models", "load_stages"):
+        monkeypatch.setattr(verifying, name, lambda *_: pytest.fail("it began"))
+    draw_cells(tmp_path / "lab")
+    if kind == "slides":
+        (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
+    (tmp_path / "file").touch()
+    code, _, error = verify(tmp_path / "lab", "--out", tmp_path / "file" / "out")
+    assert (code, error) == (1, f"wbctool: {tmp_path}/file/out cannot be written: Not a directory\n")
 
 
 def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_dir: Path) -> None:

@@ -1,8 +1,11 @@
 """The drawing of control charts."""
 
+import base64
+import hashlib
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 from wbctool.lab.westgard import control_charts
 from wbctool.qc_records import QcLine
@@ -41,6 +44,18 @@ def test_every_value_that_breaks_a_rule_is_told_in_words_the_latest_first():
     assert "Values that break a rule: 2" in html
     listed = re.findall(r"<li>([\d-]+)", html)
     assert listed == ["2026-01-07", "2026-01-05"]
+
+
+def test_the_page_may_fetch_and_run_nothing_and_its_style_is_known_by_its_hash():
+    html = page([59, 60, 61, 60])
+    policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)[1])
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    assert "--alert" in style
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; ")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert " style=" not in html  # which the policy would drop
 
 
 def test_in_control_there_is_no_label_and_no_list():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from wbctool.cards import ClassifierCard, default_models_dir, plain_card, read_model_bytes
 from wbctool.dense_head import DenseHead, read_dense_head
@@ -53,6 +54,47 @@ def test_a_map_is_brightest_where_the_channel_that_counts_is():
 def test_where_nothing_speaks_for_a_class_the_map_is_dark():
     head = DenseHead(True, ((np.array([[-1.0]], np.float32), np.zeros(1, np.float32)),))
     assert attention_map(np.ones((1, 2, 2), np.float32), 0, head) == bytes(4)
+
+
+def exported(weight, bias, **gemm):
+    """A graph that ends as training exports it: the last map, its mean, one dense layer. weight, bias: initialisers."""
+    nodes = [
+        helper.make_node("Identity", ["rgb"], ["last_map"]),
+        helper.make_node("ReduceMean", ["last_map", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Gemm", ["mean", "weight", "bias"], ["logits"], **gemm),
+    ]
+    held = [weight, bias, numpy_helper.from_array(np.array([2, 3], np.int64), "axes")]
+    return helper.make_model(helper.make_graph(nodes, "head", [], [], held)).SerializeToString()
+
+
+WEIGHT = numpy_helper.from_array(np.array([[1, 2], [3, 4], [5, 6]], np.float32), "weight")
+BIAS = numpy_helper.from_array(np.array([7, 8, 9], np.float32), "bias")
+
+
+def test_a_head_of_known_numbers_is_read():
+    ((weight, bias),) = read_dense_head(exported(WEIGHT, BIAS, transB=1, alpha=1.0, beta=1.0)).layers
+    assert weight.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert bias.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "gemm", [{}, {"transB": 0}, {"transB": 1, "alpha": 2.0}, {"transB": 1, "beta": 0.0}, {"transB": 1, "transA": 1}]
+)
+def test_a_dense_layer_that_takes_its_weights_otherwise_is_not_read_as_if_it_did_not(gemm):
+    """The explanation would be that of another network."""
+    assert read_dense_head(exported(WEIGHT, BIAS, **gemm)) is None
+
+
+def test_weights_that_are_not_stored_as_raw_bytes_are_no_head_and_no_error():
+    as_floats = helper.make_tensor("weight", TensorProto.FLOAT, [3, 2], [1.0, 2, 3, 4, 5, 6])
+    assert not as_floats.raw_data
+    assert read_dense_head(exported(as_floats, BIAS, transB=1)) is None
+    short = numpy_helper.from_array(np.array([7, 8], np.float32), "bias")
+    assert read_dense_head(exported(WEIGHT, short, transB=1)) is None
+    torn = TensorProto()
+    torn.CopyFrom(WEIGHT)
+    torn.raw_data = torn.raw_data[:-1]
+    assert read_dense_head(exported(torn, BIAS, transB=1)) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 9])

@@ -42,6 +42,13 @@ def test_few_epochs_are_drawn_against_steps(tmp_path: Path, monkeypatch, epochs:
     )
 
 
+def test_a_learning_rate_alone_is_no_curve(tmp_path: Path) -> None:
+    (tmp_path / "metrics" / "version_0").mkdir(parents=True)
+    (tmp_path / "metrics" / "version_0" / "metrics.csv").write_text("lr-Adam,step\n0.1,0\n")
+    draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
 def test_nothing_logged_is_nothing_drawn(tmp_path: Path) -> None:
     draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()

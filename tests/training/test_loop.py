@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 
-from training import checkpoints
+from training import checkpoints, loop
 from training.checkpoints import StopEarly
 from training.loop import Loop, loader, precision_here
 from training.tasks.averaging import AveragingTask
@@ -145,6 +145,19 @@ def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert state["average.n_averaged"] == 5
     assert state["network.weight"] == state["average.module.weight"] == 5
+
+
+def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("epoch")
+
+    monkeypatch.setattr(loop, "draw_curves", broken)
+    data = loader(range(10_000), 4, epoch_samples=EPOCH, workers=0)
+    assert Loop(tmp_path, 1, resume=False).fit(Counting(), data, None) == tmp_path / "last.ckpt"
+    assert "curves.png could not be drawn" in caplog.text
+    assert "KeyError: 'epoch'" in caplog.text
 
 
 def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
 from training.start import borrow_shipped, mean_weights, trained_generator, trained_weights
 from training.tasks.classifier import ClassifierTask, Normalised
+from training.workplace import _cards_of
 from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.labelled import Splitting
@@ -42,6 +43,14 @@ def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
     with torch.inference_mode():
         ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
     assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
+
+
+def test_an_evaluation_beside_the_models_does_not_make_them_another_start(tmp_path: Path) -> None:
+    """Else a training that goes on from them could not be resumed any more."""
+    (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
+    before = _cards_of(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"data": "d"}')
+    assert _cards_of(tmp_path) == before == '{"kind": "classifier"}'
 
 
 def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
@@ -81,6 +90,28 @@ def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: R
     (tmp_path / "classifier.json").write_text(json.dumps(card))
     with pytest.raises(ModelMismatch, match="export folds a resnet50's BatchNorms away"):
         trained_weights(tmp_path, recipe, Splitting(), Backbone.RESNET50)
+
+
+@pytest.mark.parametrize(
+    "training", [{}, {"origins": {"pbc": 9}}, {"sources": 9}, {"origins": ["pbc"], "sources": 9}], ids=str
+)
+@pytest.mark.parametrize("kind", ["classifier", "generator"])
+def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
+    recipe: Recipe, tmp_path: Path, lr: np.ndarray, kind: str, training: dict[str, object]
+) -> None:
+    """The card of what comes of it could not be written, hours later."""
+    for ending in ("json", "onnx"):
+        shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
+    card = json.loads((tmp_path / f"{kind}.json").read_text())
+    kept = {key: value for key, value in card["training"].items() if key not in {"origins", "sources"}}
+    (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
+    pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    begin = {
+        "classifier": lambda: trained_weights(tmp_path, recipe, Splitting()),
+        "generator": lambda: trained_generator(tmp_path, Splitting(), pixels),
+    }[kind]
+    with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
+        begin()
 
 
 def test_other_classes_are_refused() -> None:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from wbctool.batch.clock import StageClock, add_seconds
-from wbctool.batch.cluster_roster import NO_WORKER_S, Member, Roster
+from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import Failed, LogLine, SlideDone, Unknown, Unseen, do_slide
 from wbctool.batch.doing import Work
 from wbctool.batch.looking import describe
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 """So many workers may die of a slide; then it has failed."""
-_GATHER_S = 60.0
 _TICK_S = 0.2
 _WINDOW = 4  # slides that are out, or back and waiting for their turn, for each one that can be done at a time
 
@@ -220,12 +219,22 @@ class Flights:
             elif isinstance(result, Failed):
                 self._fail(flight, "cluster", f"{member.host}: {result.cause}")
             elif isinstance(result, Unknown):
-                self._roster.forget_if_there(member)  # and ask whoever is there now
-                self._again(flight, f"worker {member.address} on {member.host} was restarted")
+                self._ask_again(flight, member, result.process)
         if flight.outcome is not None:
             for _ in flight.slide.fields:
                 self._work.field_done()
         return flight.outcome
+
+    def _ask_again(self, flight: _Flight, member: Member, process: str) -> None:
+        """A worker does not know the run. process: the one that says so; another than the member's has replaced it."""
+        where = f"worker {member.address} on {member.host}"
+        if process == member.equipment.process:
+            log.warning("%s has forgotten the run and is being told about it again", where)
+            self._roster.ask_again(member)
+            flight.call_back()
+        else:
+            self._roster.forget_if_there(member)
+            self._again(flight, f"{where} was restarted")
 
     def _result(self, flight: _Flight, future: Future[Any]) -> object:
         """What a worker made of a slide; None where there is nothing, and then the slide has been dealt with."""
@@ -233,7 +242,7 @@ class Flights:
 
         try:
             if future.status == "finished":
-                return future.result(timeout=_GATHER_S)
+                return future.result(timeout=GATHER_S)
             error = future.exception() if future.status == "error" else None
         except Exception as lost:  # the network's, and whatever a result raises that cannot be read
             error = lost

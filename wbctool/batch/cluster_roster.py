@@ -10,6 +10,7 @@ import json
 import logging
 import pydoc
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,10 @@ VERSION_CALL = (pydoc.locate, "wbctool.__version__")
 """What says which wbctool a process has, None if none; of Python's own library, so that any process can run it."""
 NO_WORKER_S = 300.0
 """A run waits so long for a worker, at first and when all have gone: a nanny or a queue may be about to start one."""
+GATHER_S = 60.0
+"""So long an answer that Dask says is there may take from its worker, which may just have died."""
 _BETWEEN_LOOKS_S = 0.5
+_TRIES = 3  # a worker whose answers are lost each time is refused
 _FIRST = 10  # before the slides of other runs
 
 
@@ -77,6 +81,7 @@ class Roster:
     _shunned: set[str] = field(default_factory=set)
     _asked: dict[str, tuple[Future[Any], Future[Any]]] = field(default_factory=dict)
     _threads: dict[str, int] = field(default_factory=dict)
+    _unheard: Counter[str] = field(default_factory=Counter)
     _looked: float = float("-inf")
 
     @property
@@ -132,6 +137,11 @@ class Roster:
         if self.members.get(member.address) == member:
             self.forget(member.address)
 
+    def ask_again(self, member: Member) -> None:
+        """A member that lives, but has forgotten the run: it is told of it once more."""
+        if self.members.get(member.address) == member:
+            del self.members[member.address]
+
     def _workers(self) -> dict[str, int]:
         if self.client.status != "running":
             raise ClusterUnusable("the connection to the Dask scheduler was lost")
@@ -151,14 +161,24 @@ class Roster:
         self._asked[address] = (submit(*VERSION_CALL), submit(equip, self.job))
 
     def _hear(self, address: str, version: Future[Any], equipment: Future[Any]) -> None:
-        other = other_version(version.result()) if version.status == "finished" else ""
+        """One whose answer is lost on its way, as where it dies just then, is asked again if it is still there."""
+        try:
+            self._judge(address, version, equipment)
+        except Exception as lost:  # the network's, and whatever an answer raises that cannot be read
+            self._unheard[address] += 1
+            log.warning("worker %s: its answer was lost on its way: %r", address, lost)
+            if self._unheard[address] >= _TRIES:
+                self.refuse(address, "", f"its answers were lost {_TRIES} times, the last by {lost!r}")
+
+    def _judge(self, address: str, version: Future[Any], equipment: Future[Any]) -> None:
+        other = other_version(version.result(timeout=GATHER_S)) if version.status == "finished" else ""
         if other:
             self.refuse(address, "", f"it {other}")
         elif equipment.status == "error":
-            error = equipment.exception()
+            error = equipment.exception(timeout=GATHER_S)
             self.refuse(address, "", describe(error) if isinstance(error, Exception) else repr(error))
         elif equipment.status == "finished":
-            answer = equipment.result()
+            answer = equipment.result(timeout=GATHER_S)
             if isinstance(answer, Failed):
                 self.refuse(address, "", answer.cause)
             else:

@@ -23,14 +23,15 @@ from wbctool.batch.looking import describe
 from wbctool.batch.runstate import SeenFiles, SlideOutcome, Stamp
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import Stages
-from wbctool.cards import default_models_dir, read_card
+from wbctool.cards import card_paths, default_models_dir, read_card
 from wbctool.choices import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.records import Provenance, Slide
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
 
-_JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over
+_JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over; more only while they are in use
+_IDLE_S = 600.0
 _SIGHT_S = 10.0  # a network file system may show a new file late
 _BETWEEN_LOOKS_S = 0.5
 
@@ -86,7 +87,9 @@ class SlideDone:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """In place of a slide: this process does not know the run."""
+    """In place of a slide: this process does not know the run, or not any more. process: which it is."""
+
+    process: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Failed:
 class _Run:
     settings: RunSettings
     stages: Stages
+    slides: int = 0  # that are being done
+    used: float = field(default_factory=time.monotonic)
     stopped: threading.Event = field(default_factory=threading.Event)
     large_field: threading.Lock = field(default_factory=threading.Lock)
 
@@ -119,6 +124,7 @@ class _Process:
     runs: dict[str, _Run] = field(default_factory=dict)
     models: tuple[object, Any] = (None, None)
     loading: threading.Lock = field(default_factory=threading.Lock)
+    keeping: threading.Lock = field(default_factory=threading.Lock)  # runs; never held for long
 
 
 _PROCESS = _Process()
@@ -143,9 +149,7 @@ def _equipped(job: Job) -> Equipment:
     with _PROCESS.loading:
         models = _kept_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
     stages = bind_stages(models, settings)
-    _PROCESS.runs[job.id] = _Run(settings, stages)
-    for old in list(_PROCESS.runs)[:-_JOBS_KEPT]:
-        del _PROCESS.runs[old]
+    _keep(job.id, _Run(settings, stages))
     return Equipment(
         process=_PROCESS.id,
         host=platform.node(),
@@ -161,27 +165,61 @@ def do_slide(
     job_id: str, process: str, slide: Slide, metadata: SlideMetadata | None, as_it_is: bool
 ) -> SlideDone | Unknown | Unseen | Failed:
     """Do one slide. process: whose :func:`equip` was asked. as_it_is: even if a field is not to be seen."""
-    run = _PROCESS.runs.get(job_id)
-    if run is None or process != _PROCESS.id:
-        return Unknown()
-    try:
-        unseen = None if as_it_is else _unseen_field(slide)
-        return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
-    except Exception as error:
-        return Failed(describe(error))
+    with _in_use(job_id) as run:
+        if run is None or process != _PROCESS.id:
+            return Unknown(_PROCESS.id)
+        try:
+            unseen = None if as_it_is else _unseen_field(slide)
+            return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
+        except Exception as error:
+            return Failed(describe(error))
 
 
 async def stand_down(job_id: str) -> None:
     """The run is over: a slide that is being done for it stops after the field at hand."""
-    run = _PROCESS.runs.pop(job_id, None)
+    with _PROCESS.keeping:
+        run = _PROCESS.runs.pop(job_id, None)
     if run is not None:
         run.stopped.set()
+
+
+def _keep(job_id: str, run: _Run) -> None:
+    """Keep a run; of more than _JOBS_KEPT those go that no slide has been done for in a while, the longest idle first.
+
+    One that goes on after all is told to this process once more.
+    """
+    with _PROCESS.keeping:
+        _PROCESS.runs[job_id] = run
+        idle = [id_ for id_, other in _PROCESS.runs.items() if not other.slides and _idle_s(other) > _IDLE_S]
+        idle.sort(key=lambda id_: _PROCESS.runs[id_].used)
+        for id_ in idle[: max(0, len(_PROCESS.runs) - _JOBS_KEPT)]:
+            del _PROCESS.runs[id_]
+
+
+def _idle_s(run: _Run) -> float:
+    return time.monotonic() - run.used
+
+
+@contextmanager
+def _in_use(job_id: str) -> Iterator[_Run | None]:
+    """A run while a slide is being done for it; None where this process does not know it."""
+    with _PROCESS.keeping:
+        run = _PROCESS.runs.get(job_id)
+        if run is not None:
+            run.slides += 1
+    try:
+        yield run
+    finally:
+        if run is not None:
+            with _PROCESS.keeping:
+                run.slides -= 1
+                run.used = time.monotonic()
 
 
 def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
     from wbctool.onnx_model import load_models
 
-    cards = {path.name: read_card(path) for path in sorted(folder.glob("*.json"))}  # they name the models' bytes
+    cards = {path.name: read_card(path) for path in card_paths(folder)}  # they name the models' bytes
     key = (folder, device, precision, cards)
     kept, models = _PROCESS.models
     if key != kept:
@@ -224,7 +262,7 @@ def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideD
         )
         outcome = next(pipeline.outcomes([slide]), None)
     if outcome is None:
-        return Unknown()
+        return Unknown(_PROCESS.id)
     return SlideDone(outcome, made[0] if made else None, tuple(seen.noted), tuple(lines), dict(run.stages.rows()))
 
 

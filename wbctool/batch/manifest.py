@@ -17,7 +17,10 @@ from wbctool.batch.publish import json_text, publish
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import Stages
 from wbctool.layout import MANIFEST_MARK, OutputLayout
+from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
+
+_NUMBERS = ("fields", "fields_failed", "cells", "counted")  # of a slide
 
 
 class Manifest:
@@ -69,10 +72,7 @@ class Manifest:
                         "slide": outcome.slide,
                         "status": outcome.status.value,
                         "done_in_this_run": outcome.slide in fresh,
-                        "fields": int(outcome.row[2]),
-                        "fields_failed": int(outcome.row[3]),
-                        "cells": int(outcome.row[4]),
-                        "counted": int(outcome.row[5]),
+                        **{name: int(outcome.row[COUNTS_COLUMNS.index(name)]) for name in _NUMBERS},
                         "seconds": _rounded(outcome.seconds),
                         "errors": [asdict(failure) for failure in outcome.failures],
                     }

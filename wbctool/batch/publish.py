@@ -50,7 +50,7 @@ def publish_together(files: Mapping[Path, bytes]) -> None:
                 temporary.replace(path)
         for folder in {path.parent for path in files}:
             with _naming(folder):
-                _sync_folder(folder)
+                sync_folder(folder)
     finally:
         for temporary in temporaries.values():
             with suppress(OSError):
@@ -169,8 +169,8 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """So that a rename in it outlives a power cut."""
+def sync_folder(folder: Path) -> None:
+    """So that a new name in it outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

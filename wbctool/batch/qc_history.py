@@ -53,16 +53,38 @@ def note_qc_slides(
         return
     now, rows = datetime.now(UTC), []
     for outcome in done:
-        published = layout.slide_file(outcome.slide, SLIDE)
-        state = json.loads(published.read_bytes()) if published.exists() else {}
-        if state.get("status") != outcome.status:
-            continue
-        analysed = outcome.slide in fresh
-        if analysed or recorded.get(spreadsheet_name(outcome.slide)) != state["fingerprint"]:
-            rows.append(history_row(now, outcome.slide, analysed, state, provenance))
+        known = recorded.get(spreadsheet_name(outcome.slide))
+        row = _row(layout, outcome, outcome.slide in fresh, known, now, provenance)
+        if row is not None:
+            rows.append(row)
     if rows:
         lines = csv_text(HISTORY_COLUMNS, rows).partition("\n")[2]
         publish(layout.qc_history, (before + ("" if before.endswith("\n") else "\n") + lines).encode())
+
+
+def _row(
+    layout: OutputLayout,
+    outcome: SlideOutcome,
+    analysed: bool,
+    known: str | None,
+    now: datetime,
+    provenance: Provenance,
+) -> tuple[str, ...] | None:
+    """The line of one QC slide; None where it adds nothing. known: the fingerprint that the history has of it.
+
+    A slide.json that cannot be read costs this line alone: the run must come to its end.
+    """
+    path = layout.slide_file(outcome.slide, SLIDE)
+    try:
+        state = json.loads(path.read_bytes())
+        if state["status"] != outcome.status or not (analysed or state["fingerprint"] != known):
+            return None
+        return history_row(now, outcome.slide, analysed, state, provenance)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        log.error("QC slide %r has no line in the history: %s cannot be read: %r", outcome.slide, path, error)  # noqa: TRY400
+        return None
 
 
 def _is_known(outcome: SlideOutcome) -> bool:

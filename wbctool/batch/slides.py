@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.layout import MANIFEST_MARK, RUN, SLIDES_CSV
+from wbctool.layout import (
+    EVALUATION,
+    EVALUATION_FIGURES,
+    EVALUATION_SCHEMA,
+    MANIFEST_MARK,
+    RUN,
+    SLIDES_CSV,
+    VERIFICATION,
+    VERIFICATION_FIGURES,
+    VERIFICATION_SCHEMA,
+)
 from wbctool.records import Slide
 from wbctool.stages.images import is_image
 
@@ -18,17 +28,23 @@ log = logging.getLogger(__name__)
 
 _DIGITS = re.compile(r"([0-9]+)")
 
+
+def _begins_with(schema: str, before_schemas: str = "") -> re.Pattern[bytes]:
+    """A record of ours in any version. before_schemas: how one began that had no schema yet."""
+    return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{before_schemas})'.encode())
+
+
 # The figures of `wbctool verify` and `evaluate`: their names, and how the record beside them begins.
 _FIGURES = (
     (
-        re.compile(r"(bland-altman|calibration|confusion)\.png"),
-        "verification.json",
-        re.compile(rb'\{\s*"schema": "wbctool-verification/'),
+        re.compile(rf"({'|'.join(VERIFICATION_FIGURES)})\.png"),
+        VERIFICATION,
+        _begins_with(VERIFICATION_SCHEMA),
     ),
     (
-        re.compile(r"(confusion|coverage|mistakes|reliability)-.*\.png", re.DOTALL),
-        "evaluation.json",
-        re.compile(rb'\{\s*"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'),
+        re.compile(rf"({'|'.join(EVALUATION_FIGURES)})-.*\.png", re.DOTALL),
+        EVALUATION,
+        _begins_with(EVALUATION_SCHEMA, r'|"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'),
     ),
 )
 _HEAD_BYTES = 4096

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from wbctool.batch.publish import sync_folder
 from wbctool.errors import OutputNotWritable, TrailBroken
 from wbctool.layout import OutputLayout
 
@@ -81,6 +82,7 @@ def append_entries(layout: OutputLayout, contents: Sequence[Mapping[str, Any]]) 
             file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(layout.audit.parent)  # the trail may be new
     except OSError as error:
         raise OutputNotWritable(f"{layout.audit} cannot be written: {error.strerror or error}") from error
     return tuple(added)

@@ -238,13 +238,15 @@ def verify(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(
+    models_dir: ModelsDir = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Show what this machine can do, and what to do about the rest."""
     with errors_as_exit_codes():
-        from wbctool.cli.terminal import say
+        from wbctool.cli.saying import say
         from wbctool.doctor import as_text, examine, report_json
 
-        checks = examine()
+        checks = examine(models_dir)
         say(report_json(checks) if as_json else as_text(checks))
         raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 1)
 

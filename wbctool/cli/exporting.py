@@ -14,7 +14,7 @@ from wbctool.batch.publish import publish
 from wbctool.batch.results import LeftOut, published_slides
 from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import field_sizes, slides_of_run
-from wbctool.cli.terminal import say
+from wbctool.cli.saying import mention
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, below, name_shown
 from wbctool.records import Cell, PublishedSlide, SlideStatus
@@ -82,7 +82,7 @@ def export_schemas(folder: Path) -> None:
     for name in SCHEMAS:
         path = folder / f"{name}.schema.json"
         publish(path, (resources.files("wbctool.report") / "schemas" / f"{name}.json").read_bytes())
-        say(f"{name_shown(str(path))} written")
+        mention(f"{name_shown(str(path))} written")
 
 
 def _target(layout: OutputLayout, to: Path | None, kind: str) -> Path:
@@ -117,5 +117,5 @@ class _Slides:
 
     def ended(self, line: str) -> int:
         """Say what was written; the exit code."""
-        say(line)
+        mention(line)
         return ExitCode.SLIDES_FAILED if self._missing else ExitCode.DONE

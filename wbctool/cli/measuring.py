@@ -14,7 +14,7 @@ from rich.table import Table
 
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
-from wbctool.cli.terminal import say
+from wbctool.cli.saying import mention, say
 from wbctool.errors import OutputNotWritable
 from wbctool.extras import needing
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
@@ -39,32 +39,40 @@ def evaluate_command(
         import matplotlib  # noqa: F401
         import skimage  # noqa: F401
         import sklearn  # noqa: F401
+    tell = say if out is None else mention
     if out is not None:
-        _make(out)
+        check_writable(out)
     folder = models_dir or default_models_dir()
     models = load_models(folder, Device.AUTO, precision)
     if models.device_note:
-        say(f"wbctool: {models.device_note}")
+        tell(f"wbctool: {models.device_note}")
     fp32 = None
     if any(model.precision is not Precision.FP32 for model in (models.classifier, models.generator)):
         fp32 = load_models(folder, Device.AUTO, Precision.FP32)
-        say(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
+        tell(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(folder)
     chosen = None if split is None else Split(split)
     result = evaluate(data, models, generators, chosen, mode, sr_cells, strangers, shown_progress, fp32)
-    _print(result)
     if out is not None:
         write_evaluation(result, as_markdown(result), out)
-        say(f"{name_shown(str(out))} written")
+    tell(_tables(result))
+    if out is not None:
+        tell(f"{name_shown(str(out))} written")
     return 0
 
 
-def _make(folder: Path) -> None:
-    """The folder of the results, before they are worked for. Raises OutputNotWritable."""
+def check_writable(folder: Path) -> None:
+    """That the folder of the results can be made and written to, before they are worked for. Raises OutputNotWritable.
+
+    One that was not there is not left.
+    """
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for path in missing:
+            path.rmdir()
     except OSError as error:
         raise OutputNotWritable(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -75,8 +83,15 @@ def shown_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]
     return track(items, escape(what), total, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _print(result: Evaluation) -> None:
+def _tables(result: Evaluation) -> str:
+    """As the terminal, if there is one, shows them."""
     console = Console(width=None if Console().is_terminal else 200)
+    with console.capture() as shown:
+        _print(result, console)
+    return shown.get().removesuffix("\n")
+
+
+def _print(result: Evaluation, console: Console) -> None:
     console.print(escape(f"{result.data}, sources: {result.split}, super-resolution: {result.super_resolve}"))
     for content in evaluation_tables(result):
         table = Table(title=f"\n{content.title}", title_justify="left", box=None, pad_edge=False)

@@ -32,7 +32,7 @@ def list_models(models_dir: ModelsDir = None) -> None:
     with errors_as_exit_codes():
         from wbctool.cli.running import list_models_command
 
-        list_models_command(models_dir)
+        raise typer.Exit(list_models_command(models_dir))
 
 
 @models_app.command("verify")

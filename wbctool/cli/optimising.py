@@ -19,7 +19,7 @@ from wbctool.cards import (
 )
 from wbctool.choices import Device, Precision
 from wbctool.cli.measuring import shown_progress
-from wbctool.cli.terminal import say
+from wbctool.cli.saying import mention
 from wbctool.errors import CopyRefused, OutputNotWritable
 from wbctool.extras import needing
 from wbctool.lab.calibration_cells import labelled_cells, packaged_cells
@@ -46,15 +46,15 @@ def optimize_command(models_dir: Path | None, data: Path | None, out: Path | Non
         try:
             made = optimise(models, folder, cells, shown_progress, precision)
         except CopyRefused as error:
-            say(f"wbctool: {error}")
+            mention(f"wbctool: {error}")
             code = REFUSED
             continue
-        say(told(made))
+        mention(told(made))
         withdraw_copy(made, out or folder)
         if made.pays:
-            say(f"{name_shown(str(publish_copy(made, out or folder)))} written")
+            mention(f"{name_shown(str(publish_copy(made, out or folder)))} written")
         else:
-            say(f"{made.card.kind}: no faster in {precision} here, so no copy is kept; it stays in fp32")
+            mention(f"{made.card.kind}: no faster in {precision} here, so no copy is kept; it stays in fp32")
     if out is not None:
         _bring_models(folder, out)
     return code

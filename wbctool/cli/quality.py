@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbctool.batch.publish import publish
-from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.cli.terminal import say
+from wbctool.cards import DetectorCard, default_models_dir, kind_name
+from wbctool.cli.saying import mention
 from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_colours
 from wbctool.lab.westgard import control_charts
@@ -38,8 +38,8 @@ def qc_command(out: Path, slides: Sequence[str], folder: Path | None, baseline: 
     publish(folder / QC_VALUES, charts_csv(charts).encode())
     for chart in charts:
         values = number_of(len(chart.points), "value")
-        say(f"{name_shown(chart.slide)}, {chart.quantity}: {values}, {chart_state(chart)}")
-    say(f"{name_shown(str(folder / QC_CHART))} written")
+        mention(f"{name_shown(chart.slide)}, {chart.quantity}: {values}, {chart_state(chart)}")
+    mention(f"{name_shown(str(folder / QC_CHART))} written")
     return OUT_OF_CONTROL if any(chart.out_of_control for chart in charts) else 0
 
 
@@ -49,12 +49,12 @@ def colours_command(data: Sequence[Path], models_dir: Path | None) -> int:
     model = load_model(folder, DetectorCard)
     colours = measure_colours(data, model)
     card = model.card.model_copy(update={"colours": colours})
-    path = folder / f"{Path(card.file).stem}.json"
+    path = folder / f"{kind_name(DetectorCard)}.json"  # that it was read from, whatever its model is named
     publish(path, (card.model_dump_json(indent=2) + "\n").encode())
     for entry in colours:
         low, high = entry.background_low, entry.background_high
-        say(f"{entry.origin}: {number_of(entry.fields, 'field')}, background L*a*b* {low} to {high}")
-    say(f"{name_shown(str(path))} written")
+        mention(f"{entry.origin}: {number_of(entry.fields, 'field')}, background L*a*b* {low} to {high}")
+    mention(f"{name_shown(str(path))} written")
     return 0
 
 

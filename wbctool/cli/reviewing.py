@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbctool.batch.run import ExitCode
-from wbctool.cli.terminal import logging_set_up, say
+from wbctool.cli.saying import mention, say
+from wbctool.cli.terminal import logging_set_up
 from wbctool.errors import ReviewRefused
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import verify_reviews
@@ -25,7 +26,7 @@ def apply_command(out: Path, reviews: Sequence[Path]) -> int:
                 print(f"wbctool: {name_shown(str(path))}: {name_shown(str(outcome))}", file=sys.stderr)
             else:
                 last, differential = outcome.reviews[-1], outcome.differential
-                say(
+                mention(
                     f"{name_shown(outcome.slide)}: reviewed by {name_shown(last.reader)}, "
                     f"{number_of(last.moved, 'cell')} moved; "
                     f"now {differential.counted} counted, {differential.review} review, {differential.not_wbc} not WBC"

@@ -19,10 +19,11 @@ from wbctool.batch.stages import Stages, bind_stages
 from wbctool.batch.status import RunPhase, RunReport, last_report, read_report, record_failure
 from wbctool.batch.status import as_json as report_json
 from wbctool.batch.status import as_text as report_text
-from wbctool.cards import ClassifierCard, default_models_dir, read_card, verify_models
+from wbctool.cards import ClassifierCard, default_models_dir, listed_cards, verify_models
 from wbctool.cli.exit_codes import exit_code_of
-from wbctool.cli.terminal import logging_set_up, say, shown_progress
-from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid
+from wbctool.cli.saying import mention, say
+from wbctool.cli.terminal import logging_set_up, shown_progress
+from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
 from wbctool.layout import OutputLayout, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.settings import RunSettings, load_settings
@@ -49,7 +50,7 @@ def run_command(flags: Mapping[str, Any], config: Path | None) -> int:
         if not settings.dry_run:
             _write_metrics(settings, start, code)
     if not settings.quiet and not settings.dry_run:
-        say(f"{name_shown(str(settings.out))} written")
+        mention(f"{name_shown(str(settings.out))} written")
     return code
 
 
@@ -135,13 +136,17 @@ def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
         restore()
 
 
-def list_models_command(models_dir: Path | None) -> None:
-    """`wbctool models list`."""
-    folder = models_dir or default_models_dir()
-    for path, _ in verify_models(folder):
-        card = read_card(path)
+def list_models_command(models_dir: Path | None) -> int:
+    """`wbctool models list`; returns the exit code. A card that cannot be read costs its own line."""
+    code = ExitCode.DONE
+    for _, card in listed_cards(models_dir or default_models_dir()):
+        if isinstance(card, WbctoolError):
+            print(f"wbctool: {name_shown(str(card))}", file=sys.stderr)
+            code = ExitCode.FATAL
+            continue
         classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
         say(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+    return code
 
 
 def verify_models_command(models_dir: Path | None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wbctool.batch.run import Action, Planned
 from wbctool.batch.runstate import SlideOutcome
+from wbctool.cli.saying import mention, say
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import name_shown
+from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.wording import number_of
 
 _LOG_BYTES = 10_000_000
@@ -45,7 +46,7 @@ class Lines(Silence):
 
     def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
         """The slide's name, status and counts."""
-        say(slide_line(outcome, action))
+        mention(slide_line(outcome, action))
 
 
 class Plan(Silence):
@@ -102,19 +103,10 @@ def slide_line(outcome: SlideOutcome, action: Action) -> str:
     line = f"{name_shown(outcome.slide)}: {outcome.status.value}"
     if action is not Action.DO:
         return f"{line} ({action})"
-    _, _, fields, failed, cells, counted, review, not_wbc = outcome.row[:8]
-    missing = f" ({failed} failed)" if int(failed) else ""
-    looked_at = f"{number_of(int(fields), 'field')}{missing}, {number_of(int(cells), 'cell')}"
-    return f"{line}, {looked_at}: {counted} counted, {review} review, {not_wbc} not WBC"
-
-
-def say(line: str) -> None:
-    """A line on standard output. Where nobody reads it any more, the run goes on."""
-    try:
-        print(line, flush=True)
-    except (OSError, AttributeError):  # a closed pipe, a full device, or no standard output at all
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    missing = f" ({row['fields_failed']} failed)" if int(row["fields_failed"]) else ""
+    looked_at = f"{number_of(int(row['fields']), 'field')}{missing}, {number_of(int(row['cells']), 'cell')}"
+    return f"{line}, {looked_at}: {row['counted']} counted, {row['review']} review, {row['not_wbc']} not WBC"
 
 
 @contextmanager
@@ -129,7 +121,8 @@ def logging_set_up(quiet: bool, log_file: Path | None) -> Iterator[None]:
     if log_file is not None:
         handlers.append(_open_log(log_file))
     root = logging.getLogger("wbctool")
-    level, root.level = root.level, logging.INFO
+    level = root.level
+    root.setLevel(logging.INFO)  # which loggers that have been asked before hear of too
     for handler in handlers:
         root.addHandler(handler)
     of_libraries = logging.getLogger("py.warnings")

@@ -70,12 +70,11 @@ def train(
 ) -> None:
     """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
     with errors_as_exit_codes():
-        try:
+        from wbctool.extras import needing
+
+        with needing("train", "`wbctool train`"):
             from training.main import train as train_models
             from wbctool.lab.labelled import Splitting
-        except ModuleNotFoundError as error:
-            typer.echo(f"wbctool: training needs {error.name}: pip install 'wbctool[train]'", err=True)
-            raise typer.Exit(1) from error
         logging.basicConfig(format="%(message)s")
         logging.getLogger("training").setLevel(logging.INFO)
         train_models(

@@ -12,16 +12,18 @@ from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import Stages
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.cli.measuring import check_writable
 from wbctool.cli.measuring import shown_progress as measured_progress
 from wbctool.cli.running import load_stages, stopping_on_signals
-from wbctool.cli.terminal import logging_set_up, say, shown_progress
+from wbctool.cli.saying import mention
+from wbctool.cli.terminal import logging_set_up, shown_progress
 from wbctool.errors import LabelledDataInvalid
 from wbctool.extras import needing
 from wbctool.lab.agreement import Share
 from wbctool.lab.differentials import FILE, read_differentials
 from wbctool.lab.verdict import Fit
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
-from wbctool.layout import OutputLayout, name_as_text, name_shown
+from wbctool.layout import VERIFICATION_PAGE, OutputLayout, name_as_text, name_shown
 from wbctool.onnx_model import load_models
 from wbctool.records import ModelUsed, PublishedSlide, SlideStatus
 from wbctool.settings import RunSettings, load_settings
@@ -36,6 +38,7 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         from wbctool.lab.verify_report import verification_files
     if not labelled.is_dir():
         raise LabelledDataInvalid(f"{labelled} is not a folder")
+    check_writable(out)
     result: CellVerification | SlideVerification
     if (labelled / FILE).is_file():
         result, models = _verify_slides(labelled, out, models_dir, mode)
@@ -44,9 +47,9 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     for name, content in verification_files(labelled.resolve().name, result, models, mode.value).items():
         publish(out / name, content)
     for line in (*_lines(result), *(name_shown(note) for note in result.notes)):
-        say(line)
-    say(f"{name_shown(str(out / 'verification.html'))} written")
-    say(result.verdict.line)
+        mention(line)
+    mention(f"{name_shown(str(out / VERIFICATION_PAGE))} written")
+    mention(result.verdict.line)
     return ExitCode.DONE if result.verdict.fit is Fit.FITS else ExitCode.SLIDES_FAILED
 
 
@@ -55,7 +58,7 @@ def _verify_cells(
 ) -> tuple[CellVerification, tuple[ModelUsed, ...]]:
     models = load_models(models_dir or default_models_dir(), Device.AUTO, Precision.AUTO)
     if models.device_note:
-        say(f"wbctool: {models.device_note}")
+        mention(f"wbctool: {models.device_note}")
     cards = [model.card for model in (models.detector, models.generator, models.classifier)]
     used = tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards)
     return verify_cells(labelled, models, mode, measured_progress), used
@@ -90,7 +93,7 @@ def _run(settings: RunSettings, load: Callable[[RunSettings], Stages]) -> None:
     ):
         run_folder(settings, lambda: load(settings), sys.argv, progress, stop)
     if stop.signal is not None:
-        raise KeyboardInterrupt
+        raise SystemExit(128 + stop.signal)
 
 
 def _lines(result: CellVerification | SlideVerification) -> list[str]:

@@ -105,7 +105,7 @@ def labelled_cells(data: Path, models: Models, progress: Progress) -> Calibratio
             f"{data}: {number_of(len(measure), 'labelled cell')} of validation sources, which are a tenth of all; "
             f"{_LEAST} are needed to measure on"
         )
-    words = f"cells of {data.name}"
+    words = f"cells of {data.resolve().name}"
     return CalibrationCells(
         _prepared(calibrate, models, progress),
         _prepared(measure, models, progress),

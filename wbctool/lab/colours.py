@@ -10,11 +10,11 @@ import numpy as np
 
 from wbctool.cards import ColourRange, DetectorCard
 from wbctool.errors import LabelledDataInvalid
+from wbctool.lab.classification import read_labelled
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_fields
 from wbctool.onnx_model import OnnxModel
 from wbctool.slide_facts import FieldQuality, Lab
 from wbctool.stages.detect import detect_all_cells
-from wbctool.stages.images import read_field
 from wbctool.stages.quality import measure_field
 
 _TAILS = (0.01, 0.99)
@@ -23,14 +23,15 @@ _TAILS = (0.01, 0.99)
 def measure_colours(data: Sequence[Path], model: OnnxModel[DetectorCard]) -> tuple[ColourRange, ...]:
     """Ranges of the training sources alone, as the detector's card splits them; origins in order of their names.
 
-    data: folders of fields with boxes, or folders that hold such. Raises LabelledDataInvalid where there is none.
+    data: folders of fields with boxes, or folders that hold such. Raises LabelledDataInvalid where there is none, or
+    one cannot be read.
     """
     splitting = Splitting.of_card(model.card.training)
     measured: dict[str, list[FieldQuality]] = defaultdict(list)
     for folder in (inner for outer in data for inner in fields_folders(outer)):
         for labelled in read_fields(folder):
             if splitting.of(labelled) is Split.TRAIN:
-                field = read_field(labelled.path)
+                field = read_labelled(labelled.path)
                 measured[labelled.origin].append(measure_field(field, detect_all_cells(field, model), ()))
     if not measured:
         raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training sources")

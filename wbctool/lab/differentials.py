@@ -44,6 +44,13 @@ def read_differentials(path: Path) -> dict[str, ReadSlide]:
     Raises LabelledDataInvalid, naming the line and the column.
     """
     try:
+        return _read(path)
+    except csv.Error as error:
+        raise LabelledDataInvalid(f"{path} is not a CSV file: {error}") from error
+
+
+def _read(path: Path) -> dict[str, ReadSlide]:
+    try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelledDataInvalid(f"{path} cannot be read: {error}") from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from wbctool.batch.publish import publish
 from wbctool.cards import GeneratorCard
 from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
@@ -35,6 +38,15 @@ from wbctool.lab.precisions import PrecisionReport, compare_precisions
 from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import StrangersReport, show_strangers
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
+from wbctool.layout import (
+    CONFUSION,
+    COVERAGE,
+    EVALUATION,
+    EVALUATION_SCHEMA,
+    EVALUATION_TEXT,
+    MISTAKES,
+    RELIABILITY,
+)
 from wbctool.onnx_model import Models, OnnxModel
 from wbctool.records import Crop, Detection, Field, Target
 from wbctool.stages.detect import detect_cells
@@ -112,7 +124,7 @@ def evaluate(
         cells += crops
     unknown = [image for image in images if image.label not in models.classifier.card.classes]
     return Evaluation(
-        data=data.name,
+        data=data.resolve().name,
         split=split.value if split else "all",
         super_resolve=mode.value,
         classifier=tuple(reports),
@@ -128,22 +140,37 @@ def evaluate(
 
 
 def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
-    """evaluation.json, ``text`` as evaluation.md and the figures into the folder ``out``."""
-    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
+    """evaluation.json, ``text`` as evaluation.md and the figures into the folder ``out``, each whole.
 
-    out.mkdir(parents=True, exist_ok=True)
+    The record is first: by it the figures beside it are known to be no fields. Raises OutputNotWritable.
+    """
     facts = asdict(result)
     for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
         del mistake["rgb"]
-    (out / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (out / "evaluation.md").write_text(text, encoding="utf-8")
+    publish(out / EVALUATION, (json.dumps({"schema": EVALUATION_SCHEMA, **facts}, indent=2) + "\n").encode())
+    publish(out / EVALUATION_TEXT, text.encode(errors="backslashreplace"))
+    for name, draw in _figures(result):
+        png = BytesIO()
+        draw(png)
+        publish(out / name, png.getvalue())
+
+
+def _figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None]]]:
+    """The name of each, and what draws it."""
+    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
+
     for origin, mistakes in result.mistakes.items():
         if mistakes:
-            draw_mistakes(mistakes, origin, out / f"mistakes-{origin}.png")
+            yield _figure(MISTAKES, origin), partial(draw_mistakes, mistakes, origin)
     for report in result.classifier:
-        draw_confusion(report, out / f"confusion-{report.origin}.png")
-        draw_reliability(report, out / f"reliability-{report.origin}.png")
-        draw_coverage(report, out / f"coverage-{report.origin}.png")
+        yield _figure(CONFUSION, report.origin), partial(draw_confusion, report)
+        yield _figure(RELIABILITY, report.origin), partial(draw_reliability, report)
+        yield _figure(COVERAGE, report.origin), partial(draw_coverage, report)
+
+
+def _figure(what: str, origin: str) -> str:
+    """A name of one file, whatever a data set's sources.csv calls its origin."""
+    return f"{what}-{origin.replace('/', '_')}.png"
 
 
 def _by_origin(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:

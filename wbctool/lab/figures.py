@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
-def draw_confusion(report: ClassifierReport, path: Path) -> None:
+def draw_confusion(report: ClassifierReport, path: Path | BytesIO) -> None:
     """The confusion matrix of one data set."""
     draw_matrix(np.array(report.confusion), report.classes, f"{report.origin}: {report.images} images", path)
 
@@ -41,7 +41,7 @@ def draw_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, p
         figure.savefig(path, dpi=150)
 
 
-def draw_reliability(report: ClassifierReport, path: Path, bins: int = 10) -> None:
+def draw_reliability(report: ClassifierReport, path: Path | BytesIO, bins: int = 10) -> None:
     """Share right against confidence, in bins of equal width."""
     confidence, right = np.array(report.confidences), np.array(report.right)
     which = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -56,7 +56,7 @@ def draw_reliability(report: ClassifierReport, path: Path, bins: int = 10) -> No
         figure.savefig(path, dpi=150)
 
 
-def draw_coverage(report: ClassifierReport, path: Path) -> None:
+def draw_coverage(report: ClassifierReport, path: Path | BytesIO) -> None:
     """Error among the cells kept against the share kept, as the confidence threshold falls."""
     order = np.argsort(-np.array(report.confidences), kind="stable")
     wrong = ~np.array(report.right)[order]
@@ -73,7 +73,7 @@ def draw_coverage(report: ClassifierReport, path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def draw_mistakes(mistakes: Sequence[Mistake], title: str, path: Path) -> None:
+def draw_mistakes(mistakes: Sequence[Mistake], title: str, path: Path | BytesIO) -> None:
     """The cells, the surest mistake first: source and true class, then what the classifier said and how surely."""
     columns = min(8, len(mistakes))
     rows = -(-len(mistakes) // columns)

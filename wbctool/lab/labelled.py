@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -181,7 +182,7 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
             target = Target(row["kind"])
         except (ValueError, TypeError, OverflowError) as error:
             raise LabelledDataInvalid(f"{table}, line {line}: {error}") from error
-        if not (data / "images" / row["image"]).is_file():
+        if not os.path.isfile(data / "images" / row["image"]):  # noqa: PTH113, of a name too long Path.is_file raises
             raise LabelledDataInvalid(f"{table}, line {line}: no such image: {data / 'images' / row['image']}")
         if x1 > x0 and y1 > y0:
             boxes[row["image"]].append(LabelledBox(target, Box(x0, y0, x1 - x0, y1 - y0)))
@@ -229,6 +230,8 @@ def _rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterab
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
+    except OSError as error:
+        raise LabelledDataInvalid(f"{path} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelledDataInvalid(f"{path} is not a UTF-8 CSV file: {error}") from error
     missing = [c for c in columns if rows and c not in rows[0]]

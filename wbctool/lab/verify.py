@@ -94,7 +94,7 @@ def verify_cells(
     notes += [f"folder {folder.name} is left out: its name is not a class" for folder in unread_folders(data)]
     if not images:
         raise LabelledDataInvalid("; ".join([f"{data}: no labelled cells to verify with", *notes]))
-    crops = [cell.crop for cell in find_crops(images, models, progress, data.name)]
+    crops = [cell.crop for cell in find_crops(images, models, progress, data.resolve().name)]
     predictions = predict(crops, models, mode)
     card = models.classifier.card
     return compare_cells(images, predictions, card.classes, card.temperature, notes)

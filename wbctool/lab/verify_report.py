@@ -10,7 +10,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
 import wbctool
 from wbctool.lab.agreement import LEAST_CELLS, Difference, Share
@@ -18,8 +18,17 @@ from wbctool.lab.figures import draw_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
-from wbctool.layout import name_shown
+from wbctool.layout import (
+    BLAND_ALTMAN,
+    CALIBRATION,
+    CONFUSION,
+    VERIFICATION,
+    VERIFICATION_PAGE,
+    VERIFICATION_SCHEMA,
+    name_shown,
+)
 from wbctool.records import ModelUsed
+from wbctool.report.page import environment
 from wbctool.wording import number_of
 
 
@@ -28,7 +37,7 @@ def verification_files(
 ) -> dict[str, bytes]:
     """The content of each file by its name. data: the name of what was verified by. The same input, the same bytes."""
     about = {
-        "schema": "wbctool-verification/1",
+        "schema": VERIFICATION_SCHEMA,
         "data": name_shown(data),
         "kind": "cells" if isinstance(result, CellVerification) else "slides",
         "tool_version": wbctool.__version__,
@@ -45,16 +54,16 @@ def verification_files(
         .get_template("verification.html.j2")
         .render(about=about, result=result, figures=figures, least_cells=LEAST_CELLS)
     )
-    texts = {"verification.json": json.dumps(content, indent=1) + "\n", "verification.html": page}
+    texts = {VERIFICATION: json.dumps(content, indent=1) + "\n", VERIFICATION_PAGE: page}
     return {**{name: text.encode() for name, text in texts.items()}, **{f"{n}.png": png for n, png in figures.items()}}
 
 
 def _figures(data: str, result: CellVerification | SlideVerification) -> dict[str, bytes]:
     if isinstance(result, SlideVerification):
-        return {"bland-altman": draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
-    figures = {"confusion": _confusion(f"{name_shown(data)}: {number_of(result.cells, 'cell')}", result)}
+        return {BLAND_ALTMAN: draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
+    figures = {CONFUSION: _confusion(f"{name_shown(data)}: {number_of(result.cells, 'cell')}", result)}
     if result.calibration:
-        figures["calibration"] = draw_calibration(result.calibration)
+        figures[CALIBRATION] = draw_calibration(result.calibration)
     return figures
 
 
@@ -83,20 +92,12 @@ def _outcome(criterion: Criterion) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("wbctool.lab"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    ours = environment("wbctool.lab")
+    ours.filters.update(
         asked=_asked,
         measured=_measured,
         outcome=_outcome,
-        words=lambda name: name.replace("_", " "),
-        shown=name_shown,
         number_of=number_of,
         png=lambda content: "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
     )
-    return environment
+    return ours

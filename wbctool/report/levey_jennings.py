@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wbctool.qc_records import ControlChart, ControlPoint
-from wbctool.report.page import environment
+from wbctool.report.page import render_page
 from wbctool.report.tables import csv_text, spreadsheet_name
 
 WIDTH, HEIGHT = 760, 200
@@ -42,9 +42,17 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
     """The page as HTML, charts by slide; the same charts give the same bytes."""
     drawings = [_draw(chart) for chart in charts]
     slides = {chart.slide: [d for d in drawings if d.chart.slide == chart.slide] for chart in charts}
-    template = environment().get_template("levey_jennings.html.j2")
-    return template.render(
-        slides=slides, at_the_end=at_the_end, width=WIDTH, height=HEIGHT, left=_LEFT, right=WIDTH - _RIGHT, base=HEIGHT
+    return render_page(
+        "levey_jennings.html.j2",
+        "levey_jennings.css",
+        scripts=(),
+        slides=slides,
+        at_the_end=at_the_end,
+        width=WIDTH,
+        height=HEIGHT,
+        left=_LEFT,
+        right=WIDTH - _RIGHT,
+        base=HEIGHT,
     )
 
 

@@ -59,10 +59,10 @@ def asset(name: str) -> str:
 
 
 @cache
-def environment() -> Environment:
-    """Templates, autoescaped."""
+def environment(package: str = "wbctool.report") -> Environment:
+    """The templates of a package, autoescaped."""
     environment = Environment(
-        loader=PackageLoader("wbctool.report"),
+        loader=PackageLoader(package),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
