@@ -367,7 +367,9 @@ def test_a_worker_that_was_started_anew_is_a_mishap_of_the_slide(tmp_path: Path)
     """It died while doing it: at a fixed port nothing else tells of that."""
     roster = Forgetful("another process")
     (outcome,) = flown_by(roster, tmp_path, "a")
-    assert outcome.failures[0].cause.startswith(f"given up after {TRIES} tries: the worker address on host was started")
+    assert outcome.failures[0].cause.startswith(
+        f"given up after {TRIES} attempts: worker address on host was restarted"
+    )
     assert (roster.asked_again, roster.lost) == (0, TRIES)
 
 

@@ -132,7 +132,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_box_of_an_image_whose_name_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{'n' * 300},wbc,1,1,2,2\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 2: there is no image"):
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 2: no such image"):
         read_fields(tmp_path)
 
 

@@ -72,7 +72,7 @@ def test_what_saw_other_whites_is_trained_on_but_not_only_calibrated(recipe: Rec
         return of_name.model_copy(update={"classifier": part})
 
     assert trained_weights(SHIPPED, with_other_whites("fine-tune"), Splitting())
-    with pytest.raises(ModelMismatch, match=f"white_balance {balanced}: not the recipe's"):
+    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {balanced}, unlike the recipe"):
         trained_weights(SHIPPED, with_other_whites("calibrate"), Splitting())
 
 

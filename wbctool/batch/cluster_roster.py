@@ -161,12 +161,12 @@ class Roster:
         self._asked[address] = (submit(*VERSION_CALL), submit(equip, self.job))
 
     def _hear(self, address: str, version: Future[Any], equipment: Future[Any]) -> None:
-        """One whose answer is lost on its way, as where it dies just then, is asked again if it is still there."""
+        """One whose answer is lost, as where it dies just then, is asked again if it is still there."""
         try:
             self._judge(address, version, equipment)
         except Exception as lost:  # the network's, and whatever an answer raises that cannot be read
             self._unheard[address] += 1
-            log.warning("worker %s: its answer was lost on its way: %r", address, lost)
+            log.warning("worker %s: its answer was lost in transit: %r", address, lost)
             if self._unheard[address] >= _TRIES:
                 self.refuse(address, "", f"its answers were lost {_TRIES} times, the last by {lost!r}")
 
