@@ -21,7 +21,7 @@ from training.data.cells import CellSample, cells_of_fields, cells_of_images, cu
 from wbctool.cards import ClassifierCard, DetectorCard, default_models_dir, plain_card
 from wbctool.lab.calibration_cells import PACKAGED, SHEET, TABLE, lay_sheet
 from wbctool.lab.labelled import Split, Splitting, read_class_folders, read_fields
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 
 _OF_FIELDS, _OF_EACH_CLASS = 40, 7

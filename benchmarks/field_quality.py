@@ -19,7 +19,8 @@ import numpy as np
 
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.lab.labelled import fields_folders, read_fields
-from wbctool.onnx_model import OnnxModel, load_model
+from wbctool.models import load_model
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Field
 from wbctool.settings import Limits
 from wbctool.slide_facts import FieldQuality

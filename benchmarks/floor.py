@@ -20,7 +20,8 @@ import onnxruntime as ort
 
 from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card, read_model_bytes
 from wbctool.choices import Device, Precision, SuperResolve
-from wbctool.onnx_model import CPU, CUDA, cuda_problem, load_models, provider_options
+from wbctool.models import load_models
+from wbctool.onnx_model import CPU, CUDA, cuda_problem, provider_options
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

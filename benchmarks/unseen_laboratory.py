@@ -20,7 +20,7 @@ from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.lab.classification import LabelledCrop, predict, report_classifier
 from wbctool.lab.labelled import LabelledField, LabelledImage, Split, Splitting, read_fields
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models, load_models
+from wbctool.models import Models, load_models
 from wbctool.records import Target
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells

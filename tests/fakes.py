@@ -11,18 +11,9 @@ from PIL import Image
 
 from wbctool.batch.stages import Stages
 from wbctool.labels import CellClass
-from wbctool.records import (
-    Box,
-    Crop,
-    Detection,
-    Field,
-    ModelUsed,
-    Outcome,
-    Prediction,
-    Provenance,
-    Reason,
-)
+from wbctool.records import Box, Crop, Detection, Field, Outcome, Prediction, Reason
 from wbctool.settings import RunSettings
+from wbctool.slide_results import ModelUsed, Provenance
 from wbctool.stages.upscale import PreparedCrops
 
 GRID_PX = 32

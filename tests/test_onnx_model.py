@@ -31,18 +31,8 @@ from wbctool.cards import (
 from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import (
-    CPU,
-    CUDA,
-    Models,
-    OnnxModel,
-    cards_in_use,
-    cuda_problem,
-    load_generators,
-    load_model,
-    load_models,
-    provider_options,
-)
+from wbctool.models import Models, cards_in_use, load_generators, load_model, load_models
+from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_problem, provider_options
 from wbctool.settings import RunSettings
 
 

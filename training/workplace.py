@@ -21,7 +21,7 @@ from training.recipe import Recipe
 from wbctool import __version__
 from wbctool.cards import Card, DetectorCard, card_paths
 from wbctool.lab.labelled import Labelled, LabelledField, LabelledImage, Split, Splitting
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 
 log = logging.getLogger(__name__)
 

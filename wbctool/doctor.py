@@ -124,7 +124,7 @@ def _models(models_dir: Path | None) -> Check:
 
 def _cpu(models_dir: Path | None) -> Check:
     from wbctool.cards import default_models_dir
-    from wbctool.onnx_model import load_models
+    from wbctool.models import load_models
 
     try:
         load_models(models_dir or default_models_dir(), Device.CPU, Precision.AUTO)

@@ -501,7 +501,7 @@ def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.M
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr(cluster_worker, "_PROCESS", cluster_worker._Process())
-    monkeypatch.setattr("wbctool.onnx_model.load_models", lambda *how, **more: loaded.append(how) or object())
+    monkeypatch.setattr("wbctool.models.load_models", lambda *how, **more: loaded.append(how) or object())
     first = cluster_worker._kept_models(models, Device.CPU, Precision.AUTO)
     assert cluster_worker._kept_models(models, Device.CPU, Precision.AUTO) is first
     assert cluster_worker._kept_models(models, Device.CPU, Precision.FP32) is not first

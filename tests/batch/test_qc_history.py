@@ -15,7 +15,7 @@ from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
 from wbctool.layout import OutputLayout
-from wbctool.records import SlideStatus
+from wbctool.slide_results import SlideStatus
 
 
 def history(run):

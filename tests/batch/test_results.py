@@ -14,8 +14,9 @@ from wbctool.batch.seal import seal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import OutputLayout
-from wbctool.records import Outcome, SlideStatus
+from wbctool.records import Outcome
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
+from wbctool.slide_results import SlideStatus
 
 
 def read(run):

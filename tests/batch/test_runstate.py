@@ -18,9 +18,10 @@ from wbctool.batch.seal import seal
 from wbctool.batch.slide_files import SlideFiles, publish_files
 from wbctool.batch.trail import read_trail
 from wbctool.layout import OutputLayout
-from wbctool.records import FieldFailure, Slide, SlideStatus
+from wbctool.records import Slide
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
+from wbctool.slide_results import FieldFailure, SlideStatus
 
 NUMBERS = tuple(str(i) for i in range(2, len(COUNTS_COLUMNS)))
 FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)

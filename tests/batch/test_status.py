@@ -14,7 +14,7 @@ from wbctool.batch.publish import hold
 from wbctool.batch.status import RunPhase, as_json, as_text, last_report, read_report, record_failure
 from wbctool.errors import OutputNotWritable, StatusUnknown
 from wbctool.layout import OutputLayout
-from wbctool.records import SlideStatus
+from wbctool.slide_results import SlideStatus
 
 
 @pytest.fixture

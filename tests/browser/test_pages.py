@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from wbctool.batch.overview import IndexRow
-from wbctool.records import SlideStatus
 from wbctool.report.index import render_index
 from wbctool.report.tables import empty_row
+from wbctool.slide_results import SlideStatus
 
 PAGES = {
     "normal": "normal/report.html",

@@ -24,7 +24,7 @@ from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import LabelledBox, LabelledField, Split
 from wbctool.lab.strangers import show_strangers
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models, load_models
+from wbctool.models import Models, load_models
 from wbctool.records import Box, Crop, Outcome, Prediction, Reason, Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -34,7 +34,7 @@ from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_fol
 from wbctool.lab.optimize import optimise_classifier, reduced
 from wbctool.lab.quantisation import calibrate, quantise
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models, load_models
+from wbctool.models import Models, load_models
 
 NOTHING = Limits(changed_labels=-1.0)  # not even no change at all
 
@@ -47,7 +47,7 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.onnx_model.cuda_problem", lambda *_: "none in this test")
+    monkeypatch.setattr("wbctool.models.cuda_problem", lambda *_: "none in this test")
 
 
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]

@@ -14,7 +14,7 @@ from wbctool.lab.evaluate import evaluate
 from wbctool.lab.evaluation_tables import evaluation_tables
 from wbctool.lab.precisions import compare_precisions
 from wbctool.labels import CellClass
-from wbctool.onnx_model import load_models
+from wbctool.models import load_models
 from wbctool.records import Outcome, Prediction, Reason
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

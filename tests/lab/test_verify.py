@@ -22,7 +22,7 @@ from wbctool.lab.verdict import Fit
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
 from wbctool.lab.verify_report import verification_files
 from wbctool.labels import CellClass
-from wbctool.onnx_model import load_models
+from wbctool.models import load_models
 from wbctool.records import Differential
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells

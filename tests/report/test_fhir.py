@@ -10,11 +10,11 @@ import pytest
 
 from wbctool.errors import ExtraMissing
 from wbctool.labels import CellClass
-from wbctool.records import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.texts import EXPORTED_FLAGS
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
+from wbctool.slide_results import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.stages.differential import FLAGS, count_cells
 
 pytest.importorskip("fhir.resources")

@@ -14,20 +14,7 @@ import pytest
 from PIL import Image
 
 from wbctool.labels import CellClass
-from wbctool.records import (
-    Box,
-    Cell,
-    CellNote,
-    CellPicture,
-    Crop,
-    Detection,
-    Field,
-    FieldFailure,
-    FieldPicture,
-    Review,
-    SlideResult,
-    SlideStatus,
-)
+from wbctool.records import Box, Cell, Crop, Detection, Field
 from wbctool.report.gallery import FIELDS_SHOWN, MOST_BYTES, SHOWN_OF_A_CLASS
 from wbctool.report.headlines import about, level, verdict
 from wbctool.report.html import render_report
@@ -36,6 +23,7 @@ from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
 from wbctool.slide_facts import FieldQuality, SlideMetadata
+from wbctool.slide_results import CellNote, CellPicture, FieldFailure, FieldPicture, Review, SlideResult, SlideStatus
 from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 

@@ -5,9 +5,9 @@ import pytest
 
 from wbctool.batch.overview import recorded_outcomes
 from wbctool.layout import OutputLayout
-from wbctool.records import FieldFailure, SlideStatus
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, empty_row
+from wbctool.slide_results import FieldFailure, SlideStatus
 
 
 def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), readers=()):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbctool.labels import CellClass
-from wbctool.records import Box, Cell, Detection, SlideResult, SlideStatus
+from wbctool.records import Box, Cell, Detection
 from wbctool.report.tables import (
     COUNTS_COLUMNS,
     cells_csv,
@@ -20,6 +20,7 @@ from wbctool.report.tables import (
     spreadsheet_name,
 )
 from wbctool.settings import Limits
+from wbctool.slide_results import SlideResult, SlideStatus
 from wbctool.stages.differential import count_cells
 
 FOUR = tuple(CellClass)[:4]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.onnx_model import OnnxModel, load_model
+from wbctool.models import load_model
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Box, Detection, Field, Target
 from wbctool.stages import detect
 from wbctool.stages.detect import detect_cells, suppress, without_doubtful

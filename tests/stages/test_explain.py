@@ -4,7 +4,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wbctool.cards import ClassifierCard, default_models_dir, plain_card, read_model_bytes
 from wbctool.dense_head import DenseHead, read_dense_head
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.stages.explain import attention_map, logits_of, pool, pooled_gradient
 
 

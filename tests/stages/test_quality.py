@@ -228,7 +228,7 @@ class TestTheSamePicture:
 def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
     """The shipped detector on the 16 larger demo fields; benchmarks.field_quality set the limits on others."""
     from wbctool.cards import DetectorCard, default_models_dir
-    from wbctool.onnx_model import load_model
+    from wbctool.models import load_model
     from wbctool.stages.detect import detect_all_cells
 
     model = load_model(default_models_dir(), DetectorCard)

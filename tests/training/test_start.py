@@ -22,7 +22,7 @@ from training.workplace import _cards_of
 from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.labelled import Splitting
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
 

@@ -30,7 +30,7 @@ from wbctool.cards import ClassifierCard, default_models_dir, verify_models
 from wbctool.choices import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
-from wbctool.onnx_model import load_generators, load_model, load_models
+from wbctool.models import load_generators, load_model, load_models
 from wbctool.records import Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -13,7 +13,7 @@ from training.start import trained_weights
 from training.tasks.classifier import Normalised
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.lab.labelled import Splitting
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -35,7 +35,7 @@ from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.lab.labelled import Split
 from wbctool.lab.sampling import spread
 from wbctool.lab.verdict import MIN_CELLS, MIN_SOURCES
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.stages.upscale import PREPARED_PX
 from wbctool.wording import number_of
 

@@ -12,9 +12,10 @@ from wbctool.batch.looking import Looked
 from wbctool.batch.naming import Named
 from wbctool.batch.runstate import SeenFiles
 from wbctool.labels import CellClass
-from wbctool.records import Cell, CellPicture, FieldFailure, FieldPicture, Slide, SlideResult, SlideStatus
+from wbctool.records import Cell, Slide
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import FieldQuality, SlideMetadata
+from wbctool.slide_results import CellPicture, FieldFailure, FieldPicture, SlideResult, SlideStatus
 from wbctool.stages.absolute import limits_for, with_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.quality import judge_fields, quality_flags

@@ -27,7 +27,8 @@ from wbctool.cards import default_models_dir
 from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable
 from wbctool.extras import needing
-from wbctool.onnx_model import CPU, CUDA, cards_in_use
+from wbctool.models import cards_in_use
+from wbctool.onnx_model import CPU, CUDA
 from wbctool.records import Slide
 from wbctool.settings import RunSettings
 from wbctool.wording import number_of

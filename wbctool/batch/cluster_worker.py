@@ -26,9 +26,10 @@ from wbctool.batch.stages import Stages
 from wbctool.cards import card_paths, default_models_dir, read_card
 from wbctool.choices import Device, Precision
 from wbctool.errors import SlidesNotFound
-from wbctool.records import Provenance, Slide
+from wbctool.records import Slide
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
+from wbctool.slide_results import Provenance
 
 _JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over; more only while they are in use
 _IDLE_S = 600.0
@@ -217,7 +218,7 @@ def _in_use(job_id: str) -> Iterator[_Run | None]:
 
 
 def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
-    from wbctool.onnx_model import load_models
+    from wbctool.models import load_models
 
     cards = {path.name: read_card(path) for path in card_paths(folder)}  # they name the models' bytes
     key = (folder, device, precision, cards)

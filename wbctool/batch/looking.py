@@ -14,9 +14,10 @@ from wbctool.batch.clock import StageClock
 from wbctool.batch.runstate import Stamp, stamp_of
 from wbctool.batch.stages import Stages
 from wbctool.errors import WbctoolError
-from wbctool.records import Crop, Detection, Field, FieldFailure, FieldPicture, Target
+from wbctool.records import Crop, Detection, Field, Target
 from wbctool.report.pictures import cell_picture, field_picture
 from wbctool.slide_facts import FieldQuality
+from wbctool.slide_results import FieldFailure, FieldPicture
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
 from wbctool.stages.quality import measure_field
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from wbctool.batch.clock import StageClock
 from wbctool.batch.looking import Looked, failure_of
 from wbctool.batch.stages import Stages
-from wbctool.records import Cell, CellPicture, FieldFailure
+from wbctool.records import Cell
 from wbctool.report.pictures import enhanced_picture
+from wbctool.slide_results import CellPicture, FieldFailure
 
 
 class _Stopped(Exception):

@@ -12,9 +12,9 @@ from urllib.parse import quote
 from wbctool.batch.publish import publish
 from wbctool.batch.runstate import SlideOutcome, read_state
 from wbctool.layout import REPORT, OutputLayout
-from wbctool.records import FieldFailure, SlideStatus
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, counts_csv
+from wbctool.slide_results import FieldFailure, SlideStatus
 
 
 def publish_overview(layout: OutputLayout, outcomes: Sequence[SlideOutcome]) -> None:

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from wbctool.batch.publish import publish
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.layout import SLIDE, OutputLayout, name_as_text
-from wbctool.records import Provenance, SlideStatus
 from wbctool.report.qc_history import HISTORY_COLUMNS, history_row, parse_rows
 from wbctool.report.tables import csv_text, spreadsheet_name
+from wbctool.slide_results import Provenance, SlideStatus
 
 log = logging.getLogger(__name__)
 

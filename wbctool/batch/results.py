@@ -21,24 +21,10 @@ from wbctool.batch.seal import unseal
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, SLIDE, OutputLayout
-from wbctool.records import (
-    Box,
-    Cell,
-    ClassCount,
-    Detection,
-    Differential,
-    FieldFailure,
-    ModelUsed,
-    Outcome,
-    Prediction,
-    Provenance,
-    PublishedSlide,
-    Reason,
-    SlideResult,
-    SlideStatus,
-)
+from wbctool.records import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
 from wbctool.report.facts import metadata_of, quality_of
 from wbctool.report.tables import NOT_ASSESSED, PROBABILITY, name_of_cell
+from wbctool.slide_results import FieldFailure, ModelUsed, Provenance, PublishedSlide, SlideResult, SlideStatus
 
 Row = dict[str, str]
 

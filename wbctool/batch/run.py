@@ -34,10 +34,11 @@ from wbctool.batch.stages import Stages
 from wbctool.batch.status import forget_failure
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.layout import OutputLayout
-from wbctool.records import Slide, SlideStatus
+from wbctool.records import Slide
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
+from wbctool.slide_results import SlideStatus
 
 log = logging.getLogger(__name__)
 

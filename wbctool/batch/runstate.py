@@ -21,11 +21,12 @@ from wbctool.batch.seal import seal, sha256_of, unseal
 from wbctool.errors import FieldUnreadable
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SEEN, SLIDE, OutputLayout
-from wbctool.records import FieldFailure, ModelUsed, Provenance, Review, Slide, SlideStatus
+from wbctool.records import Slide
 from wbctool.report.facts import FACTS, OutOfRange, metadata_of, out_of_range_of
 from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
+from wbctool.slide_results import FieldFailure, ModelUsed, Provenance, Review, SlideStatus
 from wbctool.stages.images import read_image_bytes
 
 SCHEMA = "wbctool-slide/1"

@@ -9,7 +9,8 @@ from pathlib import Path
 from wbctool.batch.slides import find_slides
 from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
 from wbctool.layout import OutputLayout
-from wbctool.records import PublishedSlide, Slide
+from wbctool.records import Slide
+from wbctool.slide_results import PublishedSlide
 from wbctool.stages.images import shown_size
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from wbctool.batch import trail
 from wbctool.batch.runstate import FieldHashes, SlideState, is_reviewed, publish_slide, remove_originals
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
-from wbctool.records import Provenance, SlideResult
 from wbctool.report.facts import slide_facts
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
+from wbctool.slide_results import Provenance, SlideResult
 
 
 @dataclass(frozen=True, slots=True)

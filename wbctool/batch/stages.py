@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import wbctool
 from wbctool.cards import ColourRange
-from wbctool.onnx_model import CPU, Cards, Models
-from wbctool.records import Box, Crop, Detection, Field, ModelUsed, Prediction, Provenance
+from wbctool.models import Cards, Models
+from wbctool.onnx_model import CPU
+from wbctool.records import Box, Crop, Detection, Field, Prediction
 from wbctool.settings import RunSettings
+from wbctool.slide_results import ModelUsed, Provenance
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_all_cells

@@ -15,7 +15,7 @@ from wbctool.batch.publish import hold, process_start, publish_json
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
 from wbctool.layout import OutputLayout, name_shown
-from wbctool.records import FieldFailure, SlideStatus
+from wbctool.slide_results import FieldFailure, SlideStatus
 
 
 class RunPhase(StrEnum):

@@ -17,10 +17,11 @@ from wbctool.batch.sizes import field_sizes, slides_of_run
 from wbctool.cli.saying import mention
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.layout import OutputLayout, below, name_shown
-from wbctool.records import Cell, PublishedSlide, SlideStatus
+from wbctool.records import Cell
 from wbctool.report.coco import coco_json
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.geojson import field_geojson
+from wbctool.slide_results import PublishedSlide, SlideStatus
 from wbctool.wording import number_of
 
 SCHEMAS = ("counts", "differential", "cells")

@@ -21,7 +21,7 @@ from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
 from wbctool.lab.labelled import Split
 from wbctool.layout import name_shown
-from wbctool.onnx_model import load_generators, load_models
+from wbctool.models import load_generators, load_models
 
 
 def evaluate_command(

@@ -26,7 +26,7 @@ from wbctool.lab.calibration_cells import labelled_cells, packaged_cells
 from wbctool.lab.copies import OptimisedModel
 from wbctool.lab.optimize import optimise_classifier, optimise_generator
 from wbctool.layout import name_shown
-from wbctool.onnx_model import load_models
+from wbctool.models import load_models
 from wbctool.wording import number_of
 
 REFUSED = 1

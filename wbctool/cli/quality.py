@@ -13,7 +13,7 @@ from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_colours
 from wbctool.lab.westgard import control_charts
 from wbctool.layout import QC_CHART, QC_VALUES, OutputLayout, name_shown
-from wbctool.onnx_model import load_model
+from wbctool.models import load_model
 from wbctool.qc_records import QcLine
 from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts
 from wbctool.report.qc_history import parse_history

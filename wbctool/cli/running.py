@@ -25,7 +25,7 @@ from wbctool.cli.saying import mention, say
 from wbctool.cli.terminal import logging_set_up, shown_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
 from wbctool.layout import OutputLayout, name_shown
-from wbctool.onnx_model import load_models
+from wbctool.models import load_models
 from wbctool.settings import RunSettings, load_settings
 
 log = logging.getLogger(__name__)

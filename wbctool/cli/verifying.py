@@ -24,9 +24,9 @@ from wbctool.lab.differentials import FILE, read_differentials
 from wbctool.lab.verdict import Fit
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
 from wbctool.layout import VERIFICATION_PAGE, OutputLayout, name_as_text, name_shown
-from wbctool.onnx_model import load_models
-from wbctool.records import ModelUsed, PublishedSlide, SlideStatus
+from wbctool.models import load_models
 from wbctool.settings import RunSettings, load_settings
+from wbctool.slide_results import ModelUsed, PublishedSlide, SlideStatus
 from wbctool.wording import number_of
 
 RUN = "run.csv"

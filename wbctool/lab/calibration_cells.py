@@ -19,7 +19,7 @@ from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_fol
 from wbctool.lab.progress import Progress
 from wbctool.lab.sampling import spread
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models
+from wbctool.models import Models
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops
 from wbctool.wording import number_of
 

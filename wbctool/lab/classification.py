@@ -16,7 +16,7 @@ from wbctool.lab.labelled import LabelledImage
 from wbctool.lab.metrics import accuracy_by_source, calibration_error, cluster_interval
 from wbctool.lab.progress import Progress
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models
+from wbctool.models import Models
 from wbctool.records import Crop, Field, Outcome, Prediction
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells

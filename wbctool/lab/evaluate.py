@@ -47,7 +47,8 @@ from wbctool.layout import (
     MISTAKES,
     RELIABILITY,
 )
-from wbctool.onnx_model import Models, OnnxModel
+from wbctool.models import Models
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Crop, Detection, Field, Target
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nuclei import find_cells_by_nuclei

@@ -14,7 +14,8 @@ from wbctool.lab.copies import Limits, OptimisedModel, Shown, Trial, make_copy
 from wbctool.lab.progress import Progress
 from wbctool.lab.sampling import spread
 from wbctool.lab.super_resolution import CLEAN_SIGMA_PX, SCALE, reduce_to
-from wbctool.onnx_model import Models, OnnxModel
+from wbctool.models import Models
+from wbctool.onnx_model import OnnxModel
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import PREPARED_PX, resize_square
 

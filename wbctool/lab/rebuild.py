@@ -16,17 +16,12 @@ from wbctool.batch.trail import Entry
 from wbctool.errors import ReviewRefused
 from wbctool.labels import CellClass
 from wbctool.layout import CELLS, DIFFERENTIAL, ORIGINAL_PREFIX, REPORT, SLIDE, OutputLayout
-from wbctool.records import (
-    Cell,
-    CellNote,
-    Differential,
-    Review,
-    SlideResult,
-)
+from wbctool.records import Cell, Differential
 from wbctool.report.facts import metadata_of, quality_of
 from wbctool.report.places import moved, place_of
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.slide_results import CellNote, Review, SlideResult
 from wbctool.stages.absolute import with_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 

@@ -25,10 +25,10 @@ from wbctool.batch.slides import is_results
 from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import read_original, reviewed_result
 from wbctool.layout import ORIGINAL_PREFIX, SLIDE, OutputLayout
-from wbctool.records import Provenance, Review, SlideResult
 from wbctool.report.facts import slide_facts
 from wbctool.report.places import ARTEFACT, REVIEW, place_of
 from wbctool.report.tables import cells_csv, counts_row
+from wbctool.slide_results import Provenance, Review, SlideResult
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from wbctool.errors import ReviewRefused, TrailBroken
 from wbctool.lab.rebuild import FILES, read_original, reviewed_result
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import CELLS, SLIDE, OutputLayout
-from wbctool.records import SlideStatus
 from wbctool.report.tables import (
     COUNTS_COLUMNS,
     NOT_ASSESSED,
@@ -33,6 +32,7 @@ from wbctool.report.tables import (
     empty_row,
     name_of_cell,
 )
+from wbctool.slide_results import SlideStatus
 from wbctool.wording import number_of
 
 Row = tuple[str, ...]

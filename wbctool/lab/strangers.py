@@ -15,7 +15,7 @@ from wbctool.choices import SuperResolve
 from wbctool.lab.classification import LabelledCrop, predict
 from wbctool.lab.labelled import LabelledField
 from wbctool.lab.progress import Progress
-from wbctool.onnx_model import Models
+from wbctool.models import Models
 from wbctool.records import Box, Crop, Field, Outcome, Reason, Target
 from wbctool.stages.crop import crop_cells, square_around
 from wbctool.stages.images import read_field

@@ -15,7 +15,8 @@ from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import PairedTest, paired_test
 from wbctool.lab.progress import Progress
 from wbctool.lab.sampling import spread
-from wbctool.onnx_model import Models, OnnxModel
+from wbctool.models import Models
+from wbctool.onnx_model import OnnxModel
 from wbctool.records import Crop
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import PREPARED_PX, prepare_crops, resize_square

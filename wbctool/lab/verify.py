@@ -41,7 +41,7 @@ from wbctool.lab.verdict import (
     unknown_criterion,
 )
 from wbctool.labels import CellClass
-from wbctool.onnx_model import Models
+from wbctool.models import Models
 from wbctool.records import Differential, Outcome, Prediction, Reason
 from wbctool.settings import Limits
 from wbctool.wording import number_of

@@ -27,8 +27,8 @@ from wbctool.layout import (
     VERIFICATION_SCHEMA,
     name_shown,
 )
-from wbctool.records import ModelUsed
 from wbctool.report.page import environment
+from wbctool.slide_results import ModelUsed
 from wbctool.wording import number_of
 
 

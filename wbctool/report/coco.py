@@ -8,8 +8,9 @@ from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.layout import name_as_text
-from wbctool.records import Cell, PublishedSlide
+from wbctool.records import Cell
 from wbctool.report.places import ARTEFACT, place_of
+from wbctool.slide_results import PublishedSlide
 
 _CATEGORIES = {name: number for number, name in enumerate((*CellClass, ARTEFACT), start=1)}  # 0 is often background
 

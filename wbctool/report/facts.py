@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from wbctool.records import AbsoluteCount, Differential, SlideResult
+from wbctool.records import AbsoluteCount, Differential
 from wbctool.slide_facts import FieldQuality, Lab, Sex, SlideMetadata
+from wbctool.slide_results import SlideResult
 
 FACTS = ("metadata", "absolute_counts", "out_of_range", "quality")
 OutOfRange = Mapping[str, Mapping[str, str]]  # class -> percent, absolute -> low or high

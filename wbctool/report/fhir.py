@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from wbctool.extras import needing
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import name_as_text, name_shown
-from wbctool.records import ClassCount, Provenance, PublishedSlide, SlideStatus
+from wbctool.records import ClassCount
 from wbctool.report.tables import failed_fields
 from wbctool.report.texts import EXPORTED_FLAGS
+from wbctool.slide_results import Provenance, PublishedSlide, SlideStatus
 from wbctool.wording import number_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from wbctool.labels import CellClass
-from wbctool.records import Cell, CellNote, CellPicture, FieldPicture, SlideResult
+from wbctool.records import Cell
 from wbctool.report.places import ARTEFACT, REVIEW, place_of
+from wbctool.slide_results import CellNote, CellPicture, FieldPicture, SlideResult
 
 SHOWN_OF_A_CLASS = 200
 FIELDS_SHOWN = 300

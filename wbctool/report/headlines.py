@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from statistics import median
 
 from wbctool.layout import SLIDES_CSV, name_shown
-from wbctool.records import Provenance, SlideResult, SlideStatus
 from wbctool.report import texts
 from wbctool.report.tables import failed_fields, percent
 from wbctool.slide_facts import FieldQuality
+from wbctool.slide_results import Provenance, SlideResult, SlideStatus
 
 
 def level(result: SlideResult) -> str:

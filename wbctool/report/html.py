@@ -10,7 +10,7 @@ from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.layout import name_shown
-from wbctool.records import Cell, ClassCount, Provenance, SlideResult
+from wbctool.records import Cell, ClassCount
 from wbctool.report import texts
 from wbctool.report.facts import quality_of, slide_facts
 from wbctool.report.gallery import CellView, Group, choose_pictures
@@ -18,6 +18,7 @@ from wbctool.report.headlines import about, findings, least_counted, level, rema
 from wbctool.report.page import render_page
 from wbctool.report.places import PLACES, place_of
 from wbctool.report.tables import cells_csv, percent
+from wbctool.slide_results import Provenance, SlideResult
 
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
-from wbctool.records import FieldFailure, SlideStatus
 from wbctool.report import texts
 from wbctool.report.facts import OutOfRange
 from wbctool.report.page import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.slide_results import FieldFailure, SlideStatus
 
 
 @dataclass(frozen=True, slots=True)

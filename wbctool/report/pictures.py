@@ -16,7 +16,8 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401  Pillow would look through all its plugins for it
 )
 
-from wbctool.records import Crop, Field, FieldPicture
+from wbctool.records import Crop, Field
+from wbctool.slide_results import FieldPicture
 from wbctool.stages.shrink import shrink
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.qc_records import QcLine
-from wbctool.records import Provenance
 from wbctool.report.tables import name_of_cell, spreadsheet_name
+from wbctool.slide_results import Provenance
 
 _COUNTS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
 HISTORY_COLUMNS: tuple[str, ...] = (

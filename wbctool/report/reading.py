@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wbctool.records import CellPicture, FieldPicture
+from wbctool.slide_results import CellPicture, FieldPicture
 
 _IMAGE = re.compile(
     r'<img id="(native|enhanced|field)-(\d+)" src="data:image/(?:webp|jpeg);base64,([A-Za-z0-9+/=]+)"'

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.layout import name_as_text, name_of_text
-from wbctool.records import Cell, ClassCount, Differential, SlideResult, SlideStatus
+from wbctool.records import Cell, ClassCount, Differential
+from wbctool.slide_results import SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"
 _RUN_BY_SPREADSHEETS = ("=", "+", "-", "@")

@@ -1,0 +1,144 @@
+"""The records of a slide once its cells are counted: what happened to it, what is published, what readers did since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wbctool.labels import CellClass
+from wbctool.records import Cell, Differential
+from wbctool.slide_facts import FieldQuality, SlideMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFailure:
+    """A field, or a whole slide where field is empty, that could not be read or analysed."""
+
+    slide: str
+    field: str
+    stage: str
+    cause: str
+
+
+class SlideStatus(StrEnum):
+    """The last state of a slide."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class CellPicture:
+    """What the report shows of a cell, WebP each. enhanced: the generator's picture; empty where it was not used."""
+
+    native: bytes = b""
+    enhanced: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPicture:
+    """A reduced JPEG of a field. width, height: of the field itself, in native pixels."""
+
+    name: str
+    width: int
+    height: int
+    overview: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CellNote:
+    """What readers did with a cell. row: counts from 1 in cells.csv. was: where the tool had put it (a place)."""
+
+    row: int
+    was: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One reader's review of a slide. time: ISO 8601, by the reader's clock. moved: cells moved to another place.
+
+    entry: the SHA-256 of its line in the audit trail.
+    """
+
+    reader: str
+    time: str
+    moved: int
+    comment: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlideResult:
+    """All that is known of one slide after a run.
+
+    pictures: of each cell, in order; one without a native crop stands for a cell that the report does not show.
+    field_pictures: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
+    metadata: None where slides.csv does not name the slide. quality: of each field that was read, in order.
+    """
+
+    slide: str
+    status: SlideStatus
+    fields: int
+    failures: tuple[FieldFailure, ...]
+    cells: tuple[Cell, ...]
+    pictures: tuple[CellPicture, ...]
+    differential: Differential
+    field_pictures: tuple[FieldPicture, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[CellNote, ...] = ()
+    metadata: SlideMetadata | None = None
+    quality: tuple[FieldQuality, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsed:
+    """A model as results name it. file: the ONNX file's name. sha256: of its bytes."""
+
+    file: str
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSlide:
+    """A slide as its published files have it.
+
+    result: without pictures; percents and probabilities as rounded there; energies, which are not published, are NaN.
+    field_names: of all its fields, failed ones too. classes: of the model. fingerprint: of all the results depend on.
+    provenance: None where an earlier version left none. reviewed: whether a reader has been over it.
+    """
+
+    result: SlideResult
+    field_names: tuple[str, ...]
+    classes: tuple[CellClass, ...]
+    fingerprint: str
+    provenance: Provenance | None
+    reviewed: bool
+
+    @property
+    def fields_read(self) -> tuple[str, ...]:
+        """The names of the fields that were analysed."""
+        failed = {failure.field for failure in self.result.failures}
+        return tuple(name for name in self.field_names if name not in failed)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a reader has been over it and left no cell undecided."""
+        return self.reviewed and not self.result.differential.review
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a result. settings: (name, value) of those that change results."""
+
+    tool_version: str
+    provider: str
+    precision: str
+    classes: tuple[CellClass, ...]
+    models: tuple[ModelUsed, ...]
+    settings: tuple[tuple[str, str], ...]
+    reference_source: str = ""
