@@ -142,9 +142,9 @@ def test_an_unreadable_field_has_no_hash(layout, tmp_path):
 
 
 def test_only_failures_of_the_files_are_final():
-    assert state().is_final
+    assert state().is_settled
     on_the_machine = FieldFailure("s", "f", "classify", "CUDA failure")
-    assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_final
+    assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_settled
 
 
 def test_a_state_in_which_a_value_was_changed_is_none(layout):

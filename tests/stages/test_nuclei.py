@@ -54,7 +54,7 @@ def test_a_blank_field_has_none() -> None:
 
 def test_it_finds_cells_on_real_fields() -> None:
     found = [find_cells_by_nuclei(read_field(path)) for path in DEMO]
-    assert sum(map(len, found)) >= len(DEMO) - 1
+    assert len(DEMO) - 1 <= sum(map(len, found)) <= len(DEMO) + 2  # they show nine
 
 
 def test_small_cells_of_a_large_field_are_found_where_their_size_is_known() -> None:

@@ -149,7 +149,7 @@ def make_plan(
             seen.open(slide.id)
             basis = slide_basis(stages.basis, metadata.get(slide.id))
             current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), basis)
-            same = current == state.fingerprint and state.is_final and files_intact(layout, slide.id, state, seen)
+            same = current == state.fingerprint and state.is_settled and files_intact(layout, slide.id, state, seen)
             action = Action.KEEP if same else Action.DO
             if not settings.dry_run:
                 seen.save()

@@ -79,8 +79,8 @@ class SlideState:
         return out_of_range_of(self.facts)
 
     @property
-    def is_final(self) -> bool:
-        """Whether the same slide would fail again: what the machine lacked once, it may have the next time."""
+    def is_settled(self) -> bool:
+        """Whether doing the slide again would change nothing: what the machine lacked once, it may have the next time."""
         return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
 
 
