@@ -146,8 +146,9 @@ def start_model(card: CardT, content: bytes, provider: str = CPU, threads: int =
         raise ModelMismatch(f"{card.file} cannot be run: {error}") from error
     used = session.get_providers()[0]
     if used != provider:
-        why = _unloadable_provider() if provider == CUDA else ""
-        raise DeviceUnavailable(f"{card.file}: asked for {provider}, but the session runs on {used}{why}")
+        if provider == CUDA and (cause := _unloadable_provider()):
+            raise DeviceUnavailable(f"onnxruntime cannot load its CUDA provider: {cause}")
+        raise DeviceUnavailable(f"{card.file}: asked for {provider}, but the session runs on {used}")
     if not _fits_card(outputs, card):
         raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, unlike its card")
     return model
@@ -166,7 +167,7 @@ def _unloadable_provider() -> str:
         try:
             ctypes.CDLL(str(library))
         except OSError as error:
-            return f" ({error})"
+            return str(error)
     return ""
 
 
