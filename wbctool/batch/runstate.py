@@ -80,7 +80,7 @@ class SlideState:
 
     @property
     def is_settled(self) -> bool:
-        """Whether doing the slide again would change nothing: what the machine lacked once, it may have the next time."""
+        """Whether the slide would give the same again: what the machine lacked once, it may have the next time."""
         return all(failure.stage in _OF_THE_SLIDE for failure in self.failures)
 
 
