@@ -510,6 +510,13 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
     np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.1)
 
 
+def test_a_card_of_another_kind_than_its_name_says_is_not_all_right(folder: Path) -> None:
+    shutil.copy(folder / "detector.json", folder / "classifier.json")
+    problems = {path.name: problem for path, problem in verify_models(folder) if problem}
+    assert list(problems) == ["classifier.json"]
+    assert problems["classifier.json"].endswith("classifier.json describes a detector, not a classifier")
+
+
 def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> None:
     path = folder / "classifier.json"
     card = json.loads(path.read_text())

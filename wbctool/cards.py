@@ -199,6 +199,9 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
         try:
             if isinstance(card, WbctoolError):
                 raise card
+            named = path.name.partition(".")[0]
+            if named in _KINDS and card.kind != named:
+                raise ModelMismatch(f"{path} describes a {card.kind}, not a {named}")
             read_model_bytes(card, folder)
             problem = None if card.precision is Precision.FP32 else stale_copy(card, plain_card(folder, type(card)))
         except ModelNotFound as error:
