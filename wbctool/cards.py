@@ -199,9 +199,7 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
         try:
             if isinstance(card, WbctoolError):
                 raise card
-            named = path.name.partition(".")[0]
-            if named in _KINDS and card.kind != named:
-                raise ModelMismatch(f"{path} describes a {card.kind}, not a {named}")
+            _check_kind(card, path)
             read_model_bytes(card, folder)
             problem = None if card.precision is Precision.FP32 else stale_copy(card, plain_card(folder, type(card)))
         except ModelNotFound as error:
@@ -210,6 +208,13 @@ def verify_models(folder: Path) -> list[tuple[Path, str | None]]:
             problem = str(error)
         report.append((path, problem))
     return report
+
+
+def _check_kind(card: Card, path: Path) -> None:
+    """Raises ModelMismatch where a card's file is named after another kind."""
+    named = path.name.partition(".")[0]
+    if named in _KINDS and card.kind != named:
+        raise ModelMismatch(f"{path} describes a {card.kind}, not a {named}")
 
 
 def listed_cards(folder: Path) -> list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]]:
