@@ -77,8 +77,10 @@ def test_a_log_spoils_no_other_file(cli, slides, tmp_path, way):
     assert not out.exists()
 
 
-def test_a_log_goes_on(cli, slides, tmp_path):
+@pytest.mark.parametrize("there", ["", '{"ti', '{"time": "2026-01-02T03:0'])
+def test_a_log_goes_on_though_a_full_disk_tore_its_first_line(cli, slides, tmp_path, there):
     log = tmp_path / "wbctool.log"
+    log.write_text(there)
     for _ in range(2):
         assert cli("run", slides, "--out", tmp_path / "counts.csv", "--log-file", log).exit_code == 0
     assert log.read_text().count('"started: ') == 2

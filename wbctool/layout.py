@@ -17,6 +17,7 @@ from wbctool.errors import SettingsInvalid
 
 RUN = "run.json"
 MANIFEST_MARK = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
+LOG_MARK = '{"time": "'  # how every line of a log begins, by which a log is known
 LOCK = ".lock"
 LOCK_HOLDER = ".lock-holder.json"
 SEEN = ".seen.json"

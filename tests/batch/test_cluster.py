@@ -22,12 +22,13 @@ import pytest
 from tiny_models import write_tiny_models
 
 import wbctool
-from wbctool.batch import cluster, cluster_flights, cluster_roster, cluster_worker
+from wbctool.batch import cluster, cluster_flights, cluster_messages, cluster_roster, cluster_worker
 from wbctool.batch.cluster_flights import TRIES, Flights
+from wbctool.batch.cluster_messages import Equipment, Job
 from wbctool.batch.cluster_roster import Member, Roster
-from wbctool.batch.cluster_worker import Equipment, Job
 from wbctool.batch.doing import Work
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome
+from wbctool.batch.runstate import SlideOutcome, failed_outcome
+from wbctool.batch.seen_files import SeenFiles
 from wbctool.cards import read_card
 from wbctool.choices import Device, Precision
 from wbctool.cli.running import run_command
@@ -329,7 +330,7 @@ def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOut
 
 
 def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
-    outcomes = flown(cluster_worker.Failed("seen by the worker"), tmp_path)
+    outcomes = flown(cluster_messages.Failed("seen by the worker"), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
 
@@ -338,14 +339,14 @@ class Forgetful(NobodyAtFirst):
     """Its worker forgets the run more often than a slide may kill workers, then answers."""
 
     def __init__(self, process: str) -> None:
-        super().__init__(cluster_worker.Failed("seen by the worker"))
+        super().__init__(cluster_messages.Failed("seen by the worker"))
         self.process, self.forgets, self.asked_again, self.lost = process, TRIES + 2, 0, 0
 
     def submit(self, *_: object, **__: object) -> Future:
         self.forgets -= 1
         answered = Future()
         answered.status = "finished"
-        answered.set_result(cluster_worker.Unknown(self.process) if self.forgets >= 0 else self.answer)
+        answered.set_result(cluster_messages.Unknown(self.process) if self.forgets >= 0 else self.answer)
         return answered
 
     def ask_again(self, member: Member) -> None:
@@ -421,7 +422,7 @@ def test_runs_that_come_and_go_at_once_do_not_fail_each_other(process, monkeypat
 
 def test_a_process_that_does_not_know_the_run_says_which_it_is(process, tmp_path: Path) -> None:
     answer = cluster_worker.do_slide("gone", process.id, Slide("a", tmp_path, ()), None, True)
-    assert answer == cluster_worker.Unknown(process.id)
+    assert answer == cluster_messages.Unknown(process.id)
 
 
 def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,7 +431,7 @@ def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(cluster_flights, "publish_files", broken)
     done = failed_outcome(Slide("x", tmp_path, ()), "none", "none", ())
-    outcomes = flown(cluster_worker.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
+    outcomes = flown(cluster_messages.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].stage for outcome in outcomes} == {"report"}
     assert "audit.jsonl is damaged" in outcomes[0].failures[0].cause

@@ -14,7 +14,7 @@ import fakes
 import pytest
 
 import wbctool
-from wbctool.batch import runstate
+from wbctool.batch import seen_files
 from wbctool.batch.run import Action
 from wbctool.cli.running import stopping_on_signals
 from wbctool.cli.terminal import Silence
@@ -110,7 +110,7 @@ def test_an_hourly_run_does_not_read_what_it_has_seen(run, monkeypatch):
     old = time.time_ns() - 10**10
     monkeypatch.setattr(time, "time_ns", lambda: old + 2 * 10**10)  # as if the fields were written long ago
     run()
-    monkeypatch.setattr("wbctool.batch.runstate.read_image_bytes", None)
+    monkeypatch.setattr("wbctool.batch.seen_files.read_image_bytes", None)
     assert run() == 0
     assert run.looked == []
 
@@ -119,7 +119,7 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
     run()
     for path in [*run.folder.rglob("*.*"), *run.root.rglob("*.png")]:
         os.utime(path, (1, 1))
-    monkeypatch.setattr(runstate, "_CLOCK_GRAIN_NS", 0)
+    monkeypatch.setattr(seen_files, "_CLOCK_GRAIN_NS", 0)
     run()  # reads them once more, and notes their times
     read, was_read = Path.read_bytes, []
     monkeypatch.setattr(Path, "read_bytes", lambda path: was_read.append(path.name) or read(path))

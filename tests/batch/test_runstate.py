@@ -4,17 +4,9 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.runstate import (
-    SeenFiles,
-    SlideState,
-    files_intact,
-    fingerprint,
-    publish_slide,
-    read_state,
-    stamp_of,
-    states_below,
-)
+from wbctool.batch.runstate import SlideState, files_intact, fingerprint, publish_slide, read_state, states_below
 from wbctool.batch.seal import seal
+from wbctool.batch.seen_files import SeenFiles, stamp_of
 from wbctool.batch.slide_files import SlideFiles, publish_files
 from wbctool.batch.trail import read_trail
 from wbctool.layout import OutputLayout

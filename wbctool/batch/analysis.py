@@ -10,7 +10,7 @@ from statistics import median
 from wbctool.batch.clock import add_seconds
 from wbctool.batch.looking import Looked
 from wbctool.batch.naming import Named
-from wbctool.batch.runstate import SeenFiles
+from wbctool.batch.seen_files import SeenFiles
 from wbctool.labels import CellClass
 from wbctool.records import Cell, Slide
 from wbctool.settings import RunSettings

@@ -17,8 +17,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wbctool.batch.cluster_flights import Flights
+from wbctool.batch.cluster_messages import Job
 from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
-from wbctool.batch.cluster_worker import Job, stand_down
+from wbctool.batch.cluster_worker import stand_down
 from wbctool.batch.doing import Work
 from wbctool.batch.pipeline import Stopped
 from wbctool.batch.runstate import SlideOutcome

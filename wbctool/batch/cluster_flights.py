@@ -16,8 +16,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from wbctool.batch.clock import StageClock, add_seconds
+from wbctool.batch.cluster_messages import Failed, LogLine, SlideDone, Unknown, Unseen
 from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
-from wbctool.batch.cluster_worker import Failed, LogLine, SlideDone, Unknown, Unseen, do_slide
+from wbctool.batch.cluster_worker import do_slide
 from wbctool.batch.doing import Work
 from wbctool.batch.looking import describe
 from wbctool.batch.publish import lies_in_a_name

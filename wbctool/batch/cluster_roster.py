@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import wbctool
-from wbctool.batch.cluster_worker import Equipment, Failed, Job, equip
+from wbctool.batch.cluster_messages import Equipment, Failed, Job
+from wbctool.batch.cluster_worker import equip
 from wbctool.batch.looking import describe
 from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from wbctool.batch.pipeline import Crew, Pipeline, Stopped
-from wbctool.batch.runstate import SeenFiles, SlideOutcome
+from wbctool.batch.runstate import SlideOutcome
+from wbctool.batch.seen_files import SeenFiles
 from wbctool.batch.slide_files import publish_files
 from wbctool.batch.stages import Stages
 from wbctool.layout import OutputLayout

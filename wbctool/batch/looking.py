@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from wbctool.batch.clock import StageClock
-from wbctool.batch.runstate import Stamp, stamp_of
+from wbctool.batch.seen_files import Stamp, stamp_of
 from wbctool.batch.stages import Stages
 from wbctool.errors import WbctoolError
 from wbctool.records import Crop, Detection, Field, Target

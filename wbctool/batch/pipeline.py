@@ -21,7 +21,8 @@ from wbctool.batch.flow import in_order
 from wbctool.batch.looking import FieldLooker, Looked, describe
 from wbctool.batch.naming import CellNamer, grouped
 from wbctool.batch.publish import lies_in_a_name
-from wbctool.batch.runstate import SeenFiles, SlideOutcome, failed_outcome, fingerprint, slide_basis
+from wbctool.batch.runstate import SlideOutcome, failed_outcome, fingerprint, slide_basis
+from wbctool.batch.seen_files import SeenFiles
 from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import Stages
 from wbctool.errors import OutputNotWritable
@@ -168,7 +169,7 @@ class Pipeline:
             )
             self.publish(made)
         add_seconds(analysis.seconds, clock.seconds)
-        return SlideOutcome.of_state(result.slide, made.state, seconds=analysis.seconds)
+        return replace(SlideOutcome.of_state(result.slide, made.state), seconds=analysis.seconds)
 
     def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.layout import AUDIT, INDEX, LOCK, QC_HISTORY, RUN, OutputLayout, temporary_beside
+from wbctool.layout import AUDIT, INDEX, LOCK, LOG_MARK, QC_HISTORY, RUN, OutputLayout, temporary_beside
 from wbctool.settings import RunSettings
 from wbctool.stages.images import IMAGE_SUFFIXES
 
-_LONGEST_LINE = 1_000_000  # characters
+_HEAD_BYTES = 4096
 
 
 def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
@@ -33,19 +32,21 @@ def check_log_file(layout: OutputLayout, log_file: Path) -> None:
     if path == counts or path.is_relative_to(folder):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
     if os.path.isfile(path) and not _is_log(path):  # noqa: PTH113, and not of a device, which may never end
-        raise SettingsInvalid(f"--log-file {log_file}: there is a file that is not a log; it would be spoilt")
+        raise SettingsInvalid(f"--log-file {log_file}: that file is not a log; it would be spoilt")
 
 
 def _is_log(path: Path) -> bool:
-    """Whether a file is empty or begins with a JSON object in one line; one that cannot be read may be."""
+    """Whether a file begins as our logs do, as far as it goes, or with such a line that a full disk has torn.
+
+    One that cannot be read may be one.
+    """
+    mark = LOG_MARK.encode()
     try:
-        with path.open(encoding="utf-8") as lines:
-            first = lines.readline(_LONGEST_LINE)
-        return not first or isinstance(json.loads(first), dict)
-    except ValueError:  # not JSON, or not even text
-        return False
+        with path.open("rb") as file:
+            begin = file.read(_HEAD_BYTES)
     except OSError:
         return True
+    return mark in begin or mark.startswith(begin)
 
 
 def check_table_writable(layout: OutputLayout) -> None:

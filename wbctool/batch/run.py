@@ -19,7 +19,6 @@ from wbctool.batch.places import check_apart, check_table_writable, is_written_t
 from wbctool.batch.publish import hold
 from wbctool.batch.qc_history import note_qc_slides
 from wbctool.batch.runstate import (
-    SeenFiles,
     SlideOutcome,
     SlideState,
     files_intact,
@@ -28,6 +27,7 @@ from wbctool.batch.runstate import (
     slide_basis,
     states_below,
 )
+from wbctool.batch.seen_files import SeenFiles
 from wbctool.batch.slides import find_slides, still_as_found
 from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import Stages
@@ -260,10 +260,11 @@ class _Run:
         if state is None:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        if planned.action not in {Action.KEEP, Action.UNSEEN}:
-            row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
-            return SlideOutcome.of_state(slide.id, state, status=SlideStatus.WAITING, row=row)
-        return SlideOutcome.of_state(slide.id, state)
+        last = SlideOutcome.of_state(slide.id, state)
+        if planned.action in {Action.KEEP, Action.UNSEEN}:
+            return last
+        row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
+        return replace(last, status=SlideStatus.WAITING, row=row)
 
 
 def _asked_for(settings: RunSettings, state: SlideState) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wbctool.batch import trail
-from wbctool.batch.runstate import FieldHashes, SlideState, is_reviewed, publish_slide, remove_originals
+from wbctool.batch.runstate import SlideState, is_reviewed, publish_slide, remove_originals
+from wbctool.batch.seen_files import FieldHashes
 from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
 from wbctool.report.facts import slide_facts
 from wbctool.report.html import render_report

@@ -54,12 +54,12 @@ def quality_of(facts: Mapping[str, Any]) -> tuple[FieldQuality, ...]:
 
 def _out_of_range(differential: Differential) -> OutOfRange:
     """By class, of ``percent`` and ``absolute`` what is low or high."""
-    found = {
-        count.label.value: {"percent": count.flag, "absolute": count.absolute.flag if count.absolute else ""}
-        for count in differential.classes
-    }
-    said = {label: {what: flag for what, flag in flags.items() if flag} for label, flags in found.items()}
-    return {label: flags for label, flags in said.items() if flags}
+    found = {}
+    for count in differential.classes:
+        flags = {"percent": count.flag, "absolute": count.absolute.flag if count.absolute else ""}
+        if any(flags.values()):
+            found[count.label.value] = {what: flag for what, flag in flags.items() if flag}
+    return found
 
 
 def _absolute_entry(differential: Differential) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from wbctool.report.facts import OutOfRange
 from wbctool.report.page import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.slide_results import FieldFailure, SlideStatus
+from wbctool.wording import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def render_index(rows: Sequence[IndexRow]) -> str:
         heads=heads,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=texts.INDEX_COUNTS.format(
-            slides=texts.INDEX_ONE if len(rows) == 1 else texts.INDEX_MANY.format(n=len(rows)),
+            slides=number_of(len(rows), "slide"),
             counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
         ),
         reviewed=sum(bool(row.readers) for row in rows),

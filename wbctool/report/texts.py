@@ -174,7 +174,6 @@ INDEX_TITLE = "Slides"
 INDEX_NOTE = "Click a column heading to sort. A slide's name opens its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
-INDEX_ONE, INDEX_MANY = "1 slide", "{n} slides"
 INDEX_REVIEWED = "{reviewed} reviewed."
 INDEX_HEADS = {
     "slide": "slide",
