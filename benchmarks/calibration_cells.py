@@ -17,63 +17,65 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.cells import CellSample, cells_of_fields, cells_of_images, cut_cell
-from wbctool.cards import ClassifierCard, DetectorCard, default_models_dir, plain_card
-from wbctool.lab.calibration_cells import PACKAGED, SHEET, TABLE, lay_sheet
-from wbctool.lab.labelled import Split, Splitting, read_class_folders, read_fields
+from training.data.cells import CellRef, crop_cell, detect_field_cells, detect_image_cells
+from wbctool.cards import ClassifierCard, DetectorCard, default_models_dir, load_fp32_card
+from wbctool.lab.calibration_cells import BUNDLED_DIR, SHEET_FILE, TABLE_FILE, tile_images
+from wbctool.lab.labelled import GroupSplit, Split, read_class_folders, read_fields
 from wbctool.models import load_model
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 
-_OF_FIELDS, _OF_EACH_CLASS = 40, 7
-_QUALITY = 90
+_N_FIELD_CELLS, _N_PER_CLASS = 40, 7
+_JPEG_QUALITY = 90
 
 
 def main() -> None:
     """Read the options, find the cells, write them."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--fields", type=Path, required=True, help="a folder of fields with boxes.csv")
-    options.add_argument("--cells", type=Path, required=True, help="class folders of single-cell images")
-    options.add_argument("--models", type=Path, default=default_models_dir())
-    options.add_argument("--out", type=Path, default=PACKAGED)
-    chosen = options.parse_args()
-    cells = choose_cells(chosen.fields, chosen.cells, chosen.models)
-    margin = plain_card(chosen.models, ClassifierCard).crop_margin
-    sheet = lay_sheet(np.stack([resize_square(cut_cell(cell, margin), PREPARED_PX) for cell in cells]))
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(chosen.out / SHEET), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    with (chosen.out / TABLE).open("w", newline="", encoding="utf-8") as lines:
-        table = csv.writer(lines, lineterminator="\n")
-        table.writerow(("origin", "image", "label", "source"))
-        table.writerows((cell.origin, cell.path.name, cell.label or "", cell.source) for cell in cells)
-    print(f"{len(cells)} cells, {(chosen.out / SHEET).stat().st_size / 1e6:.2f} MB")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fields", type=Path, required=True, help="a folder of fields with boxes.csv")
+    parser.add_argument("--cells", type=Path, required=True, help="class folders of single-cell images")
+    parser.add_argument("--models", type=Path, default=default_models_dir())
+    parser.add_argument("--out", type=Path, default=BUNDLED_DIR)
+    args = parser.parse_args()
+    cells = choose_cells(args.fields, args.cells, args.models)
+    margin = load_fp32_card(args.models, ClassifierCard).crop_margin
+    sheet = tile_images(np.stack([resize_square(crop_cell(cell, margin), CLASSIFIER_INPUT_PX) for cell in cells]))
+    args.out.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(
+        str(args.out / SHEET_FILE), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    with (args.out / TABLE_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("origin", "image", "label", "source"))
+        writer.writerows((cell.dataset, cell.path.name, cell.label or "", cell.group) for cell in cells)
+    print(f"{len(cells)} cells, {(args.out / SHEET_FILE).stat().st_size / 1e6:.2f} MB")
 
 
-def choose_cells(fields: Path, class_folders: Path, models: Path) -> list[CellSample]:
+def choose_cells(fields: Path, class_folders: Path, models: Path) -> list[CellRef]:
     """Of the fields the first cells in a shuffled order, of the folders as many of each class; then all shuffled."""
-    draw, splitting = random.Random(0), Splitting()  # noqa: S311
+    rng, group_split = random.Random(0), GroupSplit()  # noqa: S311
     detector = load_model(models, DetectorCard)
-    of_fields = [field for field in read_fields(fields) if splitting.of(field) is Split.TRAIN]
-    draw.shuffle(of_fields)
-    cells = list(first_of_each_source(cells_of_fields(of_fields, detector), _OF_FIELDS))
+    train_fields = [field for field in read_fields(fields) if group_split.assign(field) is Split.TRAIN]
+    rng.shuffle(train_fields)
+    cells = list(take_one_per_group(detect_field_cells(train_fields, detector), _N_FIELD_CELLS))
     by_class = defaultdict(list)
     for image in read_class_folders(class_folders):
-        if splitting.of(image) is Split.TRAIN:
+        if group_split.assign(image) is Split.TRAIN:
             by_class[image.label].append(image)
     for label in sorted(by_class):
-        draw.shuffle(by_class[label])
-        cells += first_of_each_source(cells_of_images(by_class[label], detector), _OF_EACH_CLASS)
-    draw.shuffle(cells)
+        rng.shuffle(by_class[label])
+        cells += take_one_per_group(detect_image_cells(by_class[label], detector), _N_PER_CLASS)
+    rng.shuffle(cells)
     return cells
 
 
-def first_of_each_source(cells: Iterable[CellSample], number: int) -> Iterator[CellSample]:
-    """At most ``number`` cells, no two of one source."""
-    seen: set[str] = set()
+def take_one_per_group(cells: Iterable[CellRef], n_cells: int) -> Iterator[CellRef]:
+    """At most ``n_cells`` cells, no two of one source."""
+    groups: set[str] = set()
     for cell in cells:
-        if cell.source not in seen:
-            seen.add(cell.source)
+        if cell.group not in groups:
+            groups.add(cell.group)
             yield cell
-        if len(seen) == number:
+        if len(groups) == n_cells:
             return
 
 

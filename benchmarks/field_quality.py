@@ -18,29 +18,29 @@ import cv2
 import numpy as np
 
 from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.lab.labelled import fields_folders, read_fields
+from wbctool.lab.labelled import find_field_folders, read_fields
 from wbctool.models import load_model
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Field
 from wbctool.settings import Limits
 from wbctool.slide_facts import FieldQuality
-from wbctool.stages.detect import detect_all_cells
+from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.images import is_image, read_field
-from wbctool.stages.quality import judge_fields, measure_field
+from wbctool.stages.quality import apply_quality_limits, measure_quality
 
 if TYPE_CHECKING:
     from wbctool.records import Rgb
 
 _SIGMAS_PX = (1, 2, 3)
 _DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
-_LIMITS = Limits(blur_ratio=1e6)  # one field at a time has no slide's median
+_LIMITS = Limits(max_relative_blur=1e6)  # one field at a time has no slide's median
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FieldMeasurement:
     """One field in one state. half: 1 to choose limits by, 2 to judge them."""
 
-    origin: str
+    dataset: str
     half: int
     state: str
     quality: FieldQuality
@@ -48,64 +48,68 @@ class Row:
 
 def main() -> None:
     """Read the options, measure, print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("data", type=Path)
-    options.add_argument("--every", type=int, default=1, help="take each n-th field")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="take each n-th field")
+    args = parser.parse_args()
     model = load_model(default_models_dir(), DetectorCard)
-    rows = [row for item in find_fields(chosen.data, chosen.every) for row in measure(*item, model)]
+    rows = [row for item in find_fields(args.data, args.every) for row in measure_states(*item, model)]
     print_table(rows)
 
 
-def find_fields(data: Path, every: int) -> Iterator[tuple[str, int, Path, Path]]:
+def find_fields(data: Path, step: int) -> Iterator[tuple[str, int, Path, Path]]:
     """(origin, half, field, another field of the origin) of the labelled fields and of the demo slides."""
-    found = [(f.origin, f.source, f.path) for folder in fields_folders(data) for f in read_fields(folder)]
-    found += [(f"demo {p.parent.name}", p.stem, p) for p in sorted(_DEMO.glob("*/*")) if is_image(p)]
-    for origin in sorted({origin for origin, _, _ in found}):
-        members = [(source, path) for o, source, path in found if o == origin][:: every if origin[:4] != "demo" else 1]
+    candidates = [(f.dataset, f.group, f.path) for folder in find_field_folders(data) for f in read_fields(folder)]
+    candidates += [(f"demo {p.parent.name}", p.stem, p) for p in sorted(_DEMO.glob("*/*")) if is_image(p)]
+    for dataset in sorted({origin for origin, _, _ in candidates}):
+        members = [(source, path) for o, source, path in candidates if o == dataset][
+            :: step if dataset[:4] != "demo" else 1
+        ]
         for index, (source, path) in enumerate(members):
             half = 1 + int(hashlib.sha256(source.encode()).hexdigest(), 16) % 2
-            yield origin, half, path, members[(index + 1) % len(members)][1]
+            yield dataset, half, path, members[(index + 1) % len(members)][1]
 
 
-def measure(origin: str, half: int, path: Path, other: Path, model: OnnxModel[DetectorCard]) -> Iterator[Row]:
+def measure_states(
+    dataset: str, half: int, path: Path, other: Path, model: OnnxModel[DetectorCard]
+) -> Iterator[FieldMeasurement]:
     """The field in each of its states."""
     rgb = read_field(path).rgb
-    states = {"as it is": rgb, "two layers": through(rgb, read_field(other).rgb)}
+    states = {"as it is": rgb, "two layers": overlay_layers(rgb, read_field(other).rgb)}
     states |= {f"sigma {s} px": cv2.GaussianBlur(rgb, (0, 0), s).astype(np.uint8) for s in _SIGMAS_PX}
     for state, pixels in states.items():
         field = Field(path.name, pixels)
-        found = detect_all_cells(field, model)
-        (quality,) = judge_fields([measure_field(field, found, model.card.colours)], _LIMITS)
-        yield Row(origin, half, state, quality)
+        detections = detect_blood_cells(field, model)
+        (quality,) = apply_quality_limits([measure_quality(field, detections, model.card.stain_reference)], _LIMITS)
+        yield FieldMeasurement(dataset, half, state, quality)
 
 
-def through(rgb: Rgb, other: Rgb) -> Rgb:
+def overlay_layers(rgb: Rgb, other: Rgb) -> Rgb:
     """The light that passes two layers of cells: transmissions multiply (Lambert and Beer)."""
-    second = cv2.resize(other, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
-    clear = np.quantile(second.reshape(-1, 3), 0.95, axis=0)
-    return np.clip(rgb * (second / clear), 0, 255).astype(np.uint8)
+    second_layer = cv2.resize(other, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
+    background = np.quantile(second_layer.reshape(-1, 3), 0.95, axis=0)
+    return np.clip(rgb * (second_layer / background), 0, 255).astype(np.uint8)
 
 
-def print_table(rows: list[Row]) -> None:
+def print_table(rows: list[FieldMeasurement]) -> None:
     """One line an origin, half and state."""
     print(f"{'origin':14}{'half':>5} {'state':12}{'fields':>7}{'no scale':>9}{'blurred':>8}{'crowded':>8}", end="")
     print("   blur µm 1 %/50 %/99 %   cover 1 %/50 %/99 %   stain 50 %/99 %")
-    for key in sorted({(r.origin, r.half, r.state) for r in rows}):
-        some = [r.quality for r in rows if (r.origin, r.half, r.state) == key]
-        blur = [q.blur_um for q in some if q.blur_um is not None]
-        cover = [q.cover for q in some if q.cover is not None]
-        stain = [q.stain_de for q in some if q.stain_de is not None]
+    for key in sorted({(r.dataset, r.half, r.state) for r in rows}):
+        qualities = [r.quality for r in rows if (r.dataset, r.half, r.state) == key]
+        blur = [q.blur_um for q in qualities if q.blur_um is not None]
+        cover = [q.coverage for q in qualities if q.coverage is not None]
+        stain = [q.stain_delta_e for q in qualities if q.stain_delta_e is not None]
         print(
-            f"{key[0]:14}{key[1]:5} {key[2]:12}{len(some):7}{len(some) - len(blur):9}"
-            f"{sum(q.blurred for q in some):8}{sum(q.crowded for q in some):8}   "
-            f"{quantiles(blur, 0.01, 0.5, 0.99)}   {quantiles(cover, 0.01, 0.5, 0.99)}   {quantiles(stain, 0.5, 0.99)}"
+            f"{key[0]:14}{key[1]:5} {key[2]:12}{len(qualities):7}{len(qualities) - len(blur):9}"
+            f"{sum(q.blurred for q in qualities):8}{sum(q.crowded for q in qualities):8}   "
+            f"{format_quantiles(blur, 0.01, 0.5, 0.99)}   {format_quantiles(cover, 0.01, 0.5, 0.99)}   {format_quantiles(stain, 0.5, 0.99)}"
         )
 
 
-def quantiles(values: list[float], *which: float) -> str:
+def format_quantiles(values: list[float], *probabilities: float) -> str:
     """Three decimals each; dashes where there is no value."""
-    return " ".join(f"{np.quantile(values, q):.3f}" if values else "-" for q in which)
+    return " ".join(f"{np.quantile(values, q):.3f}" if values else "-" for q in probabilities)
 
 
 if __name__ == "__main__":

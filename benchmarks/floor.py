@@ -18,66 +18,82 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from wbctool.cards import ClassifierCard, copy_path, default_models_dir, plain_card, read_card, read_model_bytes
+from wbctool.cards import (
+    ClassifierCard,
+    default_models_dir,
+    load_fp32_card,
+    quantized_card_path,
+    read_card,
+    read_model_bytes,
+)
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.models import load_models
-from wbctool.onnx_model import CPU, CUDA, cuda_problem, provider_options
+from wbctool.onnx_model import CPU, CUDA, cuda_unavailable_reason, provider_options
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
-from wbctool.stages.upscale import prepare_crops
+from wbctool.stages.upscale import preprocess_crops
 
-_TRIAL = 32  # cells that the ways are compared on
-_ROWS = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}
+_N_TRIAL_CELLS = 32  # cells that the ways are compared on
+_BATCH_SIZES = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}
 
 
 def main() -> None:
     """Read the options, measure, print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("slides", type=Path)
-    options.add_argument("--precision", type=Precision, default=Precision.FP32)
-    options.add_argument("--device", type=Device, default=Device.CPU)
-    chosen = options.parse_args()
-    cells = prepared_cells(chosen.slides)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("slides", type=Path)
+    parser.add_argument("--precision", type=Precision, default=Precision.FP32)
+    parser.add_argument("--device", type=Device, default=Device.CPU)
+    args = parser.parse_args()
+    cells = preprocess_cells(args.slides)
     folder = default_models_dir()
-    plain = chosen.precision is Precision.FP32
+    is_fp32 = args.precision is Precision.FP32
     card = (
-        plain_card(folder, ClassifierCard) if plain else read_card(copy_path(folder, ClassifierCard, chosen.precision))
+        load_fp32_card(folder, ClassifierCard)
+        if is_fp32
+        else read_card(quantized_card_path(folder, ClassifierCard, args.precision))
     )
-    if chosen.device is not Device.CPU and (problem := cuda_problem(card, read_model_bytes(card, folder))):
+    if args.device is not Device.CPU and (problem := cuda_unavailable_reason(card, read_model_bytes(card, folder))):
         raise SystemExit(f"no session runs on CUDA: {problem}")
-    provider = CPU if chosen.device is Device.CPU else CUDA
-    ways = [(rows, threads) for rows in _ROWS[provider] for threads in (0, 1)]
-    seconds = {way: timed(folder / card.file, cells[:_TRIAL], provider, chosen.precision, *way) for way in ways}
-    rows, threads = min(seconds, key=lambda way: seconds[way])
-    best = timed(folder / card.file, cells, provider, chosen.precision, rows, threads)
-    how = f"{rows} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
-    print(json.dumps({"cells": len(cells), "seconds": best, "how": how}))
+    provider = CPU if args.device is Device.CPU else CUDA
+    configs = [(rows, threads) for rows in _BATCH_SIZES[provider] for threads in (0, 1)]
+    seconds = {
+        way: time_classifier(folder / card.file, cells[:_N_TRIAL_CELLS], provider, args.precision, *way)
+        for way in configs
+    }
+    batch_size, threads = min(seconds, key=lambda way: seconds[way])
+    best = time_classifier(folder / card.file, cells, provider, args.precision, batch_size, threads)
+    description = f"{batch_size} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
+    print(json.dumps({"cells": len(cells), "seconds": best, "how": description}))
 
 
-def prepared_cells(slides: Path) -> np.ndarray:
+def preprocess_cells(slides: Path) -> np.ndarray:
     """(N, 128, 128, 3) uint8 RGB, as a run prepares them. A field that is there many times is looked at once."""
     models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
-    known: dict[bytes, np.ndarray] = {}
-    parts = []
+    cached: dict[bytes, np.ndarray] = {}
+    batches = []
     for path in sorted(slides.rglob("*.jpg")):
         content = path.read_bytes()
-        if content not in known:
+        if content not in cached:
             field = read_field(path)
             boxes = [found.box for found in detect_cells(field, models.detector)]
             crops = crop_cells(field, boxes, models.classifier.card.crop_margin)
-            known[content] = prepare_crops(crops, models.generator, SuperResolve.AUTO).rgb
-        parts.append(known[content])
-    return np.concatenate(parts)
+            cached[content] = preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb
+        batches.append(cached[content])
+    return np.concatenate(batches)
 
 
-def timed(model: Path, cells: np.ndarray, provider: str, precision: Precision, rows: int, threads: int) -> float:
+def time_classifier(
+    model: Path, cells: np.ndarray, provider: str, precision: Precision, batch_size: int, threads: int
+) -> float:
     """Seconds for all cells. threads: 0: one call at a time, on all cores; 1: a call on each core, side by side."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    chosen = [(provider, provider_options(provider, precision))]
-    session = ort.InferenceSession(model, options, providers=chosen, enable_fallback=0)
-    batches = [{session.get_inputs()[0].name: cells[at : at + rows]} for at in range(0, len(cells), rows)]
+    providers = [(provider, provider_options(provider, precision))]
+    session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    batches = [
+        {session.get_inputs()[0].name: cells[first : first + batch_size]} for first in range(0, len(cells), batch_size)
+    ]
     session.run(None, batches[0])
     start = time.perf_counter()
     if threads == 0:

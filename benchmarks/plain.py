@@ -19,51 +19,53 @@ import torch
 
 from training.models.classifier import CellClassifier
 from training.recipe import load_recipe
-from training.start import trained_weights
-from training.tasks.classifier import Normalised
-from wbctool.cards import ClassifierCard, default_models_dir, plain_card
-from wbctool.lab.labelled import Splitting
+from training.start import load_classifier_weights
+from training.tasks.classifier import NormalizedClassifier
+from wbctool.cards import ClassifierCard, default_models_dir, load_fp32_card
+from wbctool.lab.labelled import GroupSplit
 
-_LEAST_AREA = 1500  # pixels of a nucleus
+_MIN_NUCLEUS_AREA_PX = 1500  # pixels of a nucleus
 
 
 def main() -> None:
     """Read the options, count."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("slides", type=Path)
-    options.add_argument("out", type=Path)
-    options.add_argument("--batch", type=int, default=32)
-    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("slides", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    args = parser.parse_args()
     folder = default_models_dir()
-    card = plain_card(folder, ClassifierCard)
-    network = Normalised(CellClassifier(len(card.classes)), card.training.get("white_balance", False))
-    network.load_state_dict(trained_weights(folder, load_recipe("default"), Splitting.of_card(card.training)))
-    network.to(chosen.device).eval()
-    with chosen.out.open("w", newline="", encoding="utf-8") as lines:
-        table = csv.writer(lines)
-        table.writerow(("slide", *card.classes))
-        for slide in sorted(path for path in chosen.slides.iterdir() if path.is_dir()):
+    card = load_fp32_card(folder, ClassifierCard)
+    network = NormalizedClassifier(CellClassifier(len(card.classes)), card.training.get("white_balance", False))
+    network.load_state_dict(
+        load_classifier_weights(folder, load_recipe("default"), GroupSplit.from_card(card.training))
+    )
+    network.to(args.device).eval()
+    with args.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("slide", *card.classes))
+        for slide in sorted(path for path in args.slides.iterdir() if path.is_dir()):
             counts: Counter[int] = Counter()
-            waiting: list[np.ndarray] = []
+            pending: list[np.ndarray] = []
             for path in sorted(slide.iterdir()):
-                waiting += cut_cells(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), card.crop_margin)
-                while len(waiting) >= chosen.batch:
-                    counts.update(name(network, waiting[: chosen.batch]))
-                    del waiting[: chosen.batch]
-            if waiting:
-                counts.update(name(network, waiting))
-            table.writerow((slide.name, *(counts[index] for index in range(len(card.classes)))))
+                pending += crop_cells(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), card.crop_margin)
+                while len(pending) >= args.batch:
+                    counts.update(classify(network, pending[: args.batch]))
+                    del pending[: args.batch]
+            if pending:
+                counts.update(classify(network, pending))
+            writer.writerow((slide.name, *(counts[index] for index in range(len(card.classes)))))
 
 
-def cut_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
+def crop_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
     """rgb: (H, W, 3) uint8 -> (128, 128, 3) uint8 each."""
     stain = cv2.subtract(rgb[..., 2], rgb[..., 1])
     mask = cv2.threshold(stain, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
     cells = []
     for contour in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-        if cv2.contourArea(contour) < _LEAST_AREA:
+        if cv2.contourArea(contour) < _MIN_NUCLEUS_AREA_PX:
             continue
         x, y, width, height = cv2.boundingRect(contour)
         side = min(round(max(width, height) * margin * 1.15), *rgb.shape[:2])
@@ -76,7 +78,7 @@ def cut_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def name(network: Normalised, cells: list[np.ndarray]) -> list[int]:
+def classify(network: NormalizedClassifier, cells: list[np.ndarray]) -> list[int]:
     """The class index of each cell."""
     batch = torch.from_numpy(np.stack(cells)).to(network.mean.device).permute(0, 3, 1, 2)
     classes: list[int] = network(batch).argmax(dim=1).tolist()

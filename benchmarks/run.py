@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from wbctool.cards import ClassifierCard, copy_path, default_models_dir
+from wbctool.cards import ClassifierCard, default_models_dir, quantized_card_path
 from wbctool.choices import Device, Precision
 from wbctool.onnx_model import CPU, CUDA
 
@@ -39,7 +39,7 @@ _FIELDS_A_SLIDE = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ProcessMeasurement:
     """One process. seconds: of the whole; of the floor, its own. peak_mb: resident."""
 
     seconds: float
@@ -50,72 +50,72 @@ class Measured:
 
 def main() -> None:
     """Read the options, measure, print and write."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--fields", type=int, default=300)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
-    options.add_argument("--growth", type=int, nargs="*", default=[], help="also (a) once on so many fields each")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fields", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
+    parser.add_argument("--growth", type=int, nargs="*", default=[], help="also (a) once on so many fields each")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        copy_fields(work / "slides", chosen.fields)
-        rounds: dict[str, list[Measured]] = defaultdict(list)
-        for _ in range(chosen.runs):
-            for name, measured in one_round(work, chosen.device):
+        work_dir = Path(folder)
+        copy_fields(work_dir / "slides", args.fields)
+        rounds: dict[str, list[ProcessMeasurement]] = defaultdict(list)
+        for _ in range(args.runs):
+            for name, measured in run_round(work_dir, args.device):
                 rounds[name].append(measured)
-        grown = []
-        for fields in chosen.growth:
-            copy_fields(work / f"slides-{fields}", fields)
-            grown.append((fields, wbctool_run(work, work / f"slides-{fields}", "auto", chosen.device)))
-    text = as_markdown(rounds, chosen.fields, chosen.device, grown)
+        growth = []
+        for fields in args.growth:
+            copy_fields(work_dir / f"slides-{fields}", fields)
+            growth.append((fields, run_wbctool(work_dir, work_dir / f"slides-{fields}", "auto", args.device)))
+    text = format_markdown(rounds, args.fields, args.device, growth)
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    on = "" if chosen.device is Device.CPU else f"-{chosen.device}"
-    (RESULTS / f"{chosen.fields}-fields{on}.md").write_text(text, encoding="utf-8")
+    suffix = "" if args.device is Device.CPU else f"-{args.device}"
+    (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
 
 
-def one_round(work: Path, device: Device) -> Iterator[tuple[str, Measured]]:
+def run_round(work_dir: Path, device: Device) -> Iterator[tuple[str, ProcessMeasurement]]:
     """Each way once."""
-    slides = work / "slides"
-    for precision in precisions(device):
-        yield f"(a) wbctool, {precision}", wbctool_run(work, slides, precision, device)
-        yield f"(c) ONNX Runtime alone, {precision}", floor(slides, precision, device)
+    slides = work_dir / "slides"
+    for precision in list_precisions(device):
+        yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, device)
+        yield f"(c) ONNX Runtime alone, {precision}", run_onnxruntime_only(slides, precision, device)
     for batch in (32, 1):
-        command = ["-m", "benchmarks.plain", str(slides), str(work / "plain.csv"), "--batch", str(batch)]
+        command = ["-m", "benchmarks.plain", str(slides), str(work_dir / "plain.csv"), "--batch", str(batch)]
         command += ["--device", device]
-        seconds, peak_mb, _ = timed_process(command)
-        rows = (work / "plain.csv").read_text().splitlines()[1:]
+        seconds, peak_mb, _ = time_process(command)
+        rows = (work_dir / "plain.csv").read_text().splitlines()[1:]
         cells = sum(int(value) for row in rows for value in row.split(",")[1:])
-        yield f"(b) OpenCV and PyTorch, {batch} cells at a time", Measured(seconds, peak_mb, cells)
+        yield f"(b) OpenCV and PyTorch, {batch} cells at a time", ProcessMeasurement(seconds, peak_mb, cells)
 
 
-def precisions(device: Device) -> list[Precision]:
+def list_precisions(device: Device) -> list[Precision]:
     """fp32, and int8 on a CPU or fp16 on a GPU where there is such a copy."""
     fastest = Precision.INT8 if device is Device.CPU else Precision.FP16
-    there = copy_path(default_models_dir(), ClassifierCard, fastest).is_file()
-    return [Precision.FP32, fastest] if there else [Precision.FP32]
+    is_available = quantized_card_path(default_models_dir(), ClassifierCard, fastest).is_file()
+    return [Precision.FP32, fastest] if is_available else [Precision.FP32]
 
 
-def wbctool_run(work: Path, slides: Path, precision: str, device: Device) -> Measured:
+def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) -> ProcessMeasurement:
     """A whole run on a fresh output."""
-    out = work / "out"
+    out = work_dir / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, peak_mb, _ = timed_process([*command, "--device", device, "--quiet"])
+    seconds, peak_mb, _ = time_process([*command, "--device", device, "--quiet"])
     slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
-    return Measured(seconds, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
+    return ProcessMeasurement(seconds, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
 
 
-def floor(slides: Path, precision: str, device: Device) -> Measured:
+def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
     """The floor's own time; finding the cells is not in it."""
     command = ["-m", "benchmarks.floor", str(slides), "--precision", precision, "--device", device]
-    _, peak_mb, output = timed_process(command)
-    told = json.loads(output)
-    return Measured(told["seconds"], peak_mb, told["cells"], told["how"])
+    _, peak_mb, output = time_process(command)
+    result = json.loads(output)
+    return ProcessMeasurement(result["seconds"], peak_mb, result["cells"], result["how"])
 
 
-def timed_process(arguments: Sequence[str]) -> tuple[float, float, str]:
+def time_process(arguments: Sequence[str]) -> tuple[float, float, str]:
     """(wall seconds, peak resident MB, standard output) of a Python process that must succeed."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
@@ -138,41 +138,44 @@ def copy_fields(slides: Path, number: int) -> None:
         shutil.copyfile(demo[index % len(demo)], target)
 
 
-def as_markdown(
-    rounds: dict[str, list[Measured]], fields: int, device: Device, grown: Sequence[tuple[int, Measured]]
+def format_markdown(
+    rounds: dict[str, list[ProcessMeasurement]],
+    fields: int,
+    device: Device,
+    growth: Sequence[tuple[int, ProcessMeasurement]],
 ) -> str:
     """The table, the ratios and the growth."""
-    median = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
+    medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     lines = [
-        f"{fields} fields of 640×480, {_machine(device)}; medians of {len(next(iter(rounds.values())))}",
+        f"{fields} fields of 640×480, {_describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
         "",
         "| way | seconds (least to most) | ms a field | cells | cells/s | peak MB |",
         "|---|---|---|---|---|---|",
     ]
     for name, measured in sorted(rounds.items()):
-        seconds, cells = median[name], measured[0].cells
-        spread = f"{min(m.seconds for m in measured):.1f} to {max(m.seconds for m in measured):.1f}"
+        seconds, cells = medians[name], measured[0].cells
+        time_range = f"{min(m.seconds for m in measured):.1f} to {max(m.seconds for m in measured):.1f}"
         note = f": {measured[-1].note}" if measured[-1].note else ""
         lines.append(
-            f"| {name}{note} | {seconds:.2f} ({spread}) | {1000 * seconds / fields:.1f} | {cells} | "
+            f"| {name}{note} | {seconds:.2f} ({time_range}) | {1000 * seconds / fields:.1f} | {cells} | "
             f"{cells / seconds:.1f} | {max(m.peak_mb for m in measured):.0f} |"
         )
     lines.append("")
-    for name in sorted(median):
+    for name in sorted(medians):
         if name.startswith("(a)"):
             precision = name.rsplit(" ", 1)[1]
-            batched, least = "(b) OpenCV and PyTorch, 32 cells at a time", f"(c) ONNX Runtime alone, {precision}"
+            baseline, lower_bound = "(b) OpenCV and PyTorch, 32 cells at a time", f"(c) ONNX Runtime alone, {precision}"
             lines.append(
-                f"{name}: {median[batched] / median[name]:.2f} times faster than (b) batched, "
-                f"{median[name] / median[least]:.2f} times the floor (c)"
+                f"{name}: {medians[baseline] / medians[name]:.2f} times faster than (b) batched, "
+                f"{medians[name] / medians[lower_bound]:.2f} times the floor (c)"
             )
-    if grown:
+    if growth:
         lines += ["", "| fields | seconds, (a), once | ms a field | peak MB |", "|---|---|---|---|"]
-        lines += [f"| {n} | {m.seconds:.1f} | {1000 * m.seconds / n:.1f} | {m.peak_mb:.0f} |" for n, m in grown]
+        lines += [f"| {n} | {m.seconds:.1f} | {1000 * m.seconds / n:.1f} | {m.peak_mb:.0f} |" for n, m in growth]
     return "\n".join(lines) + "\n"
 
 
-def _machine(device: Device) -> str:
+def _describe_machine(device: Device) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "torch", "opencv-python-headless"))
     provider = CPU if device is Device.CPU else CUDA
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"

@@ -17,68 +17,70 @@ from pathlib import Path
 
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
-from wbctool.lab.classification import LabelledCrop, predict, report_classifier
-from wbctool.lab.labelled import LabelledField, LabelledImage, Split, Splitting, read_fields
+from wbctool.lab.classification import LabelledCrop, predict, summarize_classifier
+from wbctool.lab.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
 from wbctool.labels import CellClass
 from wbctool.models import Models, load_models
-from wbctool.records import Target
+from wbctool.records import ObjectClass
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 
-_READ = Path(__file__).with_name("raabin_read.csv")
-_ORIGIN = "raabin"
+_LABELS_CSV = Path(__file__).with_name("raabin_read.csv")
+_DATASET = "raabin"
 _MATCH_IOU = 0.5
 
 
 def main() -> None:
     """Read the options, name the cells, print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("fields", type=Path)
-    options.add_argument("--models", type=Path, default=default_models_dir())
-    chosen = options.parse_args()
-    models = load_models(chosen.models, Device.CPU, Precision.FP32)
-    names = read_names(_READ)
-    fields = [f for f in read_fields(chosen.fields) if f.origin == _ORIGIN and f.path.name in names]
-    splitting = Splitting.of_card(models.classifier.card.training)
-    for held_back in (False, True):
-        part = [f for f in fields if (splitting.of(f) is Split.HELD_BACK) is held_back]
-        print(f"\n{_ORIGIN}, {'held back' if held_back else 'the other fields'}")
-        print_report(list(named_cells(part, names, models)), models)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fields", type=Path)
+    parser.add_argument("--models", type=Path, default=default_models_dir())
+    args = parser.parse_args()
+    models = load_models(args.models, Device.CPU, Precision.FP32)
+    labels = read_labels(_LABELS_CSV)
+    fields = [f for f in read_fields(args.fields) if f.dataset == _DATASET and f.path.name in labels]
+    group_split = GroupSplit.from_card(models.classifier.card.training)
+    for is_test in (False, True):
+        subset = [f for f in fields if (group_split.assign(f) is Split.TEST) is is_test]
+        print(f"\n{_DATASET}, {'held back' if is_test else 'the other fields'}")
+        print_report(list(detect_labelled_cells(subset, labels, models)), models)
 
 
-def read_names(path: Path) -> dict[str, CellClass]:
+def read_labels(path: Path) -> dict[str, CellClass]:
     """The class of each field's cell; a field is left out where nobody could say."""
-    with path.open(newline="", encoding="utf-8") as lines:
-        return {row["image"]: CellClass(row["label"]) for row in csv.DictReader(lines) if row["label"]}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["image"]: CellClass(row["label"]) for row in csv.DictReader(file) if row["label"]}
 
 
-def named_cells(fields: list[LabelledField], names: dict[str, CellClass], models: Models) -> Iterator[LabelledCrop]:
+def detect_labelled_cells(
+    fields: list[LabelledField], labels: dict[str, CellClass], models: Models
+) -> Iterator[LabelledCrop]:
     """Of each field the detected cell that lies where one is annotated; none where it was not found."""
     for labelled in fields:
         field = read_field(labelled.path)
-        annotated = [b.box for b in labelled.boxes if b.target is Target.NUCLEATED]
-        for found in detect_cells(field, models.detector):
-            if any(found.box.iou(box) > _MATCH_IOU for box in annotated):
-                image = LabelledImage(labelled.path, names[labelled.path.name], labelled.source, labelled.origin)
-                (crop,) = crop_cells(field, [found.box], models.classifier.card.crop_margin)
-                yield LabelledCrop(image, crop, found=True)
+        annotated = [b.box for b in labelled.boxes if b.object_class is ObjectClass.NUCLEATED]
+        for detection in detect_cells(field, models.detector):
+            if any(detection.box.iou(box) > _MATCH_IOU for box in annotated):
+                image = LabelledImage(labelled.path, labels[labelled.path.name], labelled.group, labelled.dataset)
+                (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
+                yield LabelledCrop(image, crop, is_detected=True)
                 break
 
 
 def print_report(cells: list[LabelledCrop], models: Models) -> None:
     """Accuracy, what was counted, and what each class was called."""
     predictions = predict([cell.crop for cell in cells], models, SuperResolve.AUTO)
-    report = report_classifier(_ORIGIN, cells, predictions, models.classifier.card.classes)
-    low, high = report.accuracy_covered_ci95
+    report = summarize_classifier(_DATASET, cells, predictions, models.classifier.card.classes)
+    low, high = report.selective_accuracy_ci95
     print(
         f"{report.images} cells: {report.accuracy:.3f} ({report.ci95_low:.3f} to {report.ci95_high:.3f}) right, "
-        f"calibration error {report.calibration_error:.3f}; {report.covered:.3f} kept from review, "
-        f"{report.accuracy_covered:.3f} ({low:.3f} to {high:.3f}) of them right"
+        f"calibration error {report.calibration_error:.3f}; {report.coverage:.3f} kept from review, "
+        f"{report.selective_accuracy:.3f} ({low:.3f} to {high:.3f}) of them right"
     )
     for label in sorted({cell.image.label for cell in cells}):
-        said = Counter(p.label for c, p in zip(cells, predictions, strict=True) if c.image.label is label)
-        print(f"  {label.value}: " + ", ".join(f"{name.value} {n}" for name, n in said.most_common()))
+        predicted = Counter(p.label for c, p in zip(cells, predictions, strict=True) if c.image.label is label)
+        print(f"  {label.value}: " + ", ".join(f"{name.value} {n}" for name, n in predicted.most_common()))
 
 
 if __name__ == "__main__":

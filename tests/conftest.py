@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for fakes.py: pytest's importl
 import fakes
 
 from wbctool.batch.run import StopRequest, run_folder
-from wbctool.batch.stages import Stages
-from wbctool.cli.terminal import Silence
+from wbctool.batch.stages import BoundStages
+from wbctool.cli.terminal import NullProgress
 from wbctool.settings import load_settings
 
 DEMO = Path(__file__).parent / "data" / "slides"
@@ -59,7 +59,7 @@ class Runner:
         self.classify = fakes.classify
         self.stop = StopRequest()
         self.model = "ab" * 32
-        self.progress: Silence = Silence()
+        self.progress: NullProgress = NullProgress()
 
     def __call__(self, **settings: Any) -> int:
         parsed = load_settings({"slides": self.root, "out": self.out, **settings})
@@ -69,7 +69,7 @@ class Runner:
             self.looked.append(field.name)
             return self.detect(field)
 
-        def load() -> Stages:
+        def load() -> BoundStages:
             return replace(fakes.fake_stages(parsed, self.model), detect=detect, classify=self.classify)
 
         return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop)

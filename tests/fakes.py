@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wbctool.batch.stages import Stages
+from wbctool.batch.stages import BoundStages
 from wbctool.labels import CellClass
 from wbctool.records import Box, Crop, Detection, Field, Outcome, Prediction, Reason
 from wbctool.settings import RunSettings
-from wbctool.slide_results import ModelUsed, Provenance
-from wbctool.stages.upscale import PreparedCrops
+from wbctool.slide_results import ModelRef, Provenance
+from wbctool.stages.upscale import ClassifierInput
 
 GRID_PX = 32
 CELL_PX = 16
@@ -65,9 +65,9 @@ def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
     return tuple(Crop(np.ascontiguousarray(field.rgb[b.y : b.y + b.height, b.x : b.x + b.width])) for b in boxes)
 
 
-def prepare(crops: Sequence[Crop]) -> PreparedCrops:
+def prepare(crops: Sequence[Crop]) -> ClassifierInput:
     rgb = np.stack([np.resize(c.rgb[8, 8], (128, 128, 3)) for c in crops])
-    return PreparedCrops(rgb.astype(np.uint8), (True,) * len(crops))
+    return ClassifierInput(rgb.astype(np.uint8), (True,) * len(crops))
 
 
 def classify(rgb: NDArray[np.uint8]) -> tuple[Prediction, ...]:
@@ -83,8 +83,8 @@ def predict(name: str) -> Prediction:
     rest = (1 - confidence) / (len(CellClass) - 1)
     probabilities = tuple(confidence if c is label else rest for c in CellClass)
     outcome, reason = {
-        REVIEW: (Outcome.REVIEW, Reason.LOW_CONFIDENCE),
-        ODD: (Outcome.REVIEW, Reason.OUT_OF_DISTRIBUTION),
+        REVIEW: (Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE),
+        ODD: (Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION),
         "erythroblast": (Outcome.NOT_WBC, Reason.ERYTHROBLAST),
         "platelet": (Outcome.NOT_WBC, Reason.PLATELET),
     }.get(name, (Outcome.COUNTED, Reason.NONE))
@@ -97,11 +97,11 @@ def provenance(classes: Iterable[CellClass] = CellClass) -> Provenance:
         provider="CPUExecutionProvider",
         precision="fp32",
         classes=tuple(classes),
-        models=(ModelUsed("classifier.onnx", "fake", "1", "ab" * 32),),
+        models=(ModelRef("classifier.onnx", "fake", "1", "ab" * 32),),
         settings=(("super_resolve", "auto"),),
     )
 
 
-def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> Stages:
-    basis = {"tool": "0.0.test", "cards": [model], "settings": settings.affecting_results()}
-    return Stages(detect, crop, prepare, classify, provenance(), basis)
+def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
+    basis = {"tool": "0.0.test", "cards": [model], "settings": settings.result_settings()}
+    return BoundStages(detect, crop, prepare, classify, provenance(), basis)

@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool import errors
-from wbctool.batch.publish import hold
+from wbctool.batch.publish import lock_output
 from wbctool.cli import app, running
-from wbctool.cli.exit_codes import exit_code_of
-from wbctool.cli.terminal import logging_set_up
+from wbctool.cli.exit_codes import get_exit_code
+from wbctool.cli.terminal import configure_logging
 from wbctool.cli.train_app import BackboneChoice
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_logger_that_was_silent_before_the_log_is_set_up_speaks_then(tmp_path)
     root.setLevel(logging.WARNING)
     try:
         assert not logger.isEnabledFor(logging.INFO)
-        with logging_set_up(quiet=True, log_file=tmp_path / "run.log"):
+        with configure_logging(quiet=True, log_file=tmp_path / "run.log"):
             logger.info("heard")
         assert not logger.isEnabledFor(logging.INFO)
     finally:
@@ -236,7 +236,7 @@ class TestMetricsAndStatus:
         assert "--metrics: the name must end in .prom" in done.output
 
     def test_are_left_to_the_run_that_holds_the_output(self, cli, slides, tmp_path):
-        with hold(OutputLayout(tmp_path / "a.csv")):
+        with lock_output(OutputPaths(tmp_path / "a.csv")):
             assert cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom").exit_code == 5
         assert not (tmp_path / "m.prom").exists()
 
@@ -317,7 +317,7 @@ class TestExitCodes:
         pid = os.fork()
         if pid == 0:
             try:
-                with hold(OutputLayout(tmp_path / "a.csv")):
+                with lock_output(OutputPaths(tmp_path / "a.csv")):
                     os.write(ready[1], b"x")
                     os.read(done[0], 1)
             finally:
@@ -369,7 +369,7 @@ class TestExitCodes:
 
     def test_every_error_of_ours_is_fatal_but_three(self):
         kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
-        others = {kind: exit_code_of(kind()) for kind in kinds if exit_code_of(kind()) != 1}
+        others = {kind: get_exit_code(kind()) for kind in kinds if get_exit_code(kind()) != 1}
         assert others == {errors.SettingsInvalid: 2, errors.SlidesNotFound: 4, errors.OutputLocked: 5}
 
 

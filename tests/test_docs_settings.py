@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.settings import _NOT_IN_FILE, RunSettings, load_settings
+from wbctool.settings import _COMMAND_LINE_ONLY, RunSettings, load_settings
 
 TEXT = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 ROWS = [line.split("|")[1:4] for line in TEXT.splitlines() if line.startswith("| `")]
@@ -14,7 +14,7 @@ SAID = {name: value.strip() for names, value, _ in ROWS for name in re.findall(r
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    assert SAID.keys() == RunSettings.model_fields.keys() - _NOT_IN_FILE
+    assert SAID.keys() == RunSettings.model_fields.keys() - _COMMAND_LINE_ONLY
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_the_example_is_taken(tmp_path: Path) -> None:
     assert tomllib.loads(example[1])
     (tmp_path / "settings.toml").write_text(example[1], encoding="utf-8")
     found = load_settings({"slides": tmp_path, "out": tmp_path / "x.csv"}, tmp_path / "settings.toml")
-    assert (found.settle_s, found.limited_counted, found.qc_slides) == (60, 400, ("qc/*",))
+    assert (found.settle_s, found.limited_count_below, found.qc_slides) == (60, 400, ("qc/*",))

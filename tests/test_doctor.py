@@ -16,7 +16,7 @@ LIBRARIES = (
 
 @pytest.fixture
 def without_models(tmp_path):
-    return {check.name: check for check in doctor.examine(tmp_path)}
+    return {check.name: check for check in doctor.run_checks(tmp_path)}
 
 
 def test_missing_models_are_told_with_advice(without_models):
@@ -42,7 +42,7 @@ def test_cuda_is_never_taken_on_trust(without_models):
 
 
 def test_a_missing_package():
-    check = doctor._package("no-such-package-here")
+    check = doctor._check_package("no-such-package-here")
     assert (check.ok, check.advice) == (False, "pip install no-such-package-here")
 
 
@@ -82,15 +82,15 @@ def test_no_place_for_temporary_files(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", deny)
-    assert not doctor._temporary_folder().ok
+    assert not doctor._check_temp_dir().ok
 
 
 def test_json_and_text_say_the_same(without_models):
     checks = tuple(without_models.values())
-    parsed = json.loads(doctor.report_json(checks))
+    parsed = json.loads(doctor.format_checks_json(checks))
     assert parsed["ok"] is False
     assert [c["name"] for c in parsed["checks"]] == [c.name for c in checks]
-    text = doctor.as_text(checks)
+    text = doctor.format_checks_text(checks)
     assert f"FAIL models: {without_models['models'].detail}" in text
     assert "no   cuda: not tried" in text
     assert "ok   python: " in text

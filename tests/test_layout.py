@@ -6,23 +6,23 @@ from hypothesis import strategies as st
 
 from wbctool.errors import SettingsInvalid
 from wbctool.layout import (
-    OutputLayout,
-    below,
-    is_temporary,
-    name_as_text,
-    name_of_text,
-    name_shown,
-    temporary_beside,
+    OutputPaths,
+    decode_name,
+    display_name,
+    encode_name,
+    is_temp_name,
+    safe_join,
+    temp_path_for,
 )
 
-LAYOUT = OutputLayout(Path("out/counts.csv"))
+LAYOUT = OutputPaths(Path("out/counts.csv"))
 BYTES = st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape"))
 TRICKY = st.text(alphabet="\\x\udcff\udc80f8e a", max_size=10)
 
 
 def test_names():
     assert LAYOUT.folder == Path("out/counts")
-    assert LAYOUT.run == Path("out/counts/run.json")
+    assert LAYOUT.run_json == Path("out/counts/run.json")
     assert LAYOUT.slide_file("ward/7", "cells.csv") == Path("out/counts/ward/7/cells.csv")
 
 
@@ -43,42 +43,42 @@ def test_no_id_leads_out(slide):
 
 
 def test_temporary_names_fit_beside_the_longest_name():
-    assert len(temporary_beside(Path("x" * 251 + ".csv")).name) < 64
+    assert len(temp_path_for(Path("x" * 251 + ".csv")).name) < 64
 
 
 def test_temporary_names_are_known_from_others():
-    name = temporary_beside(Path("counts.csv")).name
-    assert is_temporary(name)
-    assert not any(is_temporary(other) for other in (f"{name}0", f"x{name}", ".tmp-mine", ".tmp-counts.csv"))
+    name = temp_path_for(Path("counts.csv")).name
+    assert is_temp_name(name)
+    assert not any(is_temp_name(other) for other in (f"{name}0", f"x{name}", ".tmp-mine", ".tmp-counts.csv"))
 
 
 @pytest.mark.parametrize("out", ["..csv", "q/...csv", "/"])
 def test_no_output_is_named_by_dots(out):
     with pytest.raises(SettingsInvalid, match="is not a valid output name"):
-        OutputLayout.of(Path(out))
+        OutputPaths.from_path(Path(out))
 
 
 def test_an_output_is_named_by_its_csv_or_its_folder(tmp_path):
     for out in ("a.csv", "a", "a/"):
-        assert OutputLayout.of(tmp_path / out).folder == tmp_path.resolve() / "a"
+        assert OutputPaths.from_path(tmp_path / out).folder == tmp_path.resolve() / "a"
 
 
 @given(st.one_of(BYTES, TRICKY), st.one_of(BYTES, TRICKY))
 def test_names_as_text_are_utf8_and_one_to_one(a, b):
-    name_as_text(a).encode("utf-8")
-    assert (name_as_text(a) == name_as_text(b)) == (a == b)
+    encode_name(a).encode("utf-8")
+    assert (encode_name(a) == encode_name(b)) == (a == b)
 
 
 @given(st.one_of(BYTES, TRICKY))
 def test_a_name_comes_back_from_its_text(name):
-    assert name_of_text(name_as_text(name)) == name
+    assert decode_name(encode_name(name)) == name
 
 
 @pytest.mark.parametrize("names", [("..", "f"), ("a", "../f"), ("a/../..", "f"), ("", "f"), ("a", "")])
 def test_no_export_leads_out(names):
     with pytest.raises(ValueError, match="is no path"):
-        below(Path("to"), *names)
+        safe_join(Path("to"), *names)
 
 
 def test_names_shown_hold_no_control_characters():
-    assert name_shown("a\nb\x1b[31m\u202ec\udcff") == r"a\nb\x1b[31m\u202ec\xff"
+    assert display_name("a\nb\x1b[31m\u202ec\udcff") == r"a\nb\x1b[31m\u202ec\xff"

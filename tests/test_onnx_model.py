@@ -16,23 +16,23 @@ from typer.testing import CliRunner
 
 from wbctool import onnx_model, processor
 from wbctool.batch.cluster_worker import _kept_models
-from wbctool.batch.stages import provenance_of
+from wbctool.batch.stages import build_provenance
 from wbctool.cards import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
     card_paths,
+    check_models,
     default_models_dir,
-    plain_card,
+    load_fp32_card,
     read_card,
     read_model_bytes,
-    verify_models,
 )
 from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.models import Models, cards_in_use, load_generators, load_model, load_models
-from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_problem, provider_options
+from wbctool.models import Models, load_generators, load_model, load_models, select_cards
+from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
 from wbctool.settings import RunSettings
 
 
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
-    report = verify_models(default_models_dir())
+    report = check_models(default_models_dir())
     assert {path.name for path, _ in report} >= {"detector.json", "generator.json", "classifier.json"}
     assert [problem for _, problem in report if problem] == []
 
@@ -147,7 +147,7 @@ def test_a_card_cannot_point_out_of_its_folder(folder: Path) -> None:
 
 def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model card"):
-        verify_models(tmp_path)
+        check_models(tmp_path)
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP16])
@@ -164,7 +164,7 @@ def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str
     facts = {"parent_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
     facts |= {"pictures": 1, "changed_labels": 0, "changed_outcomes": 0}
     file, name = f"{kind}.{precision}.onnx", f"{kind}-{precision}"
-    copy = card | {"file": file, "precision": precision, "copy_of": facts, "name": name}
+    copy = card | {"file": file, "precision": precision, "quantized_from": facts, "name": name}
     shutil.copy(folder / f"{kind}.onnx", folder / file)
     (folder / f"{kind}.{precision}.json").write_text(json.dumps(copy))
 
@@ -197,7 +197,7 @@ def test_auto_takes_the_copy_that_is_fastest_on_the_device(
     for copy in ("int8", "fp16"):
         give_copy(folder, "classifier", precision=copy)
         give_copy(folder, "generator", precision=copy)
-    detector, generator, classifier = cards_in_use(folder, provider, precision)
+    detector, generator, classifier = select_cards(folder, provider, precision)
     assert [card.precision for card in (detector, generator, classifier)] == ["fp32", used, used]
 
 
@@ -210,7 +210,7 @@ def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: p
     assert "using the fp32 model" in caplog.text
     with pytest.raises(ModelMismatch, match=said):
         load_models(folder, Device.CPU, Precision.INT8)
-    problems = {path.name: problem for path, problem in verify_models(folder) if problem}
+    problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.int8.json"]
     assert said in problems["classifier.int8.json"]
 
@@ -239,7 +239,7 @@ def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
 
 def test_a_missing_card_is_named(folder: Path) -> None:
     (folder / "classifier.json").unlink()
-    assert (folder / "classifier.json", "the model card is missing") in verify_models(folder)
+    assert (folder / "classifier.json", "the model card is missing") in check_models(folder)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
         (tiny / f"{name}.json").write_text(json.dumps(content))
     (tiny / "folder.json").mkdir()
     assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
-    assert [problem for _, problem in verify_models(tiny)] == [None] * 3
+    assert [problem for _, problem in check_models(tiny)] == [None] * 3
     assert [model.card.name for model in load_generators(tiny)] == ["generator"]
     assert _kept_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
 
@@ -262,7 +262,7 @@ def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
 @pytest.mark.parametrize("content", ["", '{"kind": "gener', '{"kind": "generator"}'])
 def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -> None:
     (tiny / name).write_text(content)
-    problems = {path.name: problem for path, problem in verify_models(tiny) if problem}
+    problems = {path.name: problem for path, problem in check_models(tiny) if problem}
     assert list(problems) == [name]
     assert "is not a model card" in problems[name]
     with pytest.raises(ModelMismatch, match="is not a model card"):
@@ -274,7 +274,7 @@ def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -
 @pytest.mark.parametrize("content", ["[]", "{}"])
 def test_a_card_that_a_run_looks_for_is_a_card_by_its_name(tiny: Path, content: str) -> None:
     (tiny / "detector.json").write_text(content)
-    assert [path.name for path, problem in verify_models(tiny) if problem] == ["detector.json"]
+    assert [path.name for path, problem in check_models(tiny) if problem] == ["detector.json"]
 
 
 def test_the_list_goes_on_past_a_card_that_cannot_be_read_and_reads_no_model(tiny: Path) -> None:
@@ -292,19 +292,20 @@ def test_the_list_goes_on_past_a_card_that_cannot_be_read_and_reads_no_model(tin
 
 def test_a_run_says_where_its_two_models_compute_in_different_precisions(folder: Path) -> None:
     give_copy(folder, "generator")
-    cards = cards_in_use(folder, CPU, Precision.AUTO)
+    cards = select_cards(folder, CPU, Precision.AUTO)
     assert (
-        provenance_of(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "fp32 (generator int8)"
+        build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision
+        == "fp32 (generator int8)"
     )
     give_copy(folder, "classifier")
-    cards = cards_in_use(folder, CPU, Precision.AUTO)
-    assert provenance_of(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
+    cards = select_cards(folder, CPU, Precision.AUTO)
+    assert build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
 
 
 def test_a_copy_that_names_no_parent_is_stale_too(folder: Path) -> None:
     give_copy(folder, "classifier")
     path = folder / "classifier.int8.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_of": None}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantized_from": None}))
     with pytest.raises(ModelMismatch, match="does not name the model"):
         load_models(folder, Device.CPU, Precision.INT8)
 
@@ -327,7 +328,7 @@ def test_an_altered_copy_is_refused(folder: Path) -> None:
 
 def _cuda_runs() -> bool:
     card = read_card(default_models_dir() / "detector.json")
-    return cuda_problem(card, (default_models_dir() / card.file).read_bytes()) is None
+    return cuda_unavailable_reason(card, (default_models_dir() / card.file).read_bytes()) is None
 
 
 def test_cuda_is_demanded_and_absent() -> None:
@@ -342,8 +343,8 @@ def test_auto_says_what_it_fell_back_to() -> None:
         pytest.skip("a CUDA device works here")
     loaded = load_models(default_models_dir(), Device.AUTO, Precision.AUTO)
     assert loaded.provider == "CPUExecutionProvider"
-    assert loaded.device_note is not None
-    assert "running on the CPU" in loaded.device_note
+    assert loaded.device_message is not None
+    assert "running on the CPU" in loaded.device_message
 
 
 class FullDevice:
@@ -374,7 +375,7 @@ def test_a_full_device_halves_the_batch_and_goes_on(models: Models, caplog: pyte
     (out,) = model.run(cells)
     assert out[:, 0].tolist() == list(range(50))
     assert session.seen == [64, 32, 16, 16, 16, 16]
-    assert model.rows == 16
+    assert model.batch_size == 16
     assert "out of device memory; continuing with 16 rows" in caplog.text
     model.run(cells[:1])
     assert session.seen[-1] == 16
@@ -411,7 +412,7 @@ def test_a_provider_that_fails_in_mid_run_is_not_left_for_another(models: Models
 def test_memory_is_full_in_many_words(models: Models, message: str) -> None:
     model = on(FullDevice(fits=40, message=message), models)
     model.run(np.zeros((1, 1, 1, 3), np.uint8))
-    assert model.rows == 32
+    assert model.batch_size == 32
 
 
 def test_calls_on_a_gpu_wait_for_each_other(models: Models) -> None:
@@ -450,7 +451,7 @@ def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """onnxruntime would print it, into `wbctool doctor --json` too, and take the CPU."""
-    card = plain_card(default_models_dir(), DetectorCard)
+    card = load_fp32_card(default_models_dir(), DetectorCard)
     content = read_model_bytes(card, default_models_dir())
 
     def broken(self: object, *_: object) -> None:
@@ -458,7 +459,7 @@ def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
 
     monkeypatch.setattr(onnx_model.ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnx_model.ort.InferenceSession, "_create_inference_session", broken)
-    assert "the driver's version is insufficient" in str(cuda_problem(card, content))
+    assert "the driver's version is insufficient" in str(cuda_unavailable_reason(card, content))
     assert capfd.readouterr().out == ""
 
 
@@ -512,7 +513,7 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
 
 def test_a_card_of_another_kind_than_its_name_says_is_not_all_right(folder: Path) -> None:
     shutil.copy(folder / "detector.json", folder / "classifier.json")
-    problems = {path.name: problem for path, problem in verify_models(folder) if problem}
+    problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.json"]
     assert problems["classifier.json"].endswith("classifier.json describes a detector, not a classifier")
 
@@ -543,9 +544,9 @@ def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
         (tmp_path / "cpuinfo").write_text(flags)
     monkeypatch.setattr(processor, "_FLAGS", tmp_path / "cpuinfo")
     folder = write_tiny_models(tmp_path / "models")
-    card = plain_card(folder, GeneratorCard)
+    card = load_fp32_card(folder, GeneratorCard)
     content = read_model_bytes(card, folder)
-    model = onnx_model.start_model(card.model_copy(update={"precision": precision}), content)
+    model = onnx_model.create_session(card.model_copy(update={"precision": precision}), content)
     options = model._session.get_session_options()
     if slower:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"

@@ -21,7 +21,7 @@ def test_defaults():
     settings = load_settings(FLAGS)
     assert settings.device is Device.AUTO
     assert settings.super_resolve is SuperResolve.AUTO
-    assert (settings.min_counted, settings.limited_counted) == (100, 200)
+    assert (settings.low_count_below, settings.limited_count_below) == (100, 200)
     assert (settings.high_review_share, settings.out_of_domain_share) == (0.10, 0.05)
     assert not settings.adult
     assert settings.max_megapixels == 300
@@ -141,5 +141,5 @@ def test_settings_are_frozen():
 
 def test_only_what_changes_results_is_said_to():
     slow, fast = load_settings({**FLAGS, "workers": 1}), load_settings({**FLAGS, "workers": 9, "batch_size": 1})
-    assert slow.affecting_results() == fast.affecting_results()
-    assert slow.affecting_results() != load_settings({**FLAGS, "super_resolve": "never"}).affecting_results()
+    assert slow.result_settings() == fast.result_settings()
+    assert slow.result_settings() != load_settings({**FLAGS, "super_resolve": "never"}).result_settings()

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.labels import CellClass
-from wbctool.records import Target
+from wbctool.records import ObjectClass
 
 _FACTS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}
 _STRIDE = 4
@@ -30,14 +30,14 @@ def write_tiny_models(folder: Path) -> Path:
             name="detector",
             file="detector.onnx",
             training={},
-            targets=tuple(Target),
+            classes=tuple(ObjectClass),
             stride=_STRIDE,
-            long_side_px=96,
-            multiple_px=32,
-            red_cell_px=8,
-            red_cell_min_px=4,
+            input_long_side_px=96,
+            size_divisor=32,
+            target_red_cell_px=8,
+            min_red_cell_px=4,
             score_threshold=0.5,
-            max_overlap=0.3,
+            nms_iou_threshold=0.3,
             **_FACTS,
         ),
     )

@@ -10,12 +10,12 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from training.stages.srgan import GeneratorCells, play_gan, publish_generator, warm_up
-from training.workplace import Workplace
+from training.stages.srgan import GeneratorSplit, export_generator, pretrain, train_gan
+from training.workplace import TrainingContext
 
 log = logging.getLogger(__name__)
 
-FOLDER = "ablate"
+OUTPUT_SUBDIR = "ablate"
 _PIXEL: dict[str, Any] = {"pixel_weight": 1.0, "content_weight": 0.0, "adversarial_weight": 0.0}
 _PHI34: dict[str, Any] = {"content_weight": 1.0, "content_layer": (3, 4)}
 _PHI54: dict[str, Any] = {"content_weight": 1.0, "content_layer": (5, 4)}
@@ -30,15 +30,15 @@ LOSSES = {
 }
 
 
-def ablate_losses(work: Workplace) -> None:
+def ablate_losses(context: TrainingContext) -> None:
     """Train and publish one generator for each of LOSSES, named after it; needs the detector in the output folder.
 
     All begin at the end of the recipe's warm-up and see ``gan_samples`` pairs.
     """
-    cells = GeneratorCells.of(work)
-    start = warm_up(work, cells)
+    cells = GeneratorSplit.from_context(context)
+    initial_generator = pretrain(context, cells)
     for name, weights in LOSSES.items():
         log.info("%s: %s", name, ", ".join(f"{key} {value}" for key, value in weights.items()))
-        srgan = work.recipe.srgan.model_copy(update=weights)
-        variant = replace(work, recipe=work.recipe.model_copy(update={"srgan": srgan}))
-        publish_generator(variant, play_gan(variant, start, cells, f"{FOLDER}/{name}"), cells, name)
+        srgan = context.recipe.srgan.model_copy(update=weights)
+        variant = replace(context, recipe=context.recipe.model_copy(update={"srgan": srgan}))
+        export_generator(variant, train_gan(variant, initial_generator, cells, f"{OUTPUT_SUBDIR}/{name}"), cells, name)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
-_WANTED_RIGHT = 0.97  # among the counted cells
-_KNOWN_SHARE = 0.98  # of the validation cells pass the energy gate
-_LOWEST = 0.40
-_LEAST_COUNTED = 0.88  # of the cells, whatever it takes: a reader cannot look at all
+_TARGET_ACCURACY = 0.97  # among the counted cells
+_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells pass the energy gate
+_MIN_THRESHOLD = 0.40
+_MIN_COVERAGE = 0.88  # of the cells, whatever it takes: a reader cannot look at all
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CalibrationParameters:
     """As the classifier's card has them (wbctool.cards.ClassifierCard)."""
 
     temperature: float
@@ -24,42 +24,48 @@ class Calibration:
     energy_threshold: float
 
 
-def calibrate(logits: NDArray[np.float32], wanted: NDArray[np.int64], weights: NDArray[np.float64]) -> Calibration:
-    """logits: (N, classes), wanted: (N,) indices, weights: (N,), sum 1.
+def fit_calibration(
+    logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64]
+) -> CalibrationParameters:
+    """logits: (N, classes), y_true: (N,) indices, weights: (N,), sum 1.
 
     temperature: least negative log-likelihood (Guo 2017, arXiv 1706.04599). confidence_threshold: the lowest at which
     97 % of the counted cells are right; where none is, the highest that leaves 88 % of the cells counted.
     energy_threshold: 98 % of the cells lie below it. All of them weighed.
     """
-    exact = logits.astype(np.float64)
-    rows = np.arange(len(wanted))
+    logits64 = logits.astype(np.float64)
+    rows = np.arange(len(y_true))
 
-    def loss(log_temperature: float) -> float:
-        return float(-weights @ log_softmax(exact / np.exp(log_temperature), axis=1)[rows, wanted])
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return float(-weights @ log_softmax(logits64 / np.exp(log_temperature), axis=1)[rows, y_true])
 
-    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
-    probabilities = softmax(exact / temperature, axis=1)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == wanted
-    energy = -logsumexp(exact, axis=1)
-    gate = float(np.ceil(1e4 * np.quantile(energy, _KNOWN_SHARE, weights=weights, method="inverted_cdf")) / 1e4)
-    return Calibration(
+    temperature = float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-2.0, 2.0), method="bounded").x))
+    probabilities = softmax(logits64 / temperature, axis=1)
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
+    energy = -logsumexp(logits64, axis=1)
+    energy_threshold = float(
+        np.ceil(1e4 * np.quantile(energy, _IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")) / 1e4
+    )
+    return CalibrationParameters(
         temperature=round(temperature, 4),
-        confidence_threshold=_confidence_threshold(np.where(energy > gate, 0.0, confidence), right, weights),
-        energy_threshold=gate,
+        confidence_threshold=_fit_confidence_threshold(
+            np.where(energy > energy_threshold, 0.0, confidence), correct, weights
+        ),
+        energy_threshold=energy_threshold,
     )
 
 
-def _confidence_threshold(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
+def _fit_confidence_threshold(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> float:
     """confidence: 0 where a cell is not counted anyway."""
-    chosen = _LOWEST
-    for threshold in np.arange(_LOWEST, 1.0, 0.01):
+    chosen = _MIN_THRESHOLD
+    for threshold in np.arange(_MIN_THRESHOLD, 1.0, 0.01):
         counted = confidence >= threshold
         weight = weights[counted].sum()
-        if weight < _LEAST_COUNTED:
+        if weight < _MIN_COVERAGE:
             break
         chosen = float(threshold)
-        if weights[counted & right].sum() >= _WANTED_RIGHT * weight:
+        if weights[counted & correct].sum() >= _TARGET_ACCURACY * weight:
             break
     return round(chosen, 2)

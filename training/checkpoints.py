@@ -11,33 +11,33 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
-from training.data.epochs import EpochSlices
+from training.data.epochs import EpochSampler
 from wbctool.errors import SettingsInvalid
 
-_EVERY_S = 300.0
+_SAVE_INTERVAL_S = 300.0
 
 
 class LastCheckpoint(Checkpoint):
     """Writes ``path`` every five minutes, after every epoch, and in mid-epoch where the hours of this process are up.
 
     A resumed training sees the draws of its epoch that it has not seen.
-    cut: whether the hours ended it in mid-epoch.
+    interrupted: whether the hours ended it in mid-epoch.
     """
 
-    def __init__(self, path: Path, draws: EpochSlices | None, batch: int, max_hours: float | None) -> None:
-        self.path, self._draws, self._batch = path, draws, batch
+    def __init__(self, path: Path, sampler: EpochSampler | None, batch_size: int, max_hours: float | None) -> None:
+        self.path, self._sampler, self._batch_size = path, sampler, batch_size
         self._max_s = None if max_hours is None else 3600 * max_hours
         self._start_s = self._saved_s = time.monotonic()
-        self.cut = False
+        self.interrupted = False
 
     def on_load_checkpoint(self, _trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._draws is None:
+        if self._sampler is None:
             return
         loop = checkpoint["loops"]["fit_loop"]
         epoch, batches = loop["epoch_progress"]["current"]["processed"], loop["epoch_loop.batch_progress"]
-        self._draws.set_epoch(epoch)  # worker processes take their first indices before Lightning says which it is
+        self._sampler.set_epoch(epoch)  # worker processes take their first indices before Lightning says which it is
         if not batches["is_last_batch"]:
-            self._draws.go_on(epoch, batches["current"]["ready"] * self._batch)
+            self._sampler.resume_from(epoch, batches["current"]["ready"] * self._batch_size)
 
     def on_train_start(self, *_: Any) -> None:
         self._start_s = self._saved_s = time.monotonic()
@@ -45,16 +45,16 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         now_s = time.monotonic()
         is_up = self._max_s is not None and now_s - self._start_s >= self._max_s
-        is_due = now_s - self._saved_s >= _EVERY_S
+        is_due = now_s - self._saved_s >= _SAVE_INTERVAL_S
         if is_up:
             trainer.should_stop = True
-            self.cut = not trainer.is_last_batch
+            self.interrupted = not trainer.is_last_batch
         # Not behind an epoch's last batch: of a training that is resumed there its validation would be missing.
-        if self.cut or (is_due and not trainer.is_last_batch):
+        if self.interrupted or (is_due and not trainer.is_last_batch):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if not self.cut:  # else Lightning takes the epoch for a whole one
+        if not self.interrupted:  # else Lightning takes the epoch for a whole one
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -70,15 +70,15 @@ class BestCheckpoint(ModelCheckpoint):
         self._last = last
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not self._last.cut:
+        if not self._last.interrupted:
             super().on_train_epoch_end(trainer, module)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not self._last.cut:
+        if not self._last.interrupted:
             super().on_validation_end(trainer, module)
 
 
-class StopEarly(EarlyStopping):
+class ResumableEarlyStopping(EarlyStopping):
     """Lightning's, which after a resumption would train an epoch more before it stops again."""
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -86,23 +86,23 @@ class StopEarly(EarlyStopping):
         trainer.should_stop = trainer.should_stop or has_stopped
 
 
-def check_resumption(path: Path, basis: Mapping[str, str]) -> None:
-    """Raises SettingsInvalid where the training was begun on another ``basis`` than this, which note_basis wrote.
+def check_resumable(path: Path, resume_key: Mapping[str, str]) -> None:
+    """Raises SettingsInvalid where the training was begun on another ``resume_key`` than this, which save_resume_key wrote.
 
     Weights that were fitted to one split would be taken for those of another, and a schedule cannot be drawn out.
     """
-    before: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-    if other := [name for name, value in basis.items() if before.get(name) != value]:
+    saved: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    if differing := [name for name, value in resume_key.items() if saved.get(name) != value]:
         raise SettingsInvalid(
-            f"--resume: the training in {path.parent} was started with a different {', '.join(other)}; "
+            f"--resume: the training in {path.parent} was started with a different {', '.join(differing)}; "
             "without --resume it starts afresh"
         )
 
 
-def note_basis(path: Path, basis: Mapping[str, str]) -> None:
-    """For check_resumption. Checkpoints of an earlier training go, or they would be taken for this one's."""
-    for earlier in path.parent.glob("*.ckpt"):
-        earlier.unlink()
+def save_resume_key(path: Path, resume_key: Mapping[str, str]) -> None:
+    """For check_resumable. Checkpoints of an earlier training go, or they would be taken for this one's."""
+    for checkpoint in path.parent.glob("*.ckpt"):
+        checkpoint.unlink()
     temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(dict(basis), indent=2) + "\n")
+    temporary.write_text(json.dumps(dict(resume_key), indent=2) + "\n")
     temporary.replace(path)

@@ -17,25 +17,25 @@ from scipy.special import log_softmax
 from torch import nn
 
 from training.curves import read_curves
-from training.data.cells import CellSample
+from training.data.cells import CellRef
 from training.export import ClassifierGraph
 from training.models.backbones import Backbone
-from training.stages.classifier import fit_classifier, gather_cells, logits_of
-from training.weights import imagenet_features
-from training.workplace import Workplace
+from training.stages.classifier import compute_logits, fit_classifier, gather_cells
+from training.weights import load_imagenet_features
+from training.workplace import TrainingContext
 from wbctool.errors import ModelMismatch, ModelNotFound
-from wbctool.lab.figures import draw_matrix
-from wbctool.lab.metrics import cluster_interval
-from wbctool.lab.sampling import spread
+from wbctool.lab.figures import draw_confusion_matrix
+from wbctool.lab.metrics import cluster_bootstrap_interval
+from wbctool.lab.sampling import evenly_spaced
 
 log = logging.getLogger(__name__)
 
-FOLDER = "compare"
-_TRAIN_SHOWN = 1000  # training cells on which the train columns are measured, evenly spread
+OUTPUT_SUBDIR = "compare"
+_MAX_TRAIN_CELLS = 1000  # training cells on which the train columns are measured, evenly spread
 
 
 @dataclass(frozen=True, slots=True)
-class PaperRow:
+class PaperResult:
     """Accuracies in percent and losses, as Ferdousi et al. 2024 print them in Table 6."""
 
     train: float
@@ -47,130 +47,136 @@ class PaperRow:
 
 
 PAPER_TABLE_6 = {
-    Backbone.EFFICIENTNET_B7: PaperRow(47.65, 46.47, 53.10, 1.161, 1.18, 1.0915),
-    Backbone.RESNET50: PaperRow(73.46, 63.02, 71.68, 0.5807, 0.90, 0.659),
-    Backbone.VGG16: PaperRow(96.48, 94.07, 93.47, 0.1011, 0.1624, 0.175),
-    Backbone.VGG19: PaperRow(97.41, 93.22, 94.87, 0.0709, 0.1842, 0.1192),
+    Backbone.EFFICIENTNET_B7: PaperResult(47.65, 46.47, 53.10, 1.161, 1.18, 1.0915),
+    Backbone.RESNET50: PaperResult(73.46, 63.02, 71.68, 0.5807, 0.90, 0.659),
+    Backbone.VGG16: PaperResult(96.48, 94.07, 93.47, 0.1011, 0.1624, 0.175),
+    Backbone.VGG19: PaperResult(97.41, 93.22, 94.87, 0.0709, 0.1842, 0.1192),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SplitMetrics:
     """One split's cells through one network. accuracy: in percent, ci95 by source; loss: cross-entropy in nats."""
 
-    cells: int
+    n_cells: int
     accuracy: float
     ci95: tuple[float, float]
     loss: float
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedBackbone:
-    """One row of our Table 6. start: where its weights began. samples: images drawn in training."""
+class BackboneResult:
+    """One row of our Table 6. init: where its weights began. n_samples: images drawn in training."""
 
     backbone: Backbone
-    start: str
-    samples: int
-    train: Measured
-    validation: Measured
-    test: Measured
+    init: str
+    n_samples: int
+    train: SplitMetrics
+    validation: SplitMetrics
+    test: SplitMetrics
 
 
-def compare_backbones(work: Workplace) -> tuple[ComparedBackbone, ...]:
+def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
     """Train and test every backbone with the same cells, recipe and budget.
 
     Writes table6.csv, table6.md, each one's test confusion (figure 13) and the curves of all (figures 14 to 16) to
     ``out/training/compare``; needs the detector in ``out``. Test cells are those of the held-back sources.
     """
-    cells = gather_cells(work, prepare_held_back=True)
-    shown = spread(cells.train, _TRAIN_SHOWN)
+    cells = gather_cells(context, include_test=True)
+    train_subset = evenly_spaced(cells.train, _MAX_TRAIN_CELLS)
     rows = []
     for backbone in PAPER_TABLE_6:
-        features, start = _start(work, backbone)
-        network = fit_classifier(work, f"{FOLDER}/{backbone}", cells, backbone, features)
+        features, init = _load_initial_features(context, backbone)
+        network = fit_classifier(context, f"{OUTPUT_SUBDIR}/{backbone}", cells, backbone, features)
         graph = ClassifierGraph(network.eval())
-        test, confusion = _measure(graph, cells.held_back, work)
-        samples = work.recipe.classifier.epoch_samples * _epochs(work, backbone)
-        train, validation = (_measure(graph, split, work)[0] for split in (shown, cells.validation))
-        rows.append(ComparedBackbone(backbone, start, samples, train, validation, test))
-        names = [label.value for label in work.recipe.classes]
-        title = f"{backbone}: {test.cells} held-back cells, {test.accuracy:.1f} % right"
-        draw_matrix(confusion, names, title, work.folder(FOLDER) / f"confusion-{backbone}.png")
-    compared = tuple(rows)
-    write_comparison(compared, work.folder(FOLDER))
-    return compared
+        test, confusion = _measure(graph, cells.test, context)
+        n_samples = context.recipe.classifier.epoch_samples * _count_epochs(context, backbone)
+        train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))
+        rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
+        names = [label.value for label in context.recipe.classes]
+        title = f"{backbone}: {test.n_cells} held-back cells, {test.accuracy:.1f} % right"
+        draw_confusion_matrix(
+            confusion, names, title, context.checkpoint_dir(OUTPUT_SUBDIR) / f"confusion-{backbone}.png"
+        )
+    results = tuple(rows)
+    write_comparison(results, context.checkpoint_dir(OUTPUT_SUBDIR))
+    return results
 
 
-def write_comparison(rows: Sequence[ComparedBackbone], folder: Path) -> None:
+def write_comparison(rows: Sequence[BackboneResult], folder: Path) -> None:
     """table6.md and table6.csv, and the curves of the trainings that lie in ``folder``."""
-    (folder / "table6.md").write_text(table_as_text(rows), encoding="utf-8")
-    with (folder / "table6.csv").open("w", newline="", encoding="utf-8") as lines:
-        table = csv.writer(lines, lineterminator="\n")
+    (folder / "table6.md").write_text(format_comparison(rows), encoding="utf-8")
+    with (folder / "table6.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
         columns = ("cells", "accuracy_pct", "ci95_low", "ci95_high", "loss")
         splits = ("train", "validation", "test")
-        table.writerow(("backbone", "start", "samples", *(f"{split}_{c}" for split in splits for c in columns)))
+        writer.writerow(("backbone", "start", "samples", *(f"{split}_{c}" for split in splits for c in columns)))
         for row in rows:
-            parts = (row.train, row.validation, row.test)
-            figures = (f"{v:.4f}" for m in parts for v in (m.cells, m.accuracy, *m.ci95, m.loss))
-            table.writerow((row.backbone, row.start, row.samples, *figures))
+            splits_metrics = (row.train, row.validation, row.test)
+            figures = (f"{v:.4f}" for m in splits_metrics for v in (m.n_cells, m.accuracy, *m.ci95, m.loss))
+            writer.writerow((row.backbone, row.init, row.n_samples, *figures))
     _draw_curves({row.backbone: folder / row.backbone / "metrics" for row in rows}, folder / "backbones.png")
 
 
-def table_as_text(rows: Sequence[ComparedBackbone]) -> str:
+def format_comparison(rows: Sequence[BackboneResult]) -> str:
     """Table 6 in Markdown: ours, and the paper's figures in brackets."""
     columns = ("backbone", "start", "images drawn", "train %", "val %", "test % (95 % by source)")
     lines: list[tuple[str, ...]] = [(*columns, "train loss", "val loss", "test loss"), ("---",) * 9]
     for row in rows:
-        parts, paper = (row.train, row.validation, row.test), PAPER_TABLE_6[row.backbone]
+        splits, paper = (row.train, row.validation, row.test), PAPER_TABLE_6[row.backbone]
         low, high = row.test.ci95
-        accuracies = [f"{part.accuracy:.2f}" for part in parts]
+        accuracies = [f"{part.accuracy:.2f}" for part in splits]
         accuracies[2] += f", {low:.1f} to {high:.1f}"
-        ours = (*accuracies, *(f"{part.loss:.4f}" for part in parts))
-        beside = (f"{mine} ({theirs:g})" for mine, theirs in zip(ours, astuple(paper), strict=True))
-        lines.append((row.backbone.value, row.start, str(row.samples), *beside))
+        values = (*accuracies, *(f"{part.loss:.4f}" for part in splits))
+        columns_with_paper = (
+            f"{value} ({paper_value:g})" for value, paper_value in zip(values, astuple(paper), strict=True)
+        )
+        lines.append((row.backbone.value, row.init, str(row.n_samples), *columns_with_paper))
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table}\n\nIn brackets: Ferdousi et al. 2024, Table 6, whose splits are not by source.\n"
 
 
-def _start(work: Workplace, backbone: Backbone) -> tuple[nn.Sequential | None, str]:
+def _load_initial_features(context: TrainingContext, backbone: Backbone) -> tuple[nn.Sequential | None, str]:
     """ImageNet convolutions: the user's file where it fits, else torchvision's; random where neither can be had."""
-    for path in dict.fromkeys((work.imagenet_weights, None)):
+    for path in dict.fromkeys((context.imagenet_weights, None)):
         try:
-            return imagenet_features(path, backbone), "ImageNet"
+            return load_imagenet_features(path, backbone), "ImageNet"
         except (ModelMismatch, ModelNotFound) as error:
             log.info("%s: %s", backbone, str(error).splitlines()[0])
     log.warning("%s: no ImageNet weights are available; it starts from random ones", backbone)
     return None, "random"
 
 
-def _epochs(work: Workplace, backbone: Backbone) -> int:
-    return int(read_curves(work.folder(f"{FOLDER}/{backbone}") / "metrics")["epoch"].max()) + 1
+def _count_epochs(context: TrainingContext, backbone: Backbone) -> int:
+    return int(read_curves(context.checkpoint_dir(f"{OUTPUT_SUBDIR}/{backbone}") / "metrics")["epoch"].max()) + 1
 
 
-def _measure(graph: nn.Module, cells: Sequence[CellSample], work: Workplace) -> tuple[Measured, NDArray[np.int64]]:
+def _measure(
+    graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
+) -> tuple[SplitMetrics, NDArray[np.int64]]:
     """The figures of one split, and its confusion matrix: true class by row."""
-    logits, wanted = logits_of(graph, cells, work)
-    said, classes = logits.argmax(axis=1), len(work.recipe.classes)
-    right = said == wanted
-    low, high = cluster_interval(right, [cell.source for cell in cells])
-    loss = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(wanted)), wanted].mean()
-    confusion = np.bincount(classes * wanted + said, minlength=classes**2).reshape(classes, classes)
-    return Measured(len(cells), 100 * float(right.mean()), (100 * low, 100 * high), float(loss)), confusion
+    logits, y_true = compute_logits(graph, cells, context)
+    y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
+    correct = y_pred == y_true
+    low, high = cluster_bootstrap_interval(correct, [cell.group for cell in cells])
+    loss = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(y_true)), y_true].mean()
+    confusion = np.bincount(n_classes * y_true + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return SplitMetrics(len(cells), 100 * float(correct.mean()), (100 * low, 100 * high), float(loss)), confusion
 
 
-def _draw_curves(metrics: dict[Backbone, Path], picture: Path) -> None:
+def _draw_curves(metrics: dict[Backbone, Path], path: Path) -> None:
     """Accuracy and loss against epochs: training dashed, validation whole."""
     quantities = ("accuracy", "loss")
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
-        for number, (backbone, folder) in enumerate(metrics.items()):
+        for index, (backbone, folder) in enumerate(metrics.items()):
             points: pd.DataFrame = read_curves(folder).groupby("epoch").mean(numeric_only=True)
             for axes, quantity in zip(panels, quantities, strict=True):
                 for column, style in ((f"train_{quantity}_epoch", "--"), (f"val_{quantity}", "-")):
                     values = points[column].dropna()
                     label = backbone.value if style == "-" else None
-                    axes.plot(values.index + 1, values, style, color=f"C{number}", marker=".", label=label)
+                    axes.plot(values.index + 1, values, style, color=f"C{index}", marker=".", label=label)
                 axes.set(xlabel="epoch", title=f"{quantity}: validation; training dashed")
         panels[1].legend(frameon=False)
-        figure.savefig(picture, dpi=150)
+        figure.savefig(path, dpi=150)

@@ -8,8 +8,8 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-_NOT_CURVES = ("epoch", "step")
-_FEW_EPOCHS = 3  # fewer make no curve: then it is drawn against steps
+_NON_METRIC_COLUMNS = ("epoch", "step")
+_MIN_EPOCHS = 3  # fewer make no curve: then it is drawn against steps
 
 
 def read_curves(metrics: Path) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def read_curves(metrics: Path) -> pd.DataFrame:
     return pd.concat(map(pd.read_csv, parts)) if parts else pd.DataFrame()
 
 
-def draw_curves(metrics: Path, picture: Path) -> None:
+def draw_curves(metrics: Path, path: Path) -> None:
     """One panel for each quantity, its training and validation values together; nothing where nothing was logged.
 
     Against epochs, or, in a training of one or two, against optimisation steps.
@@ -28,26 +28,26 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     table = read_curves(metrics)
     if table.empty or "epoch" not in table:  # without, there is a learning rate at most
         return
-    by = "epoch" if table["epoch"].max() >= _FEW_EPOCHS - 1 else "step"
-    names = [c for c in table.columns if c not in _NOT_CURVES and not c.startswith("lr-")]
-    if by == "epoch":
+    x_column = "epoch" if table["epoch"].max() >= _MIN_EPOCHS - 1 else "step"
+    names = [c for c in table.columns if c not in _NON_METRIC_COLUMNS and not c.startswith("lr-")]
+    if x_column == "epoch":
         names = [name for name in names if not name.endswith("_step")]
     else:  # an epoch that was logged in steps too is but one more point
         names = [name for name in names if f"{name.removesuffix('_epoch')}_step" not in names]
-    points = table.groupby(by)[names].mean()
-    quantities = sorted({_quantity(name) for name in names})
+    points = table.groupby(x_column)[names].mean()
+    quantities = sorted({_parse_quantity(name) for name in names})
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.2 * len(quantities), 2.8), layout="constrained")
         for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
             for name in names:
-                if _quantity(name) == quantity:
+                if _parse_quantity(name) == quantity:
                     values = points[name].dropna()
                     label = name.partition("_")[0]
                     axes.plot(values.index + 1, values, label=label, marker="." if len(values) < 30 else None)
-            axes.set(xlabel=by, title=quantity.replace("_", " "))
+            axes.set(xlabel=x_column, title=quantity.replace("_", " "))
             axes.legend(frameon=False)
-        figure.savefig(picture, dpi=150)
+        figure.savefig(path, dpi=150)
 
 
-def _quantity(name: str) -> str:
+def _parse_quantity(name: str) -> str:
     return name.removesuffix("_epoch").removesuffix("_step").removeprefix("train_").removeprefix("val_")

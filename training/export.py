@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
-from training.tasks.classifier import Normalised
+from training.tasks.classifier import NormalizedClassifier
 from wbctool.cards import ModelCard
 from wbctool.errors import ModelMismatch
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _OPSET = 18
 FP16_SUFFIX = ".fp16"  # of a weight's name where it is stored in half precision
-_SMALLEST_FP16 = 256  # elements; biases and other small tensors stay fp32
+_MIN_FP16_ELEMENTS = 256  # elements; biases and other small tensors stay fp32
 
 
 class DetectorGraph(nn.Module):
@@ -58,15 +58,15 @@ class GeneratorGraph(nn.Module):
 class ClassifierGraph(nn.Module):
     """rgb uint8 NHWC -> logits, penultimate features, last convolution's map."""
 
-    def __init__(self, network: Normalised) -> None:
+    def __init__(self, network: NormalizedClassifier) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.network.parts(rgb.permute(0, 3, 1, 2))
+        return self.network.forward_features(rgb.permute(0, 3, 1, 2))
 
 
-OUTPUTS = {
+OUTPUT_NAMES = {
     DetectorGraph: ("heat", "sides"),
     GeneratorGraph: ("sr",),
     ClassifierGraph: ("logits", "features", "last_map"),
@@ -75,10 +75,10 @@ OUTPUTS = {
 
 def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool) -> onnx.ModelProto:
     """graph as ONNX: dynamic batch (and sides), large weights stored in fp16. example: (N, H, W, 3) uint8, N > 1."""
-    names = OUTPUTS[type(graph)]
-    dims: dict[int, Any] = {0: torch.export.Dim("batch")}
+    names = OUTPUT_NAMES[type(graph)]
+    dynamic_dims: dict[int, Any] = {0: torch.export.Dim("batch")}
     if dynamic_side:
-        dims |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+        dynamic_dims |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
@@ -87,7 +87,7 @@ def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool)
             path,
             input_names=["rgb"],
             output_names=list(names),
-            dynamic_shapes=({**dims},),
+            dynamic_shapes=({**dynamic_dims},),
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,
@@ -101,7 +101,7 @@ def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Large fp32 initialisers as fp16, each behind a Cast to fp32: half the bytes on disk, arithmetic in fp32."""
     casts = []
     for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_FP16:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _MIN_FP16_ELEMENTS:
             continue
         name = weight.name
         stored = name + FP16_SUFFIX
@@ -124,7 +124,7 @@ def round_weights_fp16(network: nn.Module) -> None:
     """Round the network's own large weights to fp16, so that the parity check compares like with like."""
     with torch.no_grad():
         for parameter in network.parameters():
-            if parameter.numel() >= _SMALLEST_FP16:
+            if parameter.numel() >= _MIN_FP16_ELEMENTS:
                 parameter.copy_(parameter.half().float())
 
 
@@ -134,35 +134,37 @@ def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.ui
     Raises ModelMismatch above ``tolerance``.
     """
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    worst = 0.0
+    max_difference = 0.0
     for batch in batches:
         with torch.inference_mode():
-            wanted = graph(torch.from_numpy(batch))
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        for name, expected, got in zip(OUTPUTS[type(graph)], wanted, session.run(None, {"rgb": batch}), strict=True):
+            torch_outputs = graph(torch.from_numpy(batch))
+        torch_outputs = torch_outputs if isinstance(torch_outputs, tuple) else (torch_outputs,)
+        for name, expected, actual in zip(
+            OUTPUT_NAMES[type(graph)], torch_outputs, session.run(None, {"rgb": batch}), strict=True
+        ):
             reference = expected.float().numpy()
-            difference = float(np.abs(reference - got.astype(np.float32)).max() / max(1.0, np.abs(reference).max()))
+            difference = float(np.abs(reference - actual.astype(np.float32)).max() / max(1.0, np.abs(reference).max()))
             if not difference <= tolerance:  # a network that diverged differs by nan
                 raise ModelMismatch(
                     f"the exported graph differs from the network: {name} by {difference:.2g} of its range"
                 )
-            worst = max(worst, difference)
-    return worst
+            max_difference = max(max_difference, difference)
+    return max_difference
 
 
-def publish(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -> Path:
+def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -> Path:
     """Write ONNX file and card, each whole or not at all, the card last."""
     folder.mkdir(parents=True, exist_ok=True)
     content = model if isinstance(model, bytes) else model.SerializeToString()
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-    _write(folder / card.file, content)
+    _write_atomic(folder / card.file, content)
     path = folder / f"{Path(card.file).stem}.json"
-    _write(path, (card.model_dump_json(indent=2) + "\n").encode())
+    _write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
     log.info("wrote %s (%.1f MB) and its card", folder / card.file, len(content) / 1e6)
     return path
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_atomic(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as file:
         file.write(content)

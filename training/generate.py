@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.data.cells import CellSample, cut_cell
-from training.data.crops import vary_as_paper
-from training.data.draws import BalancedDraw
-from training.data.sr_pairs import make_lr
+from training.data.cells import CellRef, crop_cell
+from training.data.crops import paper_augmentation
+from training.data.draws import BalancedSampler
+from training.data.sr_pairs import degrade_to_lr
 from training.models.srgan import HR_PX, Generator
 from wbctool.labels import CellClass
 from wbctool.records import Box
@@ -26,32 +26,32 @@ GENERATED = "generated"
 
 
 def generate_cells(
-    generator: Generator, label: CellClass, cells: list[CellSample], margin: float, number: int, folder: Path, seed: int
+    generator: Generator, label: CellClass, cells: list[CellRef], margin: float, n_images: int, folder: Path, seed: int
 ) -> None:
-    """Write ``number`` super-resolved PNGs of 128×128 to ``folder/<class>/``, named ``<n>_<source>.png``.
+    """Write ``n_images`` super-resolved PNGs of 128×128 to ``folder/<class>/``, named ``<n>_<source>.png``.
 
     Each is a drawn training cell, varied as the paper varies, reduced to 32×32 and brought back by the generator.
     """
-    draw, rng = BalancedDraw(cells), np.random.default_rng(seed)
+    sampler, rng = BalancedSampler(cells), np.random.default_rng(seed)
     target = folder / label.value
     target.mkdir(parents=True, exist_ok=True)
-    for earlier in target.glob("*.png"):  # another generator's
-        earlier.unlink()
+    for stale in target.glob("*.png"):  # another generator's
+        stale.unlink()
     generator.eval()
-    for index in range(number):
-        cell = draw(rng)
-        lr = make_lr(vary_as_paper(resize_square(cut_cell(cell, margin), HR_PX), rng))
+    for index in range(n_images):
+        cell = sampler(rng)
+        lr = degrade_to_lr(paper_augmentation(resize_square(crop_cell(cell, margin), HR_PX), rng))
         with torch.inference_mode():
             sr = generator(torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255)[0].clamp(0.0, 1.0)
         rgb = (sr * 255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(rgb).save(target / f"{index:05d}_{quote(cell.source, safe='')}.png")
-    log.info("wrote %d images of %s", number, target)
+        Image.fromarray(rgb).save(target / f"{index:05d}_{quote(cell.group, safe='')}.png")
+    log.info("wrote %d images of %s", n_images, target)
 
 
-def generated_cells(folder: Path, margin: float) -> Iterable[CellSample]:
+def read_generated_cells(folder: Path, margin: float) -> Iterable[CellRef]:
     """What generate_cells wrote, each image one cell of its source, its box such that the crop is the whole image."""
     side = round(HR_PX / margin)
     corner = (HR_PX - side) // 2
     for path in sorted(folder.glob("*/*.png")):
         source = unquote(path.stem.partition("_")[2])
-        yield CellSample(path, Box(corner, corner, side, side), CellClass(path.parent.name), source, GENERATED)
+        yield CellRef(path, Box(corner, corner, side, side), CellClass(path.parent.name), source, GENERATED)

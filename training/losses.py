@@ -9,7 +9,7 @@ from torch.nn.functional import mse_loss, softplus
 from training.models.vgg import VGG19_BLOCKS, block_end
 from training.weights import IMAGENET_MEAN, IMAGENET_STD
 
-_TINY = 1e-12
+_EPSILON = 1e-12
 
 
 class ContentLoss(nn.Module):
@@ -36,10 +36,12 @@ class ContentLoss(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self._map(hr)
-        return mse_loss(self._map(sr).float(), wanted.float()) / wanted.float().square().mean().clamp(min=_TINY)
+            target = self._feature_map(hr)
+        return mse_loss(self._feature_map(sr).float(), target.float()) / target.float().square().mean().clamp(
+            min=_EPSILON
+        )
 
-    def _map(self, rgb: Tensor) -> Tensor:
+    def _feature_map(self, rgb: Tensor) -> Tensor:
         out: Tensor = self.features((rgb - self.mean) / self.std)
         return out
 

@@ -12,23 +12,23 @@ from training.models.vgg import VGG19_BLOCKS
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES_DIR = Path(__file__).parent / "recipes"
 
 
-class _Part(BaseModel):
+class _RecipeSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="after")
-    def _draws_whole_epochs(self) -> Self:
+    def _check_whole_epochs(self) -> Self:
         values = self.model_dump()
         for name, number in values.items():
-            if name in {"samples", "warmup_samples", "gan_samples"} and number % values["epoch_samples"]:
+            if name in {"samples", "pretrain_samples", "gan_samples"} and number % values["epoch_samples"]:
                 raise ValueError(f"{name} = {number} is not a multiple of epoch_samples = {values['epoch_samples']}")
         return self
 
 
-class DetectorRecipe(_Part):
-    """samples: canvases drawn in all; 0: no training, the detector of ``--start-from`` is taken over.
+class DetectorRecipe(_RecipeSection):
+    """samples: canvases drawn in all; 0: no training, the detector of ``--init-from`` is taken over.
 
     canvas_px: side of a canvas, a multiple of 32. *_threshold: for the card.
     """
@@ -41,37 +41,39 @@ class DetectorRecipe(_Part):
     weight_decay: float = Field(ge=0)
     ema_decay: float = Field(gt=0, lt=1)
     score_threshold: float = Field(gt=0, lt=1)
-    faint_threshold: float = Field(gt=0, lt=1)
+    low_score_threshold: float = Field(gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _faint_is_fainter(self) -> Self:
-        if self.faint_threshold > self.score_threshold:
-            raise ValueError(f"faint_threshold {self.faint_threshold} exceeds score_threshold {self.score_threshold}")
+    def _check_thresholds(self) -> Self:
+        if self.low_score_threshold > self.score_threshold:
+            raise ValueError(
+                f"low_score_threshold {self.low_score_threshold} exceeds score_threshold {self.score_threshold}"
+            )
         return self
 
 
-class SrganRecipe(_Part):
-    """warmup_samples: pixel loss alone. gan_samples: content + adversarial. Both 0: no training, as the detector's.
+class SrganRecipe(_RecipeSection):
+    """pretrain_samples: pixel loss alone. gan_samples: content + adversarial. Both 0: no training, as the detector's.
 
     lr_px: side of the warm-up's LR patches.
-    clean: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
-    start_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
+    ideal_degradation: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
+    init_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
     crop measures less are left out, so that HR is not itself an enlargement. content_layer: (block, convolution) of
     VGG19's feature map. A loss of weight 0 is not computed. per_class: one generator a class beside the shared one, as
     the paper trained, and ``generated_per_class`` images from each for the classifier.
     """
 
-    warmup_samples: int = Field(ge=0)
+    pretrain_samples: int = Field(ge=0)
     gan_samples: int = Field(ge=0)
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
     gan_batch: int = Field(gt=0)
     lr_px: int = Field(ge=8, le=32)
-    warmup_lr: float = Field(gt=0)
+    pretrain_lr: float = Field(gt=0)
     gan_lr: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
-    clean: bool
-    start_as_interpolation: bool
+    ideal_degradation: bool
+    init_as_interpolation: bool
     min_hr_px: int = Field(gt=0)
     content_layer: tuple[int, int]
     content_weight: float = Field(ge=0)
@@ -81,7 +83,7 @@ class SrganRecipe(_Part):
     generated_per_class: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _learns_something(self) -> Self:
+    def _check_has_loss(self) -> Self:
         if self.gan_samples and not (self.content_weight or self.adversarial_weight or self.pixel_weight):
             raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learnt")
         block, convolution = self.content_layer
@@ -90,13 +92,13 @@ class SrganRecipe(_Part):
         return self
 
 
-class ClassifierRecipe(_Part):
+class ClassifierRecipe(_RecipeSection):
     """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early; 0:
-    no training, the classifier of ``--start-from`` gets its temperature and thresholds anew.
+    no training, the classifier of ``--init-from`` gets its temperature and thresholds anew.
 
     white_balance: whether the network sees crops with their glass made white (training.models.white).
-    borrowed_stain_share: of the draws, so many are shown in the colours of a crop of any origin (training.data.stains).
-    restained_share: so many are shown in a dye of no laboratory (training.data.augment.restain).
+    stain_transfer_prob: of the draws, so many are shown in the colours of a crop of any origin (training.data.stains).
+    stain_jitter_prob: so many are shown in a dye of no laboratory (training.data.augment.restain).
     super_resolved_share: of the training cells, so many are there a second time, reduced and brought back by the
     generator in the output folder; the validation cells are then prepared as a run prepares them.
     """
@@ -104,7 +106,7 @@ class ClassifierRecipe(_Part):
     samples: int = Field(ge=0)
     epoch_samples: int = Field(gt=0)
     batch: int = Field(gt=0)
-    optimiser: Literal["adam", "adamw"]
+    optimizer: Literal["adam", "adamw"]
     features_lr: float = Field(gt=0)
     head_lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
@@ -115,21 +117,21 @@ class ClassifierRecipe(_Part):
     ema_decay: float = Field(ge=0, lt=1)
     augment: Literal["paper", "strong"]
     white_balance: bool
-    borrowed_stain_share: float = Field(ge=0, le=1)
-    restained_share: float = Field(ge=0, le=1)
+    stain_transfer_prob: float = Field(ge=0, le=1)
+    stain_jitter_prob: float = Field(ge=0, le=1)
     super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)
 
 
-class Recipe(_Part):
+class Recipe(_RecipeSection):
     """One training, whole. classes: what the classifier tells apart, in the order of its outputs.
 
-    needs_start: whether it only makes sense for trained models (``--start-from``).
+    requires_init: whether it only makes sense for trained models (``--init-from``).
     """
 
     name: str
-    needs_start: bool = False
+    requires_init: bool = False
     classes: tuple[CellClass, ...]
     seed: int
     crop_margin: float = Field(ge=1)
@@ -137,11 +139,11 @@ class Recipe(_Part):
     srgan: SrganRecipe
     classifier: ClassifierRecipe
 
-    def trains(self, stage: str) -> bool:
+    def has_stage(self, stage: str) -> bool:
         """Whether a stage (detector, srgan, classifier) has anything to do; the classifier's at least calibrates."""
         if stage == "detector":
             return self.detector.samples > 0
-        return stage != "srgan" or self.srgan.warmup_samples + self.srgan.gan_samples > 0
+        return stage != "srgan" or self.srgan.pretrain_samples + self.srgan.gan_samples > 0
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -151,11 +153,11 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     path = Path(name_or_path)
     if not path.suffix:
-        path = RECIPES / f"{name_or_path}.toml"
+        path = RECIPES_DIR / f"{name_or_path}.toml"
     try:
-        return Recipe.model_validate(_read(path))
+        return Recipe.model_validate(_read_toml(path))
     except FileNotFoundError as error:
-        raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_names()}") from error
+        raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_list_recipes()}") from error
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors())
         raise SettingsInvalid(f"{path}: {'; '.join(problems)}") from error
@@ -163,18 +165,18 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise SettingsInvalid(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    own = tomllib.loads(path.read_text(encoding="utf-8"))
-    if "extends" not in own:
-        return own
-    base = RECIPES / f"{own.pop('extends')}.toml"
+def _read_toml(path: Path) -> dict[str, Any]:
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "extends" not in values:
+        return values
+    base = RECIPES_DIR / f"{values.pop('extends')}.toml"
     if not base.is_file():
-        raise SettingsInvalid(f"{path}: extends {base.stem}: the recipes are {_names()}")
-    whole = _read(base)
-    for key, value in own.items():
-        whole[key] = {**whole[key], **value} if isinstance(value, dict) and key in whole else value
-    return whole
+        raise SettingsInvalid(f"{path}: extends {base.stem}: the recipes are {_list_recipes()}")
+    merged = _read_toml(base)
+    for key, value in values.items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) and key in merged else value
+    return merged
 
 
-def _names() -> str:
-    return ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+def _list_recipes() -> str:
+    return ", ".join(sorted(p.stem for p in RECIPES_DIR.glob("*.toml")))

@@ -12,11 +12,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.export import FP16_SUFFIX, publish
+from training.export import FP16_SUFFIX, write_model
 from training.models.backbones import Backbone
 from training.models.srgan import Generator
 from training.recipe import Recipe
-from training.workplace import Workplace
+from training.workplace import TrainingContext
 from wbctool.cards import (
     Card,
     ClassifierCard,
@@ -25,108 +25,114 @@ from wbctool.cards import (
     ModelCard,
     default_models_dir,
     kind_name,
-    plain_card,
+    load_fp32_card,
     read_model_bytes,
 )
 from wbctool.errors import ModelMismatch
-from wbctool.lab.labelled import Splitting
+from wbctool.lab.labelled import GroupSplit
 
 log = logging.getLogger(__name__)
 
-_WITHOUT_NORMS = {Backbone.VGG16, Backbone.VGG19}
+_WITHOUT_BATCHNORM = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of training.export's graphs
-_HELPERS = {"srgan": ("detector",), "classifier": ("detector", "srgan")}
-_KINDS: dict[str, type[ModelCard]] = {"detector": DetectorCard, "srgan": GeneratorCard, "classifier": ClassifierCard}
+_REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan")}
+_CARD_TYPES: dict[str, type[ModelCard]] = {
+    "detector": DetectorCard,
+    "srgan": GeneratorCard,
+    "classifier": ClassifierCard,
+}
 
 
-def take_over(work: Workplace, stages: Collection[str]) -> None:
+def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> None:
     """Copies the models that none of ``stages`` trains from the first start into the output, where they are missing.
 
     Raises ModelNotFound where it lacks one, ModelMismatch where that was trained on sources that are held back here.
     """
-    if not work.start_from:
+    if not context.init_from:
         return
-    folder = work.start_from[0]
-    for stage, kind in _KINDS.items():
-        if stage not in stages and not (work.out / f"{kind_name(kind)}.json").is_file():
-            card = plain_card(folder, kind)
-            _refuse_if_it_saw(card, folder, work.splitting)
-            publish(read_model_bytes(card, folder), card, work.out)
+    folder = context.init_from[0]
+    for stage, kind in _CARD_TYPES.items():
+        if stage not in stages and not (context.out / f"{kind_name(kind)}.json").is_file():
+            card = load_fp32_card(folder, kind)
+            _check_no_leakage(card, folder, context.group_split)
+            write_model(read_model_bytes(card, folder), card, context.out)
 
 
-def borrow_shipped(work: Workplace, stages: Collection[str]) -> None:
+def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> None:
     """Copies what ``stages`` work with, but neither train nor find in the output, from the models of the package.
 
-    They find and enlarge cells; where they saw what is held back here, their use says so (Workplace.warn_if_it_saw).
+    They find and enlarge cells; where they saw what is held back here, their use says so (Workplace.warn_on_leakage).
     """
-    for helper in sorted({helper for stage in stages for helper in _HELPERS.get(stage, ())} - set(stages)):
-        kind = _KINDS[helper]
-        if helper == "srgan" and not work.recipe.classifier.super_resolved_share:
+    for helper in sorted({helper for stage in stages for helper in _REQUIRED_MODELS.get(stage, ())} - set(stages)):
+        kind = _CARD_TYPES[helper]
+        if helper == "srgan" and not context.recipe.classifier.super_resolved_share:
             continue
-        if not (work.out / f"{kind_name(kind)}.json").is_file():
-            shipped = default_models_dir()
-            log.info("%s has no %s: the shipped one is used", work.out, kind_name(kind))
-            card = plain_card(shipped, kind)
-            publish(read_model_bytes(card, shipped), card, work.out)
+        if not (context.out / f"{kind_name(kind)}.json").is_file():
+            bundled = default_models_dir()
+            log.info("%s has no %s: the shipped one is used", context.out, kind_name(kind))
+            card = load_fp32_card(bundled, kind)
+            write_model(read_model_bytes(card, bundled), card, context.out)
 
 
-def mean_weights(
-    folders: Sequence[Path], recipe: Recipe, splitting: Splitting, backbone: Backbone = Backbone.VGG19
+def average_weights(
+    folders: Sequence[Path], recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
 ) -> dict[str, Tensor]:
-    """The mean of some classifiers' weights (:func:`trained_weights`), whose trainings had one start.
+    """The mean of some classifiers' weights (:func:`load_classifier_weights`), whose trainings had one start.
 
     On pictures unlike the training's such a mean may err less than each of them (model soups, Wortsman et al. 2022,
     arXiv 2203.05482).
     """
-    every = [trained_weights(folder, recipe, splitting, backbone) for folder in folders]
-    return {name: torch.stack([weights[name] for weights in every]).mean(dim=0) for name in every[0]}
+    all_weights = [load_classifier_weights(folder, recipe, group_split, backbone) for folder in folders]
+    return {name: torch.stack([weights[name] for weights in all_weights]).mean(dim=0) for name in all_weights[0]}
 
 
-def trained_weights(
-    folder: Path, recipe: Recipe, splitting: Splitting, backbone: Backbone = Backbone.VGG19
+def load_classifier_weights(
+    folder: Path, recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
 ) -> dict[str, Tensor]:
     """The weights of a folder's classifier.onnx, float32, as training.tasks.classifier.Normalised names them.
 
-    Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``splitting`` holds
+    Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``group_split`` holds
     back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked,
     or where it would not be trained on and saw other whites, or where its card does not say what it was trained on.
     """
-    card = plain_card(folder, ClassifierCard)
-    _refuse_if_it_saw(card, folder, splitting)
-    _refuse_if_it_does_not_say(card, folder)
+    card = load_fp32_card(folder, ClassifierCard)
+    _check_no_leakage(card, folder, group_split)
+    _check_training_data_recorded(card, folder)
     if card.classes != recipe.classes:
         raise ModelMismatch(
             f"{folder / card.file} knows the classes {', '.join(card.classes)}, which are not the recipe's"
         )
-    theirs = card.training.get("backbone", Backbone.VGG19)
-    if theirs != backbone:
-        raise ModelMismatch(f"{folder / card.file} is a {theirs}, not a {backbone}")
-    balanced = card.training.get("white_balance", False)
-    if not recipe.classifier.samples and balanced != recipe.classifier.white_balance:
-        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {balanced}, unlike the recipe")
-    if backbone not in _WITHOUT_NORMS:
+    card_backbone = card.training.get("backbone", Backbone.VGG19)
+    if card_backbone != backbone:
+        raise ModelMismatch(f"{folder / card.file} is a {card_backbone}, not a {backbone}")
+    white_balance = card.training.get("white_balance", False)
+    if not recipe.classifier.samples and white_balance != recipe.classifier.white_balance:
+        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {white_balance}, unlike the recipe")
+    if backbone not in _WITHOUT_BATCHNORM:
         raise ModelMismatch(
             f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained further"
         )
-    return _weights(onnx.load_from_string(read_model_bytes(card, folder)))
+    return _read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
 
-def trained_generator(folder: Path, splitting: Splitting, lr: Tensor) -> Generator:
-    """The generator of a folder's generator.onnx, to be trained on; raises as :func:`trained_weights`.
+def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor) -> Generator:
+    """The generator of a folder's generator.onnx, to be trained on; raises as :func:`load_classifier_weights`.
 
     lr: [B, 3, h, w] float in [0, 1], cells as it will be trained on. Export folds every BatchNorm into the convolution
     before it; here each gets the mean and deviation that its channels have on ``lr``, and a scale and shift that give
     them back. So it changes nothing at first, neither with its own statistics nor with those of a batch.
     """
-    card = plain_card(folder, GeneratorCard)
-    _refuse_if_it_saw(card, folder, splitting)
-    _refuse_if_it_does_not_say(card, folder)
+    card = load_fp32_card(folder, GeneratorCard)
+    _check_no_leakage(card, folder, group_split)
+    _check_training_data_recorded(card, folder)
     network = Generator()
     norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    own = {f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()}
+    batchnorm_state = {
+        f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()
+    }
     model = onnx.load_from_string(read_model_bytes(card, folder))
-    network.load_state_dict(own | _weights(model) | _slopes(model, network), strict=True)
-    hooks = [norm.register_forward_hook(_made_neutral) for norm in norms.values()]
+    network.load_state_dict(batchnorm_state | _read_weights(model) | _read_prelu_slopes(model, network), strict=True)
+    hooks = [norm.register_forward_hook(_reset_batchnorm) for norm in norms.values()]
     with torch.no_grad():
         network.eval()(lr)
     for hook in hooks:
@@ -134,7 +140,7 @@ def trained_generator(folder: Path, splitting: Splitting, lr: Tensor) -> Generat
     return network.train()
 
 
-def _made_neutral(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
+def _reset_batchnorm(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
     """A forward hook: the BatchNorm's statistics become those of its input, which it then passes on unchanged."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
@@ -148,39 +154,39 @@ def _made_neutral(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
     return features
 
 
-def _refuse_if_it_saw(card: Card, folder: Path, splitting: Splitting) -> None:
-    if splitting.was_seen_by(card.training):
-        theirs = Splitting.of_card(card.training)
-        raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({theirs})")
+def _check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
+    if group_split.has_leakage(card.training):
+        card_splitting = GroupSplit.from_card(card.training)
+        raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({card_splitting})")
 
 
-def _refuse_if_it_does_not_say(card: Card, folder: Path) -> None:
+def _check_training_data_recorded(card: Card, folder: Path) -> None:
     """The new model's card must say what it has seen by way of this one; asked before hours of training, not after."""
-    origins, sources = card.training.get("origins"), card.training.get("sources")
-    if not isinstance(origins, dict) or not all(isinstance(n, int) for n in (sources, *origins.values())):
+    datasets, n_groups = card.training.get("datasets"), card.training.get("groups")
+    if not isinstance(datasets, dict) or not all(isinstance(n, int) for n in (n_groups, *datasets.values())):
         raise ModelMismatch(
             f"{folder / card.file}: its card does not say what it was trained on (origins and sources in training)"
         )
 
 
-def _slopes(model: onnx.ModelProto, network: Generator) -> dict[str, Tensor]:
+def _read_prelu_slopes(model: onnx.ModelProto, network: Generator) -> dict[str, Tensor]:
     """The PReLUs' slopes: export shapes them anew, and they lose their names but not their order."""
-    values = _initialisers(model)
+    values = _read_initializers(model)
     names = [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.PReLU)]
     nodes = [node for node in model.graph.node if node.op_type == "PRelu"]
     return {name: values[node.input[1]].flatten() for name, node in zip(names, nodes, strict=True)}
 
 
-def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:
+def _read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
     """As the network that was exported names them."""
     return {
         name.removeprefix(_GRAPH_PREFIX): value
-        for name, value in _initialisers(model).items()
+        for name, value in _read_initializers(model).items()
         if name.startswith(_GRAPH_PREFIX)
     }
 
 
-def _initialisers(model: onnx.ModelProto) -> dict[str, Tensor]:
+def _read_initializers(model: onnx.ModelProto) -> dict[str, Tensor]:
     """By name, in float32 whatever they are stored in."""
     return {
         tensor.name.removesuffix(FP16_SUFFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()).float()

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.models.backbones import Backbone, backbone_features
+from training.models.backbones import Backbone, build_features
 from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 from wbctool.errors import ModelMismatch, ModelNotFound
-from wbctool.wording import number_of
+from wbctool.wording import pluralize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) -> nn.Sequential:
+def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) -> nn.Sequential:
     """A backbone's convolutions with ImageNet weights.
 
     path: a torchvision ``state_dict`` of the backbone (``.pth``), or an npz under the same names; None downloads
@@ -27,17 +27,17 @@ def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) ->
 
     Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
     """
-    state = _download(backbone) if path is None else _read(path)
-    features = backbone_features(backbone)
-    weights = {_our_name(k): v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}
+    state = _download_weights(backbone) if path is None else _read_weights(path)
+    features = build_features(backbone)
+    weights = {_sequential_name(k): v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     if backbone is Backbone.VGG19 and len(weights) == 2 * sum(n for n, _ in VGG16_BLOCKS):
         weights = grow_to_vgg19(weights)
-    wanted, given = features.state_dict().keys(), weights.keys()
-    if wanted != given:
+    expected, actual = features.state_dict().keys(), weights.keys()
+    if expected != actual:
         raise ModelMismatch(
-            f"{path} does not hold the convolutions of {backbone}: {number_of(len(wanted - given), 'tensor')} of "
-            f"{len(wanted)} missing, {number_of(len(given - wanted), 'tensor')} of another network"
+            f"{path} does not hold the convolutions of {backbone}: {pluralize(len(expected - actual), 'tensor')} of "
+            f"{len(expected)} missing, {pluralize(len(actual - expected), 'tensor')} of another network"
         )
     try:
         features.load_state_dict(weights, strict=True)
@@ -46,7 +46,7 @@ def imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) ->
     return features
 
 
-def _our_name(name: str) -> str:
+def _sequential_name(name: str) -> str:
     """torchvision's ``features.0.weight`` and, in ResNets, ``layer1.0.conv1.weight`` as the layers of a Sequential."""
     first, _, rest = name.partition(".")
     return f"{_RESNET_LAYERS.index(first)}.{rest}" if first in _RESNET_LAYERS else name.removeprefix("features.")
@@ -56,9 +56,9 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
     """VGG16's convolutions under VGG19's numbers, the added ones as identity."""
     grown: dict[str, Tensor] = {}
     old = new = 0
-    for (fewer, filters), (more, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
-        for index in range(more):
-            if index < fewer:
+    for (n_vgg16, filters), (n_vgg19, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
+        for index in range(n_vgg19):
+            if index < n_vgg16:
                 grown[f"{new}.weight"], grown[f"{new}.bias"] = vgg16[f"{old}.weight"], vgg16[f"{old}.bias"]
                 old += 2
             else:
@@ -69,7 +69,7 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
     return grown
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelNotFound(f"the ImageNet weights {path} are missing")
     try:
@@ -82,12 +82,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _download(backbone: Backbone) -> dict[str, Tensor]:
+def _download_weights(backbone: Backbone) -> dict[str, Tensor]:
     from torchvision.models import get_model_weights
 
-    published = get_model_weights(backbone.value)["IMAGENET1K_V1"]
+    weights = get_model_weights(backbone.value)["IMAGENET1K_V1"]
     try:
-        state: dict[str, Tensor] = dict(published.get_state_dict(progress=True, check_hash=True))
+        state: dict[str, Tensor] = dict(weights.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise ModelNotFound(
             f"torchvision's ImageNet weights cannot be downloaded ({error}); give a file with --imagenet-weights"

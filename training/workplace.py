@@ -14,26 +14,26 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from training.data.cells import CellSample, cells_of_fields, cells_of_images, remember_cells
-from training.loop import Loop
+from training.data.cells import CellRef, cached_cells, detect_field_cells, detect_image_cells
+from training.loop import FitConfig
 from training.models.backbones import Backbone
 from training.recipe import Recipe
 from wbctool import __version__
 from wbctool.cards import Card, DetectorCard, card_paths
-from wbctool.lab.labelled import Labelled, LabelledField, LabelledImage, Split, Splitting
+from wbctool.lab.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
 from wbctool.models import load_model
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item", bound=Labelled)
-_UNSET = "0" * 64  # the hash is known once the file is written
+Item = TypeVar("Item", bound=HasGroup)
+_SHA256_PLACEHOLDER = "0" * 64  # the hash is known once the file is written
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class TrainingContext:
     """What every stage needs. out: models go here, checkpoints and curves to ``out/training``.
 
-    start_from: the folders of the models that generator and classifier go on from; none to begin anew.
+    init_from: the folders of the models that generator and classifier go on from; none to begin anew.
     """
 
     recipe: Recipe
@@ -43,99 +43,108 @@ class Workplace:
     imagenet_weights: Path | None
     resume: bool
     max_hours: float | None
-    splitting: Splitting
+    group_split: GroupSplit
     backbone: Backbone
-    start_from: tuple[Path, ...] = ()
+    init_from: tuple[Path, ...] = ()
 
-    def loop(self, stage: str, epochs: int, **more: Any) -> Loop:
+    def fit_config(self, name: str, epochs: int, **kwargs: Any) -> FitConfig:
         """The training loop of a stage; it is resumed only with what it was begun with."""
-        of_images = [(i.origin, i.source, i.path.name, i.label.value) for i in self.images]
-        of_fields = [(f.origin, f.source, f.path.name, *f.labels, f.boxes) for f in self.fields]
-        basis = {
+        image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
+        field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
+        resume_key = {
             "recipe": _digest(self.recipe.model_dump_json()),
-            "splitting": str(self.splitting),
+            "splitting": str(self.group_split),
             "backbone": self.backbone.value,
-            "start": _digest("".join(_cards_of(folder) for folder in self.start_from)),
-            "data": _digest(repr(sorted(map(repr, [*of_images, *of_fields])))),
+            "start": _digest("".join(_read_cards(folder) for folder in self.init_from)),
+            "data": _digest(repr(sorted(map(repr, [*image_keys, *field_keys])))),
         }
-        return Loop(self.folder(stage), epochs, self.resume, self.max_hours, basis=basis, **more)
+        return FitConfig(
+            self.checkpoint_dir(name), epochs, self.resume, self.max_hours, resume_key=resume_key, **kwargs
+        )
 
-    def folder(self, stage: str) -> Path:
+    def checkpoint_dir(self, name: str) -> Path:
         """Where a stage keeps its checkpoints."""
-        return self.out / "training" / stage
+        return self.out / "training" / name
 
-    def cells(self) -> tuple[CellSample, ...]:
+    def load_cells(self) -> tuple[CellRef, ...]:
         """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
         detector = load_model(self.out, DetectorCard)
-        self.warn_if_it_saw(detector.card)
+        self.warn_on_leakage(detector.card)
 
-        def find() -> Iterator[CellSample]:
+        def detect() -> Iterator[CellRef]:
             log.info("finding the cells of %d images and %d fields", len(self.images), len(self.fields))
-            yield from cells_of_images(self.images, detector)
-            yield from cells_of_fields(self.fields, detector)
+            yield from detect_image_cells(self.images, detector)
+            yield from detect_field_cells(self.fields, detector)
 
-        told: list[tuple[object, ...]] = [
-            (*_file_of(image), image.source, image.origin, image.label) for image in self.images
+        data_key: list[tuple[object, ...]] = [
+            (*_file_stat(image), image.group, image.dataset, image.label) for image in self.images
         ]
-        told += [(*_file_of(field), field.source, field.origin, *field.labels, field.boxes) for field in self.fields]
-        return remember_cells(self.folder(f"cells-{detector.card.sha256[:12]}-{_digest(repr(told))}.csv"), find())
+        data_key += [
+            (*_file_stat(field), field.group, field.dataset, *field.labels, field.boxes) for field in self.fields
+        ]
+        return cached_cells(
+            self.checkpoint_dir(f"cells-{detector.card.sha256[:12]}-{_digest(repr(data_key))}.csv"), detect()
+        )
 
-    def warn_if_it_saw(self, card: Card) -> None:
+    def warn_on_leakage(self, card: Card) -> None:
         """Tells of a model that helps in this training and has seen what is held back here.
 
         It finds or enlarges cells and tells no classes apart: figures on these sources are a little optimistic.
         """
-        if self.splitting.was_seen_by(card.training):
-            theirs = Splitting.of_card(card.training)
-            log.warning("%s was trained on sources that are held back here (%s)", self.out / card.file, theirs)
+        if self.group_split.has_leakage(card.training):
+            card_splitting = GroupSplit.from_card(card.training)
+            log.warning("%s was trained on sources that are held back here (%s)", self.out / card.file, card_splitting)
 
-    def by_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    def train_test_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """(to train on, held back)."""
-        places = [self.splitting.of(item) is Split.HELD_BACK for item in items]
+        in_test = [self.group_split.assign(item) is Split.TEST for item in items]
         return (
-            [item for item, held_back in zip(items, places, strict=True) if not held_back],
-            [item for item, held_back in zip(items, places, strict=True) if held_back],
+            [item for item, held_back in zip(items, in_test, strict=True) if not held_back],
+            [item for item, held_back in zip(items, in_test, strict=True) if held_back],
         )
 
-    def card_facts(
+    def card_fields(
         self,
         name: str,
         network: nn.Module,
-        kept: Sequence[Labelled],
+        train: Sequence[HasGroup],
         parity: float,
-        start: Sequence[Card] = (),
-        **more: Any,
+        parents: Sequence[Card] = (),
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """What the cards of all kinds say. kept: what was trained on. more: for the card's ``training``.
+        """What the cards of all kinds say. train: what was trained on. kwargs: for the card's ``training``.
 
-        start: the models it went on from; what they were trained on it has seen too, whatever the data at hand.
+        parents: the models it went on from; what they were trained on it has seen too, whatever the data at hand.
         """
-        seen = Counter(item.origin for item in kept)
-        for card in start:
-            seen |= Counter(card.training["origins"])
+        dataset_counts = Counter(item.dataset for item in train)
+        for card in parents:
+            dataset_counts |= Counter(card.training["datasets"])
         cuda = torch.cuda.is_available()
         return {
             "name": name,
             "version": __version__,
             "file": f"{name}.onnx",
-            "sha256": _UNSET,
+            "sha256": _SHA256_PLACEHOLDER,
             "parameters": sum(p.numel() for p in network.parameters()),
             "tool_version": __version__,
             "recipe": self.recipe.name,
             "training": {
-                "origins": dict(sorted(seen.items())),
-                "sources": max([len({item.source for item in kept}), *(card.training["sources"] for card in start)]),
-                "splitting": {"fold": self.splitting.fold, "left_out": list(self.splitting.left_out)},
+                "datasets": dict(sorted(dataset_counts.items())),
+                "groups": max([len({item.group for item in train}), *(card.training["groups"] for card in parents)]),
+                "group_split": {
+                    "fold": self.group_split.fold,
+                    "held_out_datasets": list(self.group_split.held_out_datasets),
+                },
                 "seed": self.recipe.seed,
                 "torch": torch.__version__,
                 "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
-                **more,
+                **kwargs,
             },
             "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
         }
 
 
-def _cards_of(folder: Path) -> str:
+def _read_cards(folder: Path) -> str:
     return "".join(path.read_text() for path in card_paths(folder))
 
 
@@ -143,6 +152,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _file_of(item: LabelledImage | LabelledField) -> tuple[str, int, int]:
-    seen = item.path.stat()
-    return str(item.path.resolve()), seen.st_size, seen.st_mtime_ns
+def _file_stat(item: LabelledImage | LabelledField) -> tuple[str, int, int]:
+    stat = item.path.stat()
+    return str(item.path.resolve()), stat.st_size, stat.st_mtime_ns

@@ -37,8 +37,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, bool, str]]] = {
     "Graph": {"node": (1, True, "Node"), "initializer": (5, True, "Tensor")},
     "Model": {"graph": (7, False, "Graph")},
 }
-_GEMM_UNSAID = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
-_GEMM_EXPORTED = {**_GEMM_UNSAID, "transB": 1}
+_GEMM_DEFAULTS = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
+_GEMM_EXPORTED = {**_GEMM_DEFAULTS, "transB": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +58,53 @@ def read_dense_head(content: bytes) -> DenseHead | None:
     That is: the map, perhaps MaxPool of 2×2, ReduceMean, and then dense layers with ReLU between.
     """
     try:
-        graph = _model_class().FromString(content).graph
+        graph = _build_model_class().FromString(content).graph
     except DecodeError:
         return None
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
 
-    def source(value: str) -> str:
+    def skip_casts(value: str) -> str:
         """Without the Casts behind it, which a copy that computes in fp16 has."""
-        while value in made_by and made_by[value].op_type == "Cast":
-            value = made_by[value].input[0]
+        while value in producers and producers[value].op_type == "Cast":
+            value = producers[value].input[0]
         return value
 
-    operations, weights, value, end = [], [], source(LOGITS), source(LAST_MAP)
+    operations, weights, value, end = [], [], skip_casts(LOGITS), skip_casts(LAST_MAP)
     while value != end:
-        node = made_by.get(value)
+        node = producers.get(value)
         if node is None or not node.input:
             return None
         operations.append(node.op_type)
         if node.op_type == "Gemm":
-            layer = _layer(node, [_array(tensors, made_by, name) for name in node.input[1:]])
+            layer = _read_gemm(node, [_read_array(tensors, producers, name) for name in node.input[1:]])
             if layer is None:
                 return None
             weights.append(layer)
-        value = source(node.input[0])
+        value = skip_casts(node.input[0])
     dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
     if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
         return None
     return DenseHead("MaxPool" in operations, tuple(reversed(weights)))
 
 
-def _layer(
-    node: Any, held: Sequence[NDArray[np.float32] | None]
+def _read_gemm(
+    node: Any, parameters: Sequence[NDArray[np.float32] | None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """(weight (out, in), bias (out,)) of a Gemm; None where it takes them otherwise."""
-    said = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
-    if _GEMM_UNSAID | said != _GEMM_EXPORTED or len(held) != 2:
+    attributes = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
+    if _GEMM_DEFAULTS | attributes != _GEMM_EXPORTED or len(parameters) != 2:
         return None
-    weight, bias = held
+    weight, bias = parameters
     if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
         return None
     return weight, bias
 
 
-def _array(tensors: Mapping[str, Any], made_by: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
+def _read_array(tensors: Mapping[str, Any], producers: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
     """A weight, also one that is stored in fp16 behind a Cast; None where it is stored otherwise than as raw bytes."""
-    if name not in tensors and name in made_by and made_by[name].op_type == "Cast":
-        name = made_by[name].input[0]
+    if name not in tensors and name in producers and producers[name].op_type == "Cast":
+        name = producers[name].input[0]
     tensor = tensors.get(name)
     if tensor is None or tensor.data_type not in _DTYPES:
         return None
@@ -115,18 +115,20 @@ def _array(tensors: Mapping[str, Any], made_by: Mapping[str, Any], name: str) ->
 
 
 @cache
-def _model_class() -> Any:
+def _build_model_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="wbctool_onnx.proto", package="wbctool_onnx", syntax="proto2")
-    kinds = descriptor_pb2.FieldDescriptorProto
+    field_proto = descriptor_pb2.FieldDescriptorProto
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, (number, repeated, kind) in fields.items():
-            label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+            label = field_proto.LABEL_REPEATED if repeated else field_proto.LABEL_OPTIONAL
             if kind in _MESSAGES:
                 type_name = f".wbctool_onnx.{kind}"
-                message.field.add(name=field, number=number, label=label, type=kinds.TYPE_MESSAGE, type_name=type_name)
+                message.field.add(
+                    name=field, number=number, label=label, type=field_proto.TYPE_MESSAGE, type_name=type_name
+                )
             else:
-                message.field.add(name=field, number=number, label=label, type=getattr(kinds, f"TYPE_{kind}"))
+                message.field.add(name=field, number=number, label=label, type=getattr(field_proto, f"TYPE_{kind}"))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("wbctool_onnx.Model"))

@@ -34,7 +34,7 @@ _PACKAGES = (
     "rich",
 )
 _RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
-_ENOUGH_MEMORY_GIB = 4
+_MIN_MEMORY_GIB = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +48,22 @@ class Check:
     needed: bool = True
 
 
-def examine(models_dir: Path | None = None) -> tuple[Check, ...]:
+def run_checks(models_dir: Path | None = None) -> tuple[Check, ...]:
     """Try everything."""
     return (
-        _python(),
-        *(_package(name) for name in _PACKAGES),
-        _tried("onnxruntime", _runtime),
-        _tried("models", lambda: _models(models_dir)),
-        _tried("cpu", lambda: _cpu(models_dir)),
-        _tried("cuda", lambda: _cuda(models_dir), needed=False),
+        _check_python(),
+        *(_check_package(name) for name in _PACKAGES),
+        _run_check("onnxruntime", _check_onnxruntime),
+        _run_check("models", lambda: _check_models(models_dir)),
+        _run_check("cpu", lambda: _check_cpu(models_dir)),
+        _run_check("cuda", lambda: _check_cuda(models_dir), needed=False),
         Check("cores", True, str(usable_cores()), needed=False),
-        _memory(),
-        _temporary_folder(),
+        _check_memory(),
+        _check_temp_dir(),
     )
 
 
-def as_text(checks: Sequence[Check]) -> str:
+def format_checks_text(checks: Sequence[Check]) -> str:
     """One line a check, with the advice below it where it failed."""
     lines = []
     for check in checks:
@@ -73,24 +73,24 @@ def as_text(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def report_json(checks: Sequence[Check]) -> str:
+def format_checks_json(checks: Sequence[Check]) -> str:
     """``ok``: whether `wbctool run` can work here; ``checks``: all of them."""
     ok = all(check.ok for check in checks if check.needed)
     return json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=1)
 
 
-def _python() -> Check:
+def _check_python() -> Check:
     return Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")
 
 
-def _package(name: str) -> Check:
+def _check_package(name: str) -> Check:
     try:
         return Check(name, True, version(name))
     except PackageNotFoundError:
         return Check(name, False, "not installed", f"pip install {name}")
 
 
-def _tried(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
+def _run_check(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
     """A check that imports what it tries: a library that is missing, or does not load, has failed it."""
     try:
         return check()
@@ -98,31 +98,31 @@ def _tried(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
         return Check(name, False, f"not tried: {error}", "reinstall wbctool with all that it needs", needed)
 
 
-def _runtime() -> Check:
+def _check_onnxruntime() -> Check:
     import onnxruntime
 
     installed = []
     for name in _RUNTIMES:
-        found = _package(name)
-        if found.ok:
-            installed.append(f"{name} {found.detail}")
+        package = _check_package(name)
+        if package.ok:
+            installed.append(f"{name} {package.detail}")
     providers = ", ".join(onnxruntime.get_available_providers())
     return Check("onnxruntime", bool(installed), f"{', '.join(installed)}; built with {providers}")
 
 
-def _models(models_dir: Path | None) -> Check:
-    from wbctool.cards import default_models_dir, verify_models
+def _check_models(models_dir: Path | None) -> Check:
+    from wbctool.cards import check_models, default_models_dir
 
     folder = models_dir or default_models_dir()
     advice = "reinstall wbctool, or give the folder of models with --models"
     try:
-        problems = [problem for _, problem in verify_models(folder) if problem]
+        problems = [problem for _, problem in check_models(folder) if problem]
     except WbctoolError as error:
         return Check("models", False, str(error), advice)
     return Check("models", not problems, "; ".join(problems) or f"{folder}: all hashes match the cards", advice)
 
 
-def _cpu(models_dir: Path | None) -> Check:
+def _check_cpu(models_dir: Path | None) -> Check:
     from wbctool.cards import default_models_dir
     from wbctool.models import load_models
 
@@ -133,12 +133,12 @@ def _cpu(models_dir: Path | None) -> Check:
     return Check("cpu", True, "the models run")
 
 
-def _cuda(models_dir: Path | None) -> Check:
+def _check_cuda(models_dir: Path | None) -> Check:
     """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
     import onnxruntime
 
     from wbctool.cards import default_models_dir, read_card, read_model_bytes
-    from wbctool.onnx_model import cuda_problem
+    from wbctool.onnx_model import cuda_unavailable_reason
 
     folder = models_dir or default_models_dir()
     cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none
@@ -146,22 +146,22 @@ def _cuda(models_dir: Path | None) -> Check:
     advice = f"for an NVIDIA GPU: {driver}, and pip install 'wbctool[gpu]'"
     try:
         card = read_card(folder / "detector.json")
-        problem = cuda_problem(card, read_model_bytes(card, folder))
+        problem = cuda_unavailable_reason(card, read_model_bytes(card, folder))
     except WbctoolError as error:
         return Check("cuda", False, f"not tried: {error}", advice, needed=False)
     return Check("cuda", problem is None, problem or "a session runs on it", advice, needed=False)
 
 
-def _memory() -> Check:
+def _check_memory() -> Check:
     try:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError, AttributeError):
         return Check("memory", True, "unknown", needed=False)
-    advice = f"under {_ENOUGH_MEMORY_GIB} GiB: use --workers 1"
-    return Check("memory", gib >= _ENOUGH_MEMORY_GIB, f"{gib:.1f} GiB", advice, needed=False)
+    advice = f"under {_MIN_MEMORY_GIB} GiB: use --workers 1"
+    return Check("memory", gib >= _MIN_MEMORY_GIB, f"{gib:.1f} GiB", advice, needed=False)
 
 
-def _temporary_folder() -> Check:
+def _check_temp_dir() -> Check:
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"wbctool")

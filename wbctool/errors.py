@@ -27,7 +27,7 @@ class ModelMismatch(WbctoolError, ValueError):
     """A model that is not the one its card describes."""
 
 
-class CopyRefused(WbctoolError, ValueError):
+class QuantizationRejected(WbctoolError, ValueError):
     """An int8 or fp16 copy that would change too much, or a model with nothing to compute in int8."""
 
 
@@ -55,7 +55,7 @@ class ResultsInvalid(WbctoolError, ValueError):
     """Published results that are missing, altered, or not to be read."""
 
 
-class ExtraMissing(WbctoolError, ModuleNotFoundError):
+class MissingDependency(WbctoolError, ModuleNotFoundError):
     """A library that comes with one of the package's extras."""
 
 
@@ -71,5 +71,5 @@ class ReviewRefused(WbctoolError, ValueError):
     """A reader's review that does not fit the results it is to be applied to."""
 
 
-class TrailBroken(WbctoolError, ValueError):
+class AuditLogCorrupt(WbctoolError, ValueError):
     """An audit trail whose lines do not follow from one another."""

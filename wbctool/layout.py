@@ -15,29 +15,29 @@ from pathlib import Path
 
 from wbctool.errors import SettingsInvalid
 
-RUN = "run.json"
-MANIFEST_MARK = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
-LOG_MARK = '{"time": "'  # how every line of a log begins, by which a log is known
+RUN_JSON = "run.json"
+RUN_SIGNATURE = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
+LOG_SIGNATURE = '{"time": "'  # how every line of a log begins, by which a log is known
 LOCK = ".lock"
-LOCK_HOLDER = ".lock-holder.json"
-SEEN = ".seen.json"
-FAILURE = ".failure.json"
-DIFFERENTIAL = "differential.csv"
-CELLS = "cells.csv"
-REPORT = "report.html"
-SLIDE = "slide.json"
-INDEX = "index.html"
-AUDIT = "audit.jsonl"
-QC_HISTORY = "qc-history.csv"
-QC_CHART = "levey-jennings.html"
-QC_VALUES = "levey-jennings.csv"
+LOCK_HOLDER_JSON = ".lock-holder.json"
+HASH_CACHE_JSON = ".seen.json"
+FAILURE_JSON = ".failure.json"
+DIFFERENTIAL_CSV = "differential.csv"
+CELLS_CSV = "cells.csv"
+REPORT_HTML = "report.html"
+SLIDE_JSON = "slide.json"
+INDEX_HTML = "index.html"
+AUDIT_JSONL = "audit.jsonl"
+QC_HISTORY_CSV = "qc-history.csv"
+LEVEY_JENNINGS_HTML = "levey-jennings.html"
+LEVEY_JENNINGS_CSV = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
-TEMPORARY_PREFIX = ".tmp-"
-EVALUATION = "evaluation.json"  # of `wbctool evaluate`
-EVALUATION_TEXT = "evaluation.md"
+TEMP_PREFIX = ".tmp-"
+EVALUATION_JSON = "evaluation.json"  # of `wbctool evaluate`
+EVALUATION_MD = "evaluation.md"
 EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry, by which the figures beside it are known
-VERIFICATION = "verification.json"  # of `wbctool verify`
-VERIFICATION_PAGE = "verification.html"
+VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
+VERIFICATION_HTML = "verification.html"
 VERIFICATION_SCHEMA = "wbctool-verification/1"
 # What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
 BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
@@ -46,48 +46,61 @@ EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)
 VERIFICATION_FIGURES = (BLAND_ALTMAN, CALIBRATION, CONFUSION)
 SLIDES_CSV = "slides.csv"  # the laboratory's, in the root of SLIDES: read, never written
 
-_OURS = frozenset(
-    {RUN, LOCK, LOCK_HOLDER, SEEN, FAILURE, DIFFERENTIAL, CELLS, REPORT, SLIDE, INDEX, AUDIT, QC_HISTORY}
-) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL, CELLS, REPORT, SLIDE)}
-_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
-_ESCAPED_ALIKE = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
-_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
-_BYTE_IN_TEXT = re.compile(r"(\\+)x([89a-f][0-9a-f])")
+_RESERVED_NAMES = frozenset(
+    {
+        RUN_JSON,
+        LOCK,
+        LOCK_HOLDER_JSON,
+        HASH_CACHE_JSON,
+        FAILURE_JSON,
+        DIFFERENTIAL_CSV,
+        CELLS_CSV,
+        REPORT_HTML,
+        SLIDE_JSON,
+        INDEX_HTML,
+        AUDIT_JSONL,
+        QC_HISTORY_CSV,
+    }
+) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)}
+_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
+_LOOKS_ESCAPED = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
+_SURROGATE = re.compile(r"[\udc80-\udcff]")
+_ESCAPED_BYTE = re.compile(r"(\\+)x([89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
-class OutputLayout:
-    """Where the results of ``--out`` lie. counts: the CSV; folder: beside it, named as the CSV without its ending."""
+class OutputPaths:
+    """Where the results of ``--out`` lie. counts_csv: the CSV; folder: beside it, named as the CSV without its ending."""
 
-    counts: Path
+    counts_csv: Path
 
     @classmethod
-    def of(cls, out: Path) -> OutputLayout:
+    def from_path(cls, out: Path) -> OutputPaths:
         """The layout of an output that is named by its CSV or by its folder. Raises SettingsInvalid for neither."""
         path = Path(os.path.realpath(out))  # Path.resolve raises RuntimeError of a loop of links
-        if not names_a_folder(path):
+        if not has_usable_stem(path):
             raise SettingsInvalid(f"{out} is not a valid output name")
         return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
 
     @property
     def folder(self) -> Path:
         """Where all but the CSV lies."""
-        return self.counts.with_suffix("")
+        return self.counts_csv.with_suffix("")
 
     @property
-    def run(self) -> Path:
+    def run_json(self) -> Path:
         """The run's manifest."""
-        return self.folder / RUN
+        return self.folder / RUN_JSON
 
     @property
-    def index(self) -> Path:
+    def index_html(self) -> Path:
         """The page that lists all slides."""
-        return self.folder / INDEX
+        return self.folder / INDEX_HTML
 
     @property
-    def audit(self) -> Path:
+    def audit_jsonl(self) -> Path:
         """The audit trail of all reviews."""
-        return self.folder / AUDIT
+        return self.folder / AUDIT_JSONL
 
     @property
     def lock(self) -> Path:
@@ -95,36 +108,36 @@ class OutputLayout:
         return self.folder / LOCK
 
     @property
-    def lock_holder(self) -> Path:
+    def lock_holder_json(self) -> Path:
         """Who holds it, for the message to others."""
-        return self.folder / LOCK_HOLDER
+        return self.folder / LOCK_HOLDER_JSON
 
     @property
-    def failure(self) -> Path:
+    def failure_json(self) -> Path:
         """Why the last run could not even begin, if so."""
-        return self.folder / FAILURE
+        return self.folder / FAILURE_JSON
 
-    def export(self, kind: str) -> Path:
+    def export_path(self, kind: str) -> Path:
         """Where ``wbctool export`` writes if it is not told: beside the CSV."""
         return self.folder.with_name(f"{self.folder.name}-{kind}")
 
     @property
-    def qc_history(self) -> Path:
+    def qc_history_csv(self) -> Path:
         """The values of QC slides, a line for each time that one was done."""
-        return self.folder / QC_HISTORY
+        return self.folder / QC_HISTORY_CSV
 
     @property
-    def qc_charts(self) -> Path:
+    def qc_folder(self) -> Path:
         """Where `wbctool qc` puts its charts: beside the folder of results, whose names are slides'."""
         return self.folder.with_name(f"{self.folder.name}-qc")
 
     def slide_folder(self, slide: str) -> Path:
         """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.
 
-        >>> OutputLayout(Path("c.csv")).slide_folder("ward 3/run.json").as_posix()
+        >>> OutputPaths(Path("c.csv")).slide_folder("ward 3/run.json").as_posix()
         'c/ward 3/run.json~'
         """
-        parts = [f"{part}~" if part.rstrip("~").casefold() in _OURS else part for part in slide.split("/")]
+        parts = [f"{part}~" if part.rstrip("~").casefold() in _RESERVED_NAMES else part for part in slide.split("/")]
         if any(part in {"", ".", ".."} for part in parts):
             raise ValueError(f"{slide!r} is not a slide id")
         return self.folder.joinpath(*parts)
@@ -134,7 +147,7 @@ class OutputLayout:
         return self.slide_folder(slide) / name
 
 
-def below(root: Path, slide: str, *names: str) -> Path:
+def safe_join(root: Path, slide: str, *names: str) -> Path:
     """A path below ``root`` for something of a slide: its id's folders, then ``names``. None leads out of ``root``."""
     parts = [*slide.split("/"), *names]
     if any(part in {"", ".", ".."} or "/" in part for part in parts):
@@ -142,61 +155,61 @@ def below(root: Path, slide: str, *names: str) -> Path:
     return root.joinpath(*parts)
 
 
-def names_a_folder(table: Path) -> bool:
+def has_usable_stem(path: Path) -> bool:
     """Whether a CSV's name without its ending is one that a folder can be given: ``..csv`` leaves a dot.
 
-    >>> [names_a_folder(Path(name)) for name in ("a/b.csv", "..csv", "a/...csv")]
+    >>> [has_usable_stem(Path(name)) for name in ("a/b.csv", "..csv", "a/...csv")]
     [True, False, False]
     """
-    return table.stem not in {"", ".", ".."}
+    return path.stem not in {"", ".", ".."}
 
 
-def temporary_beside(path: Path) -> Path:
+def temp_path_for(path: Path) -> Path:
     """A new name in the folder of ``path``; it says which file it was to become."""
-    return path.with_name(temporary_prefix(path) + secrets.token_hex(8))
+    return path.with_name(temp_prefix_for(path) + secrets.token_hex(8))
 
 
-def temporary_prefix(path: Path) -> str:
+def temp_prefix_for(path: Path) -> str:
     """How the temporary names of one file begin. A hash, as the name itself may be as long as names can be."""
-    return f"{TEMPORARY_PREFIX}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
+    return f"{TEMP_PREFIX}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a name is one that :func:`temporary_beside` gives."""
-    return _TEMPORARY.fullmatch(name) is not None
+def is_temp_name(name: str) -> bool:
+    """Whether a name is one that :func:`temp_path_for` gives."""
+    return _TEMP_NAME.fullmatch(name) is not None
 
 
-def name_as_text(name: str) -> str:
+def encode_name(name: str) -> str:
     r"""A file system's name as text that UTF-8 can hold, one to one: a byte that is not UTF-8 becomes ``\xff``.
 
     A backslash is doubled where it would look like such a byte.
 
-    >>> print(name_as_text("smear\udcff"), name_as_text(r"smear\xff"), name_as_text(r"a\b"))
+    >>> print(encode_name("smear\udcff"), encode_name(r"smear\xff"), encode_name(r"a\b"))
     smear\xff smear\\xff a\b
     """
-    doubled = _ESCAPED_ALIKE.sub(lambda match: match.group() * 2, name)
-    return _NOT_UTF8.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", doubled)
+    doubled = _LOOKS_ESCAPED.sub(lambda match: match.group() * 2, name)
+    return _SURROGATE.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", doubled)
 
 
-def name_of_text(text: str) -> str:
-    r"""The name that :func:`name_as_text` gave as ``text``.
+def decode_name(text: str) -> str:
+    r"""The name that :func:`encode_name` gave as ``text``.
 
-    >>> [name_of_text(text) for text in (r"smear\xff", r"smear\\xff", r"a\b")]
+    >>> [decode_name(text) for text in (r"smear\xff", r"smear\\xff", r"a\b")]
     ['smear\udcff', 'smear\\xff', 'a\\b']
     """
 
-    def undone(match: re.Match[str]) -> str:
+    def unescape(match: re.Match[str]) -> str:
         backslashes, byte = match.groups()
         half = "\\" * (len(backslashes) // 2)
         return half + (chr(0xDC00 + int(byte, 16)) if len(backslashes) % 2 else f"x{byte}")
 
-    return _BYTE_IN_TEXT.sub(undone, text)
+    return _ESCAPED_BYTE.sub(unescape, text)
 
 
-def name_shown(name: str) -> str:
+def display_name(name: str) -> str:
     r"""A name as one line of text for a person: control characters are made visible.
 
-    >>> print(name_shown("a\nb"))
+    >>> print(display_name("a\nb"))
     a\nb
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name_as_text(name))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encode_name(name))

@@ -16,30 +16,30 @@ from wbctool.cards import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
-    card_of_kind,
     card_paths,
-    copy_path,
     kind_name,
-    plain_card,
+    load_fp32_card,
+    quantized_card_path,
     read_card,
+    read_card_of_kind,
     read_model_bytes,
-    stale_copy,
+    staleness_reason,
 )
 from wbctool.choices import Device, Precision
 from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_problem, start_model
+from wbctool.onnx_model import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
 
 log = logging.getLogger(__name__)
 
-_AUTO = {CPU: Precision.INT8, CUDA: Precision.FP16}  # what is fastest there
+_AUTO_PRECISION = {CPU: Precision.INT8, CUDA: Precision.FP16}  # what is fastest there
 
 Cards = tuple[DetectorCard, GeneratorCard, ClassifierCard]
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The three models of a run. device_note: one line on what ``auto`` fell back to; None where it did not.
+    """The three models of a run. device_message: one line on what ``auto`` fell back to; None where it did not.
 
     head: the classifier's dense layers; None where its graph is not built as training builds it.
     """
@@ -47,7 +47,7 @@ class Models:
     detector: OnnxModel[DetectorCard]
     generator: OnnxModel[GeneratorCard]
     classifier: OnnxModel[ClassifierCard]
-    device_note: str | None = None
+    device_message: str | None = None
     head: DenseHead | None = None
 
     @property
@@ -56,9 +56,9 @@ class Models:
         return self.classifier.provider
 
     @property
-    def rows(self) -> dict[str, int]:
+    def batch_sizes(self) -> dict[str, int]:
         """The rows of each model's batches, by the model file's name; fewer than at first once memory was full."""
-        return {m.card.file: m.rows for m in (self.detector, self.generator, self.classifier)}
+        return {m.card.file: m.batch_size for m in (self.detector, self.generator, self.classifier)}
 
 
 def load_models(folder: Path, device: Device, precision: Precision, threads: int = 0) -> Models:
@@ -68,21 +68,21 @@ def load_models(folder: Path, device: Device, precision: Precision, threads: int
 
     Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
     """
-    plain = plain_card(folder, DetectorCard)
-    provider, note = _choose_provider(device, plain, read_model_bytes(plain, folder))
+    fp32_card = load_fp32_card(folder, DetectorCard)
+    provider, device_message = _choose_provider(device, fp32_card, read_model_bytes(fp32_card, folder))
 
     def load(kind: type[CardT]) -> tuple[OnnxModel[CardT], bytes]:
         card = _choose_card(folder, kind, provider, precision)
         content = read_model_bytes(card, folder)
-        return start_model(card, content, provider, threads), content
+        return create_session(card, content, provider, threads), content
 
-    with ThreadPoolExecutor(thread_name_prefix="load") as side_by_side:
-        detector, generator = side_by_side.submit(load, DetectorCard), side_by_side.submit(load, GeneratorCard)
+    with ThreadPoolExecutor(thread_name_prefix="load") as executor:
+        detector, generator = executor.submit(load, DetectorCard), executor.submit(load, GeneratorCard)
         classifier, content = load(ClassifierCard)
-    return Models(detector.result()[0], generator.result()[0], classifier, note, read_dense_head(content))
+    return Models(detector.result()[0], generator.result()[0], classifier, device_message, read_dense_head(content))
 
 
-def cards_in_use(folder: Path, provider: str, precision: Precision) -> Cards:
+def select_cards(folder: Path, provider: str, precision: Precision) -> Cards:
     """The cards of the models that a machine with that provider would load; raises as :func:`load_models`.
 
     No session is started: a cluster's coordinator may have no GPU.
@@ -100,9 +100,9 @@ def cards_in_use(folder: Path, provider: str, precision: Precision) -> Cards:
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:
     """The one model of a kind, in fp32; raises as :func:`load_models`."""
-    card = plain_card(folder, kind)
+    card = load_fp32_card(folder, kind)
     content = read_model_bytes(card, folder)
-    return start_model(card, content, _choose_provider(device, card, content)[0])
+    return create_session(card, content, _choose_provider(device, card, content)[0])
 
 
 def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
@@ -110,53 +110,53 @@ def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
 
     A copy of another model than the one beside it is left out, and it is logged.
     """
-    found = []
+    generators = []
     for path in card_paths(folder):
         card = read_card(path)
         if not isinstance(card, GeneratorCard):
             continue
-        is_copy = card.precision is not Precision.FP32
-        if is_copy and (problem := stale_copy(card, plain_card(folder, GeneratorCard))):
+        is_quantized = card.precision is not Precision.FP32
+        if is_quantized and (problem := staleness_reason(card, load_fp32_card(folder, GeneratorCard))):
             log.warning("%s; it is left out", problem)
             continue
-        found.append(start_model(card, read_model_bytes(card, folder), CPU))
-    return found
+        generators.append(create_session(card, read_model_bytes(card, folder), CPU))
+    return generators
 
 
 def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Precision) -> CardT:
-    """The card of the precision asked for. ``auto`` takes an int8 copy on a CPU, an fp16 one on CUDA, if there is one.
+    """The card of the precision asked for. ``is_auto`` takes an int8 copy on a CPU, an fp16 one on CUDA, if there is one.
 
-    A copy of another model than the fp32 one beside it is refused, or with ``auto`` left alone with a warning. There
+    A copy of another model than the fp32 one beside it is refused, or with ``is_auto`` left alone with a warning. There
     are no copies of the detector, and none of a generator that would be no faster.
     """
-    plain = plain_card(folder, kind)
-    auto = precision is Precision.AUTO
-    wanted = _AUTO[provider] if auto else precision
-    path = copy_path(folder, kind, wanted)
-    if wanted is Precision.FP32 or issubclass(kind, DetectorCard):
-        return plain
+    fp32_card = load_fp32_card(folder, kind)
+    is_auto = precision is Precision.AUTO
+    chosen = _AUTO_PRECISION[provider] if is_auto else precision
+    path = quantized_card_path(folder, kind, chosen)
+    if chosen is Precision.FP32 or issubclass(kind, DetectorCard):
+        return fp32_card
     if not path.is_file():
-        if auto or issubclass(kind, GeneratorCard):
-            return plain
+        if is_auto or issubclass(kind, GeneratorCard):
+            return fp32_card
         raise ModelNotFound(
-            f"there is no {wanted} copy of the {kind_name(kind)}: {path} is missing; "
-            f"`wbctool models optimize --precision {wanted}` makes one where it is faster"
+            f"there is no {chosen} copy of the {kind_name(kind)}: {path} is missing; "
+            f"`wbctool models optimize --precision {chosen}` makes one where it is faster"
         )
-    copy = card_of_kind(path, kind)
-    read_model_bytes(plain, folder)  # so that its card's hash is its own
-    problem = stale_copy(copy, plain)
+    quantized = read_card_of_kind(path, kind)
+    read_model_bytes(fp32_card, folder)  # so that its card's hash is its own
+    problem = staleness_reason(quantized, fp32_card)
     if problem is None:
-        return copy
-    if not auto:
+        return quantized
+    if not is_auto:
         raise ModelMismatch(problem)
     log.warning("%s; using the fp32 model", problem)
-    return plain
+    return fp32_card
 
 
 def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
     if device is Device.CPU:
         return CPU, None
-    problem = cuda_problem(card, content)
+    problem = cuda_unavailable_reason(card, content)
     if problem is None:
         return CUDA, None
     if device is Device.CUDA:

@@ -19,13 +19,13 @@ class Rule(StrEnum):
     TEN_X = "10-x"
 
     @property
-    def rejects(self) -> bool:
+    def is_rejection(self) -> bool:
         """Whether a value that breaks it is out of control."""
         return self is not Rule.ONE_2S
 
 
 @dataclass(frozen=True, slots=True)
-class QcLine:
+class QcRecord:
     """One line of a history. values: by quantity; None where the slide had none. models: their files and hashes.
 
     counted: the cells of its differential; 0 where the slide failed too.
@@ -43,7 +43,7 @@ class ControlPoint:
     """One value. z: its distance from the mean in SDs, None where there are no limits yet.
 
     rules: those that it breaks with the values before it; none are judged within the baseline.
-    new_models: whether it was made with other models than the value before.
+    models_changed: whether it was made with other models than the value before.
     """
 
     time: datetime
@@ -51,14 +51,14 @@ class ControlPoint:
     z: float | None
     in_baseline: bool
     rules: tuple[Rule, ...]
-    new_models: bool
+    models_changed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ControlChart:
     """One quantity of one slide over time. mean, sd: of the baseline so far; None of fewer than two values.
 
-    baseline: how many values make it; complete: whether there are so many. silent_since: when the slide was first done
+    baseline: how many values make it; is_baseline_complete: whether there are so many. missing_since: when the slide was first done
     without a cell that counts, and so without this value, since the last of ``points``; None where it has a value.
     """
 
@@ -67,11 +67,11 @@ class ControlChart:
     mean: float | None
     sd: float | None
     baseline: int
-    complete: bool
+    is_baseline_complete: bool
     points: tuple[ControlPoint, ...]
-    silent_since: datetime | None = None
+    missing_since: datetime | None = None
 
     @property
-    def out_of_control(self) -> bool:
+    def is_out_of_control(self) -> bool:
         """Whether the latest value breaks a rule that rejects, or there is none any more."""
-        return self.silent_since is not None or any(rule.rejects for rule in self.points[-1].rules)
+        return self.missing_since is not None or any(rule.is_rejection for rule in self.points[-1].rules)

@@ -49,12 +49,12 @@ class Box:
     height: int
 
     @property
-    def side_px(self) -> int:
+    def longer_side_px(self) -> int:
         """The longer side."""
         return max(self.width, self.height)
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """(x, y) of the centre, in pixels."""
         return self.x + self.width / 2, self.y + self.height / 2
 
@@ -64,11 +64,11 @@ class Box:
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         if width <= 0 or height <= 0:
             return 0.0
-        shared = width * height
-        return shared / (self.width * self.height + other.width * other.height - shared)
+        intersection = width * height
+        return intersection / (self.width * self.height + other.width * other.height - intersection)
 
 
-class Target(StrEnum):
+class ObjectClass(StrEnum):
     """What the detector tells apart. Only nucleated cells become cells of a slide."""
 
     NUCLEATED = "wbc"
@@ -83,7 +83,7 @@ class Detection:
     box: Box
     score: float
     cut_by_border: bool = False
-    target: Target = Target.NUCLEATED
+    object_class: ObjectClass = ObjectClass.NUCLEATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Outcome(StrEnum):
     """Where a cell goes."""
 
     COUNTED = "counted"
-    REVIEW = "review"
+    NEEDS_REVIEW = "review"
     NOT_WBC = "not_wbc"
 
 
@@ -114,7 +114,7 @@ class Reason(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     ERYTHROBLAST = "erythroblast"
     PLATELET = "platelet"
-    ARTEFACT = "artefact"
+    ARTIFACT = "artefact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Prediction:
 
     label: the most probable class. probabilities: calibrated, in the order of the model's classes, sum 1.
     confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing
-    known. attention: a square map of where in the prepared crop ``label`` was seen, row by row, a byte a point, 255 the
+    known. cam: a square map of where in the prepared crop ``label`` was seen, row by row, a byte a point, 255 the
     strongest; empty where the model gives none (wbctool.stages.explain).
     """
 
@@ -133,7 +133,7 @@ class Prediction:
     energy: float
     outcome: Outcome
     reason: Reason
-    attention: bytes = b""
+    cam: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class AbsoluteCount:
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyserCount:
+class AnalyzerCount:
     """The analyser's white cells, 10⁹/L: as it gives them, and as absolute counts take them.
 
     reference_source: of the absolute counts' ranges; empty where they do not apply.
@@ -214,4 +214,4 @@ class Differential:
     nrbc_per_100_wbc: float | None
     nrbc_assessed: bool
     flags: tuple[str, ...]
-    analyser: AnalyserCount | None = None
+    analyzer: AnalyzerCount | None = None

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
+from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import SLIDES_CSV, names_a_folder
+from wbctool.layout import SLIDES_CSV, has_usable_stem
 from wbctool.processor import usable_cores
 
 Ranges = dict[CellClass, tuple[float, float]]
@@ -26,29 +27,29 @@ class Limits(BaseModel):
     an age in slides.csv says it for its slide, either way. correct_wbc_for_nrbc: whether the analyser counts nucleated
     red cells as white ones. absolute_ranges: in 10⁹/L.
 
-    A field is blurred where the edges of its cells are wider than blur_um µm, or than blur_ratio times its slide's
-    median, and than blur_px native pixels: below that the pixels and not the focus are the limit. It is crowded where
-    red cells cover more of it than crowded_cover. More than blurred_share or crowded_share of a slide's fields raise
+    A field is blurred where the edges of its cells are wider than max_blur_um µm, or than max_relative_blur times its slide's
+    median, and than min_blur_px native pixels: below that the pixels and not the focus are the limit. It is crowded where
+    red cells cover more of it than max_coverage. More than blurred_share or crowded_share of a slide's fields raise
     its flag. Fields are the same picture above duplicate_correlation. Colours are strange farther than stain_de (CIE76)
     from those of the training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    min_counted: int = Field(100, ge=1)
-    limited_counted: int = Field(200, ge=1)
+    low_count_below: int = Field(100, ge=1)
+    limited_count_below: int = Field(200, ge=1)
     high_review_share: float = Field(0.10, ge=0, le=1)
     out_of_domain_share: float = Field(0.05, ge=0, le=1)
-    immature_granulocytes_from: int = Field(1, ge=1)
-    nrbc_from: int = Field(1, ge=1)
-    blur_um: float = Field(0.19, gt=0)
-    blur_px: float = Field(1.5, ge=0)
-    blur_ratio: float = Field(1.5, ge=1)
+    min_immature_granulocytes: int = Field(1, ge=1)
+    min_nrbc: int = Field(1, ge=1)
+    max_blur_um: float = Field(0.19, gt=0)
+    min_blur_px: float = Field(1.5, ge=0)
+    max_relative_blur: float = Field(1.5, ge=1)
     blurred_share: float = Field(0.10, ge=0, le=1)
-    crowded_cover: float = Field(0.62, ge=0, le=1)
+    max_coverage: float = Field(0.62, ge=0, le=1)
     crowded_share: float = Field(0.10, ge=0, le=1)
     duplicate_correlation: float = Field(0.97, ge=0, le=1)
-    stain_de: float = Field(5.0, gt=0)
+    max_stain_delta_e: float = Field(5.0, gt=0)
     correct_wbc_for_nrbc: bool = True
     adult: bool = False
     reference_source: str = "ARUP Laboratories, adults"
@@ -74,7 +75,7 @@ class Limits(BaseModel):
 
     @field_validator("reference_ranges", "absolute_ranges", mode="before")
     @classmethod
-    def _are_of_classes(cls, ranges: object) -> object:
+    def _check_range_classes(cls, ranges: object) -> object:
         """In our words: pydantic's would offer all cell classes, and say of a bound that lacks but that it does."""
         for label, bounds in ranges.items() if isinstance(ranges, dict) else ():
             if label not in DIFFERENTIAL_CLASSES:
@@ -86,7 +87,7 @@ class Limits(BaseModel):
 
     @field_validator("reference_ranges", "absolute_ranges")
     @classmethod
-    def _are_ranges(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
+    def _check_range_bounds(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
         highest, unit = (100.0, "percentages") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
         for label, (low, high) in ranges.items():
             if not 0 <= low <= high <= highest:
@@ -94,10 +95,10 @@ class Limits(BaseModel):
         return ranges
 
 
-_MOST_WORKERS = 64
+_MAX_WORKERS = 64
 
 
-def _are_same(path: Path, other: Path) -> bool:
+def _is_same_file(path: Path, other: Path) -> bool:
     """Whether two paths are of one file, be it there or not."""
     try:
         return path.samefile(other)
@@ -106,7 +107,7 @@ def _are_same(path: Path, other: Path) -> bool:
 
 
 def _default_workers() -> int:
-    return min(usable_cores(), _MOST_WORKERS)
+    return min(usable_cores(), _MAX_WORKERS)
 
 
 class RunSettings(Limits):
@@ -123,7 +124,7 @@ class RunSettings(Limits):
     device: Device = Device.AUTO
     super_resolve: SuperResolve = SuperResolve.AUTO
     precision: Precision = Precision.AUTO
-    workers: int = Field(default_factory=_default_workers, ge=1, le=_MOST_WORKERS)
+    workers: int = Field(default_factory=_default_workers, ge=1, le=_MAX_WORKERS)
     batch_size: int = Field(64, ge=1, le=4096)
     force: bool = False
     retry_failed: bool = False
@@ -140,55 +141,55 @@ class RunSettings(Limits):
 
     @field_validator("out")
     @classmethod
-    def _out_is_csv(cls, out: Path) -> Path:
+    def _check_out(cls, out: Path) -> Path:
         if out.suffix.lower() != ".csv":
             raise ValueError("the name must end in .csv; the folder of results is named after it")
-        if not names_a_folder(out):
+        if not has_usable_stem(out):
             raise ValueError(f"no folder of results can be named after {out.name}")
         return out
 
     @field_validator("out", "log_file", "metrics")
     @classmethod
-    def _spares_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+    def _check_not_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         slides = info.data.get("slides")  # None where it was not a path itself
-        if path is not None and slides is not None and _are_same(path, slides / SLIDES_CSV):
+        if path is not None and slides is not None and _is_same_file(path, slides / SLIDES_CSV):
             raise ValueError(f"{path} is the laboratory's own table of slides and would be overwritten")
         return path
 
     @field_validator("metrics")
     @classmethod
-    def _metrics_is_prom(cls, metrics: Path | None) -> Path | None:
+    def _check_metrics_suffix(cls, metrics: Path | None) -> Path | None:
         if metrics is not None and metrics.suffix != ".prom":
             raise ValueError("the name must end in .prom; node_exporter reads no other")
         return metrics
 
-    def affecting_results(self) -> dict[str, Any]:
+    def result_settings(self) -> dict[str, Any]:
         """The settings that change what is written for a slide, as JSON values; device and precision aside."""
         names = {"super_resolve", "max_megapixels", *Limits.model_fields}
         return self.model_dump(mode="json", include=names)
 
 
-_OPTIONS = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
-_NOT_IN_FILE = {"slides", "out"}
+_OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
+_COMMAND_LINE_ONLY = {"slides", "out"}
 
 
-def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSettings:
-    """The settings of a run. flags: what was given on the command line, None where it was not; they win over the file.
+def load_settings(options: Mapping[str, Any], config: Path | None = None) -> RunSettings:
+    """The settings of a run. options: what was given on the command line, None where it was not; they win over the file.
 
     Paths in the file are relative to the file's folder. Raises SettingsInvalid, naming the file or the option, and the
     entry.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     from_file = {} if config is None else _read_toml(config)
     try:
         return RunSettings(**{**from_file, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        entry, *within = map(str, first["loc"])
-        place = f"{config}: {entry}" if entry not in given and config is not None else _option(entry)
-        place = ".".join([place, *within])
+        entry, *path = map(str, first["loc"])
+        location = f"{config}: {entry}" if entry not in given and config is not None else _option_name(entry)
+        location = ".".join([location, *path])
         message = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsInvalid(f"{place}: {message}") from error
+        raise SettingsInvalid(f"{location}: {message}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -198,8 +199,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: not a TOML file: {error}") from error
-    known = RunSettings.model_fields.keys() - _NOT_IN_FILE
+    known = RunSettings.model_fields.keys() - _COMMAND_LINE_ONLY
     for entry in entries:
+        if renamed := describe_renames([entry], SETTINGS):
+            raise SettingsInvalid(f"{path}: {renamed}")
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
     for entry, value in entries.items():
@@ -213,5 +216,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _option(name: str) -> str:
-    return _OPTIONS.get(name, "--" + name.replace("_", "-"))
+def _option_name(name: str) -> str:
+    return _OPTION_NAMES.get(name, "--" + name.replace("_", "-"))

@@ -30,52 +30,52 @@ class SlideStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CellPicture:
-    """What the report shows of a cell, WebP each. enhanced: the generator's picture; empty where it was not used."""
+class CellThumbnails:
+    """What the report shows of a cell, WebP each. super_resolved: the generator's picture; empty where it was not used."""
 
     native: bytes = b""
-    enhanced: bytes = b""
+    super_resolved: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class FieldPicture:
+class FieldThumbnail:
     """A reduced JPEG of a field. width, height: of the field itself, in native pixels."""
 
     name: str
     width: int
     height: int
-    overview: bytes
+    jpeg: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class CellNote:
-    """What readers did with a cell. row: counts from 1 in cells.csv. was: where the tool had put it (a place)."""
+class ReviewNote:
+    """What readers did with a cell. row: counts from 1 in cells.csv. original: where the tool had put it (a place)."""
 
     row: int
-    was: str
+    original: str
     comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One reader's review of a slide. time: ISO 8601, by the reader's clock. moved: cells moved to another place.
+    """One reader's review of a slide. time: ISO 8601, by the reader's clock. n_reclassified: cells moved to another place.
 
-    entry: the SHA-256 of its line in the audit trail.
+    entry_sha256: the SHA-256 of its line in the audit trail.
     """
 
     reader: str
     time: str
-    moved: int
+    n_reclassified: int
     comment: str
-    entry: str
+    entry_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class SlideResult:
     """All that is known of one slide after a run.
 
-    pictures: of each cell, in order; one without a native crop stands for a cell that the report does not show.
-    field_pictures: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
+    thumbnails: of each cell, in order; one without a native crop stands for a cell that the report does not show.
+    field_thumbnails: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
     metadata: None where slides.csv does not name the slide. quality: of each field that was read, in order.
     """
 
@@ -84,17 +84,17 @@ class SlideResult:
     fields: int
     failures: tuple[FieldFailure, ...]
     cells: tuple[Cell, ...]
-    pictures: tuple[CellPicture, ...]
+    thumbnails: tuple[CellThumbnails, ...]
     differential: Differential
-    field_pictures: tuple[FieldPicture, ...] = ()
+    field_thumbnails: tuple[FieldThumbnail, ...] = ()
     reviews: tuple[Review, ...] = ()
-    notes: tuple[CellNote, ...] = ()
+    notes: tuple[ReviewNote, ...] = ()
     metadata: SlideMetadata | None = None
     quality: tuple[FieldQuality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class ModelUsed:
+class ModelRef:
     """A model as results name it. file: the ONNX file's name. sha256: of its bytes."""
 
     file: str
@@ -120,7 +120,7 @@ class PublishedSlide:
     reviewed: bool
 
     @property
-    def fields_read(self) -> tuple[str, ...]:
+    def analyzed_fields(self) -> tuple[str, ...]:
         """The names of the fields that were analysed."""
         failed = {failure.field for failure in self.result.failures}
         return tuple(name for name in self.field_names if name not in failed)
@@ -139,6 +139,6 @@ class Provenance:
     provider: str
     precision: str
     classes: tuple[CellClass, ...]
-    models: tuple[ModelUsed, ...]
+    models: tuple[ModelRef, ...]
     settings: tuple[tuple[str, str], ...]
     reference_source: str = ""

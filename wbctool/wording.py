@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def number_of(n: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A number with its noun, which takes an s in the plural.
 
-    >>> number_of(1, "slide"), number_of(0, "cell")
+    >>> pluralize(1, "slide"), pluralize(0, "cell")
     ('1 slide', '0 cells')
     """
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -26,14 +26,14 @@ from wbctool.batch import cluster, cluster_flights, cluster_messages, cluster_ro
 from wbctool.batch.cluster_flights import TRIES, Flights
 from wbctool.batch.cluster_messages import Equipment, Job
 from wbctool.batch.cluster_roster import Member, Roster
-from wbctool.batch.doing import Work
-from wbctool.batch.runstate import SlideOutcome, failed_outcome
-from wbctool.batch.seen_files import SeenFiles
+from wbctool.batch.doing import RunContext
+from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
+from wbctool.batch.seen_files import HashCache
 from wbctool.cards import read_card
 from wbctool.choices import Device, Precision
 from wbctool.cli.running import run_command
-from wbctool.errors import ClusterUnusable, ExtraMissing, TrailBroken
-from wbctool.layout import OutputLayout
+from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
+from wbctool.layout import OutputPaths
 from wbctool.records import Slide
 from wbctool.settings import load_settings
 
@@ -291,7 +291,7 @@ def test_a_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeyp
 def test_without_the_extra_it_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.draw("a")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ExtraMissing, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
+    with pytest.raises(MissingDependency, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
         lab.run("many", scheduler="127.0.0.1:1")
 
 
@@ -322,9 +322,9 @@ def flown(answer: object, tmp_path: Path) -> list[SlideOutcome]:
 
 
 def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOutcome]:
-    layout = OutputLayout(tmp_path / "counts.csv")
-    settings = load_settings({"slides": tmp_path, "out": layout.counts})
-    work = Work(settings, fakes.fake_stages(settings), layout, SeenFiles(layout), lambda: False, lambda: None, {})
+    layout = OutputPaths(tmp_path / "counts.csv")
+    settings = load_settings({"slides": tmp_path, "out": layout.counts_csv})
+    work = RunContext(settings, fakes.fake_stages(settings), layout, HashCache(layout), lambda: False, lambda: None, {})
     slides = [Slide(name, tmp_path, ()) for name in names]
     return list(Flights(nobody, nobody, work).outcomes(slides))
 
@@ -427,10 +427,10 @@ def test_a_process_that_does_not_know_the_run_says_which_it_is(process, tmp_path
 
 def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise TrailBroken("line 3 of audit.jsonl is damaged")
+        raise AuditLogCorrupt("line 3 of audit.jsonl is damaged")
 
     monkeypatch.setattr(cluster_flights, "publish_files", broken)
-    done = failed_outcome(Slide("x", tmp_path, ()), "none", "none", ())
+    done = make_failed_outcome(Slide("x", tmp_path, ()), "none", "none", ())
     outcomes = flown(cluster_messages.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].stage for outcome in outcomes} == {"report"}

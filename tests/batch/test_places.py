@@ -2,10 +2,10 @@
 
 import pytest
 
-from wbctool.batch.places import check_apart, check_table_writable, is_written_to
-from wbctool.batch.publish import publish
+from wbctool.batch.places import check_counts_writable, check_output_location, contains_run_outputs
+from wbctool.batch.publish import write_atomic
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.layout import OutputLayout, temporary_beside
+from wbctool.layout import OutputPaths, temp_path_for
 from wbctool.settings import load_settings
 
 
@@ -18,18 +18,18 @@ def settings(tmp_path):
 
 
 def apart(made):
-    check_apart(OutputLayout(made.out), made)
+    check_output_location(OutputPaths(made.out), made)
 
 
 @pytest.mark.parametrize("name", ["index.html", "run.json", "audit.jsonl", "qc-history.csv"])
 def test_a_folder_of_something_else_is_refused(settings, tmp_path, name):
-    publish(tmp_path / "c" / name, b"mine")
+    write_atomic(tmp_path / "c" / name, b"mine")
     with pytest.raises(SettingsInvalid, match=r"c\.csv: the results would go into .*/c, which holds files"):
         apart(settings())
 
 
 def test_a_folder_of_something_else_is_known_by_a_link_to_it(settings, tmp_path):
-    publish(tmp_path / "else" / "index.html", b"mine")
+    write_atomic(tmp_path / "else" / "index.html", b"mine")
     (tmp_path / "c").symlink_to(tmp_path / "else")
     with pytest.raises(SettingsInvalid, match="which holds files"):
         apart(settings())
@@ -46,21 +46,21 @@ def test_a_folder_of_results_goes_on_being_one(settings, tmp_path, there):
         folder.mkdir()
     if there == "a lock":  # of a run that was killed before it wrote its manifest
         (folder / ".lock").touch()
-        publish(folder / "s1" / "cells.csv", b"")
+        write_atomic(folder / "s1" / "cells.csv", b"")
     elif there == "a manifest":  # copied without its hidden files
-        publish(folder / "run.json", b'{\n "schema": "wbctool-run/1",\n')
-        publish(folder / "s1" / "cells.csv", b"")
+        write_atomic(folder / "run.json", b'{\n "schema": "wbctool-run/1",\n')
+        write_atomic(folder / "s1" / "cells.csv", b"")
     elif there == "what a kill leaves":
-        temporary_beside(folder / "m.prom").touch()
+        temp_path_for(folder / "m.prom").touch()
     elif there == "notes":  # nothing that a run would write over
-        publish(folder / "logs" / "run.log", b"")
-        publish(folder / ".DS_Store", b"")
+        write_atomic(folder / "logs" / "run.log", b"")
+        write_atomic(folder / ".DS_Store", b"")
     apart(settings())
 
 
 @pytest.mark.parametrize("field", ["slides/f.png", "slides/s1/f.JPG", "slides/s1/deep/f.tif"])
 def test_results_do_not_go_where_the_slides_are(settings, tmp_path, field):
-    publish(tmp_path / field, b"")
+    write_atomic(tmp_path / field, b"")
     out = "slides.csv" if field == "slides/f.png" else "slides/s1.csv"
     with pytest.raises(SettingsInvalid, match="which holds the slides"):
         apart(settings(out=tmp_path / out))
@@ -70,12 +70,12 @@ def test_results_do_not_go_where_the_slides_are(settings, tmp_path, field):
 def test_a_table_that_cannot_be_written(settings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"c\.csv cannot be written: Not a directory"):
-        check_table_writable(OutputLayout(tmp_path / "file" / "c.csv"))
+        check_counts_writable(OutputPaths(tmp_path / "file" / "c.csv"))
 
 
 def test_the_trial_leaves_nothing(tmp_path):
-    publish(tmp_path / "c.csv", b"as it was")
-    check_table_writable(OutputLayout(tmp_path / "c.csv"))
+    write_atomic(tmp_path / "c.csv", b"as it was")
+    check_counts_writable(OutputPaths(tmp_path / "c.csv"))
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("c.csv", b"as it was")]
 
 
@@ -84,6 +84,6 @@ def test_the_folders_that_a_run_writes_to(settings, tmp_path, monkeypatch):
     (slides / "s1").mkdir(parents=True)
     (tmp_path / "link").symlink_to(slides)
     made = settings(out=tmp_path / "link" / "c.csv", metrics=slides / "s1" / "m.prom")
-    assert [is_written_to(folder, made) for folder in (slides, slides / "s1", tmp_path)] == [True, True, False]
+    assert [contains_run_outputs(folder, made) for folder in (slides, slides / "s1", tmp_path)] == [True, True, False]
     monkeypatch.chdir(slides)
-    assert is_written_to(slides, settings(out=type(slides)("c.csv")))
+    assert contains_run_outputs(slides, settings(out=type(slides)("c.csv")))

@@ -4,29 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.batch.publish import hold, publish, publish_json, publish_together, sweep
+from wbctool.batch.publish import (
+    lock_output,
+    remove_stale_temp_files,
+    write_atomic,
+    write_atomic_group,
+    write_json_atomic,
+)
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.layout import OutputLayout, temporary_beside
+from wbctool.layout import OutputPaths, temp_path_for
 
 
 def test_publish_makes_the_folder_and_replaces(tmp_path):
     path = tmp_path / "a" / "b.csv"
-    publish(path, b"old")
-    publish(path, b"new")
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["b.csv"]
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "b.csv"
-    publish(path, b"old")
+    write_atomic(path, b"old")
 
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputNotWritable, match=r"b\.csv cannot be written: No space left on device"):
-        publish(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["b.csv"]
 
@@ -34,35 +40,35 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "a").write_text("in the way")
     with pytest.raises(OutputNotWritable, match="cannot be written"):
-        publish(tmp_path / "a" / "b.csv", b"new")
+        write_atomic(tmp_path / "a" / "b.csv", b"new")
 
 
 def test_json_keeps_names_that_are_not_utf8(tmp_path):
-    publish_json(tmp_path / "x.json", {"slide": "smear\udcff"})
+    write_json_atomic(tmp_path / "x.json", {"slide": "smear\udcff"})
     assert b"smear\\udcff" in (tmp_path / "x.json").read_bytes()
 
 
 def test_sweep_takes_our_temporary_files_alone(tmp_path):
-    layout, other = OutputLayout(tmp_path / "counts.csv"), OutputLayout(tmp_path / "other.csv")
-    left = [temporary_beside(layout.counts), temporary_beside(layout.slide_file("a/b", "cells.csv"))]
-    kept = [temporary_beside(other.counts), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
+    layout, other = OutputPaths(tmp_path / "counts.csv"), OutputPaths(tmp_path / "other.csv")
+    left = [temp_path_for(layout.counts_csv), temp_path_for(layout.slide_file("a/b", "cells.csv"))]
+    kept = [temp_path_for(other.counts_csv), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
     kept.append(left[0].with_name(f"{left[0].name}.bak"))
     left.append(layout.folder / "a" / ".tmp-of-whatever")  # in a folder of results nobody else makes such
     for path in left + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    sweep(layout)
+    remove_stale_temp_files(layout)
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
 
 
 def test_hold_is_let_go_at_the_end_and_after_an_error(tmp_path):
-    layout = OutputLayout(tmp_path / "counts.csv")
-    with pytest.raises(RuntimeError), hold(layout):
+    layout = OutputPaths(tmp_path / "counts.csv")
+    with pytest.raises(RuntimeError), lock_output(layout):
         raise RuntimeError
-    with hold(layout):
-        assert layout.lock_holder.exists()
-    assert not layout.lock_holder.exists()
+    with lock_output(layout):
+        assert layout.lock_holder_json.exists()
+    assert not layout.lock_holder_json.exists()
 
 
 def in_child(work):
@@ -78,47 +84,50 @@ def in_child(work):
 
 
 def test_a_second_process_is_turned_away_and_told_by_whom(tmp_path):
-    layout = OutputLayout(tmp_path / "counts.csv")
+    layout = OutputPaths(tmp_path / "counts.csv")
     held, (read, write) = os.pipe(), os.pipe()
 
     def child():
-        with hold(layout):
+        with lock_output(layout):
             os.write(held[1], b"x")
             os.read(read, 1)
         return 0
 
     pid = in_child(child)
     os.read(held[0], 1)
-    with pytest.raises(OutputLocked, match=rf"counts\.csv is in use by another run \(process {pid} on "), hold(layout):
+    with (
+        pytest.raises(OutputLocked, match=rf"counts\.csv is in use by another run \(process {pid} on "),
+        lock_output(layout),
+    ):
         pass
     os.write(write, b"x")
     assert os.waitpid(pid, 0)[1] == 0
-    with hold(layout):
+    with lock_output(layout):
         pass
 
 
 def test_a_killed_process_lets_go(tmp_path):
-    layout = OutputLayout(tmp_path / "counts.csv")
+    layout = OutputPaths(tmp_path / "counts.csv")
 
     def child():
-        with hold(layout):
+        with lock_output(layout):
             os.kill(os.getpid(), 9)
         return 0
 
     assert os.waitpid(in_child(child), 0)[1] == 9
-    with hold(layout):
+    with lock_output(layout):
         pass
 
 
 def test_a_folder_in_place_of_the_csv(tmp_path):
     (tmp_path / "counts.csv").mkdir()
-    with pytest.raises(OutputNotWritable, match="it is a folder"), hold(OutputLayout(tmp_path / "counts.csv")):
+    with pytest.raises(OutputNotWritable, match="it is a folder"), lock_output(OutputPaths(tmp_path / "counts.csv")):
         pass
 
 
 def test_a_name_that_is_too_long_for_the_csv_and_not_for_its_folder(tmp_path):
-    layout = OutputLayout(tmp_path / f"{'n' * 252}.csv")
-    with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), hold(layout):
+    layout = OutputPaths(tmp_path / f"{'n' * 252}.csv")
+    with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), lock_output(layout):
         pass
 
 
@@ -134,14 +143,14 @@ def tree(folder):
 
 
 def test_all_are_written_and_nothing_else(tmp_path):
-    publish_together(files(tmp_path / "new" / "slide", b"x"))
-    publish_together(files(tmp_path / "new" / "slide", b"y"))
+    write_atomic_group(files(tmp_path / "new" / "slide", b"x"))
+    write_atomic_group(files(tmp_path / "new" / "slide", b"y"))
     assert tree(tmp_path / "new" / "slide") == dict.fromkeys(NAMES, b"y")
 
 
 @pytest.mark.parametrize("call", range(3))
 def test_a_disk_that_fills_up_leaves_all_as_they_were(tmp_path, monkeypatch, call):
-    publish_together(files(tmp_path, b"old"))
+    write_atomic_group(files(tmp_path, b"old"))
     calls = []
 
     def full(descriptor):
@@ -151,7 +160,7 @@ def test_a_disk_that_fills_up_leaves_all_as_they_were(tmp_path, monkeypatch, cal
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputNotWritable, match=rf"{NAMES[call]} cannot be written: No space left on device"):
-        publish_together(files(tmp_path, b"new"))
+        write_atomic_group(files(tmp_path, b"new"))
     assert tree(tmp_path) == dict.fromkeys(NAMES, b"old")
 
 
@@ -159,12 +168,12 @@ def test_they_are_renamed_in_their_order_once_all_are_on_the_disk(tmp_path, monk
     done, fsync, replace = [], os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("fsync"), fsync(descriptor))[1])
     monkeypatch.setattr(Path, "replace", lambda path, target: (done.append(target.name), replace(path, target))[1])
-    publish_together(files(tmp_path, b"x"))
+    write_atomic_group(files(tmp_path, b"x"))
     assert done == ["fsync"] * 3 + [*NAMES, "fsync"]
 
 
 def test_the_cause_is_kept(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"a.csv cannot be written: ") as caught:
-        publish_together(files(tmp_path / "file", b"x"))
+        write_atomic_group(files(tmp_path / "file", b"x"))
     assert caught.value.__cause__.errno in {errno.EEXIST, errno.ENOTDIR}

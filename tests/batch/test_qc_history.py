@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from wbctool.batch import doing
 from wbctool.batch import run as run_module
-from wbctool.batch.qc_history import note_qc_slides
+from wbctool.batch.qc_history import append_qc_records
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.slide_results import SlideStatus
 
 
@@ -116,10 +116,10 @@ def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run,
 
 def test_a_name_too_long_for_its_results_costs_its_own_line_and_not_the_end_of_the_run(run, caplog):
     run()
-    named, layout = "n" * 300, OutputLayout(run.out)
-    note_qc_slides(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
+    named, layout = "n" * 300, OutputPaths(run.out)
+    append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
     assert f"QC slide '{named}' has no line in the history" in caplog.text
-    assert not layout.qc_history.exists()
+    assert not layout.qc_history_csv.exists()
 
 
 def test_what_was_written_stays_byte_for_byte(run):

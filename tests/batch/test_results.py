@@ -9,18 +9,18 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.batch.results import LeftOut, published_slides
-from wbctool.batch.seal import seal
+from wbctool.batch.results import SkippedSlide, read_published_slides
+from wbctool.batch.seal import add_checksum
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.records import Outcome
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.slide_results import SlideStatus
 
 
 def read(run):
-    return list(published_slides(OutputLayout.of(run.out)))
+    return list(read_published_slides(OutputPaths.from_path(run.out)))
 
 
 def test_what_was_published_comes_back_byte_for_byte(run):
@@ -35,7 +35,11 @@ def test_what_was_published_comes_back_byte_for_byte(run):
         assert counts_row(slide.result) == tuple(run.rows()[slide.result.slide].values())
         assert (slide.provenance, slide.reviewed) == (adult, False)
     cell = slides[0].result.cells[2]
-    assert (cell.field, cell.prediction.outcome, math.isnan(cell.prediction.energy)) == ("f2.png", Outcome.REVIEW, True)
+    assert (cell.field, cell.prediction.outcome, math.isnan(cell.prediction.energy)) == (
+        "f2.png",
+        Outcome.NEEDS_REVIEW,
+        True,
+    )
     assert slides[0].field_names == ("f1.png", "f2.png")
 
 
@@ -85,7 +89,7 @@ def test_another_table_is_refused(run, text):
 def rewrite(path, **changes):
     """slide.json as a run would have written it with other entries; None takes one out."""
     content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"} | changes
-    path.write_text(json.dumps(seal({name: value for name, value in content.items() if value is not None})))
+    path.write_text(json.dumps(add_checksum({name: value for name, value in content.items() if value is not None})))
 
 
 def test_a_slide_json_of_another_version_is_refused(run):
@@ -123,15 +127,15 @@ def test_a_slide_done_after_the_table_was_written_is_left_out(run):
     run()
     run.out.write_bytes(table)  # as a run leaves it that is killed before its end
     changed, same = read(run)
-    assert isinstance(changed, LeftOut)
-    assert "run again" in changed.why
+    assert isinstance(changed, SkippedSlide)
+    assert "run again" in changed.reason
     assert same.result.slide == "s10"
 
 
 def test_a_slide_of_which_nothing_is_published_is_left_out(run):
     run()
     (run.folder / "s2" / "slide.json").unlink()
-    assert read(run)[0] == LeftOut("s2", SlideStatus.OK, "it has no published results")
+    assert read(run)[0] == SkippedSlide("s2", SlideStatus.OK, "it has no published results")
 
 
 @pytest.mark.parametrize("changed", ["counted", "no hash", "nested"])
@@ -159,7 +163,7 @@ def test_a_folder_that_nobody_may_look_into_is_named(run, monkeypatch):
 def test_a_slide_whose_name_is_too_long_has_nothing_published(run, monkeypatch):
     run()
     monkeypatch.setattr(Path, "is_file", raising(OSError(errno.ENAMETOOLONG, "File name too long")))
-    assert [one.why for one in read(run)] == ["it has no published results"] * 2
+    assert [one.reason for one in read(run)] == ["it has no published results"] * 2
 
 
 def raising(error):
@@ -172,7 +176,7 @@ def raising(error):
 def test_a_failed_field_is_none_that_was_read(run):
     (run.root / "s2" / "f0.png").write_bytes(b"")
     run()
-    assert (read(run)[0].field_names, read(run)[0].fields_read) == (
+    assert (read(run)[0].field_names, read(run)[0].analyzed_fields) == (
         ("f0.png", "f1.png", "f2.png"),
         ("f1.png", "f2.png"),
     )

@@ -16,8 +16,8 @@ import pytest
 import wbctool
 from wbctool.batch import seen_files
 from wbctool.batch.run import Action
-from wbctool.cli.running import stopping_on_signals
-from wbctool.cli.terminal import Silence
+from wbctool.cli.running import stop_on_signals
+from wbctool.cli.terminal import NullProgress
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
 
 
@@ -414,7 +414,7 @@ class TestStopping:
         for i in range(30):  # more than are looked at ahead of their turn
             fakes.draw_field(run.root / "s5" / f"f{i}.png", ["neutrophil"])
         before = signal.getsignal(signal.SIGINT)
-        with stopping_on_signals(run.stop):
+        with stop_on_signals(run.stop):
             assert run(workers=1) == code
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting", "waiting"]
         assert manifest(run)["stopped_by"] == number.name
@@ -599,8 +599,8 @@ class TestOutput:
     def test_a_dry_run_writes_nothing(self, run):
         plans = []
 
-        class Note(Silence):
-            def planned(self, plan):
+        class Note(NullProgress):
+            def plan_ready(self, plan):
                 plans.append([(p.slide.id, p.action) for p in plan])
 
         run.progress = Note()
@@ -611,8 +611,8 @@ class TestOutput:
         before = run.tree()
         run(dry_run=True)
         assert run.tree() == before
-        assert plans[0] == [("s2", Action.DO), ("s10", Action.DO)]
-        assert plans[-1] == [("s2", Action.DO), ("s10", Action.KEEP)]
+        assert plans[0] == [("s2", Action.PROCESS), ("s10", Action.PROCESS)]
+        assert plans[-1] == [("s2", Action.PROCESS), ("s10", Action.SKIP)]
 
 
 class TestNames:

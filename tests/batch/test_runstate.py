@@ -4,12 +4,19 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.runstate import SlideState, files_intact, fingerprint, publish_slide, read_state, states_below
-from wbctool.batch.seal import seal
-from wbctool.batch.seen_files import SeenFiles, stamp_of
+from wbctool.batch.runstate import (
+    SlideRecord,
+    fingerprint,
+    iter_records_below,
+    outputs_match,
+    publish_slide,
+    read_record,
+)
+from wbctool.batch.seal import add_checksum
+from wbctool.batch.seen_files import HashCache, get_file_stat
 from wbctool.batch.slide_files import SlideFiles, publish_files
-from wbctool.batch.trail import read_trail
-from wbctool.layout import OutputLayout
+from wbctool.batch.trail import read_audit_log
+from wbctool.layout import OutputPaths
 from wbctool.records import Slide
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
@@ -21,30 +28,30 @@ FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)
 
 @pytest.fixture
 def layout(tmp_path):
-    return OutputLayout(tmp_path / "counts.csv")
+    return OutputPaths(tmp_path / "counts.csv")
 
 
 def state(slide="s", **files):
     row = (slide, "partial", *NUMBERS)
-    return SlideState("f" * 64, SlideStatus.PARTIAL, row, FAILURES, files, Limits(), fakes.provenance())
+    return SlideRecord("f" * 64, SlideStatus.PARTIAL, row, FAILURES, files, Limits(), fakes.provenance())
 
 
 def test_a_state_comes_back(layout):
     publish_slide(layout, "s\udcff", {}, state("s\udcff"), (("f", None),))
-    assert read_state(layout, "s\udcff") == state("s\udcff")
+    assert read_record(layout, "s\udcff") == state("s\udcff")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
 def test_a_state_that_is_none_is_none(layout, text):
     publish_slide(layout, "s", {}, state(), ())
     layout.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
-    assert read_state(layout, "s") is None
+    assert read_record(layout, "s") is None
 
 
 def test_a_state_moved_to_another_slide_is_none(layout):
     publish_slide(layout, "s", {}, state(), ())
     layout.slide_folder("s").rename(layout.slide_folder("t"))
-    assert read_state(layout, "t") is None
+    assert read_record(layout, "t") is None
 
 
 def test_fingerprint_depends_on_names_contents_order_and_basis():
@@ -61,8 +68,8 @@ def test_fingerprint_depends_on_names_contents_order_and_basis():
 
 
 def opened(layout, slide="s"):
-    seen = SeenFiles(layout)
-    seen.open(slide)
+    seen = HashCache(layout)
+    seen.load_slide(slide)
     return seen
 
 
@@ -71,12 +78,12 @@ def test_files_intact(layout):
     names = ("differential.csv", "cells.csv", "report.html")
     publish_slide(layout, "s", dict.fromkeys(names, b"hello"), state(), ())
     whole = dict.fromkeys(names, content_hash)
-    assert files_intact(layout, "s", state(**whole), opened(layout))
-    assert not files_intact(layout, "s", state(**(whole | {"cells.csv": "0" * 64})), opened(layout))
+    assert outputs_match(layout, "s", state(**whole), opened(layout))
+    assert not outputs_match(layout, "s", state(**(whole | {"cells.csv": "0" * 64})), opened(layout))
     of_one_file = state(**{"cells.csv": content_hash})
-    assert not files_intact(layout, "s", of_one_file, opened(layout))
+    assert not outputs_match(layout, "s", of_one_file, opened(layout))
     (layout.slide_folder("s") / "report.html").unlink()
-    assert not files_intact(layout, "s", state(**whole), opened(layout))
+    assert not outputs_match(layout, "s", state(**whole), opened(layout))
 
 
 @pytest.fixture
@@ -94,24 +101,24 @@ def test_a_field_just_written_is_not_trusted_by_its_time(layout, field):
     publish_slide(layout, "s", {}, state(), ())
     seen = opened(layout)
     assert hashes(seen, field)[0][1] is not None
-    seen.save()
+    seen.flush()
     assert not layout.slide_file("s", ".seen.json").exists()
 
 
 def test_a_seen_field_is_not_read_again(layout, field):
     publish_slide(layout, "s", {}, state(), ())
     seen = opened(layout)
-    seen.note("f.png", (1, 2, 3), "of another time")
-    seen.note("gone.png", (1, 2, 3), "forgotten below")
-    seen.save()
+    seen.remember("f.png", (1, 2, 3), "of another time")
+    seen.remember("gone.png", (1, 2, 3), "forgotten below")
+    seen.flush()
     assert hashes(opened(layout), field)[0][1] != "of another time"
     seen = opened(layout)
-    seen.note("f.png", (*stamp_of(field)[:1], 0, 0), "x")
-    content = {"f.png": [*stamp_of(field), "known"], "gone.png": [1, 2, 3, "x"]}
+    seen.remember("f.png", (*get_file_stat(field)[:1], 0, 0), "x")
+    content = {"f.png": [*get_file_stat(field), "known"], "gone.png": [1, 2, 3, "x"]}
     layout.slide_file("s", ".seen.json").write_text(json.dumps(content))
     seen = opened(layout)
     assert hashes(seen, field) == (("f.png", "known"),)
-    seen.save()
+    seen.flush()
     assert json.loads(layout.slide_file("s", ".seen.json").read_text()).keys() == {"f.png"}
 
 
@@ -124,8 +131,8 @@ def test_a_broken_cache_costs_time_alone(layout, field, content):
 
 def test_a_slide_without_results_keeps_no_cache(layout, field):
     seen = opened(layout)
-    seen.note("f.png", (1, 2, 3), "x")
-    seen.save()
+    seen.remember("f.png", (1, 2, 3), "x")
+    seen.flush()
     assert not layout.folder.exists()
 
 
@@ -134,9 +141,9 @@ def test_an_unreadable_field_has_no_hash(layout, tmp_path):
 
 
 def test_only_failures_of_the_files_are_final():
-    assert state().is_settled
+    assert state().is_deterministic
     on_the_machine = FieldFailure("s", "f", "classify", "CUDA failure")
-    assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_settled
+    assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_deterministic
 
 
 def test_a_state_in_which_a_value_was_changed_is_none(layout):
@@ -146,11 +153,11 @@ def test_a_state_in_which_a_value_was_changed_is_none(layout):
     for was, now in (('"counted": "5"', '"counted": "900"'), ('"min_counted": 100', '"min_counted": 1'), ("read", "?")):
         assert was in whole
         path.write_text(whole.replace(was, now, 1))
-        assert read_state(layout, "s") is None
+        assert read_record(layout, "s") is None
     path.write_text(json.dumps(json.loads(whole)))  # the same values, laid out otherwise
-    assert read_state(layout, "s") == state()
+    assert read_record(layout, "s") == state()
     path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}))
-    assert read_state(layout, "s") is None
+    assert read_record(layout, "s") is None
 
 
 @pytest.mark.parametrize(
@@ -178,8 +185,8 @@ def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry,
     content[entry] = {**content[entry], **value} if isinstance(value, dict) else value
     if value == "waiting":
         content["counts"]["status"] = value
-    path.write_text(json.dumps(seal(content)))
-    assert read_state(layout, "s") is None
+    path.write_text(json.dumps(add_checksum(content)))
+    assert read_record(layout, "s") is None
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
 def test_a_class_that_was_not_assessed_has_no_number(layout):
     row = tuple("not_assessed" if name.startswith("basophil") else value for name, value in columns(state().row))
     publish_slide(layout, "s", {}, replace(state(), row=row), ())
-    assert read_state(layout, "s").row == row
+    assert read_record(layout, "s").row == row
 
 
 def columns(row):
@@ -218,11 +225,11 @@ def test_a_review_whose_state_was_lost_is_void_and_the_trail_says_so(layout):
     again = SlideFiles("s", {}, state(), ())
     path.write_text(path.read_text().replace("partial", "ok"))
     publish_files(layout, again)
-    assert [(entry.event, entry.slide) for entry in read_trail(layout)] == [("redone", "s")]
+    assert [(entry.event, entry.slide) for entry in read_audit_log(layout)] == [("redone", "s")]
     assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
 def test_known_slides_below_a_folder(layout):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
         publish_slide(layout, slide, {}, state(slide), ())
-    assert [id_ for id_, _ in states_below(layout, "ward")] == ["ward/a", "ward/b/c"]
+    assert [id_ for id_, _ in iter_records_below(layout, "ward")] == ["ward/a", "ward/b/c"]

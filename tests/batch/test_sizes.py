@@ -4,16 +4,16 @@ import fakes
 import pytest
 from PIL import Image
 
-from wbctool.batch.results import published_slides
-from wbctool.batch.sizes import field_sizes, slides_of_run
+from wbctool.batch.results import read_published_slides
+from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.errors import ResultsInvalid
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.stages.images import read_field, shown_size
 
 
 def sizes(run, root=None):
-    layout = OutputLayout(run.out)
-    return field_sizes(list(published_slides(layout)), *slides_of_run(layout, root))
+    layout = OutputPaths(run.out)
+    return read_field_sizes(list(read_published_slides(layout)), *find_run_slides(layout, root))
 
 
 def test_every_analysed_field_has_its_size(run):

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from wbctool.batch.slides import find_slides, natural_key, still_as_found
+from wbctool.batch.slides import find_slides, is_unchanged, natural_sort_key
 from wbctool.errors import SlidesNotFound
 
 
@@ -25,7 +25,7 @@ def ids(root, **how):
 
 def test_natural_order():
     names = ["field10.png", "field2.png", "Field1.png", "field02.png", "a.png"]
-    assert sorted(names, key=natural_key) == ["a.png", "Field1.png", "field02.png", "field2.png", "field10.png"]
+    assert sorted(names, key=natural_sort_key) == ["a.png", "Field1.png", "field02.png", "field2.png", "field10.png"]
 
 
 def test_a_slide_is_a_folder_that_directly_holds_images(touch):
@@ -135,7 +135,7 @@ def test_figures_of_ours_are_no_fields(touch, record, content, figures):
     touch("out/f.png")  # a slide into whose folder somebody had them written: it is not lost
     slide = find_slides(root)[1]
     assert [path.name for path in slide.fields] == ["f.png"]
-    assert still_as_found(slide, root, follow_links=False)
+    assert is_unchanged(slide, root, follow_links=False)
 
 
 def test_an_evaluation_is_known_as_it_is_written(touch):

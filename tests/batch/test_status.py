@@ -10,16 +10,23 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from wbctool.batch.metrics import write_metrics
-from wbctool.batch.publish import hold
-from wbctool.batch.status import RunPhase, as_json, as_text, last_report, read_report, record_failure
+from wbctool.batch.publish import lock_output
+from wbctool.batch.status import (
+    RunPhase,
+    format_status_json,
+    format_status_text,
+    read_report,
+    read_report_or_none,
+    save_failure,
+)
 from wbctool.errors import OutputNotWritable, StatusUnknown
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.slide_results import SlideStatus
 
 
 @pytest.fixture
 def layout(run):
-    return OutputLayout(run.out)
+    return OutputPaths(run.out)
 
 
 def test_a_run_that_failed_in_part(run, layout):
@@ -27,13 +34,13 @@ def test_a_run_that_failed_in_part(run, layout):
     assert run() == 3
     report = read_report(layout)
     assert (report.phase, report.exit_code, report.stopped_by) == (RunPhase.ENDED, 3, None)
-    assert [report.number(status) for status in SlideStatus] == [1, 1, 0, 0]  # ok, partial, failed, waiting
+    assert [report.count(status) for status in SlideStatus] == [1, 1, 0, 0]  # ok, partial, failed, waiting
     assert report.duration is not None
-    lines = as_text(report).splitlines()
+    lines = format_status_text(report).splitlines()
     assert lines[0].endswith("exit code 3")
     assert lines[2] == "slides: 1 ok, 1 partial; 2 of them done in that run"
     assert lines[3:] == ["partial: s2: 1 of 2 fields failed", "  f2.png, read: the file is empty"]
-    told = json.loads(as_json(report))
+    told = json.loads(format_status_json(report))
     assert told["slides"] == {"ok": 1, "partial": 1, "failed": 0, "waiting": 0}
     assert told["failed"][0]["errors"] == [{"field": "f2.png", "stage": "read", "cause": "the file is empty"}]
 
@@ -41,15 +48,15 @@ def test_a_run_that_failed_in_part(run, layout):
 def test_a_slide_that_waits(run, layout):
     run(settle_s=600.0)
     report = read_report(layout)
-    assert json.loads(as_json(report))["waiting"] == ["s2", "s10"]
-    assert "waiting: s10" in as_text(report).splitlines()
+    assert json.loads(format_status_json(report))["waiting"] == ["s2", "s10"]
+    assert "waiting: s10" in format_status_text(report).splitlines()
 
 
 def test_names_are_shown_in_one_line_and_do_not_drive_the_terminal(run, layout):
     (run.root / "a\nb\x1b[2J").mkdir()
     (run.root / "a\nb\x1b[2J" / "x\ny.png").write_bytes(b"")
     run()
-    text = as_text(read_report(layout))
+    text = format_status_text(read_report(layout))
     assert "\x1b" not in text
     assert r"failed: a\nb\x1b[2J: 1 of 1 fields failed" in text.splitlines()
 
@@ -65,10 +72,10 @@ def begun(layout):
 def test_a_run_that_goes_on(run, layout):
     run()
     begun(layout)
-    with hold(layout):
+    with lock_output(layout):
         report = read_report(layout)
         assert report.phase is RunPhase.RUNNING
-        assert as_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
+        assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
 @pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number"])
@@ -88,43 +95,45 @@ def test_a_run_that_was_killed(run, layout, note):
         layout.lock_holder.write_text(note)
     report = read_report(layout)
     assert report.phase is RunPhase.KILLED
-    assert "was killed before it ended" in as_text(report)
+    assert "was killed before it ended" in format_status_text(report)
 
 
 def test_a_run_on_another_host_is_believed(run, layout):
     run()
     begun(layout)
     layout.lock_holder.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
-    assert as_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
+    assert (
+        format_status_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
+    )
 
 
 def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
     run()
-    record_failure(layout, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
+    save_failure(layout, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
     report = read_report(layout)
-    assert (report.exit_code, report.failure, report.number(SlideStatus.OK)) == (1, "no model", 2)
-    assert as_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
-    assert as_text(report).endswith("slides: 2 ok; as an earlier run left them")
-    assert json.loads(as_json(report))["done_in_run"] == 0
+    assert (report.exit_code, report.failure, report.count(SlideStatus.OK)) == (1, "no model", 2)
+    assert format_status_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
+    assert format_status_text(report).endswith("slides: 2 ok; as an earlier run left them")
+    assert json.loads(format_status_json(report))["done_in_run"] == 0
     run()
     assert read_report(layout).exit_code == 0
 
 
 def test_a_failure_leaves_no_word_where_nothing_is(tmp_path):
-    record_failure(OutputLayout(tmp_path / "c.csv"), datetime.now(UTC), 4, "no image")
+    save_failure(OutputPaths(tmp_path / "c.csv"), datetime.now(UTC), 4, "no image")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_no_word_in_a_folder_that_is_not_ours(tmp_path):
     (tmp_path / "c").mkdir()
-    record_failure(OutputLayout(tmp_path / "c.csv"), datetime.now(UTC), 2, "the slides are there")
+    save_failure(OutputPaths(tmp_path / "c.csv"), datetime.now(UTC), 2, "the slides are there")
     assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_no_run(layout):
     with pytest.raises(StatusUnknown, match="no run has looked at a slide yet"):
         read_report(layout)
-    assert last_report(layout) is None
+    assert read_report_or_none(layout) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # for window.py: pytest's import
 from window import Window, driver_problem, start_driver
 
 from wbctool.batch.run import StopRequest, run_folder
-from wbctool.batch.stages import Stages
-from wbctool.cli.terminal import Silence
+from wbctool.batch.stages import BoundStages
+from wbctool.cli.terminal import NullProgress
 from wbctool.records import Box, Crop, Detection, Field
 from wbctool.settings import load_settings
 from wbctool.stages.crop import crop_cells
-from wbctool.stages.upscale import PreparedCrops, resize_square
+from wbctool.stages.upscale import ClassifierInput, resize_square
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides").glob("slide-0[12]/*.jpg"))
 WELL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosinophil"] * 4 + ["basophil"]
@@ -52,7 +52,7 @@ def classify_as(names: list[str]) -> Callable[[Any], Any]:
         for pixels in rgb:
             number = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:4])
             prediction = fakes.predict(names[number % len(names)])
-            predictions.append(replace(prediction, attention=bytes((number * i) % 256 for i in range(64))))
+            predictions.append(replace(prediction, cam=bytes((number * i) % 256 for i in range(64))))
         return tuple(predictions)
 
     return classify
@@ -86,17 +86,17 @@ def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
     def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
         return crop_cells(field, boxes, 1.25)
 
-    def prepare(crops: Sequence[Crop]) -> PreparedCrops:
-        return PreparedCrops(np.stack([resize_square(crop.rgb, 128) for crop in crops]), (True,) * len(crops))
+    def prepare(crops: Sequence[Crop]) -> ClassifierInput:
+        return ClassifierInput(np.stack([resize_square(crop.rgb, 128) for crop in crops]), (True,) * len(crops))
 
-    def load() -> Stages:
+    def load() -> BoundStages:
         stages = fakes.fake_stages(parsed)
-        provenance = replace(stages.provenance, settings=(("min_counted", str(parsed.min_counted)),))
+        provenance = replace(stages.provenance, settings=(("min_counted", str(parsed.low_count_below)),))
         return replace(
             stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names), provenance=provenance
         )
 
-    return run_folder(parsed, load, ["wbctool", "run"], Silence(), StopRequest())
+    return run_folder(parsed, load, ["wbctool", "run"], NullProgress(), StopRequest())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool.cli import app
-from wbctool.stages.differential import exact_interval
+from wbctool.stages.differential import clopper_pearson_interval
 
 SLIDE = "ward 3/<flags>"
 Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
@@ -93,7 +93,7 @@ def test_counts_follow_the_keys(window, out):
     window.press("3")
     assert shown(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
     n, total = int(before["neutrophil_n"]), int(before["counted"]) + 1
-    low, high = exact_interval(n, total)
+    low, high = clopper_pearson_interval(n, total)
     assert shown(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
     assert window.text("#n-review") == str(int(before["review"]) - 1)
     assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
@@ -238,7 +238,7 @@ def test_intervals_are_scipys(window, out):
     ]
     for n, total in cases:
         assert window.js("Binomial.interval(...arguments)", n, total) == pytest.approx(
-            exact_interval(n, total), abs=1e-8
+            clopper_pearson_interval(n, total), abs=1e-8
         )
 
 

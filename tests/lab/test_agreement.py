@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from wbctool.lab.agreement import BlandAltman, Share, cohen_kappa, first_half, recalibrate, same_by_sampling
+from wbctool.lab.agreement import (
+    BlandAltman,
+    Proportion,
+    cohen_kappa,
+    fisher_agrees,
+    refit_temperature,
+    split_groups_in_half,
+)
 
 pytest.importorskip("sklearn")
 
@@ -14,14 +21,14 @@ def own(number: int) -> list[str]:
 
 
 def test_a_share_has_the_exact_interval() -> None:
-    share = Share.of(np.arange(200) < 0, own(200))
+    share = Proportion.estimate(np.arange(200) < 0, own(200))
     assert share is not None
     assert (share.n, share.percent, share.low, round(share.high, 2)) == (0, 0.0, 0.0, 1.83)  # DOMAIN: 0 of 200
 
 
 def test_copies_of_one_source_widen_the_interval() -> None:
     hits = np.repeat([True, True, True, True, False], 40)
-    alone, copies = Share.of(hits, own(200)), Share.of(hits, [str(i // 40) for i in range(200)])
+    alone, copies = Proportion.estimate(hits, own(200)), Proportion.estimate(hits, [str(i // 40) for i in range(200)])
     assert alone is not None
     assert copies is not None
     assert (alone.exact_low, alone.exact_high) == (copies.exact_low, copies.exact_high)
@@ -29,7 +36,7 @@ def test_copies_of_one_source_widen_the_interval() -> None:
 
 
 def test_no_cell_has_no_share() -> None:
-    assert Share.of(np.array([], dtype=bool), []) is None
+    assert Proportion.estimate(np.array([], dtype=bool), []) is None
 
 
 def test_kappa_is_the_textbook_one() -> None:
@@ -64,12 +71,12 @@ def test_kappa_of_perfect_agreement() -> None:
 
 def test_halves_share_no_source_and_do_not_go_by_order() -> None:
     sources = [str(i // 3) for i in range(300)]
-    half = first_half(sources)
+    half = split_groups_in_half(sources)
     first = {s for s, chosen in zip(sources, half, strict=True) if chosen}
     assert len(first) == 50
     assert not first & {s for s, chosen in zip(sources, half, strict=True) if not chosen}
     assert first != set(own(50))
-    assert (first_half(sources[::-1])[::-1] == half).all()
+    assert (split_groups_in_half(sources[::-1])[::-1] == half).all()
 
 
 @pytest.mark.parametrize("wrong_by", [0.4, 1.0, 2.5])
@@ -79,7 +86,7 @@ def test_a_wrong_temperature_is_found_again(wrong_by: float) -> None:
     logits = rng.normal(0, 2.5, (6000, 5))
     true = softmax(logits, axis=1)
     wanted = (true.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
-    found = recalibrate(softmax(logits / wrong_by, axis=1), wanted, own(6000), wrong_by)
+    found = refit_temperature(softmax(logits / wrong_by, axis=1), wanted, own(6000), wrong_by)
     assert found is not None
     assert found.temperature_refitted == pytest.approx(1.0, abs=0.06)
     assert found.error_refitted < 0.03
@@ -92,29 +99,29 @@ def test_what_is_measured_was_not_fitted_on() -> None:
     rng = np.random.default_rng(1)
     probabilities = softmax(rng.normal(0, 2, (200, 3)), axis=1)
     wanted, sources = probabilities.argmax(axis=1), own(200)
-    other = np.where(first_half(sources), wanted, (wanted + 1) % 3)
-    first, second = (recalibrate(probabilities, labels, sources, 1.0) for labels in (wanted, other))
+    other = np.where(split_groups_in_half(sources), wanted, (wanted + 1) % 3)
+    first, second = (refit_temperature(probabilities, labels, sources, 1.0) for labels in (wanted, other))
     assert first is not None
     assert second is not None
     assert first.temperature_refitted == second.temperature_refitted
-    assert (all(first.right), any(second.right)) == (True, False)
+    assert (all(first.correct), any(second.correct)) == (True, False)
 
 
 def test_one_source_cannot_be_halved() -> None:
-    assert recalibrate(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
+    assert refit_temperature(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
 
 
 def test_bland_altman_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, sd 1, limits 2 ± 1.96; t(2) = 4.303 over the root of 3."""
-    found = BlandAltman.of("neutrophil", [11, 22, 33], [10, 20, 30])
+    found = BlandAltman.from_percents("neutrophil", [11, 22, 33], [10, 20, 30])
     assert found is not None
     assert (found.bias, found.low, found.high) == pytest.approx((2.0, 0.04, 3.96))
     assert found.bias_high - found.bias == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
     assert found.means == (10.5, 21.0, 31.5)
-    assert BlandAltman.of("neutrophil", [1], [1]) is None
+    assert BlandAltman.from_percents("neutrophil", [1], [1]) is None
 
 
 def test_sampling_explains_what_ruemke_allows() -> None:
-    assert same_by_sampling(60, 100, 50, 100)
-    assert not same_by_sampling(60, 100, 40, 100)
-    assert same_by_sampling(0, 100, 3, 100)
+    assert fisher_agrees(60, 100, 50, 100)
+    assert not fisher_agrees(60, 100, 40, 100)
+    assert fisher_agrees(0, 100, 3, 100)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.cards import ColourRange, DetectorCard, default_models_dir, plain_card
+from wbctool.cards import ColorRange, DetectorCard, default_models_dir, load_fp32_card
 from wbctool.cli import app, quality
-from wbctool.lab.labelled import LabelledField, Split, Splitting
+from wbctool.lab.labelled import GroupSplit, LabelledField, Split
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 
@@ -17,7 +17,7 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 def names_of(split, number):
     """File names of BCCD's kind whose sources are of a split."""
     named = ((f"BloodImage_{n:05d}.jpg", LabelledField(Path(), str(n), "bccd_fields", (), ())) for n in range(900))
-    return [name for name, field in named if Splitting().of(field) is split][:number]
+    return [name for name, field in named if GroupSplit().assign(field) is split][:number]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def models(tmp_path):
     folder.mkdir()
     for name in ("detector.onnx", "detector.json"):
         shutil.copy(default_models_dir() / name, folder)
-    card = json.loads((folder / "detector.json").read_text()) | {"colours": []}
+    card = json.loads((folder / "detector.json").read_text()) | {"stain_reference": []}
     (folder / "detector.json").write_text(json.dumps(card))
     return folder
 
@@ -42,17 +42,17 @@ def fields(tmp_path, names):
 
 
 def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_path, models):
-    data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.HELD_BACK, 2)])
-    before = plain_card(models, DetectorCard)
+    data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.TEST, 2)])
+    before = load_fp32_card(models, DetectorCard)
     done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
     assert done.exit_code == 0, done.output
-    card = plain_card(models, DetectorCard)
-    (entry,) = card.colours
-    assert (entry.origin, entry.fields) == ("somewhere", 2)
+    card = load_fp32_card(models, DetectorCard)
+    (entry,) = card.stain_reference
+    assert (entry.dataset, entry.fields) == ("somewhere", 2)
     assert all(low <= high for low, high in zip(entry.background_low, entry.background_high, strict=True))
     assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without colour
     assert abs(entry.background_low[1]) < 5
-    assert card.model_copy(update={"colours": ()}) == before
+    assert card.model_copy(update={"stain_reference": ()}) == before
 
 
 def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, monkeypatch):
@@ -60,8 +60,8 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
     card = json.loads((models / "detector.json").read_text()) | {"file": "detector-2.onnx"}
     (models / "detector.json").write_text(json.dumps(card))
     (models / "detector.onnx").rename(models / "detector-2.onnx")
-    grey = ColourRange(
-        origin="o",
+    grey = ColorRange(
+        dataset="o",
         fields=1,
         background_low=(1, 0, 0),
         background_high=(1, 0, 0),
@@ -71,7 +71,7 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
     monkeypatch.setattr(quality, "measure_colours", lambda *_: (grey,))
     done = CliRunner().invoke(app, ["models", "colours", str(tmp_path), "--models", str(models)])
     assert done.exit_code == 0, done.output
-    assert plain_card(models, DetectorCard).colours == (grey,)
+    assert load_fp32_card(models, DetectorCard).stain_reference == (grey,)
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
 
 
@@ -84,7 +84,7 @@ def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
 
 
 def test_without_a_training_source_nothing_is_written(tmp_path, models):
-    data = fields(tmp_path, names_of(Split.HELD_BACK, 1))
+    data = fields(tmp_path, names_of(Split.TEST, 1))
     before = (models / "detector.json").read_bytes()
     done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
     assert done.exit_code == 1

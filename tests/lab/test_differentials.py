@@ -18,7 +18,7 @@ def test_counts_and_percents_are_read_alike(tmp_path: Path) -> None:
     )
     assert [row.percents[CellClass.NEUTROPHIL] for row in read.values()] == [75.0] * 3
     assert [row.counted for row in read.values()] == [200, 100, 100]
-    assert read["a"].n(CellClass.LYMPHOCYTE) == 50
+    assert read["a"].cell_count(CellClass.LYMPHOCYTE) == 50
 
 
 def test_bands_are_neutrophils_and_others_are_in_the_denominator(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_bands_are_neutrophils_and_others_are_in_the_denominator(tmp_path: Path)
 
 def test_the_reader_may_say_how_many_were_counted(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte,counted\na,62.5,37.5,400\n"))
-    assert (read["a"].counted, read["a"].n(CellClass.NEUTROPHIL)) == (400, 250)
+    assert (read["a"].counted, read["a"].cell_count(CellClass.NEUTROPHIL)) == (400, 250)
 
 
 def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: Path) -> None:

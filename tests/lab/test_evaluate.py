@@ -20,12 +20,12 @@ from wbctool.cli import measuring
 from wbctool.cli.app import app
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
-from wbctool.lab.evaluation_tables import as_markdown, evaluation_tables
+from wbctool.lab.evaluation_tables import build_tables, to_markdown
 from wbctool.lab.labelled import LabelledBox, LabelledField, Split
-from wbctool.lab.strangers import show_strangers
+from wbctool.lab.strangers import evaluate_ood
 from wbctool.labels import CellClass
 from wbctool.models import Models, load_models
-from wbctool.records import Box, Crop, Outcome, Prediction, Reason, Target
+from wbctool.records import Box, Crop, ObjectClass, Outcome, Prediction, Reason
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 
@@ -76,33 +76,33 @@ def test_a_wrong_label_lowers_the_accuracy_and_stands_in_the_confusion(result: E
 
 
 def test_the_surest_mistake_of_each_source_is_kept(result: Evaluation) -> None:
-    mistakes = result.mistakes["cells"]
+    mistakes = result.misclassifications["cells"]
     assert "platelet" in {mistake.label for mistake in mistakes}  # the cell that is none
-    assert all(mistake.label != mistake.said for mistake in mistakes)
-    assert len({mistake.source for mistake in mistakes}) == len(mistakes)
+    assert all(mistake.label != mistake.predicted for mistake in mistakes)
+    assert len({mistake.group for mistake in mistakes}) == len(mistakes)
     assert [m.confidence for m in mistakes] == sorted((m.confidence for m in mistakes), reverse=True)
 
 
 def test_detection_is_measured_where_there_are_boxes(result: Evaluation) -> None:
     score = result.detection["fields"]
-    assert score.annotated == 3
-    assert score.matched == 2
+    assert score.n_true == 3
+    assert score.tp == 2
     assert score.mean_iou == pytest.approx(1.0)
 
 
 def test_super_resolution_is_set_beside_bicubic_and_the_original(result: Evaluation) -> None:
-    rows = {(row.side_px, row.way): row for row in result.super_resolution}
+    rows = {(row.side_px, row.method): row for row in result.super_resolution}
     assert list(rows) == [(128, "original"), *((n, w) for n in (24, 32, 48, 64) for w in ("bicubic", "generator"))]
     assert rows[128, "original"].ssim == pytest.approx(1.0)
     assert 15 < rows[24, "bicubic"].psnr_db < rows[32, "bicubic"].psnr_db < rows[64, "bicubic"].psnr_db < 45
-    paired = rows[32, "generator"].against_bicubic
+    paired = rows[32, "generator"].vs_bicubic
     assert paired is not None
-    assert paired.for_one + paired.for_other <= rows[32, "generator"].cells
+    assert paired.wins + paired.losses <= rows[32, "generator"].cells
 
 
 def test_strangers_are_cut_where_no_white_cell_is(result: Evaluation) -> None:
     """The demo's boxes name white cells alone, so there are no red ones to show, and two of three smudges at most."""
-    kinds = {seen.kind: seen for seen in result.strangers}
+    kinds = {seen.kind: seen for seen in result.ood}
     assert list(kinds) == ["background", "smudges"]
     for seen in kinds.values():
         assert 1 <= seen.crops <= 3
@@ -117,8 +117,10 @@ def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.Monk
         rgb = np.zeros((240, 320, 3), np.uint8)
         x, y = (int(rng.integers(0, end - white_px)) for end in (320, 240))
         rgb[y : y + white_px, x : x + white_px] = 255
-        boxes = [LabelledBox(Target.NUCLEATED, Box(x, y, white_px, white_px))]
-        boxes += [LabelledBox(Target.RED_CELL, Box(a, b, 20, 20)) for a in range(0, 300, 7) for b in range(0, 220, 7)]
+        boxes = [LabelledBox(ObjectClass.NUCLEATED, Box(x, y, white_px, white_px))]
+        boxes += [
+            LabelledBox(ObjectClass.RED_CELL, Box(a, b, 20, 20)) for a in range(0, 300, 7) for b in range(0, 220, 7)
+        ]
         path = tmp_path / f"{number}.png"
         Image.fromarray(rgb).save(path)
         fields.append(LabelledField(path, str(number), "drawn", tuple(boxes), ()))
@@ -127,7 +129,7 @@ def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("wbctool.lab.strangers.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
     card = SimpleNamespace(crop_margin=1.25)
     models = SimpleNamespace(classifier=SimpleNamespace(card=card))
-    reports = show_strangers(fields, (), (), models, SuperResolve.AUTO, 100_000, lambda items, *_: items)  # type: ignore[arg-type]
+    reports = evaluate_ood(fields, (), (), models, SuperResolve.AUTO, 100_000, lambda items, *_: items)  # type: ignore[arg-type]
     assert [(report.kind, report.crops > 100) for report in reports] == [("red cells", True), ("background", False)]
     assert max(crop.rgb.max() for crop in seen) == 0
 
@@ -140,14 +142,14 @@ def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path,
     )
     result = evaluate(data, replace(models, classifier=short), [], None, sr_cells=0)  # type: ignore[arg-type]
     assert [report.images for report in result.classifier] == [2]
-    (platelet,) = (seen for seen in result.strangers if seen.kind == "platelet, not trained")
+    (platelet,) = (seen for seen in result.ood if seen.kind == "platelet, not trained")
     assert (platelet.crops, platelet.review) == (1, 1.0)
 
 
 def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> None:
-    write_evaluation(result, as_markdown(result), tmp_path / "out")
+    write_evaluation(result, to_markdown(result), tmp_path / "out")
     text = (tmp_path / "out" / "evaluation.md").read_text()
-    tables = evaluation_tables(result)
+    tables = build_tables(result)
     assert f"| {' | '.join(tables[0].rows[0])} |" in text
     assert tables[0].rows[0][:3] == ("cells", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
@@ -180,7 +182,7 @@ def test_an_origin_that_looks_like_a_path_leads_nowhere(result: Evaluation, tmp_
 
 def test_the_folder_one_is_in_has_a_name(data: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
-    assert evaluate(Path(), models, [], None, sr_cells=0, strangers=0).data == data.name
+    assert evaluate(Path(), models, [], None, sr_cells=0, ood_images=0).data == data.name
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -206,7 +208,7 @@ def test_minutes_of_work_are_not_lost_to_a_full_standard_output(
 
 
 def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> None:
-    held_back = evaluate(data, models, [], Split.HELD_BACK, sr_cells=0)
+    held_back = evaluate(data, models, [], Split.TEST, sr_cells=0)
     assert held_back.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
     with pytest.raises(LabelledDataInvalid, match="validation"):
         evaluate(data, models, [], Split.VALIDATION)

@@ -9,16 +9,16 @@ import pytest
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import (
     FOLDS,
+    GroupSplit,
     Split,
-    Splitting,
-    fields_folders,
+    find_field_folders,
+    find_unrecognized_folders,
+    infer_group,
     read_class_folders,
     read_fields,
-    source_of,
-    unread_folders,
 )
 from wbctool.labels import CellClass
-from wbctool.records import Box, Target
+from wbctool.records import Box, ObjectClass
 
 
 def _image(path: Path, content: bytes = b"x") -> Path:
@@ -32,7 +32,7 @@ def test_class_folders_of_kaggle_and_pbc_are_read_together(tmp_path: Path) -> No
     _image(tmp_path / "pbc" / "ig" / "MMY_1.jpg", b"b")
     _image(tmp_path / "pbc" / "smudge" / "1.jpg", b"c")
     found = read_class_folders(tmp_path)
-    assert [(i.label, i.origin) for i in found] == [
+    assert [(i.label, i.dataset) for i in found] == [
         (CellClass.EOSINOPHIL, "kaggle"),
         (CellClass.IMMATURE_GRANULOCYTE, "pbc"),
     ]
@@ -44,7 +44,7 @@ def test_a_folder_beside_class_folders_whose_name_is_no_class_is_named(
     _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
     _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")
     _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
-    assert unread_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
+    assert find_unrecognized_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
     assert len(read_class_folders(tmp_path)) == 1
     assert "lymphocite is left out: its name is not a class" in caplog.text
 
@@ -56,7 +56,7 @@ def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
         "label,image,source\nMONOCYTE,_0_1.jpeg,7\nMONOCYTE,_0_2.jpeg,7\nMONOCYTE,_1_3.jpeg,9\n"
     )
     for data in (tmp_path, tmp_path / "TRAIN"):
-        assert [i.source for i in read_class_folders(data)] == ["7", "7", "9"]
+        assert [i.group for i in read_class_folders(data)] == ["7", "7", "9"]
 
 
 def test_an_image_that_groups_csv_misses_is_refused(tmp_path: Path) -> None:
@@ -68,11 +68,11 @@ def test_an_image_that_groups_csv_misses_is_refused(tmp_path: Path) -> None:
 
 def test_without_groups_the_content_is_the_source_whatever_the_name(tmp_path: Path) -> None:
     one, copy, other = (_image(tmp_path / n, c) for n, c in (("a.jpg", b"1"), ("b.jpg", b"1"), ("c.jpg", b"2")))
-    assert source_of(one) == source_of(copy) != source_of(other)
+    assert infer_group(one) == infer_group(copy) != infer_group(other)
 
 
 def test_a_bccd_field_has_the_source_of_its_kaggle_copies() -> None:
-    assert source_of(Path("BloodImage_00036.jpg")) == "36"
+    assert infer_group(Path("BloodImage_00036.jpg")) == "36"
 
 
 def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> None:
@@ -82,11 +82,13 @@ def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> No
     )
     (tmp_path / "set" / "labels.csv").write_text('image,wbc_labels\nf.jpg,"neutrophil,basophil"\n')
     (tmp_path / "set" / "sources.csv").write_text("image,source\nf.jpg,raabin\n")
-    assert fields_folders(tmp_path) == (tmp_path / "set",)
+    assert find_field_folders(tmp_path) == (tmp_path / "set",)
     (field,) = read_fields(tmp_path / "set")
-    assert [(b.target, b.box) for b in field.boxes] == [(Target.NUCLEATED, Box(1, 2, 10, 20))]  # an empty box is none
+    assert [(b.object_class, b.box) for b in field.boxes] == [
+        (ObjectClass.NUCLEATED, Box(1, 2, 10, 20))
+    ]  # an empty box is none
     assert field.labels == (CellClass.NEUTROPHIL, CellClass.BASOPHIL)
-    assert field.origin == "raabin"
+    assert field.dataset == "raabin"
 
 
 def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
@@ -143,52 +145,52 @@ def test_a_data_set_has_its_folders_name_however_the_folder_is_given(
     _image(tmp_path / "pbc" / "neutrophil" / "a.jpg")
     _image(tmp_path / "kaggle" / "TRAIN" / "MONOCYTE" / "a.jpg")
     monkeypatch.chdir(tmp_path / "pbc")
-    assert [i.origin for i in read_class_folders(Path())] == ["pbc"]
-    assert [i.origin for i in read_class_folders(Path("neutrophil"))] == ["pbc"]
-    assert [i.origin for i in read_class_folders(Path("../kaggle/TRAIN"))] == ["kaggle"]
+    assert [i.dataset for i in read_class_folders(Path())] == ["pbc"]
+    assert [i.dataset for i in read_class_folders(Path("neutrophil"))] == ["pbc"]
+    assert [i.dataset for i in read_class_folders(Path("../kaggle/TRAIN"))] == ["kaggle"]
 
 
-SHIPPED = Splitting()
+SHIPPED = GroupSplit()
 
 
-def split_of(source: str, splitting: Splitting = SHIPPED, origin: str = "bccd") -> Split:
-    return splitting.of(SimpleNamespace(source=source, origin=origin))
+def split_of(source: str, splitting: GroupSplit = SHIPPED, origin: str = "bccd") -> Split:
+    return splitting.assign(SimpleNamespace(source=source, origin=origin))
 
 
 def test_five_folds_hold_every_source_back_once_and_never_validate_on_it() -> None:
     for number in range(300):
-        splits = [split_of(str(number), Splitting(fold)) for fold in range(FOLDS)]
-        assert splits.count(Split.HELD_BACK) == 1
+        splits = [split_of(str(number), GroupSplit(fold)) for fold in range(FOLDS)]
+        assert splits.count(Split.TEST) == 1
         assert Split.TRAIN in splits
 
 
 def test_an_origin_left_out_is_held_back_whole() -> None:
-    splitting = Splitting(left_out=("pbc",))
-    assert {split_of(str(n), splitting, "pbc") for n in range(50)} == {Split.HELD_BACK}
+    splitting = GroupSplit(held_out_datasets=("pbc",))
+    assert {split_of(str(n), splitting, "pbc") for n in range(50)} == {Split.TEST}
     assert {split_of(str(n), splitting, "bccd") for n in range(50)} == set(Split)
 
 
 def test_a_model_has_seen_what_another_fold_or_a_whole_laboratory_holds_back() -> None:
-    training = {"splitting": {"fold": 0, "left_out": []}, "origins": {"pbc": 3}}
-    assert not Splitting().was_seen_by(training)
-    assert Splitting(fold=1).was_seen_by(training)
-    assert Splitting(left_out=("pbc",)).was_seen_by(training)
-    assert not Splitting(left_out=("elsewhere",)).was_seen_by(training)
+    training = {"group_split": {"fold": 0, "held_out_datasets": []}, "datasets": {"pbc": 3}}
+    assert not GroupSplit().has_leakage(training)
+    assert GroupSplit(fold=1).has_leakage(training)
+    assert GroupSplit(held_out_datasets=("pbc",)).has_leakage(training)
+    assert not GroupSplit(held_out_datasets=("elsewhere",)).has_leakage(training)
 
 
 def test_a_card_says_what_was_held_back() -> None:
-    assert Splitting.of_card({}) == Splitting()
-    assert Splitting.of_card({"splitting": {"fold": 2, "left_out": ["pbc"]}}) == Splitting(2, ("pbc",))
+    assert GroupSplit.from_card({}) == GroupSplit()
+    assert GroupSplit.from_card({"group_split": {"fold": 2, "held_out_datasets": ["pbc"]}}) == GroupSplit(2, ("pbc",))
 
 
 def test_a_split_is_a_matter_of_the_source_alone_and_near_70_10_20() -> None:
     splits = Counter(split_of(str(number)) for number in range(5000))
     assert splits[Split.TRAIN] / 5000 == pytest.approx(0.7, abs=0.03)
     assert splits[Split.VALIDATION] / 5000 == pytest.approx(0.1, abs=0.03)
-    assert splits[Split.HELD_BACK] / 5000 == pytest.approx(0.2, abs=0.03)
+    assert splits[Split.TEST] / 5000 == pytest.approx(0.2, abs=0.03)
     assert split_of("36") is split_of("36")
 
 
 def test_the_held_back_sources_are_the_ones_the_models_never_saw() -> None:
     """A changed salt would quietly turn training images into test images of the shipped models."""
-    assert [n for n in range(40) if split_of(str(n)) is Split.HELD_BACK] == [1, 4, 9, 11, 20, 22, 25, 28, 31, 37, 39]
+    assert [n for n in range(40) if split_of(str(n)) is Split.TEST] == [1, 4, 9, 11, 20, 22, 25, 28, 31, 37, 39]

@@ -7,12 +7,12 @@ import pytest
 
 from wbctool.lab import metrics
 from wbctool.lab.metrics import (
-    PairedTest,
-    accuracy_by_source,
+    McNemarResult,
+    accuracy_by_group,
     calibration_error,
-    cluster_interval,
+    cluster_bootstrap_interval,
     match_boxes,
-    paired_test,
+    mcnemar_by_group,
     score_detections,
 )
 from wbctool.records import Box
@@ -37,7 +37,7 @@ def test_a_match_needs_half_the_union() -> None:
 def test_detection_counts_over_fields() -> None:
     box, far = Box(0, 0, 10, 10), Box(50, 50, 10, 10)
     score = score_detections([([box, far], [box]), ([], [far]), ([box], [box])])
-    assert (score.annotated, score.detected, score.matched) == (3, 3, 2)
+    assert (score.n_true, score.n_pred, score.tp) == (3, 3, 2)
     assert score.precision == score.recall == score.f1 == pytest.approx(2 / 3)
     assert score.mean_iou == 1.0
 
@@ -62,16 +62,16 @@ def test_full_confidence_falls_into_the_last_bin() -> None:
 def test_an_interval_is_the_same_however_many_sources_are_drawn_at_once(monkeypatch, at_once: int) -> None:
     rng = np.random.default_rng(1)
     right, sources = rng.random(400) < 0.8, [str(n) for n in rng.integers(101, size=400)]
-    usual = cluster_interval(right, sources, seed=3)
+    usual = cluster_bootstrap_interval(right, sources, seed=3)
     monkeypatch.setattr(metrics, "_DRAWN_AT_ONCE", at_once)
-    assert cluster_interval(right, sources, seed=3) == usual
+    assert cluster_bootstrap_interval(right, sources, seed=3) == usual
 
 
 def test_an_interval_of_very_many_sources_takes_little_memory() -> None:
     right = np.random.default_rng(1).random(17_000) < 0.9
     tracemalloc.start()
     try:
-        low, high = cluster_interval(right, [str(n) for n in range(17_000)], draws=300)
+        low, high = cluster_bootstrap_interval(right, [str(n) for n in range(17_000)], n_resamples=300)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -81,14 +81,14 @@ def test_an_interval_of_very_many_sources_takes_little_memory() -> None:
 
 def test_accuracy_per_source_is_by_majority() -> None:
     right = np.array([True, True, False, False, True, False])
-    assert accuracy_by_source(right, ["a", "a", "a", "b", "c", "c"]) == (pytest.approx(1 / 3), 3)
+    assert accuracy_by_group(right, ["a", "a", "a", "b", "c", "c"]) == (pytest.approx(1 / 3), 3)
 
 
 def test_the_interval_is_by_source_not_by_image() -> None:
     """A hundred copies of two originals, one right and one wrong, tell no more than two images."""
     right = np.array([True] * 50 + [False] * 50)
-    assert cluster_interval(right, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
-    low, high = cluster_interval(right, [str(n) for n in range(100)])
+    assert cluster_bootstrap_interval(right, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
+    low, high = cluster_bootstrap_interval(right, [str(n) for n in range(100)])
     assert (low, high) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))
 
 
@@ -97,15 +97,18 @@ def test_the_paired_test_counts_sources_and_not_copies() -> None:
     other = np.array([False, False, False, True, False, False, False, False, True, False])
     sources = ["a", "a", "b", "b", "c", "d", "e", "f", "g", "h"]
     # a, c, d, e, f speak for the one; b is even, g and h are the same both ways: 5 to 0 has p = 2 / 32
-    assert paired_test(one, other, sources) == PairedTest(5, 0, pytest.approx(0.0625))
-    assert paired_test(one, one, sources).p == 1.0
+    assert mcnemar_by_group(one, other, sources) == McNemarResult(5, 0, pytest.approx(0.0625))
+    assert mcnemar_by_group(one, one, sources).p == 1.0
 
 
 def test_an_interval_is_no_narrower_than_as_many_trials_as_there_are_sources_allow() -> None:
     """58 of 60 originals right: the bootstrap ends at 0.92, and covers the truth in 85 of 100 cases."""
     right = np.arange(60) >= 2
-    low, high = cluster_interval(right, [str(n) for n in range(60)])
+    low, high = cluster_bootstrap_interval(right, [str(n) for n in range(60)])
     assert (round(low, 3), high) == (0.885, pytest.approx(1.0, abs=0.004))
-    copies = cluster_interval(np.repeat(right, 10), [str(n) for n in range(60) for _ in range(10)])
+    copies = cluster_bootstrap_interval(np.repeat(right, 10), [str(n) for n in range(60) for _ in range(10)])
     assert copies == (low, high)
-    assert cluster_interval(np.zeros(20, bool), [str(n) for n in range(20)]) == (0.0, pytest.approx(0.168, abs=0.001))
+    assert cluster_bootstrap_interval(np.zeros(20, bool), [str(n) for n in range(20)]) == (
+        0.0,
+        pytest.approx(0.168, abs=0.001),
+    )

@@ -13,30 +13,30 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cards import ClassifierCard, CopyFacts, default_models_dir, plain_card, read_card, verify_models
+from wbctool.cards import ClassifierCard, QuantizationInfo, check_models, default_models_dir, load_fp32_card, read_card
 from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.dense_head import read_dense_head
-from wbctool.errors import CopyRefused, LabelledDataInvalid
+from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.lab.calibration_cells import (
-    PACKAGED,
-    TABLE,
-    CalibrationCells,
-    cut_sheet,
-    labelled_cells,
-    lay_sheet,
-    packaged_cells,
-    turned,
+    BUNDLED_DIR,
+    TABLE_FILE,
+    CalibrationData,
+    flip_augment,
+    load_bundled_cells,
+    load_labelled_cells,
+    tile_images,
+    untile_images,
 )
-from wbctool.lab.copies import Limits, broken_limit, psnr_db
-from wbctool.lab.half_precision import as_fp16
-from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
-from wbctool.lab.optimize import optimise_classifier, reduced
-from wbctool.lab.quantisation import calibrate, quantise
+from wbctool.lab.copies import QuantizationTolerance, psnr_db, violated_tolerance
+from wbctool.lab.half_precision import convert_to_fp16
+from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
+from wbctool.lab.optimize import downscaled_inputs, optimize_classifier
+from wbctool.lab.quantisation import calibrate_ranges, quantize
 from wbctool.labels import CellClass
 from wbctool.models import Models, load_models
 
-NOTHING = Limits(changed_labels=-1.0)  # not even no change at all
+NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +109,14 @@ def models(folder: Path) -> Models:
     return load_models(folder, Device.CPU, Precision.FP32)
 
 
-def few_cells(labels: tuple[CellClass, ...] | None = None) -> CalibrationCells:
-    cells = packaged_cells()
-    return CalibrationCells(cells.calibrate[:6], cells.measure[:8], labels, "six", "eight")
+def few_cells(labels: tuple[CellClass, ...] | None = None) -> CalibrationData:
+    cells = load_bundled_cells()
+    return CalibrationData(cells.calibration_crops[:6], cells.validation_crops[:8], labels, "six", "eight")
 
 
-def change(**facts: object) -> CopyFacts:
+def change(**facts: object) -> QuantizationInfo:
     told = {"parent_sha256": "0" * 64, "calibrated_on": "", "measured_on": "", "cells": 200, "pictures": 200}
-    return CopyFacts.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
+    return QuantizationInfo.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def change(**facts: object) -> CopyFacts:
     ],
 )
 def test_the_limits(facts: dict[str, object], said: str | None) -> None:
-    assert broken_limit(change(**facts), Limits()) == said
+    assert violated_tolerance(change(**facts), QuantizationTolerance()) == said
 
 
 def test_psnr_is_of_all_pictures_together() -> None:
@@ -141,19 +141,19 @@ def test_psnr_is_of_all_pictures_together() -> None:
 
 
 def test_the_card_says_what_was_measured(folder: Path, models: Models) -> None:
-    said = models.classifier.run(few_cells().measure)[0].argmax(axis=1)
+    said = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
     labels = tuple(models.classifier.card.classes[index] for index in said)
     wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
-    made = optimise_classifier(models, folder, few_cells(wrong), plain)
-    copy = made.card.copy_of
+    made = optimize_classifier(models, folder, few_cells(wrong), plain)
+    copy = made.card.quantized_from
     assert copy is not None
-    assert (copy.cells, copy.pictures) == (8, 32)  # each also turned
+    assert (copy.cells, copy.images) == (8, 32)  # each also turned
     assert made.card.precision is Precision.INT8
     assert made.card.sha256 == hashlib.sha256(made.content).hexdigest()
-    assert copy.parent_sha256 == models.classifier.card.sha256
+    assert copy.source_sha256 == models.classifier.card.sha256
     assert made.card.classes == models.classifier.card.classes
     assert 0.5 < copy.accuracy_fp32 <= 1.0
-    assert copy.kept_fp32 == ()
+    assert copy.fp32_layers == ()
 
 
 def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
@@ -165,19 +165,19 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
     def remembered(ready, kept):  # type: ignore[no-untyped-def]
         calibrated.append(ready)
         tried.append(tuple(kept))
-        return quantise(ready, kept)
+        return quantize(ready, kept)
 
     monkeypatch.setattr("wbctool.lab.copies.quantise", remembered)
-    with pytest.raises(CopyRefused, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
-        optimise_classifier(models, folder, few_cells(), plain, limits=NOTHING)
+    with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
+        optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
-    probes = few_cells().calibrate[[0, 1, 3, 4]]
+    probes = few_cells().calibration_crops[[0, 1, 3, 4]]
     wanted = models.classifier.run(probes)[0]
 
     def lost(kept: tuple[str, ...]) -> float:
         import onnxruntime as ort
 
-        session = ort.InferenceSession(quantise(calibrated[0], kept), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(quantize(calibrated[0], kept), providers=["CPUExecutionProvider"])
         return float(((session.run(None, {"rgb": probes})[0] - wanted) ** 2).mean())
 
     assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))
@@ -188,10 +188,10 @@ def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "classifier: calibrated on 32 training cells shipped with wbctool" in done.output
     assert "measured on 64 of 64 training cells" in done.output
-    assert [problem for _, problem in verify_models(folder) if problem] == []
+    assert [problem for _, problem in check_models(folder) if problem] == []
     loaded = load_models(folder, Device.CPU, Precision.AUTO)
     assert [m.precision for m in (loaded.detector, loaded.generator, loaded.classifier)] == ["fp32", "int8", "int8"]
-    assert read_card(folder / "generator.int8.json").copy_of.psnr_db >= Limits().psnr_db
+    assert read_card(folder / "generator.int8.json").quantized_from.psnr_db >= QuantizationTolerance().min_psnr_db
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -203,15 +203,15 @@ def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(fold
     assert done.exit_code == 0, done.output
     assert "classifier: 2 of 2 convolutions in fp16" in done.output
     assert "on one core in fp32" in done.output
-    assert [problem for _, problem in verify_models(folder) if problem] == []
+    assert [problem for _, problem in check_models(folder) if problem] == []
     card = read_card(folder / "classifier.fp16.json")
     assert card.precision is Precision.FP16
-    assert card.copy_of.changed_labels == 0
-    assert card.copy_of.calibrated_on == ""
+    assert card.quantized_from.changed_labels == 0
+    assert card.quantized_from.calibrated_on == ""
     assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
     told = load_models(folder, Device.CPU, Precision.FP16)
     assert [m.precision for m in (told.detector, told.generator, told.classifier)] == ["fp32", "fp16", "fp16"]
-    cells = few_cells().measure
+    cells = few_cells().validation_crops
     plain_logits = load_models(folder, Device.CPU, Precision.FP32).classifier.run(cells)[0]
     logits = told.classifier.run(cells)[0]
     assert logits.dtype == np.float32
@@ -219,8 +219,8 @@ def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(fold
 
 
 def test_an_fp16_copy_that_changes_too_much_is_not_made(folder: Path, models: Models) -> None:
-    with pytest.raises(CopyRefused, match=r"classifier\.onnx: in fp16, 0 of 32 labels change"):
-        optimise_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
+    with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: in fp16, 0 of 32 labels change"):
+        optimize_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
 def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
@@ -273,13 +273,13 @@ def test_without_onnx_the_extra_is_named(folder: Path, monkeypatch: pytest.Monke
 
 
 def in_int8(content: bytes) -> bytes:
-    return quantise(calibrate(content, [packaged_cells().calibrate[:4]]), ())
+    return quantize(calibrate_ranges(content, [load_bundled_cells().calibration_crops[:4]]), ())
 
 
-@pytest.mark.parametrize("make", [in_int8, as_fp16])
+@pytest.mark.parametrize("make", [in_int8, convert_to_fp16])
 def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head(make: Callable[[bytes], bytes]) -> None:
     folder = default_models_dir()
-    card = plain_card(folder, ClassifierCard)
+    card = load_fp32_card(folder, ClassifierCard)
     content = (folder / card.file).read_bytes()
     copy = make(content)
     assert [output.name for output in onnx.load_from_string(copy).graph.output] == ["logits", "features", "last_map"]
@@ -294,33 +294,33 @@ def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head(make: Callabl
 
 
 def test_the_packaged_cells_are_of_training_sources_and_one_each() -> None:
-    with (PACKAGED / TABLE).open(newline="") as lines:
+    with (BUNDLED_DIR / TABLE_FILE).open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     images = [LabelledImage(Path(r["image"]), CellClass.NEUTROPHIL, r["source"], r["origin"]) for r in rows]
-    assert {Splitting().of(image) for image in images} == {Split.TRAIN}
-    assert len({image.source for image in images}) == len(images) == 96
+    assert {GroupSplit().assign(image) for image in images} == {Split.TRAIN}
+    assert len({image.group for image in images}) == len(images) == 96
     assert {row["label"] for row in rows} >= {str(c) for c in CellClass}
-    assert sum(path.stat().st_size for path in PACKAGED.iterdir()) < 700_000
+    assert sum(path.stat().st_size for path in BUNDLED_DIR.iterdir()) < 700_000
 
 
 def test_no_packaged_cell_both_calibrates_and_measures() -> None:
-    cells = packaged_cells()
-    assert (cells.calibrate.shape, cells.measure.shape) == ((32, 128, 128, 3), (64, 128, 128, 3))
-    assert len({cell.tobytes() for cell in (*cells.calibrate, *cells.measure)}) == 96
+    cells = load_bundled_cells()
+    assert (cells.calibration_crops.shape, cells.validation_crops.shape) == ((32, 128, 128, 3), (64, 128, 128, 3))
+    assert len({cell.tobytes() for cell in (*cells.calibration_crops, *cells.validation_crops)}) == 96
     assert cells.labels is None
 
 
 def test_a_sheet_gives_its_cells_back() -> None:
     cells = np.random.default_rng(0).integers(0, 256, (13, 128, 128, 3), dtype=np.uint8)
-    sheet = lay_sheet(cells)
+    sheet = tile_images(cells)
     assert sheet.shape == (256, 12 * 128, 3)
     np.testing.assert_array_equal(sheet[:128, 128:256], cells[1])
-    np.testing.assert_array_equal(cut_sheet(sheet, 13), cells)
+    np.testing.assert_array_equal(untile_images(sheet, 13), cells)
 
 
 def test_turned_cells() -> None:
     cell = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1).repeat(3, axis=3)
-    assert [one[:, :, 0].tolist() for one in turned(cell)] == [
+    assert [one[:, :, 0].tolist() for one in flip_augment(cell)] == [
         [[0, 1], [2, 3]],
         [[1, 0], [3, 2]],
         [[2, 3], [0, 1]],
@@ -329,7 +329,7 @@ def test_turned_cells() -> None:
 
 
 def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
-    small = reduced(np.zeros((5, 128, 128, 3), np.uint8), models.generator.card)
+    small = downscaled_inputs(np.zeros((5, 128, 128, 3), np.uint8), models.generator.card)
     assert [one.shape[0] for one in small] == [32, 40, 48, 64, 32]
 
 
@@ -344,18 +344,18 @@ def test_labelled_cells_calibrate_and_measure_by_their_split(
         cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
     monkeypatch.chdir(tmp_path / "data")  # given as ".", it has a name still
     images = read_class_folders(Path())
-    split = [Splitting().of(image) for image in images]
-    cells = labelled_cells(Path(), models, plain)
+    split = [GroupSplit().assign(image) for image in images]
+    cells = load_labelled_cells(Path(), models, plain)
     assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
-    assert len(cells.measure) == len(cells.labels) >= 2
-    assert len(cells.calibrate) == split.count(Split.TRAIN)
-    assert cells.calibrated_on == f"{len(cells.calibrate)} cells of data, training sources"
-    assert len({cell.tobytes() for cell in (*cells.calibrate, *cells.measure)}) == len(cells.calibrate) + len(
-        cells.measure
-    )
+    assert len(cells.validation_crops) == len(cells.labels) >= 2
+    assert len(cells.calibration_crops) == split.count(Split.TRAIN)
+    assert cells.calibrated_on == f"{len(cells.calibration_crops)} cells of data, training sources"
+    assert len({cell.tobytes() for cell in (*cells.calibration_crops, *cells.validation_crops)}) == len(
+        cells.calibration_crops
+    ) + len(cells.validation_crops)
 
 
 def test_too_few_labelled_cells_are_refused(tmp_path: Path, models: Models) -> None:
     (tmp_path / "data" / "NEUTROPHIL").mkdir(parents=True)
     with pytest.raises(LabelledDataInvalid, match="50 are needed to measure on"):
-        labelled_cells(tmp_path / "data", models, plain)
+        load_labelled_cells(tmp_path / "data", models, plain)

@@ -11,7 +11,7 @@ import pytest
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision
 from wbctool.lab.evaluate import evaluate
-from wbctool.lab.evaluation_tables import evaluation_tables
+from wbctool.lab.evaluation_tables import build_tables
 from wbctool.lab.precisions import compare_precisions
 from wbctool.labels import CellClass
 from wbctool.models import load_models
@@ -28,7 +28,7 @@ def said(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Prediction:
 def test_labels_and_outcomes_that_change_are_counted_apart() -> None:
     labels = [NEUTROPHIL, NEUTROPHIL, LYMPHOCYTE, LYMPHOCYTE]
     fp32 = [said(NEUTROPHIL), said(NEUTROPHIL), said(LYMPHOCYTE), said(NEUTROPHIL)]
-    int8 = [said(NEUTROPHIL, Outcome.REVIEW), said(LYMPHOCYTE), said(LYMPHOCYTE), said(NEUTROPHIL)]
+    int8 = [said(NEUTROPHIL, Outcome.NEEDS_REVIEW), said(LYMPHOCYTE), said(LYMPHOCYTE), said(NEUTROPHIL)]
     report = compare_precisions("lab", labels, fp32, int8)
     assert (report.images, report.changed_labels, report.changed_outcomes) == (4, 1, 1)
     assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
@@ -49,12 +49,12 @@ def test_evaluate_names_the_same_cells_in_fp32_too(tmp_path: Path) -> None:
         [],
         None,
         sr_cells=0,
-        strangers=0,
+        ood_images=0,
         fp32=models,
     )
     (report,) = result.precisions
     assert report.accuracy == 0
     assert report.accuracy_fp32 == 1
     assert report.changed_labels == report.images
-    (table,) = (table for table in evaluation_tables(result) if table.title.startswith("These models against"))
+    (table,) = (table for table in build_tables(result) if table.title.startswith("These models against"))
     assert table.rows[0][4] == f"{report.images} (100.00%)"

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.lab.quantisation import calibrate, make_ready, quantise
+from wbctool.lab.quantisation import calibrate_ranges, prepare_for_quantization, quantize
 
 RNG = np.random.default_rng(5)
 CELLS = [RNG.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8) for _ in range(4)]
@@ -50,11 +50,11 @@ def run(model: onnx.ModelProto | bytes, rgb: np.ndarray = CELLS[0]) -> list[np.n
 
 
 def int8(model: onnx.ModelProto, kept: tuple[str, ...] = ()) -> bytes:
-    return quantise(calibrate(model.SerializeToString(), CELLS), kept)
+    return quantize(calibrate_ranges(model.SerializeToString(), CELLS), kept)
 
 
 def test_an_identity_is_taken_out_and_the_function_stays() -> None:
-    ready = make_ready(graph(identity(TINY)))
+    ready = prepare_for_quantization(graph(identity(TINY)))
     assert [node.op_type for node in ready.graph.node].count("Add") == 1
     (weight,) = (numpy_helper.to_array(t) for t in ready.graph.initializer if t.name == "w")
     np.testing.assert_allclose(weight, TINY, atol=1e-6)
@@ -72,7 +72,7 @@ def test_an_identity_is_taken_out_and_the_function_stays() -> None:
     ],
 )
 def test_what_is_no_identity_stays_as_it_is(weight: np.ndarray, conv: dict[str, object]) -> None:
-    ready = make_ready(graph(weight, **conv))
+    ready = prepare_for_quantization(graph(weight, **conv))
     assert "Add" not in [node.op_type for node in ready.graph.node]
     np.testing.assert_array_equal(run(ready)[1], run(graph(weight, **conv))[1])
 
@@ -106,7 +106,7 @@ def test_int8_is_near_fp32_and_has_its_outputs() -> None:
 
 def test_a_layer_kept_in_fp32_computes_as_before() -> None:
     model = graph(RNG.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float32))
-    layers = calibrate(model.SerializeToString(), CELLS).layers
+    layers = calibrate_ranges(model.SerializeToString(), CELLS).layers
     assert len(layers) == 1
     content = int8(model, layers)
     stored = {t.data_type for t in onnx.load_from_string(content).graph.initializer if len(t.dims) == 4}

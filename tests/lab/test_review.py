@@ -14,14 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool.batch import trail
-from wbctool.batch.publish import hold
-from wbctool.batch.seal import seal
+from wbctool.batch.publish import lock_output
+from wbctool.batch.seal import add_checksum
 from wbctool.cli import app
-from wbctool.errors import ReviewRefused, TrailBroken
+from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab import review as lab_review
 from wbctool.lab.review import apply_reviews
-from wbctool.lab.review_check import verify_reviews
-from wbctool.layout import OutputLayout
+from wbctool.lab.review_check import audit_reviews
+from wbctool.layout import OutputPaths
 
 ORIGINALS = {"original-cells.csv", "original-differential.csv", "original-report.html", "original-slide.json"}
 
@@ -38,7 +38,7 @@ def sha256(path):
 def layout(run):
     """s2: neutrophil, lymphocyte, and one in review that looks like a monocyte."""
     assert run() == 0
-    return OutputLayout(run.out)
+    return OutputPaths(run.out)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write,
     assert layout.audit.read_bytes().startswith(kept)
     assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
     assert not ORIGINALS & {path.name for path in layout.slide_folder("s2").iterdir()}
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
     if untouched is not None:
         assert {name: content for name, content in run.tree().items() if "audit" not in name} == untouched
 
@@ -173,7 +173,7 @@ def test_moves_add_up_and_back_is_as_before(run, layout, write):
     after = run.tree()
     for name in ("counts.csv", "counts/s2/cells.csv", "counts/s2/differential.csv"):
         assert after[name] == before[name]
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
     assert [r["reader"] for r in json.loads(after["counts/s2/slide.json"])["reviews"]] == ["AB", "CD"]
 
 
@@ -245,7 +245,7 @@ def test_a_comment_can_be_taken_back(layout, write, tmp_path):
     apply_one(layout, commented("", reader="CD"))
     assert "a band?" not in layout.slide_file("s2", "report.html").read_text()
     assert "a band?" in layout.audit.read_text()
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
 
 
 def test_a_review_is_applied_once(layout, write):
@@ -273,7 +273,7 @@ def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
 
 def test_while_a_run_holds_the_output_nothing_is_applied(layout, write):
     path = write()
-    with hold(layout):
+    with lock_output(layout):
         assert wbctool("review", "apply", layout.counts, path).exit_code == 5
     assert not layout.audit.exists()
 
@@ -299,10 +299,10 @@ def test_killed_on_its_way_the_same_review_is_applied_again(run, layout, write, 
     with pytest.raises(KeyboardInterrupt):
         apply_one(layout, path)
     monkeypatch.undo()
-    assert verify_reviews(layout).problems != ()
+    assert audit_reviews(layout).problems != ()
     apply_one(layout, path)
     assert run.rows()["s2"]["monocyte_n"] == "1"
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
 
 
 def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(run, layout, write):
@@ -314,7 +314,7 @@ def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(ru
     assert sorted(run.looked) == ["f1.png", "f2.png"]
     assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
     assert {name: content for name, content in run.tree().items() if "audit" not in name} == before
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
 
 
 def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run, layout, write, caplog):
@@ -332,7 +332,7 @@ def test_odd_names_are_reviewed_as_others(run, tmp_path):
     name = "=s\udcff"
     fakes.draw_field(run.root / name / "f.png", ["review"]).rename(run.root / name / "'=\udcfe<b>.png")
     run()
-    layout = OutputLayout(run.out)
+    layout = OutputPaths(run.out)
     move = {"row": 1, "field": "'=\udcfe<b>.png", "cell": 1, "from": "review", "to": "basophil", "comment": "\udcff"}
     content = {
         "schema": "wbctool-review/1",
@@ -346,7 +346,7 @@ def test_odd_names_are_reviewed_as_others(run, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(content))
     apply_one(layout, tmp_path / "r.json")
     assert run.rows()["'=s\\xff"]["basophil_n"] == "1"
-    assert verify_reviews(layout).problems == ()
+    assert audit_reviews(layout).problems == ()
     assert run() == 0
     assert run.looked == []
 
@@ -399,7 +399,7 @@ class TestVerify:
             reviewed
         )
         del state["sha256"]
-        state_path.write_text(json.dumps(seal(state)))
+        state_path.write_text(json.dumps(add_checksum(state)))
         assert f"{name} does not match the original and the trail" in self.problems(reviewed)
 
     def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
@@ -515,9 +515,9 @@ class TestTrail:
         trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
         with layout.audit.open("ab") as file:
             file.write(b'{"event": "re')
-        assert len(trail.read_trail(layout)) == 1
+        assert len(trail.read_audit_log(layout)) == 1
         trail.append_entries(layout, [{"event": "redone", "slide": "b"}])
-        assert [entry.slide for entry in trail.read_trail(layout)] == ["a", "b"]
+        assert [entry.slide for entry in trail.read_audit_log(layout)] == ["a", "b"]
         assert "incomplete last line" in caplog.text
 
     def test_a_new_one_outlives_a_power_cut(self, layout, monkeypatch):
@@ -529,19 +529,19 @@ class TestTrail:
 
     def test_nothing_is_added_to_a_broken_one(self, layout):
         layout.audit.write_text('{"event": "review"}\n')
-        with pytest.raises(TrailBroken):
+        with pytest.raises(AuditLogCorrupt):
             trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
         assert layout.audit.read_text() == '{"event": "review"}\n'
 
 
 def test_the_review_schema_is_the_pages(write):
-    assert lab_review.read_review(write((3, "review", "monocyte"))).cells[0].source == "review"
+    assert lab_review.read_review(write((3, "review", "monocyte"))).cells[0].from_ == "review"
 
 
 def test_absolute_counts_follow_a_review_and_metadata_and_quality_stay(run, tmp_path):
     (run.root / "slides.csv").write_text("slide,patient,age,analyser_wbc\ns2,P1,40,10\n")
     assert run() == 0
-    layout = OutputLayout(run.out)
+    layout = OutputPaths(run.out)
     before = json.loads(layout.slide_file("s2", "slide.json").read_text())
     review = {
         "schema": "wbctool-review/1",

@@ -12,15 +12,15 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.batch.stages import Stages
+from wbctool.batch.stages import BoundStages
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli import app, verifying
-from wbctool.errors import ExtraMissing, LabelledDataInvalid
-from wbctool.lab.differentials import ReadSlide
-from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
-from wbctool.lab.verdict import Fit
+from wbctool.errors import LabelledDataInvalid, MissingDependency
+from wbctool.lab.differentials import ManualDifferential
+from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
+from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
-from wbctool.lab.verify_report import verification_files
+from wbctool.lab.verify_report import render_verification
 from wbctool.labels import CellClass
 from wbctool.models import load_models
 from wbctool.records import Differential
@@ -46,9 +46,9 @@ def right(number: int) -> list[tuple[str, str]]:
 
 def test_models_that_name_all_as_the_reader_fit() -> None:
     found = compare(right(200))
-    assert found.verdict.fit is Fit.FITS
-    assert found.verdict.line == "The models fit this laboratory: all 4 criteria are met."
-    assert (found.agreement.n, found.agreement.total, found.decided.percent) == (200, 200, 100.0)
+    assert found.verdict.conclusion is Conclusion.FITS
+    assert found.verdict.summary == "The models fit this laboratory: all 4 criteria are met."
+    assert (found.agreement.n, found.agreement.total, found.auto_classified.percent) == (200, 200, 100.0)
     assert found.kappa is not None
     assert found.kappa.value == 1.0
     assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
@@ -60,33 +60,35 @@ def test_models_that_name_all_as_the_reader_fit() -> None:
 
 def test_models_that_are_often_wrong_do_not_fit() -> None:
     found = compare([*right(120), *[("lymphocyte", "monocyte")] * 40])
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "cells classified as the reader did 75.0 % (required: at least 86 %)" in found.verdict.why
-    assert found.right_among_decided is not None
-    assert found.right_among_decided.percent == 75.0
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
+    assert "cells classified as the reader did 75.0 % (required: at least 86 %)" in found.verdict.reason
+    assert found.accuracy_auto is not None
+    assert found.accuracy_auto.percent == 75.0
 
 
 def test_a_good_whole_hides_no_class_that_is_missed() -> None:
     found = compare([*right(380), *[("basophil", "neutrophil")] * 12])
     assert found.agreement.percent > 96
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "basophil cells found 0.0 % (required: at least 86 %)" in found.verdict.why
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
+    assert "basophil cells found 0.0 % (required: at least 86 %)" in found.verdict.reason
 
 
 def test_what_lies_within_chance_is_not_shown() -> None:
     found = compare([*right(96), *[("lymphocyte", "neutrophil")] * 4])
-    assert found.verdict.fit is Fit.NOT_SHOWN
-    assert found.verdict.why.startswith("correct among the cells not left to a reader 96.0 % (required: at least 97 %)")
+    assert found.verdict.conclusion is Conclusion.NOT_SHOWN
+    assert found.verdict.reason.startswith(
+        "correct among the cells not left to a reader 96.0 % (required: at least 97 %)"
+    )
 
 
 def test_cells_left_to_a_reader_are_told_of() -> None:
     found = compare([*right(150), *[("monocyte", "review")] * 40, *[("monocyte", "odd")] * 30])
-    assert (found.decided.n, found.decided.total) == (150, 220)
-    assert found.right_among_decided is not None
-    assert found.right_among_decided.percent == 100.0
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert "cells left to a reader 31.8 % (required: at most 10 %)" in found.verdict.why
-    assert "cells unlike anything the models know 13.6 % (required: at most 5 %)" in found.verdict.why
+    assert (found.auto_classified.n, found.auto_classified.total) == (150, 220)
+    assert found.accuracy_auto is not None
+    assert found.accuracy_auto.percent == 100.0
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
+    assert "cells left to a reader 31.8 % (required: at most 10 %)" in found.verdict.reason
+    assert "cells unlike anything the models know 13.6 % (required: at most 5 %)" in found.verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -95,25 +97,28 @@ def test_cells_left_to_a_reader_are_told_of() -> None:
 )
 def test_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
     found = compare(right(cells), of_each)
-    assert found.verdict.fit is Fit.NO_VERDICT
-    assert found.verdict.line == f"No verdict: {said}."
+    assert found.verdict.conclusion is Conclusion.NO_VERDICT
+    assert found.verdict.summary == f"No verdict: {said}."
 
 
 def differential(names: Sequence[str]) -> Differential:
     return count_cells([fakes.predict(name) for name in names], tuple(CellClass), Limits())
 
 
-def read(slide: str, neutrophils: float, counted: int = 100) -> ReadSlide:
+def read(slide: str, neutrophils: float, counted: int = 100) -> ManualDifferential:
     percents = {CellClass.NEUTROPHIL: neutrophils, CellClass.LYMPHOCYTE: 100 - neutrophils, CellClass.BASOPHIL: 0.0}
-    return ReadSlide(slide, percents, counted)
+    return ManualDifferential(slide, percents, counted)
 
 
 def test_slides_that_agree_but_for_sampling_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * (60 + i % 3) + ["lymphocyte"] * (40 - i % 3)) for i in range(24)}
     found = compare_slides({slide: read(slide, 58) for slide in tool}, tool)
-    assert found.verdict.fit is Fit.FITS
-    assert found.same is not None
-    assert (found.same.n, found.same.total) == (48, 48)  # not the basophils, of which both found none
+    assert found.verdict.conclusion is Conclusion.FITS
+    assert found.within_sampling_error is not None
+    assert (found.within_sampling_error.n, found.within_sampling_error.total) == (
+        48,
+        48,
+    )  # not the basophils, of which both found none
     bias = {one.label: one.bias for one in found.bland_altman}
     assert bias == pytest.approx({"neutrophil": 3.0, "lymphocyte": -3.0, "basophil": 0.0})
 
@@ -121,38 +126,38 @@ def test_slides_that_agree_but_for_sampling_fit() -> None:
 def test_slides_that_differ_do_not_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 80 + ["lymphocyte"] * 20) for i in range(20)}
     found = compare_slides({slide: read(slide, 50) for slide in tool}, tool)
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
 
 
 def test_no_slide_hides_a_class_that_all_of_them_miss() -> None:
     """Each slide's difference may be sampling (Fisher's p is 0.06 of 0 against 5 of 100), but not all of them."""
     tool = {f"s{i}": differential(["neutrophil"] * 65 + ["lymphocyte"] * 35) for i in range(20)}
     percents = {CellClass.NEUTROPHIL: 62.0, CellClass.LYMPHOCYTE: 33.0, CellClass.EOSINOPHIL: 5.0}
-    found = compare_slides({slide: ReadSlide(slide, percents, 100) for slide in tool}, tool)
-    assert found.same is not None
-    assert found.same.percent == 100.0
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert found.verdict.why == "eosinophil: mean difference of the percentages 5.0 % (required: at most 3.2 %)"
+    found = compare_slides({slide: ManualDifferential(slide, percents, 100) for slide in tool}, tool)
+    assert found.within_sampling_error is not None
+    assert found.within_sampling_error.percent == 100.0
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
+    assert found.verdict.reason == "eosinophil: mean difference of the percentages 5.0 % (required: at most 3.2 %)"
 
 
 def test_slides_that_the_tool_leaves_to_a_reader_do_not_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 60 + ["lymphocyte"] * 40 + ["review"] * 60) for i in range(20)}
     found = compare_slides({slide: read(slide, 60) for slide in tool}, tool)
-    assert found.verdict.fit is Fit.DOES_NOT_FIT
-    assert found.verdict.why == "cells left to a reader 37.5 % (required: at most 10 %)"
+    assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
+    assert found.verdict.reason == "cells left to a reader 37.5 % (required: at most 10 %)"
 
 
 def test_a_readers_few_cells_are_no_differential() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 20 + ["lymphocyte"] * 80) for i in range(20)}
     found = compare_slides({slide: read(slide, 60, counted=5) for slide in tool}, tool)
-    assert found.verdict.fit is Fit.NO_VERDICT
+    assert found.verdict.conclusion is Conclusion.NO_VERDICT
 
 
 def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     tool = {"a": differential(["neutrophil"] * 8), "b": differential(["neutrophil"] * 100), "c": differential([])}
     found = compare_slides({slide: read(slide, 90) for slide in ("a", "b", "c", "d")}, tool)
-    assert (found.slides, found.full) == (2, 1)
-    assert found.verdict.line == "No verdict: 1 slide with 100 counted cells; 20 needed."
+    assert (found.slides, found.complete_slides) == (2, 1)
+    assert found.verdict.summary == "No verdict: 1 slide with 100 counted cells; 20 needed."
     assert found.notes == (
         "d is left out: no such slide, or it failed",
         "c is left out: no cell was counted",
@@ -166,7 +171,7 @@ def test_no_slide_in_common_is_an_error() -> None:
 
 
 def test_the_page_says_the_verdict_and_escapes_names() -> None:
-    files = verification_files("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
+    files = render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
     assert sorted(files) == ["calibration.png", "confusion.png", "verification.html", "verification.json"]
     page = files["verification.html"].decode()
     assert "The models fit this laboratory" in page
@@ -176,14 +181,14 @@ def test_the_page_says_the_verdict_and_escapes_names() -> None:
     written = json.loads(files["verification.json"])
     assert (written["verdict"]["fit"], written["agreement"]["n"], written["data"]) == ("fits", 200, "<b>lab")
     assert [criterion["met"] for criterion in written["verdict"]["criteria"]] == [True] * 4
-    assert files == verification_files("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
+    assert files == render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
 
 
 @pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many sources, and of one
 def test_too_few_cells_to_calibrate_with_are_said_as_they_are(cells: int, of_each: int) -> None:
     found = compare(right(cells), of_each)
     assert found.calibration is None
-    files = verification_files("lab", found, fakes.provenance().models, "auto")
+    files = render_verification("lab", found, fakes.provenance().models, "auto")
     assert "calibration.png" not in files
     page = files["verification.html"].decode()
     assert "one of these two groups has fewer than 30 cells" in page
@@ -240,7 +245,7 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def stopped(settings: RunSettings) -> Stages:
+    def stopped(settings: RunSettings) -> BoundStages:
         os.kill(os.getpid(), number)
         return fakes.fake_stages(settings)
 
@@ -279,7 +284,7 @@ def test_a_folder_that_is_none_is_refused_before_anything_is_loaded(tmp_path: Pa
 
 def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, models_dir: Path) -> None:
     card = json.loads((models_dir / "classifier.json").read_text())
-    card["training"] = {"origins": {"pbc": 100}, "splitting": {"fold": 0, "left_out": []}}
+    card["training"] = {"datasets": {"pbc": 100}, "group_split": {"fold": 0, "held_out_datasets": []}}
     (models_dir / "classifier.json").write_text(json.dumps(card))
     models = load_models(models_dir, Device.CPU, Precision.FP32)
     known, fresh = (verify_cells(draw_cells(tmp_path / name, 12), models, SuperResolve.AUTO) for name in ("pbc", "lab"))
@@ -290,10 +295,10 @@ def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, mode
 
 def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_path: Path, models_dir: Path) -> None:
     card = json.loads((models_dir / "classifier.json").read_text())
-    card["training"] = {"origins": {"pbc": 100}, "calibrated_on": {"pbc": 9, "lab": 9}}
+    card["training"] = {"datasets": {"pbc": 100}, "calibrated_on": {"pbc": 9, "lab": 9}}
     (models_dir / "classifier.json").write_text(json.dumps(card))
     images = read_class_folders(draw_cells(tmp_path / "lab", 12))
-    validation = sum(Splitting().of(image) is Split.VALIDATION for image in images)
+    validation = sum(GroupSplit().assign(image) is Split.VALIDATION for image in images)
     found = verify_cells(tmp_path / "lab", load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO)
     assert validation > 0
     assert found.cells == 24 - validation
@@ -302,7 +307,9 @@ def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_pat
 def test_a_missing_library_is_one_line(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.metrics", None)
     models = load_models(models_dir, Device.CPU, Precision.FP32)
-    with pytest.raises(ExtraMissing, match=r"`wbctool verify` needs sklearn\S*: pip install 'wbctool\[evaluate\]'"):
+    with pytest.raises(
+        MissingDependency, match=r"`wbctool verify` needs sklearn\S*: pip install 'wbctool\[evaluate\]'"
+    ):
         verify_cells(draw_cells(tmp_path / "lab"), models, SuperResolve.AUTO)
 
 

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from wbctool.lab.westgard import control_chart, control_charts, westgard
-from wbctool.qc_records import QcLine, Rule
+from wbctool.lab.westgard import apply_westgard_rules, build_control_chart, build_control_charts
+from wbctool.qc_records import QcRecord, Rule
 from wbctool.report.qc_history import QUANTITIES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def names(z):
-    return [" ".join(rules) for rules in westgard(z)]
+    return [" ".join(rules) for rules in apply_westgard_rules(z)]
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_a_rule_is_told_at_the_value_that_breaks_it():
 
 
 def test_only_1_2s_does_not_reject():
-    assert [rule for rule in Rule if not rule.rejects] == [Rule.ONE_2S]
+    assert [rule for rule in Rule if not rule.is_rejection] == [Rule.ONE_2S]
 
 
 def lines(values, models="m1", slide="qc"):
     empty = dict.fromkeys(QUANTITIES)
     return [
-        QcLine(
+        QcRecord(
             START + timedelta(days=i),
             slide,
             models if isinstance(models, str) else models[i],
@@ -65,28 +65,28 @@ def lines(values, models="m1", slide="qc"):
 
 def test_mean_and_sd_are_those_of_the_baseline():
     # 8, 10, 12: mean 10, SD 2; then 15 is 2.5 SD off and 17 3.5
-    chart = control_chart("qc", "blur_um", lines([8, 10, 12, 15, 17]), baseline=3)
-    assert (chart.mean, chart.sd, chart.complete) == (10, 2, True)
+    chart = build_control_chart("qc", "blur_um", lines([8, 10, 12, 15, 17]), baseline=3)
+    assert (chart.mean, chart.sd, chart.is_baseline_complete) == (10, 2, True)
     assert [p.z for p in chart.points] == [-1, 0, 1, 2.5, 3.5]
     assert [" ".join(p.rules) for p in chart.points] == ["", "", "", "1-2s", "1-2s 1-3s 2-2s"]
-    assert chart.out_of_control
+    assert chart.is_out_of_control
 
 
 def test_nothing_is_judged_within_the_baseline():
-    chart = control_chart("qc", "blur_um", lines([8, 10, 12, 99]), baseline=4)
+    chart = build_control_chart("qc", "blur_um", lines([8, 10, 12, 99]), baseline=4)
     assert all(p.in_baseline and not p.rules for p in chart.points)
-    assert not control_chart("qc", "blur_um", lines([8, 10]), baseline=4).complete
-    assert control_chart("qc", "blur_um", lines([8]), baseline=4).points[0].z is None
+    assert not build_control_chart("qc", "blur_um", lines([8, 10]), baseline=4).is_baseline_complete
+    assert build_control_chart("qc", "blur_um", lines([8]), baseline=4).points[0].z is None
 
 
 def test_where_the_baseline_never_varied_any_other_value_rejects():
-    chart = control_chart("qc", "blur_um", lines([0.3, 0.3, 0.3, 0.3, 0.2]), baseline=3)
+    chart = build_control_chart("qc", "blur_um", lines([0.3, 0.3, 0.3, 0.3, 0.2]), baseline=3)
     assert [p.z for p in chart.points] == [0, 0, 0, 0, -math.inf]
-    assert chart.out_of_control
+    assert chart.is_out_of_control
 
 
 def test_charts_are_of_what_has_values():
-    charts = control_charts([*lines([1, None, 2]), *lines([5], slide="other")], baseline=2)
+    charts = build_control_charts([*lines([1, None, 2]), *lines([5], slide="other")], baseline=2)
     assert [(c.slide, c.quantity, [p.value for p in c.points]) for c in charts] == [
         ("qc", "blur_um", [1, 2]),
         ("other", "blur_um", [5]),
@@ -94,14 +94,14 @@ def test_charts_are_of_what_has_values():
 
 
 def test_a_change_of_models_is_marked():
-    chart = control_chart("qc", "blur_um", lines([1, 2, 3], models=["a", "a", "b"]), baseline=2)
-    assert [p.new_models for p in chart.points] == [False, False, True]
+    chart = build_control_chart("qc", "blur_um", lines([1, 2, 3], models=["a", "a", "b"]), baseline=2)
+    assert [p.models_changed for p in chart.points] == [False, False, True]
 
 
 def test_a_value_that_is_missing_at_last_is_out_of_control_unless_other_cells_were_counted():
-    (chart,) = control_charts(lines([1.0, 1.1, None, 1.0, None, None]), baseline=2)
-    assert chart.silent_since == START + timedelta(days=4)
-    assert chart.out_of_control
+    (chart,) = build_control_charts(lines([1.0, 1.1, None, 1.0, None, None]), baseline=2)
+    assert chart.missing_since == START + timedelta(days=4)
+    assert chart.is_out_of_control
     unknown_class = [replace(line, counted=100) for line in lines([1.0, 1.1, None])]
-    (chart,) = control_charts(unknown_class, baseline=2)
-    assert not chart.out_of_control
+    (chart,) = build_control_charts(unknown_class, baseline=2)
+    assert not chart.is_out_of_control

@@ -6,10 +6,10 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.results import published_slides
-from wbctool.layout import OutputLayout
+from wbctool.batch.results import read_published_slides
+from wbctool.layout import OutputPaths
 from wbctool.report.coco import coco_json
-from wbctool.report.places import ARTEFACT, moved
+from wbctool.report.places import ARTIFACT, reclassify
 
 coco = pytest.importorskip("pycocotools.coco")
 
@@ -18,7 +18,7 @@ coco = pytest.importorskip("pycocotools.coco")
 def loaded(run, tmp_path):
     fakes.draw_field(run.root / "s2" / "f3.png", [])
     run()
-    slides = list(published_slides(OutputLayout(run.out)))
+    slides = list(read_published_slides(OutputPaths(run.out)))
     sizes = {(slide.result.slide, field): (320, 64) for slide in slides for field in slide.field_names}
     path = tmp_path / "coco.json"
     path.write_text(coco_json(slides, sizes), encoding="utf-8")
@@ -52,12 +52,12 @@ def test_categories_are_ours_in_order(loaded):
 
 def test_a_readers_artefact_is_no_cell_and_images_of_the_root_have_no_folder(run):
     run()
-    slide = next(iter(published_slides(OutputLayout(run.out))))
+    slide = next(iter(read_published_slides(OutputPaths(run.out))))
     first, *others = slide.result.cells
-    artefact = replace(first, prediction=moved(first.prediction, ARTEFACT, slide.classes))
+    artefact = replace(first, prediction=reclassify(first.prediction, ARTIFACT, slide.classes))
     odd = replace(slide, result=replace(slide.result, cells=(artefact, *others)))
     sizes = {(slide.result.slide, field): (320, 64) for field in slide.field_names}
-    content = json.loads(coco_json([odd], sizes, root=slide.result.slide))
+    content = json.loads(coco_json([odd], sizes, root_slide=slide.result.slide))
     names = {category["id"]: category["name"] for category in content["categories"]}
     assert [names[a["category_id"]] == "artefact" for a in content["annotations"]] == [True] + [False] * len(others)
     assert [image["file_name"] for image in content["images"]] == list(slide.field_names)
@@ -79,7 +79,7 @@ def test_pycocotools_scores_it_as_a_result_of_itself(loaded):
 
 def test_names_are_text(run):
     run()
-    slide = next(iter(published_slides(OutputLayout(run.out))))
+    slide = next(iter(read_published_slides(OutputPaths(run.out))))
     odd = replace(slide, result=replace(slide.result, slide="a\udcff", cells=()), field_names=("\n.png",))
     images = json.loads(coco_json([odd], {("a\udcff", "\n.png"): (1, 1)}).encode())["images"]
     assert images[0]["file_name"] == "a\\xff/\n.png"

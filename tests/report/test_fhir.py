@@ -8,7 +8,7 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.errors import ExtraMissing
+from wbctool.errors import MissingDependency
 from wbctool.labels import CellClass
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.texts import EXPORTED_FLAGS
@@ -186,7 +186,7 @@ def test_no_slide_is_an_empty_bundle():
 
 def test_a_missing_library_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fhir.resources.R4B.bundle", None)
-    with pytest.raises(ExtraMissing, match=r"`wbctool export fhir` needs fhir\S*: pip install 'wbctool\[fhir\]'"):
+    with pytest.raises(MissingDependency, match=r"`wbctool export fhir` needs fhir\S*: pip install 'wbctool\[fhir\]'"):
         fhir_bundle([slide()])
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from wbctool.labels import CellClass
 from wbctool.records import Box, Cell, Detection
-from wbctool.report.geojson import CLASS_COLOURS, field_geojson
-from wbctool.report.places import ARTEFACT, moved
+from wbctool.report.geojson import CLASS_COLORS, field_geojson
+from wbctool.report.places import ARTIFACT, reclassify
 
 pytest.importorskip("geojson_pydantic")
 from geojson_pydantic import FeatureCollection
@@ -58,7 +58,7 @@ def test_a_cell_in_review_is_of_a_class_of_its_own():
 
 def test_what_a_reader_called_an_artefact_is_no_cell_to_qupath():
     found = cell("neutrophil")
-    (feature,) = features(replace(found, prediction=moved(found.prediction, ARTEFACT, tuple(CellClass))))
+    (feature,) = features(replace(found, prediction=reclassify(found.prediction, ARTIFACT, tuple(CellClass))))
     assert feature["properties"]["classification"]["name"] == "artefact"
 
 
@@ -76,8 +76,8 @@ def test_a_field_without_cells_is_an_empty_collection():
 
 
 def test_every_class_has_a_colour_of_its_own():
-    assert set(CLASS_COLOURS) == set(CellClass)
-    assert len(set(CLASS_COLOURS.values())) == len(CellClass)
+    assert set(CLASS_COLORS) == set(CellClass)
+    assert len(set(CLASS_COLORS.values())) == len(CellClass)
 
 
 def test_names_that_are_no_utf8_are_written_as_text():

@@ -15,20 +15,28 @@ from PIL import Image
 
 from wbctool.labels import CellClass
 from wbctool.records import Box, Cell, Crop, Detection, Field
-from wbctool.report.gallery import FIELDS_SHOWN, MOST_BYTES, SHOWN_OF_A_CLASS
-from wbctool.report.headlines import about, level, verdict
+from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS
+from wbctool.report.headlines import metadata_rows, severity, summary_sentence
 from wbctool.report.html import render_report
-from wbctool.report.pictures import cell_picture, enhanced_picture, field_picture
+from wbctool.report.pictures import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
 from wbctool.slide_facts import FieldQuality, SlideMetadata
-from wbctool.slide_results import CellNote, CellPicture, FieldFailure, FieldPicture, Review, SlideResult, SlideStatus
-from wbctool.stages.absolute import with_absolute_counts
+from wbctool.slide_results import (
+    CellThumbnails,
+    FieldFailure,
+    FieldThumbnail,
+    Review,
+    ReviewNote,
+    SlideResult,
+    SlideStatus,
+)
+from wbctool.stages.absolute import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 
-NATIVE = cell_picture(Crop(np.full((40, 40, 3), 120, np.uint8)))
-ENHANCED = enhanced_picture(np.full((128, 128, 3), 130, np.uint8))
+NATIVE = make_cell_thumbnail(Crop(np.full((40, 40, 3), 120, np.uint8)))
+ENHANCED = make_super_resolved_thumbnail(np.full((128, 128, 3), 130, np.uint8))
 
 
 class Checker(HTMLParser):
@@ -65,8 +73,8 @@ def result_of(
         Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, prediction) for i, prediction in enumerate(predictions, 1)
     )
     differential = count_cells(predictions, known, Limits(**limits))
-    pictures = (CellPicture(NATIVE, ENHANCED),) * len(cells)
-    overview = field_picture(Field(field, np.full((48, 64, 3), 200, np.uint8)))
+    pictures = (CellThumbnails(NATIVE, ENHANCED),) * len(cells)
+    overview = make_field_thumbnail(Field(field, np.full((48, 64, 3), 200, np.uint8)))
     return SlideResult(slide, status, 3, tuple(failures), cells, pictures, differential, (overview,))
 
 
@@ -106,7 +114,7 @@ def test_the_page_has_what_its_script_chooses_a_verdict_by(counted):
     data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
     assert data["min_counted"] == 30
     sentence = data["texts"]["verdict"]["low" if counted < data["min_counted"] else "enough"]
-    assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == verdict(result)
+    assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == summary_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])
@@ -128,7 +136,7 @@ def page_data(page):
 def test_an_age_is_shown_also_of_a_newborn(age, shown):
     metadata = SlideMetadata(patient="P-7", age=age, stain="")
     result = replace(result_of(["neutrophil"]), metadata=metadata)
-    assert about(result) == [("patient", "P-7"), ("age", shown)]
+    assert metadata_rows(result) == [("patient", "P-7"), ("age", shown)]
     assert f"patient P-7 age {shown} " in read(render_report(result, fakes.provenance()))[0]
 
 
@@ -139,10 +147,10 @@ def test_a_slide_without_flags_says_so():
 def test_percents_and_absolute_counts_beyond_their_range_are_no_all_clear():
     high = result_of(["neutrophil"] * 240 + ["lymphocyte"] * 10, adult=True)
     assert not high.differential.flags
-    assert level(high) == "check"
+    assert severity(high) == "check"
     few = result_of(["neutrophil"] * 120 + ["lymphocyte"] * 80)
-    few = replace(few, differential=with_absolute_counts(few.differential, 0.8, Limits(adult=True)))
-    assert level(few) == "check"
+    few = replace(few, differential=add_absolute_counts(few.differential, 0.8, Limits(adult=True)))
+    assert severity(few) == "check"
     text, _ = read(render_report(few, fakes.provenance()))
     assert "neutrophil_absolute_low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
 
@@ -198,7 +206,7 @@ def test_failed_fields_are_named():
 
 def test_fields_that_show_the_same_are_named():
     result = result_of(["neutrophil"], duplicate_correlation=0.5)
-    twin = FieldQuality("b<.png", None, None, None, None, None, None, same_as="a.png")
+    twin = FieldQuality("b<.png", None, None, None, None, None, None, duplicate_of="a.png")
     text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
     assert "Fields to check" in text
     assert "b<.png : shows the same cells as a.png" in text.replace("b<.png:", "b<.png :")
@@ -213,7 +221,7 @@ def test_long_lists_of_fields_are_folded():
 
 def test_a_scale_that_cannot_be_is_told_once():
     plain = dict.fromkeys(("blur_um", "blur_px", "cover", "background", "cells", "stain_de"))
-    quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, misscaled=True) for i in range(3))
+    quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
     told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
     assert text.replace("slides.csv:", "slides.csv :").count(told) == 1
@@ -222,7 +230,7 @@ def test_a_scale_that_cannot_be_is_told_once():
 def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
     for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
         result = result_of(names)
-        counted = with_absolute_counts(result.differential, 10.0, Limits(adult=True))
+        counted = add_absolute_counts(result.differential, 10.0, Limits(adult=True))
         text, _ = read(render_report(replace(result, differential=counted), fakes.provenance()))
         assert ("Corrected to 8.00 × 10⁹/L" in text) == corrected
         assert ("Corrected" in text) == corrected
@@ -264,10 +272,10 @@ def test_a_cell_has_its_second_most_probable_class():
 
 
 def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
-    page, text, links = report(["neutrophil"] * (SHOWN_OF_A_CLASS + 7) + ["monocyte"])
-    assert f"7 more are not shown; these are the {SHOWN_OF_A_CLASS} least certain" in text
-    assert len(links) == 2 * (SHOWN_OF_A_CLASS + 1) + 1
-    assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == SHOWN_OF_A_CLASS + 8
+    page, text, links = report(["neutrophil"] * (MAX_CELLS_PER_CLASS + 7) + ["monocyte"])
+    assert f"7 more are not shown; these are the {MAX_CELLS_PER_CLASS} least certain" in text
+    assert len(links) == 2 * (MAX_CELLS_PER_CLASS + 1) + 1
+    assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == MAX_CELLS_PER_CLASS + 8
 
 
 def large_slide(names, cells_a_field, native, enhanced, overview):
@@ -275,8 +283,8 @@ def large_slide(names, cells_a_field, native, enhanced, overview):
     where = [f"{i // cells_a_field}.png" for i in range(len(names))]
     predictions = [fakes.predict(name) for name in names]
     cells = [Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(where, predictions, strict=True)]
-    fields = tuple(FieldPicture(name, 640, 480, overview) for name in dict.fromkeys(where))
-    pictures = (CellPicture(native, enhanced),) * len(names)
+    fields = tuple(FieldThumbnail(name, 640, 480, overview) for name in dict.fromkeys(where))
+    pictures = (CellThumbnails(native, enhanced),) * len(names)
     small = replace(result_of(names), fields=len(fields), cells=tuple(cells), pictures=pictures, field_pictures=fields)
     return render_report(small, fakes.provenance())
 
@@ -299,11 +307,14 @@ def pictured(page):
 def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
     fields = 3000
     rgb = np.asarray(Image.open(real_jpeg))
-    overview, native = field_picture(Field("", rgb)).overview, cell_picture(Crop(np.ascontiguousarray(rgb[:128, :128])))
+    overview, native = (
+        make_field_thumbnail(Field("", rgb)).jpeg,
+        make_cell_thumbnail(Crop(np.ascontiguousarray(rgb[:128, :128]))),
+    )
     page = large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
-    assert pictured(page) == {"native": 6 * SHOWN_OF_A_CLASS, "enhanced": 0, "field": FIELDS_SHOWN}
-    assert f"Fields not shown, with cells that are: {6 * SHOWN_OF_A_CLASS - FIELDS_SHOWN}." in page
-    assert f"Cells not shown: {fields - 6 * SHOWN_OF_A_CLASS}." in page
+    assert pictured(page) == {"native": 6 * MAX_CELLS_PER_CLASS, "enhanced": 0, "field": MAX_FIELDS}
+    assert f"Fields not shown, with cells that are: {6 * MAX_CELLS_PER_CLASS - MAX_FIELDS}." in page
+    assert f"Cells not shown: {fields - 6 * MAX_CELLS_PER_CLASS}." in page
     assert len(page) < 10e6
 
 
@@ -312,7 +323,7 @@ def test_a_page_is_bounded_whatever_its_pictures(names):
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
     cells = 10_000
     page = large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
-    assert len(page) < MOST_BYTES + 400 * cells
+    assert len(page) < MAX_BYTES + 400 * cells
     found = pictured(page)
     assert f"Cells not shown: {cells - found['native']}." in page
     assert found["native"] >= 200
@@ -333,7 +344,7 @@ def test_cells_in_review_come_before_others_and_leave_some_room():
     page = large_slide(["neutrophil", "review"] * 2000, 5, cell, cell, field)
     at = [page.index(f'id="group-{place}"') for place in ("review", "neutrophil", "lymphocyte")]
     review, neutrophils = (len(re.findall(r'<img id="native-\d+"', page[a:b])) for a, b in pairwise(at))
-    assert review > neutrophils == SHOWN_OF_A_CLASS
+    assert review > neutrophils == MAX_CELLS_PER_CLASS
 
 
 def test_a_page_that_left_pictures_out_is_read_back_as_it_is():
@@ -358,7 +369,7 @@ def test_a_reviewed_slide_says_who_moved_what():
     result = replace(
         result_of(["neutrophil"] * 3),
         reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good\n\nbut\x07 <see> f2", "ab" * 32),),
-        notes=(CellNote(2, "monocyte", "<em>"),),
+        notes=(ReviewNote(2, "monocyte", "<em>"),),
     )
     page = render_report(result, fakes.provenance())
     text, _ = read(page)
@@ -373,8 +384,8 @@ def test_a_page_gives_its_pictures_back(known):
     result = result_of(["neutrophil", "review", "monocyte"], known=known, field="a\udcff<.png")
     page = render_report(result, fakes.provenance(known))
     content = read_report_page(page)
-    assert content.pictures == result.pictures
-    assert content.field_pictures == result.field_pictures
+    assert content.pictures == result.thumbnails
+    assert content.field_pictures == result.field_thumbnails
 
 
 def test_what_is_no_report_gives_nothing_back():
@@ -397,13 +408,13 @@ def test_scripts_and_styles_run_by_their_hash_alone():
 
 @pytest.mark.parametrize(("side", "shown"), [(40, 40), (128, 128), (300, 128)])
 def test_pictures_are_native_up_to_128_px(side, shown):
-    image = Image.open(io.BytesIO(cell_picture(Crop(np.full((side, side, 3), (200, 30, 90), np.uint8)))))
+    image = Image.open(io.BytesIO(make_cell_thumbnail(Crop(np.full((side, side, 3), (200, 30, 90), np.uint8)))))
     assert image.size == (shown, shown)
     assert np.abs(np.asarray(image).astype(int) - (200, 30, 90)).max() < 8
 
 
 @pytest.mark.parametrize(("size", "shown"), [((640, 480), (480, 360)), ((200, 9000), (11, 480)), ((30, 20), (30, 20))])
 def test_field_pictures_are_reduced_and_keep_the_fields_size(size, shown):
-    picture = field_picture(Field("f", np.zeros((size[1], size[0], 3), np.uint8)))
+    picture = make_field_thumbnail(Field("f", np.zeros((size[1], size[0], 3), np.uint8)))
     assert (picture.width, picture.height) == size
-    assert Image.open(io.BytesIO(picture.overview)).size == shown
+    assert Image.open(io.BytesIO(picture.jpeg)).size == shown

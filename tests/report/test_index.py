@@ -3,8 +3,8 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.overview import recorded_outcomes
-from wbctool.layout import OutputLayout
+from wbctool.batch.overview import read_outcomes
+from wbctool.layout import OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, empty_row
 from wbctool.slide_results import FieldFailure, SlideStatus
@@ -29,7 +29,7 @@ def test_reviewed_slides_are_marked_and_counted():
 
 
 def test_what_is_low_or_high_stands_beside_its_percent():
-    counts = list(row().row)
+    counts = list(row().values)
     counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
     page = render_index([replace(row(), row=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
     assert '<b>9.00</b> <span class="soft">(0)</span> <b class="beyond">high</b></td>' in page
@@ -70,9 +70,9 @@ def test_slides_that_are_not_done_now_keep_their_rows(run):
 
 def test_what_is_on_record_is_what_the_run_wrote(run):
     fakes.draw_field(run.root / "=1" / "f.png", ["neutrophil"])
-    assert recorded_outcomes(OutputLayout(run.out)) is None
+    assert read_outcomes(OutputPaths(run.out)) is None
     run()
-    outcomes = recorded_outcomes(OutputLayout(run.out))
+    outcomes = read_outcomes(OutputPaths(run.out))
     assert [outcome.slide for outcome in outcomes] == ["=1", "s2", "s10"]
     assert [outcome.row[0] for outcome in outcomes] == ["=1", "s2", "s10"]
 

@@ -7,8 +7,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
-from wbctool.lab.westgard import control_charts
-from wbctool.qc_records import QcLine
+from wbctool.lab.westgard import build_control_charts
+from wbctool.qc_records import QcRecord
 from wbctool.report.levey_jennings import render_charts
 from wbctool.report.qc_history import QUANTITIES
 
@@ -17,10 +17,10 @@ def page(values):
     start = datetime(2026, 1, 1, tzinfo=UTC)
     none = dict.fromkeys(QUANTITIES)
     lines = [
-        QcLine(start + timedelta(days=day), "qc<1>", "m", 100, none | {"neutrophil_pct": value})
+        QcRecord(start + timedelta(days=day), "qc<1>", "m", 100, none | {"neutrophil_pct": value})
         for day, value in enumerate(values)
     ]
-    return render_charts(control_charts(lines, 4))
+    return render_charts(build_control_charts(lines, 4))
 
 
 def labels(html):

@@ -14,10 +14,10 @@ from wbctool.report.tables import (
     cells_csv,
     counts_csv,
     counts_row,
+    decode_csv_name,
     differential_csv,
     empty_row,
-    name_of_cell,
-    spreadsheet_name,
+    encode_csv_name,
 )
 from wbctool.settings import Limits
 from wbctool.slide_results import SlideResult, SlideStatus
@@ -89,11 +89,11 @@ def test_an_empty_row_has_zeros_and_no_percents():
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
 def test_no_spreadsheet_runs_a_name(name):
-    assert spreadsheet_name(name) == f"'{name}"
+    assert encode_csv_name(name) == f"'{name}"
 
 
 def test_other_names_stay():
-    assert [spreadsheet_name(n) for n in ("1-2", "a=b", "", "'x")] == ["1-2", "a=b", "", "'x"]
+    assert [encode_csv_name(n) for n in ("1-2", "a=b", "", "'x")] == ["1-2", "a=b", "", "'x"]
 
 
 NAMES = st.one_of(
@@ -103,14 +103,14 @@ NAMES = st.one_of(
 
 @given(NAMES, NAMES)
 def test_any_name_comes_back_from_its_spreadsheet_form(a, b):
-    assert name_of_cell(spreadsheet_name(a)) == a
-    assert (spreadsheet_name(a) == spreadsheet_name(b)) == (a == b)
-    assert not spreadsheet_name(a).startswith(("=", "+", "-", "@"))
+    assert decode_csv_name(encode_csv_name(a)) == a
+    assert (encode_csv_name(a) == encode_csv_name(b)) == (a == b)
+    assert not encode_csv_name(a).startswith(("=", "+", "-", "@"))
 
 
 def test_names_that_begin_as_ours_would_stay_apart():
     written = {"=x": "'=x", "'=x": "''=x", "'": "'", "'a": "'a"}
-    assert {name: spreadsheet_name(name) for name in written} == written
+    assert {name: encode_csv_name(name) for name in written} == written
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4, unique=True))

@@ -4,13 +4,13 @@ import pytest
 from wbctool.labels import CellClass
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
-from wbctool.stages.absolute import limits_for, with_absolute_counts
+from wbctool.stages.absolute import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
 
 
 def absolute(wbc, limits=Limits(), known=tuple(CellClass), **cells):  # noqa: B008
     predictions = [fakes.predict(name) for name, n in cells.items() for _ in range(n)]
-    return with_absolute_counts(count_cells(predictions, known, limits), wbc, limits)
+    return add_absolute_counts(count_cells(predictions, known, limits), wbc, limits)
 
 
 def values(differential):
@@ -20,7 +20,7 @@ def values(differential):
 def test_worked_by_hand():
     # 25 NRBC per 100 white cells: 10 × 100 / 125 = 8; 9 % of 8 = 0.72, Rümke's 4.2 to 16.4 % of 8 = 0.33 to 1.31
     d = absolute(10.0, Limits(adult=True), neutrophil=70, lymphocyte=21, monocyte=9, erythroblast=25)
-    assert (d.analyser.analyser_wbc, d.analyser.wbc, d.analyser.corrected_for_nrbc) == (10, 8, True)
+    assert (d.analyzer.analyser_wbc, d.analyzer.wbc, d.analyzer.corrected_for_nrbc) == (10, 8, True)
     assert values(d) == {
         "neutrophil": 5.6,
         "lymphocyte": 1.68,
@@ -38,19 +38,19 @@ def test_high_and_low_are_those_of_the_absolute_range():
     d = absolute(1.0, Limits(adult=True), neutrophil=60, lymphocyte=40)
     assert [c.absolute.flag for c in d.classes[:3]] == ["low", "low", "low"]
     assert [c.flag for c in d.classes[:3]] == ["", "", ""]  # the percents are normal
-    assert d.analyser.reference_source == "UK, typical, adults"
+    assert d.analyzer.reference_source == "UK, typical, adults"
 
 
 def test_never_without_the_analyser():
     d = absolute(None, neutrophil=100)
-    assert d.analyser is None
+    assert d.analyzer is None
     assert set(values(d).values()) == {None}
 
 
 def test_no_ranges_where_the_age_is_not_known():
     d = absolute(1.0, neutrophil=100)
     assert {(c.absolute.reference_low, c.absolute.flag) for c in d.classes} == {(None, "")}
-    assert d.analyser.reference_source == ""
+    assert d.analyzer.reference_source == ""
 
 
 @pytest.mark.parametrize("how", ["setting", "model"])
@@ -58,7 +58,7 @@ def test_not_corrected_where_the_analyser_does_it_or_the_model_knows_no_erythrob
     limits = Limits(correct_wbc_for_nrbc=how != "setting")
     known = tuple(CellClass) if how == "setting" else tuple(CellClass)[:4]
     d = absolute(10.0, limits, known, neutrophil=75, lymphocyte=25, erythroblast=25)
-    assert (d.analyser.wbc, d.analyser.corrected_for_nrbc) == (10, False)
+    assert (d.analyzer.wbc, d.analyzer.corrected_for_nrbc) == (10, False)
     assert values(d)["neutrophil"] == 7.5
     assert values(d)["basophil"] == (None if how == "model" else 0)
 
@@ -72,5 +72,5 @@ def test_nothing_counted_gives_no_absolute_count():
     [(False, None, False), (True, None, True), (False, 18, True), (True, 17.9, False), (False, 0, False)],
 )
 def test_who_is_adult(setting, age, adult):
-    assert limits_for(Limits(adult=setting), SlideMetadata(age=age)).adult is adult
-    assert limits_for(Limits(adult=setting), None).adult is setting
+    assert resolve_limits(Limits(adult=setting), SlideMetadata(age=age)).adult is adult
+    assert resolve_limits(Limits(adult=setting), None).adult is setting

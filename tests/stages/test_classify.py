@@ -9,7 +9,7 @@ from wbctool.cards import ClassifierCard
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.records import Outcome, Reason
-from wbctool.stages.classify import classify_cells, read_logits
+from wbctool.stages.classify import classify_cells, predictions_from_logits
 
 CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.ERYTHROBLAST, CellClass.PLATELET)
 
@@ -24,7 +24,7 @@ def _card(**changes: object) -> ClassifierCard:
 
 
 def _decide(logits: list[float], **changes: object) -> tuple[CellClass, Outcome, Reason]:
-    (p,) = read_logits(np.array([logits], np.float32), _card(**changes))
+    (p,) = predictions_from_logits(np.array([logits], np.float32), _card(**changes))
     return p.label, p.outcome, p.reason
 
 
@@ -33,7 +33,7 @@ def test_a_sure_leukocyte_is_counted() -> None:
 
 
 def test_a_doubtful_one_goes_to_review_with_its_most_probable_class() -> None:
-    assert _decide([5, 4.9, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.REVIEW, Reason.LOW_CONFIDENCE)
+    assert _decide([5, 4.9, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE)
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_erythroblasts_and_platelets_stand_outside(logits: list[float], label: C
 
 
 def test_a_doubtful_platelet_is_reviewed_not_dropped() -> None:
-    assert _decide([0, 4.9, 0, 5])[1:] == (Outcome.REVIEW, Reason.LOW_CONFIDENCE)
+    assert _decide([0, 4.9, 0, 5])[1:] == (Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE)
 
 
 def test_a_cell_like_nothing_known_is_out_of_distribution_however_sure() -> None:
     # logsumexp of (2, -9, -9, -9) is 2.00005: energy -2.0, above a threshold of -3, though the confidence is 0.99995.
-    assert _decide([2, -9, -9, -9], energy_threshold=-3.0)[1:] == (Outcome.REVIEW, Reason.OUT_OF_DISTRIBUTION)
+    assert _decide([2, -9, -9, -9], energy_threshold=-3.0)[1:] == (Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION)
     assert _decide([2, -9, -9, -9], energy_threshold=None)[1:] == (Outcome.COUNTED, Reason.NONE)
 
 
 def test_the_temperature_divides_the_logits() -> None:
-    (p,) = read_logits(np.array([[2.0, 0.0, -90.0, -90.0]], np.float32), _card(temperature=2.0))
+    (p,) = predictions_from_logits(np.array([[2.0, 0.0, -90.0, -90.0]], np.float32), _card(temperature=2.0))
     assert p.confidence == pytest.approx(math.e / (math.e + 1))
     assert sum(p.probabilities) == pytest.approx(1.0)
 
@@ -69,4 +69,4 @@ def test_no_cells_need_no_model() -> None:
 
 def test_a_model_that_gives_no_number_is_no_model() -> None:
     with pytest.raises(ModelMismatch, match="non-finite values"):
-        read_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())
+        predictions_from_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())

@@ -10,9 +10,9 @@ import pytest
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.models import load_model
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Detection, Field, Target
+from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.stages import detect
-from wbctool.stages.detect import detect_cells, suppress, without_doubtful
+from wbctool.stages.detect import detect_cells, filter_by_score, non_max_suppression
 from wbctool.stages.images import read_field
 
 DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
@@ -36,7 +36,7 @@ def _resized(field: Field, scale: float) -> Field:
 def test_a_real_field_shows_one_whole_cell(detector: OnnxModel[DetectorCard], field: Field) -> None:
     (cell,) = detect_cells(field, detector)
     assert 0.4 <= cell.score <= 1
-    assert 80 < cell.box.side_px < 260  # BCCD's white cells measure 109 to 258 pixels in a field of 640×480
+    assert 80 < cell.box.longer_side_px < 260  # BCCD's white cells measure 109 to 258 pixels in a field of 640×480
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2.0, 4.0])
@@ -45,7 +45,7 @@ def test_the_fields_size_in_pixels_does_not_matter(
 ) -> None:
     (native,) = detect_cells(field, detector)
     (resized,) = detect_cells(_resized(field, scale), detector)
-    assert resized.box.side_px / scale == pytest.approx(native.box.side_px, rel=0.12)
+    assert resized.box.longer_side_px / scale == pytest.approx(native.box.longer_side_px, rel=0.12)
 
 
 def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector: OnnxModel[DetectorCard]) -> None:
@@ -70,18 +70,22 @@ def test_cells_too_small_to_be_sure_of_at_first_are_found_by_a_trial(
     )
 
 
-def _noticed(*targets: Target, score: float = 0.9) -> tuple[Detection, ...]:
-    return tuple(Detection(Box(9 * n, 0, 8, 8), score, target=target) for n, target in enumerate(targets))
+def _noticed(*targets: ObjectClass, score: float = 0.9) -> tuple[Detection, ...]:
+    return tuple(Detection(Box(9 * n, 0, 8, 8), score, object_class=target) for n, target in enumerate(targets))
 
 
 @pytest.mark.parametrize(
     ("from_afar", "closer", "holds"),
     [
-        ((), _noticed(Target.NUCLEATED, score=0.2), True),
-        (_noticed(Target.NUCLEATED), _noticed(*[Target.RED_CELL] * 3), True),
-        (_noticed(Target.NUCLEATED), _noticed(*[Target.NUCLEATED] * 3), False),  # the lobes of one large nucleus
-        (_noticed(Target.NUCLEATED, score=0.3), _noticed(*[Target.NUCLEATED] * 3), True),
-        (_noticed(Target.NUCLEATED, score=0.3), _noticed(*[Target.RED_CELL] * 2), False),
+        ((), _noticed(ObjectClass.NUCLEATED, score=0.2), True),
+        (_noticed(ObjectClass.NUCLEATED), _noticed(*[ObjectClass.RED_CELL] * 3), True),
+        (
+            _noticed(ObjectClass.NUCLEATED),
+            _noticed(*[ObjectClass.NUCLEATED] * 3),
+            False,
+        ),  # the lobes of one large nucleus
+        (_noticed(ObjectClass.NUCLEATED, score=0.3), _noticed(*[ObjectClass.NUCLEATED] * 3), True),
+        (_noticed(ObjectClass.NUCLEATED, score=0.3), _noticed(*[ObjectClass.RED_CELL] * 2), False),
     ],
 )
 def test_a_trial_holds_where_it_shows_what_was_not_seen(
@@ -101,7 +105,7 @@ def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_close
     detector: OnnxModel[DetectorCard], field: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[int] = []
-    look = detect._look
+    look = detect._detect_at_scale
 
     def noting(seen: Field, model: OnnxModel[DetectorCard], scale: float, min_score: float) -> tuple[Detection, ...]:
         sides.append(round(scale * max(seen.rgb.shape[:2])))
@@ -127,13 +131,13 @@ def test_red_cells_that_turn_out_smaller_are_looked_at_closer_once_more_and_no_m
     def look(_: Field, __: OnnxModel[DetectorCard], scale: float, ___: float) -> tuple[Detection, ...]:
         scales.append(scale)
         side = next(seen_px)
-        return (Detection(Box(0, 0, side, side), 0.9, target=Target.RED_CELL),)
+        return (Detection(Box(0, 0, side, side), 0.9, object_class=ObjectClass.RED_CELL),)
 
     monkeypatch.setattr(detect, "_look", look)
     detect.detect_objects(Field("huge", np.zeros((3000, 4000, 3), np.uint8)), detector)
     card = detector.card
-    by_clumps = card.red_cell_px / 150
-    assert scales == pytest.approx([card.glance_px / 4000, card.long_side_px / 4000, by_clumps, 2560 / 4000])
+    by_clumps = card.target_red_cell_px / 150
+    assert scales == pytest.approx([card.preview_px / 4000, card.input_long_side_px / 4000, by_clumps, 2560 / 4000])
 
 
 def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[DetectorCard], field: Field) -> None:
@@ -166,11 +170,13 @@ def test_suppress_keeps_the_best_of_overlapping_boxes_and_drops_parts() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [9, 0, 19, 10], [2, 2, 6, 6]], np.float32)
     scores = np.array([0.9, 0.95, 0.5, 0.8], np.float32)
     # 0 overlaps 1 with IoU 90/110; 2 touches 1 with IoU 20/180; 3 lies wholly within 1.
-    assert suppress(boxes, scores, max_overlap=0.5).tolist() == [1, 2]
+    assert non_max_suppression(boxes, scores, iou_threshold=0.5).tolist() == [1, 2]
 
 
-def _faint(card: DetectorCard, box: Box, score: float = 0.3, target: Target = Target.NUCLEATED) -> list[Detection]:
-    return without_doubtful([Detection(box, score, target=target)], _SMEAR, card)
+def _faint(
+    card: DetectorCard, box: Box, score: float = 0.3, target: ObjectClass = ObjectClass.NUCLEATED
+) -> list[Detection]:
+    return filter_by_score([Detection(box, score, object_class=target)], _SMEAR, card)
 
 
 _SMEAR = Field("smear", cv2.circle(np.full((300, 400, 3), 230, np.uint8), (120, 150), 40, (110, 40, 140), -1))
@@ -183,7 +189,7 @@ def test_a_faint_cell_counts_where_a_nucleus_lies_under_it(detector: OnnxModel[D
     assert _faint(card, Box(270, 100, 100, 100)) == []  # glass
     assert _faint(card, Box(110, 140, 20, 20)) == []  # a speck of the nucleus
     assert _faint(card, _AROUND_THE_NUCLEUS, score=0.19) == []
-    assert _faint(card, _AROUND_THE_NUCLEUS, target=Target.RED_CELL) == []
+    assert _faint(card, _AROUND_THE_NUCLEUS, target=ObjectClass.RED_CELL) == []
     assert _faint(card.model_copy(update={"faint_threshold": None}), _AROUND_THE_NUCLEUS) == []
 
 
@@ -200,7 +206,7 @@ def test_a_nucleus_brings_back_the_cells_of_a_stain_that_the_detector_trusts_les
     """As on Raabin's fields in training without them (MODEL_CARD); here every score is halved."""
     for path in sorted(DEMO.iterdir()):
         field = read_field(path)
-        objects = [d for d in detect.detect_objects(field, detector) if d.target is Target.NUCLEATED]
+        objects = [d for d in detect.detect_objects(field, detector) if d.object_class is ObjectClass.NUCLEATED]
         halved = [replace(d, score=d.score / 2) for d in objects]
-        found = without_doubtful(halved, field, detector.card)
+        found = filter_by_score(halved, field, detector.card)
         assert {d.box for d in found} == {d.box for d in objects if d.score >= detector.card.score_threshold}, path.name

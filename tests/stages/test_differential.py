@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.settings import Limits
-from wbctool.stages.differential import count_cells, exact_interval
+from wbctool.stages.differential import clopper_pearson_interval, count_cells
 
 LIMITS = Limits()
 
@@ -28,7 +28,7 @@ def by_class(differential):
     [(9, 100, 4.2, 16.4), (0, 200, 0.0, 1.8), (0, 100, 0.0, 3.6), (50, 100, 39.8, 60.2), (100, 100, 96.4, 100.0)],
 )
 def test_rumkes_table(n, total, low, high):
-    assert [round(bound, 1) for bound in exact_interval(n, total)] == [low, high]
+    assert [round(bound, 1) for bound in clopper_pearson_interval(n, total)] == [low, high]
 
 
 # The table after Rümke as textbooks print it: percent seen, bounds for 100, 200, 500 and 1,000 cells.
@@ -46,7 +46,7 @@ RUMKE = {
 def test_the_printed_table(seen):
     """Whole percents, rounded differently from print to print: a bound is never off by a whole percent."""
     for total, printed in zip((100, 200, 500, 1000), RUMKE[seen], strict=True):
-        assert exact_interval(seen * total // 100, total) == pytest.approx(printed, abs=1)
+        assert clopper_pearson_interval(seen * total // 100, total) == pytest.approx(printed, abs=1)
 
 
 @given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -54,13 +54,13 @@ def test_the_printed_table(seen):
 def test_interval_is_scipys_exact_one(case):
     n, total = case
     expected = binomtest(n, total).proportion_ci(0.95, "exact")
-    assert exact_interval(n, total) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+    assert clopper_pearson_interval(n, total) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "total"), [(1, 10), (9, 100), (3, 200), (57, 120)])
 def test_interval_by_its_definition(n, total):
     """Clopper and Pearson 1934: at each bound, as many cells or more (or fewer) come by chance in 2.5 of 100 slides."""
-    low, high = (bound / 100 for bound in exact_interval(n, total))
+    low, high = (bound / 100 for bound in clopper_pearson_interval(n, total))
 
     def chance(share, cells):
         return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in cells)

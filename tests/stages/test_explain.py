@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.cards import ClassifierCard, default_models_dir, plain_card, read_model_bytes
+from wbctool.cards import ClassifierCard, default_models_dir, load_fp32_card, read_model_bytes
 from wbctool.dense_head import DenseHead, read_dense_head
 from wbctool.models import load_model
-from wbctool.stages.explain import attention_map, logits_of, pool, pooled_gradient
+from wbctool.stages.explain import global_pool, grad_cam, head_forward, head_gradient
 
 
 @pytest.fixture(scope="module")
 def shipped():
     folder = default_models_dir()
-    return read_dense_head(read_model_bytes(plain_card(folder, ClassifierCard), folder))
+    return read_dense_head(read_model_bytes(load_fp32_card(folder, ClassifierCard), folder))
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_shipped_head_is_the_graphs_own(shipped):
     rgb = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3), np.uint8)
     logits, _, last_maps = load_model(default_models_dir(), ClassifierCard).run(rgb)
     for last_map, expected in zip(last_maps, logits, strict=True):
-        assert logits_of(pool(last_map, shipped), shipped) == pytest.approx(expected, abs=1e-3)
+        assert head_forward(global_pool(last_map, shipped), shipped) == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_gradient_is_that_of_finite_differences(small):
@@ -37,23 +37,23 @@ def test_the_gradient_is_that_of_finite_differences(small):
         for label in (0, 1):
             steps = 1e-3 * np.eye(2)
             slopes = [
-                (logits_of(pooled + step, small)[label] - logits_of(pooled - step, small)[label]) / 2e-3
+                (head_forward(pooled + step, small)[label] - head_forward(pooled - step, small)[label]) / 2e-3
                 for step in steps
             ]
-            assert pooled_gradient(pooled, label, small) == pytest.approx(slopes, abs=1e-2)
+            assert head_gradient(pooled, label, small) == pytest.approx(slopes, abs=1e-2)
 
 
 def test_a_map_is_brightest_where_the_channel_that_counts_is():
     head = DenseHead(False, ((np.array([[1, -1], [-1, 1]], np.float32), np.zeros(2, np.float32)),))
     last_map = np.zeros((2, 2, 2), np.float32)
     last_map[0, 0, 1], last_map[0, 1, 0], last_map[1, 1, 1] = 4, 1, 9
-    assert list(attention_map(last_map, 0, head)) == [0, 255, 64, 0]
-    assert list(attention_map(last_map, 1, head)) == [0, 0, 0, 255]
+    assert list(grad_cam(last_map, 0, head)) == [0, 255, 64, 0]
+    assert list(grad_cam(last_map, 1, head)) == [0, 0, 0, 255]
 
 
 def test_where_nothing_speaks_for_a_class_the_map_is_dark():
     head = DenseHead(True, ((np.array([[-1.0]], np.float32), np.zeros(1, np.float32)),))
-    assert attention_map(np.ones((1, 2, 2), np.float32), 0, head) == bytes(4)
+    assert grad_cam(np.ones((1, 2, 2), np.float32), 0, head) == bytes(4)
 
 
 def exported(weight, bias, **gemm):

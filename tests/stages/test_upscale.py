@@ -8,7 +8,7 @@ import pytest
 
 from wbctool.choices import SuperResolve
 from wbctool.records import Crop
-from wbctool.stages.upscale import generator_side_px, prepare_crops, resize_square
+from wbctool.stages.upscale import preprocess_crops, resize_square, super_resolution_input_px
 
 CARD: Any = SimpleNamespace(scale=4, min_px=32, max_px=64)
 
@@ -42,13 +42,13 @@ class FakeGenerator:
     ],
 )
 def test_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
-    assert generator_side_px(crop_px, mode, CARD) == expected
+    assert super_resolution_input_px(crop_px, mode, CARD) == expected
 
 
 def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
     crops = [Crop(np.full((n, n, 3), n % 256, np.uint8)) for n in (40, 200, 60, 40, 128)]
     generator: Any = FakeGenerator()
-    prepared = prepare_crops(crops, generator, SuperResolve.AUTO)
+    prepared = preprocess_crops(crops, generator, SuperResolve.AUTO)
     assert prepared.rgb.shape == (5, 128, 128, 3)
     assert prepared.rgb[:, 64, 64, 0].tolist() == [40, 200, 60, 40, 128]
     assert prepared.super_resolved == (True, False, True, True, False)
@@ -57,7 +57,7 @@ def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
 
 def test_no_crops_are_no_work() -> None:
     generator: Any = FakeGenerator()
-    prepared = prepare_crops([], generator, SuperResolve.AUTO)
+    prepared = preprocess_crops([], generator, SuperResolve.AUTO)
     assert prepared.rgb.shape == (0, 128, 128, 3)
     assert prepared.super_resolved == ()
 

@@ -8,17 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augment import affine, flip_and_turn, jpeg, reduce_and_restore, restain, vary_optics, vary_stain
-from training.data.cells import CellSample, cut_cell, remember_cells
-from training.data.crops import PlainCrops, TrainingCrops, vary_as_paper
-from training.data.draws import BalancedDraw
-from training.data.epochs import EpochSlices
-from training.data.fields import DetectorCanvases, _Annotated, _place, draw_maps
-from training.data.sr_pairs import SrPairs, make_lr
+from training.data.augment import (
+    affine_matrix,
+    color_jitter,
+    compress_jpeg,
+    degrade_optics,
+    downscale_upscale,
+    random_dihedral,
+    random_stain,
+)
+from training.data.cells import CellRef, cached_cells, crop_cell
+from training.data.crops import EvalDataset, TrainDataset, paper_augmentation
+from training.data.draws import BalancedSampler
+from training.data.epochs import EpochSampler
+from training.data.fields import DetectionDataset, _AnnotatedImage, _apply_random_affine, make_targets
+from training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
 from training.models.detector import STRIDE
 from wbctool.lab.labelled import LabelledBox, LabelledField
 from wbctool.labels import CellClass
-from wbctool.records import Box, Target
+from wbctool.records import Box, ObjectClass
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.images import read_field
 
@@ -26,12 +34,12 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 CLASSES = (CellClass.NEUTROPHIL, CellClass.EOSINOPHIL)
 
 
-def _sample(path: Path, label: CellClass, source: str, origin: str = "o") -> CellSample:
-    return CellSample(path, Box(200, 150, 160, 150), label, source, origin)
+def _sample(path: Path, label: CellClass, source: str, origin: str = "o") -> CellRef:
+    return CellRef(path, Box(200, 150, 160, 150), label, source, origin)
 
 
 @pytest.fixture
-def cells() -> list[CellSample]:
+def cells() -> list[CellRef]:
     return [_sample(path, CLASSES[k % 2], str(k)) for k, path in enumerate(DEMO[:4])]
 
 
@@ -44,8 +52,8 @@ def test_classes_of_laboratories_are_drawn_softly_by_their_sources() -> None:
     many = [_sample(DEMO[0], CellClass.NEUTROPHIL, f"n{k}", "large") for k in range(256)]
     few = [_sample(DEMO[0], CellClass.BASOPHIL, "b0", "large")]
     other = [_sample(DEMO[0], c, f"x{k}", "small") for k in range(16) for c in CLASSES[:1]]
-    draw, rng = BalancedDraw([*many, *few, *other]), np.random.default_rng(0)
-    drawn = Counter((c.origin, c.label) for c in (draw(rng) for _ in range(7000)))
+    draw, rng = BalancedSampler([*many, *few, *other]), np.random.default_rng(0)
+    drawn = Counter((c.dataset, c.label) for c in (draw(rng) for _ in range(7000)))
     assert drawn["large", CellClass.NEUTROPHIL] == pytest.approx(4000, rel=0.05)
     assert drawn["large", CellClass.BASOPHIL] == pytest.approx(1000, rel=0.1)
     assert drawn["small", CLASSES[0]] == pytest.approx(2000, rel=0.08)
@@ -56,19 +64,19 @@ def test_the_data_sets_that_show_a_source_are_drawn_evenly() -> None:
     cells = [_sample(DEMO[0], CellClass.MONOCYTE, "7", "copies")] * 10 + [
         _sample(DEMO[1], CellClass.MONOCYTE, "7", "fields")
     ]
-    draw, rng = BalancedDraw(cells), np.random.default_rng(0)
-    assert Counter(draw(rng).origin for _ in range(2000))["fields"] == pytest.approx(1000, rel=0.1)
+    draw, rng = BalancedSampler(cells), np.random.default_rng(0)
+    assert Counter(draw(rng).dataset for _ in range(2000))["fields"] == pytest.approx(1000, rel=0.1)
 
 
 def test_a_source_with_many_copies_is_drawn_no_more_often() -> None:
     cells = [_sample(DEMO[0], CellClass.MONOCYTE, "copied")] * 99 + [_sample(DEMO[1], CellClass.MONOCYTE, "single")]
-    draw, rng = BalancedDraw(cells), np.random.default_rng(0)
-    assert Counter(draw(rng).source for _ in range(2000))["single"] == pytest.approx(1000, rel=0.1)
+    draw, rng = BalancedSampler(cells), np.random.default_rng(0)
+    assert Counter(draw(rng).group for _ in range(2000))["single"] == pytest.approx(1000, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["paper", "strong"])
-def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[CellSample], kind: str) -> None:
-    crops, again = (TrainingCrops(cells, CLASSES, 1.25, kind, seed=3) for _ in range(2))  # type: ignore[arg-type]
+def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[CellRef], kind: str) -> None:
+    crops, again = (TrainDataset(cells, CLASSES, 1.25, kind, seed=3) for _ in range(2))  # type: ignore[arg-type]
     (one, label), (same, same_label), (other, _) = crops[5], again[5], crops[6]
     assert one.shape == (3, 128, 128)
     assert one.dtype == torch.uint8
@@ -77,33 +85,33 @@ def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[Ce
     assert not torch.equal(one, other)
 
 
-def test_plain_crops_are_what_a_run_cuts(cells: list[CellSample]) -> None:
-    image, label, weight = PlainCrops(cells, CLASSES, 1.25)[1]
+def test_plain_crops_are_what_a_run_cuts(cells: list[CellRef]) -> None:
+    image, label, weight = EvalDataset(cells, CLASSES, 1.25)[1]
     (crop,) = crop_cells(read_field(cells[1].path), [cells[1].box], 1.25)
     assert label == 1
     assert weight == pytest.approx(1 / 4)
     assert crop.side_px == 200
-    np.testing.assert_array_equal(cut_cell(cells[1], 1.25), crop.rgb)
+    np.testing.assert_array_equal(crop_cell(cells[1], 1.25), crop.rgb)
     assert float(image.float().mean()) == pytest.approx(float(crop.rgb.mean()), abs=1.0)
 
 
 def test_stain_variation_leaves_grey_hueless_glass_nearly_grey_in_the_mean() -> None:
     grey = np.full((8, 8, 3), 200, np.uint8)
     rng = np.random.default_rng(0)
-    mean = np.mean([vary_stain(grey, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
+    mean = np.mean([color_jitter(grey, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
     assert np.ptp(mean) < 6
 
 
 def test_no_variation_at_strength_nought(rgb: np.ndarray) -> None:
     rng = np.random.default_rng(0)
-    assert np.abs(vary_stain(rgb, rng, 0.0).astype(int) - rgb).max() <= 4  # 8-bit hue rounds
-    np.testing.assert_array_equal(vary_optics(rgb, rng, 0.0), rgb)
+    assert np.abs(color_jitter(rgb, rng, 0.0).astype(int) - rgb).max() <= 4  # 8-bit hue rounds
+    np.testing.assert_array_equal(degrade_optics(rgb, rng, 0.0), rgb)
 
 
 def test_another_dye_keeps_the_order_of_greys_and_glass_nearly_grey_in_the_mean() -> None:
     greys = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
     rng = np.random.default_rng(0)
-    dyed = np.array([restain(greys, rng)[0] for _ in range(400)])
+    dyed = np.array([random_stain(greys, rng)[0] for _ in range(400)])
     assert (np.diff(dyed.astype(int), axis=1) >= 0).all()
     assert np.ptp(dyed[:, 3].mean(axis=0)) < 6
 
@@ -112,7 +120,7 @@ def test_another_dye_makes_pink_purple_and_purple_pink() -> None:
     """Red cells of one laboratory have the colour of another's nuclei; lightness must be what is left to learn."""
     pink = np.full((1, 1, 3), (225, 170, 165), np.uint8)
     rng = np.random.default_rng(0)
-    bluer = [int(rgb[2]) - int(rgb[0]) for rgb in (restain(pink, rng)[0, 0] for _ in range(400))]
+    bluer = [int(rgb[2]) - int(rgb[0]) for rgb in (random_stain(pink, rng)[0, 0] for _ in range(400))]
     assert min(bluer) < -60
     assert max(bluer) > 0
 
@@ -120,11 +128,11 @@ def test_another_dye_makes_pink_purple_and_purple_pink() -> None:
 def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     for varied in (
-        vary_stain(rgb, rng),
-        restain(rgb, rng),
-        vary_as_paper(rgb, rng),
-        jpeg(rgb, 50),
-        reduce_and_restore(rgb, 0.3, rng),
+        color_jitter(rgb, rng),
+        random_stain(rgb, rng),
+        paper_augmentation(rgb, rng),
+        compress_jpeg(rgb, 50),
+        downscale_upscale(rgb, 0.3, rng),
     ):
         assert varied.shape == rgb.shape
         assert varied.dtype == np.uint8
@@ -132,21 +140,21 @@ def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
 
 
 def test_flips_and_turns_lose_no_pixel(rgb: np.ndarray) -> None:
-    turned = flip_and_turn(rgb, np.random.default_rng(5))
+    turned = random_dihedral(rgb, np.random.default_rng(5))
     assert sorted(map(tuple, turned.reshape(-1, 3))) == sorted(map(tuple, rgb.reshape(-1, 3)))
 
 
 def test_lr_is_the_local_mean_of_hr() -> None:
     hr = np.repeat(np.linspace(0, 255, 128)[None, :, None], 128, axis=0).repeat(3, axis=2).astype(np.uint8)
-    lr = make_lr(hr)
+    lr = degrade_to_lr(hr)
     assert lr.shape == (32, 32, 3)
     expected = hr.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
     assert np.abs(lr[4:-4, 4:-4] - expected[4:-4, 4:-4]).max() <= 1.0
 
 
 @pytest.mark.parametrize("varied", [False, True])
-def test_pairs_show_the_same_place(cells: list[CellSample], varied: bool) -> None:
-    lr, hr = SrPairs(cells, 1.25, 20, seed=1, varied=varied)[7]
+def test_pairs_show_the_same_place(cells: list[CellRef], varied: bool) -> None:
+    lr, hr = SuperResolutionPairs(cells, 1.25, 20, seed=1, augment=varied)[7]
     assert lr.shape == (3, 20, 20)
     assert hr.shape == (3, 80, 80)
     means = torch.nn.functional.avg_pool2d(hr.float(), 4)
@@ -155,21 +163,21 @@ def test_pairs_show_the_same_place(cells: list[CellSample], varied: bool) -> Non
 
 
 def test_every_epoch_draws_anew_and_a_resumed_one_goes_on() -> None:
-    slices = EpochSlices(3)
+    slices = EpochSampler(3)
     assert list(slices) == [0, 1, 2]
     slices.set_epoch(4)
     assert list(slices) == [12, 13, 14]
 
 
-def test_cells_are_remembered_and_not_found_twice(cells: list[CellSample], tmp_path: Path) -> None:
+def test_cells_are_remembered_and_not_found_twice(cells: list[CellRef], tmp_path: Path) -> None:
     path = tmp_path / "training" / "cells.csv"
-    assert remember_cells(path, cells) == tuple(cells)
-    assert remember_cells(path, iter(())) == tuple(cells)
+    assert cached_cells(path, cells) == tuple(cells)
+    assert cached_cells(path, iter(())) == tuple(cells)
     assert [p.name for p in path.parent.iterdir()] == ["cells.csv"]
 
 
 def test_maps_say_where_the_cell_is_and_how_far_its_sides_are() -> None:
-    maps = draw_maps(np.array([[40, 48, 120, 112, 0]], np.float32), canvas_px=160)
+    maps = make_targets(np.array([[40, 48, 120, 112, 0]], np.float32), canvas_px=160)
     row, column = 10, 10  # centre (80, 80), eight pixels a location
     assert maps.heat[0, row, column] == 1.0
     assert maps.heat[1:].max() == 0.0
@@ -180,14 +188,14 @@ def test_maps_say_where_the_cell_is_and_how_far_its_sides_are() -> None:
 
 
 def test_a_barely_visible_object_is_neither_asked_for_nor_punished() -> None:
-    maps = draw_maps(np.array([[-70, 0, 10, 80, 0]], np.float32), canvas_px=160)
+    maps = make_targets(np.array([[-70, 0, 10, 80, 0]], np.float32), canvas_px=160)
     assert maps.heat.max() == 0.0
     assert maps.weight[0].min() == 0.0
     assert not maps.positive.any()
 
 
 def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None:
-    maps = draw_maps(np.array([[-40, 40, 60, 120, 2]], np.float32), canvas_px=160)
+    maps = make_targets(np.array([[-40, 40, 60, 120, 2]], np.float32), canvas_px=160)
     row, column = (maps.heat[2] == 1).nonzero()[0].tolist()
     middle_x = (column + 0.5) * STRIDE
     assert middle_x - maps.sides[0, row, column] == 0.0
@@ -197,7 +205,7 @@ def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None
 def test_a_mirrored_and_a_turned_picture_lose_no_pixel(rgb: np.ndarray) -> None:
     mirror, turn = np.diag([-1.0, 1.0]), np.array([[0.0, -1.0], [1.0, 0.0]])
     for linear, offset, wanted in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
-        np.testing.assert_array_equal(cv2.warpAffine(rgb, affine(linear, np.array(offset)), (128, 128)), wanted)
+        np.testing.assert_array_equal(cv2.warpAffine(rgb, affine_matrix(linear, np.array(offset)), (128, 128)), wanted)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0])
@@ -205,10 +213,10 @@ def test_a_placed_cell_lies_in_the_middle_of_its_box(scale: float) -> None:
     """Half a pixel off, and the detector learns boxes that are."""
     rgb = np.zeros((120, 160, 3), np.uint8)
     rgb[45:65, 60:90] = 255
-    field, rng = _Annotated(rgb, np.array([[60, 45, 90, 65, 0]], np.float32)), np.random.default_rng(0)
+    field, rng = _AnnotatedImage(rgb, np.array([[60, 45, 90, 65, 0]], np.float32)), np.random.default_rng(0)
     off = []
     for _ in range(200):
-        placed = _place(field, scale, 320, rng)
+        placed = _apply_random_affine(field, scale, 320, rng)
         light = placed.rgb[..., 0].astype(float)
         x, y = (light.sum(axis) @ (np.arange(320) + 0.5) / light.sum() for axis in (0, 1))
         off.append((x, y) - (placed.boxes[0, :2] + placed.boxes[0, 2:4]) / 2)
@@ -221,8 +229,8 @@ def test_canvases_keep_boxes_on_their_cells(tmp_path: Path) -> None:
     rgb[80:140, 100:180] = (20, 220, 20)
     path = tmp_path / "f.png"
     cv2.imwrite(str(path), rgb[..., ::-1])
-    field = LabelledField(path, "s", "o", (LabelledBox(Target.NUCLEATED, Box(100, 80, 80, 60)),), ())
-    canvases = DetectorCanvases([field], 160, seed=0, length=4)
+    field = LabelledField(path, "s", "o", (LabelledBox(ObjectClass.NUCLEATED, Box(100, 80, 80, 60)),), ())
+    canvases = DetectionDataset([field], 160, seed=0, length=4)
     checked = 0
     for index in range(20):
         image, heat, _, sides, positive = canvases[index]

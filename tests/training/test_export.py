@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from training.export import DetectorGraph, GeneratorGraph, check_parity, publish, round_weights_fp16, to_onnx
+from training.export import DetectorGraph, GeneratorGraph, check_parity, round_weights_fp16, to_onnx, write_model
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
 from wbctool.cards import GeneratorCard, read_card, read_model_bytes
@@ -28,7 +28,7 @@ def crops() -> np.ndarray:
 def graph() -> GeneratorGraph:
     torch.manual_seed(0)
     network = Generator(blocks=2)
-    network.start_as_interpolation()
+    network.init_as_interpolation()
     round_weights_fp16(network)
     return GeneratorGraph(network.eval())
 
@@ -94,7 +94,7 @@ def test_the_card_names_the_bytes_that_were_written(model: onnx.ModelProto, tmp_
         name="generator", version="1", file="generator.onnx", sha256="0" * 64, parameters=1, tool_version="1",
         recipe="test", training={}, scale=4, min_px=32, max_px=64,
     )  # fmt: skip
-    path = publish(model, card, tmp_path)
+    path = write_model(model, card, tmp_path)
     written = read_card(path)
     assert written.sha256 != card.sha256
     assert read_model_bytes(written, tmp_path) == model.SerializeToString()

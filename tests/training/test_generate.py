@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data.cells import CellSample, cut_cell
-from training.generate import GENERATED, generate_cells, generated_cells
+from training.data.cells import CellRef, crop_cell
+from training.generate import GENERATED, generate_cells, read_generated_cells
 from training.models.srgan import Generator
 from wbctool.labels import CellClass
 from wbctool.records import Box
@@ -18,14 +18,14 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = Generator(blocks=1)
-    generator.start_as_interpolation()
-    cells = [CellSample(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "patient/4_a", "bccd")]
+    generator.init_as_interpolation()
+    cells = [CellRef(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "patient/4_a", "bccd")]
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 3, tmp_path, seed=1)
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 2, tmp_path, seed=0)
 
-    first, second = generated_cells(tmp_path, 1.25)  # and no more, where this is done again
-    assert (first.label, first.source, first.origin) == (CellClass.MONOCYTE, "patient/4_a", GENERATED)
+    first, second = read_generated_cells(tmp_path, 1.25)  # and no more, where this is done again
+    assert (first.label, first.group, first.dataset) == (CellClass.MONOCYTE, "patient/4_a", GENERATED)
     whole = read_field(first.path).rgb
     assert whole.shape == (128, 128, 3)
-    np.testing.assert_array_equal(cut_cell(first, 1.25), whole)
+    np.testing.assert_array_equal(crop_cell(first, 1.25), whole)
     assert not np.array_equal(whole, read_field(second.path).rgb)

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from training.data.cells import CellSample
-from training.data.laboratories import even_weights, laboratories
+from training.data.cells import CellRef
+from training.data.laboratories import find_laboratories, laboratory_balanced_weights
 from wbctool.records import Box
 
 
-def cells(origin: str, source: str, copies: int = 1) -> list[CellSample]:
-    return [CellSample(Path("x.png"), Box(0, 0, 9, 9), None, source, origin)] * copies
+def cells(origin: str, source: str, copies: int = 1) -> list[CellRef]:
+    return [CellRef(Path("x.png"), Box(0, 0, 9, 9), None, source, origin)] * copies
 
 
 def test_data_sets_that_share_an_original_are_one_laboratory() -> None:
-    assert laboratories([*cells("z", "1"), *cells("a", "2"), *cells("m", "3")]) == {"z": "z", "a": "a", "m": "m"}
+    assert find_laboratories([*cells("z", "1"), *cells("a", "2"), *cells("m", "3")]) == {"z": "z", "a": "a", "m": "m"}
     chain = [*cells("fields", "1"), *cells("copies", "1"), *cells("copies", "2"), *cells("reduced", "2")]
-    assert laboratories([*chain, *cells("other", "9")]) == {
+    assert find_laboratories([*chain, *cells("other", "9")]) == {
         "fields": "copies",
         "copies": "copies",
         "reduced": "copies",
@@ -26,5 +26,5 @@ def test_data_sets_that_share_an_original_are_one_laboratory() -> None:
 
 def test_every_laboratory_and_every_source_weighs_the_same() -> None:
     many = [*cells("many", "a", 6), *cells("many", "b", 1), *cells("copied", "b", 1)]
-    weights = even_weights([*many, *cells("few", "c")])
+    weights = laboratory_balanced_weights([*many, *cells("few", "c")])
     assert weights.tolist() == pytest.approx([1 / 24] * 6 + [1 / 8] * 2 + [1 / 2])

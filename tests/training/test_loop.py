@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from training import checkpoints, loop
-from training.checkpoints import StopEarly
-from training.loop import Loop, loader, precision_here
-from training.tasks.averaging import AveragingTask
+from training.checkpoints import ResumableEarlyStopping
+from training.loop import FitConfig, default_precision, make_loader
+from training.tasks.averaging import EmaModule
 from wbctool import processor
 from wbctool.errors import SettingsInvalid
 
@@ -33,14 +33,14 @@ def test_without_a_gpu_the_processor_decides(
     (tmp_path / "cpuinfo").write_text(flags)
     monkeypatch.setattr(processor, "_FLAGS", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert precision_here() == precision
+    assert default_precision() == precision
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_with_a_gpu_the_gpu_decides(monkeypatch: pytest.MonkeyPatch, native: bool, precision: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
-    assert precision_here() == precision
+    assert default_precision() == precision
 
 
 class Counting(L.LightningModule):
@@ -86,10 +86,10 @@ def train(
 ) -> Counting:
     """``epochs`` of EPOCH draws, which are their own indices."""
     with contextlib.suppress(SystemExit, KeyboardInterrupt):
-        Loop(folder, epochs, resume, **more).fit(
+        FitConfig(folder, epochs, resume, **more).fit(
             task,
-            loader(range(10_000), 4, epoch_samples=EPOCH, workers=workers),
-            loader([0], 1, workers=0),
+            make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=workers),
+            make_loader([0], 1, workers=0),
         )
     return task
 
@@ -109,13 +109,13 @@ def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
     assert later == list(range(2 * EPOCH, 3 * EPOCH))
 
 
-class Averaging(AveragingTask):
-    """Its weight counts the steps, and so does its average, of a decay of 0. manual: as SrganTask does it."""
+class Averaging(EmaModule):
+    """Its weight counts the steps, and so does its average, of a decay of 0. manual: as SrganModule does it."""
 
     def __init__(self, manual: bool) -> None:
         super().__init__()
         self.automatic_optimization = not manual
-        self.keep_average(torch.nn.Linear(1, 1, bias=False), decay=0.0)
+        self.init_ema(torch.nn.Linear(1, 1, bias=False), decay=0.0)
         torch.nn.init.zeros_(self.network.weight)
         self.kill_after = 5
 
@@ -127,7 +127,7 @@ class Averaging(AveragingTask):
             self.manual_backward(loss)
             self.optimizers().step()
             self.optimizers().zero_grad()
-            self.follow()
+            self.update_ema()
         return loss
 
     def validation_step(self, *_: Any) -> None: ...
@@ -154,8 +154,8 @@ def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
         raise KeyError("epoch")
 
     monkeypatch.setattr(loop, "draw_curves", broken)
-    data = loader(range(10_000), 4, epoch_samples=EPOCH, workers=0)
-    assert Loop(tmp_path, 1, resume=False).fit(Counting(), data, None) == tmp_path / "last.ckpt"
+    data = make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=0)
+    assert FitConfig(tmp_path, 1, resume=False).fit(Counting(), data, None) == tmp_path / "last.ckpt"
     assert "curves.png could not be drawn" in caplog.text
     assert "KeyError: 'epoch'" in caplog.text
 
@@ -212,8 +212,8 @@ def test_a_rate_that_falls_on_a_plateau_falls_the_same_over_resumptions(tmp_path
 
 
 def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path) -> None:
-    def stopping() -> tuple[StopEarly]:
-        return (StopEarly("val_loss", min_delta=0.1, patience=1),)
+    def stopping() -> tuple[ResumableEarlyStopping]:
+        return (ResumableEarlyStopping("val_loss", min_delta=0.1, patience=1),)
 
     assert len(train(tmp_path, Counting(), 9, callbacks=stopping()).seen) == 2 * EPOCH
     assert train(tmp_path, Counting(), 9, callbacks=stopping()).seen == []

@@ -9,9 +9,9 @@ from torch.nn.functional import interpolate
 
 from training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from training.models.srgan import Discriminator, Generator
-from training.models.vgg import vgg_features
+from training.models.vgg import build_vgg_features
 from training.recipe import load_recipe
-from training.tasks.srgan import generator_losses
+from training.tasks.srgan import compute_generator_losses
 
 
 def test_adversarial_loss_is_minus_log_of_the_discriminators_belief() -> None:
@@ -27,14 +27,14 @@ def test_discriminator_loss_adds_both_mistakes() -> None:
 
 
 def test_content_loss_is_zero_for_the_same_picture_and_not_for_another() -> None:
-    loss = ContentLoss(vgg_features(), (3, 4))
+    loss = ContentLoss(build_vgg_features(), (3, 4))
     hr = torch.rand(1, 3, 64, 64)
     assert float(loss(hr, hr)) == 0.0
     assert float(loss(hr.flip(3), hr)) > 0.0
 
 
 def test_content_loss_does_not_depend_on_the_scale_of_the_vgg_weights() -> None:
-    features = vgg_features()
+    features = build_vgg_features()
     hr, sr = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     plain = float(ContentLoss(features, (1, 2))(sr, hr))
     with torch.no_grad():
@@ -47,14 +47,14 @@ def test_content_loss_does_not_depend_on_the_scale_of_the_vgg_weights() -> None:
 def test_content_loss_reads_the_map_behind_the_named_convolutions_relu(
     layer: tuple[int, int], convolutions: int
 ) -> None:
-    features = ContentLoss(vgg_features(), layer).features
+    features = ContentLoss(build_vgg_features(), layer).features
     assert sum(isinstance(m, nn.Conv2d) for m in features) == convolutions
     assert isinstance(features[-1], nn.ReLU)
 
 
 def test_content_loss_refuses_a_layer_vgg19_does_not_have() -> None:
     with pytest.raises(ValueError, match="VGG19 has no"):
-        ContentLoss(vgg_features(), (1, 3))
+        ContentLoss(build_vgg_features(), (1, 3))
 
 
 @pytest.mark.parametrize("term", ["content", "adversarial"])
@@ -64,7 +64,7 @@ def test_each_term_alone_sends_a_gradient_into_every_generator_weight(term: str)
     hr = torch.rand(2, 3, 128, 128)
     sr = generator(interpolate(hr, scale_factor=0.25, mode="area"))
     terms = {
-        "content": lambda: ContentLoss(vgg_features(), (3, 4))(sr, hr),
+        "content": lambda: ContentLoss(build_vgg_features(), (3, 4))(sr, hr),
         "adversarial": lambda: adversarial_loss(Discriminator()(sr)),
     }
     terms[term]().backward()
@@ -73,22 +73,22 @@ def test_each_term_alone_sends_a_gradient_into_every_generator_weight(term: str)
 
 
 def test_content_loss_trains_nothing_of_vgg() -> None:
-    loss = ContentLoss(vgg_features(), (2, 2))
+    loss = ContentLoss(build_vgg_features(), (2, 2))
     assert not any(p.requires_grad for p in loss.parameters())
 
 
 def test_the_generators_loss_is_the_weighed_sum_and_a_term_without_weight_is_not_computed() -> None:
     recipe = load_recipe("default").srgan
     hr, sr = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    content = ContentLoss(vgg_features(), (1, 2))
+    content = ContentLoss(build_vgg_features(), (1, 2))
     all_three = recipe.model_copy(update={"content_weight": 2.0, "adversarial_weight": 0.5, "pixel_weight": 3.0})
-    losses = generator_losses(all_three, sr, hr, content, lambda _: torch.zeros(2, 1))
+    losses = compute_generator_losses(all_three, sr, hr, content, lambda _: torch.zeros(2, 1))
     assert float(losses["adversarial"]) == pytest.approx(math.log(2))
     assert float(losses["pixel"]) == pytest.approx(float((sr - hr).abs().mean()))
     expected = 2.0 * losses["content"] + 0.5 * losses["adversarial"] + 3.0 * losses["pixel"]
     assert float(losses["generator"]) == pytest.approx(float(expected))
 
     pixel = recipe.model_copy(update={"content_weight": 0.0, "adversarial_weight": 0.0, "pixel_weight": 1.0})
-    losses = generator_losses(pixel, sr, hr, content, lambda _: pytest.fail("the discriminator was asked"))
+    losses = compute_generator_losses(pixel, sr, hr, content, lambda _: pytest.fail("the discriminator was asked"))
     assert set(losses) == {"pixel", "generator"}
     assert float(losses["generator"]) == float(losses["pixel"])

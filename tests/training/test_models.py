@@ -4,21 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from training.models.backbones import Backbone, backbone_features, frozen_layers
+from training.models.backbones import Backbone, build_features, count_frozen_layers
 from training.models.classifier import CellClassifier
 from training.models.detector import CellDetector
-from training.models.srgan import Discriminator, Generator, keras_parameters
+from training.models.srgan import Discriminator, Generator, count_keras_parameters
 
 
 def _layer_counts(network: nn.Module) -> list[int]:
-    return [keras_parameters(m) for m in network.modules() if not list(m.children()) and keras_parameters(m)]
+    return [
+        count_keras_parameters(m) for m in network.modules() if not list(m.children()) and count_keras_parameters(m)
+    ]
 
 
 def test_generator_has_table_1s_parameters_layer_by_layer() -> None:
     block = [36_928, 256, 64, 36_928, 256]
     expected = [15_616, 64, *block * 16, 36_928, 256, 147_712, 256, 590_080, 256, 62_211]
     assert _layer_counts(Generator()) == expected
-    assert sum(expected) == keras_parameters(Generator()) == 2_044_291
+    assert sum(expected) == count_keras_parameters(Generator()) == 2_044_291
 
 
 def test_discriminator_has_table_2s_parameters_layer_by_layer() -> None:
@@ -28,14 +30,14 @@ def test_discriminator_has_table_2s_parameters_layer_by_layer() -> None:
         convolutions += [kernel, norm]
     expected = [*convolutions, 33_555_456, 1_025]
     assert _layer_counts(Discriminator()) == expected
-    assert sum(expected) == keras_parameters(Discriminator()) == 38_249_281
+    assert sum(expected) == count_keras_parameters(Discriminator()) == 38_249_281
 
 
 def test_classifier_has_table_3s_parameters_layer_by_layer() -> None:
-    network = CellClassifier(classes=4)
-    assert keras_parameters(network.features) == 20_024_384
+    network = CellClassifier(n_classes=4)
+    assert count_keras_parameters(network.features) == 20_024_384
     assert _layer_counts(network.dense) + _layer_counts(network.output) == [525_312, 524_800, 131_328, 1_028]
-    assert keras_parameters(network) == 21_206_852
+    assert count_keras_parameters(network) == 21_206_852
 
 
 def test_detector_stays_under_two_million_parameters() -> None:
@@ -60,7 +62,7 @@ def test_generator_that_starts_as_interpolation_keeps_the_picture() -> None:
             return float((generator(ramp) - wanted)[inside].abs().mean())
 
     random_start = error()
-    generator.start_as_interpolation()
+    generator.init_as_interpolation()
     assert error() < 0.05 < random_start
 
 
@@ -69,7 +71,7 @@ def test_discriminator_judges_128_pixel_images() -> None:
 
 
 def test_classifier_gives_logits_features_and_the_last_map() -> None:
-    logits, features, last_map = CellClassifier(classes=8).eval().parts(torch.rand(2, 3, 128, 128))
+    logits, features, last_map = CellClassifier(n_classes=8).eval().forward_features(torch.rand(2, 3, 128, 128))
     assert logits.shape == (2, 8)
     assert features.shape == (2, 256)
     assert last_map.shape == (2, 512, 8, 8)
@@ -87,8 +89,8 @@ def test_every_parameter_gets_a_gradient(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("backbone", Backbone)
 def test_frozen_blocks_halve_the_picture_once_each(backbone: Backbone) -> None:
-    features = backbone_features(backbone).eval()
+    features = build_features(backbone).eval()
     rgb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        sides = [features[: frozen_layers(backbone, blocks)](rgb).shape[2] for blocks in range(6)]
+        sides = [features[: count_frozen_layers(backbone, blocks)](rgb).shape[2] for blocks in range(6)]
     assert sides == [64, 32, 16, 8, 4, 2]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.recipe import RECIPES, load_recipe
+from training.recipe import RECIPES_DIR, load_recipe
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 
@@ -17,7 +17,7 @@ def test_the_paper_recipe_has_the_papers_hyperparameters() -> None:
     recipe = load_recipe("paper")
     classifier, srgan = recipe.classifier, recipe.srgan
     assert len(recipe.classes) == 4
-    assert (classifier.batch, classifier.optimiser, classifier.features_lr, classifier.head_lr) == (
+    assert (classifier.batch, classifier.optimizer, classifier.features_lr, classifier.head_lr) == (
         4,
         "adam",
         1e-3,
@@ -55,12 +55,12 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     ],
 )
 def test_what_a_recipe_trains(recipe: str, stages: list[str]) -> None:
-    assert [s for s in ("detector", "srgan", "classifier") if load_recipe(recipe).trains(s)] == stages
+    assert [s for s in ("detector", "srgan", "classifier") if load_recipe(recipe).has_stage(s)] == stages
 
 
 def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text((RECIPES / "default.toml").read_text().replace("canvas_px", "canvas_size"))
+    path.write_text((RECIPES_DIR / "default.toml").read_text().replace("canvas_px", "canvas_size"))
     with pytest.raises(SettingsInvalid, match=r"(?s)mine\.toml.*canvas_size"):
         load_recipe(str(path))
 
@@ -86,7 +86,7 @@ def test_a_generator_without_any_loss_is_refused(tmp_path: Path) -> None:
         ("srgan", "content_layer = [2, 3]", r"srgan: content_layer \(2, 3\) is not a convolution of VGG19"),
         ("srgan", "lr_px = 64", "srgan.lr_px: Input should be less than or equal to 32"),
         ("detector", "canvas_px = 0", "detector.canvas_px: Input should be greater than 0"),
-        ("detector", "faint_threshold = 0.9", "detector: faint_threshold 0.9 exceeds score_threshold 0.45"),
+        ("detector", "low_score_threshold = 0.9", "detector: low_score_threshold 0.9 exceeds score_threshold 0.45"),
     ],
 )
 def test_what_would_fail_late_or_be_ignored_is_refused_at_once(

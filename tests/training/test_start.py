@@ -16,12 +16,12 @@ from training.export import ClassifierGraph
 from training.models.backbones import Backbone
 from training.models.classifier import CellClassifier
 from training.recipe import Recipe, load_recipe
-from training.start import borrow_shipped, mean_weights, trained_generator, trained_weights
-from training.tasks.classifier import ClassifierTask, Normalised
-from training.workplace import _cards_of
-from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, plain_card
+from training.start import average_weights, copy_bundled_models, load_classifier_weights, load_generator
+from training.tasks.classifier import ClassifierModule, NormalizedClassifier
+from training.workplace import _read_cards
+from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
 from wbctool.errors import ModelMismatch, ModelNotFound
-from wbctool.lab.labelled import Splitting
+from wbctool.lab.labelled import GroupSplit
 from wbctool.models import load_model
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
@@ -36,9 +36,9 @@ def recipe() -> Recipe:
 
 
 def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
-    balanced = plain_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
-    network = Normalised(CellClassifier(len(recipe.classes)), balanced)
-    network.load_state_dict(trained_weights(SHIPPED, recipe, Splitting()), strict=True)
+    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), balanced)
+    network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
         ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
@@ -48,14 +48,14 @@ def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
 def test_an_evaluation_beside_the_models_does_not_make_them_another_start(tmp_path: Path) -> None:
     """Else a training that goes on from them could not be resumed any more."""
     (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
-    before = _cards_of(tmp_path)
+    before = _read_cards(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"data": "d"}')
-    assert _cards_of(tmp_path) == before == '{"kind": "classifier"}'
+    assert _read_cards(tmp_path) == before == '{"kind": "classifier"}'
 
 
 def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
-    weights = trained_weights(SHIPPED, recipe, Splitting())
-    task = ClassifierTask(recipe.classifier, len(recipe.classes), weights)
+    weights = load_classifier_weights(SHIPPED, recipe, GroupSplit())
+    task = ClassifierModule(recipe.classifier, len(recipe.classes), weights)
     for network in (task.network, task.average.module):
         for name, value in network.state_dict().items():
             assert torch.equal(value, weights[name]), name
@@ -64,22 +64,22 @@ def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) ->
 
 
 def test_what_saw_other_whites_is_trained_on_but_not_only_calibrated(recipe: Recipe) -> None:
-    balanced = plain_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
 
     def with_other_whites(name: str) -> Recipe:
         of_name = load_recipe(name)
         part = of_name.classifier.model_copy(update={"white_balance": not balanced})
         return of_name.model_copy(update={"classifier": part})
 
-    assert trained_weights(SHIPPED, with_other_whites("fine-tune"), Splitting())
+    assert load_classifier_weights(SHIPPED, with_other_whites("fine-tune"), GroupSplit())
     with pytest.raises(ModelMismatch, match=f"was trained with white_balance {balanced}, unlike the recipe"):
-        trained_weights(SHIPPED, with_other_whites("calibrate"), Splitting())
+        load_classifier_weights(SHIPPED, with_other_whites("calibrate"), GroupSplit())
 
 
-@pytest.mark.parametrize("splitting", [Splitting(fold=1), Splitting(left_out=("pbc",))])
-def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: Splitting) -> None:
+@pytest.mark.parametrize("splitting", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
+def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: GroupSplit) -> None:
     with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
-        trained_weights(SHIPPED, recipe, splitting)
+        load_classifier_weights(SHIPPED, recipe, splitting)
 
 
 def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: Recipe, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: R
     card["training"]["backbone"] = "resnet50"
     (tmp_path / "classifier.json").write_text(json.dumps(card))
     with pytest.raises(ModelMismatch, match="export folds a resnet50's BatchNorms away"):
-        trained_weights(tmp_path, recipe, Splitting(), Backbone.RESNET50)
+        load_classifier_weights(tmp_path, recipe, GroupSplit(), Backbone.RESNET50)
 
 
 @pytest.mark.parametrize(
-    "training", [{}, {"origins": {"pbc": 9}}, {"sources": 9}, {"origins": ["pbc"], "sources": 9}], ids=str
+    "training", [{}, {"datasets": {"pbc": 9}}, {"groups": 9}, {"datasets": ["pbc"], "groups": 9}], ids=str
 )
 @pytest.mark.parametrize("kind", ["classifier", "generator"])
 def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
@@ -103,12 +103,12 @@ def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
     for ending in ("json", "onnx"):
         shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
     card = json.loads((tmp_path / f"{kind}.json").read_text())
-    kept = {key: value for key, value in card["training"].items() if key not in {"origins", "sources"}}
+    kept = {key: value for key, value in card["training"].items() if key not in {"datasets", "groups"}}
     (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
     pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     begin = {
-        "classifier": lambda: trained_weights(tmp_path, recipe, Splitting()),
-        "generator": lambda: trained_generator(tmp_path, Splitting(), pixels),
+        "classifier": lambda: load_classifier_weights(tmp_path, recipe, GroupSplit()),
+        "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels),
     }[kind]
     with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
         begin()
@@ -116,16 +116,16 @@ def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
 
 def test_other_classes_are_refused() -> None:
     with pytest.raises(ModelMismatch, match="not the recipe's"):
-        trained_weights(SHIPPED, load_recipe("paper"), Splitting())
+        load_classifier_weights(SHIPPED, load_recipe("paper"), GroupSplit())
 
 
 def test_an_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
-        trained_weights(tmp_path, recipe, Splitting())
+        load_classifier_weights(tmp_path, recipe, GroupSplit())
     shutil.copy(SHIPPED / "classifier.json", tmp_path)
     (tmp_path / "classifier.onnx").write_bytes(b"other bytes")
     with pytest.raises(ModelMismatch):
-        trained_weights(tmp_path, recipe, Splitting())
+        load_classifier_weights(tmp_path, recipe, GroupSplit())
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def lr() -> np.ndarray:
 def test_a_generator_gives_the_exported_ones_pictures_with_batch_statistics_too(lr: np.ndarray, training: bool) -> None:
     """Export folds BatchNorm away; what is put back must change nothing, or a first step would undo all training."""
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    network = trained_generator(SHIPPED, Splitting(), batch).train(training)
+    network = load_generator(SHIPPED, GroupSplit(), batch).train(training)
     with torch.inference_mode():
         ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
     exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
@@ -148,7 +148,7 @@ def test_a_generator_gives_the_exported_ones_pictures_with_batch_statistics_too(
 
 def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.ndarray) -> None:
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    network = trained_generator(SHIPPED, Splitting(), batch).eval()
+    network = load_generator(SHIPPED, GroupSplit(), batch).eval()
     seen = {}
     norm = network.blocks[3].norm2
     norm.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
@@ -161,16 +161,16 @@ def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.
 
 def test_a_generator_that_has_seen_the_held_back_sources_is_refused(lr: np.ndarray) -> None:
     with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
-        trained_generator(SHIPPED, Splitting(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
+        load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
 
 
 def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, tmp_path: Path) -> None:
-    own = trained_weights(SHIPPED, recipe, Splitting())
+    own = load_classifier_weights(SHIPPED, recipe, GroupSplit())
     model = onnx.load(SHIPPED / "classifier.onnx")
     (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
     other = write_with_card(model, tmp_path)
-    mean = mean_weights([SHIPPED, other], recipe, Splitting())
+    mean = average_weights([SHIPPED, other], recipe, GroupSplit())
     for name, value in own.items():
         moved = 0.25 if name == "network.output.bias" else 0.0
         assert torch.allclose(mean[name], value + moved, atol=1e-6), name
@@ -178,17 +178,17 @@ def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, 
 
 def test_another_backbone_is_refused(recipe: Recipe) -> None:
     with pytest.raises(ModelMismatch, match=r"classifier\.onnx is a vgg19, not a resnet50"):
-        mean_weights([SHIPPED], recipe, Splitting(), Backbone.RESNET50)
+        average_weights([SHIPPED], recipe, GroupSplit(), Backbone.RESNET50)
 
 
 def test_leaving_out_what_a_model_never_saw_is_no_reason_to_refuse_it(recipe: Recipe) -> None:
-    assert trained_weights(SHIPPED, recipe, Splitting(left_out=("another-laboratory",)))
+    assert load_classifier_weights(SHIPPED, recipe, GroupSplit(held_out_datasets=("another-laboratory",)))
 
 
 def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
     """As a classifier beside a card with its hash."""
     content = model.SerializeToString()
-    card = plain_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    card = load_fp32_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     (folder / card.file).write_bytes(content)
     (folder / "classifier.json").write_text(card.model_dump_json())
     return folder
@@ -208,7 +208,7 @@ def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
     recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
 ) -> None:
     work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
-    borrow_shipped(work, stages)  # type: ignore[arg-type]
+    copy_bundled_models(work, stages)  # type: ignore[arg-type]
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == borrowed
     for name in borrowed:
         assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
@@ -216,5 +216,5 @@ def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
 
 def test_what_lies_in_the_output_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "detector.json").write_text("mine")
-    borrow_shipped(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
+    copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

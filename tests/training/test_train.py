@@ -19,19 +19,19 @@ import training.main
 import training.stages.classifier
 import training.stages.detector
 import training.stages.srgan
-from training.loop import loader
+from training.loop import make_loader
 from training.main import train
 from training.models.backbones import Backbone
-from training.models.vgg import VGG16_BLOCKS, vgg_features
-from training.recipe import RECIPES, load_recipe
-from training.weights import imagenet_features
-from training.workplace import Workplace
-from wbctool.cards import ClassifierCard, default_models_dir, verify_models
+from training.models.vgg import VGG16_BLOCKS, build_vgg_features
+from training.recipe import RECIPES_DIR, load_recipe
+from training.weights import load_imagenet_features
+from training.workplace import TrainingContext
+from wbctool.cards import ClassifierCard, check_models, default_models_dir
 from wbctool.choices import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
-from wbctool.lab.labelled import Split, Splitting, fields_folders, read_class_folders, read_fields, source_of
+from wbctool.lab.labelled import GroupSplit, Split, find_field_folders, infer_group, read_class_folders, read_fields
 from wbctool.models import load_generators, load_model, load_models
-from wbctool.records import Target
+from wbctool.records import ObjectClass
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
@@ -42,7 +42,7 @@ SHORT = {
     "samples = 24000": "samples = 4",
     "epoch_samples = 2000": "epoch_samples = 4",
     "canvas_px = 320": "canvas_px = 96",
-    "warmup_samples = 22000": "warmup_samples = 4",
+    "pretrain_samples = 22000": "pretrain_samples = 4",
     "gan_samples = 1000": "gan_samples = 2",
     "epoch_samples = 1000": "epoch_samples = 2",
     "gan_batch = 8": "gan_batch = 2",
@@ -55,7 +55,7 @@ SHORT = {
 
 
 def place(source: str) -> Split:
-    return Splitting().of(SimpleNamespace(source=source, origin="bccd"))
+    return GroupSplit().assign(SimpleNamespace(source=source, origin="bccd"))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's fields under numbers that spread them over the splits, with BCCD's boxes, and as class folders."""
     root = tmp_path_factory.mktemp("labelled")
     (root / "fields" / "images").mkdir(parents=True)
-    wanted = [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.HELD_BACK] * 4
+    wanted = [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.TEST] * 4
     numbers: list[int] = []
     for split in wanted:
         numbers.append(next(n for n in range(1000) if n not in numbers and place(str(n)) is split))
@@ -87,7 +87,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    text = (RECIPES / "default.toml").read_text()
+    text = (RECIPES_DIR / "default.toml").read_text()
     for long, short in SHORT.items():
         assert long in text
         text = text.replace(long, short)
@@ -99,7 +99,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "vgg16.npz"
-    state = vgg_features(VGG16_BLOCKS).state_dict()
+    state = build_vgg_features(VGG16_BLOCKS).state_dict()
     np.savez(path, **{f"features.{k}": v.numpy().astype(np.float16) for k, v in state.items()})
     return path
 
@@ -107,34 +107,36 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     for stage in (training.stages.detector, training.stages.srgan, training.stages.classifier):
-        monkeypatch.setattr(stage, "loader", functools.partial(loader, workers=0))
+        monkeypatch.setattr(stage, "loader", functools.partial(make_loader, workers=0))
 
 
 def test_the_demo_fields_were_never_trained_on_but_their_renamed_copies_fall_into_every_split(data: Path) -> None:
-    assert {place(source_of(path)) for path in FIELDS} == {Split.HELD_BACK}
-    assert {place(source_of(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
+    assert {place(infer_group(path)) for path in FIELDS} == {Split.TEST}
+    assert {place(infer_group(path)) for path in (data / "fields" / "images").iterdir()} == set(Split)
 
 
-def workplace(data: Path, recipe: Path, weights: Path, out: Path) -> Workplace:
-    fields = tuple(f for folder in fields_folders(data) for f in read_fields(folder))
+def workplace(data: Path, recipe: Path, weights: Path, out: Path) -> TrainingContext:
+    fields = tuple(f for folder in find_field_folders(data) for f in read_fields(folder))
     images = read_class_folders(data)
-    return Workplace(load_recipe(str(recipe)), images, fields, out, weights, False, None, Splitting(), Backbone.VGG19)
+    return TrainingContext(
+        load_recipe(str(recipe)), images, fields, out, weights, False, None, GroupSplit(), Backbone.VGG19
+    )
 
 
 def test_an_unknown_origin_cannot_be_left_out(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="--leave-out nowhere: not in the data, whose origins are "):
-        train([data], tmp_path, splitting=Splitting(left_out=("nowhere",)))
+    with pytest.raises(SettingsInvalid, match="--hold-out-dataset nowhere: not in the data, whose datasets are "):
+        train([data], tmp_path, group_split=GroupSplit(held_out_datasets=("nowhere",)))
 
 
 def test_a_data_set_is_left_out_with_the_others_of_its_originals(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The class folders hold copies of the fields: who has seen those has met the laboratory."""
-    seen: list[Workplace] = []
+    seen: list[TrainingContext] = []
     monkeypatch.setitem(training.main.STAGES, "detector", seen.append)
     caplog.set_level(logging.INFO, "training")
-    train([data], tmp_path, stage="detector", splitting=Splitting(left_out=("cells",)))
-    assert seen[0].splitting.left_out == ("cells", "fields")
+    train([data], tmp_path, stage="detector", group_split=GroupSplit(held_out_datasets=("cells",)))
+    assert seen[0].group_split.held_out_datasets == ("cells", "fields")
     assert "left out too, as it shares originals with what is left out: fields" in caplog.text
 
 
@@ -143,9 +145,9 @@ def test_cells_are_found_anew_where_an_image_has_another_source(data: Path, reci
     shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
     work = workplace(data, recipe, tmp_path, tmp_path / "out")
     work = replace(work, fields=(), images=work.images[:2])
-    assert {cell.source for cell in work.cells()} == {image.source for image in work.images}
+    assert {cell.group for cell in work.load_cells()} == {image.group for image in work.images}
     grouped = replace(work, images=tuple(replace(image, source="one") for image in work.images))
-    assert {cell.source for cell in grouped.cells()} == {"one"}
+    assert {cell.group for cell in grouped.load_cells()} == {"one"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_too_little_data_is_said_in_a_line(
     shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
     few = tmp_path / "few" / "MONOCYTE"
     few.mkdir(parents=True)
-    image = next(i for i in read_class_folders(data) if place(i.source) is Split.TRAIN)
+    image = next(i for i in read_class_folders(data) if place(i.group) is Split.TRAIN)
     with Image.open(image.path) as whole:
         whole.resize((160, 120)).save(few / image.path.name)
     with pytest.raises(LabelledDataInvalid, match=said):
@@ -178,7 +180,9 @@ def test_all_stages_train_export_and_resume(
     models = load_models(out, Device.CPU, Precision.AUTO)
     assert models.classifier.card.classes[0].value == "neutrophil"
     assert models.generator.card.recipe == "default"
-    assert sum(models.detector.card.training["origins"].values()) < len(FIELDS)  # the held-back ones are not trained on
+    assert sum(models.detector.card.training["datasets"].values()) < len(
+        FIELDS
+    )  # the held-back ones are not trained on
     assert isinstance(detect_cells(read_field(FIELDS[0]), models.detector), tuple)
     for stage in ("detector", "srresnet", "srgan", "classifier"):
         folder = out / "training" / stage
@@ -202,7 +206,9 @@ def test_every_backbone_is_compared_with_the_same_budget(
     data: Path, recipe: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With two backbones, one of which the weights do not fit and no network has."""
-    offline = functools.partial(imagenet_features, weights)  # what stands in for torchvision's server never answers
+    offline = functools.partial(
+        load_imagenet_features, weights
+    )  # what stands in for torchvision's server never answers
     monkeypatch.setattr(training.compare, "imagenet_features", lambda _, backbone: offline(backbone))
     two = {b: training.compare.PAPER_TABLE_6[b] for b in (Backbone.RESNET50, Backbone.VGG16)}
     monkeypatch.setattr(training.compare, "PAPER_TABLE_6", two)
@@ -211,12 +217,12 @@ def test_every_backbone_is_compared_with_the_same_budget(
             shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
     rows = training.compare.compare_backbones(workplace(data, recipe, weights, tmp_path))
 
-    assert [(row.backbone, row.start, row.samples) for row in rows] == [
+    assert [(row.backbone, row.init, row.n_samples) for row in rows] == [
         (Backbone.RESNET50, "random", 4),
         (Backbone.VGG16, "ImageNet", 4),
     ]
     for row in rows:
-        assert row.train.cells > row.test.cells > 0
+        assert row.train.n_cells > row.test.n_cells > 0
         assert 0 <= row.test.ci95[0] <= row.test.accuracy <= row.test.ci95[1] <= 100
         assert row.test.loss > 0
     folder = tmp_path / "training" / "compare"
@@ -236,11 +242,11 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
     for model in ("detector", "classifier"):
         for ending in ("json", "onnx"):
             shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
-    text = recipe.read_text().replace("warmup_samples = 4", "warmup_samples = 0")
+    text = recipe.read_text().replace("pretrain_samples = 4", "pretrain_samples = 0")
     further = tmp_path / "further.toml"
     further.write_text(text.replace("gan_samples = 2", "gan_samples = 4").replace("gan_lr = 5e-5", "gan_lr = 2e-4"))
     start = default_models_dir()
-    train([data], tmp_path, recipe=str(further), imagenet_weights=weights, start_from=[start], ablate=True)
+    train([data], tmp_path, recipe=str(further), imagenet_weights=weights, init_from=[start], ablate=True)
     shutil.copy(start / "generator.onnx", tmp_path)
     shutil.copy(start / "generator.json", tmp_path)
 
@@ -258,7 +264,7 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
 def test_nothing_is_calibrated_on_a_handful_of_cells(data: Path, tmp_path: Path) -> None:
     """On one cell the temperature ends at its bound, and nothing is left to a reader any more."""
     with pytest.raises(LabelledDataInvalid, match=r"cells of 4 sources.* to calibrate on, .*; 100 of 20 are needed"):
-        train([data], tmp_path, recipe="calibrate", start_from=[default_models_dir()])
+        train([data], tmp_path, recipe="calibrate", init_from=[default_models_dir()])
 
 
 def test_a_classifier_is_calibrated_on_other_cells_without_training(
@@ -267,14 +273,14 @@ def test_a_classifier_is_calibrated_on_other_cells_without_training(
     """Its weights stay; what its card knows of the cells that it was trained on stays too."""
     monkeypatch.setattr(training.stages.classifier, "MIN_CELLS", 4)
     monkeypatch.setattr(training.stages.classifier, "MIN_SOURCES", 4)
-    train([data], tmp_path, recipe="calibrate", start_from=[default_models_dir()])
-    assert [problem for _, problem in verify_models(tmp_path) if problem] == []  # the other two were taken over
+    train([data], tmp_path, recipe="calibrate", init_from=[default_models_dir()])
+    assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two were taken over
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
     assert before.card.sha256 in after.card.training["started_from"]
-    origins, fields = after.card.training["origins"], len(list((data / "fields" / "images").iterdir()))
-    assert origins == before.card.training["origins"]
+    origins, fields = after.card.training["datasets"], len(list((data / "fields" / "images").iterdir()))
+    assert origins == before.card.training["datasets"]
     assert 0 < after.card.training["calibrated_on"]["fields"] < fields
-    assert after.card.training["sources"] == before.card.training["sources"]
+    assert after.card.training["groups"] == before.card.training["groups"]
     assert after.card.training["super_resolved_copies"] == 0
     assert after.card.temperature != before.card.temperature
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS[:3]])
@@ -289,8 +295,8 @@ def test_without_training_and_without_a_start_there_is_no_classifier(data: Path,
 
 
 def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="several --start-from are only for --stage classifier"):
-        train([data], tmp_path, recipe=str(recipe), start_from=[default_models_dir()] * 2)
+    with pytest.raises(SettingsInvalid, match="several --init-from are only for --stage classifier"):
+        train([data], tmp_path, recipe=str(recipe), init_from=[default_models_dir()] * 2)
     assert not list(tmp_path.iterdir())
 
 
@@ -333,31 +339,31 @@ def test_cells_are_found_anew_where_a_box_was_corrected(data: Path, recipe: Path
     shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
     work = replace(workplace(data, recipe, tmp_path, tmp_path / "out"), images=())
     field = next(f for f in work.fields if len(f.labels) == 1)
-    mistaken = replace(field, boxes=tuple(b for b in field.boxes if b.target is not Target.NUCLEATED))
-    assert replace(work, fields=(mistaken,)).cells() == ()
-    assert len(replace(work, fields=(field,)).cells()) == 1
+    mistaken = replace(field, boxes=tuple(b for b in field.boxes if b.object_class is not ObjectClass.NUCLEATED))
+    assert replace(work, fields=(mistaken,)).load_cells() == ()
+    assert len(replace(work, fields=(field,)).load_cells()) == 1
 
 
 def test_a_helper_that_has_seen_what_is_held_back_is_told_of(
     data: Path, recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(default_models_dir(), tmp_path / "out", ignore=shutil.ignore_patterns("*.int8.*", "*.fp16.*"))
-    work = replace(workplace(data, recipe, tmp_path, tmp_path / "out"), fields=(), splitting=Splitting(fold=1))
-    replace(work, images=work.images[:1]).cells()
+    work = replace(workplace(data, recipe, tmp_path, tmp_path / "out"), fields=(), splitting=GroupSplit(fold=1))
+    replace(work, images=work.images[:1]).load_cells()
     assert "detector.onnx was trained on sources that are held back here" in caplog.text
 
 
 def test_what_the_paper_generates_is_not_taken_for_data(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Workplace] = []
+    seen: list[TrainingContext] = []
     monkeypatch.setitem(training.main.STAGES, "detector", seen.append)
     shutil.copytree(data, tmp_path / "data")
     made = tmp_path / "data" / "out" / "training" / "generated" / "neutrophil"
     made.mkdir(parents=True)
     shutil.copy(FIELDS[0], made)
     train([tmp_path / "data"], tmp_path / "data" / "out", stage="detector")
-    assert {image.origin for image in seen[0].images} == {"cells"}
+    assert {image.dataset for image in seen[0].images} == {"cells"}
 
 
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ import torch
 from torchvision.models import get_model
 
 from training.models.backbones import CHANNELS, Backbone
-from training.models.vgg import VGG16_BLOCKS, vgg_features
-from training.weights import grow_to_vgg19, imagenet_features
+from training.models.vgg import VGG16_BLOCKS, build_vgg_features
+from training.weights import grow_to_vgg19, load_imagenet_features
 from wbctool.errors import ModelMismatch, ModelNotFound
 
 
 @pytest.fixture(scope="module")
 def vgg16() -> torch.nn.Sequential:
     torch.manual_seed(0)
-    return vgg_features(VGG16_BLOCKS).eval()
+    return build_vgg_features(VGG16_BLOCKS).eval()
 
 
 def test_a_grown_vgg19_computes_what_the_vgg16_did(vgg16: torch.nn.Sequential) -> None:
-    grown = vgg_features().eval()
+    grown = build_vgg_features().eval()
     grown.load_state_dict(grow_to_vgg19(vgg16.state_dict()), strict=True)
     rgb = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
@@ -30,16 +30,16 @@ def test_a_grown_vgg19_computes_what_the_vgg16_did(vgg16: torch.nn.Sequential) -
 def test_an_npz_of_a_vgg16_is_grown(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
     path = tmp_path / "vgg16.npz"
     np.savez(path, **{f"features.{k}": v.numpy().astype(np.float16) for k, v in vgg16.state_dict().items()})
-    weight = imagenet_features(path)[14].weight  # the fourth block's third convolution sits elsewhere in VGG16
+    weight = load_imagenet_features(path)[14].weight  # the fourth block's third convolution sits elsewhere in VGG16
     torch.testing.assert_close(weight, vgg16[14].weight.half().float())
 
 
 def test_a_torchvision_state_dict_is_read(tmp_path: Path) -> None:
     path = tmp_path / "vgg19.pth"
-    wanted = vgg_features().state_dict()
+    wanted = build_vgg_features().state_dict()
     head = {"classifier.0.weight": torch.zeros(2, 2)}
     torch.save({**{f"features.{k}": v for k, v in wanted.items()}, **head}, path)
-    got = imagenet_features(path).state_dict()
+    got = load_imagenet_features(path).state_dict()
     assert all(torch.equal(got[name], wanted[name]) for name in wanted)
 
 
@@ -48,7 +48,7 @@ def test_every_backbone_takes_torchvisions_weights(backbone: Backbone, tmp_path:
     torch.manual_seed(0)
     theirs = get_model(backbone.value, weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    ours = imagenet_features(tmp_path / "theirs.pth", backbone).eval()
+    ours = load_imagenet_features(tmp_path / "theirs.pth", backbone).eval()
     rgb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         if backbone is Backbone.RESNET50:
@@ -63,7 +63,7 @@ def test_every_backbone_takes_torchvisions_weights(backbone: Backbone, tmp_path:
 def test_weights_of_another_backbone_are_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
     torch.save({f"features.{k}": v for k, v in vgg16.state_dict().items()}, tmp_path / "vgg16.pth")
     with pytest.raises(ModelMismatch, match=r"vgg16\.pth does not hold the convolutions of resnet50"):
-        imagenet_features(tmp_path / "vgg16.pth", Backbone.RESNET50)
+        load_imagenet_features(tmp_path / "vgg16.pth", Backbone.RESNET50)
 
 
 def test_a_file_that_lacks_a_layer_is_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_a_file_that_lacks_a_layer_is_refused(vgg16: torch.nn.Sequential, tmp_pa
     state = {f"features.{k}": v for k, v in vgg16.state_dict().items() if not k.startswith("28.")}
     torch.save(state, path)
     with pytest.raises(ModelMismatch, match=r"short\.pth"):
-        imagenet_features(path)
+        load_imagenet_features(path)
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.npz"])
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<html>not found</html>")
     with pytest.raises(ModelMismatch, match=f"{name} holds no weights"):
-        imagenet_features(tmp_path / name)
+        load_imagenet_features(tmp_path / name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"absent\.npz"):
-        imagenet_features(tmp_path / "absent.npz")
+        load_imagenet_features(tmp_path / "absent.npz")

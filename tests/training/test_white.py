@@ -9,10 +9,10 @@ from torch import Tensor
 from training.models.classifier import CellClassifier
 from training.models.white import WhiteBalance
 from training.recipe import load_recipe
-from training.start import trained_weights
-from training.tasks.classifier import Normalised
+from training.start import load_classifier_weights
+from training.tasks.classifier import NormalizedClassifier
 from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.lab.labelled import Splitting
+from wbctool.lab.labelled import GroupSplit
 from wbctool.models import load_model
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
@@ -45,10 +45,10 @@ def test_a_cell_under_another_lamp_is_the_same(cell: Tensor) -> None:
 
 
 def test_the_classifier_says_the_same_of_it_only_with_white_balance(cell: Tensor) -> None:
-    weights = trained_weights(default_models_dir(), load_recipe("default"), Splitting())
+    weights = load_classifier_weights(default_models_dir(), load_recipe("default"), GroupSplit())
     apart = []
     for balance in (True, False):
-        network = Normalised(CellClassifier(len(load_recipe("default").classes)), balance).eval()
+        network = NormalizedClassifier(CellClassifier(len(load_recipe("default").classes)), balance).eval()
         network.load_state_dict(weights)
         with torch.inference_mode():
             apart.append(float((network(cell * LAMP) - network(cell)).abs().max()))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 Rgb = NDArray[np.uint8]
 
-_ABSORBED = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # of a grey level: absorbance, natural logarithm
+_ABSORBANCE = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # of a grey level: absorbance, natural logarithm
 
 
-def affine(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
+def affine_matrix(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, 3), for cv2.warpAffine, of the map ``linear @ point + offset`` of points as boxes have them.
 
     There a picture begins at 0 and its first pixel's centre lies at 0.5; for warpAffine it lies at 0.
@@ -24,7 +24,7 @@ def affine(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[
     return np.hstack([linear, (offset + linear @ half - half)[:, None]])
 
 
-def vary_stain(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
+def color_jitter(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
     """Another stain, lamp and camera: a colour matrix near identity, gain and gamma a channel, hue and saturation.
 
     strength: 0 changes nothing, 1 covers what differs between the public data sets.
@@ -39,11 +39,11 @@ def vary_stain(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
     hsv = cv2.cvtColor(cv2.LUT(mixed, curves[None]), cv2.COLOR_RGB2HSV_FULL)
     hue = (np.arange(256) + rng.normal(0, 7 * strength)) % 256
     saturation = np.clip(np.arange(256) * np.exp(rng.normal(0, 0.25 * strength)), 0, 255)
-    turned = np.stack([hue, saturation, np.arange(256)], axis=1).astype(np.uint8)
-    return cv2.cvtColor(cv2.LUT(hsv, turned[None]), cv2.COLOR_HSV2RGB_FULL).astype(np.uint8)
+    hsv_curves = np.stack([hue, saturation, np.arange(256)], axis=1).astype(np.uint8)
+    return cv2.cvtColor(cv2.LUT(hsv, hsv_curves[None]), cv2.COLOR_HSV2RGB_FULL).astype(np.uint8)
 
 
-def restain(rgb: Rgb, rng: Generator) -> Rgb:
+def random_stain(rgb: Rgb, rng: Generator) -> Rgb:
     """Another dye: what each channel absorbs (Beer-Lambert) mixed anew, more or less of it, on tinted glass.
 
     Goes far beyond what one laboratory's stains differ by, as another's red cells may be purple. Like HED augmentation
@@ -53,37 +53,37 @@ def restain(rgb: Rgb, rng: Generator) -> Rgb:
     mixing /= mixing.sum(axis=1, keepdims=True).clip(0.5)  # grey stays grey: a nucleus stays dark
     density = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.12, 3))
     tint = rng.normal(0, 0.06) + rng.normal(0, 0.06, 3)
-    absorbed = _ABSORBED[rgb] @ (mixing * density[:, None]).T.astype(np.float32) + tint.astype(np.float32)
-    restained: Rgb = (256 * np.exp(-absorbed) - 0.5).clip(0, 255).astype(np.uint8)
-    return restained
+    absorbance = _ABSORBANCE[rgb] @ (mixing * density[:, None]).T.astype(np.float32) + tint.astype(np.float32)
+    stained: Rgb = (256 * np.exp(-absorbance) - 0.5).clip(0, 255).astype(np.uint8)
+    return stained
 
 
-def vary_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
+def degrade_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
     """Another objective, sensor and file format: blur, fewer pixels, noise, JPEG. Each with its own chance."""
     if rng.random() < 0.3 * strength:
         rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.8)).astype(np.uint8)
     if rng.random() < 0.25 * strength:
-        rgb = reduce_and_restore(rgb, rng.uniform(0.35, 0.9), rng)
+        rgb = downscale_upscale(rgb, rng.uniform(0.35, 0.9), rng)
     if rng.random() < 0.3 * strength:
         noisy = rgb + rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(rng.uniform(1, 10))
         rgb = np.clip(noisy, 0, 255).astype(np.uint8)
     if rng.random() < 0.3 * strength:
-        rgb = jpeg(rgb, int(rng.integers(35, 95)))
+        rgb = compress_jpeg(rgb, int(rng.integers(35, 95)))
     if rng.random() < 0.1 * strength:
-        sharper = cv2.addWeighted(rgb, 1.6, cv2.GaussianBlur(rgb, (0, 0), 1.2), -0.6, 0)
-        rgb = sharper.astype(np.uint8)
+        sharpened = cv2.addWeighted(rgb, 1.6, cv2.GaussianBlur(rgb, (0, 0), 1.2), -0.6, 0)
+        rgb = sharpened.astype(np.uint8)
     return rgb
 
 
-def reduce_and_restore(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
+def downscale_upscale(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
     """Throw pixels away (by area) and bring the size back (by a random interpolation)."""
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (max(4, round(width * scale)), max(4, round(height * scale))), interpolation=cv2.INTER_AREA)
-    back = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
-    return cv2.resize(small, (width, height), interpolation=back).astype(np.uint8)
+    interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
+    return cv2.resize(small, (width, height), interpolation=interpolation).astype(np.uint8)
 
 
-def jpeg(rgb: Rgb, quality: int) -> Rgb:
+def compress_jpeg(rgb: Rgb, quality: int) -> Rgb:
     """Through JPEG at ``quality`` (1 to 100) and back."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
@@ -91,7 +91,7 @@ def jpeg(rgb: Rgb, quality: int) -> Rgb:
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-def flip_and_turn(rgb: Rgb, rng: Generator) -> Rgb:
+def random_dihedral(rgb: Rgb, rng: Generator) -> Rgb:
     """One of the eight symmetries of the square: a smear has no up."""
     rgb = np.rot90(rgb, int(rng.integers(4)))
     return np.ascontiguousarray(rgb[:, ::-1] if rng.random() < 0.5 else rgb)

@@ -13,11 +13,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from wbctool.cards import DetectorCard
-from wbctool.lab.cells import labelled_cell
+from wbctool.lab.cells import detect_labelled_cell
 from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Field, Target
+from wbctool.records import Box, Field, ObjectClass
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
@@ -28,68 +28,68 @@ _MATCH_IOU = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class CellSample:
-    """A cell in an image. label: None where the class is not known. origin: the data set or microscope."""
+class CellRef:
+    """A cell in an image. label: None where the class is not known. dataset: the data set or microscope."""
 
     path: Path
     box: Box
     label: CellClass | None
-    source: str
-    origin: str
+    group: str
+    dataset: str
 
 
-def cells_of_images(images: Sequence[LabelledImage], detector: OnnxModel[DetectorCard]) -> Iterable[CellSample]:
+def detect_image_cells(images: Sequence[LabelledImage], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
     """One cell for each single-cell image; none is dropped."""
     for image in images:
-        found = labelled_cell(read_field(image.path), detector)
-        yield CellSample(image.path, found.box, image.label, image.source, image.origin)
+        detection = detect_labelled_cell(read_field(image.path), detector)
+        yield CellRef(image.path, detection.box, image.label, image.group, image.dataset)
 
 
-def cells_of_fields(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellSample]:
+def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
     """The detected cells that match an annotated one; labelled where all cells of their field are of one class."""
     for field in fields:
-        annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
+        annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
         label = field.labels[0] if len(set(field.labels)) == 1 else None
-        for found in detect_cells(read_field(field.path), detector):
-            if any(found.box.iou(box) >= _MATCH_IOU for box in annotated):
-                yield CellSample(field.path, found.box, label, field.source, field.origin)
+        for detection in detect_cells(read_field(field.path), detector):
+            if any(detection.box.iou(box) >= _MATCH_IOU for box in annotated):
+                yield CellRef(field.path, detection.box, label, field.group, field.dataset)
 
 
-def remember_cells(path: Path, cells: Iterable[CellSample]) -> tuple[CellSample, ...]:
+def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
     """The cells written to ``path``; where that file is already there, its cells and nothing is detected again."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".tmp-{path.name}")
-        with temporary.open("w", newline="", encoding="utf-8") as lines:
-            table = csv.writer(lines, lineterminator="\n")
-            table.writerow(("path", "x", "y", "width", "height", "label", "source", "origin"))
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("path", "x", "y", "width", "height", "label", "source", "origin"))
             for c in cells:
                 box = (c.box.x, c.box.y, c.box.width, c.box.height)
-                table.writerow((c.path.resolve(), *box, c.label or "", c.source, c.origin))
+                writer.writerow((c.path.resolve(), *box, c.label or "", c.group, c.dataset))
         temporary.replace(path)
-    with path.open(newline="", encoding="utf-8") as lines:
+    with path.open(newline="", encoding="utf-8") as file:
         return tuple(
-            CellSample(
+            CellRef(
                 Path(row["path"]),
                 Box(*(int(row[key]) for key in ("x", "y", "width", "height"))),
                 CellClass(row["label"]) if row["label"] else None,
                 row["source"],
                 row["origin"],
             )
-            for row in csv.DictReader(lines)
+            for row in csv.DictReader(file)
         )
 
 
-def cut_cell(cell: CellSample, margin: float, rng: Generator | None = None) -> NDArray[np.uint8]:
+def crop_cell(cell: CellRef, margin: float, rng: Generator | None = None) -> NDArray[np.uint8]:
     """The square native crop of a cell. rng: box and margin off by a little, as detectors are; None: exactly."""
     field: Field = read_field(cell.path)
-    box = cell.box if rng is None else _jitter(cell.box, rng)
-    spread = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
-    return crop_cells(field, [box], margin * spread)[0].rgb
+    box = cell.box if rng is None else _jitter_box(cell.box, rng)
+    margin_factor = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
+    return crop_cells(field, [box], margin * margin_factor)[0].rgb
 
 
-def _jitter(box: Box, rng: Generator) -> Box:
+def _jitter_box(box: Box, rng: Generator) -> Box:
     dx, dy = rng.normal(0, 0.05, 2) * (box.width, box.height)
-    grow = np.exp(rng.normal(0, 0.05, 2))
-    width, height = max(1, round(box.width * grow[0])), max(1, round(box.height * grow[1]))
+    scale = np.exp(rng.normal(0, 0.05, 2))
+    width, height = max(1, round(box.width * scale[0])), max(1, round(box.height * scale[1]))
     return replace(box, x=round(box.x + dx), y=round(box.y + dy), width=width, height=height)

@@ -13,64 +13,75 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.augment import affine, flip_and_turn, reduce_and_restore, restain, vary_optics, vary_stain
-from training.data.cells import CellSample, cut_cell
-from training.data.draws import BalancedDraw
-from training.data.laboratories import even_weights
-from training.data.stains import Stains, borrow_stain
+from training.data.augment import (
+    affine_matrix,
+    color_jitter,
+    degrade_optics,
+    downscale_upscale,
+    random_dihedral,
+    random_stain,
+)
+from training.data.cells import CellRef, crop_cell
+from training.data.draws import BalancedSampler
+from training.data.laboratories import laboratory_balanced_weights
+from training.data.stains import StainBank, transfer_stain
 from wbctool.labels import CellClass
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 
 Rgb = NDArray[np.uint8]
-_SMALL_CELLS_SHARE = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side
+_SMALL_CELL_PROB = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side
 
 
-class TrainingCrops(Dataset[tuple[Tensor, int]]):
+class TrainDataset(Dataset[tuple[Tensor, int]]):
     """Drawn and varied crops: rgb [3, 128, 128] uint8, class index. An item depends on seed and index alone."""
 
     def __init__(
         self,
-        cells: Sequence[CellSample],
+        cells: Sequence[CellRef],
         classes: Sequence[CellClass],
         margin: float,
         augment: Literal["paper", "strong"],
         seed: int,
-        stains: Stains | None = None,
-        borrowed_stain_share: float = 0.0,
-        restained_share: float = 0.0,
+        stain_bank: StainBank | None = None,
+        stain_transfer_prob: float = 0.0,
+        stain_jitter_prob: float = 0.0,
     ) -> None:
-        self._draw = BalancedDraw(cells)
+        self._sampler = BalancedSampler(cells)
         self._index = {label: index for index, label in enumerate(classes)}
         self._margin, self._augment, self._seed = margin, augment, seed
-        self._stains, self._borrowed_share, self._restained_share = stains, borrowed_stain_share, restained_share
+        self._stain_bank, self._stain_transfer_prob, self._stain_jitter_prob = (
+            stain_bank,
+            stain_transfer_prob,
+            stain_jitter_prob,
+        )
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         rng = np.random.default_rng((self._seed, index))
-        cell = self._draw(rng)
+        cell = self._sampler(rng)
         assert cell.label is not None
         if self._augment == "paper":
-            rgb = vary_as_paper(resize_square(cut_cell(cell, self._margin), PREPARED_PX), rng)
+            rgb = paper_augmentation(resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX), rng)
         else:
-            rgb = resize_square(cut_cell(cell, self._margin, rng), PREPARED_PX)
-            if rng.random() < _SMALL_CELLS_SHARE:
-                rgb = reduce_and_restore(rgb, rng.uniform(24, 80) / PREPARED_PX, rng)
-            rgb = _turn(flip_and_turn(rgb, rng), rng)
-            if self._stains is not None and rng.random() < self._borrowed_share:
-                rgb = borrow_stain(rgb, self._stains.draw(rng), rng.uniform(0.4, 1.0))
-            if rng.random() < self._restained_share:
-                rgb = restain(rgb, rng)
-            rgb = vary_optics(vary_stain(rgb, rng, 1.2), rng)
-        return _tensor(rgb), self._index[cell.label]
+            rgb = resize_square(crop_cell(cell, self._margin, rng), CLASSIFIER_INPUT_PX)
+            if rng.random() < _SMALL_CELL_PROB:
+                rgb = downscale_upscale(rgb, rng.uniform(24, 80) / CLASSIFIER_INPUT_PX, rng)
+            rgb = _rotate_randomly(random_dihedral(rgb, rng), rng)
+            if self._stain_bank is not None and rng.random() < self._stain_transfer_prob:
+                rgb = transfer_stain(rgb, self._stain_bank.sample(rng), rng.uniform(0.4, 1.0))
+            if rng.random() < self._stain_jitter_prob:
+                rgb = random_stain(rgb, rng)
+            rgb = degrade_optics(color_jitter(rgb, rng, 1.2), rng)
+        return _to_tensor(rgb), self._index[cell.label]
 
 
-class PlainCrops(Dataset[tuple[Tensor, int, float]]):
+class EvalDataset(Dataset[tuple[Tensor, int, float]]):
     """Every cell once, unvaried, as `wbctool run --super-resolve never` would show it to the classifier.
 
-    Items: rgb [3, 128, 128] uint8, class index, the cell's share of all (training.data.laboratories.even_weights).
+    Items: rgb [3, 128, 128] uint8, class index, the cell's share of all (training.data.laboratories.laboratory_balanced_weights).
     """
 
-    def __init__(self, cells: Sequence[CellSample], classes: Sequence[CellClass], margin: float) -> None:
-        self._cells, self._margin, self._weights = cells, margin, even_weights(cells)
+    def __init__(self, cells: Sequence[CellRef], classes: Sequence[CellClass], margin: float) -> None:
+        self._cells, self._margin, self._weights = cells, margin, laboratory_balanced_weights(cells)
         self._index = {label: index for index, label in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -79,24 +90,24 @@ class PlainCrops(Dataset[tuple[Tensor, int, float]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int, float]:
         cell = self._cells[index]
         assert cell.label is not None
-        rgb = resize_square(cut_cell(cell, self._margin), PREPARED_PX)
-        return _tensor(rgb), self._index[cell.label], float(self._weights[index])
+        rgb = resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX)
+        return _to_tensor(rgb), self._index[cell.label], float(self._weights[index])
 
 
-def vary_as_paper(rgb: Rgb, rng: Generator) -> Rgb:
+def paper_augmentation(rgb: Rgb, rng: Generator) -> Rgb:
     """The paper's augmentation: rotation 15°, shifts 0.1, shear 0.2, zoom 0.2, horizontal flip; black fill."""
     height, width = rgb.shape[:2]
     angle, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.array([[1, -np.sin(shear)], [0, np.cos(shear)]]) * rng.uniform(0.8, 1.2)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.array([[1, -np.sin(shear)], [0, np.cos(shear)]]) * rng.uniform(0.8, 1.2)
     if rng.random() < 0.5:
         linear[:, 0] *= -1
-    centre = np.array([width, height]) / 2
-    offset = centre - linear @ centre + rng.uniform(-0.1, 0.1, 2) * (width, height)
-    return cv2.warpAffine(rgb, affine(linear, offset), (width, height)).astype(np.uint8)
+    center = np.array([width, height]) / 2
+    offset = center - linear @ center + rng.uniform(-0.1, 0.1, 2) * (width, height)
+    return cv2.warpAffine(rgb, affine_matrix(linear, offset), (width, height)).astype(np.uint8)
 
 
-def _turn(rgb: Rgb, rng: Generator) -> Rgb:
+def _rotate_randomly(rgb: Rgb, rng: Generator) -> Rgb:
     """By any angle, half of the time; the corners are mirrored."""
     if rng.random() < 0.5:
         return rgb
@@ -106,5 +117,5 @@ def _turn(rgb: Rgb, rng: Generator) -> Rgb:
     return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
 
 
-def _tensor(rgb: Rgb) -> Tensor:
+def _to_tensor(rgb: Rgb) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))

@@ -9,25 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
-from wbctool.lab.labelled import Labelled
+from wbctool.lab.labelled import HasGroup
 
 
-def laboratories(items: Sequence[Labelled]) -> dict[str, str]:
+def find_laboratories(items: Sequence[HasGroup]) -> dict[str, str]:
     """Origin -> laboratory, named by the first of its origins: two data sets of one original are one laboratory's."""
-    together = DisjointSet(sorted({item.origin for item in items}))
-    first_of: dict[str, str] = {}
+    disjoint_sets = DisjointSet(sorted({item.dataset for item in items}))
+    first_dataset: dict[str, str] = {}
     for item in items:
-        together.merge(item.origin, first_of.setdefault(item.source, item.origin))
-    return {origin: min(subset) for subset in together.subsets() for origin in subset}
+        disjoint_sets.merge(item.dataset, first_dataset.setdefault(item.group, item.dataset))
+    return {origin: min(subset) for subset in disjoint_sets.subsets() for origin in subset}
 
 
-def even_weights(items: Sequence[Labelled]) -> NDArray[np.float64]:
+def laboratory_balanced_weights(items: Sequence[HasGroup]) -> NDArray[np.float64]:
     """(N,), sum 1: every laboratory weighs the same, in it every source, in that every item.
 
     A laboratory with many cells, or a cell with many copies, must not decide for all.
     """
-    of_origin = laboratories(items)
-    keys = [(of_origin[item.origin], item.source) for item in items]
-    copies = Counter(keys)
-    sources = Counter(laboratory for laboratory, _ in copies)
-    return np.array([1 / (len(sources) * sources[key[0]] * copies[key]) for key in keys])
+    laboratory_by_dataset = find_laboratories(items)
+    keys = [(laboratory_by_dataset[item.dataset], item.group) for item in items]
+    items_per_group = Counter(keys)
+    groups_per_laboratory = Counter(laboratory for laboratory, _ in items_per_group)
+    return np.array(
+        [1 / (len(groups_per_laboratory) * groups_per_laboratory[key[0]] * items_per_group[key]) for key in keys]
+    )

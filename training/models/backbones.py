@@ -7,7 +7,7 @@ from enum import StrEnum
 from torch import nn
 from torchvision.models import efficientnet_b7, resnet50
 
-from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS, block_end, vgg_features
+from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS, block_end, build_vgg_features
 
 
 class Backbone(StrEnum):
@@ -30,22 +30,22 @@ _BLOCK_ENDS = {
 }
 
 
-def backbone_features(backbone: Backbone) -> nn.Sequential:
+def build_features(backbone: Backbone) -> nn.Sequential:
     """[B, 3, H, W] -> the last map [B, CHANNELS, H/32, W/32]; all but the last layer give the map to explain cells by.
 
     VGG ends in its fifth pooling, the others in an identity in its place.
     """
     match backbone:
         case Backbone.VGG19:
-            return vgg_features(VGG19_BLOCKS)
+            return build_vgg_features(VGG19_BLOCKS)
         case Backbone.VGG16:
-            return vgg_features(VGG16_BLOCKS)
+            return build_vgg_features(VGG16_BLOCKS)
         case Backbone.RESNET50:
             return nn.Sequential(*list(resnet50(weights=None).children())[:-2], nn.Identity())
         case Backbone.EFFICIENTNET_B7:
             return nn.Sequential(*efficientnet_b7(weights=None).features, nn.Identity())
 
 
-def frozen_layers(backbone: Backbone, blocks: int) -> int:
+def count_frozen_layers(backbone: Backbone, blocks: int) -> int:
     """The number of first layers that belong to the first ``blocks`` of five resolutions."""
     return _BLOCK_ENDS[backbone][blocks]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 STRIDE = 8
-TARGETS = 3
+N_CLASSES = 3
 _PRIOR_LOGIT = -4.6  # a heat map starts at probability 0.01, so that the background does not swamp the first steps
 _PRIOR_LOG_SIDE = 1.5  # sides start at 18 pixels
 
@@ -31,23 +31,23 @@ class CellDetector(nn.Module):
         self.register_buffer("mean", torch.tensor([0.75, 0.65, 0.72]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.2, 0.2, 0.2]).view(1, 3, 1, 1))
         w1, w2, w3 = width, width * 2, width * 4
-        self.stem = nn.Sequential(_conv(3, width // 2, 2), _conv(width // 2, w1, 2), _Residual(w1))
-        self.stage8 = nn.Sequential(_conv(w1, w2, 2), _Residual(w2), _Residual(w2))
-        self.stage16 = nn.Sequential(_conv(w2, w3, 2), _Residual(w3))
-        self.stage32 = nn.Sequential(_conv(w3, w3, 2), _Residual(w3), _Residual(w3))
+        self.stem = nn.Sequential(_conv_block(3, width // 2, 2), _conv_block(width // 2, w1, 2), _Residual(w1))
+        self.stage8 = nn.Sequential(_conv_block(w1, w2, 2), _Residual(w2), _Residual(w2))
+        self.stage16 = nn.Sequential(_conv_block(w2, w3, 2), _Residual(w3))
+        self.stage32 = nn.Sequential(_conv_block(w3, w3, 2), _Residual(w3), _Residual(w3))
         self.lateral8 = nn.Conv2d(w2, w2, 1)
         self.lateral16 = nn.Conv2d(w3, w3, 1)
         self.reduce16 = nn.Conv2d(w3, w2, 1)
-        self.smooth = _conv(w2, w2)
-        self.heat = nn.Sequential(_conv(w2, w2), _output(w2, TARGETS, _PRIOR_LOGIT))
-        self.sides = nn.Sequential(_conv(w2, w2), _output(w2, 4, _PRIOR_LOG_SIDE))
+        self.smooth = _conv_block(w2, w2)
+        self.heat = nn.Sequential(_conv_block(w2, w2), _output_conv(w2, N_CLASSES, _PRIOR_LOGIT))
+        self.sides = nn.Sequential(_conv_block(w2, w2), _output_conv(w2, 4, _PRIOR_LOG_SIDE))
 
     def forward_logits(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """As forward, with the heat map before its sigmoid."""
         at8 = self.stage8(self.stem((rgb - self.mean) / self.std))
         at16 = self.stage16(at8)
-        at16 = self.lateral16(at16) + _double(self.stage32(at16))
-        features = self.smooth(self.lateral8(at8) + _double(self.reduce16(at16)))
+        at16 = self.lateral16(at16) + _upsample(self.stage32(at16))
+        features = self.smooth(self.lateral8(at8) + _upsample(self.reduce16(at16)))
         sides = self.sides(features).float().clamp(-4.0, 5.5).exp() * STRIDE / 2
         return self.heat(features).float(), sides
 
@@ -56,27 +56,27 @@ class CellDetector(nn.Module):
         return heat.sigmoid(), sides
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
-def _output(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
+def _output_conv(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 1)
     assert conv.bias is not None
     nn.init.constant_(conv.bias, bias)
     return conv
 
 
-def _double(features: Tensor) -> Tensor:
+def _upsample(features: Tensor) -> Tensor:
     return nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
 
 
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _conv(width, width)
+        self.first = _conv_block(width, width)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, features: Tensor) -> Tensor:

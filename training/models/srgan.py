@@ -60,36 +60,36 @@ class Generator(nn.Module):
         return out
 
     @torch.no_grad()
-    def start_as_interpolation(self) -> None:
+    def init_as_interpolation(self) -> None:
         """Initialise so that the network begins as a smooth enlargement and learns what is missing from it.
 
         Three channels carry the colours through (Dirac kernels), each residual branch begins at zero (Goyal 2017, arXiv
         1706.02677), and the last convolution smooths the doubled pixels; all other weights keep their random start.
         """
-        _pass_colours(cast(nn.Conv2d, self.head[0]))
+        _init_identity(cast(nn.Conv2d, self.head[0]))
         for block in self.blocks:
             nn.init.zeros_(cast(_ResidualBlock, block).norm2.weight)
         nn.init.zeros_(cast(nn.BatchNorm2d, self.trunk[1]).weight)
         for up in self.up:
-            _pass_colours(cast(_UpBlock, up).conv)
-        taps = torch.arange(9, dtype=torch.float32) - 4
-        bell = torch.exp(-(taps**2) / (2 * 1.4**2))
-        kernel = torch.outer(bell, bell) / bell.sum() ** 2
+            _init_identity(cast(_UpBlock, up).conv)
+        offsets = torch.arange(9, dtype=torch.float32) - 4
+        gaussian = torch.exp(-(offsets**2) / (2 * 1.4**2))
+        kernel = torch.outer(gaussian, gaussian) / gaussian.sum() ** 2
         self.tail.weight.mul_(0.1)
         assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
-        for colour in range(3):
-            self.tail.weight[colour, :3] = 0
-            self.tail.weight[colour, colour] = kernel
+        for channel in range(3):
+            self.tail.weight[channel, :3] = 0
+            self.tail.weight[channel, channel] = kernel
 
 
-def _pass_colours(conv: nn.Conv2d) -> None:
-    middle = conv.kernel_size[0] // 2
+def _init_identity(conv: nn.Conv2d) -> None:
+    center = conv.kernel_size[0] // 2
     assert conv.bias is not None
-    for colour in range(3):
-        conv.weight[colour] = 0
-        conv.weight[colour, colour, middle, middle] = 1
-        conv.bias[colour] = 0
+    for channel in range(3):
+        conv.weight[channel] = 0
+        conv.weight[channel, channel, center, center] = 1
+        conv.bias[channel] = 0
 
 
 class Discriminator(nn.Module):
@@ -116,7 +116,7 @@ class Discriminator(nn.Module):
         return out
 
 
-def keras_parameters(network: nn.Module) -> int:
+def count_keras_parameters(network: nn.Module) -> int:
     """Parameters as Keras counts them: BatchNorm's moving mean and variance are among them."""
-    moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return sum(p.numel() for p in network.parameters()) + moving
+    n_moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in network.parameters()) + n_moving

@@ -9,7 +9,7 @@ VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 51
 VGG16_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
-def vgg_features(blocks: tuple[tuple[int, int], ...] = VGG19_BLOCKS) -> nn.Sequential:
+def build_vgg_features(blocks: tuple[tuple[int, int], ...] = VGG19_BLOCKS) -> nn.Sequential:
     """The convolutional part, layer for layer as torchvision numbers it (``features.0`` …), last pooling included."""
     layers: list[nn.Module] = []
     inputs = 3

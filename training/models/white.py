@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-_GLASS = 240.0  # what bare glass becomes, in every channel
-_SHARE = 0.05  # of a crop's blocks at least is taken for bare glass
+_BACKGROUND_LEVEL = 240.0  # what bare glass becomes, in every channel
+_BACKGROUND_FRACTION = 0.05  # of a crop's blocks at least is taken for bare glass
 _BLOCK_PX = 4  # so that no single bright pixel is
-_DARKEST = 64.0  # glass is brighter; where a crop shows none it must not be blown up
+_MIN_BACKGROUND_LEVEL = 64.0  # glass is brighter; where a crop shows none it must not be blown up
 
 
 class WhiteBalance(nn.Module):
@@ -21,6 +21,6 @@ class WhiteBalance(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         blocks = avg_pool2d(rgb, _BLOCK_PX).flatten(2)
-        brightest = blocks.topk(int(_SHARE * blocks.shape[2]), dim=2).values
-        glass = brightest[:, :, -1:, None].clamp(min=_DARKEST)
-        return rgb * (_GLASS / glass)
+        brightest = blocks.topk(int(_BACKGROUND_FRACTION * blocks.shape[2]), dim=2).values
+        background = brightest[:, :, -1:, None].clamp(min=_MIN_BACKGROUND_LEVEL)
+        return rgb * (_BACKGROUND_LEVEL / background)

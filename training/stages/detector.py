@@ -11,18 +11,18 @@ import lightning as L
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.fields import DetectorCanvases
-from training.export import DetectorGraph, check_parity, publish, round_weights_fp16, to_onnx
-from training.loop import loader
+from training.data.fields import DetectionDataset
+from training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
+from training.loop import make_loader
 from training.models.detector import STRIDE, CellDetector
-from training.stages.parts import restore
-from training.tasks.detector import DetectorTask
-from training.workplace import Workplace
+from training.stages.parts import load_weights
+from training.tasks.detector import DetectorModule
+from training.workplace import TrainingContext
 from wbctool.cards import DetectorCard
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import LabelledField
-from wbctool.lab.sampling import spread
-from wbctool.records import Target
+from wbctool.lab.sampling import evenly_spaced
+from wbctool.records import ObjectClass
 from wbctool.stages.images import read_field
 
 log = logging.getLogger(__name__)
@@ -30,46 +30,50 @@ log = logging.getLogger(__name__)
 _VALIDATION_SEED = 1
 
 
-def train_detector(work: Workplace) -> None:
+def train_detector(context: TrainingContext) -> None:
     """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
-    part = work.recipe.detector
-    kept, held_back = work.by_split(work.fields)
-    if not kept:
+    config = context.recipe.detector
+    train, test = context.train_test_split(context.fields)
+    if not train:
         raise LabelledDataInvalid("no fields with boxes to train the detector on; the other stages need none")
-    log.info("detector: %d fields to train on, %d held back", len(kept), len(held_back))
-    example = _detector_example(work.fields, part.canvas_px)
-    L.seed_everything(work.recipe.seed, workers=True)
-    task = DetectorTask(part)
-    checkpoint = work.loop("detector", part.samples // part.epoch_samples).fit(
-        task,
-        loader(DetectorCanvases(kept, part.canvas_px, work.recipe.seed), part.batch, epoch_samples=part.epoch_samples),
-        loader(DetectorCanvases(held_back, part.canvas_px, _VALIDATION_SEED), part.batch) if held_back else None,
+    log.info("detector: %d fields to train on, %d held back", len(train), len(test))
+    example = _make_example(context.fields, config.canvas_px)
+    L.seed_everything(context.recipe.seed, workers=True)
+    module = DetectorModule(config)
+    checkpoint = context.fit_config("detector", config.samples // config.epoch_samples).fit(
+        module,
+        make_loader(
+            DetectionDataset(train, config.canvas_px, context.recipe.seed),
+            config.batch,
+            epoch_samples=config.epoch_samples,
+        ),
+        make_loader(DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch) if test else None,
     )
-    restore(task, checkpoint)
-    network = cast(CellDetector, task.average.module)
+    load_weights(module, checkpoint)
+    network = cast(CellDetector, module.average.module)
     round_weights_fp16(network)
     graph = DetectorGraph(network)
     model = to_onnx(graph, example, dynamic_side=True)
     # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
-    worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
+    parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
     card = DetectorCard(
-        **work.card_facts("detector", network, kept, worst),
-        targets=tuple(Target),
+        **context.card_fields("detector", network, train, parity),
+        classes=tuple(ObjectClass),
         stride=STRIDE,
-        long_side_px=part.canvas_px,
-        multiple_px=32,
-        red_cell_px=48,
-        red_cell_min_px=28,
-        glance_px=192,
-        score_threshold=part.score_threshold,
-        faint_threshold=part.faint_threshold,
-        max_overlap=0.5,
+        input_long_side_px=config.canvas_px,
+        size_divisor=32,
+        target_red_cell_px=48,
+        min_red_cell_px=28,
+        preview_px=192,
+        score_threshold=config.score_threshold,
+        low_score_threshold=config.low_score_threshold,
+        nms_iou_threshold=0.5,
     )
-    publish(model, card, work.out)
+    write_model(model, card, context.out)
 
 
-def _detector_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
+def _make_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
     """(N, canvas_px, canvas_px, 3) uint8, N > 1: fields, squeezed."""
-    rgb = [read_field(field.path).rgb for field in spread(fields, 3)]
-    squeezed = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
-    return np.asarray(np.stack(squeezed if len(squeezed) > 1 else squeezed * 2), np.uint8)
+    rgb = [read_field(field.path).rgb for field in evenly_spaced(fields, 3)]
+    resized = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
+    return np.asarray(np.stack(resized if len(resized) > 1 else resized * 2), np.uint8)

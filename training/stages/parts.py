@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.cells import CellSample, cut_cell
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from training.data.cells import CellRef, crop_cell
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 
-PARITY_CELLS = 8  # that PyTorch and ONNX Runtime are compared on
+N_PARITY_CELLS = 8  # that PyTorch and ONNX Runtime are compared on
 
 
-def restore(task: L.LightningModule, checkpoint: Path) -> None:
+def load_weights(module: L.LightningModule, checkpoint: Path) -> None:
     """The checkpoint's weights into the task, strictly; on the CPU, to be exported."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    task.load_state_dict(state, strict=True)
-    task.cpu().eval()
+    module.load_state_dict(state, strict=True)
+    module.cpu().eval()
 
 
-def prepared_cells(cells: Sequence[CellSample], margin: float) -> NDArray[np.uint8]:
+def preprocess_cells(cells: Sequence[CellRef], margin: float) -> NDArray[np.uint8]:
     """(N, 128, 128, 3) uint8, RGB, as a run prepares large cells."""
-    return np.stack([resize_square(cut_cell(cell, margin), PREPARED_PX) for cell in cells])
+    return np.stack([resize_square(crop_cell(cell, margin), CLASSIFIER_INPUT_PX) for cell in cells])

@@ -10,138 +10,153 @@ import lightning as L
 import numpy as np
 import torch
 
-from training.data.cells import CellSample
-from training.data.sr_pairs import SrPairs
-from training.export import GeneratorGraph, check_parity, publish, round_weights_fp16, to_onnx
+from training.data.cells import CellRef
+from training.data.sr_pairs import SuperResolutionPairs
+from training.export import GeneratorGraph, check_parity, round_weights_fp16, to_onnx, write_model
 from training.generate import generate_cells
-from training.loop import loader
+from training.loop import make_loader
 from training.models.srgan import SCALE, Generator
-from training.stages.parts import PARITY_CELLS, prepared_cells, restore
-from training.start import trained_generator
-from training.tasks.srgan import SrganTask, SrresnetTask
-from training.weights import imagenet_features
-from training.workplace import Workplace
-from wbctool.cards import GeneratorCard, plain_card
+from training.stages.parts import N_PARITY_CELLS, load_weights, preprocess_cells
+from training.start import load_generator
+from training.tasks.srgan import SrganModule, SrresnetModule
+from training.weights import load_imagenet_features
+from training.workplace import TrainingContext
+from wbctool.cards import GeneratorCard, load_fp32_card
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import Split
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 
 log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 1
-_KNOWN_BY = 32  # cells from which a generator that is trained further gets its BatchNorms' statistics
+_N_BATCHNORM_CELLS = 32  # cells from which a generator that is trained further gets its BatchNorms' statistics
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratorCells:
-    """Cells sharp enough for HR. kept: to train on. held_back: for the curves alone."""
+class GeneratorSplit:
+    """Cells sharp enough for HR. train: to train on. test: for the curves alone."""
 
-    kept: list[CellSample]
-    held_back: list[CellSample]
+    train: list[CellRef]
+    test: list[CellRef]
 
     @classmethod
-    def of(cls, work: Workplace) -> GeneratorCells:
+    def from_context(cls, context: TrainingContext) -> GeneratorSplit:
         """Those of the data whose native crop measures the recipe's ``min_hr_px`` or more."""
-        least_px = work.recipe.srgan.min_hr_px / work.recipe.crop_margin
-        kept, held_back = work.by_split([c for c in work.cells() if c.box.side_px >= least_px])
-        if not kept:
-            raise LabelledDataInvalid(
-                f"no cells to train the generator on: none measures {least_px:.0f} pixels or more"
-            )
-        log.info("generator: %d cells to train on, %d held back", len(kept), len(held_back))
-        return cls(kept, held_back)
+        min_px = context.recipe.srgan.min_hr_px / context.recipe.crop_margin
+        train, test = context.train_test_split([c for c in context.load_cells() if c.box.longer_side_px >= min_px])
+        if not train:
+            raise LabelledDataInvalid(f"no cells to train the generator on: none measures {min_px:.0f} pixels or more")
+        log.info("generator: %d cells to train on, %d held back", len(train), len(test))
+        return cls(train, test)
 
 
-def train_srgan(work: Workplace) -> None:
+def train_srgan(context: TrainingContext) -> None:
     """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
-    part = work.recipe.srgan
-    cells = GeneratorCells.of(work)
-    if part.per_class:
-        seen = {c.label for c in cells.kept if work.splitting.of(c) is Split.TRAIN}
-        if missing := [label.value for label in work.recipe.classes if label not in seen]:
+    config = context.recipe.srgan
+    cells = GeneratorSplit.from_context(context)
+    if config.per_class:
+        train_labels = {c.label for c in cells.train if context.group_split.assign(c) is Split.TRAIN}
+        if missing := [label.value for label in context.recipe.classes if label not in train_labels]:
             raise LabelledDataInvalid(f"no cells to train the generator of these classes on: {', '.join(missing)}")
-    generator = warm_up(work, cells)
-    if part.warmup_samples:
-        publish_generator(work, generator, cells, "generator-pixel" if part.gan_samples else "generator")
-    if part.gan_samples:
-        generator = play_gan(work, generator, cells, "srgan")
-        publish_generator(work, generator, cells, "generator")
-    if part.per_class:
-        for label in work.recipe.classes:
-            own = GeneratorCells(
-                [c for c in cells.kept if c.label is label and work.splitting.of(c) is Split.TRAIN],
-                [c for c in cells.held_back if c.label is label],
+    generator = pretrain(context, cells)
+    if config.pretrain_samples:
+        export_generator(context, generator, cells, "generator-pixel" if config.gan_samples else "generator")
+    if config.gan_samples:
+        generator = train_gan(context, generator, cells, "srgan")
+        export_generator(context, generator, cells, "generator")
+    if config.per_class:
+        for label in context.recipe.classes:
+            class_cells = GeneratorSplit(
+                [c for c in cells.train if c.label is label and context.group_split.assign(c) is Split.TRAIN],
+                [c for c in cells.test if c.label is label],
             )
-            own_generator = play_gan(work, generator, own, f"srgan-{label}")
+            class_generator = train_gan(context, generator, class_cells, f"srgan-{label}")
             generate_cells(
-                own_generator,
+                class_generator,
                 label,
-                own.kept,
-                work.recipe.crop_margin,
-                part.generated_per_class,
-                work.folder("generated"),
-                work.recipe.seed,
+                class_cells.train,
+                context.recipe.crop_margin,
+                config.generated_per_class,
+                context.checkpoint_dir("generated"),
+                context.recipe.seed,
             )
 
 
-def warm_up(work: Workplace, cells: GeneratorCells) -> Generator:
-    """Where the GAN begins: the recipe's warm-up on pixels, from its start or the generator of ``--start-from``."""
-    part, margin = work.recipe.srgan, work.recipe.crop_margin
-    L.seed_everything(work.recipe.seed, workers=True)
-    task = SrresnetTask(part, _start(work, cells))
-    if part.warmup_samples:
-        pairs = SrPairs(cells.kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
-        checkpoint = work.loop("srresnet", part.warmup_samples // part.epoch_samples).fit(
-            task, loader(pairs, part.batch, epoch_samples=part.epoch_samples), _validation(cells, margin)
+def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
+    """Where the GAN begins: the recipe's warm-up on pixels, from its start or the generator of ``--init-from``."""
+    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    L.seed_everything(context.recipe.seed, workers=True)
+    module = SrresnetModule(config, _make_initial_generator(context, cells))
+    if config.pretrain_samples:
+        pairs = SuperResolutionPairs(
+            cells.train, margin, config.lr_px, context.recipe.seed, augment=not config.ideal_degradation
         )
-        restore(task, checkpoint)
-    return cast(Generator, task.average.module)
+        checkpoint = context.fit_config("srresnet", config.pretrain_samples // config.epoch_samples).fit(
+            module,
+            make_loader(pairs, config.batch, epoch_samples=config.epoch_samples),
+            _make_validation_loader(cells, margin),
+        )
+        load_weights(module, checkpoint)
+    return cast(Generator, module.average.module)
 
 
-def play_gan(work: Workplace, start: Generator, cells: GeneratorCells, stage: str) -> Generator:
-    """A copy of ``start``, trained on whole cells with the recipe's losses. stage: the folder of its checkpoints."""
-    part, margin = work.recipe.srgan, work.recipe.crop_margin
-    L.seed_everything(work.recipe.seed, workers=True)
+def train_gan(context: TrainingContext, initial_generator: Generator, cells: GeneratorSplit, name: str) -> Generator:
+    """A copy of ``initial_generator``, trained on whole cells with the recipe's losses. name: the folder of its checkpoints."""
+    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    L.seed_everything(context.recipe.seed, workers=True)
     network = Generator()
-    network.load_state_dict(start.state_dict())
-    task = SrganTask(part, network, imagenet_features(work.imagenet_weights) if part.content_weight else None)
-    pairs = SrPairs(cells.kept, margin, PREPARED_PX // SCALE, work.recipe.seed, varied=not part.clean)
-    checkpoint = work.loop(stage, part.gan_samples // part.epoch_samples).fit(
-        task, loader(pairs, part.gan_batch, epoch_samples=part.epoch_samples), _validation(cells, margin)
+    network.load_state_dict(initial_generator.state_dict())
+    module = SrganModule(
+        config, network, load_imagenet_features(context.imagenet_weights) if config.content_weight else None
     )
-    restore(task, checkpoint)
-    return cast(Generator, task.average.module)
+    pairs = SuperResolutionPairs(
+        cells.train, margin, CLASSIFIER_INPUT_PX // SCALE, context.recipe.seed, augment=not config.ideal_degradation
+    )
+    checkpoint = context.fit_config(name, config.gan_samples // config.epoch_samples).fit(
+        module,
+        make_loader(pairs, config.gan_batch, epoch_samples=config.epoch_samples),
+        _make_validation_loader(cells, margin),
+    )
+    load_weights(module, checkpoint)
+    return cast(Generator, module.average.module)
 
 
-def publish_generator(work: Workplace, network: Generator, cells: GeneratorCells, name: str) -> None:
+def export_generator(context: TrainingContext, network: Generator, cells: GeneratorSplit, name: str) -> None:
     """``name``.onnx and its card, into the output folder."""
     round_weights_fp16(network)
     graph = GeneratorGraph(network)
-    native = prepared_cells(cells.kept[:PARITY_CELLS], work.recipe.crop_margin)
-    example = np.stack([resize_square(rgb, PREPARED_PX // SCALE) for rgb in native])
+    crops = preprocess_cells(cells.train[:N_PARITY_CELLS], context.recipe.crop_margin)
+    example = np.stack([resize_square(rgb, CLASSIFIER_INPUT_PX // SCALE) for rgb in crops])
     model = to_onnx(graph, example, dynamic_side=True)
-    worst = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
-    parents = [plain_card(folder, GeneratorCard) for folder in work.start_from]
+    parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
+    parents = [load_fp32_card(folder, GeneratorCard) for folder in context.init_from]
     card = GeneratorCard(
-        **work.card_facts(name, network, cells.kept, worst, parents), scale=SCALE, min_px=32, max_px=64
+        **context.card_fields(name, network, cells.train, parity, parents), scale=SCALE, min_px=32, max_px=64
     )
-    publish(model, card, work.out)
+    write_model(model, card, context.out)
 
 
-def _start(work: Workplace, cells: GeneratorCells) -> Generator:
-    part, margin = work.recipe.srgan, work.recipe.crop_margin
-    if work.start_from:
-        pairs = SrPairs(cells.kept, margin, part.lr_px, work.recipe.seed, varied=not part.clean)
-        lr = torch.stack([pairs[index][0] for index in range(_KNOWN_BY)])
-        return trained_generator(work.start_from[0], work.splitting, lr.float() / 255)
+def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> Generator:
+    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    if context.init_from:
+        pairs = SuperResolutionPairs(
+            cells.train, margin, config.lr_px, context.recipe.seed, augment=not config.ideal_degradation
+        )
+        lr = torch.stack([pairs[index][0] for index in range(_N_BATCHNORM_CELLS)])
+        return load_generator(context.init_from[0], context.group_split, lr.float() / 255)
     generator = Generator()
-    if part.start_as_interpolation:
-        generator.start_as_interpolation()
+    if config.init_as_interpolation:
+        generator.init_as_interpolation()
     return generator
 
 
-def _validation(cells: GeneratorCells, margin: float) -> Any:
+def _make_validation_loader(cells: GeneratorSplit, margin: float) -> Any:
     """A curve to look at; nothing is chosen by it."""
-    if not cells.held_back:
+    if not cells.test:
         return None
-    return loader(SrPairs(cells.held_back, margin, PREPARED_PX // SCALE, _VALIDATION_SEED, varied=False, length=48), 16)
+    return make_loader(
+        SuperResolutionPairs(
+            cells.test, margin, CLASSIFIER_INPUT_PX // SCALE, _VALIDATION_SEED, augment=False, length=48
+        ),
+        16,
+    )

@@ -12,21 +12,21 @@ from torch.nn.functional import l1_loss
 from training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from training.models.srgan import Discriminator, Generator
 from training.recipe import SrganRecipe
-from training.tasks.averaging import AveragingTask
+from training.tasks.averaging import EmaModule
 
 Batch = tuple[Tensor, Tensor]
 
 
-class SrresnetTask(AveragingTask):
+class SrresnetModule(EmaModule):
     """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
 
     def __init__(self, recipe: SrganRecipe, generator: Generator) -> None:
         super().__init__()
         self.recipe = recipe
-        self.keep_average(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
+        self.init_ema(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        lr, hr = _unit(batch)
+        lr, hr = _to_unit_range(batch)
         loss = l1_loss(self.network(lr).float(), hr)
         self.log("train_l1", loss.detach(), prog_bar=True)
         return loss
@@ -35,15 +35,15 @@ class SrresnetTask(AveragingTask):
         _log_psnr(self, self.average.module, batch)
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.recipe.warmup_lr)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.recipe.pretrain_lr)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.recipe.warmup_lr, total_steps=steps, pct_start=0.1
+            optimizer, self.recipe.pretrain_lr, total_steps=steps, pct_start=0.1
         )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class SrganTask(AveragingTask):
+class SrganModule(EmaModule):
     """Content, adversarial and pixel loss, as the recipe weighs them, against a discriminator that learns beside it.
 
     Without an adversarial term the discriminator is left as it is. generator: where the warm-up ended.
@@ -54,30 +54,30 @@ class SrganTask(AveragingTask):
         super().__init__()
         self.automatic_optimization = False
         self.recipe = recipe
-        self.keep_average(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
+        self.init_ema(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
         self.discriminator = Discriminator().to(memory_format=torch.channels_last)
         self.content = None
         if features is not None:
             self.content = ContentLoss(features, recipe.content_layer).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, _: int) -> None:
-        lr, hr = _unit(batch)
-        for_generator, for_discriminator = cast(list[Any], self.optimizers())
+        lr, hr = _to_unit_range(batch)
+        generator_optimizer, discriminator_optimizer = cast(list[Any], self.optimizers())
         sr = self.network(lr).float()
 
         losses = {}
         if self.recipe.adversarial_weight:
             losses["discriminator"] = discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))
-            for_discriminator.zero_grad()
+            discriminator_optimizer.zero_grad()
             self.manual_backward(losses["discriminator"])
-            for_discriminator.step()
+            discriminator_optimizer.step()
 
         self.discriminator.requires_grad_(False)
-        losses |= generator_losses(self.recipe, sr, hr, self.content, self.discriminator)
-        for_generator.zero_grad()
+        losses |= compute_generator_losses(self.recipe, sr, hr, self.content, self.discriminator)
+        generator_optimizer.zero_grad()
         self.manual_backward(losses["generator"])
-        for_generator.step()
-        self.follow()
+        generator_optimizer.step()
+        self.update_ema()
         self.discriminator.requires_grad_(True)
         self.log_dict({f"train_{k}": v.detach() for k, v in losses.items()}, prog_bar=True)
 
@@ -89,7 +89,7 @@ class SrganTask(AveragingTask):
         return [torch.optim.Adam(n.parameters(), lr=self.recipe.gan_lr) for n in networks]
 
 
-def generator_losses(
+def compute_generator_losses(
     recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss | None, discriminator: nn.Module
 ) -> dict[str, Tensor]:
     """Each term that the recipe weighs, and ``generator``, their weighed sum (METHOD, equation 4; pixel is ours)."""
@@ -104,12 +104,12 @@ def generator_losses(
     return losses | {"generator": total}
 
 
-def _unit(batch: Batch) -> tuple[Tensor, Tensor]:
+def _to_unit_range(batch: Batch) -> tuple[Tensor, Tensor]:
     lr, hr = ((part.float() / 255).contiguous(memory_format=torch.channels_last) for part in batch)
     return lr, hr
 
 
-def _log_psnr(task: L.LightningModule, generator: nn.Module, batch: Batch) -> None:
-    lr, hr = _unit(batch)
-    error = (generator(lr).float().clamp(0, 1) - hr).square().mean(dim=(1, 2, 3))
-    task.log("val_psnr_db", (-10 * error.clamp(min=1e-10).log10()).mean(), prog_bar=True)
+def _log_psnr(module: L.LightningModule, generator: nn.Module, batch: Batch) -> None:
+    lr, hr = _to_unit_range(batch)
+    mse = (generator(lr).float().clamp(0, 1) - hr).square().mean(dim=(1, 2, 3))
+    module.log("val_psnr_db", (-10 * mse.clamp(min=1e-10).log10()).mean(), prog_bar=True)

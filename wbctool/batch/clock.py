@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class StageClock:
+class StageTimer:
     """Seconds spent in each stage, and the stage that was last entered."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class StageClock:
             add_seconds(self.seconds, {stage: time.perf_counter() - start})
 
 
-def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
+def add_seconds(total: dict[str, float], increments: Mapping[str, float]) -> None:
     """Adds the seconds of each stage to those of ``total``."""
-    for stage, seconds in more.items():
+    for stage, seconds in increments.items():
         total[stage] = total.get(stage, 0.0) + seconds

@@ -20,19 +20,19 @@ from wbctool.batch.cluster_flights import Flights
 from wbctool.batch.cluster_messages import Job
 from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
 from wbctool.batch.cluster_worker import stand_down
-from wbctool.batch.doing import Work
-from wbctool.batch.pipeline import Stopped
+from wbctool.batch.doing import RunContext
+from wbctool.batch.pipeline import ShouldStop
 from wbctool.batch.runstate import SlideOutcome
-from wbctool.batch.stages import Stages, basis_of, provenance_of
+from wbctool.batch.stages import BoundStages, build_cache_key, build_provenance
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable
-from wbctool.extras import needing
-from wbctool.models import cards_in_use
+from wbctool.extras import require_extra
+from wbctool.models import select_cards
 from wbctool.onnx_model import CPU, CUDA
 from wbctool.records import Slide
 from wbctool.settings import RunSettings
-from wbctool.wording import number_of
+from wbctool.wording import pluralize
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,45 +49,45 @@ _UNPARSED = "ucx://"  # of its addresses, which are right, Dask tells no host an
 class Cluster:
     """The workers of a Dask scheduler, as a :class:`~wbctool.batch.doing.Doer`. To be joined once, and closed."""
 
-    def __init__(self, settings: RunSettings, address: str, stopped: Stopped) -> None:
+    def __init__(self, settings: RunSettings, address: str, stopped: ShouldStop) -> None:
         self._settings, self._address, self._stopped = settings, address, stopped
         self._client: Client | None = None
         self._roster: Roster | None = None
         self._flights: Flights | None = None
 
-    def join(self) -> Stages:
+    def join(self) -> BoundStages:
         """Connect, and see who may do slides. What comes back has no stages to call: those are the workers'.
 
-        Raises ExtraMissing, ClusterUnusable, and, where the coordinator's own models are not right, what load_models
+        Raises MissingDependency, ClusterUnusable, and, where the coordinator's own models are not right, what load_models
         does.
         """
         settings = self._settings
         folder = settings.models_dir or default_models_dir()
-        cards = cache(lambda provider: cards_in_use(folder, provider, settings.precision))
+        cards = cache(lambda provider: select_cards(folder, provider, settings.precision))
         self._client = _connect(self._address)
         job = Job(uuid.uuid4().hex, _for_workers(settings))
-        roster = self._roster = Roster(self._client, job, lambda provider: basis_of(cards(provider), settings))
+        roster = self._roster = Roster(self._client, job, lambda provider: build_cache_key(cards(provider), settings))
         note = self._settle_provider(roster)
         provider = roster.provider or CPU
-        return Stages(
+        return BoundStages(
             detect=_elsewhere,
             crop=_elsewhere,
-            prepare=_elsewhere,
+            preprocess=_elsewhere,
             classify=_elsewhere,
-            provenance=provenance_of(cards(provider), provider, settings),
-            basis=basis_of(cards(provider), settings),
-            device_note=note,
-            rows=lambda: self._flights.rows if self._flights else {},
+            provenance=build_provenance(cards(provider), provider, settings),
+            cache_key=build_cache_key(cards(provider), settings),
+            device_message=note,
+            batch_sizes=lambda: self._flights.rows if self._flights else {},
         )
 
-    def outcomes(self, work: Work, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
+    def process_slides(self, context: RunContext, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
         """As the protocol says."""
         assert self._client is not None
         assert self._roster is not None
-        self._flights = Flights(self._client, self._roster, work)
+        self._flights = Flights(self._client, self._roster, context)
         return self._flights.outcomes(slides)
 
-    def facts(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, Any]:
         """The workers and their deaths, who was refused and why, and which machine did which slide."""
         if self._roster is None:
             return {}
@@ -154,7 +154,7 @@ class Cluster:
 
 
 def _connect(address: str) -> Client:
-    with needing("cluster", "--scheduler"):
+    with require_extra("cluster", "--scheduler"):
         import distributed
     for name in ("distributed", "distributed.client"):  # Dask set up a log of its own; what matters to a lab we say
         logging.getLogger(name).handlers[:] = [logging.NullHandler()]
@@ -197,7 +197,7 @@ def _nobody(roster: Roster) -> str:
         causes = "; ".join(f"{name}: {cause}" for name, cause in roster.refused.items())
         return f"no worker can process slides: {causes}"
     if roster.waits_for:
-        return f"no answer from {number_of(roster.waits_for, 'worker')} within {_ANSWER_S:.0f} seconds"
+        return f"no answer from {pluralize(roster.waits_for, 'worker')} within {_ANSWER_S:.0f} seconds"
     return f"the Dask scheduler has had no workers for {NO_WORKER_S:.0f} seconds"
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from wbctool.batch.clock import StageClock, add_seconds
+from wbctool.batch.clock import StageTimer, add_seconds
 from wbctool.batch.cluster_messages import Failed, LogLine, SlideDone, Unknown, Unseen
 from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import do_slide
-from wbctool.batch.doing import Work
-from wbctool.batch.looking import describe
-from wbctool.batch.publish import lies_in_a_name
-from wbctool.batch.runstate import SlideOutcome, failed_outcome
+from wbctool.batch.doing import RunContext
+from wbctool.batch.looking import format_error
+from wbctool.batch.publish import is_name_error
+from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
 from wbctool.batch.slide_files import publish_files
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.records import Slide
@@ -79,7 +79,7 @@ class Flights:
     hosts: who did which slide. rows: those of each model's batches, the fewest of any worker.
     """
 
-    def __init__(self, client: Client, roster: Roster, work: Work) -> None:
+    def __init__(self, client: Client, roster: Roster, work: RunContext) -> None:
         self._client, self._roster, self._work = client, roster, work
         self._flights: deque[_Flight] = deque()
         self._came_back: SimpleQueue[object] = SimpleQueue()
@@ -92,7 +92,7 @@ class Flights:
         """One a slide, in order, each published. At most _WINDOW a slot are on their way, whatever their number is."""
         supply = iter(slides)
         try:
-            while not self._work.stopped():
+            while not self._work.should_stop():
                 self._give_out(supply)
                 if not self._flights and self._all_given:
                     return
@@ -199,7 +199,7 @@ class Flights:
     def _fail(self, flight: _Flight, stage: str, cause: str) -> None:
         flight.call_back()
         log.error("slide %r, %s: %s", flight.slide.id, stage, cause)
-        flight.outcome = failed_outcome(flight.slide, stage, cause, self._work.stages.provenance.classes)
+        flight.outcome = make_failed_outcome(flight.slide, stage, cause, self._work.stages.provenance.classes)
 
     def _land(self, flight: _Flight) -> SlideOutcome | None:
         """Publish a slide that is back; None where it is not, or must be done again."""
@@ -248,9 +248,9 @@ class Flights:
         except Exception as lost:  # the network's, and whatever a result raises that cannot be read
             error = lost
         if isinstance(error, KilledWorker):
-            self._again(flight, f"a worker died while processing it: {describe(error)}")
+            self._again(flight, f"a worker died while processing it: {format_error(error)}")
         elif isinstance(error, Exception) and future.status == "error":
-            self._fail(flight, "cluster", describe(error))
+            self._fail(flight, "cluster", format_error(error))
         else:
             self._again(flight, f"its results were lost in transit: {error!r}")
         return None
@@ -258,24 +258,24 @@ class Flights:
     def _publish(self, slide: Slide, done: SlideDone) -> SlideOutcome:
         for line in done.log:
             _tell(line)
-        work, clock, outcome = self._work, StageClock(), done.outcome
+        work, clock, outcome = self._work, StageTimer(), done.outcome
         if done.made is None:
             return outcome
-        work.seen.open(slide.id)
+        work.hash_cache.load_slide(slide.id)
         try:
             with clock("write"):
                 publish_files(work.layout, done.made)
         except OutputNotWritable as error:
-            if not lies_in_a_name(error):
+            if not is_name_error(error):
                 raise
             log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
-            return failed_outcome(slide, "write", describe(error), work.stages.provenance.classes)
+            return make_failed_outcome(slide, "write", format_error(error), work.stages.provenance.classes)
         except Exception as error:  # as on one machine: what is wrong with one slide must not cost the others theirs
             log.exception("slide %r failed", slide.id)
-            return failed_outcome(slide, "report", describe(error), work.stages.provenance.classes)
+            return make_failed_outcome(slide, "report", format_error(error), work.stages.provenance.classes)
         for name, stamp, sha256 in done.seen:
-            work.seen.note(name, stamp, sha256)
-        work.seen.save()
+            work.hash_cache.remember(name, stamp, sha256)
+        work.hash_cache.flush()
         add_seconds(outcome.seconds, clock.seconds)
         return outcome
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.runstate import SlideOutcome
-from wbctool.batch.seen_files import Stamp
+from wbctool.batch.seen_files import FileStat
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.settings import RunSettings
 from wbctool.slide_results import Provenance
@@ -58,7 +58,7 @@ class SlideDone:
 
     outcome: SlideOutcome
     made: SlideFiles | None
-    seen: tuple[tuple[str, Stamp, str], ...]
+    seen: tuple[tuple[str, FileStat, str], ...]
     log: tuple[LogLine, ...]
     rows: Mapping[str, int]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job
 from wbctool.batch.cluster_worker import equip
-from wbctool.batch.looking import describe
+from wbctool.batch.looking import format_error
 from wbctool.choices import Device
 from wbctool.errors import ClusterUnusable
 
@@ -177,7 +177,7 @@ class Roster:
             self.refuse(address, "", f"it {other}")
         elif equipment.status == "error":
             error = equipment.exception(timeout=GATHER_S)
-            self.refuse(address, "", describe(error) if isinstance(error, Exception) else repr(error))
+            self.refuse(address, "", format_error(error) if isinstance(error, Exception) else repr(error))
         elif equipment.status == "finished":
             answer = equipment.result(timeout=GATHER_S)
             if isinstance(answer, Failed):

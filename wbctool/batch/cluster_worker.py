@@ -20,10 +20,10 @@ from typing import Any
 
 import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
-from wbctool.batch.looking import describe
-from wbctool.batch.seen_files import SeenFiles, Stamp
+from wbctool.batch.looking import format_error
+from wbctool.batch.seen_files import FileStat, HashCache
 from wbctool.batch.slide_files import SlideFiles
-from wbctool.batch.stages import Stages
+from wbctool.batch.stages import BoundStages
 from wbctool.cards import card_paths, default_models_dir, read_card
 from wbctool.choices import Device, Precision
 from wbctool.errors import SlidesNotFound
@@ -40,7 +40,7 @@ _BETWEEN_LOOKS_S = 0.5
 @dataclass(slots=True)
 class _Run:
     settings: RunSettings
-    stages: Stages
+    stages: BoundStages
     slides: int = 0  # that are being done
     used: float = field(default_factory=time.monotonic)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -66,7 +66,7 @@ def equip(job: Job) -> Equipment | Failed:
     try:
         return _equipped(job)
     except Exception as error:
-        return Failed(describe(error))
+        return Failed(format_error(error))
 
 
 def _equipped(job: Job) -> Equipment:
@@ -87,8 +87,8 @@ def _equipped(job: Job) -> Equipment:
         gpus=get_worker().state.total_resources.get("GPU", 0.0),
         tool_version=wbctool.__version__,
         provenance=stages.provenance,
-        basis=stages.basis,
-        device_note=stages.device_note,
+        basis=stages.cache_key,
+        device_note=stages.device_message,
     )
 
 
@@ -103,7 +103,7 @@ def do_slide(
             unseen = None if as_it_is else _unseen_field(slide)
             return _analysed(run, slide, metadata) if unseen is None else Unseen(unseen)
         except Exception as error:
-            return Failed(describe(error))
+            return Failed(format_error(error))
 
 
 async def stand_down(job_id: str) -> None:
@@ -173,13 +173,15 @@ def _unseen_field(slide: Slide) -> Path | None:
 
 
 def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideDone | Unknown:
-    from wbctool.batch.pipeline import Crew, Pipeline
+    from wbctool.batch.pipeline import Pipeline, ThreadPools
 
     made: list[SlideFiles] = []
     seen = _Seen()
     threads = f"slide-{uuid.uuid4().hex}"
-    lookers = run.settings.workers if run.stages.many_at_once else 1  # without a GPU the cores are Dask's to share out
-    with _log_of(threads) as lines, Crew.of(lookers, run.stages.many_at_once, threads) as crew:
+    lookers = (
+        run.settings.workers if run.stages.prefers_large_batches else 1
+    )  # without a GPU the cores are Dask's to share out
+    with _log_of(threads) as lines, ThreadPools.create(lookers, run.stages.prefers_large_batches, threads) as crew:
         pipeline = Pipeline(
             run.settings,
             run.stages,
@@ -191,31 +193,33 @@ def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideD
             {slide.id: metadata} if metadata else {},
             run.large_field,
         )
-        outcome = next(pipeline.outcomes([slide]), None)
+        outcome = next(pipeline.process_slides([slide]), None)
     if outcome is None:
         return Unknown(_PROCESS.id)
-    return SlideDone(outcome, made[0] if made else None, tuple(seen.noted), tuple(lines), dict(run.stages.rows()))
+    return SlideDone(
+        outcome, made[0] if made else None, tuple(seen.noted), tuple(lines), dict(run.stages.batch_sizes())
+    )
 
 
 def _nobody_counts() -> None:
     """The coordinator counts a slide's fields when it gets the slide."""
 
 
-class _Seen(SeenFiles):
+class _Seen(HashCache):
     """Keeps what was seen of a slide for the coordinator's ``.seen.json``."""
 
     def __init__(self) -> None:
-        self.noted: list[tuple[str, Stamp, str]] = []
+        self.noted: list[tuple[str, FileStat, str]] = []
 
-    def open(self, slide: str) -> None:
+    def load_slide(self, slide: str) -> None:
         """Nothing to read."""
 
-    def save(self) -> None:
+    def flush(self) -> None:
         """Nothing to write."""
 
-    def note(self, name: str, stamp: Stamp, sha256: str) -> None:
+    def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
         """Keep it."""
-        self.noted.append((name, stamp, sha256))
+        self.noted.append((name, file_stat, sha256))
 
 
 @contextmanager

@@ -11,25 +11,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(
-    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+def map_ordered(
+    pool: Executor, func: Callable[[Item], Result], items: Iterable[Item], prefetch: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in the items' order, while the pool works on up to ``ahead`` items after it.
+    """Each item with its result, in the items' order, while the pool works on up to ``prefetch`` items after it.
 
     Nothing more is taken from ``items`` until a result is fetched, so however slow the one who fetches, what waits in
-    memory is bounded. Raises what ``work`` raises, at that item's turn. Once the iterator is closed, items that nobody
+    memory is bounded. Raises what ``func`` raises, at that item's turn. Once the iterator is closed, items that nobody
     has begun on are dropped.
     """
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pending: deque[tuple[Item, Future[Result]]] = deque()
     try:
         for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            while waiting and (len(waiting) > ahead or waiting[0][1].done()):
-                first, future = waiting.popleft()
+            pending.append((item, pool.submit(func, item)))
+            while pending and (len(pending) > prefetch or pending[0][1].done()):
+                first, future = pending.popleft()
                 yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
+        while pending:
+            first, future = pending.popleft()
             yield first, future.result()
     finally:
-        for _, future in waiting:
+        for _, future in pending:
             future.cancel()

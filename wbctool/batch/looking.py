@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.clock import StageClock
-from wbctool.batch.seen_files import Stamp, stamp_of
-from wbctool.batch.stages import Stages
+from wbctool.batch.clock import StageTimer
+from wbctool.batch.seen_files import FileStat, get_file_stat
+from wbctool.batch.stages import BoundStages
 from wbctool.errors import WbctoolError
-from wbctool.records import Crop, Detection, Field, Target
-from wbctool.report.pictures import cell_picture, field_picture
+from wbctool.records import Crop, Detection, Field, ObjectClass
+from wbctool.report.pictures import make_cell_thumbnail, make_field_thumbnail
 from wbctool.slide_facts import FieldQuality
-from wbctool.slide_results import FieldFailure, FieldPicture
+from wbctool.slide_results import FieldFailure, FieldThumbnail
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
-from wbctool.stages.quality import measure_field
+from wbctool.stages.quality import measure_quality
 
 log = logging.getLogger(__name__)
 
-_LARGE_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding takes some ten bytes a pixel
+_LARGE_FIELD_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding takes some ten bytes a pixel
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class FieldAnalysis:
     """A field after detection: its crops, or why there are none. The field's pixels are gone by then.
 
     slide: its id. name: the field's.
@@ -35,80 +35,82 @@ class Looked:
 
     slide: str
     name: str
-    clock: StageClock
+    timer: StageTimer
     sha256: str | None
-    stamp: Stamp | None
+    file_stat: FileStat | None
     detections: tuple[Detection, ...] = ()
     crops: tuple[Crop, ...] = ()
-    pictures: tuple[bytes, ...] = ()
-    overview: FieldPicture | None = None
+    thumbnails: tuple[bytes, ...] = ()
+    field_thumbnail: FieldThumbnail | None = None
     failure: FieldFailure | None = None
     quality: FieldQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class FieldLooker:
+class FieldAnalyzer:
     """What it takes to look at fields, in several threads. max_megapixels: larger fields are refused.
 
-    large_field: held by the one thread that decodes a large one.
+    large_field_lock: held by the one thread that decodes a large one.
     """
 
-    stages: Stages
+    stages: BoundStages
     max_megapixels: float
-    stopped: Callable[[], bool]
-    large_field: Lock = field(default_factory=Lock)
+    should_stop: Callable[[], bool]
+    large_field_lock: Lock = field(default_factory=Lock)
 
-    def look(self, slide: str, path: Path, um_per_px: float | None) -> Looked:
+    def analyze(self, slide: str, path: Path, um_per_px: float | None) -> FieldAnalysis:
         """Raises nothing: whatever goes wrong is this field's alone. um_per_px: None where nobody said."""
-        clock, sha256, stamp = StageClock(), None, None
-        if self.stopped():
-            return Looked(slide, path.name, clock, None, None)  # nobody will look at it
+        timer, sha256, file_stat = StageTimer(), None, None
+        if self.should_stop():
+            return FieldAnalysis(slide, path.name, timer, None, None)  # nobody will look at it
         try:
-            with clock("read"):
-                stamp = stamp_of(path)
+            with timer("read"):
+                file_stat = get_file_stat(path)
                 data = read_image_bytes(path, self.max_megapixels)
                 sha256 = hashlib.sha256(data).hexdigest()
-            with self.large_field if megapixels(data) > _LARGE_MEGAPIXELS else nullcontext():
-                with clock("read"):
+            with self.large_field_lock if megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
+                with timer("read"):
                     field_ = Field(path.name, decode_rgb(data, self.max_megapixels))
                 del data
-                with clock("detect"):
-                    found = self.stages.detect(field_)
-                    detections = tuple(d for d in found if d.target is Target.NUCLEATED)
-                with clock("crop"):
+                with timer("detect"):
+                    all_detections = self.stages.detect(field_)
+                    detections = tuple(d for d in all_detections if d.object_class is ObjectClass.NUCLEATED)
+                with timer("crop"):
                     crops = self.stages.crop(field_, [detection.box for detection in detections])
-                with clock("picture"):
-                    pictures = tuple(cell_picture(crop) for crop in crops)
-                    overview = field_picture(field_) if crops else None
-                with clock("quality"):
-                    quality = measure_field(field_, found, self.stages.colours, um_per_px)
+                with timer("picture"):
+                    thumbnails = tuple(make_cell_thumbnail(crop) for crop in crops)
+                    field_thumbnail = make_field_thumbnail(field_) if crops else None
+                with timer("quality"):
+                    quality = measure_quality(field_, all_detections, self.stages.stain_reference, um_per_px)
         except Exception as error:  # whatever it is, it is this field's alone
             # Short memory is not the field's fault: another time there may be enough.
-            stage = "memory" if isinstance(error, MemoryError) else clock.stage
-            return Looked(slide, path.name, clock, sha256, stamp, failure=failure_of(slide, path.name, stage, error))
-        return Looked(
+            stage = "memory" if isinstance(error, MemoryError) else timer.stage
+            return FieldAnalysis(
+                slide, path.name, timer, sha256, file_stat, failure=make_failure(slide, path.name, stage, error)
+            )
+        return FieldAnalysis(
             slide,
             path.name,
-            clock,
+            timer,
             sha256,
-            stamp,
+            file_stat,
             detections,
             crops,
-            pictures,
-            overview,
+            thumbnails,
+            field_thumbnail,
             quality=quality,
         )
 
 
-def describe(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """A cause in one line: ours are written for the user, others are named by their class too."""
     text = " ".join(str(error).split())
     return text if isinstance(error, WbctoolError) else f"{type(error).__name__}: {text}"
 
 
-def failure_of(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
+def make_failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
     """The failure of a field in a stage; logged."""
-    failure = FieldFailure(slide, name, stage, describe(error))
-    defect = None if isinstance(error, WbctoolError) else error  # of which the log keeps the traceback
-    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=defect)
+    failure = FieldFailure(slide, name, stage, format_error(error))
+    exc_info = None if isinstance(error, WbctoolError) else error  # of which the log keeps the traceback
+    log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=exc_info)
     return failure

@@ -13,67 +13,67 @@ from typing import Any
 
 import wbctool
 from wbctool.batch.clock import add_seconds
-from wbctool.batch.publish import json_text, publish
+from wbctool.batch.publish import format_json, write_atomic
 from wbctool.batch.runstate import SlideOutcome
-from wbctool.batch.stages import Stages
-from wbctool.layout import MANIFEST_MARK, OutputLayout
+from wbctool.batch.stages import BoundStages
+from wbctool.layout import RUN_SIGNATURE, OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
 
-_NUMBERS = ("fields", "fields_failed", "cells", "counted")  # of a slide
+_COUNT_COLUMNS = ("fields", "fields_failed", "cells", "counted")  # of a slide
 
 
-class Manifest:
+class RunRecord:
     """The manifest of one run; it is written at the start and again at the end."""
 
-    def __init__(self, layout: OutputLayout, settings: RunSettings, stages: Stages, argv: Sequence[str]) -> None:
-        self._layout, self._rows = layout, stages.rows
-        self._head: dict[str, Any] = {
+    def __init__(self, layout: OutputPaths, settings: RunSettings, stages: BoundStages, argv: Sequence[str]) -> None:
+        self._layout, self._batch_sizes = layout, stages.batch_sizes
+        self._header: dict[str, Any] = {
             "argv": list(argv),
             "settings": settings.model_dump(mode="json"),
             "tool_version": wbctool.__version__,
-            "git_commit": git_commit(),
+            "git_commit": read_git_commit(),
             "host": platform.node(),
             "device": "cuda" if stages.provenance.provider.startswith("CUDA") else "cpu",
             "provider": stages.provenance.provider,
             "precision": stages.provenance.precision,
-            "device_note": stages.device_note,
+            "device_message": stages.device_message,
             "models": {model.file: model.sha256 for model in stages.provenance.models},
-            "start": _now(),
+            "start": _utc_now(),
         }
 
     def write_start(self) -> None:
         """Say that the run has begun."""
-        self._publish({"end": None, "exit_code": None, "stopped_by": None})
+        self._write({"end": None, "exit_code": None, "stopped_by": None})
 
     def write_end(
         self,
         outcomes: Sequence[SlideOutcome],
-        fresh: Container[str],
+        processed_ids: Container[str],
         exit_code: int,
         stopped_by: str | None,
-        doer: Mapping[str, Any],
+        executor_info: Mapping[str, Any],
     ) -> None:
-        """outcomes: of every slide, in order. fresh: the ids of those done in this run. doer: who did them."""
+        """outcomes: of every slide, in order. processed_ids: the ids of those done in this run. executor_info: who did them."""
         seconds: dict[str, float] = {}
         for outcome in outcomes:
             add_seconds(seconds, outcome.seconds)
-        self._publish(
+        self._write(
             {
-                "end": _now(),
+                "end": _utc_now(),
                 "exit_code": exit_code,
                 "stopped_by": stopped_by,
-                **doer,
-                "batch_rows": dict(self._rows()),
+                **executor_info,
+                "batch_sizes": dict(self._batch_sizes()),
                 "counts": dict(Counter(outcome.status.value for outcome in outcomes)),
-                "seconds": _rounded(seconds),
+                "seconds": _round_seconds(seconds),
                 "slides": [
                     {
                         "slide": outcome.slide,
                         "status": outcome.status.value,
-                        "done_in_this_run": outcome.slide in fresh,
-                        **{name: int(outcome.row[COUNTS_COLUMNS.index(name)]) for name in _NUMBERS},
-                        "seconds": _rounded(outcome.seconds),
+                        "done_in_run": outcome.slide in processed_ids,
+                        **{name: int(outcome.row[COUNTS_COLUMNS.index(name)]) for name in _COUNT_COLUMNS},
+                        "seconds": _round_seconds(outcome.seconds),
                         "errors": [asdict(failure) for failure in outcome.failures],
                     }
                     for outcome in outcomes
@@ -81,27 +81,27 @@ class Manifest:
             }
         )
 
-    def _publish(self, rest: dict[str, Any]) -> None:
-        body = json_text({**self._head, **rest})
-        publish(self._layout.run, ("{\n " + MANIFEST_MARK + "," + body.removeprefix("{")).encode("ascii"))
+    def _write(self, entries: dict[str, Any]) -> None:
+        body = format_json({**self._header, **entries})
+        write_atomic(self._layout.run_json, ("{\n " + RUN_SIGNATURE + "," + body.removeprefix("{")).encode("ascii"))
 
 
-def git_commit() -> str | None:
+def read_git_commit() -> str | None:
     """The commit of a source checkout; None for an installed package."""
     checkout = Path(wbctool.__file__).parent.parent
     if not (checkout / ".git").exists():
         return None
     try:
         command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return completed.stdout.strip() if completed.returncode == 0 else None
 
 
-def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+def _round_seconds(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(value, 3) for stage, value in sorted(seconds.items())}
 
 
-def _now() -> str:
+def _utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from wbctool.batch.publish import publish
+from wbctool.batch.publish import write_atomic
 from wbctool.batch.status import RunReport
 from wbctool.slide_results import SlideStatus
 
@@ -20,24 +20,24 @@ def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:
     """
     registry = CollectorRegistry()
 
-    def gauge(name: str, meaning: str, value: float) -> None:
-        Gauge(f"wbctool_{name}", meaning, registry=registry).set(value)
+    def add_gauge(name: str, description: str, value: float) -> None:
+        Gauge(f"wbctool_{name}", description, registry=registry).set(value)
 
-    gauge("last_run_end_timestamp_seconds", "When the last run ended, Unix time.", time.time())
-    gauge(
+    add_gauge("last_run_end_timestamp_seconds", "When the last run ended, Unix time.", time.time())
+    add_gauge(
         "last_run_exit_code",
         "Exit code of the last run; 0: success, 3: some slide is failed or partial.",
         exit_code,
     )
     if report is not None:
         if report.duration is not None:
-            gauge("last_run_duration_seconds", "Duration from start to end.", report.duration.total_seconds())
+            add_gauge("last_run_duration_seconds", "Duration from start to end.", report.duration.total_seconds())
         slides = Gauge("wbctool_slides", "Slides by their last state.", ["status"], registry=registry)
         for status in SlideStatus:
-            slides.labels(status.value).set(report.number(status))
-        done = [slide for slide in report.slides if slide.done_in_run]
-        gauge("last_run_slides_done", "Slides that the last run processed.", len(done))
-        gauge("last_run_fields_done", "Fields that the last run processed.", sum(s.fields for s in done))
-        gauge("last_run_cells_done", "Cells that the last run found.", sum(s.cells for s in done))
-        gauge("fields_failed", "Fields that failed, of all slides.", sum(s.fields_failed for s in report.slides))
-    publish(path, generate_latest(registry))
+            slides.labels(status.value).set(report.count(status))
+        processed = [slide for slide in report.slides if slide.done_in_run]
+        add_gauge("last_run_slides_done", "Slides that the last run processed.", len(processed))
+        add_gauge("last_run_fields_done", "Fields that the last run processed.", sum(s.fields for s in processed))
+        add_gauge("last_run_cells_done", "Cells that the last run found.", sum(s.cells for s in processed))
+        add_gauge("fields_failed", "Fields that failed, of all slides.", sum(s.fields_failed for s in report.slides))
+    write_atomic(path, generate_latest(registry))

@@ -5,105 +5,109 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from wbctool.batch.clock import StageClock
-from wbctool.batch.looking import Looked, failure_of
-from wbctool.batch.stages import Stages
+from wbctool.batch.clock import StageTimer
+from wbctool.batch.looking import FieldAnalysis, make_failure
+from wbctool.batch.stages import BoundStages
 from wbctool.records import Cell
-from wbctool.report.pictures import enhanced_picture
-from wbctool.slide_results import CellPicture, FieldFailure
+from wbctool.report.pictures import make_super_resolved_thumbnail
+from wbctool.slide_results import CellThumbnails, FieldFailure
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """The run was asked to stop meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ClassifiedField:
     """A field's cells with their classes, and their pictures; or why there are none. seconds: by stage."""
 
     cells: tuple[Cell, ...] = ()
-    pictures: tuple[CellPicture, ...] = ()
+    thumbnails: tuple[CellThumbnails, ...] = ()
     failure: FieldFailure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def grouped(fields: Iterable[Looked], cells_at_once: int) -> Iterator[tuple[Looked, ...]]:
-    """The fields in order, in groups of at most ``cells_at_once`` cells; a field with more is a group of its own."""
-    group: list[Looked] = []
-    cells = 0
-    for looked in fields:
-        if group and cells + len(looked.crops) > cells_at_once:
-            yield tuple(group)
-            group, cells = [], 0
-        group.append(looked)
-        cells += len(looked.crops)
-        if cells >= cells_at_once:
-            yield tuple(group)
-            group, cells = [], 0
-    if group:
-        yield tuple(group)
+def batch_fields(fields: Iterable[FieldAnalysis], batch_size: int) -> Iterator[tuple[FieldAnalysis, ...]]:
+    """The fields in order, in groups of at most ``batch_size`` cells; a field with more is a group of its own."""
+    batch: list[FieldAnalysis] = []
+    n_cells = 0
+    for analysis in fields:
+        if batch and n_cells + len(analysis.crops) > batch_size:
+            yield tuple(batch)
+            batch, n_cells = [], 0
+        batch.append(analysis)
+        n_cells += len(analysis.crops)
+        if n_cells >= batch_size:
+            yield tuple(batch)
+            batch, n_cells = [], 0
+    if batch:
+        yield tuple(batch)
 
 
 @dataclass(frozen=True, slots=True)
-class CellNamer:
-    """What it takes to name cells. cells_at_once: of a large field, so many between two looks at ``stopped``."""
+class BatchClassifier:
+    """What it takes to name cells. batch_size: of a large field, so many between two looks at ``should_stop``."""
 
-    stages: Stages
-    cells_at_once: int
-    stopped: Callable[[], bool]
+    stages: BoundStages
+    batch_size: int
+    should_stop: Callable[[], bool]
 
-    def name(self, fields: Sequence[Looked]) -> tuple[Named, ...] | None:
+    def classify(self, fields: Sequence[FieldAnalysis]) -> tuple[ClassifiedField, ...] | None:
         """One result a field, in order; None where the run was stopped. Raises nothing.
 
         Where they fail together each field is tried alone, so that only the one at fault is lost.
         """
-        clock = StageClock()
+        timer = StageTimer()
         try:
-            return self._together(fields, clock)
-        except _Stopped:
+            return self._classify_batch(fields, timer)
+        except _Cancelled:
             return None
         except Exception as error:
             if len(fields) == 1:
-                (one,) = fields
-                return (Named(failure=failure_of(one.slide, one.name, clock.stage, error), seconds=clock.seconds),)
-        alone: list[Named] = []
-        for one in fields:
-            named = self.name([one])
-            if named is None:
+                (analysis,) = fields
+                return (
+                    ClassifiedField(
+                        failure=make_failure(analysis.slide, analysis.name, timer.stage, error), seconds=timer.seconds
+                    ),
+                )
+        results: list[ClassifiedField] = []
+        for analysis in fields:
+            classified = self.classify([analysis])
+            if classified is None:
                 return None
-            alone += named
-        return tuple(alone)
+            results += classified
+        return tuple(results)
 
-    def _together(self, fields: Sequence[Looked], clock: StageClock) -> tuple[Named, ...]:
-        found = [
+    def _classify_batch(self, fields: Sequence[FieldAnalysis], timer: StageTimer) -> tuple[ClassifiedField, ...]:
+        all_cells = [
             (place, index, detection, crop, native)
-            for place, looked in enumerate(fields)
+            for place, analysis in enumerate(fields)
             for index, (detection, crop, native) in enumerate(
-                zip(looked.detections, looked.crops, looked.pictures, strict=True), start=1
+                zip(analysis.detections, analysis.crops, analysis.thumbnails, strict=True), start=1
             )
         ]
-        named: list[list[tuple[Cell, CellPicture]]] = [[] for _ in fields]
-        for start in range(0, len(found), self.cells_at_once):
-            if self.stopped():
-                raise _Stopped
-            part = found[start : start + self.cells_at_once]
-            with clock("prepare"):
-                prepared = self.stages.prepare([crop for *_, crop, _ in part])
-            with clock("classify"):
-                predictions = self.stages.classify(prepared.rgb)
-            with clock("picture"):
-                shown = zip(prepared.rgb, prepared.super_resolved, strict=True)
-                enhanced = [enhanced_picture(rgb) if used else b"" for rgb, used in shown]
+        cells_by_field: list[list[tuple[Cell, CellThumbnails]]] = [[] for _ in fields]
+        for start in range(0, len(all_cells), self.batch_size):
+            if self.should_stop():
+                raise _Cancelled
+            batch = all_cells[start : start + self.batch_size]
+            with timer("prepare"):
+                inputs = self.stages.preprocess([crop for *_, crop, _ in batch])
+            with timer("classify"):
+                predictions = self.stages.classify(inputs.rgb)
+            with timer("picture"):
+                pairs = zip(inputs.rgb, inputs.super_resolved, strict=True)
+                sr_thumbnails = [make_super_resolved_thumbnail(rgb) if used else b"" for rgb, used in pairs]
             for (place, index, detection, _, native), used, prediction, picture in zip(
-                part, prepared.super_resolved, predictions, enhanced, strict=True
+                batch, inputs.super_resolved, predictions, sr_thumbnails, strict=True
             ):
                 cell = Cell(fields[place].name, index, detection, used, prediction)
-                named[place].append((cell, CellPicture(native, picture)))
+                cells_by_field[place].append((cell, CellThumbnails(native, picture)))
         return tuple(
-            Named(
-                cells=tuple(cell for cell, _ in own),
-                pictures=tuple(picture for _, picture in own),
-                seconds={stage: s * len(own) / max(1, len(found)) for stage, s in clock.seconds.items()},
+            ClassifiedField(
+                cells=tuple(cell for cell, _ in field_cells),
+                thumbnails=tuple(picture for _, picture in field_cells),
+                seconds={stage: s * len(field_cells) / max(1, len(all_cells)) for stage, s in timer.seconds.items()},
             )
-            for own in named
+            for field_cells in cells_by_field
         )

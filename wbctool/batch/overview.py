@@ -9,43 +9,43 @@ import os
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from wbctool.batch.publish import publish
-from wbctool.batch.runstate import SlideOutcome, read_state
-from wbctool.layout import REPORT, OutputLayout
+from wbctool.batch.publish import write_atomic
+from wbctool.batch.runstate import SlideOutcome, read_record
+from wbctool.layout import REPORT_HTML, OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, counts_csv
 from wbctool.slide_results import FieldFailure, SlideStatus
 
 
-def publish_overview(layout: OutputLayout, outcomes: Sequence[SlideOutcome]) -> None:
+def write_counts_and_index(layout: OutputPaths, outcomes: Sequence[SlideOutcome]) -> None:
     """Write both, in the order of ``outcomes``."""
-    publish(layout.counts, counts_csv(outcome.row for outcome in outcomes).encode())
-    publish(layout.index, render_index([_index_row(layout, outcome) for outcome in outcomes]).encode())
+    write_atomic(layout.counts_csv, counts_csv(outcome.row for outcome in outcomes).encode())
+    write_atomic(layout.index_html, render_index([_make_index_row(layout, outcome) for outcome in outcomes]).encode())
 
 
-def recorded_outcomes(layout: OutputLayout) -> list[SlideOutcome] | None:
+def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
     """The slides as the last run left them, in its order; None where no run has ended since its start.
 
     run.json has their ids and counts.csv, line by line, their rows: its first column is not always the id.
     """
     try:
-        slides = json.loads(layout.run.read_bytes())["slides"]
-        table = csv.reader(io.StringIO(layout.counts.read_bytes().decode(), newline=""))
-        header, *rows = table
+        slides = json.loads(layout.run_json.read_bytes())["slides"]
+        reader = csv.reader(io.StringIO(layout.counts_csv.read_bytes().decode(), newline=""))
+        header, *rows = reader
         if tuple(header) != COUNTS_COLUMNS or len(rows) != len(slides):
             return None
         outcomes = []
         for entry, row in zip(slides, rows, strict=True):
-            state = read_state(layout, entry["slide"])
+            record = read_record(layout, entry["slide"])
             outcomes.append(
                 SlideOutcome(
                     slide=entry["slide"],
                     status=SlideStatus(row[1]),
                     row=(entry["slide"], *row[1:]),
                     failures=tuple(FieldFailure(**failure) for failure in entry["errors"]),
-                    readers=state.readers if state else (),
-                    patient=state.patient if state else "",
-                    out_of_range=state.out_of_range if state else {},
+                    readers=record.readers if record else (),
+                    patient=record.patient if record else "",
+                    out_of_range=record.out_of_range if record else {},
                 )
             )
         return outcomes
@@ -53,8 +53,8 @@ def recorded_outcomes(layout: OutputLayout) -> list[SlideOutcome] | None:
         return None
 
 
-def _index_row(layout: OutputLayout, outcome: SlideOutcome) -> IndexRow:
-    report = layout.slide_file(outcome.slide, REPORT)
-    there = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
-    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if there else ""
+def _make_index_row(layout: OutputPaths, outcome: SlideOutcome) -> IndexRow:
+    report = layout.slide_file(outcome.slide, REPORT_HTML)
+    exists = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
+    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if exists else ""
     return IndexRow(outcome.row, link, outcome.failures, outcome.readers, outcome.patient, outcome.out_of_range)

@@ -15,168 +15,174 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.analysis import Analysis, result_of
-from wbctool.batch.clock import StageClock, add_seconds
-from wbctool.batch.flow import in_order
-from wbctool.batch.looking import FieldLooker, Looked, describe
-from wbctool.batch.naming import CellNamer, grouped
-from wbctool.batch.publish import lies_in_a_name
-from wbctool.batch.runstate import SlideOutcome, failed_outcome, fingerprint, slide_basis
-from wbctool.batch.seen_files import SeenFiles
+from wbctool.batch.analysis import SlideAccumulator, build_result
+from wbctool.batch.clock import StageTimer, add_seconds
+from wbctool.batch.flow import map_ordered
+from wbctool.batch.looking import FieldAnalysis, FieldAnalyzer, format_error
+from wbctool.batch.naming import BatchClassifier, batch_fields
+from wbctool.batch.publish import is_name_error
+from wbctool.batch.runstate import SlideOutcome, build_slide_cache_key, fingerprint, make_failed_outcome
+from wbctool.batch.seen_files import HashCache
 from wbctool.batch.slide_files import SlideFiles, make_files
-from wbctool.batch.stages import Stages
+from wbctool.batch.stages import BoundStages
 from wbctool.errors import OutputNotWritable
 from wbctool.records import Slide
 from wbctool.settings import RunSettings
 from wbctool.slide_facts import SlideMetadata
-from wbctool.stages.absolute import limits_for
+from wbctool.stages.absolute import resolve_limits
 
 log = logging.getLogger(__name__)
 
-Stopped = Callable[[], bool]
+ShouldStop = Callable[[], bool]
 
-_CELLS_AT_ONCE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
+_CPU_BATCH_SIZE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """The threads of a run. lookers: at fields. namers: at cells; the same as lookers where both use the CPU.
+class ThreadPools:
+    """The threads of a run. detection: at fields. classification: at cells; the same as lookers where both use the CPU.
 
     writer: one thread, so that slides appear in order.
     """
 
-    lookers: Executor
-    namers: Executor
+    detection: Executor
+    classification: Executor
     writer: Executor
 
     @classmethod
     @contextmanager
-    def of(cls, workers: int, many_at_once: bool, name: str = "run") -> Iterator[Crew]:
-        """As many threads as ``workers``, and those beside them. name: what their names begin with.
+    def create(cls, workers: int, prefers_large_batches: bool, prefix: str = "run") -> Iterator[ThreadPools]:
+        """As many threads as ``workers``, and those beside them. prefix: what their names begin with.
 
-        many_at_once: cells are named on a GPU, by a thread of their own.
+        prefers_large_batches: cells are named on a GPU, by a thread of their own.
         """
         with ExitStack() as stack:
 
-            def threads(number: int, work: str) -> ThreadPoolExecutor:
-                pool = ThreadPoolExecutor(number, thread_name_prefix=f"{name}-{work}")
+            def make_pool(n_threads: int, purpose: str) -> ThreadPoolExecutor:
+                pool = ThreadPoolExecutor(n_threads, thread_name_prefix=f"{prefix}-{purpose}")
                 stack.callback(pool.shutdown, wait=True, cancel_futures=True)
                 return pool
 
-            lookers = threads(workers, "cells")
-            yield cls(lookers, threads(1, "gpu") if many_at_once else lookers, threads(1, "writer"))
+            detection = make_pool(workers, "cells")
+            yield cls(detection, make_pool(1, "gpu") if prefers_large_batches else detection, make_pool(1, "writer"))
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """What it takes to do slides.
 
-    publish: takes each slide's files; on a cluster's worker it keeps them for the coordinator. seen: makes what notes
+    publish: takes each slide's files; on a cluster's worker it keeps them for the coordinator. make_hash_cache: makes what notes
     the fields of one slide. field_done: told after each field. metadata: of the slides that slides.csv names.
-    large_field: held by the one thread that decodes a large one.
+    large_field_lock: held by the one thread that decodes a large one.
     """
 
     settings: RunSettings
-    stages: Stages
+    stages: BoundStages
     publish: Callable[[SlideFiles], None]
-    crew: Crew
-    seen: Callable[[], SeenFiles]
-    stopped: Stopped
+    pools: ThreadPools
+    make_hash_cache: Callable[[], HashCache]
+    should_stop: ShouldStop
     field_done: Callable[[], None]
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
-    large_field: Lock = field(default_factory=Lock)
+    large_field_lock: Lock = field(default_factory=Lock)
 
-    def outcomes(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
+    def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
         """Each slide, done and published, in order; where the run is stopped, those that were complete by then.
 
         Raises OutputNotWritable alone: anything else that goes wrong stays in its slide.
         """
         # Where failures are counted to stop a run, nothing may be published past the one that stops it.
-        ahead = 0 if self.settings.max_failures is not None else 1
-        for _, outcome in in_order(self.crew.writer, self._publish, self.analyses(slides), ahead):
+        prefetch = 0 if self.settings.max_failures is not None else 1
+        for _, outcome in map_ordered(self.pools.writer, self._publish, self.analyze_slides(slides), prefetch):
             yield outcome
 
-    def analyses(self, slides: Iterable[Slide]) -> Iterator[Analysis]:
+    def analyze_slides(self, slides: Iterable[Slide]) -> Iterator[SlideAccumulator]:
         """Each slide with all its fields looked at and its cells named, in order, until the run is stopped."""
-        many = self.stages.many_at_once
-        cells_at_once = self.settings.batch_size if many else min(self.settings.batch_size, _CELLS_AT_ONCE)
-        namer = CellNamer(self.stages, cells_at_once, self.stopped)
-        begun = deque[Analysis]()
-        tasks = self._tasks(slides, begun)
-        looked = in_order(self.crew.lookers, self._looker(), tasks, max(2 * self.settings.workers, cells_at_once))
-        groups = grouped((one for _, one in looked), cells_at_once)
-        for group, named in in_order(self.crew.namers, namer.name, groups, 1 if many else self.settings.workers):
-            if named is None or self.stopped():
+        large_batches = self.stages.prefers_large_batches
+        batch_size = self.settings.batch_size if large_batches else min(self.settings.batch_size, _CPU_BATCH_SIZE)
+        classifier = BatchClassifier(self.stages, batch_size, self.should_stop)
+        accumulators = deque[SlideAccumulator]()
+        tasks = self._iter_fields(slides, accumulators)
+        analyses = map_ordered(
+            self.pools.detection, self._make_analyze_task(), tasks, max(2 * self.settings.workers, batch_size)
+        )
+        batches = batch_fields((analysis for _, analysis in analyses), batch_size)
+        for batch, classified in map_ordered(
+            self.pools.classification, classifier.classify, batches, 1 if large_batches else self.settings.workers
+        ):
+            if classified is None or self.should_stop():
                 return
-            for field_, cells in zip(group, named, strict=True):
-                yield from _complete(begun)
-                begun[0].add(field_, cells)
+            for field_analysis, classified_field in zip(batch, classified, strict=True):
+                yield from _pop_complete(accumulators)
+                accumulators[0].add(field_analysis, classified_field)
                 self.field_done()
-            yield from _complete(begun)
-        yield from _complete(begun)
+            yield from _pop_complete(accumulators)
+        yield from _pop_complete(accumulators)
 
-    def _tasks(self, slides: Iterable[Slide], begun: deque[Analysis]) -> Iterator[tuple[Slide, Path]]:
-        """The fields of all slides. begun: takes each slide's analysis as its first field's turn comes."""
+    def _iter_fields(
+        self, slides: Iterable[Slide], accumulators: deque[SlideAccumulator]
+    ) -> Iterator[tuple[Slide, Path]]:
+        """The fields of all slides. accumulators: takes each slide's analysis as its first field's turn comes."""
         for slide in slides:
-            seen = self.seen()
-            seen.open(slide.id)
-            begun.append(Analysis(slide, seen))
+            hash_cache = self.make_hash_cache()
+            hash_cache.load_slide(slide.id)
+            accumulators.append(SlideAccumulator(slide, hash_cache))
             for path in slide.fields:
                 yield slide, path
 
-    def _looker(self) -> Callable[[tuple[Slide, Path]], Looked]:
-        looker = FieldLooker(self.stages, self.settings.max_megapixels, self.stopped, self.large_field)
+    def _make_analyze_task(self) -> Callable[[tuple[Slide, Path]], FieldAnalysis]:
+        analyzer = FieldAnalyzer(self.stages, self.settings.max_megapixels, self.should_stop, self.large_field_lock)
 
-        def look(task: tuple[Slide, Path]) -> Looked:
+        def analyze(task: tuple[Slide, Path]) -> FieldAnalysis:
             slide, path = task
             metadata = self.metadata.get(slide.id)
-            return looker.look(slide.id, path, metadata.um_per_px if metadata else None)
+            return analyzer.analyze(slide.id, path, metadata.um_per_px if metadata else None)
 
-        return look
+        return analyze
 
-    def _publish(self, analysis: Analysis) -> SlideOutcome:
+    def _publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """In the writer's thread. Raises OutputNotWritable where that is no fault of the slide's own name."""
-        slide = analysis.slide
+        slide = accumulator.slide
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
-            return self._failed(slide, "list", slide.problem)
+            return self._make_failed_outcome(slide, "list", slide.problem)
         try:
-            outcome = self._published(analysis)
-            analysis.seen.save()
+            outcome = self._build_and_publish(accumulator)
+            accumulator.hash_cache.flush()
         except OutputNotWritable as error:
-            if not lies_in_a_name(error):
+            if not is_name_error(error):
                 raise
             log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
-            return self._failed(slide, "write", describe(error))
+            return self._make_failed_outcome(slide, "write", format_error(error))
         except Exception as error:  # a defect in one slide's results must not cost the others theirs
             log.exception("slide %r failed", slide.id)
-            return self._failed(slide, "report", describe(error))
+            return self._make_failed_outcome(slide, "report", format_error(error))
         return outcome
 
-    def _published(self, analysis: Analysis) -> SlideOutcome:
-        clock, metadata = StageClock(), self.metadata.get(analysis.slide.id)
-        with clock("write"):
-            result = result_of(analysis, self.stages.provenance.classes, self.settings, metadata)
-            limits = limits_for(self.settings, metadata)
+    def _build_and_publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
+        timer, metadata = StageTimer(), self.metadata.get(accumulator.slide.id)
+        with timer("write"):
+            result = build_result(accumulator, self.stages.provenance.classes, self.settings, metadata)
+            limits = resolve_limits(self.settings, metadata)
             reference_source = limits.reference_source if limits.adult else ""
-            hashes = tuple(analysis.hashes)
-            made = make_files(
+            field_hashes = tuple(accumulator.field_hashes)
+            slide_files = make_files(
                 result,
                 replace(self.stages.provenance, reference_source=reference_source),
                 limits,
-                hashes,
-                fingerprint(hashes, slide_basis(self.stages.basis, metadata)),
+                field_hashes,
+                fingerprint(field_hashes, build_slide_cache_key(self.stages.cache_key, metadata)),
             )
-            self.publish(made)
-        add_seconds(analysis.seconds, clock.seconds)
-        return replace(SlideOutcome.of_state(result.slide, made.state), seconds=analysis.seconds)
+            self.publish(slide_files)
+        add_seconds(accumulator.seconds, timer.seconds)
+        return replace(SlideOutcome.from_record(result.slide, slide_files.record), seconds=accumulator.seconds)
 
-    def _failed(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
+    def _make_failed_outcome(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""
-        return failed_outcome(slide, stage, cause, self.stages.provenance.classes)
+        return make_failed_outcome(slide, stage, cause, self.stages.provenance.classes)
 
 
-def _complete(begun: deque[Analysis]) -> Iterator[Analysis]:
+def _pop_complete(accumulators: deque[SlideAccumulator]) -> Iterator[SlideAccumulator]:
     """Takes the complete ones off the front."""
-    while begun and begun[0].complete:
-        yield begun.popleft()
+    while accumulators and accumulators[0].is_complete:
+        yield accumulators.popleft()

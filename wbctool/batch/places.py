@@ -7,28 +7,37 @@ from pathlib import Path
 
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.layout import AUDIT, INDEX, LOCK, LOG_MARK, QC_HISTORY, RUN, OutputLayout, temporary_beside
+from wbctool.layout import (
+    AUDIT_JSONL,
+    INDEX_HTML,
+    LOCK,
+    LOG_SIGNATURE,
+    QC_HISTORY_CSV,
+    RUN_JSON,
+    OutputPaths,
+    temp_path_for,
+)
 from wbctool.settings import RunSettings
 from wbctool.stages.images import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 4096
 
 
-def check_apart(layout: OutputLayout, settings: RunSettings) -> None:
+def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
     """Raises SettingsInvalid where the results would go among the slides, or over files that no run wrote."""
     results, root = Path(os.path.realpath(layout.folder)), Path(os.path.realpath(settings.slides))
-    if root.is_relative_to(results) or (results.is_relative_to(root) and _holds_slides(results)):
-        raise SettingsInvalid(f"--out {layout.counts}: the results would go into {results}, which holds the slides")
-    if _is_anothers(results):
+    if root.is_relative_to(results) or (results.is_relative_to(root) and _has_images(results)):
+        raise SettingsInvalid(f"--out {layout.counts_csv}: the results would go into {results}, which holds the slides")
+    if _has_foreign_files(results):
         raise SettingsInvalid(
-            f"--out {layout.counts}: the results would go into {results}, which holds files of the same names "
+            f"--out {layout.counts_csv}: the results would go into {results}, which holds files of the same names "
             f"that no run wrote; choose another name, or move that folder"
         )
 
 
-def check_log_file(layout: OutputLayout, log_file: Path) -> None:
+def check_log_file(layout: OutputPaths, log_file: Path) -> None:
     """Raises SettingsInvalid where a log would go into the results, or be added to a file that is not a log."""
-    path, counts, folder = (Path(os.path.realpath(p)) for p in (log_file, layout.counts, layout.folder))
+    path, counts, folder = (Path(os.path.realpath(p)) for p in (log_file, layout.counts_csv, layout.folder))
     if path == counts or path.is_relative_to(folder):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
     if os.path.isfile(path) and not _is_log(path):  # noqa: PTH113, and not of a device, which may never end
@@ -40,41 +49,41 @@ def _is_log(path: Path) -> bool:
 
     One that cannot be read may be one.
     """
-    mark = LOG_MARK.encode()
+    mark = LOG_SIGNATURE.encode()
     try:
         with path.open("rb") as file:
-            begin = file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except OSError:
         return True
-    return mark in begin or mark.startswith(begin)
+    return mark in head or mark.startswith(head)
 
 
-def check_table_writable(layout: OutputLayout) -> None:
+def check_counts_writable(layout: OutputPaths) -> None:
     """Raises OutputNotWritable where counts.csv could not be published, though the folder of results may be there."""
-    trial = temporary_beside(layout.counts)
+    probe = temp_path_for(layout.counts_csv)
     try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
+        probe.touch(exist_ok=False)
+        probe.unlink()
     except OSError as error:
-        raise OutputNotWritable(f"{layout.counts} cannot be written: {error.strerror or error}") from error
+        raise OutputNotWritable(f"{layout.counts_csv} cannot be written: {error.strerror or error}") from error
 
 
-def is_written_to(folder: Path, settings: RunSettings) -> bool:
+def contains_run_outputs(folder: Path, settings: RunSettings) -> bool:
     """Whether a run's own files go directly into a folder: its time is then that of the last run's end."""
-    own = (settings.out, settings.metrics, settings.log_file)
-    here = os.path.realpath(folder)
-    return any(path is not None and os.path.realpath(path.parent) == here for path in own)
+    outputs = (settings.out, settings.metrics, settings.log_file)
+    resolved = os.path.realpath(folder)
+    return any(path is not None and os.path.realpath(path.parent) == resolved for path in outputs)
 
 
-def _holds_slides(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     if is_results(folder):
         return False
     names = (name for _, _, names in os.walk(folder) for name in names)
     return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
 
 
-def _is_anothers(folder: Path) -> bool:
+def _has_foreign_files(folder: Path) -> bool:
     """Whether a file would be overwritten that no run wrote: a run makes the lock file before all else."""
     if is_results(folder) or os.path.lexists(folder / LOCK):
         return False
-    return any(os.path.lexists(folder / name) for name in (RUN, INDEX, AUDIT, QC_HISTORY))
+    return any(os.path.lexists(folder / name) for name in (RUN_JSON, INDEX_HTML, AUDIT_JSONL, QC_HISTORY_CSV))

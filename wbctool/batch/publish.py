@@ -15,76 +15,76 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.layout import TEMPORARY_PREFIX, OutputLayout, is_temporary, temporary_beside, temporary_prefix
+from wbctool.layout import TEMP_PREFIX, OutputPaths, is_temp_name, temp_path_for, temp_prefix_for
 
 # Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
-_OF_A_NAME = frozenset(
+_NAME_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
 )
-_LOOKS_FOR_A_NOTE = 20
-_BETWEEN_LOOKS_S = 0.05
+_HOLDER_READ_ATTEMPTS = 20
+_HOLDER_READ_INTERVAL_S = 0.05
 
 
-def publish(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole: under a temporary name in the same folder, to the disk, then renamed.
 
     Raises OutputNotWritable; whatever was there before is then still there.
     """
-    publish_together({path: content})
+    write_atomic_group({path: content})
 
 
-def publish_together(files: Mapping[Path, bytes]) -> None:
+def write_atomic_group(files: Mapping[Path, bytes]) -> None:
     """Write files of one folder whole: all to the disk under temporary names, and only then renamed, in their order.
 
     Raises OutputNotWritable, naming the file. Renaming needs no room on the disk, so where there is too little, every
     file that was there before is still there.
     """
-    temporaries = {path: temporary_beside(path) for path in files}
+    temp_paths = {path: temp_path_for(path) for path in files}
     try:
-        for path, temporary in temporaries.items():
-            with _naming(path):
+        for path, temp_path in temp_paths.items():
+            with _wrap_os_error(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write(temporary, files[path])
-        for path, temporary in temporaries.items():
-            with _naming(path):
-                temporary.replace(path)
+                _write(temp_path, files[path])
+        for path, temp_path in temp_paths.items():
+            with _wrap_os_error(path):
+                temp_path.replace(path)
         for folder in {path.parent for path in files}:
-            with _naming(folder):
+            with _wrap_os_error(folder):
                 sync_folder(folder)
     finally:
-        for temporary in temporaries.values():
+        for temp_path in temp_paths.values():
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                temp_path.unlink(missing_ok=True)
 
 
-def lies_in_a_name(error: OutputNotWritable) -> bool:
+def is_name_error(error: OutputNotWritable) -> bool:
     """Whether it is one slide's name or place that cannot be written, and not the output."""
-    return getattr(error.__cause__, "errno", None) in _OF_A_NAME
+    return getattr(error.__cause__, "errno", None) in _NAME_ERRNOS
 
 
-def publish_json(path: Path, content: dict[str, Any]) -> None:
+def write_json_atomic(path: Path, content: dict[str, Any]) -> None:
     """As :func:`publish`, for JSON values."""
-    publish(path, json_text(content).encode("ascii"))
+    write_atomic(path, format_json(content).encode("ascii"))
 
 
-def json_text(content: dict[str, Any]) -> str:
+def format_json(content: dict[str, Any]) -> str:
     """Indented JSON, pure ASCII, so that names that are not UTF-8 survive."""
     return json.dumps(content, indent=1) + "\n"
 
 
-def sweep(layout: OutputLayout) -> None:
+def remove_stale_temp_files(layout: OutputPaths) -> None:
     """Remove what a killed run left under temporary names. Only for the holder of the lock."""
     for folder, _, names in os.walk(layout.folder):
         for name in names:
-            if name.startswith(TEMPORARY_PREFIX):
+            if name.startswith(TEMP_PREFIX):
                 _remove(Path(folder, name))
-    for path in layout.counts.parent.glob(temporary_prefix(layout.counts) + "*"):
-        if is_temporary(path.name):
+    for path in layout.counts_csv.parent.glob(temp_prefix_for(layout.counts_csv) + "*"):
+        if is_temp_name(path.name):
             _remove(path)
 
 
 @contextmanager
-def hold(layout: OutputLayout) -> Iterator[None]:
+def lock_output(layout: OutputPaths) -> Iterator[None]:
     """Hold an output for this process. The kernel lets go when the process ends, however it ends.
 
     Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made, or
@@ -95,26 +95,26 @@ def hold(layout: OutputLayout) -> Iterator[None]:
         layout.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise OutputLocked(f"{layout.counts} is in use by another run{_holder(layout)}") from error
+        raise OutputLocked(f"{layout.counts_csv} is in use by another run{_format_holder(layout)}") from error
     except OSError as error:
         raise OutputNotWritable(f"{layout.folder} cannot be written: {error.strerror or error}") from error
     try:
-        _check_name(layout.counts)
-        sweep(layout)
-        publish_json(layout.lock_holder, this_process())
+        _check_filename(layout.counts_csv)
+        remove_stale_temp_files(layout)
+        write_json_atomic(layout.lock_holder_json, process_identity())
         yield
     finally:
         with suppress(OSError):
-            layout.lock_holder.unlink()
+            layout.lock_holder_json.unlink()
         lock.release()
 
 
-def this_process() -> dict[str, Any]:
+def process_identity() -> dict[str, Any]:
     """Who this process is, and when it and its machine were started: numbers of processes come again."""
-    return {"pid": os.getpid(), "host": platform.node(), "started": process_start(os.getpid())}
+    return {"pid": os.getpid(), "host": platform.node(), "started": get_process_start(os.getpid())}
 
 
-def process_start(pid: int) -> str:
+def get_process_start(pid: int) -> str:
     """What tells a process from a later one of the same number; empty where the system does not say, or it is gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -124,18 +124,18 @@ def process_start(pid: int) -> str:
     return f"{boot} {ticks}"
 
 
-def _holder(layout: OutputLayout) -> str:
+def _format_holder(layout: OutputPaths) -> str:
     """Who holds an output, in words. One that has only just begun gets a moment to leave its note."""
-    for _ in range(_LOOKS_FOR_A_NOTE):
+    for _ in range(_HOLDER_READ_ATTEMPTS):
         try:
-            holder = json.loads(layout.lock_holder.read_bytes())
+            holder = json.loads(layout.lock_holder_json.read_bytes())
             return f" (process {holder['pid']} on {holder['host']})"
         except (OSError, ValueError, KeyError, TypeError):
-            time.sleep(_BETWEEN_LOOKS_S)
+            time.sleep(_HOLDER_READ_INTERVAL_S)
     return ""
 
 
-def _check_name(table: Path) -> None:
+def _check_filename(table: Path) -> None:
     """That a file can have this name, which is longer than the folder's by its ending."""
     if os.path.isdir(table):  # noqa: PTH112, of a name that is too long Path.is_dir raises
         raise OutputNotWritable(f"{table} cannot be written: it is a folder")
@@ -155,7 +155,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _wrap_os_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -11,29 +11,29 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from wbctool.batch.doing import Doer, Here, Work
-from wbctool.batch.manifest import Manifest
-from wbctool.batch.overview import publish_overview
-from wbctool.batch.pipeline import Stopped
-from wbctool.batch.places import check_apart, check_table_writable, is_written_to
-from wbctool.batch.publish import hold
-from wbctool.batch.qc_history import note_qc_slides
+from wbctool.batch.doing import LocalExecutor, RunContext, SlideExecutor
+from wbctool.batch.manifest import RunRecord
+from wbctool.batch.overview import write_counts_and_index
+from wbctool.batch.pipeline import ShouldStop
+from wbctool.batch.places import check_counts_writable, check_output_location, contains_run_outputs
+from wbctool.batch.publish import lock_output
+from wbctool.batch.qc_history import append_qc_records
 from wbctool.batch.runstate import (
     SlideOutcome,
-    SlideState,
-    files_intact,
+    SlideRecord,
+    build_slide_cache_key,
     fingerprint,
-    read_state,
-    slide_basis,
-    states_below,
+    iter_records_below,
+    outputs_match,
+    read_record,
 )
-from wbctool.batch.seen_files import SeenFiles
-from wbctool.batch.slides import find_slides, still_as_found
+from wbctool.batch.seen_files import HashCache
+from wbctool.batch.slides import find_slides, is_unchanged
 from wbctool.batch.slides_csv import read_slides_csv
-from wbctool.batch.stages import Stages
-from wbctool.batch.status import forget_failure
+from wbctool.batch.stages import BoundStages
+from wbctool.batch.status import clear_failure
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.records import Slide
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
@@ -42,7 +42,7 @@ from wbctool.slide_results import SlideStatus
 
 log = logging.getLogger(__name__)
 
-_BAD = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
+_FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
 
 
 class ExitCode(IntEnum):
@@ -59,25 +59,25 @@ class ExitCode(IntEnum):
 class Action(StrEnum):
     """What a run does with a slide."""
 
-    DO = "to do"
-    KEEP = "up to date"
-    WAIT = "waiting: just modified"
-    UNSEEN = "not looked at"
+    PROCESS = "to do"
+    SKIP = "up to date"
+    DEFER = "waiting: just modified"
+    NOT_CHECKED = "not looked at"
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """A slide and what is to be done with it. state: its last one, if any, be it up to date or not."""
+class PlanItem:
+    """A slide and what is to be done with it. record: its last one, if any, be it up to date or not."""
 
     slide: Slide
     action: Action
-    state: SlideState | None
+    record: SlideRecord | None
 
 
 class Progress(Protocol):
     """Who is told how a run goes on."""
 
-    def planned(self, plan: Sequence[Planned]) -> None:
+    def plan_ready(self, plan: Sequence[PlanItem]) -> None:
         """Before the first slide."""
 
     def field_done(self) -> None:
@@ -99,179 +99,208 @@ class StopRequest:
 
 def run_folder(
     settings: RunSettings,
-    load_stages: Callable[[], Stages],
+    load_stages: Callable[[], BoundStages],
     argv: Sequence[str],
     progress: Progress,
-    stop: StopRequest,
-    doer: Doer | None = None,
+    stop_request: StopRequest,
+    executor: SlideExecutor | None = None,
 ) -> int:
     """Do every slide that is not up to date, and write the table of all. Returns the exit code.
 
-    doer: who does them; this process if None. Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable,
+    executor: who does them; this process if None. Raises SettingsInvalid, SlidesNotFound, OutputLocked, OutputNotWritable,
     and what load_stages and the doer raise.
     """
-    layout = OutputLayout(settings.out)
-    check_apart(layout, settings)
+    layout = OutputPaths(settings.out)
+    check_output_location(layout, settings)
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides])
     if settings.dry_run:
-        progress.planned(make_plan(slides, settings, load_stages(), layout, SeenFiles(layout), stop, metadata))
+        progress.plan_ready(
+            make_plan(slides, settings, load_stages(), layout, HashCache(layout), stop_request, metadata)
+        )
         return ExitCode.DONE
-    with hold(layout):
-        check_table_writable(layout)
-        run = _Run(settings, layout, load_stages(), SeenFiles(layout), progress, stop, metadata, doer or Here())
-        return run.go(slides, argv)
+    with lock_output(layout):
+        check_counts_writable(layout)
+        run = _FolderRun(
+            settings,
+            layout,
+            load_stages(),
+            HashCache(layout),
+            progress,
+            stop_request,
+            metadata,
+            executor or LocalExecutor(),
+        )
+        return run.execute(slides, argv)
 
 
 def make_plan(
     slides: Sequence[Slide],
     settings: RunSettings,
-    stages: Stages,
-    layout: OutputLayout,
-    seen: SeenFiles,
-    stopped: Stopped,
+    stages: BoundStages,
+    layout: OutputPaths,
+    hash_cache: HashCache,
+    should_stop: ShouldStop,
     metadata: Mapping[str, SlideMetadata],
-) -> list[Planned]:
+) -> list[PlanItem]:
     """What is to be done with each slide, in order. Reads states and fields, and writes down what it saw of them.
 
     metadata: of the slides that slides.csv names.
     """
     plan = []
     for slide in slides:
-        state = read_state(layout, slide.id)
-        if settings.settle_s and _modified_lately(slide, settings):
-            action = Action.WAIT
-        elif state is None or slide.problem or _asked_for(settings, state):
-            action = Action.DO
-        elif stopped():
-            action = Action.UNSEEN
+        record = read_record(layout, slide.id)
+        if settings.settle_s and _is_recently_modified(slide, settings):
+            action = Action.DEFER
+        elif record is None or slide.problem or _is_reprocess_requested(settings, record):
+            action = Action.PROCESS
+        elif should_stop():
+            action = Action.NOT_CHECKED
         else:
-            seen.open(slide.id)
-            basis = slide_basis(stages.basis, metadata.get(slide.id))
-            current = fingerprint(seen.hash_fields(slide, settings.max_megapixels), basis)
-            same = current == state.fingerprint and state.is_settled and files_intact(layout, slide.id, state, seen)
-            action = Action.KEEP if same else Action.DO
+            hash_cache.load_slide(slide.id)
+            cache_key = build_slide_cache_key(stages.cache_key, metadata.get(slide.id))
+            current_fingerprint = fingerprint(hash_cache.hash_fields(slide, settings.max_megapixels), cache_key)
+            is_current = (
+                current_fingerprint == record.fingerprint
+                and record.is_deterministic
+                and outputs_match(layout, slide.id, record, hash_cache)
+            )
+            action = Action.SKIP if is_current else Action.PROCESS
             if not settings.dry_run:
-                seen.save()
-        plan.append(Planned(slide, action, state))
+                hash_cache.flush()
+        plan.append(PlanItem(slide, action, record))
         if slide.problem:  # the slides below a folder that cannot be listed are not gone
-            found = {planned.slide.id for planned in plan} | {other.id for other in slides}
-            for id_, hidden in states_below(layout, slide.id):
-                if id_ not in found:
-                    plan.append(Planned(Slide(id_, slide.folder, ()), Action.WAIT, hidden))
+            known_ids = {item.slide.id for item in plan} | {other.id for other in slides}
+            for id_, hidden_record in iter_records_below(layout, slide.id):
+                if id_ not in known_ids:
+                    plan.append(PlanItem(Slide(id_, slide.folder, ()), Action.DEFER, hidden_record))
     return plan
 
 
 @dataclass(slots=True)
-class _Run:
+class _FolderRun:
     settings: RunSettings
-    layout: OutputLayout
-    stages: Stages
-    seen: SeenFiles
+    layout: OutputPaths
+    stages: BoundStages
+    hash_cache: HashCache
     progress: Progress
-    stop: StopRequest
+    stop_request: StopRequest
     metadata: Mapping[str, SlideMetadata]
-    doer: Doer
+    executor: SlideExecutor
     stopped_by: str | None = None
 
-    def go(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
-        manifest = Manifest(self.layout, self.settings, self.stages, argv)
-        manifest.write_start()
-        forget_failure(self.layout)
-        plan = make_plan(slides, self.settings, self.stages, self.layout, self.seen, self.stop, self.metadata)
-        self.progress.planned(plan)
-        done: dict[str, SlideOutcome] = {}
+    def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
+        run_record = RunRecord(self.layout, self.settings, self.stages, argv)
+        run_record.write_start()
+        clear_failure(self.layout)
+        plan = make_plan(
+            slides, self.settings, self.stages, self.layout, self.hash_cache, self.stop_request, self.metadata
+        )
+        self.progress.plan_ready(plan)
+        processed: dict[str, SlideOutcome] = {}
         try:
-            self._do(plan, done)
+            self._process_slides(plan, processed)
         except (OutputNotWritable, ClusterUnusable):
             with suppress(OutputNotWritable):
-                self._finish(manifest, plan, done, ExitCode.FATAL)
+                self._finish(run_record, plan, processed, ExitCode.FATAL)
             raise
-        return self._finish(manifest, plan, done)
+        return self._finish(run_record, plan, processed)
 
-    def _do(self, plan: list[Planned], done: dict[str, SlideOutcome]) -> None:
-        """Fills ``done`` with the slides of this run; a slide that changed since it was planned is left waiting."""
-        work = Work(
-            self.settings, self.stages, self.layout, self.seen, self.stop, self.progress.field_done, self.metadata
+    def _process_slides(self, plan: list[PlanItem], processed: dict[str, SlideOutcome]) -> None:
+        """Fills ``processed`` with the slides of this run; a slide that changed since it was planned is left waiting."""
+        context = RunContext(
+            self.settings,
+            self.stages,
+            self.layout,
+            self.hash_cache,
+            self.stop_request,
+            self.progress.field_done,
+            self.metadata,
         )
-        failed, coming = 0, None
-        with closing(self.doer.outcomes(work, self._still_to_do(plan))) as outcomes:
-            for index, last in enumerate(plan):
-                if last.action is Action.DO and coming is None:
-                    coming = next(outcomes, None)
-                planned = plan[index]  # it may just have been found to have changed
-                if planned.action is not Action.DO:
-                    outcome = self._last(planned)
-                elif coming is None:
-                    if not self.stop():
-                        raise RuntimeError(f"slide {planned.slide.id!r} was to be done, and nobody did it")
+        n_failed, next_outcome = 0, None
+        with closing(self.executor.process_slides(context, self._pending_slides(plan))) as outcomes:
+            for index, planned_item in enumerate(plan):
+                if planned_item.action is Action.PROCESS and next_outcome is None:
+                    next_outcome = next(outcomes, None)
+                item = plan[index]  # it may just have been found to have changed
+                if item.action is not Action.PROCESS:
+                    outcome = self._last_outcome(item)
+                elif next_outcome is None:
+                    if not self.stop_request():
+                        raise RuntimeError(f"slide {item.slide.id!r} was to be done, and nobody did it")
                     return
                 else:
-                    outcome, coming = coming, None
-                    done[planned.slide.id] = outcome
-                    failed += outcome.status is not SlideStatus.OK
-                log.info("slide %r: %s, %s", planned.slide.id, outcome.status, planned.action)
-                self.progress.slide_done(outcome, planned.action)
-                if self.settings.max_failures is not None and failed >= self.settings.max_failures:
+                    outcome, next_outcome = next_outcome, None
+                    processed[item.slide.id] = outcome
+                    n_failed += outcome.status is not SlideStatus.OK
+                log.info("slide %r: %s, %s", item.slide.id, outcome.status, item.action)
+                self.progress.slide_done(outcome, item.action)
+                if self.settings.max_failures is not None and n_failed >= self.settings.max_failures:
                     self.stopped_by = "max_failures"
-                    log.error("stopped: slides failed or partial in this run: %d", failed)
+                    log.error("stopped: slides failed or partial in this run: %d", n_failed)
                     return
 
-    def _still_to_do(self, plan: list[Planned]) -> Iterator[Slide]:
+    def _pending_slides(self, plan: list[PlanItem]) -> Iterator[Slide]:
         """The slides to do, looked at once more when their turn comes; ``plan`` then says which of them wait."""
-        for index, planned in enumerate(plan):
-            if self.stop():
+        for index, item in enumerate(plan):
+            if self.stop_request():
                 return
-            if planned.action is Action.DO:
-                if self._has_changed(planned.slide):
-                    plan[index] = replace(planned, action=Action.WAIT)
+            if item.action is Action.PROCESS:
+                if self._has_changed(item.slide):
+                    plan[index] = replace(item, action=Action.DEFER)
                 else:
-                    yield planned.slide
+                    yield item.slide
 
     def _finish(
-        self, manifest: Manifest, plan: Sequence[Planned], done: dict[str, SlideOutcome], code: int | None = None
+        self,
+        run_record: RunRecord,
+        plan: Sequence[PlanItem],
+        processed: dict[str, SlideOutcome],
+        code: int | None = None,
     ) -> int:
-        outcomes = [done.get(planned.slide.id) or self._last(planned) for planned in plan]
-        publish_overview(self.layout, outcomes)
+        outcomes = [processed.get(item.slide.id) or self._last_outcome(item) for item in plan]
+        write_counts_and_index(self.layout, outcomes)
         if code is None:
-            code = self._exit_code(outcomes)
-        note_qc_slides(self.layout, self.settings.qc_slides, outcomes, set(done), self.stages.provenance)
-        stopped_by = self.stopped_by if self.stop.signal is None else signal.Signals(self.stop.signal).name
-        manifest.write_end(outcomes, set(done), code, stopped_by, self.doer.facts())
+            code = self._select_exit_code(outcomes)
+        append_qc_records(self.layout, self.settings.qc_slides, outcomes, set(processed), self.stages.provenance)
+        stopped_by = (
+            self.stopped_by if self.stop_request.signal is None else signal.Signals(self.stop_request.signal).name
+        )
+        run_record.write_end(outcomes, set(processed), code, stopped_by, self.executor.describe())
         return code
 
     def _has_changed(self, slide: Slide) -> bool:
         """Whether a slide is no longer as it was when the run began, which may be hours ago."""
         if slide.problem:
             return False
-        if self.settings.settle_s and _modified_lately(slide, self.settings):
+        if self.settings.settle_s and _is_recently_modified(slide, self.settings):
             return True
-        return not still_as_found(slide, self.settings.slides, self.settings.follow_links)
+        return not is_unchanged(slide, self.settings.slides, self.settings.follow_links)
 
-    def _exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
-        if self.stop.signal is not None:
-            return 128 + self.stop.signal
-        bad = any(outcome.status in _BAD for outcome in outcomes)
-        return ExitCode.SLIDES_FAILED if bad else ExitCode.DONE
+    def _select_exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
+        if self.stop_request.signal is not None:
+            return 128 + self.stop_request.signal
+        any_failed = any(outcome.status in _FAILURE_STATUSES for outcome in outcomes)
+        return ExitCode.SLIDES_FAILED if any_failed else ExitCode.DONE
 
-    def _last(self, planned: Planned) -> SlideOutcome:
+    def _last_outcome(self, item: PlanItem) -> SlideOutcome:
         """A slide's last state. One that waits, or was never reached, says so; its earlier numbers stay."""
-        slide, state = planned.slide, planned.state
-        if state is None:
+        slide, record = item.slide, item.record
+        if record is None:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        last = SlideOutcome.of_state(slide.id, state)
-        if planned.action in {Action.KEEP, Action.UNSEEN}:
-            return last
-        row = (slide.id, SlideStatus.WAITING.value, *state.row[2:])
-        return replace(last, status=SlideStatus.WAITING, row=row)
+        outcome = SlideOutcome.from_record(slide.id, record)
+        if item.action in {Action.SKIP, Action.NOT_CHECKED}:
+            return outcome
+        row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
+        return replace(outcome, status=SlideStatus.WAITING, row=row)
 
 
-def _asked_for(settings: RunSettings, state: SlideState) -> bool:
-    return settings.force or (settings.retry_failed and state.status in _BAD)
+def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:
+    return settings.force or (settings.retry_failed and record.status in _FAILURE_STATUSES)
 
 
-def _modified_lately(slide: Slide, settings: RunSettings) -> bool:
+def _is_recently_modified(slide: Slide, settings: RunSettings) -> bool:
     """Whether the slide's folder or a field changed less than settle_s ago.
 
     By the time of the content, which a clock that runs ahead may put into the future, and by that of the directory's
@@ -279,10 +308,10 @@ def _modified_lately(slide: Slide, settings: RunSettings) -> bool:
     ever.
     """
     now = time.time()
-    folders = () if is_written_to(slide.folder, settings) else (slide.folder,)
+    folders = () if contains_run_outputs(slide.folder, settings) else (slide.folder,)
     for path in (*folders, *slide.fields):
         with suppress(OSError):
-            status = path.stat()
-            if abs(now - status.st_mtime) < settings.settle_s or 0 <= now - status.st_ctime < settings.settle_s:
+            stat = path.stat()
+            if abs(now - stat.st_mtime) < settings.settle_s or 0 <= now - stat.st_ctime < settings.settle_s:
                 return True
     return False

@@ -8,30 +8,30 @@ from pathlib import Path
 
 from wbctool.batch.slides import find_slides
 from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
-from wbctool.layout import OutputLayout
+from wbctool.layout import OutputPaths
 from wbctool.records import Slide
 from wbctool.slide_results import PublishedSlide
 from wbctool.stages.images import shown_size
 
 
-def slides_of_run(layout: OutputLayout, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
+def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
     """The slides that results were made of, and their folder: ``root``, or where the last run found them.
 
     Raises ResultsInvalid where run.json does not say, or nothing is there now.
     """
     try:
-        settings = json.loads(layout.run.read_bytes())["settings"]
+        settings = json.loads(layout.run_json.read_bytes())["settings"]
         folder = root or Path(settings["slides"])
         follow_links = bool(settings["follow_links"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsInvalid(f"{layout.run} is not a valid record of a run: {error}") from error
+        raise ResultsInvalid(f"{layout.run_json} is not a valid record of a run: {error}") from error
     try:
         return find_slides(folder, follow_links, skip=[layout.folder]), folder
     except SlidesNotFound as error:
         raise ResultsInvalid(f"{error}; use --slides to say where the images are now") from error
 
 
-def field_sizes(
+def read_field_sizes(
     published: Iterable[PublishedSlide], slides: Iterable[Slide], root: Path
 ) -> dict[tuple[str, str], tuple[int, int]]:
     """(width, height) in pixels of every field that was analysed, by (slide, field), from the images' headers.
@@ -40,9 +40,9 @@ def field_sizes(
     """
     paths = {(slide.id, path.name): path for slide in slides for path in slide.fields}
     sizes = {}
-    for one in published:
-        slide = one.result.slide
-        for field in one.fields_read:
+    for published_slide in published:
+        slide = published_slide.result.slide
+        for field in published_slide.analyzed_fields:
             path = paths.get((slide, field))
             if path is None:
                 raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
@@ -50,7 +50,7 @@ def field_sizes(
                 sizes[slide, field] = shown_size(path)
             except FieldUnreadable as error:
                 raise ResultsInvalid(f"{path}: {error}") from error
-        for cell in one.result.cells:
+        for cell in published_slide.result.cells:
             box, (width, height) = cell.detection.box, sizes[slide, cell.field]
             if box.x + box.width > width or box.y + box.height > height:
                 raise ResultsInvalid(

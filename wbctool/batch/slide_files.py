@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wbctool.batch import trail
-from wbctool.batch.runstate import SlideState, is_reviewed, publish_slide, remove_originals
+from wbctool.batch.runstate import SlideRecord, delete_originals, is_reviewed, publish_slide
 from wbctool.batch.seen_files import FieldHashes
-from wbctool.layout import CELLS, DIFFERENTIAL, REPORT, OutputLayout
-from wbctool.report.facts import slide_facts
+from wbctool.layout import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, OutputPaths
+from wbctool.report.facts import build_details
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
@@ -23,21 +23,21 @@ class SlideFiles:
 
     slide: str
     files: Mapping[str, bytes]
-    state: SlideState
+    record: SlideRecord
     fields: FieldHashes
 
 
 def render_files(result: SlideResult, provenance: Provenance) -> dict[str, bytes]:
     """The content of a slide's files but ``slide.json``, by name."""
     texts = {
-        DIFFERENTIAL: differential_csv(result.differential),
-        CELLS: cells_csv(result.slide, result.cells, provenance.classes),
-        REPORT: render_report(result, provenance),
+        DIFFERENTIAL_CSV: differential_csv(result.differential),
+        CELLS_CSV: cells_csv(result.slide, result.cells, provenance.classes),
+        REPORT_HTML: render_report(result, provenance),
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
-def file_hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
     """The SHA-256 of each file."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
@@ -47,24 +47,24 @@ def make_files(
 ) -> SlideFiles:
     """What is to be published of a slide."""
     files = render_files(result, provenance)
-    state = SlideState(
+    record = SlideRecord(
         fingerprint=fingerprint,
         status=result.status,
         row=counts_row(result),
         failures=result.failures,
-        files=file_hashes(files),
+        files=hash_files(files),
         limits=limits,
         provenance=provenance,
-        facts=slide_facts(result),
+        details=build_details(result),
     )
-    return SlideFiles(result.slide, files, state, fields)
+    return SlideFiles(result.slide, files, record, fields)
 
 
-def publish_files(layout: OutputLayout, made: SlideFiles) -> None:
+def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> None:
     """Publish what a run found of a slide. A review of what was there before is void then, and the trail says so."""
-    was_reviewed = is_reviewed(layout, made.slide)
+    was_reviewed = is_reviewed(layout, slide_files.slide)
     if was_reviewed:
-        trail.note_redone(layout, made.slide)
-    publish_slide(layout, made.slide, made.files, made.state, made.fields)
+        trail.log_reprocessed(layout, slide_files.slide)
+    publish_slide(layout, slide_files.slide, slide_files.files, slide_files.record, slide_files.fields)
     if was_reviewed:
-        remove_originals(layout, made.slide)
+        delete_originals(layout, slide_files.slide)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
 from wbctool.layout import (
-    EVALUATION,
     EVALUATION_FIGURES,
+    EVALUATION_JSON,
     EVALUATION_SCHEMA,
-    MANIFEST_MARK,
-    RUN,
+    RUN_JSON,
+    RUN_SIGNATURE,
     SLIDES_CSV,
-    VERIFICATION,
     VERIFICATION_FIGURES,
+    VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
 )
 from wbctool.records import Slide
@@ -29,22 +29,24 @@ log = logging.getLogger(__name__)
 _DIGITS = re.compile(r"([0-9]+)")
 
 
-def _begins_with(schema: str, before_schemas: str = "") -> re.Pattern[bytes]:
-    """A record of ours in any version. before_schemas: how one began that had no schema yet."""
-    return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{before_schemas})'.encode())
+def _compile_schema_pattern(schema: str, legacy_prefix: str = "") -> re.Pattern[bytes]:
+    """A record of ours in any version. legacy_prefix: how one began that had no schema yet."""
+    return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{legacy_prefix})'.encode())
 
 
 # The figures of `wbctool verify` and `evaluate`: their names, and how the record beside them begins.
 _FIGURES = (
     (
         re.compile(rf"({'|'.join(VERIFICATION_FIGURES)})\.png"),
-        VERIFICATION,
-        _begins_with(VERIFICATION_SCHEMA),
+        VERIFICATION_JSON,
+        _compile_schema_pattern(VERIFICATION_SCHEMA),
     ),
     (
         re.compile(rf"({'|'.join(EVALUATION_FIGURES)})-.*\.png", re.DOTALL),
-        EVALUATION,
-        _begins_with(EVALUATION_SCHEMA, r'|"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'),
+        EVALUATION_JSON,
+        _compile_schema_pattern(
+            EVALUATION_SCHEMA, r'|"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'
+        ),
     ),
 )
 _HEAD_BYTES = 4096
@@ -65,35 +67,41 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
         raise SlidesNotFound(f"{root} is not a readable folder") from error
     if not is_folder:
         raise SlidesNotFound(f"{root} is not a folder")
-    walk = _Walk(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
-    walk.visit()
-    slides = {"/".join(parts): found for parts, found in walk.found.items() if parts}
-    if () in walk.found:
+    walker = _FolderWalker(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
+    walker.visit()
+    slides = {"/".join(parts): found for parts, found in walker.slide_folders.items() if parts}
+    if () in walker.slide_folders:
         name = root.name if root.name not in {"", ".."} else root.resolve().name or "slides"
         while name in slides:
             name += "~"
-        slides[name] = walk.found[()]
+        slides[name] = walker.slide_folders[()]
     if not slides:
         raise SlidesNotFound(f"no image found in {root}")
     return tuple(
-        Slide(id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_key(path.name))), found.problem)
-        for id_, found in sorted(slides.items(), key=lambda item: [natural_key(part) for part in item[0].split("/")])
+        Slide(
+            id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_sort_key(path.name))), found.problem
+        )
+        for id_, found in sorted(
+            slides.items(), key=lambda item: [natural_sort_key(part) for part in item[0].split("/")]
+        )
     )
 
 
-def still_as_found(slide: Slide, root: Path, follow_links: bool) -> bool:
+def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Whether a slide's folder still holds the fields that it held when it was found."""
     try:
-        now = _Walk(root.resolve(), follow_links, frozenset(), tells=False).images(slide.folder)
+        current_images = _FolderWalker(root.resolve(), follow_links, frozenset(), log_skipped=False).list_images(
+            slide.folder
+        )
     except OSError:
         return False
-    return sorted(now) == sorted(slide.fields)
+    return sorted(current_images) == sorted(slide.fields)
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sorts numbers in names by their value, and the rest without regard to case; a tie goes to the plain order.
 
-    >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_key)
+    >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_sort_key)
     ['field1.png', 'Field2.png', 'field10.png']
     """
     parts = _DIGITS.split(name.casefold())
@@ -101,29 +109,29 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 @dataclass(slots=True)
-class _Found:
+class _SlideFolder:
     folder: Path
     images: list[Path]
     problem: str = ""
 
 
 @dataclass(slots=True)
-class _Walk:
+class _FolderWalker:
     root: Path
     follow_links: bool
     skip: frozenset[Path]
-    tells: bool = True  # of the links it skips
-    found: dict[tuple[str, ...], _Found] = field(default_factory=dict)
+    log_skipped: bool = True  # of the links it skips
+    slide_folders: dict[tuple[str, ...], _SlideFolder] = field(default_factory=dict)
     _visited: set[tuple[int, int]] = field(default_factory=set)
 
     def visit(self) -> None:
         """Real folders first, so that a slide is known by its own path and not by a link to it."""
         links = self._descend(self.root, ())
         while links:
-            later: list[tuple[Path, tuple[str, ...]]] = []
+            next_links: list[tuple[Path, tuple[str, ...]]] = []
             for folder, parts in links:
-                later += self._descend(folder, parts)
-            links = later
+                next_links += self._descend(folder, parts)
+            links = next_links
 
     def _descend(self, top: Path, top_parts: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
         """Visit a folder and the real folders below it; returns the linked folders that were met."""
@@ -133,9 +141,9 @@ class _Walk:
             folder, parts = folders.pop()
             images: list[Path] = []
             try:
-                if not self._is_new(folder):
+                if not self._mark_visited(folder):
                     continue
-                for entry in self._entries(folder):
+                for entry in self._iter_entries(folder):
                     if entry.is_dir():
                         (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
                     elif _is_field(Path(entry.path)):
@@ -143,44 +151,46 @@ class _Walk:
             except OSError as error:
                 if not parts:  # no slide of its own: all of them would be gone
                     raise SlidesNotFound(f"{self.root} cannot be listed: {error.strerror or error}") from error
-                self.found[parts] = _Found(folder, [], f"the folder cannot be listed: {error.strerror}")
+                self.slide_folders[parts] = _SlideFolder(folder, [], f"the folder cannot be listed: {error.strerror}")
                 continue
             if images:
-                self.found[parts] = _Found(folder, images)
+                self.slide_folders[parts] = _SlideFolder(folder, images)
         return links
 
-    def images(self, folder: Path) -> list[Path]:
+    def list_images(self, folder: Path) -> list[Path]:
         """The images that lie directly in a folder."""
         return [
-            Path(entry.path) for entry in self._entries(folder) if not entry.is_dir() and _is_field(Path(entry.path))
+            Path(entry.path)
+            for entry in self._iter_entries(folder)
+            if not entry.is_dir() and _is_field(Path(entry.path))
         ]
 
-    def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
-        for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name)):
-            if not entry.name.startswith(".") and (not entry.is_symlink() or self._may_follow(entry)):
+    def _iter_entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: natural_sort_key(entry.name)):
+            if not entry.name.startswith(".") and (not entry.is_symlink() or self._should_follow(entry)):
                 yield entry
 
-    def _is_new(self, folder: Path) -> bool:
-        status = folder.stat()
-        identity = (status.st_dev, status.st_ino)
+    def _mark_visited(self, folder: Path) -> bool:
+        stat = folder.stat()
+        identity = (stat.st_dev, stat.st_ino)
         if identity in self._visited or folder.resolve() in self.skip or is_results(folder):
             return False
         self._visited.add(identity)
         return True
 
-    def _may_follow(self, entry: os.DirEntry[str]) -> bool:
+    def _should_follow(self, entry: os.DirEntry[str]) -> bool:
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
-            self._tell("skipped: %r is a broken or circular link", entry)
+            self._warn_skipped("skipped: %r is a broken or circular link", entry)
             return False
         if self.follow_links or target.is_relative_to(self.root):
             return True
-        self._tell("skipped: %r leads out of the folder of slides (use --follow-links to follow it)", entry)
+        self._warn_skipped("skipped: %r leads out of the folder of slides (use --follow-links to follow it)", entry)
         return False
 
-    def _tell(self, message: str, entry: os.DirEntry[str]) -> None:
-        if self.tells and entry.name != SLIDES_CSV:  # that is read, link or not
+    def _warn_skipped(self, message: str, entry: os.DirEntry[str]) -> None:
+        if self.log_skipped and entry.name != SLIDES_CSV:  # that is read, link or not
             log.warning(message, entry.path)
 
 
@@ -191,11 +201,12 @@ def _is_field(path: Path) -> bool:
 def _is_figure(path: Path) -> bool:
     """Whether an image is one that we drew. Not its whole folder is left out: it may be a slide's, and hold fields."""
     return any(
-        name.fullmatch(path.name) and begin.match(_head(path.with_name(record))) for name, record, begin in _FIGURES
+        name.fullmatch(path.name) and begin.match(_read_head(path.with_name(record)))
+        for name, record, begin in _FIGURES
     )
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -205,4 +216,4 @@ def _head(path: Path) -> bytes:
 
 def is_results(folder: Path) -> bool:
     """Whether a folder holds a run's results."""
-    return MANIFEST_MARK.encode() in _head(folder / RUN)[:64]
+    return RUN_SIGNATURE.encode() in _read_head(folder / RUN_JSON)[:64]

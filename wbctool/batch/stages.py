@@ -7,45 +7,46 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import wbctool
-from wbctool.cards import ColourRange
+from wbctool import former_names
+from wbctool.cards import ColorRange, fingerprint_entry
 from wbctool.models import Cards, Models
 from wbctool.onnx_model import CPU
 from wbctool.records import Box, Crop, Detection, Field, Prediction
 from wbctool.settings import RunSettings
-from wbctool.slide_results import ModelUsed, Provenance
+from wbctool.slide_results import ModelRef, Provenance
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
-from wbctool.stages.detect import detect_all_cells
-from wbctool.stages.upscale import PreparedCrops, prepare_crops
+from wbctool.stages.detect import detect_blood_cells
+from wbctool.stages.upscale import ClassifierInput, preprocess_crops
 
 if TYPE_CHECKING:
     from wbctool.records import Rgb
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """provenance: what the results say of how they were made. basis: all that they depend on but the fields.
+class BoundStages:
+    """provenance: what the results say of how they were made. cache_key: all that they depend on but the fields.
 
-    detect: the nucleated and the red cells of a field. many_at_once: whether large batches are faster than small ones,
-    as on a GPU. rows: those of each model's batches, by now. colours: those of the detector's training fields.
+    detect: the nucleated and the red cells of a field. prefers_large_batches: whether large batches are faster than small ones,
+    as on a GPU. batch_sizes: those of each model's batches, by now. stain_reference: those of the detector's training fields.
     """
 
     detect: Callable[[Field], tuple[Detection, ...]]
     crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
-    prepare: Callable[[Sequence[Crop]], PreparedCrops]
+    preprocess: Callable[[Sequence[Crop]], ClassifierInput]
     classify: Callable[[Rgb], tuple[Prediction, ...]]
     provenance: Provenance
-    basis: Mapping[str, Any]
-    device_note: str | None = None
-    many_at_once: bool = False
-    rows: Callable[[], Mapping[str, int]] = dict
-    colours: tuple[ColourRange, ...] = ()
+    cache_key: Mapping[str, Any]
+    device_message: str | None = None
+    prefers_large_batches: bool = False
+    batch_sizes: Callable[[], Mapping[str, int]] = dict
+    stain_reference: tuple[ColorRange, ...] = ()
 
 
-def provenance_of(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
+def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
     """What the results of these models say of how they were made."""
     _, generator, classifier = cards
-    affecting = settings.affecting_results()
+    result_settings = settings.result_settings()
     precision = classifier.precision.value
     if generator.precision is not classifier.precision:
         precision += f" (generator {generator.precision})"
@@ -54,32 +55,32 @@ def provenance_of(cards: Cards, provider: str, settings: RunSettings) -> Provena
         provider=provider,
         precision=precision,
         classes=classifier.classes,
-        models=tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards),
-        settings=tuple((name, str(value)) for name, value in affecting.items() if not name.endswith("_ranges")),
+        models=tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in cards),
+        settings=tuple((name, str(value)) for name, value in result_settings.items() if not name.endswith("_ranges")),
     )
 
 
-def basis_of(cards: Cards, settings: RunSettings) -> dict[str, Any]:
+def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
     """All that the results of these models depend on but the fields, as JSON values."""
     return {
         "results": wbctool.RESULTS_VERSION,
-        "cards": [card.model_dump(mode="json", exclude={"copy_of"}) for card in cards],
-        "settings": settings.affecting_results(),
+        "cards": [fingerprint_entry(card) for card in cards],
+        "settings": former_names.restore_former_names(settings.result_settings(), former_names.SETTINGS),
     }
 
 
-def bind_stages(models: Models, settings: RunSettings) -> Stages:
+def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
     """The stages with the loaded models."""
     cards = (models.detector.card, models.generator.card, models.classifier.card)
-    return Stages(
-        detect=lambda field: detect_all_cells(field, models.detector),
+    return BoundStages(
+        detect=lambda field: detect_blood_cells(field, models.detector),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
-        prepare=lambda crops: prepare_crops(crops, models.generator, settings.super_resolve),
+        preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.head),
-        provenance=provenance_of(cards, models.provider, settings),
-        basis=basis_of(cards, settings),
-        device_note=models.device_note,
-        many_at_once=models.provider != CPU,
-        rows=lambda: models.rows,
-        colours=models.detector.card.colours,
+        provenance=build_provenance(cards, models.provider, settings),
+        cache_key=build_cache_key(cards, settings),
+        device_message=models.device_message,
+        prefers_large_batches=models.provider != CPU,
+        batch_sizes=lambda: models.batch_sizes,
+        stain_reference=models.detector.card.stain_reference,
     )

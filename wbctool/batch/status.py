@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from wbctool.batch.publish import hold, process_start, publish_json
+from wbctool.batch.publish import get_process_start, lock_output, write_json_atomic
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
-from wbctool.layout import OutputLayout, name_shown
+from wbctool.layout import OutputPaths, display_name
 from wbctool.slide_results import FieldFailure, SlideStatus
 
 
@@ -27,7 +27,7 @@ class RunPhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SlideReport:
+class SlideStatusEntry:
     """One slide of the last run. done_in_run: whether that run did it, or kept what an earlier one did."""
 
     slide: str
@@ -57,9 +57,9 @@ class RunReport:
     tool_version: str
     holder: str
     failure: str
-    slides: tuple[SlideReport, ...]
+    slides: tuple[SlideStatusEntry, ...]
 
-    def number(self, status: SlideStatus) -> int:
+    def count(self, status: SlideStatus) -> int:
         """The slides of a status."""
         return sum(slide.status is status for slide in self.slides)
 
@@ -69,34 +69,34 @@ class RunReport:
         return None if self.end is None else self.end - self.start
 
 
-def read_report(layout: OutputLayout) -> RunReport:
+def read_report(layout: OutputPaths) -> RunReport:
     """What the last run did. Raises StatusUnknown where there was none, or none that this version can read."""
     try:
-        run = json.loads(layout.run.read_bytes())
-        end = run["end"] and _time(run["end"])
-        holder = _holder(layout)
-        failed = _failure(layout)
-        phase = RunPhase.RUNNING if holder else RunPhase.ENDED if end or failed else RunPhase.KILLED
+        run = json.loads(layout.run_json.read_bytes())
+        end = run["end"] and _parse_time(run["end"])
+        holder = _describe_holder(layout)
+        failure = _read_failure(layout)
+        phase = RunPhase.RUNNING if holder else RunPhase.ENDED if end or failure else RunPhase.KILLED
         return RunReport(
             phase=phase,
-            start=_time(failed["start"] if failed else run["start"]),
-            end=_time(failed["end"]) if failed else end or None,
-            exit_code=failed["exit_code"] if failed else run["exit_code"],
-            stopped_by=None if failed else run["stopped_by"],
+            start=_parse_time(failure["start"] if failure else run["start"]),
+            end=_parse_time(failure["end"]) if failure else end or None,
+            exit_code=failure["exit_code"] if failure else run["exit_code"],
+            stopped_by=None if failure else run["stopped_by"],
             provider=run["provider"],
             precision=run["precision"],
             tool_version=run["tool_version"],
             holder=holder,
-            failure=failed["cause"] if failed else "",
-            slides=tuple(_slide(entry, of_last_run=not failed) for entry in run.get("slides", ())),
+            failure=failure["cause"] if failure else "",
+            slides=tuple(_parse_slide(entry, is_last_run=not failure) for entry in run.get("slides", ())),
         )
     except FileNotFoundError as error:
-        raise StatusUnknown(f"{layout.run} is missing: no run has looked at a slide yet") from error
+        raise StatusUnknown(f"{layout.run_json} is missing: no run has looked at a slide yet") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StatusUnknown(f"{layout.run} is not a valid record of a run: {error}") from error
+        raise StatusUnknown(f"{layout.run_json} is not a valid record of a run: {error}") from error
 
 
-def last_report(layout: OutputLayout) -> RunReport | None:
+def read_report_or_none(layout: OutputPaths) -> RunReport | None:
     """As :func:`read_report`; None where there is nothing to read."""
     try:
         return read_report(layout)
@@ -104,47 +104,47 @@ def last_report(layout: OutputLayout) -> RunReport | None:
         return None
 
 
-def record_failure(layout: OutputLayout, start: datetime, exit_code: int, cause: str) -> None:
+def save_failure(layout: OutputPaths, start: datetime, exit_code: int, cause: str) -> None:
     """Leave word of a run that ended without a run.json of its own, beside the results of earlier ones.
 
     Nowhere else: a folder of that name may hold anything, the slides even.
     """
     if is_results(layout.folder):
-        with suppress(OutputLocked, OutputNotWritable), hold(layout):
+        with suppress(OutputLocked, OutputNotWritable), lock_output(layout):
             end = datetime.now(UTC)
             content = {"start": start.isoformat(), "end": end.isoformat(), "exit_code": exit_code, "cause": cause}
-            publish_json(layout.failure, content)
+            write_json_atomic(layout.failure_json, content)
 
 
-def forget_failure(layout: OutputLayout) -> None:
+def clear_failure(layout: OutputPaths) -> None:
     """A later run has begun."""
     with suppress(OSError):
-        layout.failure.unlink()
+        layout.failure_json.unlink()
 
 
-def as_text(report: RunReport) -> str:
+def format_status_text(report: RunReport) -> str:
     """A few lines for a person: when, what, and every slide that is not well."""
-    lines = [_headline(report), f"on {report.provider}, {report.precision}, wbctool {report.tool_version}"]
+    lines = [_format_headline(report), f"on {report.provider}, {report.precision}, wbctool {report.tool_version}"]
     if report.slides:
-        counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.number(status)))
-        done = sum(slide.done_in_run for slide in report.slides)
-        whose = "as an earlier run left them" if report.failure else f"{done} of them done in that run"
-        lines.append(f"slides: {counts}; {whose}")
+        counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.count(status)))
+        n_processed = sum(slide.done_in_run for slide in report.slides)
+        origin = "as an earlier run left them" if report.failure else f"{n_processed} of them done in that run"
+        lines.append(f"slides: {counts}; {origin}")
     for slide in report.slides:
         if slide.status is SlideStatus.WAITING:
-            lines.append(f"waiting: {name_shown(slide.slide)}")
+            lines.append(f"waiting: {display_name(slide.slide)}")
         elif slide.status is not SlideStatus.OK:
             lines.append(
-                f"{slide.status}: {name_shown(slide.slide)}: {slide.fields_failed} of {slide.fields} fields failed"
+                f"{slide.status}: {display_name(slide.slide)}: {slide.fields_failed} of {slide.fields} fields failed"
             )
             lines += [
-                f"  {name_shown(error.field) or 'the slide'}, {error.stage}: {name_shown(error.cause)}"
+                f"  {display_name(error.field) or 'the slide'}, {error.stage}: {display_name(error.cause)}"
                 for error in slide.errors
             ]
     return "\n".join(lines)
 
 
-def as_json(report: RunReport) -> str:
+def format_status_json(report: RunReport) -> str:
     """The same for programs; times are ISO 8601, UTC."""
     content: dict[str, Any] = {
         "schema": "wbctool-status/1",
@@ -158,7 +158,7 @@ def as_json(report: RunReport) -> str:
         "tool_version": report.tool_version,
         "holder": report.holder or None,
         "failure": report.failure or None,
-        "slides": {status.value: report.number(status) for status in SlideStatus},
+        "slides": {status.value: report.count(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],
         "failed": [
@@ -174,28 +174,28 @@ def as_json(report: RunReport) -> str:
     return json.dumps(content, indent=1)
 
 
-def _headline(report: RunReport) -> str:
+def _format_headline(report: RunReport) -> str:
     start = f"{report.start:%Y-%m-%d %H:%M:%S} UTC"
     if report.phase is RunPhase.RUNNING:
         return f"running since {start}, {report.holder}"
     if report.failure:
-        return f"last run: {start}, exit code {report.exit_code}: {name_shown(report.failure)}"
+        return f"last run: {start}, exit code {report.exit_code}: {display_name(report.failure)}"
     if report.phase is RunPhase.KILLED:
         return f"the last run, started {start}, was killed before it ended; the next one resumes where it stopped"
-    stopped = f", stopped by {report.stopped_by}" if report.stopped_by else ""
+    stop_reason = f", stopped by {report.stopped_by}" if report.stopped_by else ""
     assert report.duration is not None
-    return f"last run: {start}, {report.duration.total_seconds():.0f} s, exit code {report.exit_code}{stopped}"
+    return f"last run: {start}, {report.duration.total_seconds():.0f} s, exit code {report.exit_code}{stop_reason}"
 
 
-def _holder(layout: OutputLayout) -> str:
+def _describe_holder(layout: OutputPaths) -> str:
     """The live process that holds the output, in words; empty where there is none.
 
     Read from the note that the holder leaves, not by trying its lock: a look at the status must not turn a run away.
     A process on another host is believed to live: it cannot be asked from here.
     """
     try:
-        note = json.loads(layout.lock_holder.read_bytes())
-        pid, host, started = int(note["pid"]), str(note["host"]), str(note["started"])
+        holder = json.loads(layout.lock_holder_json.read_bytes())
+        pid, host, started = int(holder["pid"]), str(holder["host"]), str(holder["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     if host == platform.node():
@@ -204,7 +204,7 @@ def _holder(layout: OutputLayout) -> str:
 
 
 def _is_alive(pid: int, started: str) -> bool:
-    now = process_start(pid)
+    now = get_process_start(pid)
     if started and now:
         return now == started
     try:
@@ -216,19 +216,19 @@ def _is_alive(pid: int, started: str) -> bool:
     return True
 
 
-def _failure(layout: OutputLayout) -> dict[str, Any] | None:
+def _read_failure(layout: OutputPaths) -> dict[str, Any] | None:
     try:
-        content = json.loads(layout.failure.read_bytes())
+        content = json.loads(layout.failure_json.read_bytes())
         return {key: content[key] for key in ("start", "end", "exit_code", "cause")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _slide(entry: dict[str, Any], of_last_run: bool) -> SlideReport:
-    return SlideReport(
+def _parse_slide(entry: dict[str, Any], is_last_run: bool) -> SlideStatusEntry:
+    return SlideStatusEntry(
         slide=entry["slide"],
         status=SlideStatus(entry["status"]),
-        done_in_run=of_last_run and entry["done_in_this_run"],
+        done_in_run=is_last_run and entry["done_in_this_run"],
         fields=entry["fields"],
         fields_failed=entry["fields_failed"],
         cells=entry["cells"],
@@ -237,5 +237,5 @@ def _slide(entry: dict[str, Any], of_last_run: bool) -> SlideReport:
     )
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)

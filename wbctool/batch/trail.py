@@ -17,17 +17,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wbctool.batch.publish import sync_folder
-from wbctool.errors import OutputNotWritable, TrailBroken
-from wbctool.layout import OutputLayout
+from wbctool.errors import AuditLogCorrupt, OutputNotWritable
+from wbctool.layout import OutputPaths
 
 log = logging.getLogger(__name__)
 
-REVIEW, CELL, REDONE = "review", "cell", "redone"  # the events
-_START = "0" * 64  # what the first line has for the hash of the line before it
+REVIEW, CELL, REPROCESSED = "review", "cell", "redone"  # the events
+_INITIAL_SHA256 = "0" * 64  # what the first line has for the hash of the line before it
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One line. number: counts from 1. sha256: of the line, without its end."""
 
     number: int
@@ -45,64 +45,64 @@ class Entry:
         return str(self.content["slide"])
 
 
-def read_trail(layout: OutputLayout) -> tuple[Entry, ...]:
-    """Every entry, in order; none where there is no trail. Raises TrailBroken where a line does not follow the last."""
+def read_audit_log(layout: OutputPaths) -> tuple[AuditEntry, ...]:
+    """Every entry, in order; none where there is no trail. Raises AuditLogCorrupt where a line does not follow the last."""
     try:
-        lines = layout.audit.read_bytes().split(b"\n")
+        lines = layout.audit_jsonl.read_bytes().split(b"\n")
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise TrailBroken(f"{layout.audit} cannot be read: {error.strerror or error}") from error
-    entries, before = [], _START
+        raise AuditLogCorrupt(f"{layout.audit_jsonl} cannot be read: {error.strerror or error}") from error
+    entries, previous_sha256 = [], _INITIAL_SHA256
     for number, line in enumerate(lines[:-1], start=1):
         try:
             content = json.loads(line)
-            follows = content["previous"] == before and {"event", "slide"} <= content.keys()
+            is_chained = content["previous"] == previous_sha256 and {"event", "slide"} <= content.keys()
         except (ValueError, KeyError, TypeError, AttributeError):
-            follows = False
-        if not follows:
-            raise TrailBroken(f"{layout.audit}: line {number} does not follow from the line before it")
-        before = hashlib.sha256(line).hexdigest()
-        entries.append(Entry(number, before, content))
+            is_chained = False
+        if not is_chained:
+            raise AuditLogCorrupt(f"{layout.audit_jsonl}: line {number} does not follow from the line before it")
+        previous_sha256 = hashlib.sha256(line).hexdigest()
+        entries.append(AuditEntry(number, previous_sha256, content))
     return tuple(entries)
 
 
-def append_entries(layout: OutputLayout, contents: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
-    """Add lines, on the disk when this returns. Raises TrailBroken, and then adds nothing, or OutputNotWritable."""
-    known = read_trail(layout)
-    before, lines, added = known[-1].sha256 if known else _START, [], []
-    for number, content in enumerate(contents, start=len(known) + 1):
-        line = json.dumps({**content, "previous": before}).encode("ascii")
-        before = hashlib.sha256(line).hexdigest()
+def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -> tuple[AuditEntry, ...]:
+    """Add lines, on the disk when this returns. Raises AuditLogCorrupt, and then adds nothing, or OutputNotWritable."""
+    existing = read_audit_log(layout)
+    previous_sha256, lines, added = existing[-1].sha256 if existing else _INITIAL_SHA256, [], []
+    for number, content in enumerate(contents, start=len(existing) + 1):
+        line = json.dumps({**content, "previous": previous_sha256}).encode("ascii")
+        previous_sha256 = hashlib.sha256(line).hexdigest()
         lines.append(line + b"\n")
-        added.append(Entry(number, before, json.loads(line)))
+        added.append(AuditEntry(number, previous_sha256, json.loads(line)))
     try:
-        with layout.audit.open("ab") as file:
-            _drop_torn_line(file.fileno(), layout)
+        with layout.audit_jsonl.open("ab") as file:
+            _truncate_partial_line(file.fileno(), layout)
             file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(layout.audit.parent)  # the trail may be new
+        sync_folder(layout.audit_jsonl.parent)  # the trail may be new
     except OSError as error:
-        raise OutputNotWritable(f"{layout.audit} cannot be written: {error.strerror or error}") from error
+        raise OutputNotWritable(f"{layout.audit_jsonl} cannot be written: {error.strerror or error}") from error
     return tuple(added)
 
 
-def note_redone(layout: OutputLayout, slide: str) -> None:
+def log_reprocessed(layout: OutputPaths, slide: str) -> None:
     """A run is about to replace the results of a reviewed slide: the review does not hold for the new ones."""
     log.warning("slide %r: processed again, so its review no longer applies; the audit trail keeps it", slide)
-    append_entries(layout, [{"event": REDONE, "slide": slide, "applied": now()}])
+    append_entries(layout, [{"event": REPROCESSED, "slide": slide, "applied": utc_timestamp()}])
 
 
-def now() -> str:
+def utc_timestamp() -> str:
     """The time as the trail has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _drop_torn_line(descriptor: int, layout: OutputLayout) -> None:
+def _truncate_partial_line(descriptor: int, layout: OutputPaths) -> None:
     """A power cut may leave half a line. Nothing was made of it: results change only after a line that is whole."""
-    content = layout.audit.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        log.warning("%s: dropped an incomplete last line, left by an interrupted write", layout.audit)
-        os.ftruncate(descriptor, whole)
+    content = layout.audit_jsonl.read_bytes()
+    complete_length = content.rfind(b"\n") + 1
+    if complete_length < len(content):
+        log.warning("%s: dropped an incomplete last line, left by an interrupted write", layout.audit_jsonl)
+        os.ftruncate(descriptor, complete_length)

@@ -15,7 +15,7 @@ import typer
 import wbctool
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.export_app import export_app
-from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.cli.guard import handle_errors
 from wbctool.cli.models_app import ModelsDir, models_app
 from wbctool.cli.review_app import review_app
 from wbctool.cli.train_app import train
@@ -37,7 +37,7 @@ app.add_typer(review_app, name="review")
 class SplitChoice(StrEnum):
     """Which labelled sources `evaluate` uses."""
 
-    HELD_BACK = "held-back"
+    TEST = "test"
     VALIDATION = "validation"
     ALL = "all"
 
@@ -55,14 +55,14 @@ def main() -> None:
     try:
         app(prog_name="wbctool")
     except OSError as error:
-        if not _stdout_fails():
+        if not _is_stdout_broken():
             raise
         with suppress(OSError):
             print(f"wbctool: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
 
 
-def _stdout_fails() -> bool:
+def _is_stdout_broken() -> bool:
     """Whether standard output takes not even a line's end. If so, what it still holds is dropped."""
     try:
         print(flush=True)
@@ -132,7 +132,7 @@ def run(
     4 no image found; 5 another run is using the output; 130, 143 stopped.
     """
     flags = {name: value for name, value in locals().items() if name != "config"}
-    with errors_as_exit_codes():
+    with handle_errors():
         # NumPy reads it when it is first imported. BLAS threads that spin took an eighth of the time from the workers.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from wbctool.cli.running import run_command
@@ -154,7 +154,7 @@ def status(
     running; otherwise 0 while a run is in progress; otherwise that of the last run (0 all is well, 3 at least one slide
     is failed or partial).
     """
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.running import status_command
 
         raise typer.Exit(status_command(out, as_json, max_age))
@@ -176,7 +176,7 @@ def qc(
     The setting qc_slides names the QC slides. Exit codes: 0 in control; 3 a latest value breaks a rejection rule, or is
     missing because nothing was counted; 1 there is no history.
     """
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.quality import qc_command
 
         raise typer.Exit(qc_command(out, slide or [], folder, baseline))
@@ -192,7 +192,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the figures and evaluation.json go.")] = None,
     split: Annotated[
         SplitChoice, typer.Option(help="Sources held back from training; sources used for making choices; or all.")
-    ] = SplitChoice.HELD_BACK,
+    ] = SplitChoice.TEST,
     super_resolve: Annotated[
         SuperResolve, typer.Option(help="Which cells the generator enlarges.")
     ] = SuperResolve.AUTO,
@@ -200,16 +200,18 @@ def evaluate(
     sr_cells: Annotated[
         int, typer.Option(metavar="N", min=0, help="Cells per data set for comparing the generators; 0: none.")
     ] = 100,
-    strangers: Annotated[
+    ood_images: Annotated[
         int, typer.Option(metavar="N", min=0, help="Images of each kind that show no cell of a known class; 0: none.")
     ] = 100,
 ) -> None:
     """Measure the models on labelled data. Requires: pip install 'wbctool[evaluate]'."""
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.measuring import evaluate_command
 
-        chosen = None if split is SplitChoice.ALL else split.value
-        raise typer.Exit(evaluate_command(data, models_dir, out, chosen, super_resolve, precision, sr_cells, strangers))
+        split_name = None if split is SplitChoice.ALL else split.value
+        raise typer.Exit(
+            evaluate_command(data, models_dir, out, split_name, super_resolve, precision, sr_cells, ood_images)
+        )
 
 
 @app.command()
@@ -231,7 +233,7 @@ def verify(
     data. With slides, also those of `wbctool run`.
     Requires: pip install 'wbctool[evaluate]'.
     """
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.verifying import verify_command
 
         raise typer.Exit(verify_command(labelled, out, models_dir, super_resolve))
@@ -242,23 +244,23 @@ def doctor(
     models_dir: ModelsDir = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Show what this machine can do, and what to do about the rest."""
-    with errors_as_exit_codes():
-        from wbctool.cli.saying import say
-        from wbctool.doctor import as_text, examine, report_json
+    with handle_errors():
+        from wbctool.cli.saying import echo
+        from wbctool.doctor import format_checks_json, format_checks_text, run_checks
 
-        checks = examine(models_dir)
-        say(report_json(checks) if as_json else as_text(checks))
+        checks = run_checks(models_dir)
+        echo(format_checks_json(checks) if as_json else format_checks_text(checks))
         raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 1)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(value: bool) -> None:
+    if value:
         typer.echo(f"wbctool {wbctool.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def common(
+def handle_common_options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 import typer
 
 from wbctool import errors
-from wbctool.cli.exit_codes import exit_code_of
+from wbctool.cli.exit_codes import get_exit_code
 
 
 @contextmanager
-def errors_as_exit_codes() -> Iterator[None]:
+def handle_errors() -> Iterator[None]:
     """Errors written for the user become one line and an exit code; others stay what they are, defects."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise typer.Exit(exit_code_of(error)) from error
+        raise typer.Exit(get_exit_code(error)) from error
     except errors.WbctoolError as error:
-        from wbctool.layout import name_shown
+        from wbctool.layout import display_name
 
-        typer.echo(f"wbctool: {name_shown(str(error))}", err=True)
-        raise typer.Exit(exit_code_of(error)) from error
+        typer.echo(f"wbctool: {display_name(str(error))}", err=True)
+        raise typer.Exit(get_exit_code(error)) from error

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from wbctool.choices import Precision
-from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.cli.guard import handle_errors
 
 models_app = typer.Typer(help="List, check and optimise the trained models.", no_args_is_help=True)
 
@@ -29,16 +29,16 @@ ModelsDir = Annotated[
 @models_app.command("list")
 def list_models(models_dir: ModelsDir = None) -> None:
     """List the models, and the classes they know."""
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.running import list_models_command
 
         raise typer.Exit(list_models_command(models_dir))
 
 
 @models_app.command("verify")
-def verify_models(models_dir: ModelsDir = None) -> None:
+def check_hashes(models_dir: ModelsDir = None) -> None:
     """Check each model against the hash in its card."""
-    with errors_as_exit_codes():
+    with handle_errors():
         from wbctool.cli.running import verify_models_command
 
         raise typer.Exit(verify_models_command(models_dir))
@@ -61,19 +61,19 @@ def optimize_models(
     Exit codes: 0 made, or not made because no faster here; 1 not made because a copy would change too much.
     Requires: pip install 'wbctool[optimize]'.
     """
-    with errors_as_exit_codes():
-        from wbctool.cli.optimising import optimize_command
+    with handle_errors():
+        from wbctool.cli.optimising import optimize_models_command
 
-        raise typer.Exit(optimize_command(models_dir, data, out, Precision(precision)))
+        raise typer.Exit(optimize_models_command(models_dir, data, out, Precision(precision)))
 
 
-@models_app.command("colours")
-def measure_colours(
+@models_app.command("stain-reference")
+def measure_stain_reference(
     data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields that the detector was trained on.")],
     models_dir: ModelsDir = None,
 ) -> None:
     """Measure the colours of the training fields and record them in the detector's card."""
-    with errors_as_exit_codes():
-        from wbctool.cli.quality import colours_command
+    with handle_errors():
+        from wbctool.cli.quality import stain_reference_command
 
-        raise typer.Exit(colours_command(data, models_dir))
+        raise typer.Exit(stain_reference_command(data, models_dir))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.cli.guard import handle_errors
 
 review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_help=True)
 
@@ -21,10 +21,10 @@ def apply_review(
 
     Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
     """
-    with errors_as_exit_codes():
-        from wbctool.cli.reviewing import apply_command
+    with handle_errors():
+        from wbctool.cli.reviewing import apply_reviews_command
 
-        raise typer.Exit(apply_command(out, reviews))
+        raise typer.Exit(apply_reviews_command(out, reviews))
 
 
 @review_app.command("verify")
@@ -35,7 +35,7 @@ def verify_review(
 
     Exit codes: 0 all match; 1 otherwise.
     """
-    with errors_as_exit_codes():
-        from wbctool.cli.reviewing import verify_command
+    with handle_errors():
+        from wbctool.cli.reviewing import verify_reviews_command
 
-        raise typer.Exit(verify_command(out))
+        raise typer.Exit(verify_reviews_command(out))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from wbctool.errors import OutputNotWritable
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """A line of what a command is for, on standard output. Raises OutputNotWritable.
 
     Not where its reader has gone, as `head` has: that one has all it wants.
@@ -24,7 +24,7 @@ def say(line: str) -> None:
             raise OutputNotWritable(f"standard output cannot be written: {error.strerror or error}") from error
 
 
-def mention(line: str) -> None:
+def echo_optional(line: str) -> None:
     """A line on standard output beside what is written to files. Where it cannot be written, the work goes on."""
     with suppress(OutputNotWritable):
-        say(line)
+        echo(line)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from wbctool.cli.guard import errors_as_exit_codes
+from wbctool.cli.guard import handle_errors
 
 
 class TrainStage(StrEnum):
@@ -49,11 +49,11 @@ def train(
         typer.Option(metavar="HOURS", help="Stop each training loop after HOURS and export what there is."),
     ] = None,
     fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources to hold back.")] = 0,
-    leave_out: Annotated[
+    hold_out_dataset: Annotated[
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Hold back this whole data set or microscope. May be repeated."),
     ] = None,
-    start_from: Annotated[
+    init_from: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="DIR",
@@ -69,12 +69,12 @@ def train(
     ] = False,
 ) -> None:
     """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
-    with errors_as_exit_codes():
-        from wbctool.extras import needing
+    with handle_errors():
+        from wbctool.extras import require_extra
 
-        with needing("train", "`wbctool train`"):
+        with require_extra("train", "`wbctool train`"):
             from training.main import train as train_models
-            from wbctool.lab.labelled import Splitting
+            from wbctool.lab.labelled import GroupSplit
         logging.basicConfig(format="%(message)s")
         logging.getLogger("training").setLevel(logging.INFO)
         train_models(
@@ -88,6 +88,6 @@ def train(
             backbone=backbone.value,
             compare=compare,
             ablate=ablate,
-            start_from=start_from or [],
-            splitting=Splitting(fold, tuple(leave_out or ())),
+            init_from=init_from or [],
+            group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
         )

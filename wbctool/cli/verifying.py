@@ -6,101 +6,105 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from wbctool.batch.publish import publish
-from wbctool.batch.results import published_slides
+from wbctool.batch.publish import write_atomic
+from wbctool.batch.results import read_published_slides
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
-from wbctool.batch.stages import Stages
+from wbctool.batch.stages import BoundStages
 from wbctool.cards import default_models_dir
 from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.measuring import check_writable
-from wbctool.cli.measuring import shown_progress as measured_progress
-from wbctool.cli.running import load_stages, stopping_on_signals
-from wbctool.cli.saying import mention
-from wbctool.cli.terminal import logging_set_up, shown_progress
+from wbctool.cli.measuring import track_progress as measured_progress
+from wbctool.cli.running import load_stages, stop_on_signals
+from wbctool.cli.saying import echo_optional
+from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.errors import LabelledDataInvalid
-from wbctool.extras import needing
-from wbctool.lab.agreement import Share
-from wbctool.lab.differentials import FILE, read_differentials
-from wbctool.lab.verdict import Fit
+from wbctool.extras import require_extra
+from wbctool.lab.agreement import Proportion
+from wbctool.lab.differentials import FILE_NAME, read_differentials
+from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
-from wbctool.layout import VERIFICATION_PAGE, OutputLayout, name_as_text, name_shown
+from wbctool.layout import VERIFICATION_HTML, OutputPaths, display_name, encode_name
 from wbctool.models import load_models
 from wbctool.settings import RunSettings, load_settings
-from wbctool.slide_results import ModelUsed, PublishedSlide, SlideStatus
-from wbctool.wording import number_of
+from wbctool.slide_results import ModelRef, PublishedSlide, SlideStatus
+from wbctool.wording import pluralize
 
-RUN = "run.csv"
+RUN_CSV = "run.csv"
 
 
 def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve) -> int:
     """`wbctool verify`; returns the exit code."""
-    with needing("evaluate", "`wbctool verify`"):
-        from wbctool.lab.verify_report import verification_files
+    with require_extra("evaluate", "`wbctool verify`"):
+        from wbctool.lab.verify_report import render_verification
     if not labelled.is_dir():
         raise LabelledDataInvalid(f"{labelled} is not a folder")
     check_writable(out)
     result: CellVerification | SlideVerification
-    if (labelled / FILE).is_file():
+    if (labelled / FILE_NAME).is_file():
         result, models = _verify_slides(labelled, out, models_dir, mode)
     else:
         result, models = _verify_cells(labelled, models_dir, mode)
-    for name, content in verification_files(labelled.resolve().name, result, models, mode.value).items():
-        publish(out / name, content)
-    for line in (*_lines(result), *(name_shown(note) for note in result.notes)):
-        mention(line)
-    mention(f"{name_shown(str(out / VERIFICATION_PAGE))} written")
-    mention(result.verdict.line)
-    return ExitCode.DONE if result.verdict.fit is Fit.FITS else ExitCode.SLIDES_FAILED
+    for name, content in render_verification(labelled.resolve().name, result, models, mode.value).items():
+        write_atomic(out / name, content)
+    for line in (*_format_result(result), *(display_name(note) for note in result.notes)):
+        echo_optional(line)
+    echo_optional(f"{display_name(str(out / VERIFICATION_HTML))} written")
+    echo_optional(result.verdict.summary)
+    return ExitCode.DONE if result.verdict.conclusion is Conclusion.FITS else ExitCode.SLIDES_FAILED
 
 
 def _verify_cells(
     labelled: Path, models_dir: Path | None, mode: SuperResolve
-) -> tuple[CellVerification, tuple[ModelUsed, ...]]:
+) -> tuple[CellVerification, tuple[ModelRef, ...]]:
     models = load_models(models_dir or default_models_dir(), Device.AUTO, Precision.AUTO)
-    if models.device_note:
-        mention(f"wbctool: {models.device_note}")
+    if models.device_message:
+        echo_optional(f"wbctool: {models.device_message}")
     cards = [model.card for model in (models.detector, models.generator, models.classifier)]
-    used = tuple(ModelUsed(card.file, card.name, card.version, card.sha256) for card in cards)
-    return verify_cells(labelled, models, mode, measured_progress), used
+    models_used = tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in cards)
+    return verify_cells(labelled, models, mode, measured_progress), models_used
 
 
 def _verify_slides(
     labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve
-) -> tuple[SlideVerification, tuple[ModelUsed, ...]]:
+) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """The slides through a run of their own, whose results stay in DIR: a second verification finds them done."""
-    read = read_differentials(labelled / FILE)
-    flags = {"slides": labelled, "out": out / RUN, "models_dir": models_dir, "super_resolve": mode}
-    used: list[ModelUsed] = []
+    manual = read_differentials(labelled / FILE_NAME)
+    flags = {"slides": labelled, "out": out / RUN_CSV, "models_dir": models_dir, "super_resolve": mode}
+    models_used: list[ModelRef] = []
 
-    def load(settings: RunSettings) -> Stages:
+    def load_and_record(settings: RunSettings) -> BoundStages:
         stages = load_stages(settings)
-        used.extend(stages.provenance.models)
+        models_used.extend(stages.provenance.models)
         return stages
 
-    _run(load_settings(flags), load)
-    published = [one for one in published_slides(OutputLayout(out / RUN)) if isinstance(one, PublishedSlide)]
+    _execute(load_settings(flags), load_and_record)
+    published = [one for one in read_published_slides(OutputPaths(out / RUN_CSV)) if isinstance(one, PublishedSlide)]
     results = [one.result for one in published if one.result.status is not SlideStatus.FAILED]
-    counted = {name_as_text(result.slide): result.differential for result in results}
-    return compare_slides({name_as_text(slide): row for slide, row in read.items()}, counted), tuple(used)
+    counted = {encode_name(result.slide): result.differential for result in results}
+    return compare_slides({encode_name(slide): row for slide, row in manual.items()}, counted), tuple(models_used)
 
 
-def _run(settings: RunSettings, load: Callable[[RunSettings], Stages]) -> None:
-    stop = StopRequest()
+def _execute(settings: RunSettings, load_bound_stages: Callable[[RunSettings], BoundStages]) -> None:
+    stop_request = StopRequest()
     with (
-        logging_set_up(settings.quiet, None),
-        stopping_on_signals(stop),
-        shown_progress(settings.quiet, settings.dry_run) as progress,
+        configure_logging(settings.quiet, None),
+        stop_on_signals(stop_request),
+        show_progress(settings.quiet, settings.dry_run) as progress,
     ):
-        run_folder(settings, lambda: load(settings), sys.argv, progress, stop)
-    if stop.signal is not None:
-        raise SystemExit(128 + stop.signal)
+        run_folder(settings, lambda: load_bound_stages(settings), sys.argv, progress, stop_request)
+    if stop_request.signal is not None:
+        raise SystemExit(128 + stop_request.signal)
 
 
-def _lines(result: CellVerification | SlideVerification) -> list[str]:
+def _format_result(result: CellVerification | SlideVerification) -> list[str]:
     if isinstance(result, SlideVerification):
-        same = f"; {_share(result.same)} of their slide–class pairs differ by sampling alone" if result.same else ""
+        sampling_note = (
+            f"; {_format_share(result.within_sampling_error)} of their slide–class pairs differ by sampling alone"
+            if result.within_sampling_error
+            else ""
+        )
         return [
-            f"{number_of(result.slides, 'slide')}, {result.full} with enough counted cells{same}",
+            f"{pluralize(result.slides, 'slide')}, {result.complete_slides} with enough counted cells{sampling_note}",
             *(
                 f"  {one.label.replace('_', ' ')}: tool minus reader {one.bias:+.2f} percentage points, "
                 f"95 % limits of agreement {one.low:+.2f} to {one.high:+.2f}"
@@ -108,20 +112,22 @@ def _lines(result: CellVerification | SlideVerification) -> list[str]:
             ),
         ]
     exact = f"exact {result.agreement.exact_low:.1f} to {result.agreement.exact_high:.1f} %"
-    by_source = f", by source {_bounds(result.agreement)}" if result.sources < result.cells else ""
+    by_source = f", by source {_format_interval(result.agreement)}" if result.n_groups < result.cells else ""
     lines = [
-        f"{number_of(result.cells, 'cell')} of {number_of(result.sources, 'source')}",
-        f"agreement: {_share(result.agreement)} ({exact}{by_source})",
+        f"{pluralize(result.cells, 'cell')} of {pluralize(result.n_groups, 'source')}",
+        f"agreement: {_format_share(result.agreement)} ({exact}{by_source})",
     ]
     if result.kappa:
         lines.append(f"Cohen's kappa: {result.kappa.value:.3f} ({result.kappa.low:.3f} to {result.kappa.high:.3f})")
-    lines.append(f"decided without a reader: {_share(result.decided)} ({_bounds(result.decided)})")
-    if result.right_among_decided:
+    lines.append(
+        f"decided without a reader: {_format_share(result.auto_classified)} ({_format_interval(result.auto_classified)})"
+    )
+    if result.accuracy_auto:
         lines.append(
-            f"  correct among those: {_share(result.right_among_decided)} ({_bounds(result.right_among_decided)})"
+            f"  correct among those: {_format_share(result.accuracy_auto)} ({_format_interval(result.accuracy_auto)})"
         )
-    for label, share in result.found.items():
-        lines.append(f"  {label.replace('_', ' ')} found: {_share(share)} ({_bounds(share)})")
+    for label, share in result.recall_by_class.items():
+        lines.append(f"  {label.replace('_', ' ')} found: {_format_share(share)} ({_format_interval(share)})")
     if (fit := result.calibration) is not None:
         lines.append(
             f"calibration error on {fit.measured_on} cells: {fit.error:.3f} with the shipped temperature "
@@ -131,9 +137,9 @@ def _lines(result: CellVerification | SlideVerification) -> list[str]:
     return [*lines, "Bland–Altman needs slides with a reader's differential (differentials.csv)"]
 
 
-def _share(share: Share) -> str:
+def _format_share(share: Proportion) -> str:
     return f"{share.n} of {share.total}, {share.percent:.1f} %"
 
 
-def _bounds(share: Share) -> str:
+def _format_interval(share: Proportion) -> str:
     return f"{share.low:.1f} to {share.high:.1f} %"

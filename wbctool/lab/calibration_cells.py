@@ -14,107 +14,117 @@ from numpy.typing import NDArray
 
 from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.classification import find_crops
-from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders
+from wbctool.lab.classification import crop_labelled_cells
+from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.progress import Progress
-from wbctool.lab.sampling import spread
+from wbctool.lab.sampling import evenly_spaced
 from wbctool.labels import CellClass
 from wbctool.models import Models
-from wbctool.stages.upscale import PREPARED_PX, prepare_crops
-from wbctool.wording import number_of
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops
+from wbctool.wording import pluralize
 
 Rgb = NDArray[np.uint8]
 Item = TypeVar("Item")
 
-PACKAGED = Path(__file__).parent.parent / "calibration"
-SHEET, TABLE = "cells.jpg", "cells.csv"
-COLUMNS = 12  # cells in a row of the sheet
-_THIRD = 3  # of the packaged cells every third calibrates
-_CALIBRATE, _MEASURE = 64, 400  # at most so many labelled cells
-_LEAST = 50  # cells to measure on, fewer say nothing of a change of one in a hundred
-_ENOUGH = 200  # with fewer each is shown turned, too
+BUNDLED_DIR = Path(__file__).parent.parent / "calibration"
+SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"
+SHEET_COLUMNS = 12  # cells in a row of the sheet
+_CALIBRATION_STRIDE = 3  # of the packaged cells every third calibrates
+_MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # at most so many labelled cells
+_MIN_VALIDATION_CELLS = 50  # cells to measure on, fewer say nothing of a change of one in a hundred
+_FLIP_BELOW = 200  # with fewer each is shown turned, too
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationCells:
-    """calibrate, measure: (N, 128, 128, 3) uint8 RGB, prepared crops. labels: of ``measure``; None where it is
+class CalibrationData:
+    """calibration_crops, validation_crops: (N, 128, 128, 3) uint8 RGB, prepared crops. labels: of ``validation_crops``; None where it is
     pointless to ask for accuracy. calibrated_on, measured_on: what they are, in words.
     """
 
-    calibrate: Rgb
-    measure: Rgb
+    calibration_crops: Rgb
+    validation_crops: Rgb
     labels: tuple[CellClass, ...] | None
     calibrated_on: str
     measured_on: str
 
     @property
-    def turns(self) -> int:
+    def n_flips(self) -> int:
         """How often each cell to measure on is shown: as it is, or also turned (:func:`turned`)."""
-        return 1 if len(self.measure) >= _ENOUGH else len(turned(self.measure[:1]))
+        return 1 if len(self.validation_crops) >= _FLIP_BELOW else len(flip_augment(self.validation_crops[:1]))
 
 
-def turned(rgb: Rgb) -> Rgb:
+def flip_augment(rgb: Rgb) -> Rgb:
     """rgb: (N, s, s, 3) -> (4 N, s, s, 3): as it is, then mirrored left to right, upside down, and both."""
     return np.concatenate([rgb, rgb[:, :, ::-1], rgb[:, ::-1], rgb[:, ::-1, ::-1]])
 
 
-def packaged_cells(folder: Path = PACKAGED) -> CalibrationCells:
+def load_bundled_cells(folder: Path = BUNDLED_DIR) -> CalibrationData:
     """The cells that come with wbctool (``wbctool/calibration/README.md``): a third calibrates, the rest measures.
 
     All are of training sources, so of accuracy they say nothing.
     """
-    sheet = cv2.imdecode(np.frombuffer((folder / SHEET).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    sheet = cv2.imdecode(np.frombuffer((folder / SHEET_FILE).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if sheet is None:
-        raise LabelledDataInvalid(f"{folder / SHEET} is not an image")
-    with (folder / TABLE).open(newline="", encoding="utf-8") as lines:
-        number = len(list(csv.DictReader(lines)))
-    cells = cut_sheet(np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB), np.uint8), number)
-    first = np.arange(number) % _THIRD == 0
-    words = "training cells shipped with wbctool"
-    return CalibrationCells(cells[first], cells[~first], None, f"{first.sum()} {words}", f"{(~first).sum()} {words}")
+        raise LabelledDataInvalid(f"{folder / SHEET_FILE} is not an image")
+    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
+        number = len(list(csv.DictReader(file)))
+    cells = untile_images(np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB), np.uint8), number)
+    is_calibration = np.arange(number) % _CALIBRATION_STRIDE == 0
+    description = "training cells shipped with wbctool"
+    return CalibrationData(
+        cells[is_calibration],
+        cells[~is_calibration],
+        None,
+        f"{is_calibration.sum()} {description}",
+        f"{(~is_calibration).sum()} {description}",
+    )
 
 
-def lay_sheet(cells: Rgb) -> Rgb:
+def tile_images(cells: Rgb) -> Rgb:
     """cells: (N, 128, 128, 3) -> one image, COLUMNS in a row, the last row filled up with black."""
-    rows = -(-len(cells) // COLUMNS)
-    sheet = np.zeros((rows * COLUMNS, *cells.shape[1:]), np.uint8)
+    rows = -(-len(cells) // SHEET_COLUMNS)
+    sheet = np.zeros((rows * SHEET_COLUMNS, *cells.shape[1:]), np.uint8)
     sheet[: len(cells)] = cells
-    grid = sheet.reshape(rows, COLUMNS, PREPARED_PX, PREPARED_PX, 3)
-    return grid.transpose(0, 2, 1, 3, 4).reshape(rows * PREPARED_PX, COLUMNS * PREPARED_PX, 3)
+    grid = sheet.reshape(rows, SHEET_COLUMNS, CLASSIFIER_INPUT_PX, CLASSIFIER_INPUT_PX, 3)
+    return grid.transpose(0, 2, 1, 3, 4).reshape(rows * CLASSIFIER_INPUT_PX, SHEET_COLUMNS * CLASSIFIER_INPUT_PX, 3)
 
 
-def cut_sheet(sheet: Rgb, number: int) -> Rgb:
-    """The first ``number`` cells of a sheet as :func:`lay_sheet` makes it: (number, 128, 128, 3)."""
-    rows, columns = sheet.shape[0] // PREPARED_PX, sheet.shape[1] // PREPARED_PX
-    grid = sheet.reshape(rows, PREPARED_PX, columns, PREPARED_PX, 3).transpose(0, 2, 1, 3, 4)
-    return np.ascontiguousarray(grid.reshape(-1, PREPARED_PX, PREPARED_PX, 3)[:number])
+def untile_images(sheet: Rgb, number: int) -> Rgb:
+    """The first ``number`` cells of a sheet as :func:`tile_images` makes it: (number, 128, 128, 3)."""
+    rows, columns = sheet.shape[0] // CLASSIFIER_INPUT_PX, sheet.shape[1] // CLASSIFIER_INPUT_PX
+    grid = sheet.reshape(rows, CLASSIFIER_INPUT_PX, columns, CLASSIFIER_INPUT_PX, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(grid.reshape(-1, CLASSIFIER_INPUT_PX, CLASSIFIER_INPUT_PX, 3)[:number])
 
 
-def labelled_cells(data: Path, models: Models, progress: Progress) -> CalibrationCells:
+def load_labelled_cells(data: Path, models: Models, progress: Progress) -> CalibrationData:
     """Cells of class folders, found, cut and prepared as a run does it.
 
     Training sources calibrate, validation sources measure; those that are held back stay so. models: the fp32 ones.
     Raises LabelledDataInvalid where there are too few.
     """
-    splitting = Splitting.of_card(models.classifier.card.training)
-    known = [image for image in read_class_folders(data) if image.label in models.classifier.card.classes]
-    calibrate = spread([image for image in known if splitting.of(image) is Split.TRAIN], _CALIBRATE)
-    measure = spread([image for image in known if splitting.of(image) is Split.VALIDATION], _MEASURE)
-    if not calibrate or len(measure) < _LEAST:
+    group_split = GroupSplit.from_card(models.classifier.card.training)
+    candidates = [image for image in read_class_folders(data) if image.label in models.classifier.card.classes]
+    calibration_images = evenly_spaced(
+        [image for image in candidates if group_split.assign(image) is Split.TRAIN], _MAX_CALIBRATION_CELLS
+    )
+    validation_images = evenly_spaced(
+        [image for image in candidates if group_split.assign(image) is Split.VALIDATION], _MAX_VALIDATION_CELLS
+    )
+    if not calibration_images or len(validation_images) < _MIN_VALIDATION_CELLS:
         raise LabelledDataInvalid(
-            f"{data}: {number_of(len(measure), 'labelled cell')} of validation sources, which are a tenth of all; "
-            f"{_LEAST} are needed to measure on"
+            f"{data}: {pluralize(len(validation_images), 'labelled cell')} of validation sources, which are a tenth of all; "
+            f"{_MIN_VALIDATION_CELLS} are needed to measure on"
         )
-    words = f"cells of {data.resolve().name}"
-    return CalibrationCells(
-        _prepared(calibrate, models, progress),
-        _prepared(measure, models, progress),
-        tuple(image.label for image in measure),
-        f"{len(calibrate)} {words}, training sources",
-        f"{len(measure)} {words}, validation sources",
+    description = f"cells of {data.resolve().name}"
+    return CalibrationData(
+        _preprocess_images(calibration_images, models, progress),
+        _preprocess_images(validation_images, models, progress),
+        tuple(image.label for image in validation_images),
+        f"{len(calibration_images)} {description}, training sources",
+        f"{len(validation_images)} {description}, validation sources",
     )
 
 
-def _prepared(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:
-    crops = [cell.crop for cell in find_crops(images, models, progress, "cells for the copies")]
-    return prepare_crops(crops, models.generator, SuperResolve.AUTO).rgb
+def _preprocess_images(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:
+    crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, "cells for the copies")]
+    return preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb

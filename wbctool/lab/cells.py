@@ -6,13 +6,13 @@ import math
 
 from wbctool.cards import DetectorCard
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Detection, Field, Target
-from wbctool.stages.detect import detect_objects, without_doubtful
+from wbctool.records import Box, Detection, Field, ObjectClass
+from wbctool.stages.detect import detect_objects, filter_by_score
 
-_WEAK_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
+_MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
 
 
-def labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
+def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
     """The cell that an image of one labelled cell shows. None is dropped.
 
     The best proposal, nearer the centre before farther; a nucleated cell that a run would count before anything else,
@@ -21,15 +21,15 @@ def labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
     """
     height, width = field.rgb.shape[:2]
 
-    def merit(found: Detection) -> float:
-        x, y = found.box.centre
-        away = math.hypot((x - width / 2) / width, (y - height / 2) / height)
-        return found.score * (1 - min(away, 0.7))
+    def score_candidate(detection: Detection) -> float:
+        x, y = detection.box.center
+        center_distance = math.hypot((x - width / 2) / width, (y - height / 2) / height)
+        return detection.score * (1 - min(center_distance, 0.7))
 
-    objects = detect_objects(field, model, _WEAK_SCORE)
-    candidates = [d for d in objects if d.target is not Target.RED_CELL]
-    counted = without_doubtful((d for d in candidates if d.target is Target.NUCLEATED), field, model.card)
+    objects = detect_objects(field, model, _MIN_SCORE)
+    candidates = [d for d in objects if d.object_class is not ObjectClass.RED_CELL]
+    counted = filter_by_score((d for d in candidates if d.object_class is ObjectClass.NUCLEATED), field, model.card)
     if counted or candidates:
-        return max(counted or candidates, key=merit)
+        return max(counted or candidates, key=score_candidate)
     side = max(1, min(height, width) // 2)
     return Detection(Box((width - side) // 2, (height - side) // 2, side, side), 0.0)

@@ -11,56 +11,56 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import publish
+from wbctool.batch.publish import write_atomic
 from wbctool.cards import GeneratorCard
 from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import (
     ClassifierReport,
-    Mistake,
-    find_crops,
+    Misclassification,
+    crop_labelled_cells,
     predict,
-    read_labelled,
-    report_classifier,
-    worst_mistakes,
+    read_labelled_field,
+    summarize_classifier,
+    top_misclassifications,
 )
 from wbctool.lab.labelled import (
+    GroupSplit,
     LabelledField,
     LabelledImage,
     Split,
-    Splitting,
-    fields_folders,
+    find_field_folders,
     read_class_folders,
     read_fields,
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
 from wbctool.lab.precisions import PrecisionReport, compare_precisions
 from wbctool.lab.progress import Progress
-from wbctool.lab.strangers import StrangersReport, show_strangers
+from wbctool.lab.strangers import OodReport, evaluate_ood
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.layout import (
     CONFUSION,
     COVERAGE,
-    EVALUATION,
+    EVALUATION_JSON,
+    EVALUATION_MD,
     EVALUATION_SCHEMA,
-    EVALUATION_TEXT,
     MISTAKES,
     RELIABILITY,
 )
 from wbctool.models import Models
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Crop, Detection, Field, Target
+from wbctool.records import Crop, Detection, Field, ObjectClass
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nuclei import find_cells_by_nuclei
 
-_MISTAKES_SHOWN = 24
+_MAX_MISCLASSIFICATIONS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """All that DATA allowed to measure. detection: by origin; detection_by_nuclei: the same fields, nothing learned.
 
-    mistakes: by origin, the cells that the classifier was surest of and wrong. precisions: empty where the models
+    misclassifications: by origin, the cells that the classifier was surest of and wrong. precisions: empty where the models
     compute in fp32.
     """
 
@@ -71,8 +71,8 @@ class Evaluation:
     detection: dict[str, DetectionScore]
     detection_by_nuclei: dict[str, DetectionScore]
     super_resolution: tuple[SuperResolutionRow, ...]
-    strangers: tuple[StrangersReport, ...]
-    mistakes: dict[str, tuple[Mistake, ...]]
+    ood: tuple[OodReport, ...]
+    misclassifications: dict[str, tuple[Misclassification, ...]]
     precisions: tuple[PrecisionReport, ...] = ()
 
 
@@ -83,7 +83,7 @@ def evaluate(
     split: Split | None,
     mode: SuperResolve = SuperResolve.AUTO,
     sr_cells: int = 100,
-    strangers: int = 100,
+    ood_images: int = 100,
     progress: Progress = lambda items, _total, _what: items,
     fp32: Models | None = None,
 ) -> Evaluation:
@@ -92,50 +92,56 @@ def evaluate(
     data: class folders, fields with boxes, or a folder that holds several. split: only its sources, as the
     models' cards tell them; None: all.
     generators: those to compare on reduced cells. sr_cells: at most this many of each data set for that comparison.
-    strangers: at most this many pictures of each kind that no class fits (wbctool.lab.strangers); 0: none.
+    ood_images: at most this many pictures of each kind that no class fits (wbctool.lab.strangers); 0: none.
     fp32: the same models in fp32, to name the same cells once more; None where ``models`` are these.
 
     Raises LabelledDataInvalid where nothing labelled is found.
     """
 
-    def chosen(items: Iterable[Any], model: OnnxModel[Any]) -> list[Any]:
-        splitting = Splitting.of_card(model.card.training)
-        return [item for item in items if split is None or splitting.of(item) is split]
+    def select_split(items: Iterable[Any], model: OnnxModel[Any]) -> list[Any]:
+        group_split = GroupSplit.from_card(model.card.training)
+        return [item for item in items if split is None or group_split.assign(item) is split]
 
-    images: list[LabelledImage] = chosen(read_class_folders(data), models.classifier)
-    all_fields = (field for folder in fields_folders(data) for field in read_fields(folder))
-    fields: list[LabelledField] = chosen(all_fields, models.detector)
-    known = [i for i in images if i.label in models.classifier.card.classes]
-    if not known and not fields:
+    images: list[LabelledImage] = select_split(read_class_folders(data), models.classifier)
+    all_fields = (field for folder in find_field_folders(data) for field in read_fields(folder))
+    fields: list[LabelledField] = select_split(all_fields, models.detector)
+    known_images = [i for i in images if i.label in models.classifier.card.classes]
+    if not known_images and not fields:
         raise LabelledDataInvalid(
             f"{data}: no labelled cells or fields" + (f" in the split {split.value}" if split else "")
         )
-    reports, rows, cells, mistakes = [], list[SuperResolutionRow](), list[Crop](), {}
+    reports, rows, cells, misclassifications = [], list[SuperResolutionRow](), list[Crop](), {}
     precisions = []
-    for origin, members in sorted(_by_origin(known).items()):
-        found = find_crops(members, models, progress, origin)
-        crops = [cell.crop for cell in found]
+    for dataset, members in sorted(_group_by_dataset(known_images).items()):
+        labelled_crops = crop_labelled_cells(members, models, progress, dataset)
+        crops = [cell.crop for cell in labelled_crops]
         predictions = predict(crops, models, mode)
         if fp32 is not None:
-            labels = [cell.image.label for cell in found]
-            precisions.append(compare_precisions(origin, labels, predict(crops, fp32, mode), predictions))
-        reports.append(report_classifier(origin, found, predictions, models.classifier.card.classes))
-        mistakes[origin] = worst_mistakes(found, predictions, _MISTAKES_SHOWN)
-        rows += compare_generators(origin, found, models, generators, sr_cells, progress)
+            labels = [cell.image.label for cell in labelled_crops]
+            precisions.append(compare_precisions(dataset, labels, predict(crops, fp32, mode), predictions))
+        reports.append(summarize_classifier(dataset, labelled_crops, predictions, models.classifier.card.classes))
+        misclassifications[dataset] = top_misclassifications(labelled_crops, predictions, _MAX_MISCLASSIFICATIONS)
+        rows += compare_generators(dataset, labelled_crops, models, generators, sr_cells, progress)
         cells += crops
-    unknown = [image for image in images if image.label not in models.classifier.card.classes]
+    unknown_images = [image for image in images if image.label not in models.classifier.card.classes]
     return Evaluation(
         data=data.resolve().name,
         split=split.value if split else "all",
         super_resolve=mode.value,
         classifier=tuple(reports),
-        detection=_detection(fields, lambda field: detect_cells(field, models.detector), progress),
-        detection_by_nuclei=_detection(fields, find_cells_by_nuclei, progress),
+        detection=_score_detectors(fields, lambda field: detect_cells(field, models.detector), progress),
+        detection_by_nuclei=_score_detectors(fields, find_cells_by_nuclei, progress),
         super_resolution=tuple(rows),
-        strangers=show_strangers(
-            fields, cells, find_crops(unknown, models, progress, "unknown classes"), models, mode, strangers, progress
+        ood=evaluate_ood(
+            fields,
+            cells,
+            crop_labelled_cells(unknown_images, models, progress, "unknown classes"),
+            models,
+            mode,
+            ood_images,
+            progress,
         ),
-        mistakes=mistakes,
+        misclassifications=misclassifications,
         precisions=tuple(precisions),
     )
 
@@ -145,48 +151,48 @@ def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
 
     The record is first: by it the figures beside it are known to be no fields. Raises OutputNotWritable.
     """
-    facts = asdict(result)
-    for mistake in (mistake for of_origin in facts["mistakes"].values() for mistake in of_origin):
-        del mistake["rgb"]
-    publish(out / EVALUATION, (json.dumps({"schema": EVALUATION_SCHEMA, **facts}, indent=2) + "\n").encode())
-    publish(out / EVALUATION_TEXT, text.encode(errors="backslashreplace"))
-    for name, draw in _figures(result):
+    record = asdict(result)
+    for misclassification in (mistake for of_origin in record["mistakes"].values() for mistake in of_origin):
+        del misclassification["rgb"]
+    write_atomic(out / EVALUATION_JSON, (json.dumps({"schema": EVALUATION_SCHEMA, **record}, indent=2) + "\n").encode())
+    write_atomic(out / EVALUATION_MD, text.encode(errors="backslashreplace"))
+    for name, draw in _iter_figures(result):
         png = BytesIO()
         draw(png)
-        publish(out / name, png.getvalue())
+        write_atomic(out / name, png.getvalue())
 
 
-def _figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None]]]:
+def _iter_figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None]]]:
     """The name of each, and what draws it."""
-    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_mistakes, draw_reliability
+    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_misclassifications, draw_reliability
 
-    for origin, mistakes in result.mistakes.items():
-        if mistakes:
-            yield _figure(MISTAKES, origin), partial(draw_mistakes, mistakes, origin)
+    for dataset, misclassifications in result.misclassifications.items():
+        if misclassifications:
+            yield _figure_name(MISTAKES, dataset), partial(draw_misclassifications, misclassifications, dataset)
     for report in result.classifier:
-        yield _figure(CONFUSION, report.origin), partial(draw_confusion, report)
-        yield _figure(RELIABILITY, report.origin), partial(draw_reliability, report)
-        yield _figure(COVERAGE, report.origin), partial(draw_coverage, report)
+        yield _figure_name(CONFUSION, report.dataset), partial(draw_confusion, report)
+        yield _figure_name(RELIABILITY, report.dataset), partial(draw_reliability, report)
+        yield _figure_name(COVERAGE, report.dataset), partial(draw_coverage, report)
 
 
-def _figure(what: str, origin: str) -> str:
+def _figure_name(kind: str, dataset: str) -> str:
     """A name of one file, whatever a data set's sources.csv calls its origin."""
-    return f"{what}-{origin.replace('/', '_')}.png"
+    return f"{kind}-{dataset.replace('/', '_')}.png"
 
 
-def _by_origin(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
+def _group_by_dataset(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
     members: dict[str, list[LabelledImage]] = defaultdict(list)
     for image in images:
-        members[image.origin].append(image)
+        members[image.dataset].append(image)
     return members
 
 
-def _detection(
-    fields: list[LabelledField], find: Callable[[Field], Sequence[Detection]], progress: Progress
+def _score_detectors(
+    fields: list[LabelledField], detect: Callable[[Field], Sequence[Detection]], progress: Progress
 ) -> dict[str, DetectionScore]:
     pairs: dict[str, list[Any]] = defaultdict(list)
     for field in progress(fields, len(fields), "fields: finding cells"):
-        found = sorted(find(read_labelled(field.path)), key=lambda d: -d.score)
-        annotated = [b.box for b in field.boxes if b.target is Target.NUCLEATED]
-        pairs[field.origin].append((annotated, [d.box for d in found]))
+        detections = sorted(detect(read_labelled_field(field.path)), key=lambda d: -d.score)
+        annotated = [b.box for b in field.boxes if b.target is ObjectClass.NUCLEATED]
+        pairs[field.origin].append((annotated, [d.box for d in detections]))
     return {origin: score_detections(pairs[origin]) for origin in sorted(pairs)}

@@ -19,54 +19,58 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def evaluation_tables(result: Evaluation) -> tuple[TextTable, ...]:
+def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
     """Every figure of an evaluation, in tables that are not empty."""
-    classes = (table for report in result.classifier for table in (_per_class(report), _confusion(report)))
+    classes = (
+        table
+        for report in result.classifier
+        for table in (_build_per_class_table(report), _build_confusion_table(report))
+    )
     tables = (
-        _classification(result),
-        _precisions(result),
+        _build_classification_table(result),
+        _build_precision_table(result),
         *classes,
-        _detection(result),
-        _super_resolution(result),
-        _strangers(result),
+        _build_detection_table(result),
+        _build_super_resolution_table(result),
+        _build_ood_table(result),
     )
     return tuple(table for table in tables if table.rows)
 
 
-def as_markdown(result: Evaluation) -> str:
+def to_markdown(result: Evaluation) -> str:
     """The tables in Markdown, under a line that says what was measured."""
     parts = [f"`{result.data}`, sources: {result.split}, super-resolution: {result.super_resolve}."]
-    for table in evaluation_tables(result):
+    for table in build_tables(result):
         lines = (table.columns, ("---",) * len(table.columns), *table.rows)
         parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _classification(result: Evaluation) -> TextTable:
+def _build_classification_table(result: Evaluation) -> TextTable:
     columns = ("data", "images", "sources", "accuracy per image (95 % by source)", "per source", "among its classes")
-    more = ("calibration error", "kept from review", "correct among these (95 % by source)", "not found")
+    more_columns = ("calibration error", "kept from review", "correct among these (95 % by source)", "not found")
     rows = tuple(
         (
-            r.origin,
+            r.dataset,
             str(r.images),
-            str(r.sources),
+            str(r.n_groups),
             f"{r.accuracy:.4f} ({r.ci95_low:.3f} to {r.ci95_high:.3f})",
-            f"{r.accuracy_per_source:.4f}",
-            f"{r.accuracy_among_present:.4f}",
+            f"{r.accuracy_per_group:.4f}",
+            f"{r.accuracy_restricted_classes:.4f}",
             f"{r.calibration_error:.4f}",
-            f"{r.covered:.1%}",
-            f"{r.accuracy_covered:.4f} ({r.accuracy_covered_ci95[0]:.3f} to {r.accuracy_covered_ci95[1]:.3f})",
-            str(r.not_found),
+            f"{r.coverage:.1%}",
+            f"{r.selective_accuracy:.4f} ({r.selective_accuracy_ci95[0]:.3f} to {r.selective_accuracy_ci95[1]:.3f})",
+            str(r.no_detection),
         )
         for r in result.classifier
     )
-    return TextTable("Classification", (*columns, *more), rows)
+    return TextTable("Classification", (*columns, *more_columns), rows)
 
 
-def _precisions(result: Evaluation) -> TextTable:
+def _build_precision_table(result: Evaluation) -> TextTable:
     rows = tuple(
         (
-            seen.origin,
+            seen.dataset,
             str(seen.images),
             f"{seen.accuracy_fp32:.4f}",
             f"{seen.accuracy:.4f}",
@@ -79,58 +83,58 @@ def _precisions(result: Evaluation) -> TextTable:
     return TextTable("These models against the same in fp32", columns, rows)
 
 
-def _per_class(report: ClassifierReport) -> TextTable:
+def _build_per_class_table(report: ClassifierReport) -> TextTable:
     rows = tuple(
         (name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(int(row["support"])))
         for name, row in report.per_class.items()
         if row["support"] or row["precision"]
     )
-    return TextTable(f"{report.origin}, by class", ("class", "precision", "recall", "F1", "support"), rows)
+    return TextTable(f"{report.dataset}, by class", ("class", "precision", "recall", "F1", "support"), rows)
 
 
-def _confusion(report: ClassifierReport) -> TextTable:
+def _build_confusion_table(report: ClassifierReport) -> TextTable:
     rows = tuple((name, *map(str, row)) for name, row in zip(report.classes, report.confusion, strict=True) if any(row))
     columns = ("true", *(name[:5] for name in report.classes))
-    return TextTable(f"{report.origin}, true class by row, predicted class by column", columns, rows)
+    return TextTable(f"{report.dataset}, true class by row, predicted class by column", columns, rows)
 
 
-def _detection(result: Evaluation) -> TextTable:
-    ways = (("detector", result.detection), ("nuclei, without learning", result.detection_by_nuclei))
+def _build_detection_table(result: Evaluation) -> TextTable:
+    methods = (("detector", result.detection), ("nuclei, without learning", result.detection_by_nuclei))
     rows = tuple(
         (
             origin,
             way,
-            str(score.annotated),
+            str(score.n_true),
             *(f"{v:.3f}" for v in (score.precision, score.recall, score.f1, score.mean_iou)),
         )
-        for way, scores in ways
+        for way, scores in methods
         for origin, score in scores.items()
     )
     return TextTable("Detection at IoU 0.5", ("data", "way", "cells", "precision", "recall", "F1", "mean IoU"), rows)
 
 
-def _super_resolution(result: Evaluation) -> TextTable:
+def _build_super_resolution_table(result: Evaluation) -> TextTable:
     columns = ("data", "px", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
-    rows = tuple(tuple(_super_resolution_row(row)) for row in result.super_resolution)
+    rows = tuple(tuple(_format_super_resolution_row(row)) for row in result.super_resolution)
     return TextTable("Cells reduced to a side in pixels and enlarged to 128", columns, rows)
 
 
-def _super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
-    yield from (row.origin, str(row.side_px), row.way, str(row.cells))
-    yield "" if row.way == "original" else f"{row.psnr_db:.2f}"
+def _format_super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
+    yield from (row.dataset, str(row.side_px), row.method, str(row.cells))
+    yield "" if row.method == "original" else f"{row.psnr_db:.2f}"
     yield from (f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
-    paired = row.against_bicubic
-    yield f"{paired.for_one} : {paired.for_other}, {paired.p:.3f}" if paired else ""
+    paired = row.vs_bicubic
+    yield f"{paired.wins} : {paired.losses}, {paired.p:.3f}" if paired else ""
 
 
-def _strangers(result: Evaluation) -> TextTable:
+def _build_ood_table(result: Evaluation) -> TextTable:
     rows: Sequence[tuple[str, ...]] = [
         (
             seen.kind,
             str(seen.crops),
             *(f"{v:.1%}" for v in (seen.out_of_distribution, seen.review, seen.not_wbc, seen.counted)),
         )
-        for seen in result.strangers
+        for seen in result.ood
     ]
     columns = ("shown", "crops", "stopped by the gate", "in review", "not WBC", "counted")
     return TextTable("Images that fit no class", columns, tuple(rows))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import warnings
 
-from wbctool.extras import needing
+from wbctool.extras import require_extra
 
 
-def as_fp16(content: bytes) -> bytes:
+def convert_to_fp16(content: bytes) -> bytes:
     """content: an fp32 ONNX file. Returns the fp16 one; the same bytes for the same model.
 
-    Raises ExtraMissing where `onnx` is not installed.
+    Raises MissingDependency where `onnx` is not installed.
     """
-    with needing("optimize", "wbctool models optimize"):
+    with require_extra("optimize", "wbctool models optimize"):
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
     with warnings.catch_warnings():

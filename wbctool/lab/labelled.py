@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, parse_class
-from wbctool.records import Box, Target
+from wbctool.records import Box, ObjectClass
 from wbctool.stages.images import is_image
 
 log = logging.getLogger(__name__)
@@ -42,85 +42,85 @@ class Split(StrEnum):
 
     TRAIN = "train"
     VALIDATION = "validation"
-    HELD_BACK = "held-back"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """An image of one labelled cell. source: what splits are made by. origin: the data set's folder name."""
+    """An image of one labelled cell. group: what splits are made by. dataset: the data set's folder name."""
 
     path: Path
     label: CellClass
-    source: str
-    origin: str
+    group: str
+    dataset: str
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledBox:
     """One annotated object of a field."""
 
-    target: Target
+    object_class: ObjectClass
     box: Box
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledField:
-    """A field with its boxes. origin: the microscope. labels: its nucleated cells' classes, empty where unknown."""
+    """A field with its boxes. dataset: the microscope. labels: its nucleated cells' classes, empty where unknown."""
 
     path: Path
-    source: str
-    origin: str
+    group: str
+    dataset: str
     boxes: tuple[LabelledBox, ...]
     labels: tuple[CellClass, ...]
 
 
-class Labelled(Protocol):
+class HasGroup(Protocol):
     """What splits are made of: an image, a field, a cell."""
 
     @property
-    def source(self) -> str:
+    def group(self) -> str:
         """The original."""
 
     @property
-    def origin(self) -> str:
+    def dataset(self) -> str:
         """The data set or microscope."""
 
 
 @dataclass(frozen=True, slots=True)
-class Splitting:
+class GroupSplit:
     """Which sources a model is trained on. Its card says it, so that `wbctool evaluate` holds the same ones back.
 
     A source's place is a hash of its name alone: adding data never moves it, and one original falls into the same
     split in every data set that it appears in. fold: which fifth of the sources is held back, 0 to 4; all five make a
-    grouped cross-validation, 0 is what ships. left_out: origins that are held back whole, as a laboratory never met.
+    grouped cross-validation, 0 is what ships. held_out_datasets: origins that are held back whole, as a laboratory never met.
     """
 
     fold: int = 0
-    left_out: tuple[str, ...] = ()
+    held_out_datasets: tuple[str, ...] = ()
 
-    def of(self, item: Labelled) -> Split:
+    def assign(self, item: HasGroup) -> Split:
         """The split of an image, field or cell."""
-        if item.origin in self.left_out:
-            return Split.HELD_BACK
-        digest = hashlib.sha256(f"{_SPLIT_SALT}:{item.source}".encode()).digest()
+        if item.dataset in self.held_out_datasets:
+            return Split.TEST
+        digest = hashlib.sha256(f"{_SPLIT_SALT}:{item.group}".encode()).digest()
         tenth = int.from_bytes(digest[:8], "big") % 10
         if tenth % FOLDS == self.fold:
-            return Split.HELD_BACK
+            return Split.TEST
         return Split.VALIDATION if tenth == (self.fold + 3) % 10 else Split.TRAIN
 
     @classmethod
-    def of_card(cls, training: Mapping[str, Any]) -> Splitting:
+    def from_card(cls, training: Mapping[str, Any]) -> GroupSplit:
         """As the ``training`` of a model's card has it; the shipped splits where it says nothing."""
-        told = training.get("splitting", {})
-        return cls(int(told.get("fold", 0)), tuple(told.get("left_out", ())))
+        split_record = training.get("group_split", {})
+        return cls(int(split_record.get("fold", 0)), tuple(split_record.get("held_out_datasets", ())))
 
-    def was_seen_by(self, training: Mapping[str, Any]) -> bool:
+    def has_leakage(self, training: Mapping[str, Any]) -> bool:
         """Whether a model whose card has that ``training`` may have seen sources that are held back here."""
-        other_fold = Splitting.of_card(training).fold != self.fold
-        return other_fold or not set(self.left_out).isdisjoint(training.get("origins", ()))
+        other_fold = GroupSplit.from_card(training).fold != self.fold
+        return other_fold or not set(self.held_out_datasets).isdisjoint(training.get("datasets", ()))
 
 
-def source_of(path: Path) -> str:
+def infer_group(path: Path) -> str:
     """The source of an image that no ``groups.csv`` names.
 
     BCCD's file names carry the number of the original; any other image is its own source, known by its content, so that
@@ -130,7 +130,7 @@ def source_of(path: Path) -> str:
     return bccd.group(1) if bccd else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def fields_folders(data: Path) -> tuple[Path, ...]:
+def find_field_folders(data: Path) -> tuple[Path, ...]:
     """DATA, or the folders below it, that hold fields with boxes."""
     return tuple(sorted(path.parent for path in data.rglob("boxes.csv")))
 
@@ -142,30 +142,30 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
     """
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
-    found: list[LabelledImage] = []
-    for folder in unread_folders(data):
+    images: list[LabelledImage] = []
+    for folder in find_unrecognized_folders(data):
         log.warning("%s is left out: its name is not a class", folder)
-    for folder in _folders_of_images(data):
+    for folder in _find_image_folders(data):
         label = parse_class(folder.name)
         if label is None:
             continue
         groups = _read_groups(folder, data)
         for path in sorted(p for p in folder.iterdir() if is_image(p)):
-            source = source_of(path) if groups is None else groups.get((folder.name.lower(), path.name))
-            if source is None:
+            group = infer_group(path) if groups is None else groups.get((folder.name.lower(), path.name))
+            if group is None:
                 raise LabelledDataInvalid(f"{path} is not in groups.csv, so its source is unknown")
-            found.append(LabelledImage(path, label, source, _origin(data, path)))
-    return tuple(found)
+            images.append(LabelledImage(path, label, group, _infer_dataset(data, path)))
+    return tuple(images)
 
 
-def unread_folders(data: Path) -> tuple[Path, ...]:
+def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
     """Folders of images beside class folders that :func:`read_class_folders` leaves out: perhaps a slip of the pen."""
-    folders = _folders_of_images(data)
-    beside = {folder.parent for folder in folders if parse_class(folder.name)} - set(fields_folders(data))
-    return tuple(folder for folder in folders if folder.parent in beside and not parse_class(folder.name))
+    folders = _find_image_folders(data)
+    class_parents = {folder.parent for folder in folders if parse_class(folder.name)} - set(find_field_folders(data))
+    return tuple(folder for folder in folders if folder.parent in class_parents and not parse_class(folder.name))
 
 
-def _folders_of_images(data: Path) -> list[Path]:
+def _find_image_folders(data: Path) -> list[Path]:
     return sorted({path.parent for path in data.rglob("*") if is_image(path)})
 
 
@@ -176,26 +176,28 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
     """
     boxes: dict[str, list[LabelledBox]] = defaultdict(list)
     table = data / "boxes.csv"
-    for line, row in enumerate(_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")), start=2):
+    for line, row in enumerate(_read_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")), start=2):
         try:
             x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
-            target = Target(row["kind"])
+            object_class = ObjectClass(row["kind"])
         except (ValueError, TypeError, OverflowError) as error:
             raise LabelledDataInvalid(f"{table}, line {line}: {error}") from error
         if not os.path.isfile(data / "images" / row["image"]):  # noqa: PTH113, of a name too long Path.is_file raises
             raise LabelledDataInvalid(f"{table}, line {line}: no such image: {data / 'images' / row['image']}")
         if x1 > x0 and y1 > y0:
-            boxes[row["image"]].append(LabelledBox(target, Box(x0, y0, x1 - x0, y1 - y0)))
+            boxes[row["image"]].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
     labels = {
         row["image"]: tuple(c for c in map(parse_class, row["wbc_labels"].split(",")) if c)
-        for row in _rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
+        for row in _read_rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
     }
-    origins = {row["image"]: row["source"] for row in _rows(data / "sources.csv", ("image", "source"), required=False)}
+    datasets = {
+        row["image"]: row["source"] for row in _read_rows(data / "sources.csv", ("image", "source"), required=False)
+    }
     return tuple(
         LabelledField(
             path=data / "images" / image,
-            source=source_of(data / "images" / image),
-            origin=origins.get(image, data.resolve().name),
+            group=infer_group(data / "images" / image),
+            dataset=datasets.get(image, data.resolve().name),
             boxes=tuple(boxes[image]),
             labels=labels.get(image, ()),
         )
@@ -203,7 +205,7 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
     )
 
 
-def _origin(data: Path, image: Path) -> str:
+def _infer_dataset(data: Path, image: Path) -> str:
     """The data set an image belongs to: the folder that holds the class folders, past any TRAIN or TEST."""
     for folder in image.parent.resolve().parents:
         if folder.name.lower() not in {"train", "test", "val", "images", "test_simple"}:
@@ -215,21 +217,21 @@ def _read_groups(folder: Path, data: Path) -> dict[tuple[str, str], str] | None:
     """The nearest groups.csv from the class folder upwards, to two levels above it or to DATA and its own parent."""
     for candidate in folder.resolve().parents[:2]:
         if (candidate / "groups.csv").is_file():
-            rows = _rows(candidate / "groups.csv", ("label", "image", "source"))
+            rows = _read_rows(candidate / "groups.csv", ("label", "image", "source"))
             return {(row["label"].lower(), row["image"]): row["source"] for row in rows}
         if candidate == data.resolve().parent:
             break
     return None
 
 
-def _rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterable[dict[str, str]]:
+def _read_rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterable[dict[str, str]]:
     if not path.is_file():
         if required:
             raise LabelledDataInvalid(f"{path} is missing")
         return []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
     except OSError as error:
         raise LabelledDataInvalid(f"{path} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -9,110 +9,110 @@ from numpy.typing import NDArray
 
 from wbctool.cards import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.choices import Precision
-from wbctool.lab.calibration_cells import CalibrationCells, turned
-from wbctool.lab.copies import Limits, OptimisedModel, Shown, Trial, make_copy
+from wbctool.lab.calibration_cells import CalibrationData, flip_augment
+from wbctool.lab.copies import ModelOutputs, QuantizationCase, QuantizationTolerance, QuantizedModel, quantize_model
 from wbctool.lab.progress import Progress
-from wbctool.lab.sampling import spread
-from wbctool.lab.super_resolution import CLEAN_SIGMA_PX, SCALE, reduce_to
+from wbctool.lab.sampling import evenly_spaced
+from wbctool.lab.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.models import Models
 from wbctool.onnx_model import OnnxModel
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.upscale import PREPARED_PX, resize_square
+from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 
 Rgb = NDArray[np.uint8]
 
 _BATCH = 4
-_PROBES = 4  # cells that tell the layers' sensitivities, and how long a cell takes
-_GENERATED = 160  # at most so many cells to measure the generator on, which takes its time
-_SIDES_PX = (32, 40, 48, 64)  # of what the generator is shown
+_MIN_PROBES = 4  # cells that tell the layers' sensitivities, and how long a cell takes
+_MAX_GENERATOR_CELLS = 160  # at most so many cells to measure the generator on, which takes its time
+_GENERATOR_SIDES_PX = (32, 40, 48, 64)  # of what the generator is shown
 
 
-def optimise_classifier(
+def optimize_classifier(
     models: Models,
     folder: Path,
-    cells: CalibrationCells,
+    data: CalibrationData,
     progress: Progress,
     precision: Precision = Precision.INT8,
-    limits: Limits | None = None,
-) -> OptimisedModel[ClassifierCard]:
+    tolerance: QuantizationTolerance | None = None,
+) -> QuantizedModel[ClassifierCard]:
     """A copy of the classifier. models: the fp32 ones of ``folder``. precision: int8 or fp16.
 
-    Raises CopyRefused, ExtraMissing.
+    Raises QuantizationRejected, MissingDependency.
     """
-    rgb = turned(cells.measure) if cells.turns > 1 else cells.measure
-    probes = np.stack(_probes(cells, models.classifier))
+    rgb = flip_augment(data.validation_crops) if data.n_flips > 1 else data.validation_crops
+    probes = np.stack(_select_probes(data, models.classifier))
 
-    def show(model: OnnxModel[ClassifierCard]) -> Shown:
-        return Shown(classify_cells(rgb, model))
+    def evaluate(model: OnnxModel[ClassifierCard]) -> ModelOutputs:
+        return ModelOutputs(classify_cells(rgb, model))
 
-    trial = Trial(
+    case = QuantizationCase(
         model=models.classifier,
         content=read_model_bytes(models.classifier.card, folder),
         precision=precision,
-        calibration=_batches(turned(cells.calibrate)),
-        cells=cells,
-        shown=len(cells.measure),
-        labels=cells.labels and cells.labels * cells.turns,
-        show=show,
+        calibration_batches=_split_batches(flip_augment(data.calibration_crops)),
+        data=data,
+        n_shown=len(data.validation_crops),
+        labels=data.labels and data.labels * data.n_flips,
+        evaluate=evaluate,
         probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
-        probes=len(probes),
+        n_probes=len(probes),
     )
-    return make_copy(trial, limits or Limits(), progress)
+    return quantize_model(case, tolerance or QuantizationTolerance(), progress)
 
 
-def optimise_generator(
+def optimize_generator(
     models: Models,
     folder: Path,
-    cells: CalibrationCells,
+    data: CalibrationData,
     progress: Progress,
     precision: Precision = Precision.INT8,
-    limits: Limits | None = None,
-) -> OptimisedModel[GeneratorCard]:
+    tolerance: QuantizationTolerance | None = None,
+) -> QuantizedModel[GeneratorCard]:
     """A copy of the generator: its cells are reduced to 32 to 64 px, and the fp32 classifier names its pictures.
 
-    models: the fp32 ones of ``folder``. Raises CopyRefused, ExtraMissing.
+    models: the fp32 ones of ``folder``. Raises QuantizationRejected, MissingDependency.
     """
     card = models.generator.card
-    chosen = spread(range(len(cells.measure)), _GENERATED)
-    small = reduced(cells.measure[chosen], card)
-    calibration = [one[None] for one in reduced(cells.calibrate, card)]
-    probes = np.stack([resize_square(one, card.min_px) for one in _probes(cells, models.generator)])
+    indices = evenly_spaced(range(len(data.validation_crops)), _MAX_GENERATOR_CELLS)
+    small = downscaled_inputs(data.validation_crops[indices], card)
+    calibration = [one[None] for one in downscaled_inputs(data.calibration_crops, card)]
+    probes = np.stack([resize_square(one, card.min_px) for one in _select_probes(data, models.generator)])
 
-    def show(model: OnnxModel[GeneratorCard]) -> Shown:
-        pictures = tuple(model.run(one[None])[0][0] for one in small)
-        prepared = np.stack([resize_square(picture, PREPARED_PX) for picture in pictures])
-        return Shown(classify_cells(prepared, models.classifier), pictures)
+    def evaluate(model: OnnxModel[GeneratorCard]) -> ModelOutputs:
+        images = tuple(model.run(one[None])[0][0] for one in small)
+        prepared = np.stack([resize_square(picture, CLASSIFIER_INPUT_PX) for picture in images])
+        return ModelOutputs(classify_cells(prepared, models.classifier), images)
 
-    trial = Trial(
+    case = QuantizationCase(
         model=models.generator,
         content=read_model_bytes(card, folder),
         precision=precision,
-        calibration=calibration,
-        cells=cells,
-        shown=len(small),
-        labels=cells.labels and tuple(cells.labels[index] for index in chosen),
-        show=show,
+        calibration_batches=calibration,
+        data=data,
+        n_shown=len(small),
+        labels=data.labels and tuple(data.labels[index] for index in indices),
+        evaluate=evaluate,
         probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
-        probes=len(probes),
+        n_probes=len(probes),
     )
-    return make_copy(trial, limits or Limits(), progress)
+    return quantize_model(case, tolerance or QuantizationTolerance(), progress)
 
 
-def reduced(rgb: Rgb, card: GeneratorCard) -> list[Rgb]:
+def downscaled_inputs(rgb: Rgb, card: GeneratorCard) -> list[Rgb]:
     """rgb: (N, 128, 128, 3) -> N cells of the sides that the generator takes, by turns: (s, s, 3) each."""
-    sides = [side for side in _SIDES_PX if card.min_px <= side <= card.max_px] or [card.min_px]
+    sides = [side for side in _GENERATOR_SIDES_PX if card.min_px <= side <= card.max_px] or [card.min_px]
     small = []
     for index, image in enumerate(rgb):
         side = sides[index % len(sides)]
-        small.append(reduce_to(image, side, side, CLEAN_SIGMA_PX * PREPARED_PX / (SCALE * side)))
+        small.append(degrade_to(image, side, side, DEGRADATION_SIGMA_PX * CLASSIFIER_INPUT_PX / (SCALE * side)))
     return small
 
 
-def _probes(cells: CalibrationCells, model: OnnxModel[CardT]) -> list[Rgb]:
+def _select_probes(data: CalibrationData, model: OnnxModel[CardT]) -> list[Rgb]:
     """As many cells as fill whole batches: on a GPU one of many rows costs the same with fewer cells in it."""
-    few = spread(list(cells.calibrate), _PROBES)
-    return [few[index % len(few)] for index in range(max(_PROBES, model.rows))]
+    chosen = evenly_spaced(list(data.calibration_crops), _MIN_PROBES)
+    return [chosen[index % len(chosen)] for index in range(max(_MIN_PROBES, model.batch_size))]
 
 
-def _batches(rgb: Rgb) -> list[Rgb]:
+def _split_batches(rgb: Rgb) -> list[Rgb]:
     return [rgb[start : start + _BATCH] for start in range(0, len(rgb), _BATCH)]

@@ -15,11 +15,11 @@ from wbctool.records import Prediction
 class PrecisionReport:
     """One data set's cells in another precision against fp32. accuracy: per image, review cells too.
 
-    changed_labels: cells with another likeliest class. changed_outcomes: those that go elsewhere (counted, review, no
+    changed_labels: cells with another likeliest class. count_changed_outcomes: those that go elsewhere (counted, review, no
     white cell).
     """
 
-    origin: str
+    dataset: str
     images: int
     accuracy_fp32: float
     accuracy: float
@@ -28,29 +28,29 @@ class PrecisionReport:
 
 
 def compare_precisions(
-    origin: str, labels: Sequence[CellClass], fp32: Sequence[Prediction], other: Sequence[Prediction]
+    dataset: str, labels: Sequence[CellClass], fp32: Sequence[Prediction], other: Sequence[Prediction]
 ) -> PrecisionReport:
     """labels: the true ones; all three of the same cells, in the same order."""
     return PrecisionReport(
-        origin=origin,
+        dataset=dataset,
         images=len(labels),
-        accuracy_fp32=share_right(fp32, labels),
-        accuracy=share_right(other, labels),
-        changed_labels=changed_labels(fp32, other),
-        changed_outcomes=changed_outcomes(fp32, other),
+        accuracy_fp32=accuracy(fp32, labels),
+        accuracy=accuracy(other, labels),
+        changed_labels=count_changed_labels(fp32, other),
+        changed_outcomes=count_changed_outcomes(fp32, other),
     )
 
 
-def share_right(predictions: Sequence[Prediction], labels: Sequence[CellClass]) -> float:
+def accuracy(predictions: Sequence[Prediction], labels: Sequence[CellClass]) -> float:
     """The accuracy, in [0, 1], review cells too."""
     return float(np.mean([p.label is label for p, label in zip(predictions, labels, strict=True)]))
 
 
-def changed_labels(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
+def count_changed_labels(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
     """Cells with another likeliest class."""
     return sum(a.label is not b.label for a, b in zip(fp32, other, strict=True))
 
 
-def changed_outcomes(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
+def count_changed_outcomes(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
     """Cells that go elsewhere: counted, review, no white cell."""
     return sum(a.outcome is not b.outcome for a, b in zip(fp32, other, strict=True))

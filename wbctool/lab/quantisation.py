@@ -17,49 +17,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.extras import needing
+from wbctool.extras import require_extra
 
 Rgb = NDArray[np.uint8]
 
 _CONV = "Conv"
-_IN_INT8 = (_CONV, "Relu", "MaxPool", "Resize")  # what runs faster in int8, or can hand on int8 as it is
-_PART_OF_IDENTITY = 0.5  # a centre weight above this is nearer to 1 than to 0
+_INT8_OP_TYPES = (_CONV, "Relu", "MaxPool", "Resize")  # what runs faster in int8, or can hand on int8 as it is
+_IDENTITY_THRESHOLD = 0.5  # a centre weight above this is nearer to 1 than to 0
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
-    """A model made ready (:func:`make_ready`) and the range of each of its tensors. layers: its convolutions' names."""
+class CalibratedModel:
+    """A model made ready (:func:`prepare_for_quantization`) and the range of each of its tensors. layers: its convolutions' names."""
 
     model: Any
     ranges: Any
     layers: tuple[str, ...]
 
 
-def calibrate(content: bytes, batches: Sequence[Rgb]) -> Calibrated:
+def calibrate_ranges(content: bytes, batches: Sequence[Rgb]) -> CalibratedModel:
     """content: an fp32 ONNX file. batches: (N, H, W, 3) uint8 RGB each, what the model is to see in use.
 
-    Raises ExtraMissing where `onnx` is not installed.
+    Raises MissingDependency where `onnx` is not installed.
     """
-    with needing("optimize", "wbctool models optimize"):
+    with require_extra("optimize", "wbctool models optimize"):
         import onnx
         from onnxruntime.quantization import CalibrationMethod, create_calibrator
-    model = make_ready(onnx.load_from_string(content))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    model = prepare_for_quantization(onnx.load_from_string(content))
+    with tempfile.TemporaryDirectory() as folder, _silence_onnxruntime():
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         calibrator = create_calibrator(
             path,
-            op_types_to_calibrate=list(_IN_INT8),
+            op_types_to_calibrate=list(_INT8_OP_TYPES),
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=CalibrationMethod.MinMax,
         )
-        calibrator.collect_data(_Reader(model.graph.input[0].name, batches))
+        calibrator.collect_data(_CalibrationReader(model.graph.input[0].name, batches))
         ranges = calibrator.compute_data()
-    return Calibrated(model, ranges, tuple(node.name for node in model.graph.node if node.op_type == _CONV))
+    return CalibratedModel(model, ranges, tuple(node.name for node in model.graph.node if node.op_type == _CONV))
 
 
-def quantise(calibrated: Calibrated, kept_fp32: Sequence[str]) -> bytes:
-    """The int8 model as an ONNX file; the same bytes for the same model, cells and ``kept_fp32`` (layers' names).
+def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
+    """The int8 model as an ONNX file; the same bytes for the same model, cells and ``fp32_layers`` (layers' names).
 
     What reads an output of the graph stays fp32 too: behind the classifier's last map are its dense layers.
     """
@@ -70,8 +70,8 @@ def quantise(calibrated: Calibrated, kept_fp32: Sequence[str]) -> bytes:
     model = onnx.ModelProto()
     model.CopyFrom(calibrated.model)
     outputs = {output.name for output in model.graph.output}
-    behind = [node.name for node in model.graph.node if outputs.intersection(node.input)]
-    with _quiet():
+    output_nodes = [node.name for node in model.graph.node if outputs.intersection(node.input)]
+    with _silence_onnxruntime():
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
@@ -80,16 +80,16 @@ def quantise(calibrated: Calibrated, kept_fp32: Sequence[str]) -> bytes:
             QuantType.QUInt8,
             calibrated.ranges,
             [],
-            [*kept_fp32, *behind],
-            list(_IN_INT8),
+            [*fp32_layers, *output_nodes],
+            list(_INT8_OP_TYPES),
             {"WeightSymmetric": True, "ActivationSymmetric": False},
         )
         quantizer.quantize_model()
-    quantised = quantizer.model.model
-    for held in (quantised.graph.initializer, quantised.graph.value_info):
-        held.sort(key=lambda entry: entry.name)
-    del quantised.metadata_props[:]
-    return bytes(quantised.SerializeToString(deterministic=True))
+    quantized = quantizer.model.model
+    for entries in (quantized.graph.initializer, quantized.graph.value_info):
+        entries.sort(key=lambda entry: entry.name)
+    del quantized.metadata_props[:]
+    return bytes(quantized.SerializeToString(deterministic=True))
 
 
 def count_convolutions(content: bytes) -> int:
@@ -99,7 +99,7 @@ def count_convolutions(content: bytes) -> int:
     return sum(node.op_type == _CONV for node in onnx.load_from_string(content).graph.node)
 
 
-def make_ready(model: Any) -> Any:
+def prepare_for_quantization(model: Any) -> Any:
     """model: an onnx.ModelProto -> the same function, of which int8 can be made with little loss.
 
     The convolutions' weights become constants, identities leave them, every node has a name, every value a type.
@@ -110,7 +110,7 @@ def make_ready(model: Any) -> Any:
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}-{number}"
     for node in [node for node in model.graph.node if node.op_type == _CONV]:
-        _take_out_identity(model, node)
+        _factor_out_identity(model, node)
     return onnx.shape_inference.infer_shapes(model)
 
 
@@ -127,7 +127,7 @@ def _fold_weights(model: Any) -> None:
         model.graph.node.remove(casts[name])
 
 
-def _take_out_identity(model: Any, node: Any) -> None:
+def _factor_out_identity(model: Any, node: Any) -> None:
     """conv(x, W) = conv(x, W - I) + x, where all of W's middle diagonal is nearer to 1 than to 0.
 
     A layer that was grown as an identity (Net2Net, Chen 2016, arXiv 1511.05641) is 1 plus weights of thousandths, which
@@ -140,10 +140,10 @@ def _take_out_identity(model: Any, node: Any) -> None:
     if tensor is None or users != 1:
         return
     weight = numpy_helper.to_array(tensor).astype(np.float32)
-    if not _keeps_shape(node, weight.shape):
+    if not _is_shape_preserving(node, weight.shape):
         return
     channels, middle = np.arange(len(weight)), weight.shape[2] // 2
-    if not (weight[channels, channels, middle, middle] > _PART_OF_IDENTITY).all():
+    if not (weight[channels, channels, middle, middle] > _IDENTITY_THRESHOLD).all():
         return
     weight[channels, channels, middle, middle] -= 1
     tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
@@ -153,18 +153,21 @@ def _take_out_identity(model: Any, node: Any) -> None:
     model.graph.node.insert(list(model.graph.node).index(node) + 1, add)
 
 
-def _keeps_shape(node: Any, shape: tuple[int, ...]) -> bool:
+def _is_shape_preserving(node: Any, shape: tuple[int, ...]) -> bool:
     """Whether a convolution of weights (out, in, h, w) gives what has its input's shape, pixel upon pixel."""
     from onnx import helper
 
-    told = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    unmoved = set(told.get("strides", [1])) | set(told.get("dilations", [1])) == {1}
-    square = len(shape) == 4 and shape[0] == shape[1] and shape[2] == shape[3] and shape[2] % 2 == 1
-    padded = told.get("pads", [0]) == [shape[-1] // 2] * 4 or told.get("auto_pad") in {b"SAME_UPPER", b"SAME_LOWER"}
-    return told.get("group", 1) == 1 and unmoved and square and padded
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    is_dense = set(attributes.get("strides", [1])) | set(attributes.get("dilations", [1])) == {1}
+    is_square = len(shape) == 4 and shape[0] == shape[1] and shape[2] == shape[3] and shape[2] % 2 == 1
+    is_same_padded = attributes.get("pads", [0]) == [shape[-1] // 2] * 4 or attributes.get("auto_pad") in {
+        b"SAME_UPPER",
+        b"SAME_LOWER",
+    }
+    return attributes.get("group", 1) == 1 and is_dense and is_square and is_same_padded
 
 
-class _Reader:
+class _CalibrationReader:
     """A calibration data reader, as onnxruntime asks for one."""
 
     def __init__(self, name: str, batches: Sequence[Rgb]) -> None:
@@ -178,12 +181,12 @@ class _Reader:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_onnxruntime() -> Iterator[None]:
     """Without onnxruntime's advice to its developers, which goes to the root logger."""
     root = logging.getLogger()
-    before = root.level
+    level = root.level
     root.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        root.setLevel(before)
+        root.setLevel(level)

@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def spread(items: Sequence[Item], number: int) -> list[Item]:
+def evenly_spaced(items: Sequence[Item], number: int) -> list[Item]:
     """At most ``number`` items, evenly spread over all, in order.
 
     >>> spread("abcdefgh", 3)

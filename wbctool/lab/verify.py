@@ -10,61 +10,61 @@ import numpy as np
 
 from wbctool.choices import SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.extras import needing
+from wbctool.extras import require_extra
 from wbctool.lab.agreement import (
     BlandAltman,
-    Calibration,
     Kappa,
-    Share,
+    Proportion,
+    TemperatureRefit,
     cohen_kappa,
-    recalibrate,
-    same_by_sampling,
+    fisher_agrees,
+    refit_temperature,
 )
-from wbctool.lab.classification import find_crops, predict
-from wbctool.lab.differentials import ReadSlide
-from wbctool.lab.labelled import LabelledImage, Split, Splitting, read_class_folders, unread_folders
+from wbctool.lab.classification import crop_labelled_cells, predict
+from wbctool.lab.differentials import ManualDifferential
+from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
 from wbctool.lab.progress import Progress
 from wbctool.lab.verdict import (
     MIN_CELLS,
-    MIN_OF_A_CLASS,
+    MIN_CELLS_PER_CLASS,
+    MIN_GROUPS,
     MIN_SLIDES,
-    MIN_SOURCES,
     Criterion,
-    Verdict,
-    agreement_criterion,
-    bias_criterion,
-    class_criterion,
-    counted_criterion,
-    decide,
-    review_criterion,
-    sampling_criterion,
-    unknown_criterion,
+    VerificationResult,
+    conclude,
+    criterion_agreement,
+    criterion_bias,
+    criterion_class_recall,
+    criterion_counted_accuracy,
+    criterion_ood,
+    criterion_review,
+    criterion_sampling_error,
 )
 from wbctool.labels import CellClass
 from wbctool.models import Models
 from wbctool.records import Differential, Outcome, Prediction, Reason
 from wbctool.settings import Limits
-from wbctool.wording import number_of
+from wbctool.wording import pluralize
 
 
 @dataclass(frozen=True, slots=True)
 class CellVerification:
-    """Labelled cells. found: of each class, the share that the models named so. decided: not left to a reader.
+    """Labelled cells. recall_by_class: of each class, the share that the models named so. auto_classified: not left to a reader.
 
     notes: what was left out, and which classes nothing is said of.
     """
 
-    verdict: Verdict
+    verdict: VerificationResult
     cells: int
-    sources: int
-    agreement: Share
+    n_groups: int
+    agreement: Proportion
     kappa: Kappa | None
-    decided: Share
-    right_among_decided: Share | None
-    found: dict[str, Share]
+    auto_classified: Proportion
+    accuracy_auto: Proportion | None
+    recall_by_class: dict[str, Proportion]
     classes: tuple[str, ...]
     confusion: list[list[int]]
-    calibration: Calibration | None
+    calibration: TemperatureRefit | None
     notes: tuple[str, ...]
 
 
@@ -72,14 +72,14 @@ class CellVerification:
 class SlideVerification:
     """Slides with a reader's differential.
 
-    full: those of which tool and reader counted as many cells as a routine differential has. same: their pairs of slide
+    complete_slides: those of which tool and reader counted as many cells as a routine differential has. within_sampling_error: their pairs of slide
     and class that differ by no more than sampling explains, but for pairs that both have none of; None without any.
     """
 
-    verdict: Verdict
+    verdict: VerificationResult
     slides: int
-    full: int
-    same: Share | None
+    complete_slides: int
+    within_sampling_error: Proportion | None
     bland_altman: tuple[BlandAltman, ...]
     notes: tuple[str, ...]
 
@@ -87,14 +87,16 @@ class SlideVerification:
 def verify_cells(
     data: Path, models: Models, mode: SuperResolve, progress: Progress = lambda items, _total, _what: items
 ) -> CellVerification:
-    """Class folders of single-cell images through the stages of a run. Raises LabelledDataInvalid, ExtraMissing."""
-    with needing("evaluate", "`wbctool verify`"):
+    """Class folders of single-cell images through the stages of a run. Raises LabelledDataInvalid, MissingDependency."""
+    with require_extra("evaluate", "`wbctool verify`"):
         import sklearn.metrics  # noqa: F401
-    images, notes = _fresh(read_class_folders(data), models)
-    notes += [f"folder {folder.name} is left out: its name is not a class" for folder in unread_folders(data)]
+    images, notes = _exclude_training_data(read_class_folders(data), models)
+    notes += [
+        f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
+    ]
     if not images:
         raise LabelledDataInvalid("; ".join([f"{data}: no labelled cells to verify with", *notes]))
-    crops = [cell.crop for cell in find_crops(images, models, progress, data.resolve().name)]
+    crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, data.resolve().name)]
     predictions = predict(crops, models, mode)
     card = models.classifier.card
     return compare_cells(images, predictions, card.classes, card.temperature, notes)
@@ -110,159 +112,182 @@ def compare_cells(
     """All figures of labelled cells, of which there is at least one, and the verdict."""
     from sklearn.metrics import confusion_matrix
 
-    sources = [image.source for image in images]
-    wanted, got = [image.label.value for image in images], [p.label.value for p in predictions]
-    right = np.array([w == g for w, g in zip(wanted, got, strict=True)])
-    decided = np.array([p.outcome is not Outcome.REVIEW for p in predictions])
-    unknown = np.array([p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions])
-    found = {
+    groups = [image.group for image in images]
+    y_true, y_pred = [image.label.value for image in images], [p.label.value for p in predictions]
+    correct = np.array([w == g for w, g in zip(y_true, y_pred, strict=True)])
+    is_auto = np.array([p.outcome is not Outcome.NEEDS_REVIEW for p in predictions])
+    is_ood = np.array([p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions])
+    recall_by_class = {
         label: share
         for label in (c.value for c in classes)
-        if (share := _share(right, sources, np.array([w == label for w in wanted]))) is not None
+        if (share := _proportion_within(correct, groups, np.array([w == label for w in y_true]))) is not None
     }
-    agreement, review, odd = _all(right, sources), _all(~decided, sources), _all(unknown, sources)
-    among_decided = _share(right, sources, decided)
-    enough = {label: share for label, share in found.items() if share.total >= MIN_OF_A_CLASS}
+    agreement, review, ood = _proportion(correct, groups), _proportion(~is_auto, groups), _proportion(is_ood, groups)
+    accuracy_auto = _proportion_within(correct, groups, is_auto)
+    powered = {label: share for label, share in recall_by_class.items() if share.total >= MIN_CELLS_PER_CLASS}
     criteria = [
-        agreement_criterion(agreement),
-        *([counted_criterion(among_decided)] if among_decided else []),
-        review_criterion(review),
-        unknown_criterion(odd),
-        *_weak_classes(enough),
+        criterion_agreement(agreement),
+        *([criterion_counted_accuracy(accuracy_auto)] if accuracy_auto else []),
+        criterion_review(review),
+        criterion_ood(ood),
+        *_failed_class_criteria(powered),
     ]
     indices = np.array([list(classes).index(image.label) for image in images])
     probabilities = np.array([p.probabilities for p in predictions])
     return CellVerification(
-        verdict=decide(criteria, _too_few_cells(len(images), len(set(sources)))),
+        verdict=conclude(criteria, _describe_shortfall(len(images), len(set(groups)))),
         cells=len(images),
-        sources=len(set(sources)),
+        n_groups=len(set(groups)),
         agreement=agreement,
-        kappa=cohen_kappa(wanted, got, sources),
-        decided=_all(decided, sources),
-        right_among_decided=among_decided,
-        found=found,
+        kappa=cohen_kappa(y_true, y_pred, groups),
+        auto_classified=_proportion(is_auto, groups),
+        accuracy_auto=accuracy_auto,
+        recall_by_class=recall_by_class,
         classes=tuple(c.value for c in classes),
-        confusion=confusion_matrix(wanted, got, labels=[c.value for c in classes]).tolist(),
-        calibration=recalibrate(probabilities, indices, sources, temperature),
-        notes=(*notes, *_unsaid(classes, found)),
+        confusion=confusion_matrix(y_true, y_pred, labels=[c.value for c in classes]).tolist(),
+        calibration=refit_temperature(probabilities, indices, groups, temperature),
+        notes=(*notes, *_underpowered_classes(classes, recall_by_class)),
     )
 
 
-def compare_slides(read: Mapping[str, ReadSlide], counted: Mapping[str, Differential]) -> SlideVerification:
+def compare_slides(
+    manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]
+) -> SlideVerification:
     """A reader's differentials against the tool's, slide by slide and class by class.
 
     Raises LabelledDataInvalid where no slide has both.
     """
-    notes = [f"{slide} is left out: no such slide, or it failed" for slide in read if slide not in counted]
-    notes += [f"{slide} is left out: no reader's differential" for slide in counted if slide not in read]
+    notes = [f"{slide} is left out: no such slide, or it failed" for slide in manual if slide not in automated]
+    notes += [f"{slide} is left out: no reader's differential" for slide in automated if slide not in manual]
     notes += [
-        f"{slide} is left out: no cell was counted" for slide in read if slide in counted and not counted[slide].counted
+        f"{slide} is left out: no cell was counted"
+        for slide in manual
+        if slide in automated and not automated[slide].counted
     ]
-    both = [slide for slide in read if slide in counted and counted[slide].counted]
-    if not both:
+    compared = [slide for slide in manual if slide in automated and automated[slide].counted]
+    if not compared:
         raise LabelledDataInvalid("; ".join(["no slide has both a reader's differential and counted cells", *notes]))
-    enough = int(Limits.model_fields["min_counted"].default)
-    full = {slide for slide in both if min(counted[slide].counted, read[slide].counted) >= enough}
-    same: list[bool] = []
-    whose: list[str] = []
+    min_counted = int(Limits.model_fields["low_count_below"].default)
+    complete_slides = {
+        slide for slide in compared if min(automated[slide].counted, manual[slide].counted) >= min_counted
+    }
+    agreements: list[bool] = []
+    agreement_slides: list[str] = []
     pairs: dict[str, tuple[list[float], list[float]]] = {}
-    for slide in both:
-        reader = read[slide]
-        for count in counted[slide].classes:
+    for slide in compared:
+        reader = manual[slide]
+        for count in automated[slide].classes:
             if not count.assessed or count.percent is None or count.label not in reader.percents:
                 continue
-            ours, theirs = pairs.setdefault(count.label.value, ([], []))
-            ours.append(count.percent)
-            theirs.append(reader.percents[count.label])
-            n = reader.n(count.label)
-            if slide in full and (count.n or n):
-                same.append(same_by_sampling(count.n, counted[slide].counted, n, reader.counted))
-                whose.append(slide)
-    if len(full) < len(both):
+            tool_percents, reader_percents = pairs.setdefault(count.label.value, ([], []))
+            tool_percents.append(count.percent)
+            reader_percents.append(reader.percents[count.label])
+            reader_n = reader.cell_count(count.label)
+            if slide in complete_slides and (count.n or reader_n):
+                agreements.append(fisher_agrees(count.n, automated[slide].counted, reader_n, reader.counted))
+                agreement_slides.append(slide)
+    if len(complete_slides) < len(compared):
         notes.append(
-            f"not in the verdict: {number_of(len(both) - len(full), 'slide')} with fewer than {enough} cells counted "
+            f"not in the verdict: {pluralize(len(compared) - len(complete_slides), 'slide')} with fewer than {min_counted} cells counted "
             "by the tool or the reader"
         )
-    share = Share.of(np.array(same, dtype=np.bool_), whose)
-    few = (
+    within_sampling_error = Proportion.estimate(np.array(agreements, dtype=np.bool_), agreement_slides)
+    shortfall = (
         ""
-        if len(full) >= MIN_SLIDES
-        else f"{number_of(len(full), 'slide')} with {enough} counted cells; {MIN_SLIDES} needed"
+        if len(complete_slides) >= MIN_SLIDES
+        else f"{pluralize(len(complete_slides), 'slide')} with {min_counted} counted cells; {MIN_SLIDES} needed"
     )
     criteria = [
-        *([sampling_criterion(share)] if share else []),
-        *(bias_criterion(found) for found in _of_full(pairs, [slide in full for slide in both])),
-        *([review_criterion(_left_to_a_reader(full, counted))] if full else []),
+        *([criterion_sampling_error(within_sampling_error)] if within_sampling_error else []),
+        *(
+            criterion_bias(found)
+            for found in _compare_complete_slides(pairs, [slide in complete_slides for slide in compared])
+        ),
+        *([criterion_review(_review_proportion(complete_slides, automated))] if complete_slides else []),
     ]
     return SlideVerification(
-        verdict=decide(criteria, few),
-        slides=len(both),
-        full=len(full),
-        same=share,
-        bland_altman=tuple(ba for label, (a, b) in pairs.items() if (ba := BlandAltman.of(label, a, b)) is not None),
+        verdict=conclude(criteria, shortfall),
+        slides=len(compared),
+        complete_slides=len(complete_slides),
+        within_sampling_error=within_sampling_error,
+        bland_altman=tuple(
+            ba for label, (a, b) in pairs.items() if (ba := BlandAltman.from_percents(label, a, b)) is not None
+        ),
         notes=tuple(notes),
     )
 
 
-def _of_full(pairs: Mapping[str, tuple[list[float], list[float]]], full: Sequence[bool]) -> list[BlandAltman]:
-    """pairs: by class, (the tool's percents, the reader's), one a slide. full: which slides count."""
-    chosen = np.array(full)
-    found = (
-        BlandAltman.of(label, np.array(ours)[chosen].tolist(), np.array(theirs)[chosen].tolist())
+def _compare_complete_slides(
+    pairs: Mapping[str, tuple[list[float], list[float]]], is_complete: Sequence[bool]
+) -> list[BlandAltman]:
+    """pairs: by class, (the tool's percents, the reader's), one a slide. is_complete: which slides count."""
+    mask = np.array(is_complete)
+    comparisons = (
+        BlandAltman.from_percents(label, np.array(ours)[mask].tolist(), np.array(theirs)[mask].tolist())
         for label, (ours, theirs) in pairs.items()
     )
-    return [one for one in found if one is not None]
+    return [one for one in comparisons if one is not None]
 
 
-def _left_to_a_reader(slides: Collection[str], counted: Mapping[str, Differential]) -> Share:
-    numbers = [(slide, counted[slide].review, counted[slide].cells) for slide in sorted(slides)]
-    left = np.concatenate([np.arange(cells) < review for _, review, cells in numbers])
-    return _all(left, [slide for slide, _, cells in numbers for _ in range(cells)])
+def _review_proportion(slides: Collection[str], automated: Mapping[str, Differential]) -> Proportion:
+    numbers = [(slide, automated[slide].review, automated[slide].cells) for slide in sorted(slides)]
+    is_review = np.concatenate([np.arange(cells) < review for _, review, cells in numbers])
+    return _proportion(is_review, [slide for slide, _, cells in numbers for _ in range(cells)])
 
 
-def _fresh(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:
+def _exclude_training_data(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:
     """The cells whose class the models know and that they were not trained on, and what is to be said of the others."""
     card = models.classifier.card
-    splitting, calibrated_on = Splitting.of_card(card.training), card.training.get("calibrated_on", ())
-    seen = {(origin, split) for origin in card.training.get("origins", ()) for split in (Split.TRAIN, Split.VALIDATION)}
-    seen |= {(origin, Split.VALIDATION) for origin in calibrated_on}
-    known = [image for image in images if image.label in card.classes]
-    fresh = [image for image in known if (image.origin, splitting.of(image)) not in seen]
+    group_split, calibrated_on = GroupSplit.from_card(card.training), card.training.get("calibrated_on", ())
+    training_splits = {
+        (origin, split) for origin in card.training.get("datasets", ()) for split in (Split.TRAIN, Split.VALIDATION)
+    }
+    training_splits |= {(origin, Split.VALIDATION) for origin in calibrated_on}
+    known_images = [image for image in images if image.label in card.classes]
+    unseen_images = [
+        image for image in known_images if (image.dataset, group_split.assign(image)) not in training_splits
+    ]
     notes = []
-    if len(known) < len(images):
-        notes.append(f"{number_of(len(images) - len(known), 'cell')} left out: the models do not know their classes")
-    if len(fresh) < len(known):
+    if len(known_images) < len(images):
         notes.append(
-            f"{number_of(len(known) - len(fresh), 'cell')} left out: the models were trained on a data set of that name"
+            f"{pluralize(len(images) - len(known_images), 'cell')} left out: the models do not know their classes"
         )
-    return fresh, notes
+    if len(unseen_images) < len(known_images):
+        notes.append(
+            f"{pluralize(len(known_images) - len(unseen_images), 'cell')} left out: the models were trained on a data set of that name"
+        )
+    return unseen_images, notes
 
 
-def _share(hits: np.ndarray, sources: Sequence[str], inside: np.ndarray) -> Share | None:
-    return Share.of(hits[inside], [source for source, chosen in zip(sources, inside, strict=True) if chosen])
+def _proportion_within(successes: np.ndarray, groups: Sequence[str], mask: np.ndarray) -> Proportion | None:
+    return Proportion.estimate(successes[mask], [source for source, chosen in zip(groups, mask, strict=True) if chosen])
 
 
-def _all(hits: np.ndarray, sources: Sequence[str]) -> Share:
-    share = Share.of(hits, sources)
-    assert share is not None
-    return share
+def _proportion(successes: np.ndarray, groups: Sequence[str]) -> Proportion:
+    proportion = Proportion.estimate(successes, groups)
+    assert proportion is not None
+    return proportion
 
 
-def _weak_classes(found: Mapping[str, Share]) -> list[Criterion]:
+def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Criterion]:
     """Of the classes only those that surely fall short: the rest of a small class's interval says little."""
-    criteria = [class_criterion(label.replace("_", " "), share) for label, share in found.items()]
-    return [criterion for criterion in criteria if criterion.failed]
+    criteria = [criterion_class_recall(label.replace("_", " "), share) for label, share in recall_by_class.items()]
+    return [criterion for criterion in criteria if criterion.is_failed]
 
 
-def _unsaid(classes: Sequence[CellClass], found: Mapping[str, Share]) -> list[str]:
-    few = [c.value for c in classes if c.value not in found or found[c.value].total < MIN_OF_A_CLASS]
-    if not few:
+def _underpowered_classes(classes: Sequence[CellClass], recall_by_class: Mapping[str, Proportion]) -> list[str]:
+    underpowered = [
+        c.value
+        for c in classes
+        if c.value not in recall_by_class or recall_by_class[c.value].total < MIN_CELLS_PER_CLASS
+    ]
+    if not underpowered:
         return []
-    names = ", ".join(name.replace("_", " ") for name in few)
-    return [f"classes with fewer than {MIN_OF_A_CLASS} cells, of which nothing is said: {names}"]
+    names = ", ".join(name.replace("_", " ") for name in underpowered)
+    return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, of which nothing is said: {names}"]
 
 
-def _too_few_cells(cells: int, sources: int) -> str:
-    if cells < MIN_CELLS:
-        return f"{number_of(cells, 'cell')}; {MIN_CELLS} needed"
-    return f"the cells are from {number_of(sources, 'source')}; {MIN_SOURCES} needed" if sources < MIN_SOURCES else ""
+def _describe_shortfall(n_cells: int, n_groups: int) -> str:
+    if n_cells < MIN_CELLS:
+        return f"{pluralize(n_cells, 'cell')}; {MIN_CELLS} needed"
+    return f"the cells are from {pluralize(n_groups, 'source')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""

@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment
 
 import wbctool
-from wbctool.lab.agreement import LEAST_CELLS, Difference, Share
-from wbctool.lab.figures import draw_matrix
+from wbctool.lab.agreement import MIN_CALIBRATION_CELLS, MeanDifference, Proportion
+from wbctool.lab.figures import draw_confusion_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
@@ -22,82 +22,84 @@ from wbctool.layout import (
     BLAND_ALTMAN,
     CALIBRATION,
     CONFUSION,
-    VERIFICATION,
-    VERIFICATION_PAGE,
+    VERIFICATION_HTML,
+    VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
-    name_shown,
+    display_name,
 )
-from wbctool.report.page import environment
-from wbctool.slide_results import ModelUsed
-from wbctool.wording import number_of
+from wbctool.report.page import template_environment
+from wbctool.slide_results import ModelRef
+from wbctool.wording import pluralize
 
 
-def verification_files(
-    data: str, result: CellVerification | SlideVerification, models: Sequence[ModelUsed], super_resolve: str
+def render_verification(
+    data: str, result: CellVerification | SlideVerification, models: Sequence[ModelRef], super_resolve: str
 ) -> dict[str, bytes]:
     """The content of each file by its name. data: the name of what was verified by. The same input, the same bytes."""
-    about = {
+    header = {
         "schema": VERIFICATION_SCHEMA,
-        "data": name_shown(data),
+        "data": display_name(data),
         "kind": "cells" if isinstance(result, CellVerification) else "slides",
         "tool_version": wbctool.__version__,
         "super_resolve": super_resolve,
         "models": [asdict(model) for model in models],
     }
-    content = {**about, **asdict(result)}
-    content["verdict"]["line"] = result.verdict.line
+    content = {**header, **asdict(result)}
+    content["verdict"]["summary"] = result.verdict.summary
     for entry, criterion in zip(content["verdict"]["criteria"], result.verdict.criteria, strict=True):
-        entry |= {"met": criterion.met, "failed": criterion.failed}
-    figures = _figures(data, result)
+        entry |= {"met": criterion.is_met, "failed": criterion.is_failed}
+    figures = _draw_figures(data, result)
     page = (
-        _environment()
+        _create_environment()
         .get_template("verification.html.j2")
-        .render(about=about, result=result, figures=figures, least_cells=LEAST_CELLS)
+        .render(about=header, result=result, figures=figures, least_cells=MIN_CALIBRATION_CELLS)
     )
-    texts = {VERIFICATION: json.dumps(content, indent=1) + "\n", VERIFICATION_PAGE: page}
+    texts = {VERIFICATION_JSON: json.dumps(content, indent=1) + "\n", VERIFICATION_HTML: page}
     return {**{name: text.encode() for name, text in texts.items()}, **{f"{n}.png": png for n, png in figures.items()}}
 
 
-def _figures(data: str, result: CellVerification | SlideVerification) -> dict[str, bytes]:
+def _draw_figures(data: str, result: CellVerification | SlideVerification) -> dict[str, bytes]:
     if isinstance(result, SlideVerification):
         return {BLAND_ALTMAN: draw_bland_altman(result.bland_altman)} if result.bland_altman else {}
-    figures = {CONFUSION: _confusion(f"{name_shown(data)}: {number_of(result.cells, 'cell')}", result)}
+    figures = {CONFUSION: _draw_confusion(f"{display_name(data)}: {pluralize(result.cells, 'cell')}", result)}
     if result.calibration:
         figures[CALIBRATION] = draw_calibration(result.calibration)
     return figures
 
 
-def _confusion(title: str, result: CellVerification) -> bytes:
+def _draw_confusion(title: str, result: CellVerification) -> bytes:
     buffer = BytesIO()
-    draw_matrix(np.array(result.confusion), result.classes, title, buffer)
+    draw_confusion_matrix(np.array(result.confusion), result.classes, title, buffer)
     return buffer.getvalue()
 
 
-def _asked(criterion: Criterion) -> str:
-    return f"{'at least' if criterion.at_least else 'at most'} {criterion.limit:g} %"
+def _format_requirement(criterion: Criterion) -> str:
+    return f"{'at least' if criterion.is_lower_bound else 'at most'} {criterion.limit:g} %"
 
 
-def _measured(criterion: Criterion) -> str:
-    found = criterion.share
-    return f"{_parts(found)}, {found.percent:.1f} %"
+def _format_measurement(criterion: Criterion) -> str:
+    estimate = criterion.estimate
+    return f"{_format_sample_size(estimate)}, {estimate.percent:.1f} %"
 
 
-def _parts(found: Share | Difference) -> str:
-    return f"{found.n} of {found.total}" if isinstance(found, Share) else number_of(found.slides, "slide")
+def _format_sample_size(estimate: Proportion | MeanDifference) -> str:
+    return (
+        f"{estimate.n} of {estimate.total}" if isinstance(estimate, Proportion) else pluralize(estimate.slides, "slide")
+    )
 
 
-def _outcome(criterion: Criterion) -> str:
-    return "met" if criterion.met else "failed" if criterion.failed else "not shown"
+def _format_outcome(criterion: Criterion) -> str:
+    return "met" if criterion.is_met else "failed" if criterion.is_failed else "not shown"
 
 
 @cache
-def _environment() -> Environment:
-    ours = environment("wbctool.lab")
-    ours.filters.update(
-        asked=_asked,
-        measured=_measured,
-        outcome=_outcome,
-        number_of=number_of,
+def _create_environment() -> Environment:
+    jinja_env = template_environment("wbctool.lab")
+    jinja_env.filters.update(
+        requirement=_format_requirement,
+        measurement=_format_measurement,
+        outcome=_format_outcome,
+        pluralize=pluralize,
         png=lambda content: "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
     )
-    return ours
+    return jinja_env

@@ -7,43 +7,43 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.layout import name_as_text
+from wbctool.layout import encode_name
 from wbctool.records import Cell
-from wbctool.report.places import ARTEFACT, place_of
+from wbctool.report.places import ARTIFACT, category_of
 from wbctool.slide_results import PublishedSlide
 
-_CATEGORIES = {name: number for number, name in enumerate((*CellClass, ARTEFACT), start=1)}  # 0 is often background
+_CATEGORY_IDS = {name: number for number, name in enumerate((*CellClass, ARTIFACT), start=1)}  # 0 is often background
 
 _LEUKOCYTES = {label for label in CellClass if label.is_leukocyte}
 
 
 def coco_json(
-    slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str], tuple[int, int]], root: str | None = None
+    slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str], tuple[int, int]], root_slide: str | None = None
 ) -> str:
     """All slides as one data set: every field in ``sizes_px`` is an image, with or without cells.
 
-    sizes_px: (width, height) of each field that was analysed, by (slide, field). root: the slide whose images lie in
+    sizes_px: (width, height) of each field that was analysed, by (slide, field). root_slide: the slide whose images lie in
     SLIDES itself, for a ``file_name`` is the image's path below SLIDES; None where there is no such slide.
     Beside what COCO asks, an annotation has the classifier's confidence as ``score``, and ``attributes``.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for slide in slides:
-        numbers: dict[str, int] = {}
+        image_ids: dict[str, int] = {}
         for field in slide.field_names:
             size = sizes_px.get((slide.result.slide, field))
             if size is not None:
-                numbers[field] = len(images) + 1
-                folder = "" if slide.result.slide == root else f"{name_as_text(slide.result.slide)}/"
-                images.append(_image(numbers[field], f"{folder}{name_as_text(field)}", size))
+                image_ids[field] = len(images) + 1
+                folder = "" if slide.result.slide == root_slide else f"{encode_name(slide.result.slide)}/"
+                images.append(_image(image_ids[field], f"{folder}{encode_name(field)}", size))
         for cell in slide.result.cells:
-            annotations.append(_annotation(len(annotations) + 1, numbers[cell.field], cell))
+            annotations.append(_annotation(len(annotations) + 1, image_ids[cell.field], cell))
     content = {
         "info": {"description": "White cells found and classified by wbctool. Research use only."},
         "licenses": [],
         "categories": [
             {"id": number, "name": str(name), "supercategory": "leukocyte" if name in _LEUKOCYTES else "other"}
-            for name, number in _CATEGORIES.items()
+            for name, number in _CATEGORY_IDS.items()
         ],
         "images": images,
         "annotations": annotations,
@@ -51,17 +51,17 @@ def coco_json(
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _image(number: int, file_name: str, size_px: tuple[int, int]) -> dict[str, Any]:
+def _image(image_id: int, file_name: str, size_px: tuple[int, int]) -> dict[str, Any]:
     width, height = size_px
-    return {"id": number, "file_name": file_name, "width": width, "height": height}
+    return {"id": image_id, "file_name": file_name, "width": width, "height": height}
 
 
-def _annotation(number: int, image: int, cell: Cell) -> dict[str, Any]:
+def _annotation(annotation_id: int, image_id: int, cell: Cell) -> dict[str, Any]:
     box, prediction = cell.detection.box, cell.prediction
     return {
-        "id": number,
-        "image_id": image,
-        "category_id": _CATEGORIES[ARTEFACT if place_of(prediction) == ARTEFACT else prediction.label],
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": _CATEGORY_IDS[ARTIFACT if category_of(prediction) == ARTIFACT else prediction.label],
         "bbox": [box.x, box.y, box.width, box.height],
         "area": box.width * box.height,
         "iscrowd": 0,

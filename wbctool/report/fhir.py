@@ -15,20 +15,20 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from wbctool.extras import needing
+from wbctool.extras import require_extra
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import name_as_text, name_shown
+from wbctool.layout import display_name, encode_name
 from wbctool.records import ClassCount
-from wbctool.report.tables import failed_fields
+from wbctool.report.tables import count_failed_fields
 from wbctool.report.texts import EXPORTED_FLAGS
 from wbctool.slide_results import Provenance, PublishedSlide, SlideStatus
-from wbctool.wording import number_of
+from wbctool.wording import pluralize
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
 
 # Method-less LOINC terms; a laboratory checks them against the release that it uses.
-PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
+LOINC_PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
 LOINC = {
     CellClass.NEUTROPHIL: ("26511-6", "Neutrophils/Leukocytes in Blood"),
     CellClass.LYMPHOCYTE: ("26478-8", "Lymphocytes/Leukocytes in Blood"),
@@ -40,12 +40,14 @@ LOINC = {
 }
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
 NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modelled and cannot be excluded."
-_INTERVAL = "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of classification"
-_SPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
+_INTERVAL_TEXT = (
+    "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of classification"
+)
+_NAMESPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _LABORATORY = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
-_HAEMATOLOGY = {"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": "HM", "display": "Hematology"}]}
-_ABOVE_OR_BELOW = {"high": ("H", "High"), "low": ("L", "Low")}  # the only flags of a class
+_HEMATOLOGY = {"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": "HM", "display": "Hematology"}]}
+_INTERPRETATIONS = {"high": ("H", "High"), "low": ("L", "Low")}  # the only flags of a class
 
 Resource = dict[str, Any]
 
@@ -54,9 +56,9 @@ def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
     """A Bundle of type ``collection`` as JSON: each slide's DiagnosticReport, its Observations, and the Device.
 
     Reports are ``final`` once a reader has reviewed the slide and no cell is left in review, ``preliminary`` before.
-    Raises ExtraMissing.
+    Raises MissingDependency.
     """
-    with needing("fhir", "`wbctool export fhir`"):
+    with require_extra("fhir", "`wbctool export fhir`"):
         from fhir.resources.R4B.bundle import Bundle
     devices: dict[str, Resource] = {}
     reports: list[Resource] = []
@@ -82,11 +84,11 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
     return {
         "resourceType": "DiagnosticReport",
         "id": _id("report", slide.result.slide, slide.fingerprint),
-        "identifier": [{"value": name_shown(slide.result.slide)}],
+        "identifier": [{"value": display_name(slide.result.slide)}],
         "status": _status(slide),
         "subject": _subject(slide),
-        "category": [_HAEMATOLOGY],
-        "code": _loinc(*PANEL, "White-cell differential of a blood smear"),
+        "category": [_HEMATOLOGY],
+        "code": _loinc(*LOINC_PANEL, "White-cell differential of a blood smear"),
         "specimen": [_specimen(slide)],
         "result": [_reference(observation) for observation in observations],
         "conclusion": _conclusion(slide),
@@ -94,11 +96,11 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
 
 
 def _conclusion(slide: PublishedSlide) -> str:
-    result, differential, failed = slide.result, slide.result.differential, failed_fields(slide.result)
+    result, differential, failed = slide.result, slide.result.differential, count_failed_fields(slide.result)
     lines = [
-        f"{number_of(differential.counted, 'cell')} counted, {differential.review} undecided and left to a reader, "
+        f"{pluralize(differential.counted, 'cell')} counted, {differential.review} undecided and left to a reader, "
         f"{differential.not_wbc} set aside as not white cells.",
-        f"{failed} of {number_of(result.fields, 'field')} failed." if failed else "",
+        f"{failed} of {pluralize(result.fields, 'field')} failed." if failed else "",
         *(EXPORTED_FLAGS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
@@ -116,14 +118,16 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
         {
             **_observation(slide, count.label, device),
             **_value(count.percent, "%", "%", count.assessed, failed),
-            **_against_range(count, source),
-            **_sampling(count, differential.counted),
+            **_reference_range(count, source),
+            **_counts_and_interval(count, differential.counted),
         }
         for count in differential.classes
     ]
     nrbc, assessed = differential.nrbc_per_100_wbc, differential.nrbc_assessed
     value = _value(nrbc, "per 100 WBC", "/100{WBCs}", assessed, failed)
-    component = [_number_of(differential.erythroblasts, "Erythroblasts found")] if assessed and not failed else None
+    component = (
+        [_count_component(differential.erythroblasts, "Erythroblasts found")] if assessed and not failed else None
+    )
     return [*observations, {**_observation(slide, CellClass.ERYTHROBLAST, device), **value, "component": component}]
 
 
@@ -159,7 +163,7 @@ def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bo
     }
 
 
-def _sampling(count: ClassCount, counted: int) -> Resource:
+def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
     """The raw counts and the interval, for a system as components and for a person as a note."""
     if count.percent is None or count.ci95_low is None or count.ci95_high is None:
         return {}
@@ -172,55 +176,60 @@ def _sampling(count: ClassCount, counted: int) -> Resource:
                     "display": "Confidence interval",
                 }
             ],
-            "text": _INTERVAL,
+            "text": _INTERVAL_TEXT,
         },
         "valueRange": {"low": _quantity(count.ci95_low, "%", "%"), "high": _quantity(count.ci95_high, "%", "%")},
     }
-    cells = (_number_of(count.n, "Cells of this class"), _number_of(counted, "Counted leukocytes of all classes"))
-    said = f"{count.n} of {number_of(counted, 'counted cell')}"
-    bounds = f"95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %, covering sampling alone."
+    cells = (
+        _count_component(count.n, "Cells of this class"),
+        _count_component(counted, "Counted leukocytes of all classes"),
+    )
+    counts_text = f"{count.n} of {pluralize(counted, 'counted cell')}"
+    interval_text = f"95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %, covering sampling alone."
     return {
         "component": [*cells, interval],
-        "note": [{"text": f"{said}; {bounds}"}, {"text": RESEARCH_USE}],
+        "note": [{"text": f"{counts_text}; {interval_text}"}, {"text": RESEARCH_USE}],
     }
 
 
-def _against_range(count: ClassCount, source: str) -> Resource:
+def _reference_range(count: ClassCount, source: str) -> Resource:
     """The reference range where the results carry one, and high or low against it."""
     if count.reference_low is None or count.reference_high is None:
         return {}
     low, high = _quantity(count.reference_low, "%", "%"), _quantity(count.reference_high, "%", "%")
-    found: Resource = {"referenceRange": [{"low": low, "high": high, "text": source or None}]}
-    if count.flag in _ABOVE_OR_BELOW:
-        code, display = _ABOVE_OR_BELOW[count.flag]
+    resource: Resource = {"referenceRange": [{"low": low, "high": high, "text": source or None}]}
+    if count.flag in _INTERPRETATIONS:
+        code, display = _INTERPRETATIONS[count.flag]
         system = f"{_TERMINOLOGY}/v3-ObservationInterpretation"
-        found["interpretation"] = [{"coding": [{"system": system, "code": code, "display": display}]}]
-    return found
+        resource["interpretation"] = [{"coding": [{"system": system, "code": code, "display": display}]}]
+    return resource
 
 
 def _device(provenance: Provenance | None) -> Resource:
     """The tool with its models, each by name, version and SHA-256."""
-    named = [{"name": "wbctool", "type": "model-name"}]
+    device_name = [{"name": "wbctool", "type": "model-name"}]
     if provenance is None:
         note = "Results from an earlier version, which did not record its models; `wbctool run --force` records them."
         return {
             "resourceType": "Device",
             "id": _id("device"),
-            "deviceName": named,
+            "deviceName": device_name,
             "note": [{"text": note}, {"text": RESEARCH_USE}],
         }
-    made_by = f"{provenance.provider}, {provenance.precision}; " + ", ".join(f"{k}={v}" for k, v in provenance.settings)
+    run_description = f"{provenance.provider}, {provenance.precision}; " + ", ".join(
+        f"{k}={v}" for k, v in provenance.settings
+    )
     versions = [{"type": {"text": "software"}, "value": provenance.tool_version}]
     for model in provenance.models:
         versions.append({"type": {"text": f"model {model.file}"}, "value": f"{model.name} {model.version}"})
         versions.append({"type": {"text": f"SHA-256 of {model.file}"}, "value": model.sha256})
-    facts = [part for version in versions for part in (str(version["type"]), str(version["value"]))]
+    id_parts = [part for version in versions for part in (str(version["type"]), str(version["value"]))]
     return {
         "resourceType": "Device",
-        "id": _id("device", made_by, *facts),
-        "deviceName": named,
+        "id": _id("device", run_description, *id_parts),
+        "deviceName": device_name,
         "version": versions,
-        "note": [{"text": f"Ran as {made_by}"}, {"text": RESEARCH_USE}],
+        "note": [{"text": f"Ran as {run_description}"}, {"text": RESEARCH_USE}],
     }
 
 
@@ -233,18 +242,18 @@ def _subject(slide: PublishedSlide) -> Resource | None:
     metadata = slide.result.metadata
     if metadata is None or metadata.patient is None:
         return None
-    return {"type": "Patient", "identifier": {"value": name_shown(metadata.patient)}}
+    return {"type": "Patient", "identifier": {"value": display_name(metadata.patient)}}
 
 
 def _specimen(slide: PublishedSlide) -> Resource:
     """The smear, by its accession number where slides.csv has it, else by the slide's name."""
     metadata = slide.result.metadata
     number = metadata.accession if metadata and metadata.accession else slide.result.slide
-    return {"identifier": {"value": name_shown(number)}, "display": f"Smear {name_shown(slide.result.slide)}"}
+    return {"identifier": {"value": display_name(number)}, "display": f"Smear {display_name(slide.result.slide)}"}
 
 
-def _number_of(cells: int, text: str) -> Resource:
-    return {"code": {"text": text}, "valueQuantity": _quantity(cells, "cells", "{cells}")}
+def _count_component(count: int, text: str) -> Resource:
+    return {"code": {"text": text}, "valueQuantity": _quantity(count, "cells", "{cells}")}
 
 
 def _loinc(code: str, display: str, text: str) -> Resource:
@@ -260,4 +269,4 @@ def _reference(resource: Resource) -> Resource:
 
 
 def _id(*parts: str) -> str:
-    return str(uuid.uuid5(_SPACE, "\0".join(map(name_as_text, parts))))
+    return str(uuid.uuid5(_NAMESPACE, "\0".join(map(encode_name, parts))))

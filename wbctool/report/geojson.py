@@ -15,15 +15,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.layout import name_as_text
+from wbctool.layout import encode_name
 from wbctool.records import Box, Cell, Outcome
-from wbctool.report.places import ARTEFACT, place_of
+from wbctool.report.places import ARTIFACT, category_of
 
-_OBJECTS = uuid.UUID("5ac7e0d3-2c3d-4a54-9a3c-6a9c3c1ef0b7")
+_NAMESPACE = uuid.UUID("5ac7e0d3-2c3d-4a54-9a3c-6a9c3c1ef0b7")
 _REVIEW = "review"
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart; grey in place of their black.
-CLASS_COLOURS: dict[CellClass, tuple[int, int, int]] = {
+CLASS_COLORS: dict[CellClass, tuple[int, int, int]] = {
     CellClass.NEUTROPHIL: (0, 114, 178),
     CellClass.LYMPHOCYTE: (0, 158, 115),
     CellClass.MONOCYTE: (230, 159, 0),
@@ -33,7 +33,7 @@ CLASS_COLOURS: dict[CellClass, tuple[int, int, int]] = {
     CellClass.ERYTHROBLAST: (240, 228, 66),
     CellClass.PLATELET: (128, 128, 128),
 }
-_ARTEFACT_COLOUR = (96, 96, 96)
+_ARTIFACT_COLOR = (96, 96, 96)
 
 
 def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
@@ -46,7 +46,7 @@ def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -
     prediction = cell.prediction
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_OBJECTS, "\0".join((name_as_text(slide), name_as_text(field), str(cell.index))))),
+        "id": str(uuid.uuid5(_NAMESPACE, "\0".join((encode_name(slide), encode_name(field), str(cell.index))))),
         "geometry": {"type": "Polygon", "coordinates": [_ring(cell.detection.box)]},
         "properties": {
             "objectType": "detection",
@@ -58,8 +58,8 @@ def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -
                 **{f"p_{label}": p for label, p in zip(classes, prediction.probabilities, strict=True)},
             },
             "metadata": {
-                "slide": name_as_text(slide),
-                "field": name_as_text(field),
+                "slide": encode_name(slide),
+                "field": encode_name(field),
                 "outcome": prediction.outcome.value,
                 "reason": prediction.reason.value,
                 "cut_by_border": str(cell.detection.cut_by_border).lower(),
@@ -74,12 +74,12 @@ def _classification(cell: Cell) -> dict[str, Any]:
 
     A reader's artefact is of no class of cells, whatever the model called it.
     """
-    if place_of(cell.prediction) == ARTEFACT:
-        return {"name": ARTEFACT, "color": list(_ARTEFACT_COLOUR)}
-    label, colour = cell.prediction.label, list(CLASS_COLOURS[cell.prediction.label])
-    if cell.prediction.outcome is Outcome.REVIEW:
-        return {"names": [label.value, _REVIEW], "color": colour}
-    return {"name": label.value, "color": colour}
+    if category_of(cell.prediction) == ARTIFACT:
+        return {"name": ARTIFACT, "color": list(_ARTIFACT_COLOR)}
+    label, color = cell.prediction.label, list(CLASS_COLORS[cell.prediction.label])
+    if cell.prediction.outcome is Outcome.NEEDS_REVIEW:
+        return {"names": [label.value, _REVIEW], "color": color}
+    return {"name": label.value, "color": color}
 
 
 def _ring(box: Box) -> list[list[int]]:

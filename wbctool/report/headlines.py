@@ -5,48 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from wbctool.layout import SLIDES_CSV, name_shown
+from wbctool.layout import SLIDES_CSV, display_name
 from wbctool.report import texts
-from wbctool.report.tables import failed_fields, percent
+from wbctool.report.tables import count_failed_fields, format_percent
 from wbctool.slide_facts import FieldQuality
 from wbctool.slide_results import Provenance, SlideResult, SlideStatus
 
 
-def level(result: SlideResult) -> str:
+def severity(result: SlideResult) -> str:
     """Of texts.LEVELS."""
     if result.status is SlideStatus.FAILED:
         return "failed"
     differential = result.differential
-    beyond = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
-    return "check" if differential.flags or differential.review or result.failures or beyond else "clear"
+    has_out_of_range = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
+    return "check" if differential.flags or differential.review or result.failures or has_out_of_range else "clear"
 
 
-def verdict(result: SlideResult) -> str:
+def summary_sentence(result: SlideResult) -> str:
     """The slide in one sentence."""
-    differential, without = result.differential, without_fields(result)
+    differential, clause = result.differential, failed_fields_clause(result)
     if result.status is SlideStatus.FAILED:
-        return texts.VERDICT_FAILED
+        return texts.SUMMARY_FAILED
     if not differential.counted and differential.review:
-        return texts.VERDICT_ALL_IN_REVIEW.format(without=without, review=differential.review)
+        return texts.SUMMARY_ALL_IN_REVIEW.format(without=clause, review=differential.review)
     if not differential.counted:
-        return texts.VERDICT_NO_WBC.format(without=without)
-    review = texts.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
-    sentence = texts.VERDICT_LOW if "low_count" in differential.flags else texts.VERDICT
-    return sentence.format(counted=differential.counted, without=without, review=review)
+        return texts.SUMMARY_NO_WBC.format(without=clause)
+    review = texts.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
+    sentence = texts.SUMMARY_LOW_COUNT if "low_count" in differential.flags else texts.SUMMARY
+    return sentence.format(counted=differential.counted, without=clause, review=review)
 
 
-def without_fields(result: SlideResult) -> str:
+def failed_fields_clause(result: SlideResult) -> str:
     """What a verdict says of the fields that failed; empty where none did."""
-    failed = failed_fields(result)
-    return texts.VERDICT_WITHOUT.format(failed=failed, fields=result.fields) if failed else ""
+    failed = count_failed_fields(result)
+    return texts.SUMMARY_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
 
 
-def least_counted(result: SlideResult, provenance: Provenance) -> int:
+def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
     """From how many counted cells on a slide has no low_count: a reader's moves may pass that number.
 
     Where the settings at hand do not have it, a number that leaves the verdict as it is.
     """
-    setting = dict(provenance.settings).get("min_counted")
+    setting = dict(provenance.settings).get("low_count_below")
     if setting is not None:
         return int(setting)
     return result.differential.cells + 1 if "low_count" in result.differential.flags else 0
@@ -54,13 +54,13 @@ def least_counted(result: SlideResult, provenance: Provenance) -> int:
 
 def findings(result: SlideResult) -> list[tuple[str, str]]:
     """What is said of the blood: percents and absolute counts outside their range, then flags, each with its words."""
-    beyond = [
+    out_of_range = [
         (
             f"{count.label.value}_{count.flag}",
-            texts.AGAINST_REFERENCE.format(
-                label=texts.words(count.label.value).capitalize(),
+            texts.OUT_OF_REFERENCE_RANGE.format(
+                label=texts.humanize(count.label.value).capitalize(),
                 flag=count.flag,
-                percent=percent(count.percent),
+                percent=format_percent(count.percent),
                 low=count.reference_low,
                 high=count.reference_high,
             ),
@@ -68,11 +68,11 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
         for count in result.differential.classes
         if count.flag
     ]
-    beyond += [
+    out_of_range += [
         (
             f"{count.label.value}_absolute_{count.absolute.flag}",
-            texts.AGAINST_ABSOLUTE.format(
-                label=texts.words(count.label.value).capitalize(),
+            texts.OUT_OF_ABSOLUTE_RANGE.format(
+                label=texts.humanize(count.label.value).capitalize(),
                 flag=count.absolute.flag,
                 value=count.absolute.value,
                 low=count.absolute.reference_low,
@@ -82,14 +82,16 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
         for count in result.differential.classes
         if count.absolute and count.absolute.flag
     ]
-    return beyond + [(flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDINGS]
+    return out_of_range + [
+        (flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDING_FLAGS
+    ]
 
 
-def about(result: SlideResult) -> list[tuple[str, str]]:
+def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
     """What slides.csv says of slide and patient, where it says it."""
     if result.metadata is None:
         return []
-    values = ((words, getattr(result.metadata, name)) for name, words in texts.ABOUT.items())
+    values = ((words, getattr(result.metadata, name)) for name, words in texts.METADATA_LABELS.items())
     return [
         (words, f"{value:g}" if isinstance(value, float) else str(value))
         for words, value in values
@@ -97,22 +99,22 @@ def about(result: SlideResult) -> list[tuple[str, str]]:
     ]
 
 
-def remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
+def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
     """What is to be said of slides.csv, once, and of a field, of most nothing: (of which, what)."""
-    sizes_um = [q.red_cell_um for q in result.quality if q.misscaled and q.red_cell_um is not None]
-    if sizes_um:
-        yield SLIDES_CSV, texts.REMARKS["misscaled"].format(red_cell_um=median(sizes_um))
+    diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
+    if diameters_um:
+        yield SLIDES_CSV, texts.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
     for quality in result.quality:
-        for remark in _remarks(quality):
+        for remark in _quality_remarks(quality):
             yield quality.field, remark
 
 
-def _remarks(quality: FieldQuality) -> Iterator[str]:
-    if quality.same_as:
-        yield texts.REMARKS["same_as"].format(field=name_shown(quality.same_as))
+def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
+    if quality.duplicate_of:
+        yield texts.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
     if quality.blurred and quality.blur_um is not None:
-        yield texts.REMARKS["blurred"].format(blur_um=quality.blur_um)
-    if quality.crowded and quality.cover is not None:
-        yield texts.REMARKS["crowded"].format(cover=100 * quality.cover)
-    if quality.strange and quality.stain_de is not None:
-        yield texts.REMARKS["strange"].format(stain_de=quality.stain_de)
+        yield texts.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
+    if quality.crowded and quality.coverage is not None:
+        yield texts.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage)
+    if quality.stain_out_of_range and quality.stain_delta_e is not None:
+        yield texts.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e)

@@ -12,18 +12,18 @@ from wbctool.report.facts import OutOfRange
 from wbctool.report.page import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.slide_results import FieldFailure, SlideStatus
-from wbctool.wording import number_of
+from wbctool.wording import pluralize
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One slide. row: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
+    """One slide. values: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
 
     readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: as
     wbctool.report.facts has it.
     """
 
-    row: tuple[str, ...]
+    values: tuple[str, ...]
     link: str
     failures: tuple[FieldFailure, ...]
     readers: tuple[str, ...]
@@ -32,34 +32,34 @@ class IndexRow:
 
     def __getitem__(self, column: str) -> str:
         """The value of a column of counts.csv."""
-        return self.row[COUNTS_COLUMNS.index(column)]
+        return self.values[COUNTS_COLUMNS.index(column)]
 
     @property
     def flags(self) -> list[str]:
         """Its flags, in order."""
         return [flag for flag in self["flags"].split(";") if flag]
 
-    def beyond(self, label: str) -> str:
+    def out_of_range_text(self, label: str) -> str:
         """What is low or high of a class, in words; empty where nothing is."""
-        found = self.out_of_range.get(label, {})
-        return ", ".join(texts.INDEX_BEYOND[what].format(flag=flag) for what, flag in found.items())
+        flags_by_quantity = self.out_of_range.get(label, {})
+        return ", ".join(texts.INDEX_OUT_OF_RANGE[what].format(flag=flag) for what, flag in flags_by_quantity.items())
 
 
 def render_index(rows: Sequence[IndexRow]) -> str:
     """The page as HTML; the same rows give the same bytes."""
-    heads = dict(texts.INDEX_HEADS)
+    headings = dict(texts.INDEX_HEADINGS)
     if not any(row.patient for row in rows):
-        del heads["patient"]
+        del headings["patient"]
     counts = Counter(row["status"] for row in rows)
     return render_page(
         "index.html.j2",
         "index.css",
         ("index.js",),
         rows=rows,
-        heads=heads,
+        heads=headings,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=texts.INDEX_COUNTS.format(
-            slides=number_of(len(rows), "slide"),
+            slides=pluralize(len(rows), "slide"),
             counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
         ),
         reviewed=sum(bool(row.readers) for row in rows),

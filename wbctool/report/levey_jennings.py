@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from wbctool.qc_records import ControlChart, ControlPoint
 from wbctool.report.page import render_page
-from wbctool.report.tables import csv_text, spreadsheet_name
+from wbctool.report.tables import csv_text, encode_csv_name
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
-_LETTER = 5.5  # the width of a label's letter
-_SHOWN_SD = 4.0  # values farther out are drawn at the edge, and their number is beside them
+_LETTER_WIDTH = 5.5  # the width of a label's letter
+_MAX_SHOWN_SD = 4.0  # values farther out are drawn at the edge, and their number is beside them
 _COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baseline", "rules")
 
 
@@ -22,17 +22,17 @@ class _Mark:
     x: float
     y: float
     point: ControlPoint
-    words: str
-    shown: str
+    tooltip: str
+    value_text: str
     label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """Where a chart's parts lie in the picture. lines: (y, its name, whether it is the mean)."""
+    """Where a chart's parts lie in the picture. grid_lines: (y, its name, whether it is the mean)."""
 
     chart: ControlChart
-    lines: tuple[tuple[float, str, bool], ...]
+    grid_lines: tuple[tuple[float, str, bool], ...]
     marks: tuple[_Mark, ...]
     path: str
     state: str
@@ -47,7 +47,7 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
         "levey_jennings.css",
         scripts=(),
         slides=slides,
-        at_the_end=at_the_end,
+        is_near_right_edge=is_near_right_edge,
         width=WIDTH,
         height=HEIGHT,
         left=_LEFT,
@@ -60,8 +60,13 @@ def charts_csv(charts: Sequence[ControlChart]) -> str:
     """One row a value."""
     rows = (
         (
-            *(spreadsheet_name(chart.slide), chart.quantity, point.time.isoformat(), f"{point.value:g}"),
-            *(_number(chart.mean), _number(chart.sd), _number(point.z), str(point.in_baseline).lower()),
+            *(encode_csv_name(chart.slide), chart.quantity, point.time.isoformat(), f"{point.value:g}"),
+            *(
+                _format_number(chart.mean),
+                _format_number(chart.sd),
+                _format_number(point.z),
+                str(point.in_baseline).lower(),
+            ),
             ";".join(point.rules),
         )
         for chart in charts
@@ -73,16 +78,16 @@ def charts_csv(charts: Sequence[ControlChart]) -> str:
 def chart_state(chart: ControlChart) -> str:
     """One line on a chart's latest value."""
     last = chart.points[-1]
-    if chart.silent_since is not None:
-        return f"out of control: no value since {chart.silent_since:%Y-%m-%d %H:%M}, when no cell was counted"
-    if not chart.complete:
+    if chart.missing_since is not None:
+        return f"out of control: no value since {chart.missing_since:%Y-%m-%d %H:%M}, when no cell was counted"
+    if not chart.is_baseline_complete:
         return f"{len(chart.points)} of {chart.baseline} baseline values: limits are provisional, no rules are judged"
     if last.in_baseline:
         return "the baseline is complete; rules are judged from the next value on"
     if not last.rules:
         return "in control"
     rules = ", ".join(last.rules)
-    return f"out of control: {rules}" if chart.out_of_control else f"warning: {rules}"
+    return f"out of control: {rules}" if chart.is_out_of_control else f"warning: {rules}"
 
 
 def _draw(chart: ControlChart) -> _Drawing:
@@ -91,48 +96,48 @@ def _draw(chart: ControlChart) -> _Drawing:
     unit = chart.sd or max((abs(value - mean) for value in values), default=0) / 2 or 1.0
     half = (HEIGHT - _TOP - _BOTTOM) / 2
 
-    def y(sds: float) -> float:
-        return round(_TOP + half - half * max(-_SHOWN_SD, min(_SHOWN_SD, sds)) / _SHOWN_SD, 1)
+    def to_y(sds: float) -> float:
+        return round(_TOP + half - half * max(-_MAX_SHOWN_SD, min(_MAX_SHOWN_SD, sds)) / _MAX_SHOWN_SD, 1)
 
     step = (WIDTH - _LEFT - _RIGHT) / max(len(values) - 1, 1)
     marks = tuple(
-        _Mark(round(_LEFT + index * step, 1), y((p.value - mean) / unit), p, _words(p), f"{p.value:.4g}")
+        _Mark(round(_LEFT + index * step, 1), to_y((p.value - mean) / unit), p, _tooltip(p), f"{p.value:.4g}")
         for index, p in enumerate(chart.points)
     )
     names = [(sds, f"{sds:+d} SD" if sds else "mean") for sds in range(-3, 4)] if chart.mean is not None else []
-    lines = tuple(
-        (y(sds), f"{name} {mean + sds * (chart.sd or 0):.4g}", not sds) for sds, name in names if chart.sd or not sds
+    grid_lines = tuple(
+        (to_y(sds), f"{name} {mean + sds * (chart.sd or 0):.4g}", not sds) for sds, name in names if chart.sd or not sds
     )
-    marks = _labelled(marks)
+    marks = _add_labels(marks)
     path = "M" + " L".join(f"{mark.x} {mark.y}" for mark in marks)
-    return _Drawing(chart, lines, marks, path, chart_state(chart))
+    return _Drawing(chart, grid_lines, marks, path, chart_state(chart))
 
 
-def _labelled(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
+def _add_labels(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
     """The marks with the rules they break beside them: the latest, and earlier ones where there is room."""
-    kept, free = list[_Mark](), math.inf
+    labeled, free_until = list[_Mark](), math.inf
     for mark in reversed(marks):
         label = " ".join(mark.point.rules)
-        width = _LETTER * len(label)
-        right = mark.x if at_the_end(mark.x) else mark.x + width / 2
-        fits = bool(label) and right <= free
+        width = _LETTER_WIDTH * len(label)
+        right = mark.x if is_near_right_edge(mark.x) else mark.x + width / 2
+        fits = bool(label) and right <= free_until
         if fits:
-            free = right - width - _LETTER
-        kept.append(replace(mark, label=label if fits else ""))
-    return tuple(reversed(kept))
+            free_until = right - width - _LETTER_WIDTH
+        labeled.append(replace(mark, label=label if fits else ""))
+    return tuple(reversed(labeled))
 
 
-def at_the_end(x: float) -> bool:
+def is_near_right_edge(x: float) -> bool:
     """Whether a mark's label must lie left of it."""
     return x > WIDTH - _RIGHT - 60
 
 
-def _words(point: ControlPoint) -> str:
+def _tooltip(point: ControlPoint) -> str:
     z = "" if point.z is None or math.isinf(point.z) else f", z {point.z:+.2f}"
     rules = f", {' '.join(point.rules)}" if point.rules else ""
     baseline = ", baseline" if point.in_baseline else ""
     return f"{point.time:%Y-%m-%d %H:%M}: {point.value:g}{z}{rules}{baseline}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"

@@ -16,50 +16,50 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from wbctool.layout import name_shown
+from wbctool.layout import display_name
 from wbctool.report import texts
-from wbctool.report.tables import percent
+from wbctool.report.tables import format_percent
 
 
 def render_page(template: str, style: str, scripts: tuple[str, ...], **values: Any) -> str:
     """A page as HTML. template, style, scripts: names in templates/; the scripts run in their order, as one."""
-    css, script = asset(style), "\n".join(asset(name) for name in scripts)
+    css, script = read_asset(style), "\n".join(read_asset(name) for name in scripts)
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{_hash(css)}'; script-src 'sha256-{_hash(script)}'; "
+        f"default-src 'none'; img-src data:; style-src 'sha256-{_csp_hash(css)}'; script-src 'sha256-{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = environment().get_template(template)
+    page = template_environment().get_template(template)
     # Markup: both are our own files, and escaping would break them; neither may hold what ends its element.
     return page.render(css=Markup(css), script=Markup(script), policy=policy, t=texts, **values)  # noqa: S704
 
 
-def json_block(content: Any) -> Markup:
+def script_json(content: Any) -> Markup:
     """JSON for a ``<script type="application/json">``: pure ASCII, and nothing in it can end the element."""
     text = json.dumps(content, separators=(",", ":"))
     escaped = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(escaped)  # noqa: S704
 
 
-def data_uri(picture: bytes) -> str:
+def data_uri(image: bytes) -> str:
     """A JPEG or WebP as an address that holds it."""
-    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "webp"
-    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")
+    kind = "jpeg" if image.startswith(b"\xff\xd8") else "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode("ascii")
 
 
-def lines(text: str) -> Markup:
+def line_breaks(text: str) -> Markup:
     """A text that a reader wrote, its lines as lines; other control characters are made visible."""
-    return Markup("<br>").join(name_shown(line) for line in re.split(r"\r\n|\r|\n", text))
+    return Markup("<br>").join(display_name(line) for line in re.split(r"\r\n|\r|\n", text))
 
 
 @cache
-def asset(name: str) -> str:
+def read_asset(name: str) -> str:
     """A style or script of templates/, without its empty lines."""
     text = files("wbctool.report").joinpath("templates", name).read_text(encoding="utf-8")
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
 
 @cache
-def environment(package: str = "wbctool.report") -> Environment:
+def template_environment(package: str = "wbctool.report") -> Environment:
     """The templates of a package, autoescaped."""
     environment = Environment(
         loader=PackageLoader(package),
@@ -69,10 +69,15 @@ def environment(package: str = "wbctool.report") -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, words=texts.words, shown=name_shown, lines=lines, data_uri=data_uri, json=json_block
+        percent=format_percent,
+        humanize=texts.humanize,
+        display_name=display_name,
+        line_breaks=line_breaks,
+        data_uri=data_uri,
+        script_json=script_json,
     )
     return environment
 
 
-def _hash(text: str) -> str:
+def _csp_hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -17,8 +17,8 @@ from PIL import (
 )
 
 from wbctool.records import Crop, Field
-from wbctool.slide_results import FieldPicture
-from wbctool.stages.shrink import shrink
+from wbctool.slide_results import FieldThumbnail
+from wbctool.stages.shrink import downscale
 
 if TYPE_CHECKING:
     from wbctool.records import Rgb
@@ -30,33 +30,33 @@ _FIELD_QUALITY = 50
 _CELL_EFFORT = 2  # of 6: a run makes a picture of every cell
 
 
-def cell_picture(crop: Crop) -> bytes:
+def make_cell_thumbnail(crop: Crop) -> bytes:
     """A WebP of a crop, of at most CELL_PX a side; a smaller crop keeps its pixels."""
-    return _webp(_reduced(crop.rgb, CELL_PX))
+    return _encode_webp(_fit_within(crop.rgb, CELL_PX))
 
 
-def enhanced_picture(rgb: Rgb) -> bytes:
+def make_super_resolved_thumbnail(rgb: Rgb) -> bytes:
     """A WebP of a prepared crop. rgb: (128, 128, 3) uint8, RGB."""
-    return _webp(rgb)
+    return _encode_webp(rgb)
 
 
-def field_picture(field: Field) -> FieldPicture:
+def make_field_thumbnail(field: Field) -> FieldThumbnail:
     """A field, its longer side reduced to FIELD_PX."""
     height, width = field.rgb.shape[:2]
-    reduced = np.ascontiguousarray(_reduced(field.rgb, FIELD_PX))
-    jpeg = simplejpeg.encode_jpeg(reduced, _FIELD_QUALITY, "RGB", "420", fastdct=True)
-    return FieldPicture(field.name, width, height, jpeg)
+    thumbnail = np.ascontiguousarray(_fit_within(field.rgb, FIELD_PX))
+    jpeg = simplejpeg.encode_jpeg(thumbnail, _FIELD_QUALITY, "RGB", "420", fastdct=True)
+    return FieldThumbnail(field.name, width, height, jpeg)
 
 
-def _reduced(rgb: Rgb, side_px: int) -> Rgb:
+def _fit_within(rgb: Rgb, side_px: int) -> Rgb:
     scale = side_px / max(rgb.shape[:2])
     if scale >= 1:
         return rgb
     height, width = (max(1, round(side * scale)) for side in rgb.shape[:2])
-    return shrink(rgb, width, height)
+    return downscale(rgb, width, height)
 
 
-def _webp(rgb: Rgb) -> bytes:
+def _encode_webp(rgb: Rgb) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "WEBP", quality=_CELL_QUALITY, method=_CELL_EFFORT)
     return buffer.getvalue()

@@ -9,30 +9,30 @@ from datetime import datetime
 from typing import Any
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
-from wbctool.qc_records import QcLine
-from wbctool.report.tables import name_of_cell, spreadsheet_name
+from wbctool.qc_records import QcRecord
+from wbctool.report.tables import decode_csv_name, encode_csv_name
 from wbctool.slide_results import Provenance
 
-_COUNTS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
+_COUNT_COLUMNS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
 HISTORY_COLUMNS: tuple[str, ...] = (
     *("time", "slide", "analysed", "status", "fingerprint", "tool_version", "provider", "precision", "models"),
-    *("fields", "fields_failed", "counted", "review", *_COUNTS, "blur_um", "flags"),
+    *("fields", "fields_failed", "counted", "review", *_COUNT_COLUMNS, "blur_um", "flags"),
 )
-REVIEW_SHARE = "review_pct"
-QUANTITIES: tuple[str, ...] = (*(f"{label}_pct" for label in DIFFERENTIAL_CLASSES), REVIEW_SHARE, "blur_um")
+REVIEW_PCT = "review_pct"
+QUANTITIES: tuple[str, ...] = (*(f"{label}_pct" for label in DIFFERENTIAL_CLASSES), REVIEW_PCT, "blur_um")
 
 
 def history_row(
-    time: datetime, slide: str, analysed: bool, state: Mapping[str, Any], provenance: Provenance
+    time: datetime, slide: str, analyzed: bool, record: Mapping[str, Any], provenance: Provenance
 ) -> tuple[str, ...]:
-    """The values of HISTORY_COLUMNS. state: the content of slide.json. analysed: not kept from an earlier run."""
-    counts: Mapping[str, str] = state["counts"]
-    blurs = sorted(q["blur_um"] for q in state["quality"] if q["blur_um"] is not None)
+    """The values of HISTORY_COLUMNS. record: the content of slide.json. analyzed: not kept from an earlier run."""
+    counts: Mapping[str, str] = record["counts"]
+    blurs = sorted(q["blur_um"] for q in record["quality"] if q["blur_um"] is not None)
     models = ";".join(f"{model.file}={model.sha256}" for model in provenance.models)
     return (
-        *(time.isoformat(timespec="seconds"), spreadsheet_name(slide), "true" if analysed else "false"),
-        *(state["status"], state["fingerprint"], provenance.tool_version, provenance.provider, provenance.precision),
-        *(models, *(counts[name] for name in ("fields", "fields_failed", "counted", "review", *_COUNTS))),
+        *(time.isoformat(timespec="seconds"), encode_csv_name(slide), "true" if analyzed else "false"),
+        *(record["status"], record["fingerprint"], provenance.tool_version, provenance.provider, provenance.precision),
+        *(models, *(counts[name] for name in ("fields", "fields_failed", "counted", "review", *_COUNT_COLUMNS))),
         *(f"{blurs[len(blurs) // 2]:.3f}" if blurs else "", counts["flags"]),
     )
 
@@ -52,19 +52,19 @@ def parse_rows(text: str) -> list[dict[str, str]]:
     return rows
 
 
-def parse_history(text: str) -> tuple[QcLine, ...]:
+def parse_history(text: str) -> tuple[QcRecord, ...]:
     """The lines in their order; raises ValueError as :func:`parse_rows`, and where a value is no number."""
-    return tuple(_line(row) for row in parse_rows(text))
+    return tuple(_parse_record(row) for row in parse_rows(text))
 
 
-def _line(row: Mapping[str, str]) -> QcLine:
-    values = {name: _number(row[name]) for name in QUANTITIES if name != REVIEW_SHARE}
-    seen = int(row["counted"]) + int(row["review"])
-    values[REVIEW_SHARE] = 100 * int(row["review"]) / seen if seen else None
-    return QcLine(
-        datetime.fromisoformat(row["time"]), name_of_cell(row["slide"]), row["models"], int(row["counted"]), values
+def _parse_record(row: Mapping[str, str]) -> QcRecord:
+    values = {name: _parse_number(row[name]) for name in QUANTITIES if name != REVIEW_PCT}
+    total = int(row["counted"]) + int(row["review"])
+    values[REVIEW_PCT] = 100 * int(row["review"]) / total if total else None
+    return QcRecord(
+        datetime.fromisoformat(row["time"]), decode_csv_name(row["slide"]), row["models"], int(row["counted"]), values
     )
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     return None if text in {"", "not_assessed"} else float(text)

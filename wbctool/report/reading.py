@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wbctool.slide_results import CellPicture, FieldPicture
+from wbctool.slide_results import CellThumbnails, FieldThumbnail
 
 _IMAGE = re.compile(
     r'<img id="(native|enhanced|field)-(\d+)" src="data:image/(?:webp|jpeg);base64,([A-Za-z0-9+/=]+)"'
@@ -21,9 +21,9 @@ _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', 
 class PageContent:
     """pictures, attention: of each cell, in order."""
 
-    pictures: tuple[CellPicture, ...]
+    pictures: tuple[CellThumbnails, ...]
     attention: tuple[bytes, ...]
-    field_pictures: tuple[FieldPicture, ...]
+    field_pictures: tuple[FieldThumbnail, ...]
 
 
 def read_report_page(page: str) -> PageContent:
@@ -35,10 +35,12 @@ def read_report_page(page: str) -> PageContent:
     images: dict[tuple[str, int], re.Match[str]] = {(m[1], int(m[2])): m for m in _IMAGE.finditer(page)}
     rows = range(1, len(data["cells"]) + 1)
     return PageContent(
-        pictures=tuple(CellPicture(_content(images, "native", row), _content(images, "enhanced", row)) for row in rows),
+        pictures=tuple(
+            CellThumbnails(_content(images, "native", row), _content(images, "enhanced", row)) for row in rows
+        ),
         attention=tuple(base64.b64decode(data["attention"].get(str(row), "")) for row in rows),
         field_pictures=tuple(
-            FieldPicture(data["fields"][at], int(match[4]), int(match[5]), _content(images, "field", at))
+            FieldThumbnail(data["fields"][at], int(match[4]), int(match[5]), _content(images, "field", at))
             for (kind, at), match in images.items()
             if kind == "field"
         ),

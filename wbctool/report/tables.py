@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import name_as_text, name_of_text
+from wbctool.layout import decode_name, encode_name
 from wbctool.records import Cell, ClassCount, Differential
 from wbctool.slide_results import SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"
-_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@")
+_FORMULA_PREFIXES = ("=", "+", "-", "@")
 _CLASS_COLUMNS = ("n", "pct", "ci95_low", "ci95_high")
 COUNTS_COLUMNS: tuple[str, ...] = (
     *("slide", "status", "fields", "fields_failed", "cells", "counted", "review", "not_wbc"),
@@ -18,14 +18,14 @@ COUNTS_COLUMNS: tuple[str, ...] = (
     *("nrbc_per_100_wbc", "flags"),
 )
 DIFFERENTIAL_COLUMNS = (*("class", "n", "percent", "ci95_low", "ci95_high", "reference_low", "reference_high", "flag"),)
-PROBABILITY = "p_"  # begins the names of the columns that follow, one for each class of the model's card
+PROBABILITY_PREFIX = "p_"  # begins the names of the columns that follow, one for each class of the model's card
 CELL_COLUMNS = (
     *("slide", "field", "cell", "x", "y", "width", "height", "detection_score", "cut_by_border", "super_resolved"),
     *("label", "confidence", "outcome", "reason"),
 )
 
 
-def failed_fields(result: SlideResult) -> int:
+def count_failed_fields(result: SlideResult) -> int:
     """How many fields failed. A failure of the slide as a whole is none of a field."""
     return sum(bool(failure.field) for failure in result.failures)
 
@@ -33,8 +33,8 @@ def failed_fields(result: SlideResult) -> int:
 def counts_row(result: SlideResult) -> tuple[str, ...]:
     """The values of COUNTS_COLUMNS; the slide's id as it is, not yet fit for a spreadsheet."""
     differential = result.differential
-    numbers = (failed_fields(result), differential.cells, differential.counted, differential.review)
-    nrbc = percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
+    numbers = (count_failed_fields(result), differential.cells, differential.counted, differential.review)
+    nrbc = format_percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
     return (
         *(result.slide, result.status.value, str(result.fields), *map(str, numbers), str(differential.not_wbc)),
         *(value for count in differential.classes for value in _class_values(count)),
@@ -43,21 +43,21 @@ def counts_row(result: SlideResult) -> tuple[str, ...]:
 
 
 def empty_row(
-    slide: str, status: SlideStatus, fields: int, known: Iterable[CellClass], flags: str = ""
+    slide: str, status: SlideStatus, fields: int, model_classes: Iterable[CellClass], flags: str = ""
 ) -> tuple[str, ...]:
     """The row of a slide without results: one that waits, or one that failed as a whole."""
-    known = frozenset(known)
+    model_classes = frozenset(model_classes)
     failed = fields if status is SlideStatus.FAILED else 0
     return (
         *(slide, status.value, str(fields), str(failed), "0", "0", "0", "0"),
-        *(v for c in DIFFERENTIAL_CLASSES for v in (("0", "", "", "") if c in known else (NOT_ASSESSED,) * 4)),
-        *("" if CellClass.ERYTHROBLAST in known else NOT_ASSESSED, flags),
+        *(v for c in DIFFERENTIAL_CLASSES for v in (("0", "", "", "") if c in model_classes else (NOT_ASSESSED,) * 4)),
+        *("" if CellClass.ERYTHROBLAST in model_classes else NOT_ASSESSED, flags),
     )
 
 
 def counts_csv(rows: Iterable[Sequence[str]]) -> str:
     """rows: of :func:`counts_row`, in slide order."""
-    return csv_text(COUNTS_COLUMNS, ((spreadsheet_name(slide), *values) for slide, *values in rows))
+    return csv_text(COUNTS_COLUMNS, ((encode_csv_name(slide), *values) for slide, *values in rows))
 
 
 def differential_csv(differential: Differential) -> str:
@@ -66,8 +66,8 @@ def differential_csv(differential: Differential) -> str:
         (
             count.label.value,
             *_class_values(count),
-            percent(count.reference_low),
-            percent(count.reference_high),
+            format_percent(count.reference_low),
+            format_percent(count.reference_high),
             count.flag,
         )
         for count in differential.classes
@@ -77,57 +77,57 @@ def differential_csv(differential: Differential) -> str:
 
 def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
     """One row a cell, in order of field and cell. classes: of the model's card, in its order."""
-    columns = (*CELL_COLUMNS, *(f"{PROBABILITY}{label}" for label in classes))
+    columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes))
     return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Two decimals; empty for None."""
     return "" if value is None else f"{value:.2f}"
 
 
-def spreadsheet_name(name: str) -> str:
+def encode_csv_name(name: str) -> str:
     """A slide's or field's name as a CSV cell that no spreadsheet runs. One to one: ``'=x`` gets an apostrophe too."""
-    text = name_as_text(name)
-    return f"'{text}" if text.lstrip("'").startswith(_RUN_BY_SPREADSHEETS) else text
+    text = encode_name(name)
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA_PREFIXES) else text
 
 
-def name_of_cell(cell: str) -> str:
-    """The name that :func:`spreadsheet_name` wrote as ``cell``.
+def decode_csv_name(cell: str) -> str:
+    """The name that :func:`encode_csv_name` wrote as ``cell``.
 
-    >>> [name_of_cell(cell) for cell in ("'=1+1", "'x", "''=1")]
+    >>> [decode_csv_name(cell) for cell in ("'=1+1", "'x", "''=1")]
     ['=1+1', "'x", "'=1"]
     """
-    marked = cell.startswith("'") and cell.lstrip("'").startswith(_RUN_BY_SPREADSHEETS)
-    return name_of_text(cell[1:] if marked else cell)
+    has_marker = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_PREFIXES)
+    return decode_name(cell[1:] if has_marker else cell)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as all of them are written; the values are as they shall stand there, names by spreadsheet_name."""
+    """A table as all of them are written; the values are as they shall stand there, names by encode_csv_name."""
     # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
-    return "".join(",".join(map(_quoted, row)) + "\n" for row in (columns, *rows))
+    return "".join(",".join(map(_quote, row)) + "\n" for row in (columns, *rows))
 
 
 def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
     if not count.assessed:
         return (NOT_ASSESSED,) * 4
-    return str(count.n), percent(count.percent), percent(count.ci95_low), percent(count.ci95_high)
+    return str(count.n), format_percent(count.percent), format_percent(count.ci95_low), format_percent(count.ci95_high)
 
 
 def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
     box, prediction = cell.detection.box, cell.prediction
     return (
-        *(spreadsheet_name(slide), spreadsheet_name(cell.field), str(cell.index)),
+        *(encode_csv_name(slide), encode_csv_name(cell.field), str(cell.index)),
         *map(str, (box.x, box.y, box.width, box.height)),
-        *(f"{cell.detection.score:.4f}", _bool(cell.detection.cut_by_border), _bool(cell.super_resolved)),
+        *(f"{cell.detection.score:.4f}", _format_bool(cell.detection.cut_by_border), _format_bool(cell.super_resolved)),
         *(prediction.label.value, f"{prediction.confidence:.4f}", prediction.outcome.value, prediction.reason.value),
         *(f"{probability:.4f}" for probability in prediction.probabilities),
     )
 
 
-def _bool(value: bool) -> str:
+def _format_bool(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if any(c in ',"' or c < " " for c in value) else value

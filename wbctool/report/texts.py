@@ -39,35 +39,35 @@ EXPORTED_FLAGS = {
     "failed_fields": "Some fields could not be read or analysed; their cells are missing.",
     "duplicate_fields": "Some fields show the same cells, which were counted more than once.",
 }
-FINDINGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
+FINDING_FLAGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
 
 # The first lines: how the slide stands.
-LEVELS = {"failed": "Not usable", "check": "Look closer", "clear": "No flags"}
-LEVEL_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
+SEVERITIES = {"failed": "Not usable", "check": "Look closer", "clear": "No flags"}
+SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
 REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
-VERDICT_FAILED = "Failed: no field of this slide could be analysed."
-VERDICT_NO_WBC = "No white cells were found{without}."
-VERDICT_ALL_IN_REVIEW = "No cells could be counted{without}; {review} in review."
-VERDICT_LOW = "Too few cells for a differential: {counted} counted{without}{review}."
-VERDICT = "Differential of {counted} counted cells{without}{review}."
-VERDICT_WITHOUT = ", without {failed} of {fields} fields"
-VERDICT_REVIEW = "; {review} more in review"
-NOT_MODELLED = (
+SUMMARY_FAILED = "Failed: no field of this slide could be analysed."
+SUMMARY_NO_WBC = "No white cells were found{without}."
+SUMMARY_ALL_IN_REVIEW = "No cells could be counted{without}; {review} in review."
+SUMMARY_LOW_COUNT = "Too few cells for a differential: {counted} counted{without}{review}."
+SUMMARY = "Differential of {counted} counted cells{without}{review}."
+SUMMARY_FAILED_FIELDS = ", without {failed} of {fields} fields"
+SUMMARY_REVIEW = "; {review} more in review"
+NOT_MODELED = (
     "The model does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded. "
     "Research use only: no diagnosis without a qualified reader."
 )
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
-FINDINGS_HEAD, LIMITS_HEAD = "Findings", "Limits of this count"
-AGAINST_REFERENCE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
-AGAINST_ABSOLUTE = "{label} {flag}: {value:.2f} × 10⁹/L, reference {low:g} to {high:g}."
+FINDINGS_HEADING, LIMITS_HEADING = "Findings", "Limits of this count"
+OUT_OF_REFERENCE_RANGE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
+OUT_OF_ABSOLUTE_RANGE = "{label} {flag}: {value:.2f} × 10⁹/L, reference {low:g} to {high:g}."
 OF_TOTAL = "{n} of {total}"
 
 # The differential.
 DIFFERENTIAL = "Differential"
 TABLE_REGION = "table of the differential"
-TABLE_HEADS = ("class", "n", "percent", "95 % interval", "if none / all of review")
+TABLE_HEADINGS = ("class", "n", "percent", "95 % interval", "if none / all of review")
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
 NOT_ASSESSED = "not assessed: the model does not know this class"
@@ -85,7 +85,7 @@ REFERENCE_SOURCE = "Reference ranges: {source}."
 
 # Absolute counts.
 ABSOLUTE = "Absolute counts"
-ABSOLUTE_HEADS = ("class", "10⁹/L", "95 % interval")
+ABSOLUTE_HEADINGS = ("class", "10⁹/L", "95 % interval")
 ABSOLUTE_NOTE = "Percentage × the analyser's WBC, {wbc} × 10⁹/L. The intervals are those of the percentages."
 ABSOLUTE_CORRECTED = (
     "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC), which is correct for an "
@@ -93,7 +93,7 @@ ABSOLUTE_CORRECTED = (
 )
 
 # What slides.csv says of the slide.
-ABOUT = {
+METADATA_LABELS = {
     "accession": "accession",
     "patient": "patient",
     "age": "age",
@@ -102,43 +102,43 @@ ABOUT = {
     "objective": "objective",
 }
 
-MANY = "{n} in all"
-FAILED_HEAD = "Failures"
-QUALITY_HEAD = "Fields to check"
-REMARKS = {
-    "same_as": "shows the same cells as {field}",
+TOTAL = "{n} in all"
+FAILURES_HEADING = "Failures"
+QUALITY_HEADING = "Fields to check"
+FIELD_REMARKS = {
+    "duplicate_of": "shows the same cells as {field}",
     "blurred": "blurred: edges of {blur_um:.2f} µm",
-    "crowded": "crowded: {cover:.0f} % covered",
-    "strange": "colours {stain_de:.0f} (CIE76) away from those the detector was trained on",
-    "misscaled": "red cells measure {red_cell_um:.1f} µm by its um_per_px, which must be wrong; focus was not judged",
+    "crowded": "crowded: {coverage:.0f} % covered",
+    "stain_out_of_range": "colors {stain_delta_e:.0f} (CIE76) away from those the detector was trained on",
+    "scale_mismatch": "red cells measure {red_cell_um:.1f} µm by its um_per_px, which must be wrong; focus was not judged",
 }
 
 # The cells.
 TO_REVIEW = "To review"
 TO_REVIEW_NOTE = "Not counted. Shown with the most probable class and its probability, least certain first."
-NOT_PICTURED = "{missing} more are not shown; these are the {shown} least certain."
-LEFT_OUT = "To keep this page small, some images are left out. The numbers and cells.csv include all cells."
-CELLS_LEFT_OUT = "Cells not shown: {n}."
-ENHANCED_LEFT_OUT = "Cells shown without their super-resolved image: {n}."
-FIELDS_LEFT_OUT = "Fields not shown, with cells that are: {n}."
+NOT_SHOWN = "{missing} more are not shown; these are the {shown} least certain."
+OMITTED = "To keep this page small, some images are left out. The numbers and cells.csv include all cells."
+CELLS_OMITTED = "Cells not shown: {n}."
+SUPER_RESOLVED_OMITTED = "Cells shown without their super-resolved image: {n}."
+FIELDS_OMITTED = "Fields not shown, with cells that are: {n}."
 NATIVE_ALT = "Cell {cell} of {field}"
-ENHANCED_ALT = "the same, super-resolved"
-SECOND = "then {label} {probability:.2f}"
-WHERE = "{field}, cell {cell}"
-MOVED = "reader: {place}; tool: {was}"
+SUPER_RESOLVED_ALT = "the same, super-resolved"
+SECOND_CLASS = "then {label} {probability:.2f}"
+CELL_LOCATION = "{field}, cell {cell}"
+RECLASSIFIED = "reader: {place}; tool: {was}"
 REASONS = {"low_confidence": "low confidence", "out_of_distribution": "unlike the training cells"}
-FIELDS_HEAD = "Fields"
+FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Every field with cells shown here, reduced. The numbers are those of the cells in the field."
 FIELD_ALT = "Field {field}, cells outlined"
 
 # Reviews, and how the page was made.
-REVIEWS_HEAD = "Reviews"
+REVIEWS_HEADING = "Reviews"
 REVIEW_LINE = "{reader}, {time}; cells moved: {moved}."
-REVIEW_TRAIL = "Entry in audit.jsonl"
-MADE = "How this report was made"
+AUDIT_ENTRY = "Entry in audit.jsonl"
+PROVENANCE_HEADING = "How this report was made"
 RESEARCH_USE = "Research use only."
 SHA256 = "SHA-256"
-RESULTS_HASH = "cells.csv"
+CELLS_HASH = "cells.csv"
 
 # The reader's panel; the script has these too.
 PANEL = {
@@ -165,7 +165,7 @@ PANEL = {
     "changed_note": (
         "Changed by you: flags, reference marks and absolute counts are recalculated when the review is applied."
     ),
-    "read_as": MOVED,
+    "read_as": RECLASSIFIED,
     "no_field": "this field is not shown",
 }
 
@@ -175,7 +175,7 @@ INDEX_NOTE = "Click a column heading to sort. A slide's name opens its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
-INDEX_HEADS = {
+INDEX_HEADINGS = {
     "slide": "slide",
     "patient": "patient",
     "status": "status",
@@ -187,7 +187,7 @@ INDEX_HEADS = {
     "review": "in review",
     "nrbc": "NRBC / 100",
 }
-INDEX_BEYOND = {"percent": "{flag}", "absolute": "absolute {flag}"}
+INDEX_OUT_OF_RANGE = {"percent": "{flag}", "absolute": "absolute {flag}"}
 INDEX_FAILED = "{n} failed"
 TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
@@ -195,6 +195,6 @@ INDEX_NOT_ASSESSED = "n/a"
 STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}
 
 
-def words(name: str) -> str:
+def humanize(name: str) -> str:
     """A class, a flag or a reason as words."""
     return REASONS.get(name, name.replace("_", " "))

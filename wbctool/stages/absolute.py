@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wbctool.records import AbsoluteCount, AnalyserCount, ClassCount, Differential
+from wbctool.records import AbsoluteCount, AnalyzerCount, ClassCount, Differential
 from wbctool.settings import Limits
 from wbctool.slide_facts import SlideMetadata
-from wbctool.stages.differential import against
+from wbctool.stages.differential import range_flag
 
 ADULT_YEARS = 18
 
 
-def limits_for(limits: Limits, metadata: SlideMetadata | None) -> Limits:
+def resolve_limits(limits: Limits, metadata: SlideMetadata | None) -> Limits:
     """The limits of one slide: an age that is known says whether the ranges of adults hold, else the setting."""
     if metadata is None or metadata.age is None:
         return limits
     return limits.model_copy(update={"adult": metadata.age >= ADULT_YEARS})
 
 
-def with_absolute_counts(differential: Differential, analyser_wbc: float | None, limits: Limits) -> Differential:
+def add_absolute_counts(differential: Differential, analyser_wbc: float | None, limits: Limits) -> Differential:
     """The differential with absolute counts, 10⁹/L, where the analyser's count is known; else as it is.
 
     The bounds are those of the percent: they cover the sampling of cells, not the analyser's own error.
@@ -27,28 +27,28 @@ def with_absolute_counts(differential: Differential, analyser_wbc: float | None,
     if analyser_wbc is None:
         return differential
     nrbc = differential.nrbc_per_100_wbc if differential.nrbc_assessed else None
-    corrects = limits.correct_wbc_for_nrbc and nrbc is not None
-    wbc = corrected_wbc(analyser_wbc, nrbc) if corrects and nrbc is not None else analyser_wbc
+    is_corrected = limits.correct_wbc_for_nrbc and nrbc is not None
+    wbc = correct_wbc(analyser_wbc, nrbc) if is_corrected and nrbc is not None else analyser_wbc
     return replace(
         differential,
-        classes=tuple(_with_absolute(c, wbc, differential.counted, limits) for c in differential.classes),
-        analyser=AnalyserCount(analyser_wbc, wbc, corrects, limits.absolute_source if limits.adult else ""),
+        classes=tuple(_add_absolute_count(c, wbc, differential.counted, limits) for c in differential.classes),
+        analyzer=AnalyzerCount(analyser_wbc, wbc, is_corrected, limits.absolute_source if limits.adult else ""),
     )
 
 
-def corrected_wbc(analyser_wbc: float, nrbc_per_100_wbc: float) -> float:
+def correct_wbc(analyser_wbc: float, nrbc_per_100_wbc: float) -> float:
     """White cells alone, of an analyser that counts nucleated red cells with them: WBC × 100 / (100 + NRBC).
 
     analyser_wbc: 10⁹/L. nrbc_per_100_wbc: nucleated red cells per 100 white ones. Analysers that tell the two apart
     give the corrected count already: the setting correct_wbc_for_nrbc then is to be false.
 
-    >>> corrected_wbc(12.0, 20.0)
+    >>> correct_wbc(12.0, 20.0)
     10.0
     """
     return analyser_wbc * 100 / (100 + nrbc_per_100_wbc)
 
 
-def _with_absolute(count: ClassCount, wbc: float, counted: int, limits: Limits) -> ClassCount:
+def _add_absolute_count(count: ClassCount, wbc: float, counted: int, limits: Limits) -> ClassCount:
     if count.percent is None or count.ci95_low is None or count.ci95_high is None:
         return count
     reference = limits.absolute_ranges.get(count.label) if limits.adult else None
@@ -59,6 +59,6 @@ def _with_absolute(count: ClassCount, wbc: float, counted: int, limits: Limits) 
         ci95_high=wbc * count.ci95_high / 100,
         reference_low=reference[0] if reference else None,
         reference_high=reference[1] if reference else None,
-        flag=against(value, reference) if counted >= limits.min_counted else "",
+        flag=range_flag(value, reference) if counted >= limits.low_count_below else "",
     )
     return replace(count, absolute=absolute)

@@ -14,9 +14,9 @@ from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Outcome, Prediction, Reason
-from wbctool.stages.explain import attention_map
+from wbctool.stages.explain import grad_cam
 
-_OUTSIDE = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
+_NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 
 
 def classify_cells(
@@ -28,16 +28,16 @@ def classify_cells(
     """
     if not len(rgb):
         return ()
-    logits, *others = model.run(rgb)
-    predictions = read_logits(logits, model.card)
-    if head is None or len(others) != 2:
+    logits, *extra_outputs = model.run(rgb)
+    predictions = predictions_from_logits(logits, model.card)
+    if head is None or len(extra_outputs) != 2:
         return predictions
-    labels = (model.card.classes.index(prediction.label) for prediction in predictions)
-    maps = (attention_map(one, label, head) for one, label in zip(others[1], labels, strict=True))
-    return tuple(replace(p, attention=seen) for p, seen in zip(predictions, maps, strict=True))
+    class_indices = (model.card.classes.index(prediction.label) for prediction in predictions)
+    cams = (grad_cam(one, label, head) for one, label in zip(extra_outputs[1], class_indices, strict=True))
+    return tuple(replace(p, cam=seen) for p, seen in zip(predictions, cams, strict=True))
 
 
-def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:
+def predictions_from_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:
     """logits: (N, classes) -> predictions.
 
     Probabilities are softmax(logits / temperature) (Guo 2017, arXiv 1706.04599); the energy is -logsumexp(logits)
@@ -47,18 +47,18 @@ def read_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Pred
         raise ModelMismatch(f"{card.file} gave non-finite values for a cell")
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
     energies = -logsumexp(logits.astype(np.float64), axis=1)
-    return tuple(_decide(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))
+    return tuple(_triage(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))
 
 
-def _decide(probabilities: NDArray[np.float64], energy: float, card: ClassifierCard) -> Prediction:
+def _triage(probabilities: NDArray[np.float64], energy: float, card: ClassifierCard) -> Prediction:
     best = int(probabilities.argmax())
     label, confidence = card.classes[best], float(probabilities[best])
     if card.energy_threshold is not None and energy > card.energy_threshold:
-        outcome, reason = Outcome.REVIEW, Reason.OUT_OF_DISTRIBUTION
+        outcome, reason = Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION
     elif confidence < card.confidence_threshold:
-        outcome, reason = Outcome.REVIEW, Reason.LOW_CONFIDENCE
-    elif label in _OUTSIDE:
-        outcome, reason = Outcome.NOT_WBC, _OUTSIDE[label]
+        outcome, reason = Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE
+    elif label in _NON_WBC_REASONS:
+        outcome, reason = Outcome.NOT_WBC, _NON_WBC_REASONS[label]
     else:
         outcome, reason = Outcome.COUNTED, Reason.NONE
     return Prediction(label, confidence, tuple(probabilities.tolist()), energy, outcome, reason)

@@ -17,22 +17,22 @@ def crop_cells(field: Field, boxes: Sequence[Box], margin: float) -> tuple[Crop,
     shifted inwards, so that all its pixels are real ones. Only where the field is smaller than the square is it
     mirrored at its edges.
     """
-    return tuple(Crop(_cut(field.rgb, box, margin)) for box in boxes)
+    return tuple(Crop(_crop_square(field.rgb, box, margin)) for box in boxes)
 
 
-def square_around(box: Box, margin: float, height: int, width: int) -> Box:
+def square_crop_box(box: Box, margin: float, height: int, width: int) -> Box:
     """The square that :func:`crop_cells` cuts from a field of height × width pixels."""
-    side = max(1, round(box.side_px * margin))
-    x, y = (round(centre - side / 2) for centre in box.centre)
+    side = max(1, round(box.longer_side_px * margin))
+    x, y = (round(centre - side / 2) for centre in box.center)
     return Box(max(0, min(x, width - side)), max(0, min(y, height - side)), side, side)
 
 
-def _cut(rgb: np.ndarray, box: Box, margin: float) -> np.ndarray:
-    square = square_around(box, margin, *rgb.shape[:2])
-    side = square.side_px
-    inside = rgb[square.y : square.y + side, square.x : square.x + side]
-    below, right = side - inside.shape[0], side - inside.shape[1]
-    if below or right:
-        top, left = below // 2, right // 2
-        inside = cv2.copyMakeBorder(inside, top, below - top, left, right - left, cv2.BORDER_REFLECT)
-    return np.ascontiguousarray(inside, dtype=np.uint8)
+def _crop_square(rgb: np.ndarray, box: Box, margin: float) -> np.ndarray:
+    square = square_crop_box(box, margin, *rgb.shape[:2])
+    side = square.longer_side_px
+    patch = rgb[square.y : square.y + side, square.x : square.x + side]
+    pad_y, pad_x = side - patch.shape[0], side - patch.shape[1]
+    if pad_y or pad_x:
+        top, left = pad_y // 2, pad_x // 2
+        patch = cv2.copyMakeBorder(patch, top, pad_y - top, left, pad_x - left, cv2.BORDER_REFLECT)
+    return np.ascontiguousarray(patch, dtype=np.uint8)

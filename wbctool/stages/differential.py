@@ -29,30 +29,32 @@ FLAGS = (
 
 def count_cells(
     predictions: Sequence[Prediction],
-    known: Collection[CellClass],
+    model_classes: Collection[CellClass],
     limits: Limits,
     field_flags: Collection[str] = (),
     fields_read: int = 1,
 ) -> Differential:
     """The differential of a slide's cells.
 
-    known: the classes of the model; the others are not assessed. field_flags: flags that say something of the fields
-    and not of the cells, such as ``failed_fields``. fields_read: where none was, nothing says that there is no WBC.
+    model_classes: the classes of the model; the others are not assessed. field_flags: flags that say something of the fields
+    and not of the cells, such as ``count_failed_fields``. analyzed_fields: where none was, nothing says that there is no WBC.
     """
     outcomes = Counter(p.outcome for p in predictions)
     counts = Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED)
     erythroblasts = sum(p.reason is Reason.ERYTHROBLAST for p in predictions)
     out_of_domain = sum(p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions)
-    counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.REVIEW]
-    classes = tuple(_count_class(c, c in known, counts[c], counted, review, limits) for c in DIFFERENTIAL_CLASSES)
-    raised = {
+    counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.NEEDS_REVIEW]
+    classes = tuple(
+        _count_class(c, c in model_classes, counts[c], counted, review, limits) for c in DIFFERENTIAL_CLASSES
+    )
+    flag_conditions = {
         "no_wbc": counted + review == 0 and fields_read > 0,
-        "low_count": counted < limits.min_counted,
-        "limited_count": limits.min_counted <= counted < limits.limited_counted,
+        "low_count": counted < limits.low_count_below,
+        "limited_count": limits.low_count_below <= counted < limits.limited_count_below,
         "high_review_share": review > limits.high_review_share * (counted + review),
         "out_of_domain": out_of_domain > limits.out_of_domain_share * len(predictions),
-        "immature_granulocytes": counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.immature_granulocytes_from,
-        "nrbc": erythroblasts >= limits.nrbc_from,
+        "immature_granulocytes": counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes,
+        "nrbc": erythroblasts >= limits.min_nrbc,
     }
     return Differential(
         classes=classes,
@@ -62,15 +64,15 @@ def count_cells(
         not_wbc=outcomes[Outcome.NOT_WBC],
         erythroblasts=erythroblasts,
         nrbc_per_100_wbc=100 * erythroblasts / counted if counted else None,
-        nrbc_assessed=CellClass.ERYTHROBLAST in known,
-        flags=tuple(flag for flag in FLAGS if raised.get(flag) or flag in field_flags),
+        nrbc_assessed=CellClass.ERYTHROBLAST in model_classes,
+        flags=tuple(flag for flag in FLAGS if flag_conditions.get(flag) or flag in field_flags),
     )
 
 
-def exact_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """The exact binomial interval (Clopper and Pearson 1934) of n out of total > 0, in percent.
 
-    >>> tuple(round(bound, 1) for bound in exact_interval(9, 100))  # Rümke's table
+    >>> tuple(round(bound, 1) for bound in clopper_pearson_interval(9, 100))  # Rümke's table
     (4.2, 16.4)
     """
     tail = (1 - confidence) / 2
@@ -82,9 +84,9 @@ def exact_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float,
 def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review: int, limits: Limits) -> ClassCount:
     if not assessed:
         return ClassCount(label, False, n, None, None, None)
-    seen = counted + review
+    total = counted + review
     percent = 100 * n / counted if counted else None
-    low, high = exact_interval(n, counted) if counted else (None, None)
+    low, high = clopper_pearson_interval(n, counted) if counted else (None, None)
     reference = limits.reference_ranges.get(label) if limits.adult else None
     return ClassCount(
         label=label,
@@ -93,15 +95,15 @@ def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review:
         percent=percent,
         ci95_low=low,
         ci95_high=high,
-        review_low=100 * n / seen if seen else None,
-        review_high=100 * (n + review) / seen if seen else None,
+        review_low=100 * n / total if total else None,
+        review_high=100 * (n + review) / total if total else None,
         reference_low=reference[0] if reference else None,
         reference_high=reference[1] if reference else None,
-        flag=against(percent, reference) if counted >= limits.min_counted else "",
+        flag=range_flag(percent, reference) if counted >= limits.low_count_below else "",
     )
 
 
-def against(value: float | None, reference: tuple[float, float] | None) -> str:
+def range_flag(value: float | None, reference: tuple[float, float] | None) -> str:
     """``low`` or ``high`` outside a reference range, else empty."""
     if value is None or reference is None:
         return ""

@@ -18,184 +18,206 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import ColourRange
-from wbctool.records import Box, Detection, Field, Target
+from wbctool.cards import ColorRange
+from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.settings import Limits
-from wbctool.slide_facts import FieldQuality, Lab
-from wbctool.stages.shrink import shrink
+from wbctool.slide_facts import CieLab, FieldQuality
+from wbctool.stages.shrink import downscale
 
 RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
-_SMALLEST_RED_CELL_UM, _LARGEST_RED_CELL_UM = 4.5, 12.0  # medians beyond which no anaemia brings a field
+_MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # medians beyond which no anaemia brings a field
 _RED_CELL_PX = 130  # the scale at which edges are measured; coarser ones blurred them more than a lens does
-_MOST_PATCH_PX = 800  # at that scale: 46 µm, more than any cell measures
-_MOST_CELLS = 8  # whose edges are measured: all of them give the same within some 7 %, in three times the time
-_SHARPEST = 0.05  # the share of the cells' pixels that counts as edges
-_SAMPLED = 16  # quantiles are those of each 16th pixel: sorting all takes longer than the rest together
-_EXTRA_BLUR_PX, _MORE_BLUR_PX, _WIDE_PX = 1.0, 3.0, 3.3
+_MAX_PATCH_PX = 800  # at that scale: 46 µm, more than any cell measures
+_MAX_CELLS = 8  # whose edges are measured: all of them give the same within some 7 %, in three times the time
+_EDGE_FRACTION = 0.05  # the share of the cells' pixels that counts as edges
+_SAMPLING_STEP = 16  # quantiles are those of each 16th pixel: sorting all takes longer than the rest together
+_EXTRA_BLUR_PX, _LARGE_BLUR_PX, _WIDE_EDGE_PX = 1.0, 3.0, 3.3
 _MARGIN = 0.15  # around a cell's box, in which the outer half of a blurred edge lies
-_COLOUR_PX = 256  # the longer side of the picture that colours and crowding are read from
-_CLEAR = 0.98  # the quantile of green light that is that of no cell
+_ANALYSIS_LONG_SIDE_PX = 256  # the longer side of the picture that colours and crowding are read from
+_BACKGROUND_QUANTILE = 0.98  # the quantile of green light that is that of no cell
 _THUMBNAIL_PX = 16
-_ENOUGH_FIELDS = 5  # for a slide's median to say what its fields should be like
+_MIN_FIELDS = 5  # for a slide's median to say what its fields should be like
 
-Floats = NDArray[np.float32]
-Grey = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
+GrayImage = NDArray[np.uint8]
 
 
-def measure_field(
-    field: Field, found: Sequence[Detection], colours: Collection[ColourRange], um_per_px: float | None = None
+def measure_quality(
+    field: Field, detections: Sequence[Detection], stain_ranges: Collection[ColorRange], um_per_px: float | None = None
 ) -> FieldQuality:
     """A field's quality, not yet held against limits.
 
-    found: its nucleated and red cells. colours: of the training data, by origin. um_per_px: None to take the field's
+    detections: its nucleated and red cells. stain_ranges: of the training data, by origin. um_per_px: None to take the field's
     own red cells as the scale.
     """
-    cells = [d for d in found if d.target is not Target.PLATELET]
-    own_pitch_um = _pitch_um(cells)
-    pitch_um = um_per_px or own_pitch_um
-    blur_px = None if pitch_um is None else blur_of(field, [d.box for d in cells], pitch_um)
-    small, scale = _reduced(field)
-    red = _under([d.box for d in cells if d.target is Target.RED_CELL], small.shape, scale)
-    nucleated = _under([d.box for d in cells if d.target is Target.NUCLEATED], small.shape, scale)
-    background, of_cells = _median_lab(small, ~(red | nucleated), _SAMPLED), _median_lab(small, nucleated)
+    cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
+    estimated_um_per_px = _estimate_um_per_px(cells)
+    effective_um_per_px = um_per_px or estimated_um_per_px
+    blur_px = (
+        None if effective_um_per_px is None else estimate_blur_px(field, [d.box for d in cells], effective_um_per_px)
+    )
+    downscaled, scale = _downscale(field)
+    red_mask = _ellipse_mask([d.box for d in cells if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale)
+    nucleated_mask = _ellipse_mask(
+        [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
+    )
+    background_color, cell_color = (
+        _median_lab(downscaled, ~(red_mask | nucleated_mask), _SAMPLING_STEP),
+        _median_lab(downscaled, nucleated_mask),
+    )
     return FieldQuality(
         field=field.name,
-        blur_um=None if blur_px is None or pitch_um is None else blur_px * pitch_um,
+        blur_um=None if blur_px is None or effective_um_per_px is None else blur_px * effective_um_per_px,
         blur_px=blur_px,
-        cover=cover_of(small[..., 1], red & ~nucleated, nucleated),
-        background=background,
-        cells=of_cells,
-        stain_de=colour_distance(background, of_cells, colours),
-        red_cell_um=RED_CELL_UM * um_per_px / own_pitch_um if um_per_px and own_pitch_um else None,
-        thumbnail=thumbnail(small).tobytes() if any(d.target is Target.NUCLEATED for d in cells) else b"",
+        coverage=red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask, nucleated_mask),
+        background_color=background_color,
+        cell_color=cell_color,
+        stain_delta_e=color_distance(background_color, cell_color, stain_ranges),
+        red_cell_um=RED_CELL_UM * um_per_px / estimated_um_per_px if um_per_px and estimated_um_per_px else None,
+        thumbnail=make_thumbnail(downscaled).tobytes()
+        if any(d.object_class is ObjectClass.NUCLEATED for d in cells)
+        else b"",
     )
 
 
-def judge_fields(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
+def apply_quality_limits(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
     """A slide's fields held against the limits, and for focus against their own median too; and against each other.
 
     Where red cells say that the scale is wrong, focus is not judged.
     """
-    fields = [replace(f, misscaled=_cannot_be(f.red_cell_um)) for f in fields]
-    same_as = first_alike(fields, limits.duplicate_correlation)
-    measured = [f.blur_um for f in fields if f.blur_um is not None]
-    relative = limits.blur_ratio * float(np.median(measured)) if len(measured) >= _ENOUGH_FIELDS else np.inf
-    limit_um = min(limits.blur_um, relative)
+    fields = [replace(f, scale_mismatch=_is_implausible(f.red_cell_um)) for f in fields]
+    duplicate_of = find_duplicates(fields, limits.duplicate_correlation)
+    blurs_um = [f.blur_um for f in fields if f.blur_um is not None]
+    relative_limit_um = (
+        limits.max_relative_blur * float(np.median(blurs_um)) if len(blurs_um) >= _MIN_FIELDS else np.inf
+    )
+    limit_um = min(limits.max_blur_um, relative_limit_um)
     return tuple(
         replace(
             f,
-            blurred=not f.misscaled
+            blurred=not f.scale_mismatch
             and f.blur_um is not None
             and f.blur_px is not None
             and f.blur_um > limit_um
-            and f.blur_px > limits.blur_px,
-            crowded=f.cover is not None and f.cover > limits.crowded_cover,
-            strange=f.stain_de is not None and f.stain_de > limits.stain_de,
-            same_as=same_as.get(f.field, ""),
+            and f.blur_px > limits.min_blur_px,
+            crowded=f.coverage is not None and f.coverage > limits.max_coverage,
+            stain_out_of_range=f.stain_delta_e is not None and f.stain_delta_e > limits.max_stain_delta_e,
+            duplicate_of=duplicate_of.get(f.field, ""),
             thumbnail=b"",
         )
         for f in fields
     )
 
 
-def _cannot_be(red_cell_um: float | None) -> bool:
-    return red_cell_um is not None and not _SMALLEST_RED_CELL_UM < red_cell_um < _LARGEST_RED_CELL_UM
+def _is_implausible(red_cell_um: float | None) -> bool:
+    return red_cell_um is not None and not _MIN_RED_CELL_UM < red_cell_um < _MAX_RED_CELL_UM
 
 
-def quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
+def compute_quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
     """The flags that a slide's judged fields raise."""
     flags = set()
     if sum(f.blurred for f in fields) > limits.blurred_share * len(fields):
         flags.add("blurred_fields")
     if sum(f.crowded for f in fields) > limits.crowded_share * len(fields):
         flags.add("crowded_fields")
-    if any(f.same_as for f in fields):
+    if any(f.duplicate_of for f in fields):
         flags.add("duplicate_fields")
     return flags
 
 
-def blur_of(field: Field, cells: Sequence[Box], pitch_um: float) -> float | None:
+def estimate_blur_px(field: Field, cells: Sequence[Box], um_per_px: float) -> float | None:
     """The Gaussian sigma of the sharpest edges of some cells, in native pixels; None where there is no cell.
 
     A median filter comes first, for the noise of a camera looks like sharpness.
     """
-    native = list(_patches(field.rgb, cells))
-    if not native:
+    native_patches = list(_extract_patches(field.rgb, cells))
+    if not native_patches:
         return None
-    longest_px = max(max(patch.shape) for patch in native)  # a wrong pitch must not cost all memory
-    scale = float(min(_RED_CELL_PX * pitch_um / RED_CELL_UM, _MOST_PATCH_PX / longest_px))
-    patches = [_scaled(patch, scale) for patch in native]
-    width = _edge_width(patches, _EXTRA_BLUR_PX)
-    if width > _WIDE_PX:  # so little more blur hardly changes wide edges, and noise outweighs it
-        width = max(width, _edge_width(patches, _MORE_BLUR_PX))
+    longest_px = max(max(patch.shape) for patch in native_patches)  # a wrong pitch must not cost all memory
+    scale = float(min(_RED_CELL_PX * um_per_px / RED_CELL_UM, _MAX_PATCH_PX / longest_px))
+    patches = [_rescale_patch(patch, scale) for patch in native_patches]
+    width = _measure_edge_width(patches, _EXTRA_BLUR_PX)
+    if width > _WIDE_EDGE_PX:  # so little more blur hardly changes wide edges, and noise outweighs it
+        width = max(width, _measure_edge_width(patches, _LARGE_BLUR_PX))
     return width / scale
 
 
-def cover_of(green: NDArray[np.uint8], red: NDArray[np.bool_], nucleated: NDArray[np.bool_]) -> float | None:
+def red_cell_coverage(
+    green: NDArray[np.uint8], red_mask: NDArray[np.bool_], nucleated_mask: NDArray[np.bool_]
+) -> float | None:
     """The share of a field that absorbs as much as half a red cell; None where there is no red cell.
 
-    green: (H, W) uint8. red, nucleated: (H, W), where such cells were found; of the rest, and of cells that lie on
+    green: (H, W) uint8. red_mask, nucleated_mask: (H, W), where such cells were found; of the rest, and of cells that lie on
     each other, the detector finds only some, so their light counts and not their boxes.
     """
-    if not red.any():
+    if not red_mask.any():
         return None
-    around = cv2.dilate(nucleated.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    rest = green[~around]
+    excluded = cv2.dilate(nucleated_mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    rest = green[~excluded]
     # The absorbance, log(clear / green), is half a red cell's where green is the geometric mean of clear and red.
-    clear, of_red = np.quantile(green[::4, ::4], _CLEAR) + 1, np.median(green[red][::_SAMPLED]) + 1
-    return float((rest + 1.0 < np.sqrt(clear * of_red)).mean()) if rest.size else None
+    background_green, red_cell_green = (
+        np.quantile(green[::4, ::4], _BACKGROUND_QUANTILE) + 1,
+        np.median(green[red_mask][::_SAMPLING_STEP]) + 1,
+    )
+    return float((rest + 1.0 < np.sqrt(background_green * red_cell_green)).mean()) if rest.size else None
 
 
-def colour_distance(background: Lab | None, cells: Lab | None, ranges: Collection[ColourRange]) -> float | None:
+def color_distance(
+    background_color: CieLab | None, cell_color: CieLab | None, ranges: Collection[ColorRange]
+) -> float | None:
     """How far a field's colours lie outside those of the origin they fit best: CIE76, the worse of the two.
 
     None where nothing is known of the training's colours. About 2 is what an eye just sees.
     """
-    if not ranges or background is None:
+    if not ranges or background_color is None:
         return None
     return min(
         max(
-            _outside(background, r.background_low, r.background_high),
-            0.0 if cells is None else _outside(cells, r.cells_low, r.cells_high),
+            _distance_outside(background_color, r.background_low, r.background_high),
+            0.0 if cell_color is None else _distance_outside(cell_color, r.cells_low, r.cells_high),
         )
         for r in ranges
     )
 
 
-def thumbnail(rgb: NDArray[np.uint8]) -> Floats:
-    """(256,) float32 of mean 0 and length 1 (0 where a field is of one grey), for :func:`first_alike`.
+def make_thumbnail(rgb: NDArray[np.uint8]) -> FloatArray:
+    """(256,) float32 of mean 0 and length 1 (0 where a field is of one grey), for :func:`find_duplicates`.
 
     rgb: (H, W, 3) uint8, a field, reduced or not.
     """
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    small = shrink(grey.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    small = downscale(gray.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
     small -= small.mean()
     return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
 
 
-def first_alike(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
+def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
     """Of each field that shows what an earlier one does, the first that does: photographed or saved twice."""
     with_cells = [f for f in fields if f.thumbnail]
     if not with_cells:
         return {}
-    all_of_them = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
-    found = {}
-    for at, row in enumerate(all_of_them):
-        alike = all_of_them[:at] @ row > correlation
-        if alike.any():
-            found[with_cells[at].field] = with_cells[int(alike.argmax())].field
-    return found
+    thumbnails = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
+    duplicate_of = {}
+    for index, row in enumerate(thumbnails):
+        is_duplicate = thumbnails[:index] @ row > correlation
+        if is_duplicate.any():
+            duplicate_of[with_cells[index].field] = with_cells[int(is_duplicate.argmax())].field
+    return duplicate_of
 
 
-def _pitch_um(cells: Sequence[Detection]) -> float | None:
-    sides = [(d.box.width * d.box.height) ** 0.5 for d in cells if d.target is Target.RED_CELL and not d.cut_by_border]
+def _estimate_um_per_px(cells: Sequence[Detection]) -> float | None:
+    sides = [
+        (d.box.width * d.box.height) ** 0.5
+        for d in cells
+        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+    ]
     return RED_CELL_UM / float(np.median(sides)) if sides else None
 
 
-def _patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[Grey]:
+def _extract_patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[GrayImage]:
     """The green light of each cell, which haemoglobin and stained nuclei absorb most."""
-    chosen = np.linspace(0, len(cells) - 1, min(len(cells), _MOST_CELLS)).round().astype(int)
-    for box in (cells[index] for index in chosen.tolist()):
+    indices = np.linspace(0, len(cells) - 1, min(len(cells), _MAX_CELLS)).round().astype(int)
+    for box in (cells[index] for index in indices.tolist()):
         margin = round(_MARGIN * box.side_px)
         top, left = max(0, box.y - margin), max(0, box.x - margin)
         patch = rgb[top : box.y + box.height + margin, left : box.x + box.width + margin, 1]
@@ -203,22 +225,22 @@ def _patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[Grey]:
             yield np.ascontiguousarray(patch)
 
 
-def _scaled(patch: Grey, scale: float) -> Grey:
+def _rescale_patch(patch: GrayImage, scale: float) -> GrayImage:
     size = max(3, round(patch.shape[1] * scale)), max(3, round(patch.shape[0] * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(cv2.medianBlur(patch, 3), size, interpolation=how).astype(np.uint8, copy=False)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(cv2.medianBlur(patch, 3), size, interpolation=interpolation).astype(np.uint8, copy=False)
 
 
-def _edge_width(patches: Sequence[Grey], extra_px: float) -> float:
+def _measure_edge_width(patches: Sequence[GrayImage], extra_px: float) -> float:
     """The median width of the sharpest edges, in the patches' pixels. extra_px: the sigma they are blurred by."""
     before = _squared_gradients(patches)
     after = _squared_gradients([cv2.GaussianBlur(p.astype(np.float32), (0, 0), extra_px) for p in patches])
-    edges = np.flatnonzero(before >= np.quantile(before[::_SAMPLED], 1 - _SHARPEST))
+    edges = np.flatnonzero(before >= np.quantile(before[::_SAMPLING_STEP], 1 - _EDGE_FRACTION))
     squared_ratio = float(np.median(before[edges] / np.maximum(after[edges], 1e-6)))
     return float(extra_px / np.sqrt(max(squared_ratio - 1, 1e-3)))
 
 
-def _squared_gradients(patches: Sequence[NDArray[Any]]) -> Floats:
+def _squared_gradients(patches: Sequence[NDArray[Any]]) -> FloatArray:
     """Of all pixels of uint8 or float32 patches, (n,): edges are told apart as well by the square, without a root."""
     squared = np.empty(sum(patch.size for patch in patches), np.float32)
     end = 0
@@ -234,31 +256,31 @@ def _squared_gradients(patches: Sequence[NDArray[Any]]) -> Floats:
     return squared
 
 
-def _reduced(field: Field) -> tuple[NDArray[np.uint8], float]:
+def _downscale(field: Field) -> tuple[NDArray[np.uint8], float]:
     height, width = field.rgb.shape[:2]
-    scale = min(1.0, _COLOUR_PX / max(height, width))
-    return shrink(field.rgb, max(1, round(width * scale)), max(1, round(height * scale))), scale
+    scale = min(1.0, _ANALYSIS_LONG_SIDE_PX / max(height, width))
+    return downscale(field.rgb, max(1, round(width * scale)), max(1, round(height * scale))), scale
 
 
-def _under(boxes: Sequence[Box], shape: tuple[int, ...], scale: float) -> NDArray[np.bool_]:
+def _ellipse_mask(boxes: Sequence[Box], shape: tuple[int, ...], scale: float) -> NDArray[np.bool_]:
     """Where cells lie, as ellipses in their boxes."""
     mask = np.zeros(shape[:2], np.uint8)
     for box in boxes:
-        centre = round(box.centre[0] * scale), round(box.centre[1] * scale)
-        cv2.ellipse(mask, centre, (round(box.width * scale / 2), round(box.height * scale / 2)), 0, 0, 360, 1, -1)
+        center = round(box.center[0] * scale), round(box.center[1] * scale)
+        cv2.ellipse(mask, center, (round(box.width * scale / 2), round(box.height * scale / 2)), 0, 0, 360, 1, -1)
     return mask > 0
 
 
-def _median_lab(rgb: NDArray[np.uint8], where: NDArray[np.bool_], step: int = 1) -> Lab | None:
-    """Of each ``step``-th of the pixels ``where``; None where there are none. rgb: (H, W, 3). where: (H, W)."""
-    chosen = np.flatnonzero(where)[::step]
-    if not len(chosen):
+def _median_lab(rgb: NDArray[np.uint8], pixel_mask: NDArray[np.bool_], step: int = 1) -> CieLab | None:
+    """Of each ``step``-th of the pixels ``pixel_mask``; None where there are none. rgb: (H, W, 3). pixel_mask: (H, W)."""
+    indices = np.flatnonzero(pixel_mask)[::step]
+    if not len(indices):
         return None
-    lab = cv2.cvtColor(rgb.reshape(-1, 3)[chosen][None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    lab = cv2.cvtColor(rgb.reshape(-1, 3)[indices][None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     lightness, a, b = np.median(lab, axis=0).tolist()
     return lightness, a, b
 
 
-def _outside(colour: Lab, low: Lab, high: Lab) -> float:
-    away = np.maximum(np.maximum(np.subtract(low, colour), np.subtract(colour, high)), 0)
-    return float(np.linalg.norm(away))
+def _distance_outside(color: CieLab, low: CieLab, high: CieLab) -> float:
+    excess = np.maximum(np.maximum(np.subtract(low, color), np.subtract(color, high)), 0)
+    return float(np.linalg.norm(excess))

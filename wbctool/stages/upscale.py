@@ -15,35 +15,35 @@ from wbctool.choices import SuperResolve
 from wbctool.onnx_model import OnnxModel
 from wbctool.records import Crop
 
-PREPARED_PX = 128
+CLASSIFIER_INPUT_PX = 128
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedCrops:
+class ClassifierInput:
     """rgb: (N, 128, 128, 3) uint8, RGB. super_resolved: whether each went through the generator."""
 
     rgb: NDArray[np.uint8]
     super_resolved: tuple[bool, ...]
 
 
-def prepare_crops(crops: Sequence[Crop], generator: OnnxModel[GeneratorCard], mode: SuperResolve) -> PreparedCrops:
-    """The crops as the classifier takes them, in order, by the rule of ``mode`` (:func:`generator_side_px`)."""
-    prepared = np.empty((len(crops), PREPARED_PX, PREPARED_PX, 3), np.uint8)
+def preprocess_crops(crops: Sequence[Crop], generator: OnnxModel[GeneratorCard], mode: SuperResolve) -> ClassifierInput:
+    """The crops as the classifier takes them, in order, by the rule of ``mode`` (:func:`super_resolution_input_px`)."""
+    prepared = np.empty((len(crops), CLASSIFIER_INPUT_PX, CLASSIFIER_INPUT_PX, 3), np.uint8)
     by_side: dict[int, list[int]] = defaultdict(list)
-    sides = [generator_side_px(crop.side_px, mode, generator.card) for crop in crops]
+    sides = [super_resolution_input_px(crop.side_px, mode, generator.card) for crop in crops]
     for index, (crop, side) in enumerate(zip(crops, sides, strict=True)):
         if side is None:
-            prepared[index] = resize_square(crop.rgb, PREPARED_PX)
+            prepared[index] = resize_square(crop.rgb, CLASSIFIER_INPUT_PX)
         else:
             by_side[side].append(index)
     for side, indices in sorted(by_side.items()):
-        (enhanced,) = generator.run(np.stack([resize_square(crops[i].rgb, side) for i in indices]))
-        for index, rgb in zip(indices, enhanced, strict=True):
-            prepared[index] = resize_square(rgb, PREPARED_PX)
-    return PreparedCrops(prepared, tuple(side is not None for side in sides))
+        (super_resolved,) = generator.run(np.stack([resize_square(crops[i].rgb, side) for i in indices]))
+        for index, rgb in zip(indices, super_resolved, strict=True):
+            prepared[index] = resize_square(rgb, CLASSIFIER_INPUT_PX)
+    return ClassifierInput(prepared, tuple(side is not None for side in sides))
 
 
-def generator_side_px(crop_side_px: int, mode: SuperResolve, card: GeneratorCard) -> int | None:
+def super_resolution_input_px(crop_side_px: int, mode: SuperResolve, card: GeneratorCard) -> int | None:
     """The side at which a crop goes to the generator; None where it is only resampled.
 
     ``always``: the generator's smallest side (32, the paper's way). ``never``: None. ``auto``: the crop's own side, at
@@ -56,8 +56,8 @@ def generator_side_px(crop_side_px: int, mode: SuperResolve, card: GeneratorCard
 
 
 def resize_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """To side_px × side_px: by area where pixels are given up, bicubic where they are added."""
+    """To longer_side_px × longer_side_px: by area where pixels are given up, bicubic where they are added."""
     if rgb.shape[0] == side_px:
         return rgb
-    how = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_CUBIC
-    return cv2.resize(rgb, (side_px, side_px), interpolation=how).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_CUBIC
+    return cv2.resize(rgb, (side_px, side_px), interpolation=interpolation).astype(np.uint8)

@@ -4,12 +4,12 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const t = data.texts;
   const REVIEW = "review", ARTEFACT = "artefact";
-  const DIFFERENTIAL = data.places.slice(0, 6);
+  const DIFFERENTIAL = data.categories.slice(0, 6);
   const KEYS = { r: REVIEW, x: ARTEFACT };
-  data.places.slice(0, 8).forEach((place, i) => (KEYS[i + 1] = place));
+  data.categories.slice(0, 8).forEach((place, i) => (KEYS[i + 1] = place));
 
   const cells = data.cells.map(([field, cell, x, y, width, height, place, permille], i) => ({
-    row: i + 1, field, cell, box: { x, y, width, height }, was: data.places[place], place: data.places[place], permille,
+    row: i + 1, field, cell, box: { x, y, width, height }, was: data.categories[place], place: data.categories[place], permille,
     comment: data.comments[i + 1] || "", commentWas: data.comments[i + 1] || "",
   }));
   const original = count();
@@ -18,16 +18,16 @@
 
   const byId = (id) => document.getElementById(id);
   const tile = (cell) => byId(`cell-${cell.row}`);
-  const name = (place) => data.names[data.places.indexOf(place)];
+  const name = (place) => data.names[data.categories.indexOf(place)];
   const fill = (text, values) => text.replace(/\{(\w+)(?::[^}]*)?\}/g, (_, key) => values[key]);
-  const where = (cell) => fill(t.where, { field: data.shown[cell.field], cell: cell.cell });
+  const where = (cell) => fill(t.where, { field: data.field_display_names[cell.field], cell: cell.cell });
   const percent = (value) => (value === null ? "–" : Binomial.twoDecimals(value));
-  const isKnown = (place) => place === REVIEW || place === ARTEFACT || data.known.includes(place);
+  const isKnown = (place) => place === REVIEW || place === ARTEFACT || data.model_classes.includes(place);
 
   // --- counting ------------------------------------------------------------------------------------------------------
 
   function count() {
-    const of = Object.fromEntries(data.places.map((place) => [place, 0]));
+    const of = Object.fromEntries(data.categories.map((place) => [place, 0]));
     for (const cell of cells) of[cell.place] += 1;
     const counted = DIFFERENTIAL.reduce((total, place) => total + of[place], 0);
     const review = of[REVIEW], seen = counted + review;
@@ -57,7 +57,7 @@
       byId("nrbc-n").textContent = n;
       byId("nrbc").textContent = percent(now.counted ? (100 * n) / now.counted : null);
     }
-    for (const place of data.places) {
+    for (const place of data.categories) {
       const [n, share] = tally(now, place);
       byId(`count-${place}`).replaceChildren(String(n), Object.assign(document.createElement("span"), { className: "share", textContent: share }));
     }
@@ -109,7 +109,7 @@
   function verdict(now) {
     const values = { ...now, without: t.without, fields: data.slide_fields };
     if (!now.counted) return fill(now.review ? t.verdict.all_in_review : t.verdict.no_wbc, values);
-    const sentence = now.counted < data.min_counted ? t.verdict.low : t.verdict.enough;
+    const sentence = now.counted < data.low_count_below ? t.verdict.low : t.verdict.enough;
     return fill(sentence, { ...values, review: now.review ? fill(t.verdict.review, now) : "" });
   }
 
@@ -162,7 +162,7 @@
   // What the model took the cell for, the most probable first: at most three classes, none below one percent.
   function likely(cell) {
     return cell.permille
-      .map((value, i) => [value, data.known[i]])
+      .map((value, i) => [value, data.model_classes[i]])
       .filter(([value]) => value >= 10)
       .sort((a, b) => b[0] - a[0])
       .slice(0, 3)
@@ -191,7 +191,7 @@
 
   // The Grad-CAM map as a canvas of its few points, which the browser enlarges smoothly.
   function showAttention() {
-    const encoded = data.attention[chosen.row];
+    const encoded = data.cam[chosen.row];
     byId("attention-row").hidden = !encoded;
     const wanted = Boolean(encoded) && byId("show-attention").checked;
     byId("view-attention").hidden = !wanted;
