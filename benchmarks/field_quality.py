@@ -21,15 +21,15 @@ from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.lab.labelled import find_field_folders, read_fields
 from wbctool.models import load_model
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Field
 from wbctool.settings import Limits
-from wbctool.slide_facts import FieldQuality
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.images import is_image, read_field
 from wbctool.stages.quality import apply_quality_limits, measure_quality
+from wbctool.types.cells import Field
+from wbctool.types.slides import FieldQuality
 
 if TYPE_CHECKING:
-    from wbctool.records import Rgb
+    from wbctool.types.cells import Rgb
 
 _SIGMAS_PX = (1, 2, 3)
 _DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"

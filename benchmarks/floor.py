@@ -26,7 +26,7 @@ from wbctool.cards import (
     read_card,
     read_model_bytes,
 )
-from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.models import load_models
 from wbctool.onnx_model import CPU, CUDA, cuda_unavailable_reason, provider_options
 from wbctool.stages.crop import crop_cells

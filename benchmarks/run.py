@@ -30,7 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wbctool.cards import ClassifierCard, default_models_dir, quantized_card_path
-from wbctool.choices import Device, Precision
+from wbctool.enums import Device, Precision
 from wbctool.onnx_model import CPU, CUDA
 
 DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"

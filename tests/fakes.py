@@ -11,10 +11,10 @@ from PIL import Image
 
 from wbctool.batch.stages import BoundStages
 from wbctool.labels import CellClass
-from wbctool.records import Box, Crop, Detection, Field, Outcome, Prediction, Reason
 from wbctool.settings import RunSettings
-from wbctool.slide_results import ModelRef, Provenance
 from wbctool.stages.upscale import ClassifierInput
+from wbctool.types.cells import Box, Crop, Detection, Field, Outcome, Prediction, Reason
+from wbctool.types.results import ModelRef, Provenance
 
 GRID_PX = 32
 CELL_PX = 16

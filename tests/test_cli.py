@@ -19,7 +19,7 @@ from wbctool.cli import app, running
 from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.terminal import configure_logging
 from wbctool.cli.train_app import BackboneChoice
-from wbctool.layout import OutputPaths
+from wbctool.paths import OutputPaths
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool import onnx_model, processor
+from wbctool import hardware, onnx_model
 from wbctool.batch.cluster_worker import _kept_models
 from wbctool.batch.stages import build_provenance
 from wbctool.cards import (
@@ -28,8 +28,8 @@ from wbctool.cards import (
     read_card,
     read_model_bytes,
 )
-from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
+from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.models import Models, load_generators, load_model, load_models, select_cards
 from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
@@ -542,7 +542,7 @@ def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
     """Where it does so for nothing, a cell takes 82 ms and not 31."""
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(processor, "_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "_FLAGS", tmp_path / "cpuinfo")
     folder = write_tiny_models(tmp_path / "models")
     card = load_fp32_card(folder, GeneratorCard)
     content = read_model_bytes(card, folder)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from wbctool.choices import Device, SuperResolve
+from wbctool.enums import Device, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 from wbctool.settings import load_settings

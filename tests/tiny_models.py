@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.labels import CellClass
-from wbctool.records import ObjectClass
+from wbctool.types.cells import ObjectClass
 
 _FACTS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}
 _STRIDE = 4

@@ -17,8 +17,8 @@ from training.data.draws import BalancedSampler
 from training.data.sr_pairs import degrade_to_lr
 from training.models.srgan import HR_PX, Generator
 from wbctool.labels import CellClass
-from wbctool.records import Box
 from wbctool.stages.upscale import resize_square
+from wbctool.types.cells import Box
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumable, save_resume_key
 from training.curves import draw_curves
 from training.data.epochs import EpochSampler
-from wbctool.processor import has_bf16, usable_cores
+from wbctool.hardware import has_bf16, usable_cores
 
 log = logging.getLogger(__name__)
 

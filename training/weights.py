@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.models.backbones import Backbone, build_features
 from training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 from wbctool.errors import ModelMismatch, ModelNotFound
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wbctool import former_names
-from wbctool.choices import Precision
+from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
 from wbctool.labels import CellClass
-from wbctool.records import ObjectClass
-from wbctool.slide_facts import CieLab
+from wbctool.types.cells import ObjectClass
+from wbctool.types.slides import CieLab
 
 _T = TypeVar("_T")
 

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wbctool.choices import Device, Precision
+from wbctool.enums import Device, Precision
 from wbctool.errors import WbctoolError
-from wbctool.processor import usable_cores
+from wbctool.hardware import usable_cores
 
 _PACKAGES = (
     "numpy",

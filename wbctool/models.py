@@ -25,8 +25,8 @@ from wbctool.cards import (
     read_model_bytes,
     staleness_reason,
 )
-from wbctool.choices import Device, Precision
 from wbctool.dense_head import DenseHead, read_dense_head
+from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.onnx_model import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
 

@@ -25,9 +25,9 @@ from wbctool.cards import (
     DetectorCard,
     GeneratorCard,
 )
-from wbctool.choices import Precision
+from wbctool.enums import Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch
-from wbctool.processor import has_vnni
+from wbctool.hardware import has_vnni
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _BATCH_SIZES = {
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 _NO_TF32 = {"use_tf32": "0"}  # not with fp16: it would take the tensor cores from that too
 # Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. Where the processor adds in 32 bits
-# (wbctool.processor) it would cost more than half of int8's speed for nothing.
+# (wbctool.hardware) it would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc(ation)?_failed", re.IGNORECASE)
 _LOG_FATAL = 4

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from wbctool.choices import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.former_names import SETTINGS, describe_renames
+from wbctool.hardware import usable_cores
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import SLIDES_CSV, has_usable_stem
-from wbctool.processor import usable_cores
+from wbctool.paths import SLIDES_CSV, has_usable_stem
 
 Ranges = dict[CellClass, tuple[float, float]]
 

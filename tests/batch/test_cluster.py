@@ -30,12 +30,12 @@ from wbctool.batch.doing import RunContext
 from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
 from wbctool.batch.seen_files import HashCache
 from wbctool.cards import read_card
-from wbctool.choices import Device, Precision
 from wbctool.cli.running import run_command
+from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
-from wbctool.layout import OutputPaths
-from wbctool.records import Slide
+from wbctool.paths import OutputPaths
 from wbctool.settings import load_settings
+from wbctool.types.cells import Slide
 
 pytest.importorskip("distributed")
 

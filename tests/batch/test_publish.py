@@ -12,7 +12,7 @@ from wbctool.batch.publish import (
     write_json_atomic,
 )
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.layout import OutputPaths, temp_path_for
+from wbctool.paths import OutputPaths, temp_path_for
 
 
 def test_publish_makes_the_folder_and_replaces(tmp_path):

@@ -14,8 +14,8 @@ from wbctool.batch.qc_history import append_qc_records
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
-from wbctool.layout import OutputPaths
-from wbctool.slide_results import SlideStatus
+from wbctool.paths import OutputPaths
+from wbctool.types.results import SlideStatus
 
 
 def history(run):

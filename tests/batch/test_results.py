@@ -13,10 +13,10 @@ from wbctool.batch.results import SkippedSlide, read_published_slides
 from wbctool.batch.seal import add_checksum
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
-from wbctool.layout import OutputPaths
-from wbctool.records import Outcome
+from wbctool.paths import OutputPaths
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
-from wbctool.slide_results import SlideStatus
+from wbctool.types.cells import Outcome
+from wbctool.types.results import SlideStatus
 
 
 def read(run):

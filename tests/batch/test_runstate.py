@@ -16,11 +16,11 @@ from wbctool.batch.seal import add_checksum
 from wbctool.batch.seen_files import HashCache, get_file_stat
 from wbctool.batch.slide_files import SlideFiles, publish_files
 from wbctool.batch.trail import read_audit_log
-from wbctool.layout import OutputPaths
-from wbctool.records import Slide
+from wbctool.paths import OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
-from wbctool.slide_results import FieldFailure, SlideStatus
+from wbctool.types.cells import Slide
+from wbctool.types.results import FieldFailure, SlideStatus
 
 NUMBERS = tuple(str(i) for i in range(2, len(COUNTS_COLUMNS)))
 FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)

@@ -9,7 +9,7 @@ import pytest
 
 from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.errors import SettingsInvalid
-from wbctool.slide_facts import Sex, SlideMetadata
+from wbctool.types.slides import Sex, SlideMetadata
 
 HEADER = "slide,accession,patient,age,sex,analyser_wbc,objective,stain,um_per_px\n"
 

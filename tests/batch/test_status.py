@@ -20,8 +20,8 @@ from wbctool.batch.status import (
     save_failure,
 )
 from wbctool.errors import OutputNotWritable, StatusUnknown
-from wbctool.layout import OutputPaths
-from wbctool.slide_results import SlideStatus
+from wbctool.paths import OutputPaths
+from wbctool.types.results import SlideStatus
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from window import Window, driver_problem, start_driver
 from wbctool.batch.run import StopRequest, run_folder
 from wbctool.batch.stages import BoundStages
 from wbctool.cli.terminal import NullProgress
-from wbctool.records import Box, Crop, Detection, Field
 from wbctool.settings import load_settings
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.upscale import ClassifierInput, resize_square
+from wbctool.types.cells import Box, Crop, Detection, Field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides").glob("slide-0[12]/*.jpg"))
 WELL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosinophil"] * 4 + ["basophil"]

@@ -13,7 +13,7 @@ from PIL import Image
 from wbctool.batch.overview import IndexRow
 from wbctool.report.index import render_index
 from wbctool.report.tables import empty_row
-from wbctool.slide_results import SlideStatus
+from wbctool.types.results import SlideStatus
 
 PAGES = {
     "normal": "normal/report.html",

@@ -18,7 +18,7 @@ from wbctool.lab.labelled import (
     read_fields,
 )
 from wbctool.labels import CellClass
-from wbctool.records import Box, ObjectClass
+from wbctool.types.cells import Box, ObjectClass
 
 
 def _image(path: Path, content: bytes = b"x") -> Path:

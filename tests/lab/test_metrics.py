@@ -15,7 +15,7 @@ from wbctool.lab.metrics import (
     mcnemar_by_group,
     score_detections,
 )
-from wbctool.records import Box
+from wbctool.types.cells import Box
 
 
 def test_iou_by_hand() -> None:

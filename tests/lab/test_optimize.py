@@ -14,9 +14,9 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cards import ClassifierCard, QuantizationInfo, check_models, default_models_dir, load_fp32_card, read_card
-from wbctool.choices import Device, Precision
 from wbctool.cli.app import app
 from wbctool.dense_head import read_dense_head
+from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.lab.calibration_cells import (
     BUNDLED_DIR,

@@ -21,7 +21,7 @@ from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab import review as lab_review
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import audit_reviews
-from wbctool.layout import OutputPaths
+from wbctool.paths import OutputPaths
 
 ORIGINALS = {"original-cells.csv", "original-differential.csv", "original-report.html", "original-slide.json"}
 

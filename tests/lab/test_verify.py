@@ -13,8 +13,8 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.batch.stages import BoundStages
-from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli import app, verifying
+from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency
 from wbctool.lab.differentials import ManualDifferential
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
@@ -23,9 +23,9 @@ from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, 
 from wbctool.lab.verify_report import render_verification
 from wbctool.labels import CellClass
 from wbctool.models import load_models
-from wbctool.records import Differential
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
+from wbctool.types.cells import Differential
 
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")

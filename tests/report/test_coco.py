@@ -7,7 +7,7 @@ import fakes
 import pytest
 
 from wbctool.batch.results import read_published_slides
-from wbctool.layout import OutputPaths
+from wbctool.paths import OutputPaths
 from wbctool.report.coco import coco_json
 from wbctool.report.places import ARTIFACT, reclassify
 

@@ -13,9 +13,9 @@ from wbctool.labels import CellClass
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.texts import EXPORTED_FLAGS
 from wbctool.settings import Limits
-from wbctool.slide_facts import SlideMetadata
-from wbctool.slide_results import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.types.results import FieldFailure, PublishedSlide, SlideResult, SlideStatus
+from wbctool.types.slides import SlideMetadata
 
 pytest.importorskip("fhir.resources")
 jsonschema = pytest.importorskip("jsonschema")

@@ -9,9 +9,9 @@ import fakes
 import pytest
 
 from wbctool.labels import CellClass
-from wbctool.records import Box, Cell, Detection
 from wbctool.report.geojson import CLASS_COLORS, field_geojson
 from wbctool.report.places import ARTIFACT, reclassify
+from wbctool.types.cells import Box, Cell, Detection
 
 pytest.importorskip("geojson_pydantic")
 from geojson_pydantic import FeatureCollection

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from wbctool.labels import CellClass
-from wbctool.records import Box, Cell, Crop, Detection, Field
 from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS
 from wbctool.report.headlines import metadata_rows, severity, summary_sentence
 from wbctool.report.html import render_report
@@ -22,8 +21,10 @@ from wbctool.report.pictures import make_cell_thumbnail, make_field_thumbnail, m
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
-from wbctool.slide_facts import FieldQuality, SlideMetadata
-from wbctool.slide_results import (
+from wbctool.stages.absolute import add_absolute_counts
+from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.types.cells import Box, Cell, Crop, Detection, Field
+from wbctool.types.results import (
     CellThumbnails,
     FieldFailure,
     FieldThumbnail,
@@ -32,8 +33,7 @@ from wbctool.slide_results import (
     SlideResult,
     SlideStatus,
 )
-from wbctool.stages.absolute import add_absolute_counts
-from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.types.slides import FieldQuality, SlideMetadata
 
 NATIVE = make_cell_thumbnail(Crop(np.full((40, 40, 3), 120, np.uint8)))
 ENHANCED = make_super_resolved_thumbnail(np.full((128, 128, 3), 130, np.uint8))

@@ -4,10 +4,10 @@ import fakes
 import pytest
 
 from wbctool.batch.overview import read_outcomes
-from wbctool.layout import OutputPaths
+from wbctool.paths import OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, empty_row
-from wbctool.slide_results import FieldFailure, SlideStatus
+from wbctool.types.results import FieldFailure, SlideStatus
 
 
 def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), readers=()):

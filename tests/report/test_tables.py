@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbctool.labels import CellClass
-from wbctool.records import Box, Cell, Detection
 from wbctool.report.tables import (
     COUNTS_COLUMNS,
     cells_csv,
@@ -20,8 +19,9 @@ from wbctool.report.tables import (
     encode_csv_name,
 )
 from wbctool.settings import Limits
-from wbctool.slide_results import SlideResult, SlideStatus
 from wbctool.stages.differential import count_cells
+from wbctool.types.cells import Box, Cell, Detection
+from wbctool.types.results import SlideResult, SlideStatus
 
 FOUR = tuple(CellClass)[:4]
 

@@ -3,9 +3,9 @@ import pytest
 
 from wbctool.labels import CellClass
 from wbctool.settings import Limits
-from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.absolute import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
+from wbctool.types.slides import SlideMetadata
 
 
 def absolute(wbc, limits=Limits(), known=tuple(CellClass), **cells):  # noqa: B008

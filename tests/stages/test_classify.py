@@ -8,8 +8,8 @@ import pytest
 from wbctool.cards import ClassifierCard
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
-from wbctool.records import Outcome, Reason
 from wbctool.stages.classify import classify_cells, predictions_from_logits
+from wbctool.types.cells import Outcome, Reason
 
 CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.ERYTHROBLAST, CellClass.PLATELET)
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from wbctool.records import Box, Field
 from wbctool.stages.crop import crop_cells
+from wbctool.types.cells import Box, Field
 
 
 def _field(height: int, width: int) -> Field:

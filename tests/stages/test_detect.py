@@ -10,10 +10,10 @@ import pytest
 from wbctool.cards import DetectorCard, default_models_dir
 from wbctool.models import load_model
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.stages import detect
 from wbctool.stages.detect import detect_cells, filter_by_score, non_max_suppression
 from wbctool.stages.images import read_field
+from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
 

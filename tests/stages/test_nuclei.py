@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.records import Box, Field
 from wbctool.stages.images import read_field
 from wbctool.stages.nuclei import find_cells_by_nuclei
+from wbctool.types.cells import Box, Field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 GLASS, RED_CELL, NUCLEUS = (230, 225, 220), (225, 165, 160), (95, 50, 150)

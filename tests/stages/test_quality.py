@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from wbctool.cards import ColorRange
-from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.settings import Limits
-from wbctool.slide_facts import FieldQuality
 from wbctool.stages.images import read_field
 from wbctool.stages.quality import (
     RED_CELL_UM,
@@ -23,6 +21,8 @@ from wbctool.stages.quality import (
     measure_quality,
     red_cell_coverage,
 )
+from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.types.slides import FieldQuality
 
 LIMITS = Limits()
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wbctool.choices import SuperResolve
-from wbctool.records import Crop
+from wbctool.enums import SuperResolve
 from wbctool.stages.upscale import preprocess_crops, resize_square, super_resolution_input_px
+from wbctool.types.cells import Crop
 
 CARD: Any = SimpleNamespace(scale=4, min_px=32, max_px=64)
 

@@ -26,9 +26,9 @@ from training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
 from training.models.detector import STRIDE
 from wbctool.lab.labelled import LabelledBox, LabelledField
 from wbctool.labels import CellClass
-from wbctool.records import Box, ObjectClass
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.images import read_field
+from wbctool.types.cells import Box, ObjectClass
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 CLASSES = (CellClass.NEUTROPHIL, CellClass.EOSINOPHIL)

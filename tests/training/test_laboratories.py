@@ -6,7 +6,7 @@ import pytest
 
 from training.data.cells import CellRef
 from training.data.laboratories import find_laboratories, laboratory_balanced_weights
-from wbctool.records import Box
+from wbctool.types.cells import Box
 
 
 def cells(origin: str, source: str, copies: int = 1) -> list[CellRef]:

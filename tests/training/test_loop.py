@@ -13,7 +13,7 @@ from training import checkpoints, loop
 from training.checkpoints import ResumableEarlyStopping
 from training.loop import FitConfig, default_precision, make_loader
 from training.tasks.averaging import EmaModule
-from wbctool import processor
+from wbctool import hardware
 from wbctool.errors import SettingsInvalid
 
 
@@ -31,7 +31,7 @@ def test_without_a_gpu_the_processor_decides(
 ) -> None:
     """Emulated, a step of the classifier took 30 s and not 3.5."""
     (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(processor, "_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "_FLAGS", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_precision() == precision
 

@@ -27,14 +27,14 @@ from training.recipe import RECIPES_DIR, load_recipe
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
 from wbctool.cards import ClassifierCard, check_models, default_models_dir
-from wbctool.choices import Device, Precision
+from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.lab.labelled import GroupSplit, Split, find_field_folders, infer_group, read_class_folders, read_fields
 from wbctool.models import load_generators, load_model, load_models
-from wbctool.records import ObjectClass
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
+from wbctool.types.cells import ObjectClass
 
 DATA = Path(__file__).parents[1] / "data"
 FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))

@@ -17,10 +17,10 @@ from wbctool.lab.cells import detect_labelled_cell
 from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Field, ObjectClass
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field
+from wbctool.types.cells import Box, Field, ObjectClass
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain
 from training.models.detector import N_CLASSES, STRIDE
 from wbctool.lab.labelled import LabelledField
-from wbctool.records import ObjectClass
 from wbctool.stages.images import read_field
+from wbctool.types.cells import ObjectClass
 
 _CLASS_INDEX = {target: index for index, target in enumerate(ObjectClass)}
 _STAIN_JITTER_PROB = 0.5  # of the canvases: cells are to be known by their shape in whatever colours

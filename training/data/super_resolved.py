@@ -16,10 +16,10 @@ import numpy as np
 
 from training.data.cells import CellRef, crop_cell
 from wbctool.cards import GeneratorCard
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Crop
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square, super_resolution_input_px
+from wbctool.types.cells import Box, Crop
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ class CellDetector(nn.Module):
     """Finds nucleated cells, red cells and platelets.
 
     rgb: [B, 3, H, W] float in [0, 1], H and W multiples of 32
-      -> heat [B, 3, H/8, W/8] probability that a target's centre lies here (order of wbctool.records.Target),
+      -> heat [B, 3, H/8, W/8] probability that a target's centre lies here (order of wbctool.types.cells.Target),
          sides [B, 4, H/8, W/8] pixels from the location's centre to the box's left, top, right and bottom.
     """
 

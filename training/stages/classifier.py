@@ -37,7 +37,7 @@ from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.verdict import MIN_CELLS, MIN_GROUPS
 from wbctool.models import load_model
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from wbctool.cards import DetectorCard
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.labelled import LabelledField
 from wbctool.lab.sampling import evenly_spaced
-from wbctool.records import ObjectClass
 from wbctool.stages.images import read_field
+from wbctool.types.cells import ObjectClass
 
 log = logging.getLogger(__name__)
 

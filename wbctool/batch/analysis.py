@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from wbctool.batch.clock import add_seconds
 from wbctool.batch.looking import FieldAnalysis
 from wbctool.batch.naming import ClassifiedField
 from wbctool.batch.seen_files import HashCache
 from wbctool.labels import CellClass
-from wbctool.records import Cell, Slide
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import FieldQuality, SlideMetadata
-from wbctool.slide_results import CellThumbnails, FieldFailure, FieldThumbnail, SlideResult, SlideStatus
 from wbctool.stages.absolute import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
+from wbctool.timing import add_seconds
+from wbctool.types.cells import Cell, Slide
+from wbctool.types.results import CellThumbnails, FieldFailure, FieldThumbnail, SlideResult, SlideStatus
+from wbctool.types.slides import FieldQuality, SlideMetadata
 
 log = logging.getLogger(__name__)
 

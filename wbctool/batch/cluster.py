@@ -25,14 +25,14 @@ from wbctool.batch.pipeline import ShouldStop
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import BoundStages, build_cache_key, build_provenance
 from wbctool.cards import default_models_dir
-from wbctool.choices import Device
+from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
-from wbctool.extras import require_extra
 from wbctool.models import select_cards
 from wbctool.onnx_model import CPU, CUDA
-from wbctool.records import Slide
+from wbctool.optional import require_extra
 from wbctool.settings import RunSettings
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.cells import Slide
 
 if TYPE_CHECKING:
     from distributed import Client

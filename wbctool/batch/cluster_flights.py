@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from wbctool.batch.clock import StageTimer, add_seconds
 from wbctool.batch.cluster_messages import Failed, LogLine, SlideDone, Unknown, Unseen
 from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import do_slide
@@ -25,7 +24,8 @@ from wbctool.batch.publish import is_name_error
 from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
 from wbctool.batch.slide_files import publish_files
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.records import Slide
+from wbctool.timing import StageTimer, add_seconds
+from wbctool.types.cells import Slide
 
 if TYPE_CHECKING:
     from distributed import Client, Future

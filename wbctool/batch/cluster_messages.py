@@ -11,7 +11,7 @@ from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.seen_files import FileStat
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.settings import RunSettings
-from wbctool.slide_results import Provenance
+from wbctool.types.results import Provenance
 
 
 @dataclass(frozen=True, slots=True)

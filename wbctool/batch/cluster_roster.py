@@ -19,7 +19,7 @@ import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job
 from wbctool.batch.cluster_worker import equip
 from wbctool.batch.looking import format_error
-from wbctool.choices import Device
+from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
 
 if TYPE_CHECKING:

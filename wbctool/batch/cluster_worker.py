@@ -25,11 +25,11 @@ from wbctool.batch.seen_files import FileStat, HashCache
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import BoundStages
 from wbctool.cards import card_paths, default_models_dir, read_card
-from wbctool.choices import Device, Precision
+from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
-from wbctool.records import Slide
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import SlideMetadata
+from wbctool.types.cells import Slide
+from wbctool.types.slides import SlideMetadata
 
 _JOBS_KEPT = 4  # a coordinator that was killed does not say that its run is over; more only while they are in use
 _IDLE_S = 600.0

@@ -12,10 +12,10 @@ from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.seen_files import HashCache
 from wbctool.batch.slide_files import publish_files
 from wbctool.batch.stages import BoundStages
-from wbctool.layout import OutputPaths
-from wbctool.records import Slide
+from wbctool.paths import OutputPaths
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import SlideMetadata
+from wbctool.types.cells import Slide
+from wbctool.types.slides import SlideMetadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.clock import StageTimer
 from wbctool.batch.seen_files import FileStat, get_file_stat
 from wbctool.batch.stages import BoundStages
 from wbctool.errors import WbctoolError
-from wbctool.records import Crop, Detection, Field, ObjectClass
 from wbctool.report.pictures import make_cell_thumbnail, make_field_thumbnail
-from wbctool.slide_facts import FieldQuality
-from wbctool.slide_results import FieldFailure, FieldThumbnail
 from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
 from wbctool.stages.quality import measure_quality
+from wbctool.timing import StageTimer
+from wbctool.types.cells import Crop, Detection, Field, ObjectClass
+from wbctool.types.results import FieldFailure, FieldThumbnail
+from wbctool.types.slides import FieldQuality
 
 log = logging.getLogger(__name__)
 

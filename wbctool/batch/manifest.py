@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.clock import add_seconds
 from wbctool.batch.publish import format_json, write_atomic
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import BoundStages
-from wbctool.layout import RUN_SIGNATURE, OutputPaths
+from wbctool.paths import RUN_SIGNATURE, OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
+from wbctool.timing import add_seconds
 
 _COUNT_COLUMNS = ("fields", "fields_failed", "cells", "counted")  # of a slide
 

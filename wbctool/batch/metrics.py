@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from wbctool.batch.publish import write_atomic
 from wbctool.batch.status import RunReport
-from wbctool.slide_results import SlideStatus
+from wbctool.types.results import SlideStatus
 
 
 def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:

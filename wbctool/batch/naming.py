@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from wbctool.batch.clock import StageTimer
 from wbctool.batch.looking import FieldAnalysis, make_failure
 from wbctool.batch.stages import BoundStages
-from wbctool.records import Cell
 from wbctool.report.pictures import make_super_resolved_thumbnail
-from wbctool.slide_results import CellThumbnails, FieldFailure
+from wbctool.timing import StageTimer
+from wbctool.types.cells import Cell
+from wbctool.types.results import CellThumbnails, FieldFailure
 
 
 class _Cancelled(Exception):

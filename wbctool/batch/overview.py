@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from wbctool.batch.publish import write_atomic
 from wbctool.batch.runstate import SlideOutcome, read_record
-from wbctool.layout import REPORT_HTML, OutputPaths
+from wbctool.paths import REPORT_HTML, OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, counts_csv
-from wbctool.slide_results import FieldFailure, SlideStatus
+from wbctool.types.results import FieldFailure, SlideStatus
 
 
 def write_counts_and_index(layout: OutputPaths, outcomes: Sequence[SlideOutcome]) -> None:

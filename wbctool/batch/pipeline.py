@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Lock
 
 from wbctool.batch.analysis import SlideAccumulator, build_result
-from wbctool.batch.clock import StageTimer, add_seconds
 from wbctool.batch.flow import map_ordered
 from wbctool.batch.looking import FieldAnalysis, FieldAnalyzer, format_error
 from wbctool.batch.naming import BatchClassifier, batch_fields
@@ -26,10 +25,11 @@ from wbctool.batch.seen_files import HashCache
 from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import BoundStages
 from wbctool.errors import OutputNotWritable
-from wbctool.records import Slide
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.absolute import resolve_limits
+from wbctool.timing import StageTimer, add_seconds
+from wbctool.types.cells import Slide
+from wbctool.types.slides import SlideMetadata
 
 log = logging.getLogger(__name__)
 

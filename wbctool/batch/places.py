@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.layout import (
+from wbctool.paths import (
     AUDIT_JSONL,
     INDEX_HTML,
     LOCK,

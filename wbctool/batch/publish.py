@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.layout import TEMP_PREFIX, OutputPaths, is_temp_name, temp_path_for, temp_prefix_for
+from wbctool.paths import TEMP_PREFIX, OutputPaths, is_temp_name, temp_path_for, temp_prefix_for
 
 # Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
 _NAME_ERRNOS = frozenset(

@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 
 from wbctool.batch.publish import write_atomic
 from wbctool.batch.runstate import SlideOutcome
-from wbctool.layout import SLIDE_JSON, OutputPaths, encode_name
+from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.report.qc_history import HISTORY_COLUMNS, history_row, parse_rows
 from wbctool.report.tables import csv_text, encode_csv_name
-from wbctool.slide_results import Provenance, SlideStatus
+from wbctool.text import encode_name
+from wbctool.types.results import Provenance, SlideStatus
 
 log = logging.getLogger(__name__)
 

@@ -33,12 +33,12 @@ from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.batch.stages import BoundStages
 from wbctool.batch.status import clear_failure
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.layout import OutputPaths
-from wbctool.records import Slide
+from wbctool.paths import OutputPaths
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
-from wbctool.slide_facts import SlideMetadata
-from wbctool.slide_results import SlideStatus
+from wbctool.types.cells import Slide
+from wbctool.types.results import SlideStatus
+from wbctool.types.slides import SlideMetadata
 
 log = logging.getLogger(__name__)
 

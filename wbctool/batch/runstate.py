@@ -17,13 +17,13 @@ from wbctool.batch.publish import format_json, write_atomic_group
 from wbctool.batch.seal import add_checksum, canonical_sha256, verify_checksum
 from wbctool.batch.seen_files import FieldHashes, HashCache
 from wbctool.labels import CellClass
-from wbctool.layout import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
-from wbctool.records import Slide
+from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
 from wbctool.report.facts import DETAIL_KEYS, OutOfRange, parse_metadata, parse_out_of_range
 from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
-from wbctool.slide_facts import SlideMetadata
-from wbctool.slide_results import FieldFailure, ModelRef, Provenance, Review, SlideStatus
+from wbctool.types.cells import Slide
+from wbctool.types.results import FieldFailure, ModelRef, Provenance, Review, SlideStatus
+from wbctool.types.slides import SlideMetadata
 
 SCHEMA = "wbctool-slide/1"
 _COUNT_COLUMNS = (

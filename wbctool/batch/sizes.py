@@ -8,10 +8,10 @@ from pathlib import Path
 
 from wbctool.batch.slides import find_slides
 from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
-from wbctool.layout import OutputPaths
-from wbctool.records import Slide
-from wbctool.slide_results import PublishedSlide
+from wbctool.paths import OutputPaths
 from wbctool.stages.images import shown_size
+from wbctool.types.cells import Slide
+from wbctool.types.results import PublishedSlide
 
 
 def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:

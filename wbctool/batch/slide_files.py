@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from wbctool.batch import trail
 from wbctool.batch.runstate import SlideRecord, delete_originals, is_reviewed, publish_slide
 from wbctool.batch.seen_files import FieldHashes
-from wbctool.layout import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, OutputPaths
+from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, OutputPaths
 from wbctool.report.facts import build_details
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
-from wbctool.slide_results import Provenance, SlideResult
+from wbctool.types.results import Provenance, SlideResult
 
 
 @dataclass(frozen=True, slots=True)

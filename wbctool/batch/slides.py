@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.layout import (
+from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,
     EVALUATION_SCHEMA,
@@ -21,8 +21,8 @@ from wbctool.layout import (
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
 )
-from wbctool.records import Slide
 from wbctool.stages.images import is_image
+from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)
 

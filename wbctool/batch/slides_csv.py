@@ -16,9 +16,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import SettingsInvalid
-from wbctool.layout import SLIDES_CSV, encode_name
+from wbctool.paths import SLIDES_CSV
 from wbctool.report.tables import encode_csv_name
-from wbctool.slide_facts import Sex, SlideMetadata
+from wbctool.text import encode_name
+from wbctool.types.slides import Sex, SlideMetadata
 
 log = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ from wbctool import former_names
 from wbctool.cards import ColorRange, fingerprint_entry
 from wbctool.models import Cards, Models
 from wbctool.onnx_model import CPU
-from wbctool.records import Box, Crop, Detection, Field, Prediction
 from wbctool.settings import RunSettings
-from wbctool.slide_results import ModelRef, Provenance
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.upscale import ClassifierInput, preprocess_crops
+from wbctool.types.cells import Box, Crop, Detection, Field, Prediction
+from wbctool.types.results import ModelRef, Provenance
 
 if TYPE_CHECKING:
-    from wbctool.records import Rgb
+    from wbctool.types.cells import Rgb
 
 
 @dataclass(frozen=True, slots=True)

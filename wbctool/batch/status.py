@@ -14,8 +14,9 @@ from typing import Any
 from wbctool.batch.publish import get_process_start, lock_output, write_json_atomic
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
-from wbctool.layout import OutputPaths, display_name
-from wbctool.slide_results import FieldFailure, SlideStatus
+from wbctool.paths import OutputPaths
+from wbctool.text import display_name
+from wbctool.types.results import FieldFailure, SlideStatus
 
 
 class RunPhase(StrEnum):

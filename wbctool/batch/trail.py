@@ -18,7 +18,7 @@ from typing import Any
 
 from wbctool.batch.publish import sync_folder
 from wbctool.errors import AuditLogCorrupt, OutputNotWritable
-from wbctool.layout import OutputPaths
+from wbctool.paths import OutputPaths
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 
 import wbctool
-from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.export_app import export_app
 from wbctool.cli.guard import handle_errors
 from wbctool.cli.models_app import ModelsDir, models_app
 from wbctool.cli.review_app import review_app
 from wbctool.cli.train_app import train
+from wbctool.enums import Device, Precision, SuperResolve
 
 _WRONG_USAGE = 2  # as click ends with it too
 

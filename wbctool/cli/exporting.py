@@ -16,13 +16,13 @@ from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.layout import OutputPaths, display_name, safe_join
-from wbctool.records import Cell
+from wbctool.paths import OutputPaths, safe_join
 from wbctool.report.coco import coco_json
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.geojson import field_geojson
-from wbctool.slide_results import PublishedSlide, SlideStatus
-from wbctool.wording import pluralize
+from wbctool.text import display_name, pluralize
+from wbctool.types.cells import Cell
+from wbctool.types.results import PublishedSlide, SlideStatus
 
 SCHEMAS = ("counts", "differential", "cells")
 

@@ -19,7 +19,7 @@ def handle_errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise typer.Exit(get_exit_code(error)) from error
     except errors.WbctoolError as error:
-        from wbctool.layout import display_name
+        from wbctool.text import display_name
 
         typer.echo(f"wbctool: {display_name(str(error))}", err=True)
         raise typer.Exit(get_exit_code(error)) from error

@@ -13,15 +13,15 @@ from rich.progress import track
 from rich.table import Table
 
 from wbctool.cards import default_models_dir
-from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.saying import echo, echo_optional
+from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import OutputNotWritable
-from wbctool.extras import require_extra
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import build_tables, to_markdown
 from wbctool.lab.labelled import Split
-from wbctool.layout import display_name
 from wbctool.models import load_generators, load_models
+from wbctool.optional import require_extra
+from wbctool.text import display_name
 
 
 def evaluate_command(

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from wbctool.choices import Precision
 from wbctool.cli.guard import handle_errors
+from wbctool.enums import Precision
 
 models_app = typer.Typer(help="List, check and optimise the trained models.", no_args_is_help=True)
 

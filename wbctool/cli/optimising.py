@@ -17,17 +17,16 @@ from wbctool.cards import (
     quantized_card_path,
     read_model_bytes,
 )
-from wbctool.choices import Device, Precision
 from wbctool.cli.measuring import track_progress
 from wbctool.cli.saying import echo_optional
+from wbctool.enums import Device, Precision
 from wbctool.errors import OutputNotWritable, QuantizationRejected
-from wbctool.extras import require_extra
 from wbctool.lab.calibration_cells import load_bundled_cells, load_labelled_cells
 from wbctool.lab.copies import QuantizedModel
 from wbctool.lab.optimize import optimize_classifier, optimize_generator
-from wbctool.layout import display_name
 from wbctool.models import load_models
-from wbctool.wording import pluralize
+from wbctool.optional import require_extra
+from wbctool.text import display_name, pluralize
 
 REJECTED = 1
 _QUANTIZERS: tuple[Callable[..., QuantizedModel[Any]], ...] = (optimize_classifier, optimize_generator)

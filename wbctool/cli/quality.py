@@ -12,12 +12,12 @@ from wbctool.cli.saying import echo_optional
 from wbctool.errors import StatusUnknown
 from wbctool.lab.colours import measure_stain_reference
 from wbctool.lab.westgard import build_control_charts
-from wbctool.layout import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths, display_name
 from wbctool.models import load_model
+from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.qc_records import QcRecord
 from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts
 from wbctool.report.qc_history import parse_history
-from wbctool.wording import pluralize
+from wbctool.text import display_name, pluralize
 
 log = logging.getLogger(__name__)
 

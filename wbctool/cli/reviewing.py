@@ -12,8 +12,8 @@ from wbctool.cli.terminal import configure_logging
 from wbctool.errors import ReviewRefused
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import audit_reviews
-from wbctool.layout import OutputPaths, display_name
-from wbctool.wording import pluralize
+from wbctool.paths import OutputPaths
+from wbctool.text import display_name, pluralize
 
 
 def apply_reviews_command(out: Path, reviews: Sequence[Path]) -> int:

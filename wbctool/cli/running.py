@@ -24,9 +24,10 @@ from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
-from wbctool.layout import OutputPaths, display_name
 from wbctool.models import load_models
+from wbctool.paths import OutputPaths
 from wbctool.settings import RunSettings, load_settings
+from wbctool.text import display_name
 
 log = logging.getLogger(__name__)
 

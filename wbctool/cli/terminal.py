@@ -20,9 +20,8 @@ from wbctool.batch.run import Action, PlanItem
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.errors import OutputNotWritable
-from wbctool.layout import display_name
 from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.wording import pluralize
+from wbctool.text import display_name, pluralize
 
 _LOG_BYTES = 10_000_000
 _LOG_FILES = 5

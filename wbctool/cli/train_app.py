@@ -70,7 +70,7 @@ def train(
 ) -> None:
     """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
     with handle_errors():
-        from wbctool.extras import require_extra
+        from wbctool.optional import require_extra
 
         with require_extra("train", "`wbctool train`"):
             from training.main import train as train_models

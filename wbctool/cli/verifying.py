@@ -11,23 +11,23 @@ from wbctool.batch.results import read_published_slides
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import BoundStages
 from wbctool.cards import default_models_dir
-from wbctool.choices import Device, Precision, SuperResolve
 from wbctool.cli.measuring import check_writable
 from wbctool.cli.measuring import track_progress as measured_progress
 from wbctool.cli.running import load_stages, stop_on_signals
 from wbctool.cli.saying import echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
+from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.extras import require_extra
 from wbctool.lab.agreement import Proportion
 from wbctool.lab.differentials import FILE_NAME, read_differentials
 from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
-from wbctool.layout import VERIFICATION_HTML, OutputPaths, display_name, encode_name
 from wbctool.models import load_models
+from wbctool.optional import require_extra
+from wbctool.paths import VERIFICATION_HTML, OutputPaths
 from wbctool.settings import RunSettings, load_settings
-from wbctool.slide_results import ModelRef, PublishedSlide, SlideStatus
-from wbctool.wording import pluralize
+from wbctool.text import display_name, encode_name, pluralize
+from wbctool.types.results import ModelRef, PublishedSlide, SlideStatus
 
 RUN_CSV = "run.csv"
 

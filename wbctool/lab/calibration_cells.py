@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import crop_labelled_cells
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
-from wbctool.lab.progress import Progress
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.labels import CellClass
 from wbctool.models import Models
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.progress import Progress
 
 Rgb = NDArray[np.uint8]
 Item = TypeVar("Item")

@@ -6,8 +6,8 @@ import math
 
 from wbctool.cards import DetectorCard
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.stages.detect import detect_objects, filter_by_score
+from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 _MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
 

@@ -13,9 +13,9 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import read_labelled_field
 from wbctool.lab.labelled import GroupSplit, Split, find_field_folders, read_fields
 from wbctool.onnx_model import OnnxModel
-from wbctool.slide_facts import CieLab, FieldQuality
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.quality import measure_quality
+from wbctool.types.slides import CieLab, FieldQuality
 
 _QUANTILES = (0.01, 0.99)
 

@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import CardT, QuantizationInfo
-from wbctool.choices import Precision
+from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
 from wbctool.lab.calibration_cells import CalibrationData
 from wbctool.lab.half_precision import convert_to_fp16
 from wbctool.lab.precisions import accuracy, count_changed_labels, count_changed_outcomes
-from wbctool.lab.progress import Progress
 from wbctool.lab.quantisation import calibrate_ranges, count_convolutions, quantize
 from wbctool.labels import CellClass
 from wbctool.onnx_model import CPU, OnnxModel, create_session
-from wbctool.records import Prediction
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.cells import Prediction
+from wbctool.types.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from wbctool.batch.publish import write_atomic
 from wbctool.cards import GeneratorCard
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.lab.classification import (
     ClassifierReport,
@@ -35,23 +35,15 @@ from wbctool.lab.labelled import (
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
 from wbctool.lab.precisions import PrecisionReport, compare_precisions
-from wbctool.lab.progress import Progress
 from wbctool.lab.strangers import OodReport, evaluate_ood
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
-from wbctool.layout import (
-    CONFUSION,
-    COVERAGE,
-    EVALUATION_JSON,
-    EVALUATION_MD,
-    EVALUATION_SCHEMA,
-    MISTAKES,
-    RELIABILITY,
-)
 from wbctool.models import Models
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Crop, Detection, Field, ObjectClass
+from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nuclei import find_cells_by_nuclei
+from wbctool.types.cells import Crop, Detection, Field, ObjectClass
+from wbctool.types.progress import Progress
 
 _MAX_MISCLASSIFICATIONS = 24
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 
-from wbctool.extras import require_extra
+from wbctool.optional import require_extra
 
 
 def convert_to_fp16(content: bytes) -> bytes:

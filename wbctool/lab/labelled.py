@@ -25,8 +25,8 @@ from typing import Any, Protocol
 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, parse_class
-from wbctool.records import Box, ObjectClass
 from wbctool.stages.images import is_image
+from wbctool.types.cells import Box, ObjectClass
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binomtest
 
-from wbctool.records import Box
+from wbctool.types.cells import Box
 
 _MAX_DRAWS_PER_CHUNK = 1_000_000  # sources
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wbctool.labels import CellClass
-from wbctool.records import Prediction
+from wbctool.types.cells import Prediction
 
 
 @dataclass(frozen=True, slots=True)

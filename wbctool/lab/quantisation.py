@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.extras import require_extra
+from wbctool.optional import require_extra
 
 Rgb = NDArray[np.uint8]
 

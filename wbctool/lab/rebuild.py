@@ -15,15 +15,15 @@ from wbctool.batch.slide_files import hash_files, render_files
 from wbctool.batch.trail import AuditEntry
 from wbctool.errors import ReviewRefused
 from wbctool.labels import CellClass
-from wbctool.layout import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
-from wbctool.records import Cell, Differential
+from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
 from wbctool.report.facts import parse_metadata, parse_quality
 from wbctool.report.places import category_of, reclassify
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.slide_results import Review, ReviewNote, SlideResult
 from wbctool.stages.absolute import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.types.cells import Cell, Differential
+from wbctool.types.results import Review, ReviewNote, SlideResult
 
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML)
 _FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields"))  # what no reader's move of a cell changes

@@ -24,11 +24,11 @@ from wbctool.batch.slide_files import hash_files, render_files
 from wbctool.batch.slides import is_results
 from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import load_original, replay_reviews
-from wbctool.layout import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
+from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.report.facts import build_details
 from wbctool.report.places import ARTIFACT, REVIEW, category_of
 from wbctool.report.tables import cells_csv, counts_row
-from wbctool.slide_results import Provenance, Review, SlideResult
+from wbctool.types.results import Provenance, Review, SlideResult
 
 log = logging.getLogger(__name__)
 

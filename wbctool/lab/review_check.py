@@ -23,7 +23,7 @@ from wbctool.batch.trail import AuditEntry
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab.rebuild import RESULT_FILES, load_original, replay_reviews
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import CELLS_CSV, SLIDE_JSON, OutputPaths
+from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
 from wbctool.report.tables import (
     COUNTS_COLUMNS,
     NOT_ASSESSED,
@@ -32,8 +32,8 @@ from wbctool.report.tables import (
     decode_csv_name,
     empty_row,
 )
-from wbctool.slide_results import SlideStatus
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.results import SlideStatus
 
 Row = tuple[str, ...]
 

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.lab.classification import LabelledCrop, predict
 from wbctool.lab.labelled import LabelledField
-from wbctool.lab.progress import Progress
 from wbctool.models import Models
-from wbctool.records import Box, Crop, Field, ObjectClass, Outcome, Reason
 from wbctool.stages.crop import crop_cells, square_crop_box
 from wbctool.stages.images import read_field
+from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason
+from wbctool.types.progress import Progress
 
 Item = TypeVar("Item")
 _SEED = 0

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import GeneratorCard
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import McNemarResult, mcnemar_by_group
-from wbctool.lab.progress import Progress
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.models import Models
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Crop
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square
+from wbctool.types.cells import Crop
+from wbctool.types.progress import Progress
 
 Rgb = NDArray[np.uint8]
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.extras import require_extra
 from wbctool.lab.agreement import (
     BlandAltman,
     Kappa,
@@ -23,7 +22,6 @@ from wbctool.lab.agreement import (
 from wbctool.lab.classification import crop_labelled_cells, predict
 from wbctool.lab.differentials import ManualDifferential
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
-from wbctool.lab.progress import Progress
 from wbctool.lab.verdict import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,
@@ -42,9 +40,11 @@ from wbctool.lab.verdict import (
 )
 from wbctool.labels import CellClass
 from wbctool.models import Models
-from wbctool.records import Differential, Outcome, Prediction, Reason
+from wbctool.optional import require_extra
 from wbctool.settings import Limits
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.cells import Differential, Outcome, Prediction, Reason
+from wbctool.types.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,17 @@ from wbctool.lab.figures import draw_confusion_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
-from wbctool.layout import (
+from wbctool.paths import (
     BLAND_ALTMAN,
     CALIBRATION,
     CONFUSION,
     VERIFICATION_HTML,
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
-    display_name,
 )
 from wbctool.report.page import template_environment
-from wbctool.slide_results import ModelRef
-from wbctool.wording import pluralize
+from wbctool.text import display_name, pluralize
+from wbctool.types.results import ModelRef
 
 
 def render_verification(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.layout import encode_name
-from wbctool.records import Cell
 from wbctool.report.places import ARTIFACT, category_of
-from wbctool.slide_results import PublishedSlide
+from wbctool.text import encode_name
+from wbctool.types.cells import Cell
+from wbctool.types.results import PublishedSlide
 
 _CATEGORY_IDS = {name: number for number, name in enumerate((*CellClass, ARTIFACT), start=1)}  # 0 is often background
 

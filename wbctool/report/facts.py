@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from wbctool.records import AbsoluteCount, Differential
-from wbctool.slide_facts import CieLab, FieldQuality, Sex, SlideMetadata
-from wbctool.slide_results import SlideResult
+from wbctool.types.cells import AbsoluteCount, Differential
+from wbctool.types.results import SlideResult
+from wbctool.types.slides import CieLab, FieldQuality, Sex, SlideMetadata
 
 DETAIL_KEYS = ("metadata", "absolute_counts", "out_of_range", "quality")
 OutOfRange = Mapping[str, Mapping[str, str]]  # class -> percent, absolute -> low or high

@@ -15,14 +15,13 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from wbctool.extras import require_extra
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import display_name, encode_name
-from wbctool.records import ClassCount
+from wbctool.optional import require_extra
 from wbctool.report.tables import count_failed_fields
 from wbctool.report.texts import EXPORTED_FLAGS
-from wbctool.slide_results import Provenance, PublishedSlide, SlideStatus
-from wbctool.wording import pluralize
+from wbctool.text import display_name, encode_name, pluralize
+from wbctool.types.cells import ClassCount
+from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from wbctool.labels import CellClass
-from wbctool.records import Cell
 from wbctool.report.places import ARTIFACT, REVIEW, category_of
-from wbctool.slide_results import CellThumbnails, FieldThumbnail, ReviewNote, SlideResult
+from wbctool.types.cells import Cell
+from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, SlideResult
 
 MAX_CELLS_PER_CLASS = 200
 MAX_FIELDS = 300

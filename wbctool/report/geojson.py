@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.layout import encode_name
-from wbctool.records import Box, Cell, Outcome
 from wbctool.report.places import ARTIFACT, category_of
+from wbctool.text import encode_name
+from wbctool.types.cells import Box, Cell, Outcome
 
 _NAMESPACE = uuid.UUID("5ac7e0d3-2c3d-4a54-9a3c-6a9c3c1ef0b7")
 _REVIEW = "review"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from wbctool.layout import SLIDES_CSV, display_name
+from wbctool.paths import SLIDES_CSV
 from wbctool.report import texts
 from wbctool.report.tables import count_failed_fields, format_percent
-from wbctool.slide_facts import FieldQuality
-from wbctool.slide_results import Provenance, SlideResult, SlideStatus
+from wbctool.text import display_name
+from wbctool.types.results import Provenance, SlideResult, SlideStatus
+from wbctool.types.slides import FieldQuality
 
 
 def severity(result: SlideResult) -> str:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.layout import display_name
-from wbctool.records import Cell, ClassCount
 from wbctool.report import texts
 from wbctool.report.facts import build_details, parse_quality
 from wbctool.report.gallery import CellTile, GallerySection, select_thumbnails
@@ -26,7 +24,9 @@ from wbctool.report.headlines import (
 from wbctool.report.page import render_page
 from wbctool.report.places import CATEGORIES, category_of
 from wbctool.report.tables import cells_csv, format_percent
-from wbctool.slide_results import Provenance, SlideResult
+from wbctool.text import display_name
+from wbctool.types.cells import Cell, ClassCount
+from wbctool.types.results import Provenance, SlideResult
 
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:

@@ -11,8 +11,8 @@ from wbctool.report import texts
 from wbctool.report.facts import OutOfRange
 from wbctool.report.page import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.slide_results import FieldFailure, SlideStatus
-from wbctool.wording import pluralize
+from wbctool.text import pluralize
+from wbctool.types.results import FieldFailure, SlideStatus
 
 
 @dataclass(frozen=True, slots=True)

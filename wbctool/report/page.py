@@ -16,9 +16,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from wbctool.layout import display_name
 from wbctool.report import texts
 from wbctool.report.tables import format_percent
+from wbctool.text import display_name
 
 
 def render_page(template: str, style: str, scripts: tuple[str, ...], **values: Any) -> str:

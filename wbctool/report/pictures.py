@@ -16,12 +16,12 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401  Pillow would look through all its plugins for it
 )
 
-from wbctool.records import Crop, Field
-from wbctool.slide_results import FieldThumbnail
 from wbctool.stages.shrink import downscale
+from wbctool.types.cells import Crop, Field
+from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
-    from wbctool.records import Rgb
+    from wbctool.types.cells import Rgb
 
 CELL_PX = 128
 FIELD_PX = 480

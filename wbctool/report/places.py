@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wbctool.labels import CellClass
-from wbctool.records import Outcome, Prediction, Reason
+from wbctool.types.cells import Outcome, Prediction, Reason
 
 REVIEW = "review"
 ARTIFACT = "artefact"

@@ -11,7 +11,7 @@ from typing import Any
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.qc_records import QcRecord
 from wbctool.report.tables import decode_csv_name, encode_csv_name
-from wbctool.slide_results import Provenance
+from wbctool.types.results import Provenance
 
 _COUNT_COLUMNS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
 HISTORY_COLUMNS: tuple[str, ...] = (

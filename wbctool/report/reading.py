@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wbctool.slide_results import CellThumbnails, FieldThumbnail
+from wbctool.types.results import CellThumbnails, FieldThumbnail
 
 _IMAGE = re.compile(
     r'<img id="(native|enhanced|field)-(\d+)" src="data:image/(?:webp|jpeg);base64,([A-Za-z0-9+/=]+)"'

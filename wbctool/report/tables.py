@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.layout import decode_name, encode_name
-from wbctool.records import Cell, ClassCount, Differential
-from wbctool.slide_results import SlideResult, SlideStatus
+from wbctool.text import decode_name, encode_name
+from wbctool.types.cells import Cell, ClassCount, Differential
+from wbctool.types.results import SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"
 _FORMULA_PREFIXES = ("=", "+", "-", "@")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wbctool.records import AbsoluteCount, AnalyzerCount, ClassCount, Differential
 from wbctool.settings import Limits
-from wbctool.slide_facts import SlideMetadata
 from wbctool.stages.differential import range_flag
+from wbctool.types.cells import AbsoluteCount, AnalyzerCount, ClassCount, Differential
+from wbctool.types.slides import SlideMetadata
 
 ADULT_YEARS = 18
 

@@ -13,8 +13,8 @@ from wbctool.dense_head import DenseHead
 from wbctool.errors import ModelMismatch
 from wbctool.labels import CellClass
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Outcome, Prediction, Reason
 from wbctool.stages.explain import grad_cam
+from wbctool.types.cells import Outcome, Prediction, Reason
 
 _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 

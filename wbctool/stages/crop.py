@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from wbctool.records import Box, Crop, Field
+from wbctool.types.cells import Box, Crop, Field
 
 
 def crop_cells(field: Field, boxes: Sequence[Box], margin: float) -> tuple[Crop, ...]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wbctool.cards import DetectorCard
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.stages.nuclei import find_cells_by_nuclei
 from wbctool.stages.shrink import downscale
+from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 _MIN_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one
 _MAX_REFINEMENTS = 2  # at most

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from scipy.special import betaincinv  # and not scipy.stats, which takes half a second to import
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.records import ClassCount, Differential, Outcome, Prediction, Reason
 from wbctool.settings import Limits
+from wbctool.types.cells import ClassCount, Differential, Outcome, Prediction, Reason
 
 # The order in which flags are written: DOMAIN.md's.
 FLAGS = (

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.records import Box, Detection, Field
+from wbctool.types.cells import Box, Detection, Field
 
 _LONG_SIDE_PX = 320
 _MIN_CELL_PX = 64  # a cell's side after scaling at least, where it is known

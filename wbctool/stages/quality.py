@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import ColorRange
-from wbctool.records import Box, Detection, Field, ObjectClass
 from wbctool.settings import Limits
-from wbctool.slide_facts import CieLab, FieldQuality
 from wbctool.stages.shrink import downscale
+from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.types.slides import CieLab, FieldQuality
 
 RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # medians beyond which no anaemia brings a field

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.cards import GeneratorCard
-from wbctool.choices import SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.onnx_model import OnnxModel
-from wbctool.records import Crop
+from wbctool.types.cells import Crop
 
 CLASSIFIER_INPUT_PX = 128
 

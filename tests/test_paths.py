@@ -5,15 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbctool.errors import SettingsInvalid
-from wbctool.layout import (
-    OutputPaths,
-    decode_name,
-    display_name,
-    encode_name,
-    is_temp_name,
-    safe_join,
-    temp_path_for,
-)
+from wbctool.paths import OutputPaths, is_temp_name, safe_join, temp_path_for
+from wbctool.text import decode_name, display_name, encode_name
 
 LAYOUT = OutputPaths(Path("out/counts.csv"))
 BYTES = st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape"))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wbctool.labels import CellClass
-from wbctool.records import Cell, Differential
-from wbctool.slide_facts import FieldQuality, SlideMetadata
+from wbctool.types.cells import Cell, Differential
+from wbctool.types.slides import FieldQuality, SlideMetadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""Words for the user that depend on a number."""
+
+from __future__ import annotations
+
+import re
+
+
+def pluralize(count: int, noun: str) -> str:
+    """A number with its noun, which takes an s in the plural.
+
+    >>> pluralize(1, "slide"), pluralize(0, "cell")
+    ('1 slide', '0 cells')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+_LOOKS_ESCAPED = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
+_SURROGATE = re.compile(r"[\udc80-\udcff]")
+_ESCAPED_BYTE = re.compile(r"(\\+)x([89a-f][0-9a-f])")
+
+
+def encode_name(name: str) -> str:
+    r"""A file system's name as text that UTF-8 can hold, one to one: a byte that is not UTF-8 becomes ``\xff``.
+
+    A backslash is doubled where it would look like such a byte.
+
+    >>> print(encode_name("smear\udcff"), encode_name(r"smear\xff"), encode_name(r"a\b"))
+    smear\xff smear\\xff a\b
+    """
+    doubled = _LOOKS_ESCAPED.sub(lambda match: match.group() * 2, name)
+    return _SURROGATE.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", doubled)
+
+
+def decode_name(text: str) -> str:
+    r"""The name that :func:`encode_name` gave as ``text``.
+
+    >>> [decode_name(text) for text in (r"smear\xff", r"smear\\xff", r"a\b")]
+    ['smear\udcff', 'smear\\xff', 'a\\b']
+    """
+
+    def unescape(match: re.Match[str]) -> str:
+        backslashes, byte = match.groups()
+        half = "\\" * (len(backslashes) // 2)
+        return half + (chr(0xDC00 + int(byte, 16)) if len(backslashes) % 2 else f"x{byte}")
+
+    return _ESCAPED_BYTE.sub(unescape, text)
+
+
+def display_name(name: str) -> str:
+    r"""A name as one line of text for a person: control characters are made visible.
+
+    >>> print(display_name("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encode_name(name))
