@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from wbctool.cards import DetectorCard, default_models_dir
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import DetectorCard, default_models_dir
+from wbctool.inference.session import OnnxModel
 from wbctool.lab.labelled import find_field_folders, read_fields
-from wbctool.models import load_model
-from wbctool.onnx_model import OnnxModel
 from wbctool.settings import Limits
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.images import is_image, read_field

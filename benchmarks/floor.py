@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from wbctool.cards import (
+from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import (
     ClassifierCard,
     default_models_dir,
     load_fp32_card,
@@ -26,9 +28,7 @@ from wbctool.cards import (
     read_card,
     read_model_bytes,
 )
-from wbctool.enums import Device, Precision, SuperResolve
-from wbctool.models import load_models
-from wbctool.onnx_model import CPU, CUDA, cuda_unavailable_reason, provider_options
+from wbctool.inference.session import CPU, CUDA, cuda_unavailable_reason, provider_options
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from wbctool.cards import ClassifierCard, default_models_dir, quantized_card_path
 from wbctool.enums import Device, Precision
-from wbctool.onnx_model import CPU, CUDA
+from wbctool.inference.model_card import ClassifierCard, default_models_dir, quantized_card_path
+from wbctool.inference.session import CPU, CUDA
 
 DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
 RESULTS = Path(__file__).parent / "results"

@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from wbctool.cards import default_models_dir
 from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.inference.loading import Models, load_models
+from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.classification import LabelledCrop, predict, summarize_classifier
 from wbctool.lab.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
 from wbctool.labels import CellClass
-from wbctool.models import Models, load_models
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

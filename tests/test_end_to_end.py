@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.cards import default_models_dir
+from wbctool.inference.model_card import default_models_dir
 
 # As the command `wbctool`, and a last word on standard error: whether torch came in.
 COMMAND = """

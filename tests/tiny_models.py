@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.cards import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
+from wbctool.inference.model_card import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 

@@ -17,7 +17,7 @@ _MIN_COVERAGE = 0.88  # of the cells, whatever it takes: a reader cannot look at
 
 @dataclass(frozen=True, slots=True)
 class CalibrationParameters:
-    """As the classifier's card has them (wbctool.cards.ClassifierCard)."""
+    """As the classifier's card has them (wbctool.inference.model_card.ClassifierCard)."""
 
     temperature: float
     confidence_threshold: float

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
 from training.tasks.classifier import NormalizedClassifier
-from wbctool.cards import ModelCard
 from wbctool.errors import ModelMismatch
+from wbctool.inference.model_card import ModelCard
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from training.models.backbones import Backbone
 from training.models.srgan import Generator
 from training.recipe import Recipe
 from training.workplace import TrainingContext
-from wbctool.cards import (
+from wbctool.errors import ModelMismatch
+from wbctool.inference.model_card import (
     Card,
     ClassifierCard,
     DetectorCard,
@@ -28,7 +29,6 @@ from wbctool.cards import (
     load_fp32_card,
     read_model_bytes,
 )
-from wbctool.errors import ModelMismatch
 from wbctool.lab.labelled import GroupSplit
 
 log = logging.getLogger(__name__)

@@ -111,7 +111,7 @@ def _check_onnxruntime() -> Check:
 
 
 def _check_models(models_dir: Path | None) -> Check:
-    from wbctool.cards import check_models, default_models_dir
+    from wbctool.inference.model_card import check_models, default_models_dir
 
     folder = models_dir or default_models_dir()
     advice = "reinstall wbctool, or give the folder of models with --models"
@@ -123,8 +123,8 @@ def _check_models(models_dir: Path | None) -> Check:
 
 
 def _check_cpu(models_dir: Path | None) -> Check:
-    from wbctool.cards import default_models_dir
-    from wbctool.models import load_models
+    from wbctool.inference.loading import load_models
+    from wbctool.inference.model_card import default_models_dir
 
     try:
         load_models(models_dir or default_models_dir(), Device.CPU, Precision.AUTO)
@@ -137,8 +137,8 @@ def _check_cuda(models_dir: Path | None) -> Check:
     """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
     import onnxruntime
 
-    from wbctool.cards import default_models_dir, read_card, read_model_bytes
-    from wbctool.onnx_model import cuda_unavailable_reason
+    from wbctool.inference.model_card import default_models_dir, read_card, read_model_bytes
+    from wbctool.inference.session import cuda_unavailable_reason
 
     folder = models_dir or default_models_dir()
     cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none

@@ -29,10 +29,10 @@ from wbctool.batch.cluster_roster import Member, Roster
 from wbctool.batch.doing import RunContext
 from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
 from wbctool.batch.seen_files import HashCache
-from wbctool.cards import read_card
 from wbctool.cli.running import run_command
 from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
+from wbctool.inference.model_card import read_card
 from wbctool.paths import OutputPaths
 from wbctool.settings import load_settings
 from wbctool.types.cells import Slide
@@ -502,7 +502,7 @@ def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.M
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr(cluster_worker, "_PROCESS", cluster_worker._Process())
-    monkeypatch.setattr("wbctool.models.load_models", lambda *how, **more: loaded.append(how) or object())
+    monkeypatch.setattr("wbctool.inference.loading.load_models", lambda *how, **more: loaded.append(how) or object())
     first = cluster_worker._kept_models(models, Device.CPU, Precision.AUTO)
     assert cluster_worker._kept_models(models, Device.CPU, Precision.AUTO) is first
     assert cluster_worker._kept_models(models, Device.CPU, Precision.FP32) is not first

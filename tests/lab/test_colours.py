@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.cards import ColorRange, DetectorCard, default_models_dir, load_fp32_card
 from wbctool.cli import app, quality
+from wbctool.inference.model_card import ColorRange, DetectorCard, default_models_dir, load_fp32_card
 from wbctool.lab.labelled import GroupSplit, LabelledField, Split
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -13,11 +13,19 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cards import ClassifierCard, QuantizationInfo, check_models, default_models_dir, load_fp32_card, read_card
 from wbctool.cli.app import app
-from wbctool.dense_head import read_dense_head
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
+from wbctool.inference.classifier_head import read_dense_head
+from wbctool.inference.loading import Models, load_models
+from wbctool.inference.model_card import (
+    ClassifierCard,
+    QuantizationInfo,
+    check_models,
+    default_models_dir,
+    load_fp32_card,
+    read_card,
+)
 from wbctool.lab.calibration_cells import (
     BUNDLED_DIR,
     TABLE_FILE,
@@ -34,7 +42,6 @@ from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_fo
 from wbctool.lab.optimize import downscaled_inputs, optimize_classifier
 from wbctool.lab.quantisation import calibrate_ranges, quantize
 from wbctool.labels import CellClass
-from wbctool.models import Models, load_models
 
 NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
@@ -47,7 +54,7 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.models.cuda_problem", lambda *_: "none in this test")
+    monkeypatch.setattr("wbctool.inference.loading.cuda_problem", lambda *_: "none in this test")
 
 
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]

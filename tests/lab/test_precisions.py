@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbctool.cards import default_models_dir
 from wbctool.enums import Device, Precision
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.evaluate import evaluate
 from wbctool.lab.evaluation_tables import build_tables
 from wbctool.lab.precisions import compare_precisions
 from wbctool.labels import CellClass
-from wbctool.models import load_models
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -16,13 +16,13 @@ from wbctool.batch.stages import BoundStages
 from wbctool.cli import app, verifying
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency
+from wbctool.inference.loading import load_models
 from wbctool.lab.differentials import ManualDifferential
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
 from wbctool.lab.verify_report import render_verification
 from wbctool.labels import CellClass
-from wbctool.models import load_models
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential

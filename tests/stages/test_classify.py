@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from wbctool.cards import ClassifierCard
 from wbctool.errors import ModelMismatch
+from wbctool.inference.model_card import ClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells, predictions_from_logits
 from wbctool.types.cells import Outcome, Reason

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.cards import DetectorCard, default_models_dir
-from wbctool.models import load_model
-from wbctool.onnx_model import OnnxModel
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import DetectorCard, default_models_dir
+from wbctool.inference.session import OnnxModel
 from wbctool.stages import detect
 from wbctool.stages.detect import detect_cells, filter_by_score, non_max_suppression
 from wbctool.stages.images import read_field

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.cards import ColorRange
+from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.images import read_field
 from wbctool.stages.quality import (
@@ -239,8 +239,8 @@ class TestTheSamePicture:
 @pytest.mark.parametrize(("sigma_px", "expected"), [(0, 0), (3, 14)])
 def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
     """The shipped detector on the 16 larger demo fields; benchmarks.field_quality set the limits on others."""
-    from wbctool.cards import DetectorCard, default_models_dir
-    from wbctool.models import load_model
+    from wbctool.inference.loading import load_model
+    from wbctool.inference.model_card import DetectorCard, default_models_dir
     from wbctool.stages.detect import detect_blood_cells
 
     model = load_model(default_models_dir(), DetectorCard)

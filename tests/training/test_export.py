@@ -12,8 +12,8 @@ from torch import nn
 from training.export import DetectorGraph, GeneratorGraph, check_parity, round_weights_fp16, to_onnx, write_model
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
-from wbctool.cards import GeneratorCard, read_card, read_model_bytes
 from wbctool.errors import ModelMismatch
+from wbctool.inference.model_card import GeneratorCard, read_card, read_model_bytes
 from wbctool.stages.images import read_field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

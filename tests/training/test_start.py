@@ -19,10 +19,10 @@ from training.recipe import Recipe, load_recipe
 from training.start import average_weights, copy_bundled_models, load_classifier_weights, load_generator
 from training.tasks.classifier import ClassifierModule, NormalizedClassifier
 from training.workplace import _read_cards
-from wbctool.cards import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
 from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
 from wbctool.lab.labelled import GroupSplit
-from wbctool.models import load_model
 from wbctool.stages.images import read_field
 from wbctool.stages.upscale import resize_square
 

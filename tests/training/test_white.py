@@ -11,9 +11,9 @@ from training.models.white import WhiteBalance
 from training.recipe import load_recipe
 from training.start import load_classifier_weights
 from training.tasks.classifier import NormalizedClassifier
-from wbctool.cards import DetectorCard, default_models_dir
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.lab.labelled import GroupSplit
-from wbctool.models import load_model
 from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.images import read_field

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from training.data.cells import CellRef, crop_cell
-from wbctool.cards import GeneratorCard
 from wbctool.enums import SuperResolve
-from wbctool.onnx_model import OnnxModel
+from wbctool.inference.model_card import GeneratorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square, super_resolution_input_px
 from wbctool.types.cells import Box, Crop
 

@@ -18,8 +18,8 @@ from training.models.detector import STRIDE, CellDetector
 from training.stages.parts import load_weights
 from training.tasks.detector import DetectorModule
 from training.workplace import TrainingContext
-from wbctool.cards import DetectorCard
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.model_card import DetectorCard
 from wbctool.lab.labelled import LabelledField
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.stages.images import read_field

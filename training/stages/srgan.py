@@ -21,8 +21,8 @@ from training.start import load_generator
 from training.tasks.srgan import SrganModule, SrresnetModule
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
-from wbctool.cards import GeneratorCard, load_fp32_card
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.model_card import GeneratorCard, load_fp32_card
 from wbctool.lab.labelled import Split
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 

@@ -24,11 +24,11 @@ from wbctool.batch.doing import RunContext
 from wbctool.batch.pipeline import ShouldStop
 from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import BoundStages, build_cache_key, build_provenance
-from wbctool.cards import default_models_dir
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
-from wbctool.models import select_cards
-from wbctool.onnx_model import CPU, CUDA
+from wbctool.inference.loading import select_cards
+from wbctool.inference.model_card import default_models_dir
+from wbctool.inference.session import CPU, CUDA
 from wbctool.optional import require_extra
 from wbctool.settings import RunSettings
 from wbctool.text import pluralize

@@ -24,9 +24,9 @@ from wbctool.batch.looking import format_error
 from wbctool.batch.seen_files import FileStat, HashCache
 from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import BoundStages
-from wbctool.cards import card_paths, default_models_dir, read_card
 from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
+from wbctool.inference.model_card import card_paths, default_models_dir, read_card
 from wbctool.settings import RunSettings
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
@@ -148,7 +148,7 @@ def _in_use(job_id: str) -> Iterator[_Run | None]:
 
 
 def _kept_models(folder: Path, device: Device, precision: Precision) -> Any:
-    from wbctool.models import load_models
+    from wbctool.inference.loading import load_models
 
     cards = {path.name: read_card(path) for path in card_paths(folder)}  # they name the models' bytes
     key = (folder, device, precision, cards)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import wbctool
 from wbctool import former_names
-from wbctool.cards import ColorRange, fingerprint_entry
-from wbctool.models import Cards, Models
-from wbctool.onnx_model import CPU
+from wbctool.inference.loading import Cards, Models
+from wbctool.inference.model_card import ColorRange, fingerprint_entry
+from wbctool.inference.session import CPU
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.crop import crop_cells

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import write_atomic
-from wbctool.cards import (
+from wbctool.cli.measuring import track_progress
+from wbctool.cli.saying import echo_optional
+from wbctool.enums import Device, Precision
+from wbctool.errors import OutputNotWritable, QuantizationRejected
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
@@ -17,14 +22,9 @@ from wbctool.cards import (
     quantized_card_path,
     read_model_bytes,
 )
-from wbctool.cli.measuring import track_progress
-from wbctool.cli.saying import echo_optional
-from wbctool.enums import Device, Precision
-from wbctool.errors import OutputNotWritable, QuantizationRejected
 from wbctool.lab.calibration_cells import load_bundled_cells, load_labelled_cells
 from wbctool.lab.copies import QuantizedModel
 from wbctool.lab.optimize import optimize_classifier, optimize_generator
-from wbctool.models import load_models
 from wbctool.optional import require_extra
 from wbctool.text import display_name, pluralize
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbctool.batch.publish import write_atomic
-from wbctool.cards import DetectorCard, default_models_dir, kind_name
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import StatusUnknown
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
 from wbctool.lab.colours import measure_stain_reference
 from wbctool.lab.westgard import build_control_charts
-from wbctool.models import load_model
 from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.qc_records import QcRecord
 from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts

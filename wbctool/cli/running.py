@@ -19,12 +19,12 @@ from wbctool.batch.stages import BoundStages, bind_stages
 from wbctool.batch.status import RunPhase, RunReport, read_report, read_report_or_none, save_failure
 from wbctool.batch.status import format_status_json as report_json
 from wbctool.batch.status import format_status_text as report_text
-from wbctool.cards import ClassifierCard, check_models, default_models_dir, list_cards
 from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
-from wbctool.models import load_models
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir, list_cards
 from wbctool.paths import OutputPaths
 from wbctool.settings import RunSettings, load_settings
 from wbctool.text import display_name

@@ -10,7 +10,6 @@ from wbctool.batch.publish import write_atomic
 from wbctool.batch.results import read_published_slides
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import BoundStages
-from wbctool.cards import default_models_dir
 from wbctool.cli.measuring import check_writable
 from wbctool.cli.measuring import track_progress as measured_progress
 from wbctool.cli.running import load_stages, stop_on_signals
@@ -18,11 +17,12 @@ from wbctool.cli.saying import echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.agreement import Proportion
 from wbctool.lab.differentials import FILE_NAME, read_differentials
 from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
-from wbctool.models import load_models
 from wbctool.optional import require_extra
 from wbctool.paths import VERIFICATION_HTML, OutputPaths
 from wbctool.settings import RunSettings, load_settings

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.loading import Models
 from wbctool.lab.classification import crop_labelled_cells
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.labels import CellClass
-from wbctool.models import Models
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize
 from wbctool.types.progress import Progress

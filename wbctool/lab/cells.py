@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from wbctool.cards import DetectorCard
-from wbctool.onnx_model import OnnxModel
+from wbctool.inference.model_card import DetectorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.stages.detect import detect_objects, filter_by_score
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 

@@ -13,15 +13,15 @@ from typing import Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import CardT, QuantizationInfo
 from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
+from wbctool.inference.model_card import CardT, QuantizationInfo
+from wbctool.inference.session import CPU, OnnxModel, create_session
 from wbctool.lab.calibration_cells import CalibrationData
 from wbctool.lab.half_precision import convert_to_fp16
 from wbctool.lab.precisions import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.lab.quantisation import calibrate_ranges, count_convolutions, quantize
 from wbctool.labels import CellClass
-from wbctool.onnx_model import CPU, OnnxModel, create_session
 from wbctool.text import pluralize
 from wbctool.types.cells import Prediction
 from wbctool.types.progress import Progress

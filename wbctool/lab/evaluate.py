@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.batch.publish import write_atomic
-from wbctool.cards import GeneratorCard
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import GeneratorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.lab.classification import (
     ClassifierReport,
     Misclassification,
@@ -37,8 +39,6 @@ from wbctool.lab.metrics import DetectionScore, score_detections
 from wbctool.lab.precisions import PrecisionReport, compare_precisions
 from wbctool.lab.strangers import OodReport, evaluate_ood
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
-from wbctool.models import Models
-from wbctool.onnx_model import OnnxModel
 from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nuclei import find_cells_by_nuclei

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.enums import Precision
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, read_model_bytes
+from wbctool.inference.session import OnnxModel
 from wbctool.lab.calibration_cells import CalibrationData, flip_augment
 from wbctool.lab.copies import ModelOutputs, QuantizationCase, QuantizationTolerance, QuantizedModel, quantize_model
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
-from wbctool.models import Models
-from wbctool.onnx_model import OnnxModel
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
 from wbctool.types.progress import Progress

@@ -75,7 +75,7 @@ def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
-            False,  # no reduced range: wbctool.onnx_model sees to processors whose sums would overflow
+            False,  # no reduced range: wbctool.inference.session sees to processors whose sums would overflow
             QuantType.QInt8,
             QuantType.QUInt8,
             calibrated.ranges,

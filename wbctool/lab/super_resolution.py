@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import GeneratorCard
 from wbctool.enums import SuperResolve
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import GeneratorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import McNemarResult, mcnemar_by_group
 from wbctool.lab.sampling import evenly_spaced
-from wbctool.models import Models
-from wbctool.onnx_model import OnnxModel
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square
 from wbctool.types.cells import Crop

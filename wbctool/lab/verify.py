@@ -10,6 +10,7 @@ import numpy as np
 
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.loading import Models
 from wbctool.lab.agreement import (
     BlandAltman,
     Kappa,
@@ -39,7 +40,6 @@ from wbctool.lab.verdict import (
     criterion_sampling_error,
 )
 from wbctool.labels import CellClass
-from wbctool.models import Models
 from wbctool.optional import require_extra
 from wbctool.settings import Limits
 from wbctool.text import pluralize

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from wbctool.cards import ClassifierCard
-from wbctool.dense_head import DenseHead
 from wbctool.errors import ModelMismatch
+from wbctool.inference.classifier_head import DenseHead
+from wbctool.inference.model_card import ClassifierCard
+from wbctool.inference.session import OnnxModel
 from wbctool.labels import CellClass
-from wbctool.onnx_model import OnnxModel
 from wbctool.stages.explain import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 

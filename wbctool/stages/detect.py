@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import DetectorCard
-from wbctool.onnx_model import OnnxModel
+from wbctool.inference.model_card import DetectorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.stages.nuclei import find_cells_by_nuclei
 from wbctool.stages.shrink import downscale
 from wbctool.types.cells import Box, Detection, Field, ObjectClass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.dense_head import DenseHead
+from wbctool.inference.classifier_head import DenseHead
 
 
 def grad_cam(last_map: NDArray[np.float32], label: int, head: DenseHead) -> bytes:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import ColorRange
+from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.shrink import downscale
 from wbctool.types.cells import Box, Detection, Field, ObjectClass

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.cards import GeneratorCard
 from wbctool.enums import SuperResolve
-from wbctool.onnx_model import OnnxModel
+from wbctool.inference.model_card import GeneratorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.types.cells import Crop
 
 CLASSIFIER_INPUT_PX = 128

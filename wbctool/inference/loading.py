@@ -1,6 +1,6 @@
 """The models of a run: which card each kind has for a precision and a provider, and their sessions.
 
-A model is loaded only if its bytes are the ones its card names (wbctool.cards).
+A model is loaded only if its bytes are the ones its card names (wbctool.inference.model_card).
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.cards import (
+from wbctool.enums import Device, Precision
+from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.inference.classifier_head import DenseHead, read_dense_head
+from wbctool.inference.model_card import (
     Card,
     CardT,
     ClassifierCard,
@@ -25,10 +28,7 @@ from wbctool.cards import (
     read_model_bytes,
     staleness_reason,
 )
-from wbctool.dense_head import DenseHead, read_dense_head
-from wbctool.enums import Device, Precision
-from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.onnx_model import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
+from wbctool.inference.session import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
 
 log = logging.getLogger(__name__)
 

@@ -157,7 +157,7 @@ CardT = TypeVar("CardT", bound=Card)
 
 def default_models_dir() -> Path:
     """The models inside the installed package, or ``exported/`` of a source checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     packaged = package / "exported"
     return packaged if packaged.is_dir() else package.parent / "exported"
 

@@ -14,10 +14,15 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool import hardware, onnx_model
+from wbctool import hardware
 from wbctool.batch.cluster_worker import _kept_models
 from wbctool.batch.stages import build_provenance
-from wbctool.cards import (
+from wbctool.cli.app import app
+from wbctool.enums import Device, Precision
+from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.inference import session
+from wbctool.inference.loading import Models, load_generators, load_model, load_models, select_cards
+from wbctool.inference.model_card import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
@@ -28,11 +33,7 @@ from wbctool.cards import (
     read_card,
     read_model_bytes,
 )
-from wbctool.cli.app import app
-from wbctool.enums import Device, Precision
-from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from wbctool.models import Models, load_generators, load_model, load_models, select_cards
-from wbctool.onnx_model import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
+from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
 from wbctool.settings import RunSettings
 
 
@@ -55,7 +56,7 @@ def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
 
 
 def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and p.suffixes[:-1] == []}
     assert {Path(name).name for name in wheel["force-include"]} == tracked
@@ -457,8 +458,8 @@ def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
     def broken(self: object, *_: object) -> None:
         raise RuntimeError("CUDA failure 35: the driver's version is insufficient")
 
-    monkeypatch.setattr(onnx_model.ort, "get_available_providers", lambda: [CUDA, CPU])
-    monkeypatch.setattr(onnx_model.ort.InferenceSession, "_create_inference_session", broken)
+    monkeypatch.setattr(session.ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(session.ort.InferenceSession, "_create_inference_session", broken)
     assert "the driver's version is insufficient" in str(cuda_unavailable_reason(card, content))
     assert capfd.readouterr().out == ""
 
@@ -546,7 +547,7 @@ def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
     folder = write_tiny_models(tmp_path / "models")
     card = load_fp32_card(folder, GeneratorCard)
     content = read_model_bytes(card, folder)
-    model = onnx_model.create_session(card.model_copy(update={"precision": precision}), content)
+    model = session.create_session(card.model_copy(update={"precision": precision}), content)
     options = model._session.get_session_options()
     if slower:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"

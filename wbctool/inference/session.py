@@ -18,16 +18,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from wbctool.cards import (
-    Card,
-    CardT,
-    ClassifierCard,
-    DetectorCard,
-    GeneratorCard,
-)
 from wbctool.enums import Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch
 from wbctool.hardware import has_vnni
+from wbctool.inference.model_card import Card, CardT, ClassifierCard, DetectorCard, GeneratorCard
 
 log = logging.getLogger(__name__)
 

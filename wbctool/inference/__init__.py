@@ -1,0 +1,1 @@
+"""Trained models: their cards, their sessions, and the loading of a run's three."""
