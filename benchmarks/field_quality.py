@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from wbctool.imaging.reader import is_image, read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel
 from wbctool.lab.labelled import find_field_folders, read_fields
 from wbctool.settings import Limits
 from wbctool.stages.detect import detect_blood_cells
-from wbctool.stages.images import is_image, read_field
 from wbctool.stages.quality import apply_quality_limits, measure_quality
 from wbctool.types.cells import Field
 from wbctool.types.slides import FieldQuality

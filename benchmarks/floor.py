@@ -19,6 +19,8 @@ import numpy as np
 import onnxruntime as ort
 
 from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import (
     ClassifierCard,
@@ -29,10 +31,8 @@ from wbctool.inference.model_card import (
     read_model_bytes,
 )
 from wbctool.inference.session import CPU, CUDA, cuda_unavailable_reason, provider_options
-from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
-from wbctool.stages.upscale import preprocess_crops
+from wbctool.stages.preprocess import preprocess_crops
 
 _N_TRIAL_CELLS = 32  # cells that the ways are compared on
 _BATCH_SIZES = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}

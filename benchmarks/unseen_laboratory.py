@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.classification import LabelledCrop, predict, summarize_classifier
 from wbctool.lab.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
 from wbctool.labels import CellClass
-from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
 from wbctool.types.cells import ObjectClass
 
 _LABELS_CSV = Path(__file__).with_name("raabin_read.csv")

@@ -12,7 +12,7 @@ from PIL import Image
 from wbctool.batch.stages import BoundStages
 from wbctool.labels import CellClass
 from wbctool.settings import RunSettings
-from wbctool.stages.upscale import ClassifierInput
+from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field, Outcome, Prediction, Reason
 from wbctool.types.results import ModelRef, Provenance
 

@@ -16,8 +16,8 @@ from training.data.crops import paper_augmentation
 from training.data.draws import BalancedSampler
 from training.data.sr_pairs import degrade_to_lr
 from training.models.srgan import HR_PX, Generator
+from wbctool.imaging.resize import resize_square
 from wbctool.labels import CellClass
-from wbctool.stages.upscale import resize_square
 from wbctool.types.cells import Box
 
 log = logging.getLogger(__name__)

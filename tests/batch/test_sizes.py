@@ -7,8 +7,8 @@ from PIL import Image
 from wbctool.batch.results import read_published_slides
 from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.errors import ResultsInvalid
+from wbctool.imaging.reader import read_field, shown_size
 from wbctool.paths import OutputPaths
-from wbctool.stages.images import read_field, shown_size
 
 
 def sizes(run, root=None):

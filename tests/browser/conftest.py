@@ -26,9 +26,10 @@ from window import Window, driver_problem, start_driver
 from wbctool.batch.run import StopRequest, run_folder
 from wbctool.batch.stages import BoundStages
 from wbctool.cli.terminal import NullProgress
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.resize import resize_square
 from wbctool.settings import load_settings
-from wbctool.stages.crop import crop_cells
-from wbctool.stages.upscale import ClassifierInput, resize_square
+from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides").glob("slide-0[12]/*.jpg"))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wbctool.errors import FieldUnreadable, SettingsInvalid
+from wbctool.imaging.reader import decode_rgb
 from wbctool.settings import RunSettings, load_settings
-from wbctool.stages.images import decode_rgb
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 

@@ -18,6 +18,7 @@ from wbctool.cli import measuring
 from wbctool.cli.app import app
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
@@ -26,7 +27,6 @@ from wbctool.lab.labelled import LabelledBox, LabelledField, Split
 from wbctool.lab.strangers import evaluate_ood
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box, Crop, ObjectClass, Outcome, Prediction, Reason
 
 pytest.importorskip("sklearn")

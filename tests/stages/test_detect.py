@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel
 from wbctool.stages import detect
 from wbctool.stages.detect import detect_cells, filter_by_score, non_max_suppression
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"

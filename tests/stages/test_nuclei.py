@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.stages.images import read_field
+from wbctool.imaging.reader import read_field
 from wbctool.stages.nuclei import find_cells_by_nuclei
 from wbctool.types.cells import Box, Field
 

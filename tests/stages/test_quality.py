@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
-from wbctool.stages.images import read_field
 from wbctool.stages.quality import (
     RED_CELL_UM,
     _squared_gradients,

@@ -24,10 +24,10 @@ from training.data.epochs import EpochSampler
 from training.data.fields import DetectionDataset, _AnnotatedImage, _apply_random_affine, make_targets
 from training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
 from training.models.detector import STRIDE
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
 from wbctool.lab.labelled import LabelledBox, LabelledField
 from wbctool.labels import CellClass
-from wbctool.stages.crop import crop_cells
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box, ObjectClass
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -13,8 +13,8 @@ from training.export import DetectorGraph, GeneratorGraph, check_parity, round_w
 from training.models.detector import CellDetector
 from training.models.srgan import Generator
 from wbctool.errors import ModelMismatch
+from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import GeneratorCard, read_card, read_model_bytes
-from wbctool.stages.images import read_field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 

@@ -8,8 +8,8 @@ import torch
 from training.data.cells import CellRef, crop_cell
 from training.generate import GENERATED, generate_cells, read_generated_cells
 from training.models.srgan import Generator
+from wbctool.imaging.reader import read_field
 from wbctool.labels import CellClass
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -9,8 +9,8 @@ import torch
 from training.data.cells import CellRef
 from training.data.crops import TrainDataset
 from training.data.stains import StainBank, measure_stain, transfer_stain
+from wbctool.imaging.reader import read_field
 from wbctool.labels import CellClass
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"

@@ -20,11 +20,11 @@ from training.start import average_weights, copy_bundled_models, load_classifier
 from training.tasks.classifier import ClassifierModule, NormalizedClassifier
 from training.workplace import _read_cards
 from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.imaging.reader import read_field
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
 from wbctool.lab.labelled import GroupSplit
-from wbctool.stages.images import read_field
-from wbctool.stages.upscale import resize_square
 
 SHIPPED = default_models_dir()
 FIELDS = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())[:2]

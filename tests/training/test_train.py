@@ -28,12 +28,12 @@ from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
+from wbctool.imaging.reader import read_field
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_generators, load_model, load_models
 from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir
 from wbctool.lab.labelled import GroupSplit, Split, find_field_folders, infer_group, read_class_folders, read_fields
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
-from wbctool.stages.upscale import resize_square
 from wbctool.types.cells import ObjectClass
 
 DATA = Path(__file__).parents[1] / "data"

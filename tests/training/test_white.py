@@ -11,13 +11,13 @@ from training.models.white import WhiteBalance
 from training.recipe import load_recipe
 from training.start import load_classifier_weights
 from training.tasks.classifier import NormalizedClassifier
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.lab.labelled import GroupSplit
-from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
-from wbctool.stages.upscale import resize_square
 
 FIELD = Path(__file__).parents[1] / "data" / "slides" / "slide-01" / "BloodImage_00009.jpg"
 LAMP = torch.tensor([1.1, 0.9, 0.75]).view(1, 3, 1, 1)

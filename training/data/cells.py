@@ -12,14 +12,14 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.lab.cells import detect_labelled_cell
 from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
-from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.images import read_field
 from wbctool.types.cells import Box, Field, ObjectClass
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,9 @@ from training.data.cells import CellRef, crop_cell
 from training.data.draws import BalancedSampler
 from training.data.laboratories import laboratory_balanced_weights
 from training.data.stains import StainBank, transfer_stain
+from wbctool.imaging.resize import resize_square
 from wbctool.labels import CellClass
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 Rgb = NDArray[np.uint8]
 _SMALL_CELL_PROB = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side

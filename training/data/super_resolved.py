@@ -16,9 +16,10 @@ import numpy as np
 
 from training.data.cells import CellRef, crop_cell
 from wbctool.enums import SuperResolve
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square, super_resolution_input_px
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops, super_resolution_input_px
 from wbctool.types.cells import Box, Crop
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp3
 from wbctool.lab.labelled import Split
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.verdict import MIN_CELLS, MIN_GROUPS
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.text import pluralize
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.cells import CellRef, crop_cell
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
+from wbctool.imaging.resize import resize_square
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 N_PARITY_CELLS = 8  # that PyTorch and ONNX Runtime are compared on
 

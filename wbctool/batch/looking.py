@@ -13,8 +13,8 @@ from threading import Lock
 from wbctool.batch.seen_files import FileStat, get_file_stat
 from wbctool.batch.stages import BoundStages
 from wbctool.errors import WbctoolError
-from wbctool.report.pictures import make_cell_thumbnail, make_field_thumbnail
-from wbctool.stages.images import decode_rgb, megapixels, read_image_bytes
+from wbctool.imaging.reader import decode_rgb, megapixels, read_image_bytes
+from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.stages.quality import measure_quality
 from wbctool.timing import StageTimer
 from wbctool.types.cells import Crop, Detection, Field, ObjectClass

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from wbctool.batch.looking import FieldAnalysis, make_failure
 from wbctool.batch.stages import BoundStages
-from wbctool.report.pictures import make_super_resolved_thumbnail
+from wbctool.imaging.thumbnails import make_super_resolved_thumbnail
 from wbctool.timing import StageTimer
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldFailure

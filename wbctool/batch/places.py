@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.imaging.reader import IMAGE_SUFFIXES
 from wbctool.paths import (
     AUDIT_JSONL,
     INDEX_HTML,
@@ -18,7 +19,6 @@ from wbctool.paths import (
     temp_path_for,
 )
 from wbctool.settings import RunSettings
-from wbctool.stages.images import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 4096
 

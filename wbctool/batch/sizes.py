@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wbctool.batch.slides import find_slides
 from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
+from wbctool.imaging.reader import shown_size
 from wbctool.paths import OutputPaths
-from wbctool.stages.images import shown_size
 from wbctool.types.cells import Slide
 from wbctool.types.results import PublishedSlide
 

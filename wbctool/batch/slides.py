@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
+from wbctool.imaging.reader import is_image
 from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,
@@ -21,7 +22,6 @@ from wbctool.paths import (
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
 )
-from wbctool.stages.images import is_image
 from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)

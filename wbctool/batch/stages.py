@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import wbctool
 from wbctool import former_names
+from wbctool.imaging.crop import crop_cells
 from wbctool.inference.loading import Cards, Models
 from wbctool.inference.model_card import ColorRange, fingerprint_entry
 from wbctool.inference.session import CPU
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.crop import crop_cells
 from wbctool.stages.detect import detect_blood_cells
-from wbctool.stages.upscale import ClassifierInput, preprocess_crops
+from wbctool.stages.preprocess import ClassifierInput, preprocess_crops
 from wbctool.types.cells import Box, Crop, Detection, Field, Prediction
 from wbctool.types.results import ModelRef, Provenance
 

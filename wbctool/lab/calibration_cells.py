@@ -19,7 +19,7 @@ from wbctool.lab.classification import crop_labelled_cells
 from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.labels import CellClass
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize
 from wbctool.types.progress import Progress
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from wbctool.enums import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
 from wbctool.lab.cells import detect_labelled_cell
 from wbctool.lab.labelled import LabelledImage
 from wbctool.lab.metrics import accuracy_by_group, calibration_error, cluster_bootstrap_interval
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.crop import crop_cells
-from wbctool.stages.images import read_field
-from wbctool.stages.upscale import preprocess_crops
+from wbctool.stages.preprocess import preprocess_crops
 from wbctool.types.cells import Crop, Field, Outcome, Prediction
 from wbctool.types.progress import Progress
 

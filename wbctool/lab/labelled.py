@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.reader import is_image
 from wbctool.labels import CellClass, parse_class
-from wbctool.stages.images import is_image
 from wbctool.types.cells import Box, ObjectClass
 
 log = logging.getLogger(__name__)

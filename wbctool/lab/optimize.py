@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.enums import Precision
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.inference.session import OnnxModel
@@ -16,7 +17,7 @@ from wbctool.lab.copies import ModelOutputs, QuantizationCase, QuantizationToler
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, resize_square
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.types.progress import Progress
 
 Rgb = NDArray[np.uint8]

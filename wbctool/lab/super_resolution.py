@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.enums import SuperResolve
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
@@ -17,7 +18,7 @@ from wbctool.lab.classification import LabelledCrop
 from wbctool.lab.metrics import McNemarResult, mcnemar_by_group
 from wbctool.lab.sampling import evenly_spaced
 from wbctool.stages.classify import classify_cells
-from wbctool.stages.upscale import CLASSIFIER_INPUT_PX, preprocess_crops, resize_square
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.types.cells import Crop
 from wbctool.types.progress import Progress
 

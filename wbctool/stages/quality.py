@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
-from wbctool.stages.shrink import downscale
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 from wbctool.types.slides import CieLab, FieldQuality
 

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.enums import SuperResolve
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.types.cells import Crop
@@ -53,11 +53,3 @@ def super_resolution_input_px(crop_side_px: int, mode: SuperResolve, card: Gener
     if mode is SuperResolve.NEVER or (mode is SuperResolve.AUTO and crop_side_px > card.max_px):
         return None
     return card.min_px if mode is SuperResolve.ALWAYS else max(crop_side_px, card.min_px)
-
-
-def resize_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """To longer_side_px × longer_side_px: by area where pixels are given up, bicubic where they are added."""
-    if rgb.shape[0] == side_px:
-        return rgb
-    interpolation = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_CUBIC
-    return cv2.resize(rgb, (side_px, side_px), interpolation=interpolation).astype(np.uint8)

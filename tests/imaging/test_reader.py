@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.stages.images import is_image, read_field, shown_size
+from wbctool.imaging.reader import is_image, read_field, shown_size
 
 
 @pytest.fixture
@@ -163,9 +163,7 @@ def test_a_header_of_more_megapixels_than_pillow_likes_is_read_in_a_fresh_proces
     header = bytearray(path.read_bytes())
     header[18:26] = struct.pack("<ii", 14_000, 14_000)
     path.write_bytes(header)
-    code = (
-        "import sys, pathlib; from wbctool.stages.images import megapixels, shown_size; p = pathlib.Path(sys.argv[1]); "
-    )
+    code = "import sys, pathlib; from wbctool.imaging.reader import megapixels, shown_size; p = pathlib.Path(sys.argv[1]); "
     code += "print(megapixels(p.read_bytes()), *shown_size(p))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["196.0", "14000", "14000"]

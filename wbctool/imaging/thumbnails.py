@@ -16,12 +16,13 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401  Pillow would look through all its plugins for it
 )
 
-from wbctool.stages.shrink import downscale
+from wbctool.imaging.resize import downscale
 from wbctool.types.cells import Crop, Field
 from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
     from wbctool.types.cells import Rgb
+
 
 CELL_PX = 128
 FIELD_PX = 480

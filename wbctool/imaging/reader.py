@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.stages.colour_profiles import in_srgb
-from wbctool.stages.whole_files import keep_libtiff_quiet, refuse_incomplete_png, refuse_incomplete_tiff
+from wbctool.imaging.icc import in_srgb
+from wbctool.imaging.integrity import keep_libtiff_quiet, refuse_incomplete_png, refuse_incomplete_tiff
 from wbctool.types.cells import Field
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wbctool.stages.crop import crop_cells
+from wbctool.imaging.crop import crop_cells
 from wbctool.types.cells import Box, Field
 
 

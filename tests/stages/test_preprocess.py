@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from wbctool.enums import SuperResolve
-from wbctool.stages.upscale import preprocess_crops, resize_square, super_resolution_input_px
+from wbctool.imaging.resize import resize_square
+from wbctool.stages.preprocess import preprocess_crops, super_resolution_input_px
 from wbctool.types.cells import Crop
 
 CARD: Any = SimpleNamespace(scale=4, min_px=32, max_px=64)
