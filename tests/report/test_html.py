@@ -21,7 +21,7 @@ from wbctool.report.html import render_report
 from wbctool.report.reading import read_report_page
 from wbctool.report.texts import FLAGS as FLAG_TEXTS
 from wbctool.settings import Limits
-from wbctool.stages.absolute import add_absolute_counts
+from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.types.cells import Box, Cell, Crop, Detection, Field
 from wbctool.types.results import (

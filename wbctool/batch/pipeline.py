@@ -26,7 +26,7 @@ from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import BoundStages
 from wbctool.errors import OutputNotWritable
 from wbctool.settings import RunSettings
-from wbctool.stages.absolute import resolve_limits
+from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata

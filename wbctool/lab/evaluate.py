@@ -41,7 +41,7 @@ from wbctool.lab.strangers import OodReport, evaluate_ood
 from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
 from wbctool.stages.detect import detect_cells
-from wbctool.stages.nuclei import find_cells_by_nuclei
+from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Crop, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress
 

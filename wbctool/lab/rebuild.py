@@ -20,7 +20,7 @@ from wbctool.report.facts import parse_metadata, parse_quality
 from wbctool.report.places import category_of, reclassify
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.stages.absolute import add_absolute_counts
+from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.types.cells import Cell, Differential
 from wbctool.types.results import Review, ReviewNote, SlideResult

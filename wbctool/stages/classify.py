@@ -13,7 +13,7 @@ from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.inference.session import OnnxModel
 from wbctool.labels import CellClass
-from wbctool.stages.explain import grad_cam
+from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}

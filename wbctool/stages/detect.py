@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.stages.nuclei import find_cells_by_nuclei
+from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 _MIN_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one

@@ -124,7 +124,7 @@ class Prediction:
     label: the most probable class. probabilities: calibrated, in the order of the model's classes, sum 1.
     confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing
     known. cam: a square map of where in the prepared crop ``label`` was seen, row by row, a byte a point, 255 the
-    strongest; empty where the model gives none (wbctool.stages.explain).
+    strongest; empty where the model gives none (wbctool.stages.gradcam).
     """
 
     label: CellClass

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wbctool.imaging.reader import read_field
-from wbctool.stages.nuclei import find_cells_by_nuclei
+from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Box, Field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 from wbctool.inference.classifier_head import DenseHead, read_dense_head
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card, read_model_bytes
-from wbctool.stages.explain import global_pool, grad_cam, head_forward, head_gradient
+from wbctool.stages.gradcam import global_pool, grad_cam, head_forward, head_gradient
 
 
 @pytest.fixture(scope="module")
