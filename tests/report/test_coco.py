@@ -9,7 +9,7 @@ import pytest
 from wbctool.batch.results import read_published_slides
 from wbctool.paths import OutputPaths
 from wbctool.report.coco import coco_json
-from wbctool.report.places import ARTIFACT, reclassify
+from wbctool.report.disposition import ARTIFACT, reclassify
 
 coco = pytest.importorskip("pycocotools.coco")
 

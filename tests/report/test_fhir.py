@@ -11,7 +11,7 @@ import pytest
 from wbctool.errors import MissingDependency
 from wbctool.labels import CellClass
 from wbctool.report.fhir import fhir_bundle
-from wbctool.report.texts import EXPORTED_FLAGS
+from wbctool.report.strings import EXPORTED_FLAGS
 from wbctool.settings import Limits
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.types.results import FieldFailure, PublishedSlide, SlideResult, SlideStatus

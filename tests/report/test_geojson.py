@@ -9,8 +9,8 @@ import fakes
 import pytest
 
 from wbctool.labels import CellClass
+from wbctool.report.disposition import ARTIFACT, reclassify
 from wbctool.report.geojson import CLASS_COLORS, field_geojson
-from wbctool.report.places import ARTIFACT, reclassify
 from wbctool.types.cells import Box, Cell, Detection
 
 pytest.importorskip("geojson_pydantic")

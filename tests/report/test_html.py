@@ -16,10 +16,10 @@ from PIL import Image
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass
 from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS
-from wbctool.report.headlines import metadata_rows, severity, summary_sentence
 from wbctool.report.html import render_report
 from wbctool.report.reading import read_report_page
-from wbctool.report.texts import FLAGS as FLAG_TEXTS
+from wbctool.report.strings import FLAGS as FLAG_TEXTS
+from wbctool.report.summary import metadata_rows, severity, summary_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells

@@ -16,8 +16,8 @@ from wbctool.batch.trail import AuditEntry
 from wbctool.errors import ReviewRefused
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
+from wbctool.report.disposition import category_of, reclassify
 from wbctool.report.facts import parse_metadata, parse_quality
-from wbctool.report.places import category_of, reclassify
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.absolute_counts import add_absolute_counts

@@ -25,8 +25,8 @@ from wbctool.batch.slides import is_results
 from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import load_original, replay_reviews
 from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
+from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
 from wbctool.report.facts import build_details
-from wbctool.report.places import ARTIFACT, REVIEW, category_of
 from wbctool.report.tables import cells_csv, counts_row
 from wbctool.types.results import Provenance, Review, SlideResult
 

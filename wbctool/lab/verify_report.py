@@ -26,7 +26,7 @@ from wbctool.paths import (
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
 )
-from wbctool.report.page import template_environment
+from wbctool.report.render import template_environment
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import ModelRef
 

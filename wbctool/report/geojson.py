@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.report.places import ARTIFACT, category_of
+from wbctool.report.disposition import ARTIFACT, category_of
 from wbctool.text import encode_name
 from wbctool.types.cells import Box, Cell, Outcome
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.report import texts
+from wbctool.report import strings
+from wbctool.report.disposition import CATEGORIES, category_of
 from wbctool.report.facts import build_details, parse_quality
 from wbctool.report.gallery import CellTile, GallerySection, select_thumbnails
-from wbctool.report.headlines import (
+from wbctool.report.render import render_page
+from wbctool.report.summary import (
     failed_fields_clause,
     field_remarks,
     findings,
@@ -21,8 +23,6 @@ from wbctool.report.headlines import (
     severity,
     summary_sentence,
 )
-from wbctool.report.page import render_page
-from wbctool.report.places import CATEGORIES, category_of
 from wbctool.report.tables import cells_csv, format_percent
 from wbctool.text import display_name
 from wbctool.types.cells import Cell, ClassCount
@@ -53,7 +53,7 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
         field_remarks=list(field_remarks(result)),
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
-        limits=[flag for flag in result.differential.flags if flag not in texts.FINDING_FLAGS],
+        limits=[flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS],
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
         gallery=gallery,
@@ -73,11 +73,11 @@ def bar_geometry(count: ClassCount) -> dict[str, str]:
         "high": format_percent(count.ci95_high),
         "none": format_percent(count.review_low),
         "all": format_percent(count.review_high),
-        "alt": texts.NOTHING_COUNTED,
+        "alt": strings.NOTHING_COUNTED,
     }
     if count.percent is not None:
         words = {"percent": geometry["pct"], "low": geometry["low"], "high": geometry["high"]}
-        geometry["alt"] = texts.CHART_ALT.format(**words, none=geometry["none"], all=geometry["all"])
+        geometry["alt"] = strings.CHART_ALT.format(**words, none=geometry["none"], all=geometry["all"])
     return geometry
 
 
@@ -87,7 +87,7 @@ def second_class_text(tile: CellTile, classes: Sequence[CellClass]) -> str:
     others = [pair for pair in ranked if pair[1] is not tile.cell.prediction.label]
     if not others:
         return ""
-    return texts.SECOND_CLASS.format(label=texts.humanize(others[0][1].value), probability=others[0][0])
+    return strings.SECOND_CLASS.format(label=strings.humanize(others[0][1].value), probability=others[0][0])
 
 
 def _round_probabilities(cell: Cell) -> Cell:
@@ -124,7 +124,7 @@ def _script_data(
         "slide": result.slide,
         "results": sha256,
         "categories": CATEGORIES,
-        "names": [texts.humanize(category) for category in CATEGORIES],
+        "names": [strings.humanize(category) for category in CATEGORIES],
         "model_classes": [label.value for label in provenance.classes],
         "fields": fields,
         "field_display_names": [display_name(name) for name in fields],
@@ -137,16 +137,16 @@ def _script_data(
             if tile.cell.prediction.cam
         },
         "texts": {
-            **texts.PANEL,
-            "chart": texts.CHART_ALT,
-            "note": texts.COUNTS_NOTE,
-            "where": texts.CELL_LOCATION,
+            **strings.PANEL,
+            "chart": strings.CHART_ALT,
+            "note": strings.COUNTS_NOTE,
+            "where": strings.CELL_LOCATION,
             "verdict": {
-                "no_wbc": texts.SUMMARY_NO_WBC,
-                "all_in_review": texts.SUMMARY_ALL_IN_REVIEW,
-                "low": texts.SUMMARY_LOW_COUNT,
-                "enough": texts.SUMMARY,
-                "review": texts.SUMMARY_REVIEW,
+                "no_wbc": strings.SUMMARY_NO_WBC,
+                "all_in_review": strings.SUMMARY_ALL_IN_REVIEW,
+                "low": strings.SUMMARY_LOW_COUNT,
+                "enough": strings.SUMMARY,
+                "review": strings.SUMMARY_REVIEW,
             },
             "without": failed_fields_clause(result),
         },

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
-from wbctool.report import texts
+from wbctool.report import strings
 from wbctool.report.facts import OutOfRange
-from wbctool.report.page import render_page
+from wbctool.report.render import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.text import pluralize
 from wbctool.types.results import FieldFailure, SlideStatus
@@ -42,12 +42,12 @@ class IndexRow:
     def out_of_range_text(self, label: str) -> str:
         """What is low or high of a class, in words; empty where nothing is."""
         flags_by_quantity = self.out_of_range.get(label, {})
-        return ", ".join(texts.INDEX_OUT_OF_RANGE[what].format(flag=flag) for what, flag in flags_by_quantity.items())
+        return ", ".join(strings.INDEX_OUT_OF_RANGE[what].format(flag=flag) for what, flag in flags_by_quantity.items())
 
 
 def render_index(rows: Sequence[IndexRow]) -> str:
     """The page as HTML; the same rows give the same bytes."""
-    headings = dict(texts.INDEX_HEADINGS)
+    headings = dict(strings.INDEX_HEADINGS)
     if not any(row.patient for row in rows):
         del headings["patient"]
     counts = Counter(row["status"] for row in rows)
@@ -58,7 +58,7 @@ def render_index(rows: Sequence[IndexRow]) -> str:
         rows=rows,
         heads=headings,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
-        summary=texts.INDEX_COUNTS.format(
+        summary=strings.INDEX_COUNTS.format(
             slides=pluralize(len(rows), "slide"),
             counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wbctool.qc_records import ControlChart, ControlPoint
-from wbctool.report.page import render_page
+from wbctool.report.render import render_page
 from wbctool.report.tables import csv_text, encode_csv_name
 
 WIDTH, HEIGHT = 760, 200

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from wbctool.paths import SLIDES_CSV
-from wbctool.report import texts
+from wbctool.report import strings
 from wbctool.report.tables import count_failed_fields, format_percent
 from wbctool.text import display_name
 from wbctool.types.results import Provenance, SlideResult, SlideStatus
@@ -14,7 +14,7 @@ from wbctool.types.slides import FieldQuality
 
 
 def severity(result: SlideResult) -> str:
-    """Of texts.LEVELS."""
+    """Of strings.LEVELS."""
     if result.status is SlideStatus.FAILED:
         return "failed"
     differential = result.differential
@@ -26,20 +26,20 @@ def summary_sentence(result: SlideResult) -> str:
     """The slide in one sentence."""
     differential, clause = result.differential, failed_fields_clause(result)
     if result.status is SlideStatus.FAILED:
-        return texts.SUMMARY_FAILED
+        return strings.SUMMARY_FAILED
     if not differential.counted and differential.review:
-        return texts.SUMMARY_ALL_IN_REVIEW.format(without=clause, review=differential.review)
+        return strings.SUMMARY_ALL_IN_REVIEW.format(without=clause, review=differential.review)
     if not differential.counted:
-        return texts.SUMMARY_NO_WBC.format(without=clause)
-    review = texts.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
-    sentence = texts.SUMMARY_LOW_COUNT if "low_count" in differential.flags else texts.SUMMARY
+        return strings.SUMMARY_NO_WBC.format(without=clause)
+    review = strings.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
+    sentence = strings.SUMMARY_LOW_COUNT if "low_count" in differential.flags else strings.SUMMARY
     return sentence.format(counted=differential.counted, without=clause, review=review)
 
 
 def failed_fields_clause(result: SlideResult) -> str:
     """What a verdict says of the fields that failed; empty where none did."""
     failed = count_failed_fields(result)
-    return texts.SUMMARY_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
+    return strings.SUMMARY_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
 
 
 def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
@@ -58,8 +58,8 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     out_of_range = [
         (
             f"{count.label.value}_{count.flag}",
-            texts.OUT_OF_REFERENCE_RANGE.format(
-                label=texts.humanize(count.label.value).capitalize(),
+            strings.OUT_OF_REFERENCE_RANGE.format(
+                label=strings.humanize(count.label.value).capitalize(),
                 flag=count.flag,
                 percent=format_percent(count.percent),
                 low=count.reference_low,
@@ -72,8 +72,8 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     out_of_range += [
         (
             f"{count.label.value}_absolute_{count.absolute.flag}",
-            texts.OUT_OF_ABSOLUTE_RANGE.format(
-                label=texts.humanize(count.label.value).capitalize(),
+            strings.OUT_OF_ABSOLUTE_RANGE.format(
+                label=strings.humanize(count.label.value).capitalize(),
                 flag=count.absolute.flag,
                 value=count.absolute.value,
                 low=count.absolute.reference_low,
@@ -84,7 +84,7 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
         if count.absolute and count.absolute.flag
     ]
     return out_of_range + [
-        (flag, texts.FLAGS[flag]) for flag in result.differential.flags if flag in texts.FINDING_FLAGS
+        (flag, strings.FLAGS[flag]) for flag in result.differential.flags if flag in strings.FINDING_FLAGS
     ]
 
 
@@ -92,7 +92,7 @@ def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
     """What slides.csv says of slide and patient, where it says it."""
     if result.metadata is None:
         return []
-    values = ((words, getattr(result.metadata, name)) for name, words in texts.METADATA_LABELS.items())
+    values = ((words, getattr(result.metadata, name)) for name, words in strings.METADATA_LABELS.items())
     return [
         (words, f"{value:g}" if isinstance(value, float) else str(value))
         for words, value in values
@@ -104,7 +104,7 @@ def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
     """What is to be said of slides.csv, once, and of a field, of most nothing: (of which, what)."""
     diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
     if diameters_um:
-        yield SLIDES_CSV, texts.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
+        yield SLIDES_CSV, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
     for quality in result.quality:
         for remark in _quality_remarks(quality):
             yield quality.field, remark
@@ -112,10 +112,10 @@ def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
 
 def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
     if quality.duplicate_of:
-        yield texts.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
+        yield strings.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
     if quality.blurred and quality.blur_um is not None:
-        yield texts.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
+        yield strings.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
     if quality.crowded and quality.coverage is not None:
-        yield texts.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage)
+        yield strings.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage)
     if quality.stain_out_of_range and quality.stain_delta_e is not None:
-        yield texts.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e)
+        yield strings.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e)

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from wbctool.report import texts
+from wbctool.report import strings
 from wbctool.report.tables import format_percent
 from wbctool.text import display_name
 
@@ -30,7 +30,7 @@ def render_page(template: str, style: str, scripts: tuple[str, ...], **values: A
     )
     page = template_environment().get_template(template)
     # Markup: both are our own files, and escaping would break them; neither may hold what ends its element.
-    return page.render(css=Markup(css), script=Markup(script), policy=policy, t=texts, **values)  # noqa: S704
+    return page.render(css=Markup(css), script=Markup(script), policy=policy, t=strings, **values)  # noqa: S704
 
 
 def script_json(content: Any) -> Markup:
@@ -70,7 +70,7 @@ def template_environment(package: str = "wbctool.report") -> Environment:
     )
     environment.filters.update(
         percent=format_percent,
-        humanize=texts.humanize,
+        humanize=strings.humanize,
         display_name=display_name,
         line_breaks=line_breaks,
         data_uri=data_uri,
