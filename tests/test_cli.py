@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool import errors
-from wbctool.batch.publish import lock_output
 from wbctool.cli import app, running
 from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.terminal import configure_logging
 from wbctool.cli.train_app import BackboneChoice
 from wbctool.paths import OutputPaths
+from wbctool.store.lock import lock_output
 
 
 @pytest.fixture

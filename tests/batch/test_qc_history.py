@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from wbctool.batch import doing
 from wbctool.batch import run as run_module
 from wbctool.batch.qc_history import append_qc_records
-from wbctool.batch.runstate import SlideOutcome
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
 from wbctool.paths import OutputPaths
+from wbctool.store.slide_record import SlideOutcome
 from wbctool.types.results import SlideStatus
 
 

@@ -14,11 +14,11 @@ import fakes
 import pytest
 
 import wbctool
-from wbctool.batch import seen_files
 from wbctool.batch.run import Action
 from wbctool.cli.running import stop_on_signals
 from wbctool.cli.terminal import NullProgress
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
+from wbctool.store import hash_cache
 
 
 def manifest(run):
@@ -110,7 +110,7 @@ def test_an_hourly_run_does_not_read_what_it_has_seen(run, monkeypatch):
     old = time.time_ns() - 10**10
     monkeypatch.setattr(time, "time_ns", lambda: old + 2 * 10**10)  # as if the fields were written long ago
     run()
-    monkeypatch.setattr("wbctool.batch.seen_files.read_image_bytes", None)
+    monkeypatch.setattr("wbctool.store.hash_cache.read_image_bytes", None)
     assert run() == 0
     assert run.looked == []
 
@@ -119,7 +119,7 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
     run()
     for path in [*run.folder.rglob("*.*"), *run.root.rglob("*.png")]:
         os.utime(path, (1, 1))
-    monkeypatch.setattr(seen_files, "_CLOCK_GRAIN_NS", 0)
+    monkeypatch.setattr(hash_cache, "_CLOCK_GRAIN_NS", 0)
     run()  # reads them once more, and notes their times
     read, was_read = Path.read_bytes, []
     monkeypatch.setattr(Path, "read_bytes", lambda path: was_read.append(path.name) or read(path))
@@ -285,14 +285,14 @@ class TestFailures:
         assert run() == 0
 
     def test_of_the_report_stays_in_its_slide(self, run, monkeypatch):
-        from wbctool.batch import slide_files
+        from wbctool.store import slide_writer
 
-        def render(result, provenance, render=slide_files.render_report):
+        def render(result, provenance, render=slide_writer.render_report):
             if result.slide == "s2":
                 raise ZeroDivisionError("a defect")
             return render(result, provenance)
 
-        monkeypatch.setattr(slide_files, "render_report", render)
+        monkeypatch.setattr(slide_writer, "render_report", render)
         assert run() == 3
         assert [row["status"] for row in run.rows().values()] == ["failed", "ok"]
         monkeypatch.undo()

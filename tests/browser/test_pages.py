@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wbctool.batch.overview import IndexRow
 from wbctool.report.index import render_index
 from wbctool.report.tables import empty_row
+from wbctool.store.counts_table import IndexRow
 from wbctool.types.results import SlideStatus
 
 PAGES = {

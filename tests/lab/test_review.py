@@ -13,15 +13,15 @@ import fakes
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.batch import trail
-from wbctool.batch.publish import lock_output
-from wbctool.batch.seal import add_checksum
 from wbctool.cli import app
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab import review as lab_review
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import audit_reviews
 from wbctool.paths import OutputPaths
+from wbctool.store import audit_log
+from wbctool.store.checksum import add_checksum
+from wbctool.store.lock import lock_output
 
 ORIGINALS = {"original-cells.csv", "original-differential.csv", "original-report.html", "original-slide.json"}
 
@@ -485,7 +485,7 @@ class TestVerify:
         assert run(settle_s=3600) == 0
         assert run.rows()["s3"]["status"] == "waiting"
         assert self.problems(layout) == ""
-        monkeypatch.setattr("wbctool.batch.slide_files.render_report", lambda *_: 1 / 0)
+        monkeypatch.setattr("wbctool.store.slide_writer.render_report", lambda *_: 1 / 0)
         assert run(force=True) == 3
         assert {row["status"] for row in run.rows().values()} == {"failed"}
         assert self.problems(layout) == ""  # what earlier runs published of s2 and s10 stays
@@ -512,25 +512,25 @@ class TestVerify:
 
 class TestTrail:
     def test_half_a_line_is_dropped_by_the_next(self, layout, caplog):
-        trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+        audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         with layout.audit.open("ab") as file:
             file.write(b'{"event": "re')
-        assert len(trail.read_audit_log(layout)) == 1
-        trail.append_entries(layout, [{"event": "redone", "slide": "b"}])
-        assert [entry.slide for entry in trail.read_audit_log(layout)] == ["a", "b"]
+        assert len(audit_log.read_audit_log(layout)) == 1
+        audit_log.append_entries(layout, [{"event": "redone", "slide": "b"}])
+        assert [entry.slide for entry in audit_log.read_audit_log(layout)] == ["a", "b"]
         assert "incomplete last line" in caplog.text
 
     def test_a_new_one_outlives_a_power_cut(self, layout, monkeypatch):
         """Its lines on the disk are of no use without its name in the folder."""
         synced, fsync = [], os.fsync
         monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
-        trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+        audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         assert synced == [path.stat().st_ino for path in (layout.audit, layout.folder)]
 
     def test_nothing_is_added_to_a_broken_one(self, layout):
         layout.audit.write_text('{"event": "review"}\n')
         with pytest.raises(AuditLogCorrupt):
-            trail.append_entries(layout, [{"event": "redone", "slide": "a"}])
+            audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         assert layout.audit.read_text() == '{"event": "review"}\n'
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.results import read_published_slides
 from wbctool.paths import OutputPaths
 from wbctool.report.coco import coco_json
 from wbctool.report.disposition import ARTIFACT, reclassify
+from wbctool.store.reader import read_published_slides
 
 coco = pytest.importorskip("pycocotools.coco")
 

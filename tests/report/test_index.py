@@ -3,10 +3,10 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.overview import read_outcomes
 from wbctool.paths import OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, empty_row
+from wbctool.store.counts_table import read_outcomes
 from wbctool.types.results import FieldFailure, SlideStatus
 
 

@@ -9,12 +9,12 @@ from statistics import median
 
 from wbctool.batch.looking import FieldAnalysis
 from wbctool.batch.naming import ClassifiedField
-from wbctool.batch.seen_files import HashCache
 from wbctool.labels import CellClass
 from wbctool.settings import RunSettings
 from wbctool.stages.absolute_counts import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
+from wbctool.store.hash_cache import HashCache
 from wbctool.timing import add_seconds
 from wbctool.types.cells import Cell, Slide
 from wbctool.types.results import CellThumbnails, FieldFailure, FieldThumbnail, SlideResult, SlideStatus

@@ -22,7 +22,6 @@ from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, othe
 from wbctool.batch.cluster_worker import stand_down
 from wbctool.batch.doing import RunContext
 from wbctool.batch.pipeline import ShouldStop
-from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import BoundStages, build_cache_key, build_provenance
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
@@ -31,6 +30,7 @@ from wbctool.inference.model_card import default_models_dir
 from wbctool.inference.session import CPU, CUDA
 from wbctool.optional import require_extra
 from wbctool.settings import RunSettings
+from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import pluralize
 from wbctool.types.cells import Slide
 

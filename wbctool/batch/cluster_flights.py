@@ -20,10 +20,10 @@ from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import do_slide
 from wbctool.batch.doing import RunContext
 from wbctool.batch.looking import format_error
-from wbctool.batch.publish import is_name_error
-from wbctool.batch.runstate import SlideOutcome, make_failed_outcome
-from wbctool.batch.slide_files import publish_files
 from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.store.atomic_write import is_name_error
+from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
+from wbctool.store.slide_writer import publish_files
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 

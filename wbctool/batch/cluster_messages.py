@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.runstate import SlideOutcome
-from wbctool.batch.seen_files import FileStat
-from wbctool.batch.slide_files import SlideFiles
 from wbctool.settings import RunSettings
+from wbctool.store.hash_cache import FileStat
+from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.results import Provenance
 
 

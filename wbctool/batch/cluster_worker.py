@@ -21,13 +21,13 @@ from typing import Any
 import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
 from wbctool.batch.looking import format_error
-from wbctool.batch.seen_files import FileStat, HashCache
-from wbctool.batch.slide_files import SlideFiles
 from wbctool.batch.stages import BoundStages
 from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.inference.model_card import card_paths, default_models_dir, read_card
 from wbctool.settings import RunSettings
+from wbctool.store.hash_cache import FileStat, HashCache
+from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from wbctool.batch.pipeline import Pipeline, ShouldStop, ThreadPools
-from wbctool.batch.runstate import SlideOutcome
-from wbctool.batch.seen_files import HashCache
-from wbctool.batch.slide_files import publish_files
 from wbctool.batch.stages import BoundStages
 from wbctool.paths import OutputPaths
 from wbctool.settings import RunSettings
+from wbctool.store.hash_cache import HashCache
+from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_writer import publish_files
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
 

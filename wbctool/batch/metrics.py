@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from wbctool.batch.publish import write_atomic
-from wbctool.batch.status import RunReport
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.status import RunReport
 from wbctool.types.results import SlideStatus
 
 

@@ -19,14 +19,14 @@ from wbctool.batch.analysis import SlideAccumulator, build_result
 from wbctool.batch.flow import map_ordered
 from wbctool.batch.looking import FieldAnalysis, FieldAnalyzer, format_error
 from wbctool.batch.naming import BatchClassifier, batch_fields
-from wbctool.batch.publish import is_name_error
-from wbctool.batch.runstate import SlideOutcome, build_slide_cache_key, fingerprint, make_failed_outcome
-from wbctool.batch.seen_files import HashCache
-from wbctool.batch.slide_files import SlideFiles, make_files
 from wbctool.batch.stages import BoundStages
 from wbctool.errors import OutputNotWritable
 from wbctool.settings import RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
+from wbctool.store.atomic_write import is_name_error
+from wbctool.store.hash_cache import HashCache
+from wbctool.store.slide_record import SlideOutcome, build_slide_cache_key, fingerprint, make_failed_outcome
+from wbctool.store.slide_writer import SlideFiles, make_files
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata

@@ -8,11 +8,11 @@ from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from wbctool.batch.publish import write_atomic
-from wbctool.batch.runstate import SlideOutcome
 from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.report.qc_history import HISTORY_COLUMNS, history_row, parse_rows
 from wbctool.report.tables import csv_text, encode_csv_name
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import encode_name
 from wbctool.types.results import Provenance, SlideStatus
 

@@ -12,13 +12,21 @@ from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from wbctool.batch.doing import LocalExecutor, RunContext, SlideExecutor
-from wbctool.batch.manifest import RunRecord
-from wbctool.batch.overview import write_counts_and_index
 from wbctool.batch.pipeline import ShouldStop
 from wbctool.batch.places import check_counts_writable, check_output_location, contains_run_outputs
-from wbctool.batch.publish import lock_output
 from wbctool.batch.qc_history import append_qc_records
-from wbctool.batch.runstate import (
+from wbctool.batch.slides import find_slides, is_unchanged
+from wbctool.batch.slides_csv import read_slides_csv
+from wbctool.batch.stages import BoundStages
+from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.paths import OutputPaths
+from wbctool.report.tables import empty_row
+from wbctool.settings import RunSettings
+from wbctool.store.counts_table import write_counts_and_index
+from wbctool.store.hash_cache import HashCache
+from wbctool.store.lock import lock_output
+from wbctool.store.run_record import RunRecord
+from wbctool.store.slide_record import (
     SlideOutcome,
     SlideRecord,
     build_slide_cache_key,
@@ -27,15 +35,7 @@ from wbctool.batch.runstate import (
     outputs_match,
     read_record,
 )
-from wbctool.batch.seen_files import HashCache
-from wbctool.batch.slides import find_slides, is_unchanged
-from wbctool.batch.slides_csv import read_slides_csv
-from wbctool.batch.stages import BoundStages
-from wbctool.batch.status import clear_failure
-from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.paths import OutputPaths
-from wbctool.report.tables import empty_row
-from wbctool.settings import RunSettings
+from wbctool.store.status import clear_failure
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
 from wbctool.types.slides import SlideMetadata

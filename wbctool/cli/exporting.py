@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from wbctool.batch.publish import write_atomic
-from wbctool.batch.results import SkippedSlide, read_published_slides
 from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.cli.saying import echo_optional
@@ -20,6 +18,8 @@ from wbctool.paths import OutputPaths, safe_join
 from wbctool.report.coco import coco_json
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.geojson import field_geojson
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.text import display_name, pluralize
 from wbctool.types.cells import Cell
 from wbctool.types.results import PublishedSlide, SlideStatus

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import write_atomic
 from wbctool.cli.measuring import track_progress
 from wbctool.cli.saying import echo_optional
 from wbctool.enums import Device, Precision
@@ -26,6 +25,7 @@ from wbctool.lab.calibration_cells import load_bundled_cells, load_labelled_cell
 from wbctool.lab.copies import QuantizedModel
 from wbctool.lab.optimize import optimize_classifier, optimize_generator
 from wbctool.optional import require_extra
+from wbctool.store.atomic_write import write_atomic
 from wbctool.text import display_name, pluralize
 
 REJECTED = 1

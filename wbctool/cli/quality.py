@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from wbctool.batch.publish import write_atomic
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import StatusUnknown
 from wbctool.inference.loading import load_model
@@ -17,6 +16,7 @@ from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.qc_records import QcRecord
 from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts
 from wbctool.report.qc_history import parse_history
+from wbctool.store.atomic_write import write_atomic
 from wbctool.text import display_name, pluralize
 
 log = logging.getLogger(__name__)

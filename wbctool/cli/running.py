@@ -16,9 +16,6 @@ from typing import Any
 from wbctool.batch.places import check_log_file
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import BoundStages, bind_stages
-from wbctool.batch.status import RunPhase, RunReport, read_report, read_report_or_none, save_failure
-from wbctool.batch.status import format_status_json as report_json
-from wbctool.batch.status import format_status_text as report_text
 from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
@@ -27,6 +24,9 @@ from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir, list_cards
 from wbctool.paths import OutputPaths
 from wbctool.settings import RunSettings, load_settings
+from wbctool.store.status import RunPhase, RunReport, read_report, read_report_or_none, save_failure
+from wbctool.store.status import format_status_json as report_json
+from wbctool.store.status import format_status_text as report_text
 from wbctool.text import display_name
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from wbctool.batch.publish import write_atomic
-from wbctool.batch.results import read_published_slides
 from wbctool.batch.run import ExitCode, StopRequest, run_folder
 from wbctool.batch.stages import BoundStages
 from wbctool.cli.measuring import check_writable
@@ -26,6 +24,8 @@ from wbctool.lab.verify import CellVerification, SlideVerification, compare_slid
 from wbctool.optional import require_extra
 from wbctool.paths import VERIFICATION_HTML, OutputPaths
 from wbctool.settings import RunSettings, load_settings
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.reader import read_published_slides
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.results import ModelRef, PublishedSlide, SlideStatus
 

@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import write_atomic
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
@@ -42,6 +41,7 @@ from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
+from wbctool.store.atomic_write import write_atomic
 from wbctool.types.cells import Crop, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress
 

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from wbctool.batch.results import read_cell
-from wbctool.batch.runstate import SlideRecord, read_record
-from wbctool.batch.slide_files import hash_files, render_files
-from wbctool.batch.trail import AuditEntry
 from wbctool.errors import ReviewRefused
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
 from wbctool.report.disposition import category_of, reclassify
-from wbctool.report.facts import parse_metadata, parse_quality
 from wbctool.report.reading import read_report_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.store.audit_log import AuditEntry
+from wbctool.store.reader import read_cell
+from wbctool.store.slide_facts import parse_metadata, parse_quality
+from wbctool.store.slide_record import SlideRecord, read_record
+from wbctool.store.slide_writer import hash_files, render_files
 from wbctool.types.cells import Cell, Differential
 from wbctool.types.results import Review, ReviewNote, SlideResult
 

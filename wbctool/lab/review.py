@@ -16,18 +16,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wbctool.batch import trail
-from wbctool.batch.overview import read_outcomes, write_counts_and_index
-from wbctool.batch.publish import lock_output, write_atomic
-from wbctool.batch.runstate import SlideOutcome, SlideRecord, publish_slide, read_record
-from wbctool.batch.slide_files import hash_files, render_files
 from wbctool.batch.slides import is_results
 from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import load_original, replay_reviews
 from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
-from wbctool.report.facts import build_details
 from wbctool.report.tables import cells_csv, counts_row
+from wbctool.store import audit_log
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.counts_table import read_outcomes, write_counts_and_index
+from wbctool.store.lock import lock_output
+from wbctool.store.slide_facts import build_details
+from wbctool.store.slide_record import SlideOutcome, SlideRecord, publish_slide, read_record
+from wbctool.store.slide_writer import hash_files, render_files
 from wbctool.types.results import Provenance, Review, SlideResult
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
 def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
     record = load_record(layout, review.slide)
     original = load_original(layout, review.slide, record)
-    current = replay_reviews(original, record.reviews, trail.read_audit_log(layout))
+    current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
     if any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews):
         raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
     _check_applicable(review, current, record.provenance)
@@ -120,7 +121,7 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
         for name, content in original.files.items():
             write_atomic(layout.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
     head = _append_to_log(layout, review)
-    result = replay_reviews(original, (*record.reviews, head), trail.read_audit_log(layout))
+    result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(layout))
     files = render_files(result, record.provenance)
     new_record = replace(
         record, row=counts_row(result), files=hash_files(files), reviews=result.reviews, details=build_details(result)
@@ -173,17 +174,17 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
     time = _review_time(review)
     n_moved = sum(change.from_ != change.to for change in review.cells)
     common = {"slide": review.slide, "reader": review.reader, "time": time}
-    cells = [{"event": trail.CELL, **common, **change.model_dump(by_alias=True)} for change in review.cells]
+    cells = [{"event": audit_log.CELL, **common, **change.model_dump(by_alias=True)} for change in review.cells]
     review_entry = {
-        "event": trail.REVIEW,
+        "event": audit_log.REVIEW,
         **common,
-        "applied": trail.utc_timestamp(),
+        "applied": audit_log.utc_timestamp(),
         "results": review.results,
         "cells": len(cells),
         "moved": n_moved,
         "comment": review.comment,
     }
-    *_, entry = trail.append_entries(layout, [*cells, review_entry])
+    *_, entry = audit_log.append_entries(layout, [*cells, review_entry])
     return Review(review.reader, time, n_moved, review.comment, entry.sha256)
 
 

@@ -14,12 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wbctool.batch import trail
-from wbctool.batch.runstate import SlideRecord, read_record
-from wbctool.batch.seal import verify_checksum
-from wbctool.batch.slide_files import hash_files, render_files
 from wbctool.batch.slides import is_results
-from wbctool.batch.trail import AuditEntry
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab.rebuild import RESULT_FILES, load_original, replay_reviews
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
@@ -32,6 +27,11 @@ from wbctool.report.tables import (
     decode_csv_name,
     empty_row,
 )
+from wbctool.store import audit_log
+from wbctool.store.audit_log import AuditEntry
+from wbctool.store.checksum import verify_checksum
+from wbctool.store.slide_record import SlideRecord, read_record
+from wbctool.store.slide_writer import hash_files, render_files
 from wbctool.text import pluralize
 from wbctool.types.results import SlideStatus
 
@@ -78,7 +78,7 @@ def audit_reviews(layout: OutputPaths) -> AuditResult:
     if not is_results(layout.folder):
         raise ReviewRefused(f"{layout.folder} contains no results of a run")
     try:
-        entries = trail.read_audit_log(layout)
+        entries = audit_log.read_audit_log(layout)
     except AuditLogCorrupt as error:
         return AuditResult(0, 0, 0, "", (str(error),))
     counts, run = _read_counts(layout), _read_run(layout)
@@ -267,9 +267,9 @@ def _iter_file_problems(
         for name in RESULT_FILES
         if name not in unreadable and hashes.get(name) != record.files.get(name)
     )
-    slide_entries = [entry for entry in entries if entry.slide == slide and entry.event != trail.CELL]
+    slide_entries = [entry for entry in entries if entry.slide == slide and entry.event != audit_log.CELL]
     review_hashes = [review.entry_sha256 for review in record.reviews]
-    if slide_entries and slide_entries[-1].event == trail.REVIEW and slide_entries[-1].sha256 not in review_hashes:
+    if slide_entries and slide_entries[-1].event == audit_log.REVIEW and slide_entries[-1].sha256 not in review_hashes:
         yield f"slide {slide!r}: line {slide_entries[-1].number} of the trail is a review that the results do not contain"
     if missing := set(review_hashes) - {entry.sha256 for entry in slide_entries}:
         yield f"slide {slide!r}: reviewed, but the trail lacks {pluralize(len(missing), 'review')} of it"

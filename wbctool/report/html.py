@@ -11,7 +11,6 @@ from typing import Any
 from wbctool.labels import CellClass
 from wbctool.report import strings
 from wbctool.report.disposition import CATEGORIES, category_of
-from wbctool.report.facts import build_details, parse_quality
 from wbctool.report.gallery import CellTile, GallerySection, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.summary import (
@@ -24,6 +23,7 @@ from wbctool.report.summary import (
     summary_sentence,
 )
 from wbctool.report.tables import cells_csv, format_percent
+from wbctool.store.slide_facts import build_details, parse_quality
 from wbctool.text import display_name
 from wbctool.types.cells import Cell, ClassCount
 from wbctool.types.results import Provenance, SlideResult

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
-from wbctool.report.facts import OutOfRange
 from wbctool.report.render import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.store.slide_facts import OutOfRange
 from wbctool.text import pluralize
 from wbctool.types.results import FieldFailure, SlideStatus
 
@@ -20,7 +20,7 @@ class IndexRow:
     """One slide. values: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
 
     readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: as
-    wbctool.report.facts has it.
+    wbctool.store.slide_facts has it.
     """
 
     values: tuple[str, ...]

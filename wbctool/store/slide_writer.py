@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wbctool.batch import trail
-from wbctool.batch.runstate import SlideRecord, delete_originals, is_reviewed, publish_slide
-from wbctool.batch.seen_files import FieldHashes
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, OutputPaths
-from wbctool.report.facts import build_details
 from wbctool.report.html import render_report
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
+from wbctool.store import audit_log
+from wbctool.store.hash_cache import FieldHashes
+from wbctool.store.slide_facts import build_details
+from wbctool.store.slide_record import SlideRecord, delete_originals, is_reviewed, publish_slide
 from wbctool.types.results import Provenance, SlideResult
 
 
@@ -64,7 +64,7 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> None:
     """Publish what a run found of a slide. A review of what was there before is void then, and the trail says so."""
     was_reviewed = is_reviewed(layout, slide_files.slide)
     if was_reviewed:
-        trail.log_reprocessed(layout, slide_files.slide)
+        audit_log.log_reprocessed(layout, slide_files.slide)
     publish_slide(layout, slide_files.slide, slide_files.files, slide_files.record, slide_files.fields)
     if was_reviewed:
         delete_originals(layout, slide_files.slide)

@@ -9,11 +9,11 @@ import os
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from wbctool.batch.publish import write_atomic
-from wbctool.batch.runstate import SlideOutcome, read_record
 from wbctool.paths import REPORT_HTML, OutputPaths
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.tables import COUNTS_COLUMNS, counts_csv
+from wbctool.store.atomic_write import write_atomic
+from wbctool.store.slide_record import SlideOutcome, read_record
 from wbctool.types.results import FieldFailure, SlideStatus
 
 

@@ -10,8 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from wbctool.batch.metrics import write_metrics
-from wbctool.batch.publish import lock_output
-from wbctool.batch.status import (
+from wbctool.errors import OutputNotWritable, StatusUnknown
+from wbctool.paths import OutputPaths
+from wbctool.store.lock import lock_output
+from wbctool.store.status import (
     RunPhase,
     format_status_json,
     format_status_text,
@@ -19,8 +21,6 @@ from wbctool.batch.status import (
     read_report_or_none,
     save_failure,
 )
-from wbctool.errors import OutputNotWritable, StatusUnknown
-from wbctool.paths import OutputPaths
 from wbctool.types.results import SlideStatus
 
 

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from wbctool.batch.publish import get_process_start, lock_output, write_json_atomic
 from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
 from wbctool.paths import OutputPaths
+from wbctool.store.atomic_write import write_json_atomic
+from wbctool.store.lock import get_process_start, lock_output
 from wbctool.text import display_name
 from wbctool.types.results import FieldFailure, SlideStatus
 

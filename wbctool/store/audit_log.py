@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from wbctool.batch.publish import sync_folder
 from wbctool.errors import AuditLogCorrupt, OutputNotWritable
 from wbctool.paths import OutputPaths
+from wbctool.store.atomic_write import sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,13 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.batch.runstate import (
+from wbctool.paths import OutputPaths
+from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.settings import Limits
+from wbctool.store.audit_log import read_audit_log
+from wbctool.store.checksum import add_checksum
+from wbctool.store.hash_cache import HashCache, get_file_stat
+from wbctool.store.slide_record import (
     SlideRecord,
     fingerprint,
     iter_records_below,
@@ -12,13 +18,7 @@ from wbctool.batch.runstate import (
     publish_slide,
     read_record,
 )
-from wbctool.batch.seal import add_checksum
-from wbctool.batch.seen_files import HashCache, get_file_stat
-from wbctool.batch.slide_files import SlideFiles, publish_files
-from wbctool.batch.trail import read_audit_log
-from wbctool.paths import OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.settings import Limits
+from wbctool.store.slide_writer import SlideFiles, publish_files
 from wbctool.types.cells import Slide
 from wbctool.types.results import FieldFailure, SlideStatus
 

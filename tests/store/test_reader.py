@@ -9,12 +9,12 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.batch.results import SkippedSlide, read_published_slides
-from wbctool.batch.seal import add_checksum
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.report.tables import cells_csv, counts_row, differential_csv
+from wbctool.store.checksum import add_checksum
+from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.types.cells import Outcome
 from wbctool.types.results import SlideStatus
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.publish import format_json, write_atomic
-from wbctool.batch.runstate import SlideOutcome
 from wbctool.batch.stages import BoundStages
 from wbctool.paths import RUN_SIGNATURE, OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
+from wbctool.store.atomic_write import format_json, write_atomic
+from wbctool.store.slide_record import SlideOutcome
 from wbctool.timing import add_seconds
 
 _COUNT_COLUMNS = ("fields", "fields_failed", "cells", "counted")  # of a slide

@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.batch.publish import (
-    lock_output,
-    remove_stale_temp_files,
-    write_atomic,
-    write_atomic_group,
-    write_json_atomic,
-)
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.paths import OutputPaths, temp_path_for
+from wbctool.store.atomic_write import write_atomic, write_atomic_group, write_json_atomic
+from wbctool.store.lock import lock_output, remove_stale_temp_files
 
 
 def test_publish_makes_the_folder_and_replaces(tmp_path):

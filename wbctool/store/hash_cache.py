@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import write_json_atomic
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.reader import read_image_bytes
 from wbctool.paths import HASH_CACHE_JSON, OutputPaths
+from wbctool.store.atomic_write import write_json_atomic
 from wbctool.types.cells import Slide
 
 _CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing

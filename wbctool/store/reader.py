@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.runstate import SCHEMA
-from wbctool.batch.seal import verify_checksum
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.facts import parse_metadata, parse_quality
 from wbctool.report.tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
+from wbctool.store.checksum import verify_checksum
+from wbctool.store.slide_facts import parse_metadata, parse_quality
+from wbctool.store.slide_record import SCHEMA
 from wbctool.types.cells import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
 from wbctool.types.results import FieldFailure, ModelRef, Provenance, PublishedSlide, SlideResult, SlideStatus
 

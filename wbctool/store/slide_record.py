@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wbctool.batch.publish import format_json, write_atomic_group
-from wbctool.batch.seal import add_checksum, canonical_sha256, verify_checksum
-from wbctool.batch.seen_files import FieldHashes, HashCache
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
-from wbctool.report.facts import DETAIL_KEYS, OutOfRange, parse_metadata, parse_out_of_range
 from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
+from wbctool.store.atomic_write import format_json, write_atomic_group
+from wbctool.store.checksum import add_checksum, canonical_sha256, verify_checksum
+from wbctool.store.hash_cache import FieldHashes, HashCache
+from wbctool.store.slide_facts import DETAIL_KEYS, OutOfRange, parse_metadata, parse_out_of_range
 from wbctool.types.cells import Slide
 from wbctool.types.results import FieldFailure, ModelRef, Provenance, Review, SlideStatus
 from wbctool.types.slides import SlideMetadata
@@ -44,7 +44,7 @@ class SlideRecord:
     """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256.
 
     limits, provenance: what it takes to count and to write it anew. reviews: by readers, in order, since it was done.
-    details: what slide.json says besides (wbctool.report.facts).
+    details: what slide.json says besides (wbctool.store.slide_facts).
     """
 
     fingerprint: str
@@ -89,7 +89,7 @@ class SlideOutcome:
     """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage.
 
     readers: who reviewed it since it was done. patient: as slides.csv has it; empty where it does not say.
-    out_of_range: as wbctool.report.facts has it.
+    out_of_range: as wbctool.store.slide_facts has it.
     """
 
     slide: str
