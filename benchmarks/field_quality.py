@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from wbctool.datasets.labelled import find_field_folders, read_fields
 from wbctool.imaging.reader import is_image, read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel
-from wbctool.lab.labelled import find_field_folders, read_fields
 from wbctool.settings import Limits
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.quality import apply_quality_limits, measure_quality

@@ -21,8 +21,8 @@ from training.models.classifier import CellClassifier
 from training.recipe import load_recipe
 from training.start import load_classifier_weights
 from training.tasks.classifier import NormalizedClassifier
+from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
-from wbctool.lab.labelled import GroupSplit
 
 _MIN_NUCLEUS_AREA_PX = 1500  # pixels of a nucleus
 

@@ -388,7 +388,7 @@ def test_train_without_torch_says_what_to_install(cli, monkeypatch):
     assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
 
 
-@pytest.mark.parametrize("module", ["training.main", "wbctool.lab.labelled"])
+@pytest.mark.parametrize("module", ["training.main", "wbctool.datasets.labelled"])
 def test_a_module_of_our_own_that_is_missing_is_not_told_as_one_to_install(cli, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     done = cli("train")

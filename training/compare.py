@@ -23,10 +23,10 @@ from training.models.backbones import Backbone
 from training.stages.classifier import compute_logits, fit_classifier, gather_cells
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import evenly_spaced
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.lab.figures import draw_confusion_matrix
 from wbctool.lab.metrics import cluster_bootstrap_interval
-from wbctool.lab.sampling import evenly_spaced
 
 log = logging.getLogger(__name__)
 

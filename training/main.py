@@ -20,8 +20,7 @@ from training.stages.srgan import train_srgan
 from training.start import copy_bundled_models, copy_unchanged_models
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
-from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.lab.labelled import (
+from wbctool.datasets.labelled import (
     GroupSplit,
     HasGroup,
     LabelledField,
@@ -30,6 +29,7 @@ from wbctool.lab.labelled import (
     read_class_folders,
     read_fields,
 )
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from training.models.backbones import Backbone
 from training.models.srgan import Generator
 from training.recipe import Recipe
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import (
     Card,
@@ -29,7 +30,6 @@ from wbctool.inference.model_card import (
     load_fp32_card,
     read_model_bytes,
 )
-from wbctool.lab.labelled import GroupSplit
 
 log = logging.getLogger(__name__)
 

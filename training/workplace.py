@@ -19,9 +19,9 @@ from training.loop import FitConfig
 from training.models.backbones import Backbone
 from training.recipe import Recipe
 from wbctool import __version__
+from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import Card, DetectorCard, card_paths
-from wbctool.lab.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
 
 log = logging.getLogger(__name__)
 

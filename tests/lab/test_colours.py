@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool.cli import app, quality
+from wbctool.datasets.labelled import GroupSplit, LabelledField, Split
 from wbctool.inference.model_card import ColorRange, DetectorCard, default_models_dir, load_fp32_card
-from wbctool.lab.labelled import GroupSplit, LabelledField, Split
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 

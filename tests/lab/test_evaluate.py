@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from wbctool.cli import measuring
 from wbctool.cli.app import app
+from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.imaging.reader import read_field
@@ -23,7 +24,6 @@ from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.lab.evaluation_tables import build_tables, to_markdown
-from wbctool.lab.labelled import LabelledBox, LabelledField, Split
 from wbctool.lab.strangers import evaluate_ood
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells

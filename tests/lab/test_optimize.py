@@ -14,6 +14,7 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cli.app import app
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.inference.classifier_head import read_dense_head
@@ -38,7 +39,6 @@ from wbctool.lab.calibration_cells import (
 )
 from wbctool.lab.copies import QuantizationTolerance, psnr_db, violated_tolerance
 from wbctool.lab.half_precision import convert_to_fp16
-from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.optimize import downscaled_inputs, optimize_classifier
 from wbctool.lab.quantisation import calibrate_ranges, quantize
 from wbctool.labels import CellClass

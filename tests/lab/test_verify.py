@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from wbctool.batch.stages import BoundStages
 from wbctool.cli import app, verifying
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
+from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency
 from wbctool.inference.loading import load_models
-from wbctool.lab.differentials import ManualDifferential
-from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
 from wbctool.lab.verify_report import render_verification

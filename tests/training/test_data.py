@@ -24,9 +24,9 @@ from training.data.epochs import EpochSampler
 from training.data.fields import DetectionDataset, _AnnotatedImage, _apply_random_affine, make_targets
 from training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
 from training.models.detector import STRIDE
+from wbctool.datasets.labelled import LabelledBox, LabelledField
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
-from wbctool.lab.labelled import LabelledBox, LabelledField
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, ObjectClass
 

@@ -19,12 +19,12 @@ from training.recipe import Recipe, load_recipe
 from training.start import average_weights, copy_bundled_models, load_classifier_weights, load_generator
 from training.tasks.classifier import ClassifierModule, NormalizedClassifier
 from training.workplace import _read_cards
+from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
-from wbctool.lab.labelled import GroupSplit
 
 SHIPPED = default_models_dir()
 FIELDS = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())[:2]

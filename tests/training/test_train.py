@@ -26,13 +26,20 @@ from training.models.vgg import VGG16_BLOCKS, build_vgg_features
 from training.recipe import RECIPES_DIR, load_recipe
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import (
+    GroupSplit,
+    Split,
+    find_field_folders,
+    infer_group,
+    read_class_folders,
+    read_fields,
+)
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_generators, load_model, load_models
 from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir
-from wbctool.lab.labelled import GroupSplit, Split, find_field_folders, infer_group, read_class_folders, read_fields
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
 

@@ -11,12 +11,12 @@ from training.models.white import WhiteBalance
 from training.recipe import load_recipe
 from training.start import load_classifier_weights
 from training.tasks.classifier import NormalizedClassifier
+from wbctool.datasets.labelled import GroupSplit
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
-from wbctool.lab.labelled import GroupSplit
 from wbctool.stages.detect import detect_cells
 
 FIELD = Path(__file__).parents[1] / "data" / "slides" / "slide-01" / "BloodImage_00009.jpg"

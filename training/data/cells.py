@@ -12,12 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from wbctool.datasets.labelled import LabelledField, LabelledImage
+from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.lab.cells import detect_labelled_cell
-from wbctool.lab.labelled import LabelledField, LabelledImage
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import Box, Field, ObjectClass

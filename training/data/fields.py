@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain
 from training.models.detector import N_CLASSES, STRIDE
+from wbctool.datasets.labelled import LabelledField
 from wbctool.imaging.reader import read_field
-from wbctool.lab.labelled import LabelledField
 from wbctool.types.cells import ObjectClass
 
 _CLASS_INDEX = {target: index for index, target in enumerate(ObjectClass)}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
-from wbctool.lab.labelled import HasGroup
+from wbctool.datasets.labelled import HasGroup
 
 
 def find_laboratories(items: Sequence[HasGroup]) -> dict[str, str]:

@@ -30,11 +30,10 @@ from training.start import average_weights
 from training.tasks.classifier import ClassifierModule, NormalizedClassifier
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import Split, evenly_spaced
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
-from wbctool.lab.labelled import Split
-from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.verdict import MIN_CELLS, MIN_GROUPS
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.text import pluralize

@@ -18,11 +18,10 @@ from training.models.detector import STRIDE, CellDetector
 from training.stages.parts import load_weights
 from training.tasks.detector import DetectorModule
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import LabelledField, evenly_spaced
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import DetectorCard
-from wbctool.lab.labelled import LabelledField
-from wbctool.lab.sampling import evenly_spaced
 from wbctool.types.cells import ObjectClass
 
 log = logging.getLogger(__name__)

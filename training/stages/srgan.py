@@ -21,10 +21,10 @@ from training.start import load_generator
 from training.tasks.srgan import SrganModule, SrresnetModule
 from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
+from wbctool.datasets.labelled import Split
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import GeneratorCard, load_fp32_card
-from wbctool.lab.labelled import Split
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 log = logging.getLogger(__name__)

@@ -74,7 +74,7 @@ def train(
 
         with require_extra("train", "`wbctool train`"):
             from training.main import train as train_models
-            from wbctool.lab.labelled import GroupSplit
+            from wbctool.datasets.labelled import GroupSplit
         logging.basicConfig(format="%(message)s")
         logging.getLogger("training").setLevel(logging.INFO)
         train_models(

@@ -13,12 +13,12 @@ from wbctool.cli.measuring import track_progress as measured_progress
 from wbctool.cli.running import load_stages, stop_on_signals
 from wbctool.cli.saying import echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
+from wbctool.datasets.manual_differentials import FILE_NAME, read_differentials
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.lab.agreement import Proportion
-from wbctool.lab.differentials import FILE_NAME, read_differentials
 from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
 from wbctool.optional import require_extra

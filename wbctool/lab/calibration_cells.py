@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, evenly_spaced, read_class_folders
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
 from wbctool.lab.classification import crop_labelled_cells
-from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, read_class_folders
-from wbctool.lab.sampling import evenly_spaced
 from wbctool.labels import CellClass
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize

@@ -11,6 +11,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from wbctool.datasets.labelled import (
+    GroupSplit,
+    LabelledField,
+    LabelledImage,
+    Split,
+    find_field_folders,
+    read_class_folders,
+    read_fields,
+)
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
@@ -24,15 +33,6 @@ from wbctool.lab.classification import (
     read_labelled_field,
     summarize_classifier,
     top_misclassifications,
-)
-from wbctool.lab.labelled import (
-    GroupSplit,
-    LabelledField,
-    LabelledImage,
-    Split,
-    find_field_folders,
-    read_class_folders,
-    read_fields,
 )
 from wbctool.lab.metrics import DetectionScore, score_detections
 from wbctool.lab.precisions import PrecisionReport, compare_precisions

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.datasets.labelled import evenly_spaced
 from wbctool.enums import Precision
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
@@ -14,7 +15,6 @@ from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, r
 from wbctool.inference.session import OnnxModel
 from wbctool.lab.calibration_cells import CalibrationData, flip_augment
 from wbctool.lab.copies import ModelOutputs, QuantizationCase, QuantizationTolerance, QuantizedModel, quantize_model
-from wbctool.lab.sampling import evenly_spaced
 from wbctool.lab.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from wbctool.datasets.labelled import LabelledField
 from wbctool.enums import SuperResolve
 from wbctool.imaging.crop import crop_cells, square_crop_box
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
 from wbctool.lab.classification import LabelledCrop, predict
-from wbctool.lab.labelled import LabelledField
 from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason
 from wbctool.types.progress import Progress
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
+from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
@@ -21,8 +23,6 @@ from wbctool.lab.agreement import (
     refit_temperature,
 )
 from wbctool.lab.classification import crop_labelled_cells, predict
-from wbctool.lab.differentials import ManualDifferential
-from wbctool.lab.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
 from wbctool.lab.verdict import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,

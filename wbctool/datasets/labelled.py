@@ -17,11 +17,11 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.reader import is_image
@@ -243,3 +243,16 @@ def _read_rows(path: Path, columns: tuple[str, ...], required: bool = True) -> I
         if empty := [c for c in columns if row[c] is None]:
             raise LabelledDataInvalid(f"{path}, line {line}: missing {empty[0]}")
     return rows
+
+
+Item = TypeVar("Item")
+
+
+def evenly_spaced(items: Sequence[Item], number: int) -> list[Item]:
+    """At most ``number`` items, evenly spread over all, in order.
+
+    >>> spread("abcdefgh", 3)
+    ['a', 'c', 'f']
+    """
+    number = min(number, len(items))
+    return [items[index * len(items) // number] for index in range(number)]

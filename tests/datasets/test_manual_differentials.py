@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from wbctool.datasets.manual_differentials import read_differentials
 from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.differentials import read_differentials
 from wbctool.labels import CellClass
 
 

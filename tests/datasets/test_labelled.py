@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wbctool.errors import LabelledDataInvalid
-from wbctool.lab.labelled import (
+from wbctool.datasets.labelled import (
     FOLDS,
     GroupSplit,
     Split,
@@ -17,6 +16,7 @@ from wbctool.lab.labelled import (
     read_class_folders,
     read_fields,
 )
+from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, ObjectClass
 
