@@ -11,11 +11,11 @@ from wbctool.errors import StatusUnknown
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
 from wbctool.lab.colours import measure_stain_reference
-from wbctool.lab.westgard import build_control_charts
 from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
-from wbctool.qc_records import QcRecord
-from wbctool.report.levey_jennings import chart_state, charts_csv, render_charts
-from wbctool.report.qc_history import parse_history
+from wbctool.qc.history import parse_history
+from wbctool.qc.levey_jennings import chart_state, charts_csv, render_charts
+from wbctool.qc.types import QcRecord
+from wbctool.qc.westgard import build_control_charts
 from wbctool.store.atomic_write import write_atomic
 from wbctool.text import display_name, pluralize
 

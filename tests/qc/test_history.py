@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from wbctool.batch import doing
 from wbctool.batch import run as run_module
-from wbctool.batch.qc_history import append_qc_records
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
 from wbctool.paths import OutputPaths
+from wbctool.qc.history import append_qc_records
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.types.results import SlideStatus
 
@@ -143,7 +143,7 @@ def test_a_history_that_cannot_be_written_is_fatal(run, monkeypatch):
     (run.folder / "qc-history.csv").mkdir()
     assert run(qc_slides=("*",)) == 0  # cannot be read: left alone
     (run.folder / "qc-history.csv").rmdir()
-    monkeypatch.setattr("wbctool.batch.qc_history.publish", fails_with(OutputNotWritable))
+    monkeypatch.setattr("wbctool.qc.history.publish", fails_with(OutputNotWritable))
     with pytest.raises(OutputNotWritable):
         run(qc_slides=("*",))
 

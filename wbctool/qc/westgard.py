@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 
-from wbctool.qc_records import ControlChart, ControlPoint, QcRecord, Rule
-from wbctool.report.qc_history import QUANTITIES
+from wbctool.qc.history import QUANTITIES
+from wbctool.qc.types import ControlChart, ControlPoint, QcRecord, Rule
 
 BASELINE = 20  # values that CLSI C24 asks for before limits are fixed
 

@@ -7,10 +7,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
-from wbctool.lab.westgard import build_control_charts
-from wbctool.qc_records import QcRecord
-from wbctool.report.levey_jennings import render_charts
-from wbctool.report.qc_history import QUANTITIES
+from wbctool.qc.history import QUANTITIES
+from wbctool.qc.levey_jennings import render_charts
+from wbctool.qc.types import QcRecord
+from wbctool.qc.westgard import build_control_charts
 
 
 def page(values):

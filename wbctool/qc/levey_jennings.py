@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wbctool.qc_records import ControlChart, ControlPoint
+from wbctool.qc.types import ControlChart, ControlPoint
 from wbctool.report.render import render_page
 from wbctool.report.tables import csv_text, encode_csv_name
 

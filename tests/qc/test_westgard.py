@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from wbctool.lab.westgard import apply_westgard_rules, build_control_chart, build_control_charts
-from wbctool.qc_records import QcRecord, Rule
-from wbctool.report.qc_history import QUANTITIES
+from wbctool.qc.history import QUANTITIES
+from wbctool.qc.types import QcRecord, Rule
+from wbctool.qc.westgard import apply_westgard_rules, build_control_chart, build_control_charts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

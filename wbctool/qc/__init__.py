@@ -1,0 +1,1 @@
+"""Control slides over time: history, Westgard rules, Levey-Jennings charts."""
