@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # for fakes.py: pytest's importl
 
 import fakes
 
-from wbctool.batch.run import StopRequest, run_folder
-from wbctool.batch.stages import BoundStages
 from wbctool.cli.terminal import NullProgress
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
 
 DEMO = Path(__file__).parent / "data" / "slides"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wbctool.batch.stages import BoundStages
 from wbctool.labels import CellClass
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import RunSettings
 from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field, Outcome, Prediction, Reason

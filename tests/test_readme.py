@@ -43,7 +43,7 @@ def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
 
 
 def test_the_alerts_name_metrics_that_are_written(tmp_path: Path) -> None:
-    from wbctool.batch.metrics import write_metrics
+    from wbctool.pipeline.prometheus import write_metrics
 
     write_metrics(tmp_path / "m.prom", None, 0)
     written = set(re.findall(r"^wbctool_\w+", (tmp_path / "m.prom").read_text(), re.MULTILINE))

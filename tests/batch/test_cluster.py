@@ -26,12 +26,12 @@ from wbctool.batch import cluster, cluster_flights, cluster_messages, cluster_ro
 from wbctool.batch.cluster_flights import TRIES, Flights
 from wbctool.batch.cluster_messages import Equipment, Job
 from wbctool.batch.cluster_roster import Member, Roster
-from wbctool.batch.doing import RunContext
 from wbctool.cli.running import run_command
 from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.executor import RunContext
 from wbctool.settings import load_settings
 from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome

@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # for window.py: pytest's import
 
 from window import Window, driver_problem, start_driver
 
-from wbctool.batch.run import StopRequest, run_folder
-from wbctool.batch.stages import BoundStages
 from wbctool.cli.terminal import NullProgress
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.resize import resize_square
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
 from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field

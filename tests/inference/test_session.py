@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from wbctool import hardware
 from wbctool.batch.cluster_worker import _kept_models
-from wbctool.batch.stages import build_provenance
 from wbctool.cli.app import app
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
@@ -34,6 +33,7 @@ from wbctool.inference.model_card import (
     read_model_bytes,
 )
 from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
+from wbctool.pipeline.bound_stages import build_provenance
 from wbctool.settings import RunSettings
 
 

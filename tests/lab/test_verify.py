@@ -12,7 +12,6 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.batch.stages import BoundStages
 from wbctool.cli import app, verifying
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.datasets.manual_differentials import ManualDifferential
@@ -23,6 +22,7 @@ from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
 from wbctool.lab.verify_report import render_verification
 from wbctool.labels import CellClass
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential

@@ -8,11 +8,11 @@ import fakes
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.batch import doing
-from wbctool.batch import run as run_module
 from wbctool.cli import app
 from wbctool.errors import OutputNotWritable
 from wbctool.paths import OutputPaths
+from wbctool.pipeline import executor
+from wbctool.pipeline import run as run_module
 from wbctool.qc.history import append_qc_records
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.types.results import SlideStatus
@@ -106,8 +106,8 @@ def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run,
             raise OutputNotWritable("s10 cannot be written") from OSError(errno.ENOTDIR, "Not a directory")
         return publish_files(layout, made)
 
-    publish_files = doing.publish_files
-    monkeypatch.setattr(doing, "publish_files", in_the_way)
+    publish_files = executor.publish_files
+    monkeypatch.setattr(executor, "publish_files", in_the_way)
     assert run(qc_slides=("*",), force=True) == 3
     assert [line["slide"] for line in history(run)] == ["s2"]
     assert "QC slide 's10' has no line in the history" in caplog.text

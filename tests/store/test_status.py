@@ -9,9 +9,9 @@ import fakes
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from wbctool.batch.metrics import write_metrics
 from wbctool.errors import OutputNotWritable, StatusUnknown
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.prometheus import write_metrics
 from wbctool.store.lock import lock_output
 from wbctool.store.status import (
     RunPhase,

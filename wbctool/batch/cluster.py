@@ -20,15 +20,15 @@ from wbctool.batch.cluster_flights import Flights
 from wbctool.batch.cluster_messages import Job
 from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
 from wbctool.batch.cluster_worker import stand_down
-from wbctool.batch.doing import RunContext
-from wbctool.batch.pipeline import ShouldStop
-from wbctool.batch.stages import BoundStages, build_cache_key, build_provenance
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
 from wbctool.inference.loading import select_cards
 from wbctool.inference.model_card import default_models_dir
 from wbctool.inference.session import CPU, CUDA
 from wbctool.optional import require_extra
+from wbctool.pipeline.bound_stages import BoundStages, build_cache_key, build_provenance
+from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.pipeline import ShouldStop
 from wbctool.settings import RunSettings
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import pluralize
@@ -47,7 +47,7 @@ _UNPARSED = "ucx://"  # of its addresses, which are right, Dask tells no host an
 
 
 class Cluster:
-    """The workers of a Dask scheduler, as a :class:`~wbctool.batch.doing.Doer`. To be joined once, and closed."""
+    """The workers of a Dask scheduler, as a :class:`~wbctool.pipeline.executor.Doer`. To be joined once, and closed."""
 
     def __init__(self, settings: RunSettings, address: str, stopped: ShouldStop) -> None:
         self._settings, self._address, self._stopped = settings, address, stopped

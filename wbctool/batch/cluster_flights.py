@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from wbctool.batch.cluster_messages import Failed, LogLine, SlideDone, Unknown, Unseen
 from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.batch.cluster_worker import do_slide
-from wbctool.batch.doing import RunContext
-from wbctool.batch.looking import format_error
 from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.field_worker import format_error
 from wbctool.store.atomic_write import is_name_error
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
 from wbctool.store.slide_writer import publish_files

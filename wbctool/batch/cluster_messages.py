@@ -27,7 +27,7 @@ class Equipment:
     """What a worker has for a run.
 
     process: tells its process from another one of the same address. gpus: how many the lab gave it (``--resources``).
-    provenance, basis: as :class:`~wbctool.batch.stages.Stages` has them.
+    provenance, basis: as :class:`~wbctool.pipeline.bound_stages.Stages` has them.
     """
 
     process: str

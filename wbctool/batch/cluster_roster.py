@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job
 from wbctool.batch.cluster_worker import equip
-from wbctool.batch.looking import format_error
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
+from wbctool.pipeline.field_worker import format_error
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -20,11 +20,11 @@ from typing import Any
 
 import wbctool
 from wbctool.batch.cluster_messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
-from wbctool.batch.looking import format_error
-from wbctool.batch.stages import BoundStages
 from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.inference.model_card import card_paths, default_models_dir, read_card
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.field_worker import format_error
 from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import FileStat, HashCache
 from wbctool.store.slide_writer import SlideFiles
@@ -72,7 +72,7 @@ def equip(job: Job) -> Equipment | Failed:
 def _equipped(job: Job) -> Equipment:
     from distributed import get_worker
 
-    from wbctool.batch.stages import bind_stages
+    from wbctool.pipeline.bound_stages import bind_stages
 
     settings = job.settings
     if not settings.slides.is_dir():
@@ -173,7 +173,7 @@ def _unseen_field(slide: Slide) -> Path | None:
 
 
 def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideDone | Unknown:
-    from wbctool.batch.pipeline import Pipeline, ThreadPools
+    from wbctool.pipeline.pipeline import Pipeline, ThreadPools
 
     made: list[SlideFiles] = []
     seen = _Seen()

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from wbctool.batch.slides import find_slides
 from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
 from wbctool.imaging.reader import shown_size
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.discovery import find_slides
 from wbctool.types.cells import Slide
 from wbctool.types.results import PublishedSlide
 

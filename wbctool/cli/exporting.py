@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from wbctool.batch.run import ExitCode
 from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.paths import OutputPaths, safe_join
+from wbctool.pipeline.run import ExitCode
 from wbctool.report.coco import coco_json
 from wbctool.report.fhir import fhir_bundle
 from wbctool.report.geojson import field_geojson

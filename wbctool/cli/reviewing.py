@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wbctool.batch.run import ExitCode
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging
 from wbctool.errors import ReviewRefused
 from wbctool.lab.review import apply_reviews
 from wbctool.lab.review_check import audit_reviews
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run import ExitCode
 from wbctool.text import display_name, pluralize
 
 

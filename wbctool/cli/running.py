@@ -13,9 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from wbctool.batch.places import check_log_file
-from wbctool.batch.run import ExitCode, StopRequest, run_folder
-from wbctool.batch.stages import BoundStages, bind_stages
 from wbctool.cli.exit_codes import get_exit_code
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
@@ -23,6 +20,9 @@ from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, Wbc
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir, list_cards
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages, bind_stages
+from wbctool.pipeline.preflight import check_log_file
+from wbctool.pipeline.run import ExitCode, StopRequest, run_folder
 from wbctool.settings import RunSettings, load_settings
 from wbctool.store.status import RunPhase, RunReport, read_report, read_report_or_none, save_failure
 from wbctool.store.status import format_status_json as report_json
@@ -76,7 +76,7 @@ def _write_metrics(settings: RunSettings, start: datetime, code: int) -> None:
     """A file that cannot be written costs the metrics, not the run; whoever watches them sees that they grow old."""
     if settings.metrics is None:
         return
-    from wbctool.batch.metrics import write_metrics
+    from wbctool.pipeline.prometheus import write_metrics
 
     try:
         write_metrics(settings.metrics, _read_report_since(settings, start), code)

@@ -16,9 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wbctool.batch.run import Action, PlanItem
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.errors import OutputNotWritable
+from wbctool.pipeline.run import Action, PlanItem
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import display_name, pluralize

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from wbctool.batch.run import ExitCode, StopRequest, run_folder
-from wbctool.batch.stages import BoundStages
 from wbctool.cli.measuring import check_writable
 from wbctool.cli.measuring import track_progress as measured_progress
 from wbctool.cli.running import load_stages, stop_on_signals
@@ -23,6 +21,8 @@ from wbctool.lab.verdict import Conclusion
 from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
 from wbctool.optional import require_extra
 from wbctool.paths import VERIFICATION_HTML, OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.run import ExitCode, StopRequest, run_folder
 from wbctool.settings import RunSettings, load_settings
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.reader import read_published_slides

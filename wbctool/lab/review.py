@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wbctool.batch.slides import is_results
 from wbctool.errors import ReviewRefused
 from wbctool.lab.rebuild import load_original, replay_reviews
 from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
+from wbctool.pipeline.discovery import is_results
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
 from wbctool.report.tables import cells_csv, counts_row
 from wbctool.store import audit_log

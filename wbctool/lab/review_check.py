@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wbctool.batch.slides import is_results
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.lab.rebuild import RESULT_FILES, load_original, replay_reviews
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
+from wbctool.pipeline.discovery import is_results
 from wbctool.report.tables import (
     COUNTS_COLUMNS,
     NOT_ASSESSED,

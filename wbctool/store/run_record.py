@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.stages import BoundStages
 from wbctool.paths import RUN_SIGNATURE, OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
 from wbctool.store.atomic_write import format_json, write_atomic

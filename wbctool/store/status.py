@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from wbctool.batch.slides import is_results
 from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.discovery import is_results
 from wbctool.store.atomic_write import write_json_atomic
 from wbctool.store.lock import get_process_start, lock_output
 from wbctool.text import display_name

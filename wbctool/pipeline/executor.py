@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from wbctool.batch.pipeline import Pipeline, ShouldStop, ThreadPools
-from wbctool.batch.stages import BoundStages
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.pipeline import Pipeline, ShouldStop, ThreadPools
 from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome

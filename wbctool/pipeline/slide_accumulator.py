@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from wbctool.batch.looking import FieldAnalysis
-from wbctool.batch.naming import ClassifiedField
 from wbctool.labels import CellClass
+from wbctool.pipeline.cell_worker import ClassifiedField
+from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.settings import RunSettings
 from wbctool.stages.absolute_counts import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.stages import BoundStages
 from wbctool.errors import WbctoolError
 from wbctool.imaging.reader import decode_rgb, megapixels, read_image_bytes
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat, get_file_stat
 from wbctool.timing import StageTimer

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from wbctool.batch.slides import find_slides, is_unchanged, natural_sort_key
 from wbctool.errors import SlidesNotFound
+from wbctool.pipeline.discovery import find_slides, is_unchanged, natural_sort_key
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wbctool.batch.slides import is_results
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.imaging.reader import IMAGE_SUFFIXES
 from wbctool.paths import (
@@ -18,6 +17,7 @@ from wbctool.paths import (
     OutputPaths,
     temp_path_for,
 )
+from wbctool.pipeline.discovery import is_results
 from wbctool.settings import RunSettings
 
 _HEAD_BYTES = 4096

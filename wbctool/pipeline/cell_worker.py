@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from wbctool.batch.looking import FieldAnalysis, make_failure
-from wbctool.batch.stages import BoundStages
 from wbctool.imaging.thumbnails import make_super_resolved_thumbnail
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.field_worker import FieldAnalysis, make_failure
 from wbctool.timing import StageTimer
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldFailure

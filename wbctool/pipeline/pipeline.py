@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from wbctool.batch.analysis import SlideAccumulator, build_result
-from wbctool.batch.flow import map_ordered
-from wbctool.batch.looking import FieldAnalysis, FieldAnalyzer, format_error
-from wbctool.batch.naming import BatchClassifier, batch_fields
-from wbctool.batch.stages import BoundStages
 from wbctool.errors import OutputNotWritable
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.cell_worker import BatchClassifier, batch_fields
+from wbctool.pipeline.field_worker import FieldAnalysis, FieldAnalyzer, format_error
+from wbctool.pipeline.ordered_map import map_ordered
+from wbctool.pipeline.slide_accumulator import SlideAccumulator, build_result
 from wbctool.settings import RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.store.atomic_write import is_name_error

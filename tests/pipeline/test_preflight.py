@@ -2,9 +2,9 @@
 
 import pytest
 
-from wbctool.batch.places import check_counts_writable, check_output_location, contains_run_outputs
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.paths import OutputPaths, temp_path_for
+from wbctool.pipeline.preflight import check_counts_writable, check_output_location, contains_run_outputs
 from wbctool.settings import load_settings
 from wbctool.store.atomic_write import write_atomic
 

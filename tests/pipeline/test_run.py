@@ -14,10 +14,10 @@ import fakes
 import pytest
 
 import wbctool
-from wbctool.batch.run import Action
 from wbctool.cli.running import stop_on_signals
 from wbctool.cli.terminal import NullProgress
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
+from wbctool.pipeline.run import Action
 from wbctool.store import hash_cache
 
 
@@ -273,12 +273,12 @@ class TestFailures:
         assert run() == 0
 
     def test_of_memory_is_the_machines(self, run, monkeypatch):
-        from wbctool.batch import looking
+        from wbctool.pipeline import field_worker
 
         def decode(data, limit):
             raise MemoryError
 
-        monkeypatch.setattr(looking, "decode_rgb", decode)
+        monkeypatch.setattr(field_worker, "decode_rgb", decode)
         assert run() == 3
         assert manifest(run)["slides"][0]["errors"][0]["stage"] == "memory"
         monkeypatch.undo()

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from wbctool.batch.doing import LocalExecutor, RunContext, SlideExecutor
-from wbctool.batch.pipeline import ShouldStop
-from wbctool.batch.places import check_counts_writable, check_output_location, contains_run_outputs
-from wbctool.batch.slides import find_slides, is_unchanged
-from wbctool.batch.slides_csv import read_slides_csv
-from wbctool.batch.stages import BoundStages
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.discovery import find_slides, is_unchanged
+from wbctool.pipeline.executor import LocalExecutor, RunContext, SlideExecutor
+from wbctool.pipeline.pipeline import ShouldStop
+from wbctool.pipeline.preflight import check_counts_writable, check_output_location, contains_run_outputs
+from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.qc.history import append_qc_records
 from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings

@@ -7,8 +7,8 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.batch.slides_csv import read_slides_csv
 from wbctool.errors import SettingsInvalid
+from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.types.slides import Sex, SlideMetadata
 
 HEADER = "slide,accession,patient,age,sex,analyser_wbc,objective,stain,um_per_px\n"

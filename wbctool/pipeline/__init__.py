@@ -1,0 +1,1 @@
+"""Many slides, unattended: discovery, the thread pipeline, and the run itself."""
