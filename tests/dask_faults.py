@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 
 import wbctool
-from wbctool.batch import cluster_worker
 
 MODELS = "WBCTOOL_TEST_MODELS"
 VERSION = "WBCTOOL_TEST_VERSION"
 
 
 def dask_setup(worker):
-    analysed, kept_models = cluster_worker._analysed, cluster_worker._kept_models
+    analysed, kept_models = worker._analysed, worker._kept_models
     if analysed.__name__ == "faulty":  # Dask loads this more than once
         return
 
@@ -28,7 +27,7 @@ def dask_setup(worker):
             os.kill(os.getpid(), signal.SIGKILL)
         return analysed(run, slide, metadata)
 
-    cluster_worker._analysed = faulty
+    worker._analysed = faulty
     if MODELS in os.environ:
-        cluster_worker._kept_models = lambda _, *how: kept_models(Path(os.environ[MODELS]), *how)
+        worker._kept_models = lambda _, *how: kept_models(Path(os.environ[MODELS]), *how)
     wbctool.__version__ = os.environ.get(VERSION, wbctool.__version__)

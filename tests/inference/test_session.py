@@ -15,8 +15,8 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool import hardware
-from wbctool.batch.cluster_worker import _kept_models
 from wbctool.cli.app import app
+from wbctool.cluster.worker import _kept_models
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session

@@ -60,7 +60,7 @@ def _execute(settings: RunSettings) -> int:
     with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
         if settings.scheduler is None:
             return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
-        from wbctool.batch.cluster import Cluster
+        from wbctool.cluster.executor import Cluster
 
         with closing(Cluster(settings, settings.scheduler, stop_request)) as cluster:
             return run_folder(settings, cluster.join, sys.argv, progress, stop_request, cluster)

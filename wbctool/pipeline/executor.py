@@ -1,4 +1,4 @@
-"""Who does the slides of a run: this process, or the workers of a cluster (wbctool.batch.cluster)."""
+"""Who does the slides of a run: this process, or the workers of a cluster (wbctool.cluster.executor)."""
 
 from __future__ import annotations
 

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import wbctool
-from wbctool.batch.cluster_messages import Equipment, Failed, Job
-from wbctool.batch.cluster_worker import equip
+from wbctool.cluster.messages import Equipment, Failed, Job
+from wbctool.cluster.worker import equip
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
 from wbctool.pipeline.field_worker import format_error
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """A run on a Dask cluster, the worker's side: models loaded once a process and kept, and one slide at a time.
 
 A worker reads the slides' fields and writes nothing: what it makes of a slide goes back as bytes. The coordinator
-(wbctool.batch.cluster) sends references to the functions here; Dask runs them in the worker's threads.
+(wbctool.cluster.executor) sends references to the functions here; Dask runs them in the worker's threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import wbctool
-from wbctool.batch.cluster_messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
+from wbctool.cluster.messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
 from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
 from wbctool.inference.model_card import card_paths, default_models_dir, read_card

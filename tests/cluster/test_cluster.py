@@ -22,11 +22,11 @@ import pytest
 from tiny_models import write_tiny_models
 
 import wbctool
-from wbctool.batch import cluster, cluster_flights, cluster_messages, cluster_roster, cluster_worker
-from wbctool.batch.cluster_flights import TRIES, Flights
-from wbctool.batch.cluster_messages import Equipment, Job
-from wbctool.batch.cluster_roster import Member, Roster
 from wbctool.cli.running import run_command
+from wbctool.cluster import executor, messages, scheduling, worker, workers
+from wbctool.cluster.messages import Equipment, Job
+from wbctool.cluster.scheduling import TRIES, Flights
+from wbctool.cluster.workers import Member, Roster
 from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
@@ -147,7 +147,7 @@ def test_the_same_bytes_as_on_one_machine(lab: Lab, dask: Dask, monkeypatch: pyt
     assert lab.run("many", slides=Path("slides"), scheduler=dask.address) == 3
     assert lab.tree("many") == lab.tree("one")
     assert told <= {record.getMessage() for record in caplog.records}
-    assert 2 < max(on_their_way) <= 2 * cluster_flights._WINDOW
+    assert 2 < max(on_their_way) <= 2 * scheduling._WINDOW
     facts = lab.facts("many")
     assert facts["provider"] == "CPUExecutionProvider"
     assert (facts["cluster"]["workers"], facts["cluster"]["workers_lost"]) == (2, 0)
@@ -161,7 +161,7 @@ def test_the_same_bytes_as_on_one_machine(lab: Lab, dask: Dask, monkeypatch: pyt
 
 
 def test_a_killed_worker_costs_no_slide_and_a_deadly_slide_no_other(lab: Lab, dask: Dask, monkeypatch) -> None:
-    monkeypatch.setattr(cluster_flights, "TRIES", 2)
+    monkeypatch.setattr(scheduling, "TRIES", 2)
     lab.draw("a", "fatal", "b", "slow", "deadly", "c", "odd")
     assert lab.run("one") == 0
     assert lab.run("many", scheduler=dask.address) == 3
@@ -252,7 +252,7 @@ def wait_for_workers(address: str, number: int) -> None:
 
 
 def test_a_scheduler_that_is_not_there_is_said_soon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_S", 1.0)
+    monkeypatch.setattr(executor, "_CONNECT_S", 1.0)
     lab.draw("a")
     with socket.socket() as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
@@ -276,7 +276,7 @@ def test_an_address_that_is_none_makes_no_client(lab: Lab, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("address", ["tcp://x:1", "x:1", "tls://[::1]:1", "ws://x:1", "ucx://x:1"])
 def test_an_address_of_any_kind_is_one(address: str) -> None:
-    cluster._check_address(address)
+    executor._check_address(address)
 
 
 def test_a_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_a_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeyp
 def test_without_the_extra_it_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.draw("a")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingDependency, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
+    with pytest.raises(MissingDependency, match=r"--scheduler needs distributed: pip install 'wbctool\[executor\]'"):
         lab.run("many", scheduler="127.0.0.1:1")
 
 
@@ -330,7 +330,7 @@ def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOut
 
 
 def test_no_slide_is_forgotten_while_there_is_no_worker(tmp_path: Path) -> None:
-    outcomes = flown(cluster_messages.Failed("seen by the worker"), tmp_path)
+    outcomes = flown(messages.Failed("seen by the worker"), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].cause for outcome in outcomes} == {"host: seen by the worker"}
 
@@ -339,14 +339,14 @@ class Forgetful(NobodyAtFirst):
     """Its worker forgets the run more often than a slide may kill workers, then answers."""
 
     def __init__(self, process: str) -> None:
-        super().__init__(cluster_messages.Failed("seen by the worker"))
+        super().__init__(messages.Failed("seen by the worker"))
         self.process, self.forgets, self.asked_again, self.lost = process, TRIES + 2, 0, 0
 
     def submit(self, *_: object, **__: object) -> Future:
         self.forgets -= 1
         answered = Future()
         answered.status = "finished"
-        answered.set_result(cluster_messages.Unknown(self.process) if self.forgets >= 0 else self.answer)
+        answered.set_result(messages.Unknown(self.process) if self.forgets >= 0 else self.answer)
         return answered
 
     def ask_again(self, member: Member) -> None:
@@ -375,25 +375,25 @@ def test_a_worker_that_was_started_anew_is_a_mishap_of_the_slide(tmp_path: Path)
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch) -> cluster_worker._Process:
+def process(monkeypatch: pytest.MonkeyPatch) -> worker._Process:
     """A worker's process without models."""
-    process = cluster_worker._Process()
-    monkeypatch.setattr(cluster_worker, "_PROCESS", process)
+    process = worker._Process()
+    monkeypatch.setattr(worker, "_PROCESS", process)
     return process
 
 
 def keep(*names: str) -> None:
     for name in names:
-        cluster_worker._keep(name, cluster_worker._Run(None, None))
+        worker._keep(name, worker._Run(None, None))
 
 
 def test_a_run_that_shares_a_worker_with_many_is_kept_while_it_is_in_use(process) -> None:
     keep("first", "second", "third", "fourth", "fifth", "sixth")
     assert list(process.runs) == ["first", "second", "third", "fourth", "fifth", "sixth"]
     for run in process.runs.values():
-        run.used -= cluster_worker._IDLE_S + 1
+        run.used -= worker._IDLE_S + 1
     process.runs["second"].used -= 1
-    with cluster_worker._in_use("first"):  # a slide that takes its time
+    with worker._in_use("first"):  # a slide that takes its time
         keep("seventh")
     assert list(process.runs) == ["first", "fifth", "sixth", "seventh"]
     assert process.runs["first"].slides == 0
@@ -409,7 +409,7 @@ def test_few_runs_are_kept_however_long_they_are_idle(process) -> None:
 
 
 def test_runs_that_come_and_go_at_once_do_not_fail_each_other(process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_worker, "_IDLE_S", -1.0)
+    monkeypatch.setattr(worker, "_IDLE_S", -1.0)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -421,17 +421,17 @@ def test_runs_that_come_and_go_at_once_do_not_fail_each_other(process, monkeypat
 
 
 def test_a_process_that_does_not_know_the_run_says_which_it_is(process, tmp_path: Path) -> None:
-    answer = cluster_worker.do_slide("gone", process.id, Slide("a", tmp_path, ()), None, True)
-    assert answer == cluster_messages.Unknown(process.id)
+    answer = worker.do_slide("gone", process.id, Slide("a", tmp_path, ()), None, True)
+    assert answer == messages.Unknown(process.id)
 
 
 def test_a_slide_that_cannot_be_published_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise AuditLogCorrupt("line 3 of audit.jsonl is damaged")
 
-    monkeypatch.setattr(cluster_flights, "publish_files", broken)
+    monkeypatch.setattr(scheduling, "publish_files", broken)
     done = make_failed_outcome(Slide("x", tmp_path, ()), "none", "none", ())
-    outcomes = flown(cluster_messages.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
+    outcomes = flown(messages.SlideDone(done, SimpleNamespace(), (), (), {}), tmp_path)
     assert [outcome.slide for outcome in outcomes] == ["a", "b", "c"]
     assert {outcome.failures[0].stage for outcome in outcomes} == {"report"}
     assert "audit.jsonl is damaged" in outcomes[0].failures[0].cause
@@ -478,7 +478,7 @@ class Answering:
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_worker_whose_answer_is_lost_is_asked_again(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
     """It may have died just then; until now that ended the run with a traceback, or hung it. lost: which of two."""
-    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr(workers, "_BETWEEN_LOOKS_S", 0.0)
     equipment = Equipment("process", "host", 0.0, wbctool.__version__, fakes.provenance(), {}, None)
     answers: list[object] = [wbctool.__version__, equipment, wbctool.__version__, equipment]
     answers[lost] = TimeoutError()
@@ -491,7 +491,7 @@ def test_a_worker_whose_answer_is_lost_is_asked_again(monkeypatch: pytest.Monkey
 
 
 def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_roster, "_BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr(workers, "_BETWEEN_LOOKS_S", 0.0)
     roster = Roster(Answering(OSError("gone")), Job("run", None), dict)
     for _ in range(4):
         roster.look()
@@ -501,11 +501,11 @@ def test_a_worker_whose_answers_are_always_lost_is_refused(monkeypatch: pytest.M
 
 def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(cluster_worker, "_PROCESS", cluster_worker._Process())
+    monkeypatch.setattr(worker, "_PROCESS", worker._Process())
     monkeypatch.setattr("wbctool.inference.loading.load_models", lambda *how, **more: loaded.append(how) or object())
-    first = cluster_worker._kept_models(models, Device.CPU, Precision.AUTO)
-    assert cluster_worker._kept_models(models, Device.CPU, Precision.AUTO) is first
-    assert cluster_worker._kept_models(models, Device.CPU, Precision.FP32) is not first
+    first = worker._kept_models(models, Device.CPU, Precision.AUTO)
+    assert worker._kept_models(models, Device.CPU, Precision.AUTO) is first
+    assert worker._kept_models(models, Device.CPU, Precision.FP32) is not first
     assert len(loaded) == 2
 
 

@@ -16,10 +16,10 @@ from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from wbctool.batch.cluster_flights import Flights
-from wbctool.batch.cluster_messages import Job
-from wbctool.batch.cluster_roster import NO_WORKER_S, VERSION_CALL, Roster, other_version
-from wbctool.batch.cluster_worker import stand_down
+from wbctool.cluster.messages import Job
+from wbctool.cluster.scheduling import Flights
+from wbctool.cluster.worker import stand_down
+from wbctool.cluster.workers import NO_WORKER_S, VERSION_CALL, Roster, other_version
 from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable
 from wbctool.inference.loading import select_cards
@@ -36,6 +36,7 @@ from wbctool.types.cells import Slide
 
 if TYPE_CHECKING:
     from distributed import Client
+
 
 log = logging.getLogger(__name__)
 

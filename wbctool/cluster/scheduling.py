@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from wbctool.batch.cluster_messages import Failed, LogLine, SlideDone, Unknown, Unseen
-from wbctool.batch.cluster_roster import GATHER_S, NO_WORKER_S, Member, Roster
-from wbctool.batch.cluster_worker import do_slide
+from wbctool.cluster.messages import Failed, LogLine, SlideDone, Unknown, Unseen
+from wbctool.cluster.worker import do_slide
+from wbctool.cluster.workers import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.pipeline.executor import RunContext
 from wbctool.pipeline.field_worker import format_error
@@ -29,6 +29,7 @@ from wbctool.types.cells import Slide
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
 
 log = logging.getLogger(__name__)
 

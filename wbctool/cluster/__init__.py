@@ -1,0 +1,1 @@
+"""The Dask executor (extra `cluster`)."""
