@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.export.coco import coco_json
+from wbctool.export.fhir import fhir_bundle
+from wbctool.export.geojson import field_geojson
+from wbctool.export.image_sizes import find_run_slides, read_field_sizes
 from wbctool.paths import OutputPaths, safe_join
 from wbctool.pipeline.run import ExitCode
-from wbctool.report.coco import coco_json
-from wbctool.report.fhir import fhir_bundle
-from wbctool.report.geojson import field_geojson
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.text import display_name, pluralize

@@ -4,8 +4,8 @@ import fakes
 import pytest
 from PIL import Image
 
-from wbctool.batch.sizes import find_run_slides, read_field_sizes
 from wbctool.errors import ResultsInvalid
+from wbctool.export.image_sizes import find_run_slides, read_field_sizes
 from wbctool.imaging.reader import read_field, shown_size
 from wbctool.paths import OutputPaths
 from wbctool.store.reader import read_published_slides

@@ -9,8 +9,8 @@ import fakes
 import pytest
 
 from wbctool.errors import MissingDependency
+from wbctool.export.fhir import fhir_bundle
 from wbctool.labels import CellClass
-from wbctool.report.fhir import fhir_bundle
 from wbctool.report.strings import EXPORTED_FLAGS
 from wbctool.settings import Limits
 from wbctool.stages.differential import FLAGS, count_cells

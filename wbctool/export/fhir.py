@@ -26,6 +26,7 @@ from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
 
+
 # Method-less LOINC terms; a laboratory checks them against the release that it uses.
 LOINC_PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
 LOINC = {

@@ -8,9 +8,9 @@ from dataclasses import replace
 import fakes
 import pytest
 
+from wbctool.export.geojson import CLASS_COLORS, field_geojson
 from wbctool.labels import CellClass
 from wbctool.report.disposition import ARTIFACT, reclassify
-from wbctool.report.geojson import CLASS_COLORS, field_geojson
 from wbctool.types.cells import Box, Cell, Detection
 
 pytest.importorskip("geojson_pydantic")

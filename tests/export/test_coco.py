@@ -6,8 +6,8 @@ from dataclasses import replace
 import fakes
 import pytest
 
+from wbctool.export.coco import coco_json
 from wbctool.paths import OutputPaths
-from wbctool.report.coco import coco_json
 from wbctool.report.disposition import ARTIFACT, reclassify
 from wbctool.store.reader import read_published_slides
 

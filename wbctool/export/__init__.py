@@ -1,0 +1,1 @@
+"""Published results as GeoJSON, COCO, FHIR and Table Schema."""
