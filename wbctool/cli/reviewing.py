@@ -9,10 +9,10 @@ from pathlib import Path
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging
 from wbctool.errors import ReviewRefused
-from wbctool.lab.review import apply_reviews
-from wbctool.lab.review_check import audit_reviews
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run import ExitCode
+from wbctool.review.apply import apply_reviews
+from wbctool.review.audit import audit_reviews
 from wbctool.text import display_name, pluralize
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
-from wbctool.lab.rebuild import RESULT_FILES, load_original, replay_reviews
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
 from wbctool.pipeline.discovery import is_results
@@ -27,6 +26,7 @@ from wbctool.report.tables import (
     decode_csv_name,
     empty_row,
 )
+from wbctool.review.replay import RESULT_FILES, load_original, replay_reviews
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.checksum import verify_checksum

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from wbctool.cli import app
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
-from wbctool.lab import review as lab_review
-from wbctool.lab.review import apply_reviews
-from wbctool.lab.review_check import audit_reviews
 from wbctool.paths import OutputPaths
+from wbctool.review import apply as lab_review
+from wbctool.review.apply import apply_reviews
+from wbctool.review.audit import audit_reviews
 from wbctool.store import audit_log
 from wbctool.store.checksum import add_checksum
 from wbctool.store.lock import lock_output

@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import ReviewRefused
-from wbctool.lab.rebuild import load_original, replay_reviews
 from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.pipeline.discovery import is_results
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
 from wbctool.report.tables import cells_csv, counts_row
+from wbctool.review.replay import load_original, replay_reviews
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.counts_table import read_outcomes, write_counts_and_index

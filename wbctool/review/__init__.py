@@ -1,0 +1,1 @@
+"""Readers' corrections: applied, replayed and audited."""
