@@ -17,11 +17,11 @@ from pathlib import Path
 
 from wbctool.datasets.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
 from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.evaluation.classification import LabelledCrop, predict, summarize_classifier
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.lab.classification import LabelledCrop, predict, summarize_classifier
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass

@@ -25,8 +25,8 @@ from training.weights import load_imagenet_features
 from training.workplace import TrainingContext
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.errors import ModelMismatch, ModelNotFound
-from wbctool.lab.figures import draw_confusion_matrix
-from wbctool.lab.metrics import cluster_bootstrap_interval
+from wbctool.evaluation.figures import draw_confusion_matrix
+from wbctool.evaluation.metrics import cluster_bootstrap_interval
 
 log = logging.getLogger(__name__)
 

@@ -141,7 +141,7 @@ def test_figures_of_ours_are_no_fields(touch, record, content, figures):
 def test_an_evaluation_is_known_as_it_is_written(touch):
     """A change there that would make slides of figures fails here."""
     pytest.importorskip("matplotlib")
-    from wbctool.lab.evaluate import Evaluation, write_evaluation
+    from wbctool.evaluation.evaluate import Evaluation, write_evaluation
 
     root = touch("a/f.png", "fit/confusion-x.png")
     write_evaluation(Evaluation("\u00e9" * 127, "all", "auto", (), {}, {}, (), (), {}), "", root / "fit")

@@ -15,8 +15,8 @@ from training.data.augment import color_jitter, compress_jpeg, random_dihedral
 from training.data.cells import CellRef, crop_cell
 from training.data.draws import BalancedSampler
 from training.models.srgan import HR_PX, SCALE
+from wbctool.evaluation.super_resolution import degrade
 from wbctool.imaging.resize import resize_square
-from wbctool.lab.super_resolution import degrade
 
 Rgb = NDArray[np.uint8]
 

@@ -16,10 +16,10 @@ from wbctool.cli.saying import echo, echo_optional
 from wbctool.datasets.labelled import Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import OutputNotWritable
+from wbctool.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from wbctool.evaluation.tables import build_tables, to_markdown
 from wbctool.inference.loading import load_generators, load_models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
-from wbctool.lab.evaluation_tables import build_tables, to_markdown
 from wbctool.optional import require_extra
 from wbctool.text import display_name
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from wbctool.cli.saying import echo_optional
 from wbctool.errors import StatusUnknown
+from wbctool.evaluation.stain_reference import measure_stain_reference
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
-from wbctool.lab.colours import measure_stain_reference
 from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.qc.history import parse_history
 from wbctool.qc.levey_jennings import chart_state, charts_csv, render_charts

@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import fisher_exact, t
 
-from wbctool.lab.metrics import calibration_error, cluster_bootstrap_interval
+from wbctool.evaluation.metrics import calibration_error, cluster_bootstrap_interval
 from wbctool.stages.differential import clopper_pearson_interval
 
 _N_RESAMPLES = 1000

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, evenly_spaced, read_class_folders
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.classification import crop_labelled_cells
 from wbctool.inference.loading import Models
-from wbctool.lab.classification import crop_labelled_cells
 from wbctool.labels import CellClass
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize

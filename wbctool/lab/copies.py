@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
+from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.inference.model_card import CardT, QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
 from wbctool.lab.calibration_cells import CalibrationData
 from wbctool.lab.half_precision import convert_to_fp16
-from wbctool.lab.precisions import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.lab.quantisation import calibrate_ranges, count_convolutions, quantize
 from wbctool.labels import CellClass
 from wbctool.text import pluralize

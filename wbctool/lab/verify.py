@@ -12,6 +12,7 @@ from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, find_unr
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.classification import crop_labelled_cells, predict
 from wbctool.inference.loading import Models
 from wbctool.lab.agreement import (
     BlandAltman,
@@ -22,7 +23,6 @@ from wbctool.lab.agreement import (
     fisher_agrees,
     refit_temperature,
 )
-from wbctool.lab.classification import crop_labelled_cells, predict
 from wbctool.lab.verdict import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,

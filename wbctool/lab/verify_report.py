@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment
 
 import wbctool
+from wbctool.evaluation.figures import draw_confusion_matrix
 from wbctool.lab.agreement import MIN_CALIBRATION_CELLS, MeanDifference, Proportion
-from wbctool.lab.figures import draw_confusion_matrix
 from wbctool.lab.verdict import Criterion
 from wbctool.lab.verify import CellVerification, SlideVerification
 from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration

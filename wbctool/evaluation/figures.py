@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from wbctool.lab.classification import ClassifierReport, Misclassification
+    from wbctool.evaluation.classification import ClassifierReport, Misclassification
+
 
 _RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.enums import SuperResolve
+from wbctool.evaluation.classification import LabelledCrop
+from wbctool.evaluation.metrics import McNemarResult, mcnemar_by_group
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.lab.classification import LabelledCrop
-from wbctool.lab.metrics import McNemarResult, mcnemar_by_group
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.types.cells import Crop

@@ -13,10 +13,10 @@ from wbctool.datasets.labelled import LabelledImage
 from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.enums import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
+from wbctool.evaluation.metrics import accuracy_by_group, calibration_error, cluster_bootstrap_interval
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
-from wbctool.lab.metrics import accuracy_by_group, calibration_error, cluster_bootstrap_interval
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import preprocess_crops

@@ -22,10 +22,7 @@ from wbctool.datasets.labelled import (
 )
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.inference.loading import Models
-from wbctool.inference.model_card import GeneratorCard
-from wbctool.inference.session import OnnxModel
-from wbctool.lab.classification import (
+from wbctool.evaluation.classification import (
     ClassifierReport,
     Misclassification,
     crop_labelled_cells,
@@ -34,10 +31,13 @@ from wbctool.lab.classification import (
     summarize_classifier,
     top_misclassifications,
 )
-from wbctool.lab.metrics import DetectionScore, score_detections
-from wbctool.lab.precisions import PrecisionReport, compare_precisions
-from wbctool.lab.strangers import OodReport, evaluate_ood
-from wbctool.lab.super_resolution import SuperResolutionRow, compare_generators
+from wbctool.evaluation.metrics import DetectionScore, score_detections
+from wbctool.evaluation.ood import OodReport, evaluate_ood
+from wbctool.evaluation.precision_drift import PrecisionReport, compare_precisions
+from wbctool.evaluation.super_resolution import SuperResolutionRow, compare_generators
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import GeneratorCard
+from wbctool.inference.session import OnnxModel
 from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
@@ -84,7 +84,7 @@ def evaluate(
     data: class folders, fields with boxes, or a folder that holds several. split: only its sources, as the
     models' cards tell them; None: all.
     generators: those to compare on reduced cells. sr_cells: at most this many of each data set for that comparison.
-    ood_images: at most this many pictures of each kind that no class fits (wbctool.lab.strangers); 0: none.
+    ood_images: at most this many pictures of each kind that no class fits (wbctool.evaluation.ood); 0: none.
     fp32: the same models in fp32, to name the same cells once more; None where ``models`` are these.
 
     Raises LabelledDataInvalid where nothing labelled is found.
@@ -156,7 +156,7 @@ def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
 
 def _iter_figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None]]]:
     """The name of each, and what draws it."""
-    from wbctool.lab.figures import draw_confusion, draw_coverage, draw_misclassifications, draw_reliability
+    from wbctool.evaluation.figures import draw_confusion, draw_coverage, draw_misclassifications, draw_reliability
 
     for dataset, misclassifications in result.misclassifications.items():
         if misclassifications:

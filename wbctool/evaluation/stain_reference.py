@@ -10,9 +10,9 @@ import numpy as np
 
 from wbctool.datasets.labelled import GroupSplit, Split, find_field_folders, read_fields
 from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.classification import read_labelled_field
 from wbctool.inference.model_card import ColorRange, DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.lab.classification import read_labelled_field
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.quality import measure_quality
 from wbctool.types.slides import CieLab, FieldQuality

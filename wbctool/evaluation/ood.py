@@ -13,10 +13,10 @@ from numpy.random import Generator
 
 from wbctool.datasets.labelled import LabelledField
 from wbctool.enums import SuperResolve
+from wbctool.evaluation.classification import LabelledCrop, predict
 from wbctool.imaging.crop import crop_cells, square_crop_box
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
-from wbctool.lab.classification import LabelledCrop, predict
 from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason
 from wbctool.types.progress import Progress
 

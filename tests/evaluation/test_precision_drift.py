@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from wbctool.enums import Device, Precision
+from wbctool.evaluation.evaluate import evaluate
+from wbctool.evaluation.precision_drift import compare_precisions
+from wbctool.evaluation.tables import build_tables
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.lab.evaluate import evaluate
-from wbctool.lab.evaluation_tables import build_tables
-from wbctool.lab.precisions import compare_precisions
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction, Reason
 

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from wbctool.lab import metrics
-from wbctool.lab.metrics import (
+from wbctool.evaluation import metrics
+from wbctool.evaluation.metrics import (
     McNemarResult,
     accuracy_by_group,
     calibration_error,

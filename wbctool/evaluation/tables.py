@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wbctool.lab.classification import ClassifierReport
-from wbctool.lab.evaluate import Evaluation
-from wbctool.lab.super_resolution import SuperResolutionRow
+from wbctool.evaluation.classification import ClassifierReport
+from wbctool.evaluation.evaluate import Evaluation
+from wbctool.evaluation.super_resolution import SuperResolutionRow
 
 
 @dataclass(frozen=True, slots=True)

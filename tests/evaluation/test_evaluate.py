@@ -19,12 +19,12 @@ from wbctool.cli.app import app
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
+from wbctool.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from wbctool.evaluation.ood import evaluate_ood
+from wbctool.evaluation.tables import build_tables, to_markdown
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.lab.evaluate import Evaluation, evaluate, write_evaluation
-from wbctool.lab.evaluation_tables import build_tables, to_markdown
-from wbctool.lab.strangers import evaluate_ood
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import Box, Crop, ObjectClass, Outcome, Prediction, Reason
@@ -125,8 +125,8 @@ def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.Monk
         Image.fromarray(rgb).save(path)
         fields.append(LabelledField(path, str(number), "drawn", tuple(boxes), ()))
     seen: list[Crop] = []
-    monkeypatch.setattr("wbctool.lab.strangers._RED_CELLS_OF_A_FIELD", 10_000)
-    monkeypatch.setattr("wbctool.lab.strangers.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
+    monkeypatch.setattr("wbctool.evaluation.ood._RED_CELLS_OF_A_FIELD", 10_000)
+    monkeypatch.setattr("wbctool.evaluation.ood.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
     card = SimpleNamespace(crop_margin=1.25)
     models = SimpleNamespace(classifier=SimpleNamespace(card=card))
     reports = evaluate_ood(fields, (), (), models, SuperResolve.AUTO, 100_000, lambda items, *_: items)  # type: ignore[arg-type]
