@@ -34,9 +34,9 @@ from wbctool.datasets.labelled import Split, evenly_spaced
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
-from wbctool.lab.verdict import MIN_CELLS, MIN_GROUPS
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.text import pluralize
+from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,6 @@ from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.lab.agreement import Proportion
-from wbctool.lab.verdict import Conclusion
-from wbctool.lab.verify import CellVerification, SlideVerification, compare_slides, verify_cells
 from wbctool.optional import require_extra
 from wbctool.paths import VERIFICATION_HTML, OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
@@ -28,6 +25,9 @@ from wbctool.store.atomic_write import write_atomic
 from wbctool.store.reader import read_published_slides
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.results import ModelRef, PublishedSlide, SlideStatus
+from wbctool.verification.agreement import Proportion
+from wbctool.verification.criteria import Conclusion
+from wbctool.verification.verify import CellVerification, SlideVerification, compare_slides, verify_cells
 
 RUN_CSV = "run.csv"
 
@@ -35,7 +35,7 @@ RUN_CSV = "run.csv"
 def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve) -> int:
     """`wbctool verify`; returns the exit code."""
     with require_extra("evaluate", "`wbctool verify`"):
-        from wbctool.lab.verify_report import render_verification
+        from wbctool.verification.report import render_verification
     if not labelled.is_dir():
         raise LabelledDataInvalid(f"{labelled} is not a folder")
     check_writable(out)

@@ -18,14 +18,14 @@ from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency
 from wbctool.inference.loading import load_models
-from wbctool.lab.verdict import Conclusion
-from wbctool.lab.verify import CellVerification, compare_cells, compare_slides, verify_cells
-from wbctool.lab.verify_report import render_verification
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential
+from wbctool.verification.criteria import Conclusion
+from wbctool.verification.report import render_verification
+from wbctool.verification.verify import CellVerification, compare_cells, compare_slides, verify_cells
 
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wbctool.lab.agreement import BlandAltman, TemperatureRefit
+from wbctool.verification.agreement import BlandAltman, TemperatureRefit
 
 _RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 _BINS = 10

@@ -14,7 +14,13 @@ from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells, predict
 from wbctool.inference.loading import Models
-from wbctool.lab.agreement import (
+from wbctool.labels import CellClass
+from wbctool.optional import require_extra
+from wbctool.settings import Limits
+from wbctool.text import pluralize
+from wbctool.types.cells import Differential, Outcome, Prediction, Reason
+from wbctool.types.progress import Progress
+from wbctool.verification.agreement import (
     BlandAltman,
     Kappa,
     Proportion,
@@ -23,7 +29,7 @@ from wbctool.lab.agreement import (
     fisher_agrees,
     refit_temperature,
 )
-from wbctool.lab.verdict import (
+from wbctool.verification.criteria import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,
     MIN_GROUPS,
@@ -39,12 +45,6 @@ from wbctool.lab.verdict import (
     criterion_review,
     criterion_sampling_error,
 )
-from wbctool.labels import CellClass
-from wbctool.optional import require_extra
-from wbctool.settings import Limits
-from wbctool.text import pluralize
-from wbctool.types.cells import Differential, Outcome, Prediction, Reason
-from wbctool.types.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wbctool.lab.agreement import BlandAltman, MeanDifference, Proportion
 from wbctool.settings import Limits
 from wbctool.stages.differential import clopper_pearson_interval
+from wbctool.verification.agreement import BlandAltman, MeanDifference, Proportion
 
 MIN_CELLS = 100  # those of a routine differential (CLSI H20)
 MIN_GROUPS = 20  # originals or slides that the cells come from; ours: fewer are one stain and one day

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from wbctool.lab.agreement import (
+from wbctool.verification.agreement import (
     BlandAltman,
     Proportion,
     cohen_kappa,

@@ -14,10 +14,6 @@ from jinja2 import Environment
 
 import wbctool
 from wbctool.evaluation.figures import draw_confusion_matrix
-from wbctool.lab.agreement import MIN_CALIBRATION_CELLS, MeanDifference, Proportion
-from wbctool.lab.verdict import Criterion
-from wbctool.lab.verify import CellVerification, SlideVerification
-from wbctool.lab.verify_figures import draw_bland_altman, draw_calibration
 from wbctool.paths import (
     BLAND_ALTMAN,
     CALIBRATION,
@@ -29,6 +25,10 @@ from wbctool.paths import (
 from wbctool.report.render import template_environment
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import ModelRef
+from wbctool.verification.agreement import MIN_CALIBRATION_CELLS, MeanDifference, Proportion
+from wbctool.verification.criteria import Criterion
+from wbctool.verification.figures import draw_bland_altman, draw_calibration
+from wbctool.verification.verify import CellVerification, SlideVerification
 
 
 def render_verification(
