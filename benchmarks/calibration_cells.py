@@ -22,7 +22,7 @@ from wbctool.datasets.labelled import GroupSplit, Split, read_class_folders, rea
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, DetectorCard, default_models_dir, load_fp32_card
-from wbctool.lab.calibration_cells import BUNDLED_DIR, SHEET_FILE, TABLE_FILE, tile_images
+from wbctool.quantization.calibration_data import BUNDLED_DIR, SHEET_FILE, TABLE_FILE, tile_images
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 _N_FIELD_CELLS, _N_PER_CLASS = 40, 7

@@ -503,7 +503,7 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
 ) -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
-    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (2.0, 1.0))  # how it counts, not how fast
+    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (2.0, 1.0))  # how it counts, not how fast
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output
     crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)

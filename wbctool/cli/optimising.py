@@ -21,10 +21,10 @@ from wbctool.inference.model_card import (
     quantized_card_path,
     read_model_bytes,
 )
-from wbctool.lab.calibration_cells import load_bundled_cells, load_labelled_cells
-from wbctool.lab.copies import QuantizedModel
-from wbctool.lab.optimize import optimize_classifier, optimize_generator
 from wbctool.optional import require_extra
+from wbctool.quantization.calibration_data import load_bundled_cells, load_labelled_cells
+from wbctool.quantization.quantize import optimize_classifier, optimize_generator
+from wbctool.quantization.search import QuantizedModel
 from wbctool.store.atomic_write import write_atomic
 from wbctool.text import display_name, pluralize
 

@@ -1,6 +1,6 @@
 """Trained models as sessions that run them, and what a provider is asked for.
 
-The only module that runs onnxruntime's sessions; its quantiser is wbctool.lab.quantisation's.
+The only module that runs onnxruntime's sessions; its quantiser is wbctool.quantization.int8's.
 """
 
 from __future__ import annotations

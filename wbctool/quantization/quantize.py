@@ -14,8 +14,14 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.inference.session import OnnxModel
-from wbctool.lab.calibration_cells import CalibrationData, flip_augment
-from wbctool.lab.copies import ModelOutputs, QuantizationCase, QuantizationTolerance, QuantizedModel, quantize_model
+from wbctool.quantization.calibration_data import CalibrationData, flip_augment
+from wbctool.quantization.search import (
+    ModelOutputs,
+    QuantizationCase,
+    QuantizationTolerance,
+    QuantizedModel,
+    quantize_model,
+)
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.types.progress import Progress

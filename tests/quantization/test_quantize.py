@@ -27,7 +27,8 @@ from wbctool.inference.model_card import (
     load_fp32_card,
     read_card,
 )
-from wbctool.lab.calibration_cells import (
+from wbctool.labels import CellClass
+from wbctool.quantization.calibration_data import (
     BUNDLED_DIR,
     TABLE_FILE,
     CalibrationData,
@@ -37,11 +38,10 @@ from wbctool.lab.calibration_cells import (
     tile_images,
     untile_images,
 )
-from wbctool.lab.copies import QuantizationTolerance, psnr_db, violated_tolerance
-from wbctool.lab.half_precision import convert_to_fp16
-from wbctool.lab.optimize import downscaled_inputs, optimize_classifier
-from wbctool.lab.quantisation import calibrate_ranges, quantize
-from wbctool.labels import CellClass
+from wbctool.quantization.fp16 import convert_to_fp16
+from wbctool.quantization.int8 import calibrate_ranges, quantize
+from wbctool.quantization.quantize import downscaled_inputs, optimize_classifier
+from wbctool.quantization.search import QuantizationTolerance, psnr_db, violated_tolerance
 
 NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
@@ -49,7 +49,7 @@ NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change a
 @pytest.fixture(autouse=True)
 def faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of models as small as these are not; what is written must not hang on how fast this machine is."""
-    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (2.0, 1.0))
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
         tried.append(tuple(kept))
         return quantize(ready, kept)
 
-    monkeypatch.setattr("wbctool.lab.copies.quantise", remembered)
+    monkeypatch.setattr("wbctool.quantization.search.quantise", remembered)
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
         optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
@@ -235,7 +235,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
-    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0
     assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
@@ -245,7 +245,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_cpu_does_not_decide_whether_fp16_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.lab.copies._seconds", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.output.count(" written") == 2
 
@@ -343,7 +343,7 @@ def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
 def test_labelled_cells_calibrate_and_measure_by_their_split(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wbctool.lab.calibration_cells._LEAST", 2)
+    monkeypatch.setattr("wbctool.quantization.calibration_data._LEAST", 2)
     rng = np.random.default_rng(2)
     for number in range(60):
         folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")

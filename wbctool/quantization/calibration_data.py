@@ -25,7 +25,7 @@ from wbctool.types.progress import Progress
 Rgb = NDArray[np.uint8]
 Item = TypeVar("Item")
 
-BUNDLED_DIR = Path(__file__).parent.parent / "calibration"
+BUNDLED_DIR = Path(__file__).parent / "calibration"
 SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"
 SHEET_COLUMNS = 12  # cells in a row of the sheet
 _CALIBRATION_STRIDE = 3  # of the packaged cells every third calibrates

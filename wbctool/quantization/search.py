@@ -18,10 +18,10 @@ from wbctool.errors import QuantizationRejected
 from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.inference.model_card import CardT, QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
-from wbctool.lab.calibration_cells import CalibrationData
-from wbctool.lab.half_precision import convert_to_fp16
-from wbctool.lab.quantisation import calibrate_ranges, count_convolutions, quantize
 from wbctool.labels import CellClass
+from wbctool.quantization.calibration_data import CalibrationData
+from wbctool.quantization.fp16 import convert_to_fp16
+from wbctool.quantization.int8 import calibrate_ranges, count_convolutions, quantize
 from wbctool.text import pluralize
 from wbctool.types.cells import Prediction
 from wbctool.types.progress import Progress

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.lab.quantisation import calibrate_ranges, prepare_for_quantization, quantize
+from wbctool.quantization.int8 import calibrate_ranges, prepare_for_quantization, quantize
 
 RNG = np.random.default_rng(5)
 CELLS = [RNG.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8) for _ in range(4)]
@@ -117,7 +117,7 @@ def test_the_same_cells_give_the_same_bytes(tmp_path: Path) -> None:
     """In processes whose sets have other orders."""
     (tmp_path / "m.onnx").write_bytes(graph(identity(TINY), half=True).SerializeToString())
     code = (
-        "import sys, hashlib, numpy as np; from wbctool.lab.quantisation import calibrate, quantise\n"
+        "import sys, hashlib, numpy as np; from wbctool.quantization.int8 import calibrate, quantise\n"
         "cells = [np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)]\n"
         "content = quantise(calibrate(open(sys.argv[1], 'rb').read(), cells), ())\n"
         "print(hashlib.sha256(content).hexdigest())"

@@ -1,0 +1,1 @@
+"""int8 and fp16 copies of the models, made and measured on this machine."""
