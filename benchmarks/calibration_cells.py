@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from wbctool_training.data.cell_index import CellRef, crop_cell, detect_field_cells, detect_image_cells
 
-from training.data.cells import CellRef, crop_cell, detect_field_cells, detect_image_cells
 from wbctool.datasets.labelled import GroupSplit, Split, read_class_folders, read_fields
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model

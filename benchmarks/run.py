@@ -4,8 +4,8 @@ Every measurement is a fresh process on the same copies of the demo's fields; th
 printed, with the ratios to (a):
 
 (a) `wbctool run`, start to end, reports and all
-(b) benchmarks.plain: OpenCV and PyTorch, 32 cells at a time and one at a time
-(c) benchmarks.floor: ONNX Runtime alone, on cells that were found and cut before
+(b) benchmarks.pytorch_baseline: OpenCV and PyTorch, 32 cells at a time and one at a time
+(c) benchmarks.onnxruntime_only: ONNX Runtime alone, on cells that were found and cut before
 
 int8, or with --device cuda fp16, where `wbctool models optimize` made copies. The table goes to benchmarks/results/,
 with the machine and versions.
@@ -81,7 +81,7 @@ def run_round(work_dir: Path, device: Device) -> Iterator[tuple[str, ProcessMeas
         yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, device)
         yield f"(c) ONNX Runtime alone, {precision}", run_onnxruntime_only(slides, precision, device)
     for batch in (32, 1):
-        command = ["-m", "benchmarks.plain", str(slides), str(work_dir / "plain.csv"), "--batch", str(batch)]
+        command = ["-m", "benchmarks.pytorch_baseline", str(slides), str(work_dir / "plain.csv"), "--batch", str(batch)]
         command += ["--device", device]
         seconds, peak_mb, _ = time_process(command)
         rows = (work_dir / "plain.csv").read_text().splitlines()[1:]
@@ -109,7 +109,7 @@ def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) ->
 
 def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
     """The floor's own time; finding the cells is not in it."""
-    command = ["-m", "benchmarks.floor", str(slides), "--precision", precision, "--device", device]
+    command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision, "--device", device]
     _, peak_mb, output = time_process(command)
     result = json.loads(output)
     return ProcessMeasurement(result["seconds"], peak_mb, result["cells"], result["how"])

@@ -374,7 +374,7 @@ class TestExitCodes:
 
 
 def test_train_offers_every_backbone():
-    from training.models.backbones import Backbone
+    from wbctool_training.models.backbones import Backbone
 
     assert [choice.value for choice in BackboneChoice] == [backbone.value for backbone in Backbone]
 
@@ -388,7 +388,7 @@ def test_train_without_torch_says_what_to_install(cli, monkeypatch):
     assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
 
 
-@pytest.mark.parametrize("module", ["training.main", "wbctool.datasets.labelled"])
+@pytest.mark.parametrize("module", ["wbctool_training.train", "wbctool.datasets.labelled"])
 def test_a_module_of_our_own_that_is_missing_is_not_told_as_one_to_install(cli, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     done = cli("train")

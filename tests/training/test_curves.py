@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
-
-from training.curves import draw_curves, read_curves
+from wbctool_training.curves import draw_curves, read_curves
 
 
 def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:

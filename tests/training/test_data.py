@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from training.data.augment import (
+from wbctool_training.data.augment import (
     affine_matrix,
     color_jitter,
     compress_jpeg,
@@ -17,13 +16,18 @@ from training.data.augment import (
     random_dihedral,
     random_stain,
 )
-from training.data.cells import CellRef, cached_cells, crop_cell
-from training.data.crops import EvalDataset, TrainDataset, paper_augmentation
-from training.data.draws import BalancedSampler
-from training.data.epochs import EpochSampler
-from training.data.fields import DetectionDataset, _AnnotatedImage, _apply_random_affine, make_targets
-from training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
-from training.models.detector import STRIDE
+from wbctool_training.data.cell_index import CellRef, cached_cells, crop_cell
+from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset, paper_augmentation
+from wbctool_training.data.detection_dataset import (
+    DetectionDataset,
+    _AnnotatedImage,
+    _apply_random_affine,
+    make_targets,
+)
+from wbctool_training.data.sampler import BalancedSampler, EpochSampler
+from wbctool_training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
+from wbctool_training.models.detector import STRIDE
+
 from wbctool.datasets.labelled import LabelledBox, LabelledField
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field

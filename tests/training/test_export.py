@@ -8,10 +8,17 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
+from wbctool_training.export import (
+    DetectorGraph,
+    GeneratorGraph,
+    check_parity,
+    round_weights_fp16,
+    to_onnx,
+    write_model,
+)
+from wbctool_training.models.detector import CellDetector
+from wbctool_training.models.srgan import Generator
 
-from training.export import DetectorGraph, GeneratorGraph, check_parity, round_weights_fp16, to_onnx, write_model
-from training.models.detector import CellDetector
-from training.models.srgan import Generator
 from wbctool.errors import ModelMismatch
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import GeneratorCard, read_card, read_model_bytes

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from wbctool_training.data.cell_index import CellRef
+from wbctool_training.data.laboratories import find_laboratories, laboratory_balanced_weights
 
-from training.data.cells import CellRef
-from training.data.laboratories import find_laboratories, laboratory_balanced_weights
 from wbctool.types.cells import Box
 
 

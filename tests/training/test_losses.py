@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
-
-from training.losses import ContentLoss, adversarial_loss, discriminator_loss
-from training.models.srgan import Discriminator, Generator
-from training.models.vgg import build_vgg_features
-from training.recipe import load_recipe
-from training.tasks.srgan import compute_generator_losses
+from wbctool_training.losses import ContentLoss, adversarial_loss, discriminator_loss
+from wbctool_training.models.srgan import Discriminator, Generator
+from wbctool_training.models.vgg import build_vgg_features
+from wbctool_training.modules.srgan import compute_generator_losses
+from wbctool_training.recipe import load_recipe
 
 
 def test_adversarial_loss_is_minus_log_of_the_discriminators_belief() -> None:

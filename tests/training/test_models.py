@@ -3,11 +3,10 @@
 import pytest
 import torch
 from torch import nn
-
-from training.models.backbones import Backbone, build_features, count_frozen_layers
-from training.models.classifier import CellClassifier
-from training.models.detector import CellDetector
-from training.models.srgan import Discriminator, Generator, count_keras_parameters
+from wbctool_training.models.backbones import Backbone, build_features, count_frozen_layers
+from wbctool_training.models.classifier import CellClassifier
+from wbctool_training.models.detector import CellDetector
+from wbctool_training.models.srgan import Discriminator, Generator, count_keras_parameters
 
 
 def _layer_counts(network: nn.Module) -> list[int]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from wbctool_training.recipe import RECIPES_DIR, load_recipe
 
-from training.recipe import RECIPES_DIR, load_recipe
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 

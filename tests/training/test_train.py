@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wbctool_training.train
+import wbctool_training.trainers.classifier
+import wbctool_training.trainers.detector
+import wbctool_training.trainers.srgan
 from PIL import Image
+from wbctool_training.context import TrainingContext
+from wbctool_training.fit import make_loader
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.vgg import VGG16_BLOCKS, build_vgg_features
+from wbctool_training.recipe import RECIPES_DIR, load_recipe
+from wbctool_training.train import train
+from wbctool_training.weights import load_imagenet_features
 
-import training.ablate
-import training.compare
-import training.main
-import training.stages.classifier
-import training.stages.detector
-import training.stages.srgan
-from training.loop import make_loader
-from training.main import train
-from training.models.backbones import Backbone
-from training.models.vgg import VGG16_BLOCKS, build_vgg_features
-from training.recipe import RECIPES_DIR, load_recipe
-from training.weights import load_imagenet_features
-from training.workplace import TrainingContext
+import experiments.backbones
+import experiments.losses
 from wbctool.datasets.labelled import (
     GroupSplit,
     Split,
@@ -113,7 +113,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in (training.stages.detector, training.stages.srgan, training.stages.classifier):
+    for stage in (
+        wbctool_training.trainers.detector,
+        wbctool_training.trainers.srgan,
+        wbctool_training.trainers.classifier,
+    ):
         monkeypatch.setattr(stage, "loader", functools.partial(make_loader, workers=0))
 
 
@@ -140,7 +144,7 @@ def test_a_data_set_is_left_out_with_the_others_of_its_originals(
 ) -> None:
     """The class folders hold copies of the fields: who has seen those has met the laboratory."""
     seen: list[TrainingContext] = []
-    monkeypatch.setitem(training.main.STAGES, "detector", seen.append)
+    monkeypatch.setitem(wbctool_training.train.STAGES, "detector", seen.append)
     caplog.set_level(logging.INFO, "training")
     train([data], tmp_path, stage="detector", group_split=GroupSplit(held_out_datasets=("cells",)))
     assert seen[0].group_split.held_out_datasets == ("cells", "fields")
@@ -216,13 +220,13 @@ def test_every_backbone_is_compared_with_the_same_budget(
     offline = functools.partial(
         load_imagenet_features, weights
     )  # what stands in for torchvision's server never answers
-    monkeypatch.setattr(training.compare, "imagenet_features", lambda _, backbone: offline(backbone))
-    two = {b: training.compare.PAPER_TABLE_6[b] for b in (Backbone.RESNET50, Backbone.VGG16)}
-    monkeypatch.setattr(training.compare, "PAPER_TABLE_6", two)
+    monkeypatch.setattr(experiments.backbones, "imagenet_features", lambda _, backbone: offline(backbone))
+    two = {b: experiments.backbones.PAPER_TABLE_6[b] for b in (Backbone.RESNET50, Backbone.VGG16)}
+    monkeypatch.setattr(experiments.backbones, "PAPER_TABLE_6", two)
     for model in ("detector", "generator"):
         for ending in ("json", "onnx"):
             shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
-    rows = training.compare.compare_backbones(workplace(data, recipe, weights, tmp_path))
+    rows = experiments.backbones.compare_backbones(workplace(data, recipe, weights, tmp_path))
 
     assert [(row.backbone, row.init, row.n_samples) for row in rows] == [
         (Backbone.RESNET50, "random", 4),
@@ -245,7 +249,7 @@ def test_the_generator_is_trained_under_each_loss_from_one_start(
 ) -> None:
     """With the first and the last of the losses."""
     names = ("generator-l1", "generator-l1-phi54-gan")
-    monkeypatch.setattr(training.ablate, "LOSSES", {name: training.ablate.LOSSES[name] for name in names})
+    monkeypatch.setattr(experiments.losses, "LOSSES", {name: experiments.losses.LOSSES[name] for name in names})
     for model in ("detector", "classifier"):
         for ending in ("json", "onnx"):
             shutil.copy(default_models_dir() / f"{model}.{ending}", tmp_path)
@@ -278,8 +282,8 @@ def test_a_classifier_is_calibrated_on_other_cells_without_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its weights stay; what its card knows of the cells that it was trained on stays too."""
-    monkeypatch.setattr(training.stages.classifier, "MIN_CELLS", 4)
-    monkeypatch.setattr(training.stages.classifier, "MIN_SOURCES", 4)
+    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_CELLS", 4)
+    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_SOURCES", 4)
     train([data], tmp_path, recipe="calibrate", init_from=[default_models_dir()])
     assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two were taken over
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
@@ -364,7 +368,7 @@ def test_what_the_paper_generates_is_not_taken_for_data(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[TrainingContext] = []
-    monkeypatch.setitem(training.main.STAGES, "detector", seen.append)
+    monkeypatch.setitem(wbctool_training.train.STAGES, "detector", seen.append)
     shutil.copytree(data, tmp_path / "data")
     made = tmp_path / "data" / "out" / "training" / "generated" / "neutrophil"
     made.mkdir(parents=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models import get_model
+from wbctool_training.models.backbones import CHANNELS, Backbone
+from wbctool_training.models.vgg import VGG16_BLOCKS, build_vgg_features
+from wbctool_training.weights import grow_to_vgg19, load_imagenet_features
 
-from training.models.backbones import CHANNELS, Backbone
-from training.models.vgg import VGG16_BLOCKS, build_vgg_features
-from training.weights import grow_to_vgg19, load_imagenet_features
 from wbctool.errors import ModelMismatch, ModelNotFound
 
 

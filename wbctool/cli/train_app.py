@@ -22,7 +22,7 @@ class TrainStage(StrEnum):
 
 
 class BackboneChoice(StrEnum):
-    """What carries the classifier's head; training.models.backbones.Backbone, which only torch's owners can import."""
+    """What carries the classifier's head; wbctool_training.models.backbones.Backbone, which only torch's owners can import."""
 
     VGG19 = "vgg19"
     VGG16 = "vgg16"
@@ -73,7 +73,8 @@ def train(
         from wbctool.optional import require_extra
 
         with require_extra("train", "`wbctool train`"):
-            from training.main import train as train_models
+            from wbctool_training.train import train as train_models
+
             from wbctool.datasets.labelled import GroupSplit
         logging.basicConfig(format="%(message)s")
         logging.getLogger("training").setLevel(logging.INFO)

@@ -1,0 +1,182 @@
+"""`wbctool train --compare`: the paper's Table 6, four backbones under one recipe, beside the paper's figures."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from torch import nn
+from wbctool_training.context import TrainingContext
+from wbctool_training.curves import read_curves
+from wbctool_training.data.cell_index import CellRef
+from wbctool_training.export import ClassifierGraph
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.trainers.classifier import compute_logits, fit_classifier, gather_cells
+from wbctool_training.weights import load_imagenet_features
+
+from wbctool.datasets.labelled import evenly_spaced
+from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.evaluation.figures import draw_confusion_matrix
+from wbctool.evaluation.metrics import cluster_bootstrap_interval
+
+log = logging.getLogger(__name__)
+
+OUTPUT_SUBDIR = "compare"
+_MAX_TRAIN_CELLS = 1000  # training cells on which the train columns are measured, evenly spread
+
+
+@dataclass(frozen=True, slots=True)
+class PaperResult:
+    """Accuracies in percent and losses, as Ferdousi et al. 2024 print them in Table 6."""
+
+    train: float
+    validation: float
+    test: float
+    train_loss: float
+    validation_loss: float
+    test_loss: float
+
+
+PAPER_TABLE_6 = {
+    Backbone.EFFICIENTNET_B7: PaperResult(47.65, 46.47, 53.10, 1.161, 1.18, 1.0915),
+    Backbone.RESNET50: PaperResult(73.46, 63.02, 71.68, 0.5807, 0.90, 0.659),
+    Backbone.VGG16: PaperResult(96.48, 94.07, 93.47, 0.1011, 0.1624, 0.175),
+    Backbone.VGG19: PaperResult(97.41, 93.22, 94.87, 0.0709, 0.1842, 0.1192),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitMetrics:
+    """One split's cells through one network. accuracy: in percent, ci95 by source; loss: cross-entropy in nats."""
+
+    n_cells: int
+    accuracy: float
+    ci95: tuple[float, float]
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneResult:
+    """One row of our Table 6. init: where its weights began. n_samples: images drawn in training."""
+
+    backbone: Backbone
+    init: str
+    n_samples: int
+    train: SplitMetrics
+    validation: SplitMetrics
+    test: SplitMetrics
+
+
+def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
+    """Train and test every backbone with the same cells, recipe and budget.
+
+    Writes table6.csv, table6.md, each one's test confusion (figure 13) and the curves of all (figures 14 to 16) to
+    ``out/training/compare``; needs the detector in ``out``. Test cells are those of the held-back sources.
+    """
+    cells = gather_cells(context, include_test=True)
+    train_subset = evenly_spaced(cells.train, _MAX_TRAIN_CELLS)
+    rows = []
+    for backbone in PAPER_TABLE_6:
+        features, init = _load_initial_features(context, backbone)
+        network = fit_classifier(context, f"{OUTPUT_SUBDIR}/{backbone}", cells, backbone, features)
+        graph = ClassifierGraph(network.eval())
+        test, confusion = _measure(graph, cells.test, context)
+        n_samples = context.recipe.classifier.epoch_samples * _count_epochs(context, backbone)
+        train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))
+        rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
+        names = [label.value for label in context.recipe.classes]
+        title = f"{backbone}: {test.n_cells} held-back cells, {test.accuracy:.1f} % right"
+        draw_confusion_matrix(
+            confusion, names, title, context.checkpoint_dir(OUTPUT_SUBDIR) / f"confusion-{backbone}.png"
+        )
+    results = tuple(rows)
+    write_comparison(results, context.checkpoint_dir(OUTPUT_SUBDIR))
+    return results
+
+
+def write_comparison(rows: Sequence[BackboneResult], folder: Path) -> None:
+    """table6.md and table6.csv, and the curves of the trainings that lie in ``folder``."""
+    (folder / "table6.md").write_text(format_comparison(rows), encoding="utf-8")
+    with (folder / "table6.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        columns = ("cells", "accuracy_pct", "ci95_low", "ci95_high", "loss")
+        splits = ("train", "validation", "test")
+        writer.writerow(("backbone", "start", "samples", *(f"{split}_{c}" for split in splits for c in columns)))
+        for row in rows:
+            splits_metrics = (row.train, row.validation, row.test)
+            figures = (f"{v:.4f}" for m in splits_metrics for v in (m.n_cells, m.accuracy, *m.ci95, m.loss))
+            writer.writerow((row.backbone, row.init, row.n_samples, *figures))
+    _draw_curves({row.backbone: folder / row.backbone / "metrics" for row in rows}, folder / "backbones.png")
+
+
+def format_comparison(rows: Sequence[BackboneResult]) -> str:
+    """Table 6 in Markdown: ours, and the paper's figures in brackets."""
+    columns = ("backbone", "start", "images drawn", "train %", "val %", "test % (95 % by source)")
+    lines: list[tuple[str, ...]] = [(*columns, "train loss", "val loss", "test loss"), ("---",) * 9]
+    for row in rows:
+        splits, paper = (row.train, row.validation, row.test), PAPER_TABLE_6[row.backbone]
+        low, high = row.test.ci95
+        accuracies = [f"{part.accuracy:.2f}" for part in splits]
+        accuracies[2] += f", {low:.1f} to {high:.1f}"
+        values = (*accuracies, *(f"{part.loss:.4f}" for part in splits))
+        columns_with_paper = (
+            f"{value} ({paper_value:g})" for value, paper_value in zip(values, astuple(paper), strict=True)
+        )
+        lines.append((row.backbone.value, row.init, str(row.n_samples), *columns_with_paper))
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\nIn brackets: Ferdousi et al. 2024, Table 6, whose splits are not by source.\n"
+
+
+def _load_initial_features(context: TrainingContext, backbone: Backbone) -> tuple[nn.Sequential | None, str]:
+    """ImageNet convolutions: the user's file where it fits, else torchvision's; random where neither can be had."""
+    for path in dict.fromkeys((context.imagenet_weights, None)):
+        try:
+            return load_imagenet_features(path, backbone), "ImageNet"
+        except (ModelMismatch, ModelNotFound) as error:
+            log.info("%s: %s", backbone, str(error).splitlines()[0])
+    log.warning("%s: no ImageNet weights are available; it starts from random ones", backbone)
+    return None, "random"
+
+
+def _count_epochs(context: TrainingContext, backbone: Backbone) -> int:
+    return int(read_curves(context.checkpoint_dir(f"{OUTPUT_SUBDIR}/{backbone}") / "metrics")["epoch"].max()) + 1
+
+
+def _measure(
+    graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
+) -> tuple[SplitMetrics, NDArray[np.int64]]:
+    """The figures of one split, and its confusion matrix: true class by row."""
+    logits, y_true = compute_logits(graph, cells, context)
+    y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
+    correct = y_pred == y_true
+    low, high = cluster_bootstrap_interval(correct, [cell.group for cell in cells])
+    loss = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(y_true)), y_true].mean()
+    confusion = np.bincount(n_classes * y_true + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return SplitMetrics(len(cells), 100 * float(correct.mean()), (100 * low, 100 * high), float(loss)), confusion
+
+
+def _draw_curves(metrics: dict[Backbone, Path], path: Path) -> None:
+    """Accuracy and loss against epochs: training dashed, validation whole."""
+    quantities = ("accuracy", "loss")
+    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for index, (backbone, folder) in enumerate(metrics.items()):
+            points: pd.DataFrame = read_curves(folder).groupby("epoch").mean(numeric_only=True)
+            for axes, quantity in zip(panels, quantities, strict=True):
+                for column, style in ((f"train_{quantity}_epoch", "--"), (f"val_{quantity}", "-")):
+                    values = points[column].dropna()
+                    label = backbone.value if style == "-" else None
+                    axes.plot(values.index + 1, values, style, color=f"C{index}", marker=".", label=label)
+                axes.set(xlabel="epoch", title=f"{quantity}: validation; training dashed")
+        panels[1].legend(frameon=False)
+        figure.savefig(path, dpi=150)

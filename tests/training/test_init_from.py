@@ -1,0 +1,220 @@
+"""Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from wbctool_training.context import _read_cards
+from wbctool_training.export import ClassifierGraph
+from wbctool_training.init_from import average_weights, copy_bundled_models, load_classifier_weights, load_generator
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.classifier import CellClassifier
+from wbctool_training.modules.classifier import ClassifierModule, NormalizedClassifier
+from wbctool_training.recipe import Recipe, load_recipe
+
+from wbctool.datasets.labelled import GroupSplit
+from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.imaging.reader import read_field
+from wbctool.imaging.resize import resize_square
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
+
+SHIPPED = default_models_dir()
+FIELDS = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())[:2]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("fine-tune")
+
+
+def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
+    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), balanced)
+    network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
+    rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
+    with torch.inference_mode():
+        ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
+    assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
+
+
+def test_an_evaluation_beside_the_models_does_not_make_them_another_start(tmp_path: Path) -> None:
+    """Else a training that goes on from them could not be resumed any more."""
+    (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
+    before = _read_cards(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"data": "d"}')
+    assert _read_cards(tmp_path) == before == '{"kind": "classifier"}'
+
+
+def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
+    weights = load_classifier_weights(SHIPPED, recipe, GroupSplit())
+    task = ClassifierModule(recipe.classifier, len(recipe.classes), weights)
+    for network in (task.network, task.average.module):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, weights[name]), name
+    convolutions = [p.requires_grad for p in task.network.network.features.parameters()]
+    assert convolutions == [False] * 8 + [True] * 24  # two blocks of two convolutions, each with weight and bias
+
+
+def test_what_saw_other_whites_is_trained_on_but_not_only_calibrated(recipe: Recipe) -> None:
+    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+
+    def with_other_whites(name: str) -> Recipe:
+        of_name = load_recipe(name)
+        part = of_name.classifier.model_copy(update={"white_balance": not balanced})
+        return of_name.model_copy(update={"classifier": part})
+
+    assert load_classifier_weights(SHIPPED, with_other_whites("fine-tune"), GroupSplit())
+    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {balanced}, unlike the recipe"):
+        load_classifier_weights(SHIPPED, with_other_whites("calibrate"), GroupSplit())
+
+
+@pytest.mark.parametrize("splitting", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
+def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: GroupSplit) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
+        load_classifier_weights(SHIPPED, recipe, splitting)
+
+
+def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: Recipe, tmp_path: Path) -> None:
+    for ending in ("json", "onnx"):
+        shutil.copy(SHIPPED / f"classifier.{ending}", tmp_path)
+    card = json.loads((tmp_path / "classifier.json").read_text())
+    card["training"]["backbone"] = "resnet50"
+    (tmp_path / "classifier.json").write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch, match="export folds a resnet50's BatchNorms away"):
+        load_classifier_weights(tmp_path, recipe, GroupSplit(), Backbone.RESNET50)
+
+
+@pytest.mark.parametrize(
+    "training", [{}, {"datasets": {"pbc": 9}}, {"groups": 9}, {"datasets": ["pbc"], "groups": 9}], ids=str
+)
+@pytest.mark.parametrize("kind", ["classifier", "generator"])
+def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
+    recipe: Recipe, tmp_path: Path, lr: np.ndarray, kind: str, training: dict[str, object]
+) -> None:
+    """The card of what comes of it could not be written, hours later."""
+    for ending in ("json", "onnx"):
+        shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
+    card = json.loads((tmp_path / f"{kind}.json").read_text())
+    kept = {key: value for key, value in card["training"].items() if key not in {"datasets", "groups"}}
+    (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
+    pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    begin = {
+        "classifier": lambda: load_classifier_weights(tmp_path, recipe, GroupSplit()),
+        "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels),
+    }[kind]
+    with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
+        begin()
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(ModelMismatch, match="not the recipe's"):
+        load_classifier_weights(SHIPPED, load_recipe("paper"), GroupSplit())
+
+
+def test_an_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        load_classifier_weights(tmp_path, recipe, GroupSplit())
+    shutil.copy(SHIPPED / "classifier.json", tmp_path)
+    (tmp_path / "classifier.onnx").write_bytes(b"other bytes")
+    with pytest.raises(ModelMismatch):
+        load_classifier_weights(tmp_path, recipe, GroupSplit())
+
+
+@pytest.fixture(scope="module")
+def lr() -> np.ndarray:
+    """(16, 32, 32, 3) uint8: windows of two fields."""
+    fields = [read_field(path).rgb for path in FIELDS]
+    return np.stack([f[y : y + 32, x : x + 32] for f in fields for y in (0, 200) for x in (0, 150, 300, 450)])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_generator_gives_the_exported_ones_pictures_with_batch_statistics_too(lr: np.ndarray, training: bool) -> None:
+    """Export folds BatchNorm away; what is put back must change nothing, or a first step would undo all training."""
+    batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    network = load_generator(SHIPPED, GroupSplit(), batch).train(training)
+    with torch.inference_mode():
+        ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
+    exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
+    assert np.abs(ours - exported).max() < 0.6  # rounding to whole grey levels is 0.5
+
+
+def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.ndarray) -> None:
+    batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    network = load_generator(SHIPPED, GroupSplit(), batch).eval()
+    seen = {}
+    norm = network.blocks[3].norm2
+    norm.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
+    network(batch)
+    assert torch.allclose(seen["after"], seen["before"], atol=1e-4)
+    assert torch.allclose(norm.running_mean, seen["before"].mean(dim=(0, 2, 3)), atol=1e-4)
+    assert norm.running_var.min() > 0
+    assert not torch.allclose(norm.weight, torch.ones_like(norm.weight))
+
+
+def test_a_generator_that_has_seen_the_held_back_sources_is_refused(lr: np.ndarray) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
+        load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
+
+
+def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, tmp_path: Path) -> None:
+    own = load_classifier_weights(SHIPPED, recipe, GroupSplit())
+    model = onnx.load(SHIPPED / "classifier.onnx")
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+    other = write_with_card(model, tmp_path)
+    mean = average_weights([SHIPPED, other], recipe, GroupSplit())
+    for name, value in own.items():
+        moved = 0.25 if name == "network.output.bias" else 0.0
+        assert torch.allclose(mean[name], value + moved, atol=1e-6), name
+
+
+def test_another_backbone_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(ModelMismatch, match=r"classifier\.onnx is a vgg19, not a resnet50"):
+        average_weights([SHIPPED], recipe, GroupSplit(), Backbone.RESNET50)
+
+
+def test_leaving_out_what_a_model_never_saw_is_no_reason_to_refuse_it(recipe: Recipe) -> None:
+    assert load_classifier_weights(SHIPPED, recipe, GroupSplit(held_out_datasets=("another-laboratory",)))
+
+
+def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
+    """As a classifier beside a card with its hash."""
+    content = model.SerializeToString()
+    card = load_fp32_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    (folder / card.file).write_bytes(content)
+    (folder / "classifier.json").write_text(card.model_dump_json())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "stages", "borrowed"),
+    [
+        ("default", ["classifier"], ["detector", "generator"]),
+        ("default", ["detector", "srgan", "classifier"], []),
+        ("default", ["srgan", "classifier"], ["detector"]),
+        ("paper", ["classifier"], ["detector"]),  # it has no super-resolved copies
+        ("default", ["detector"], []),
+    ],
+)
+def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
+    recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
+) -> None:
+    work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
+    copy_bundled_models(work, stages)  # type: ignore[arg-type]
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == borrowed
+    for name in borrowed:
+        assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
+
+
+def test_what_lies_in_the_output_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "detector.json").write_text("mine")
+    copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

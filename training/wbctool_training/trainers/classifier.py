@@ -1,0 +1,210 @@
+"""The classifier: cells in, classifier.onnx out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from wbctool_training.calibration import fit_calibration
+from wbctool_training.checkpoints import ResumableEarlyStopping
+from wbctool_training.context import TrainingContext
+from wbctool_training.data.cell_index import CellRef
+from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset
+from wbctool_training.data.laboratories import laboratory_balanced_weights
+from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
+from wbctool_training.data.stain_transfer import StainBank
+from wbctool_training.export import ClassifierGraph, check_parity, round_weights_fp16, to_onnx, write_model
+from wbctool_training.fit import make_loader
+from wbctool_training.init_from import average_weights
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.modules.classifier import ClassifierModule, NormalizedClassifier
+from wbctool_training.synthetic import read_generated_cells
+from wbctool_training.trainers.common import N_PARITY_CELLS, load_weights, preprocess_cells
+from wbctool_training.weights import load_imagenet_features
+
+from wbctool.datasets.labelled import Split, evenly_spaced
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+from wbctool.text import pluralize
+from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSplit:
+    """train: to train on, of which the first ``n_native`` are native crops and the rest super-resolved or generated.
+
+    validation, test: prepared as a run prepares them, if the recipe has super-resolved ones at all. stain_bank: what
+    the training cells are also shown in.
+    """
+
+    train: tuple[CellRef, ...]
+    n_native: int
+    validation: tuple[CellRef, ...]
+    test: tuple[CellRef, ...]
+    stain_bank: StainBank | None
+
+
+def train_classifier(context: TrainingContext) -> None:
+    """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
+    recipe = context.recipe
+    cells, init = gather_cells(context), _load_initial_weights(context)
+    _check_calibration_data(context, cells.validation)
+    network = fit_classifier(context, "classifier", cells, context.backbone, init)
+    round_weights_fp16(network)
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
+    example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
+    model = to_onnx(graph, example, dynamic_side=False)
+    content = model.SerializeToString()
+    parity = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
+    calibration = fit_calibration(
+        *compute_logits(graph, cells.validation, context), laboratory_balanced_weights(cells.validation)
+    )
+    card = ClassifierCard(
+        **context.card_fields(
+            "classifier",
+            network,
+            cells.train[: cells.n_native] if recipe.classifier.samples else (),
+            parity,
+            parents,
+            calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
+            backbone=context.backbone.value,
+            white_balance=recipe.classifier.white_balance,
+            super_resolved_copies=len(cells.train) - cells.n_native,
+            started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
+        ),
+        classes=recipe.classes,
+        input_px=CLASSIFIER_INPUT_PX,
+        crop_margin=recipe.crop_margin,
+        temperature=calibration.temperature,
+        confidence_threshold=calibration.confidence_threshold,
+        energy_threshold=calibration.energy_threshold,
+    )
+    write_model(content, card, context.out)
+
+
+def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) -> None:
+    """Raises LabelledDataInvalid where there is nothing but a calibration to do, and too little for it; else warns."""
+    n_groups, present = len({cell.group for cell in cells}), {cell.label for cell in cells}
+    missing = [label.value for label in context.recipe.classes if label not in present]
+    description = f"{pluralize(len(cells), 'cell')} of {pluralize(n_groups, 'source')}" + (
+        f", none of {', '.join(missing)}" if missing else ""
+    )
+    if len(cells) >= MIN_CELLS and n_groups >= MIN_GROUPS and not missing:
+        return
+    if not context.recipe.classifier.samples and (len(cells) < MIN_CELLS or n_groups < MIN_GROUPS):
+        raise LabelledDataInvalid(
+            f"{description} to calibrate on, in the {Split.VALIDATION} part; {MIN_CELLS} of {MIN_GROUPS} are needed"
+        )
+    log.warning("temperature and thresholds come from %s: verify them before use", description)
+
+
+def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str, Tensor]:
+    if context.init_from:
+        return average_weights(context.init_from, context.recipe, context.group_split, context.backbone)
+    if context.recipe.classifier.samples:
+        return load_imagenet_features(context.imagenet_weights, context.backbone)
+    raise SettingsInvalid(f"recipe {context.recipe.name} trains no classifier: --init-from must say which to use")
+
+
+def gather_cells(context: TrainingContext, include_test: bool = False) -> ClassifierSplit:
+    """The recipe's cells by split. include_test: else there are none, as a training has no use for them."""
+    recipe, config = context.recipe, context.recipe.classifier
+    cells = context.load_cells()
+    by_split = {
+        split: [c for c in cells if c.label in recipe.classes and context.group_split.assign(c) is split]
+        for split in Split
+    }
+    train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
+    for split in (Split.TRAIN, Split.VALIDATION):
+        if not by_split[split]:
+            raise LabelledDataInvalid(
+                f"no cells in the {split} part: cells are split by source, and the classifier needs more sources"
+            )
+    test = by_split[Split.TEST] if include_test else []
+    if include_test and not test:
+        raise LabelledDataInvalid("no cells in the held-back part to test on: cells are split by source")
+    n_native = len(train)
+    if recipe.srgan.per_class:
+        train += read_generated_cells(context.checkpoint_dir("generated"), recipe.crop_margin)
+    if config.super_resolved_share:
+        generator = load_model(context.out, GeneratorCard)
+        context.warn_on_leakage(generator.card)
+        cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
+        if config.samples:
+            train += super_resolved_subset(
+                train, generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
+            )
+        validation = as_inference(validation, generator, recipe.crop_margin, cache_dir)
+        test = as_inference(test, generator, recipe.crop_margin, cache_dir)
+    stain_bank = None
+    if config.stain_transfer_prob:
+        stain_cells = [c for c in cells if context.group_split.assign(c) is Split.TRAIN]
+        stain_bank = StainBank.from_cells(stain_cells, recipe.crop_margin, recipe.seed)
+    log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
+    return ClassifierSplit(tuple(train), n_native, tuple(validation), tuple(test), stain_bank)
+
+
+def fit_classifier(
+    context: TrainingContext,
+    name: str,
+    cells: ClassifierSplit,
+    backbone: Backbone,
+    init: nn.Sequential | dict[str, Tensor] | None,
+) -> NormalizedClassifier:
+    """The averaged network of the epoch with the least validation loss, every laboratory and original weighed evenly.
+
+    name: the folder of its checkpoints. init: the backbone's ImageNet convolutions, or a trained classifier's weights
+    (wbctool_training.init_from); None: random.
+    """
+    recipe, config = context.recipe, context.recipe.classifier
+    L.seed_everything(recipe.seed, workers=True)
+    module = ClassifierModule(config, len(recipe.classes), init, backbone)
+    if not config.samples:
+        return cast(NormalizedClassifier, module.average.module)
+    early_stopping = ResumableEarlyStopping(
+        "val_loss", min_delta=config.early_stopping_min_delta, patience=config.early_stopping_patience
+    )
+    dataset = TrainDataset(
+        cells.train,
+        recipe.classes,
+        recipe.crop_margin,
+        config.augment,
+        recipe.seed,
+        cells.stain_bank,
+        config.stain_transfer_prob,
+        config.stain_jitter_prob,
+    )
+    checkpoint = context.fit_config(
+        name, config.samples // config.epoch_samples, monitor="val_loss", callbacks=(early_stopping,)
+    ).fit(
+        module,
+        make_loader(dataset, config.batch, epoch_samples=config.epoch_samples),
+        make_loader(EvalDataset(cells.validation, recipe.classes, recipe.crop_margin), 32),
+    )
+    load_weights(module, checkpoint)
+    return cast(NormalizedClassifier, module.average.module)
+
+
+def compute_logits(
+    graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """graph: of ClassifierGraph. Returns logits (N, classes) and the true classes' indices (N,)."""
+    logits, y_true = [], []
+    for rgb, index, _ in make_loader(EvalDataset(cells, context.recipe.classes, context.recipe.crop_margin), 32):
+        with torch.inference_mode():
+            logits.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
+        y_true.append(index.numpy())
+    return np.concatenate(logits), np.concatenate(y_true)

@@ -1,0 +1,78 @@
+"""The detector: fields with boxes in, detector.onnx out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import lightning as L
+import numpy as np
+from numpy.typing import NDArray
+from wbctool_training.context import TrainingContext
+from wbctool_training.data.detection_dataset import DetectionDataset
+from wbctool_training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
+from wbctool_training.fit import make_loader
+from wbctool_training.models.detector import STRIDE, CellDetector
+from wbctool_training.modules.detector import DetectorModule
+from wbctool_training.trainers.common import load_weights
+
+from wbctool.datasets.labelled import LabelledField, evenly_spaced
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.reader import read_field
+from wbctool.inference.model_card import DetectorCard
+from wbctool.types.cells import ObjectClass
+
+log = logging.getLogger(__name__)
+
+_VALIDATION_SEED = 1
+
+
+def train_detector(context: TrainingContext) -> None:
+    """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
+    config = context.recipe.detector
+    train, test = context.train_test_split(context.fields)
+    if not train:
+        raise LabelledDataInvalid("no fields with boxes to train the detector on; the other stages need none")
+    log.info("detector: %d fields to train on, %d held back", len(train), len(test))
+    example = _make_example(context.fields, config.canvas_px)
+    L.seed_everything(context.recipe.seed, workers=True)
+    module = DetectorModule(config)
+    checkpoint = context.fit_config("detector", config.samples // config.epoch_samples).fit(
+        module,
+        make_loader(
+            DetectionDataset(train, config.canvas_px, context.recipe.seed),
+            config.batch,
+            epoch_samples=config.epoch_samples,
+        ),
+        make_loader(DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch) if test else None,
+    )
+    load_weights(module, checkpoint)
+    network = cast(CellDetector, module.average.module)
+    round_weights_fp16(network)
+    graph = DetectorGraph(network)
+    model = to_onnx(graph, example, dynamic_side=True)
+    # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
+    parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
+    card = DetectorCard(
+        **context.card_fields("detector", network, train, parity),
+        classes=tuple(ObjectClass),
+        stride=STRIDE,
+        input_long_side_px=config.canvas_px,
+        size_divisor=32,
+        target_red_cell_px=48,
+        min_red_cell_px=28,
+        preview_px=192,
+        score_threshold=config.score_threshold,
+        low_score_threshold=config.low_score_threshold,
+        nms_iou_threshold=0.5,
+    )
+    write_model(model, card, context.out)
+
+
+def _make_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
+    """(N, canvas_px, canvas_px, 3) uint8, N > 1: fields, squeezed."""
+    rgb = [read_field(field.path).rgb for field in evenly_spaced(fields, 3)]
+    resized = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
+    return np.asarray(np.stack(resized if len(resized) > 1 else resized * 2), np.uint8)

@@ -1,0 +1,95 @@
+"""The ImageNet start of a backbone: torchvision's weights where there is a network, else a local file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from wbctool_training.models.backbones import Backbone, build_features
+from wbctool_training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
+
+from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.text import pluralize
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) -> nn.Sequential:
+    """A backbone's convolutions with ImageNet weights.
+
+    path: a torchvision ``state_dict`` of the backbone (``.pth``), or an npz under the same names; None downloads
+    torchvision's. For VGG19 a VGG16 will do: it is grown, the fourth convolution of blocks 3, 4 and 5 beginning as
+    identity, which leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
+
+    Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
+    """
+    state = _download_weights(backbone) if path is None else _read_weights(path)
+    features = build_features(backbone)
+    weights = {_sequential_name(k): v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    if backbone is Backbone.VGG19 and len(weights) == 2 * sum(n for n, _ in VGG16_BLOCKS):
+        weights = grow_to_vgg19(weights)
+    expected, actual = features.state_dict().keys(), weights.keys()
+    if expected != actual:
+        raise ModelMismatch(
+            f"{path} does not hold the convolutions of {backbone}: {pluralize(len(expected - actual), 'tensor')} of "
+            f"{len(expected)} missing, {pluralize(len(actual - expected), 'tensor')} of another network"
+        )
+    try:
+        features.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelMismatch(f"{path} does not hold the convolutions of {backbone}: {error}") from error
+    return features
+
+
+def _sequential_name(name: str) -> str:
+    """torchvision's ``features.0.weight`` and, in ResNets, ``layer1.0.conv1.weight`` as the layers of a Sequential."""
+    first, _, rest = name.partition(".")
+    return f"{_RESNET_LAYERS.index(first)}.{rest}" if first in _RESNET_LAYERS else name.removeprefix("features.")
+
+
+def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
+    """VGG16's convolutions under VGG19's numbers, the added ones as identity."""
+    grown: dict[str, Tensor] = {}
+    old = new = 0
+    for (n_vgg16, filters), (n_vgg19, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
+        for index in range(n_vgg19):
+            if index < n_vgg16:
+                grown[f"{new}.weight"], grown[f"{new}.bias"] = vgg16[f"{old}.weight"], vgg16[f"{old}.bias"]
+                old += 2
+            else:
+                grown[f"{new}.weight"] = nn.init.dirac_(torch.empty(filters, filters, 3, 3))
+                grown[f"{new}.bias"] = torch.zeros(filters)
+            new += 2
+        old, new = old + 1, new + 1
+    return grown
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelNotFound(f"the ImageNet weights {path} are missing")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        state: dict[str, Tensor] = dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # pickle and zip stumble over a wrong file in every way
+        raise ModelMismatch(f"{path} holds no weights: {type(error).__name__}: {error}".splitlines()[0]) from error
+    return state
+
+
+def _download_weights(backbone: Backbone) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(backbone.value)["IMAGENET1K_V1"]
+    try:
+        state: dict[str, Tensor] = dict(weights.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        raise ModelNotFound(
+            f"torchvision's ImageNet weights cannot be downloaded ({error}); give a file with --imagenet-weights"
+        ) from error
+    return state
