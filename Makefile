@@ -12,9 +12,9 @@ demo: $(VENV_DEMO)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest
 
-# The tests of tests/fault in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
+# The tests of tests/robustness in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
 fault: $(VENV)/ready
-	$(VENV)/bin/python -m pytest tests/fault --long
+	$(VENV)/bin/python -m pytest tests/robustness --long
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

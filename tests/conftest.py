@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for fakes.py: pytest's importlib mode leaves the path alone
-
 import fakes
+import pytest
 
 from wbctool.cli.terminal import NullProgress
 from wbctool.pipeline.bound_stages import BoundStages

@@ -200,9 +200,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: not a TOML file: {error}") from error
     known = RunSettings.model_fields.keys() - _COMMAND_LINE_ONLY
+    if renamed := describe_renames(entries, SETTINGS):
+        raise SettingsInvalid(f"{path}: {renamed}")
     for entry in entries:
-        if renamed := describe_renames([entry], SETTINGS):
-            raise SettingsInvalid(f"{path}: {renamed}")
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
     for entry, value in entries.items():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,8 @@ from typing import Any
 import fakes
 import numpy as np
 import pytest
+from driver import Window, driver_problem, start_driver
 from PIL import Image, ImageOps
-
-sys.path.insert(0, str(Path(__file__).parent))  # for window.py: pytest's importlib mode leaves the path alone
-
-from window import Window, driver_problem, start_driver
 
 from wbctool.cli.terminal import NullProgress
 from wbctool.imaging.crop import crop_cells

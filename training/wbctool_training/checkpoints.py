@@ -10,9 +10,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-from wbctool_training.data.sampler import EpochSampler
 
 from wbctool.errors import SettingsInvalid
+from wbctool_training.data.sampler import EpochSampler
 
 _SAVE_INTERVAL_S = 300.0
 

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-from wbctool_training.models.detector import CellDetector
-from wbctool_training.models.srgan import Generator
-from wbctool_training.modules.classifier import NormalizedClassifier
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import ModelCard
+from wbctool_training.models.detector import CellDetector
+from wbctool_training.models.srgan import Generator
+from wbctool_training.modules.classifier import NormalizedClassifier
 
 log = logging.getLogger(__name__)
 

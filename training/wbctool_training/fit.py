@@ -18,11 +18,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
+
+from wbctool.hardware import has_bf16, usable_cores
 from wbctool_training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumable, save_resume_key
 from wbctool_training.curves import draw_curves
 from wbctool_training.data.sampler import EpochSampler
-
-from wbctool.hardware import has_bf16, usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,6 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from wbctool_training.context import TrainingContext
-from wbctool_training.export import FP16_SUFFIX, write_model
-from wbctool_training.models.backbones import Backbone
-from wbctool_training.models.srgan import Generator
-from wbctool_training.recipe import Recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch
@@ -30,6 +25,11 @@ from wbctool.inference.model_card import (
     load_fp32_card,
     read_model_bytes,
 )
+from wbctool_training.context import TrainingContext
+from wbctool_training.export import FP16_SUFFIX, write_model
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.srgan import Generator
+from wbctool_training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
+
 from wbctool_training.models.vgg import VGG19_BLOCKS, block_end
 from wbctool_training.weights import IMAGENET_MEAN, IMAGENET_STD
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from wbctool_training.models.vgg import VGG19_BLOCKS
 
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
+from wbctool_training.models.vgg import VGG19_BLOCKS
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 

@@ -10,15 +10,15 @@ from urllib.parse import quote, unquote
 import numpy as np
 import torch
 from PIL import Image
+
+from wbctool.imaging.resize import resize_square
+from wbctool.labels import CellClass
+from wbctool.types.cells import Box
 from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.classification_dataset import paper_augmentation
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.data.sr_pairs import degrade_to_lr
 from wbctool_training.models.srgan import HR_PX, Generator
-
-from wbctool.imaging.resize import resize_square
-from wbctool.labels import CellClass
-from wbctool.types.cells import Box
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from wbctool_training.context import TrainingContext
-from wbctool_training.data.laboratories import find_laboratories
-from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
-from wbctool_training.models.backbones import Backbone
-from wbctool_training.recipe import Recipe, load_recipe
-from wbctool_training.trainers.classifier import train_classifier
-from wbctool_training.trainers.detector import train_detector
-from wbctool_training.trainers.srgan import train_srgan
-from wbctool_training.weights import load_imagenet_features
 
 from experiments.backbones import compare_backbones, format_comparison
 from experiments.losses import ablate_losses
@@ -30,6 +21,15 @@ from wbctool.datasets.labelled import (
     read_fields,
 )
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool_training.context import TrainingContext
+from wbctool_training.data.laboratories import find_laboratories
+from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.recipe import Recipe, load_recipe
+from wbctool_training.trainers.classifier import train_classifier
+from wbctool_training.trainers.detector import train_detector
+from wbctool_training.trainers.srgan import train_srgan
+from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from wbctool_training.models.backbones import Backbone, build_features
-from wbctool_training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.text import pluralize
+from wbctool_training.models.backbones import Backbone, build_features
+from wbctool_training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")

@@ -44,7 +44,7 @@ def parse_quality(details: Mapping[str, Any]) -> tuple[FieldQuality, ...]:
     """The fields' quality that :func:`build_details` wrote, as rounded there: written again, it is the same."""
     return tuple(
         FieldQuality(
-            **{name: value for name, value in entry.items() if not name in {"background_color", "cell_color"}},
+            **{name: value for name, value in entry.items() if name not in {"background_color", "cell_color"}},
             background_color=_parse_color(entry["background_color"]),
             cell_color=_parse_color(entry["cell_color"]),
         )

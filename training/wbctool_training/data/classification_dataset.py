@@ -12,6 +12,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from wbctool.imaging.resize import resize_square
+from wbctool.labels import CellClass
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool_training.data.augment import (
     affine_matrix,
     color_jitter,
@@ -24,10 +28,6 @@ from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.data.stain_transfer import StainBank, transfer_stain
-
-from wbctool.imaging.resize import resize_square
-from wbctool.labels import CellClass
-from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 Rgb = NDArray[np.uint8]
 _SMALL_CELL_PROB = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side

@@ -12,12 +12,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from wbctool_training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain
-from wbctool_training.models.detector import N_CLASSES, STRIDE
 
 from wbctool.datasets.labelled import LabelledField
 from wbctool.imaging.reader import read_field
 from wbctool.types.cells import ObjectClass
+from wbctool_training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain
+from wbctool_training.models.detector import N_CLASSES, STRIDE
 
 _CLASS_INDEX = {target: index for index, target in enumerate(ObjectClass)}
 _STAIN_JITTER_PROB = 0.5  # of the canvases: cells are to be known by their shape in whatever colours

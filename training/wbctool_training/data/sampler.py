@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from numpy.random import Generator
 from torch.utils.data import Sampler
+
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.data.laboratories import find_laboratories
 

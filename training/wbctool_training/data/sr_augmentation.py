@@ -13,7 +13,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from wbctool_training.data.cell_index import CellRef, crop_cell
 
 from wbctool.enums import SuperResolve
 from wbctool.imaging.resize import resize_square
@@ -21,6 +20,7 @@ from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops, super_resolution_input_px
 from wbctool.types.cells import Box, Crop
+from wbctool_training.data.cell_index import CellRef, crop_cell
 
 log = logging.getLogger(__name__)
 

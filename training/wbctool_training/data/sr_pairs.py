@@ -10,13 +10,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from wbctool.evaluation.super_resolution import degrade
+from wbctool.imaging.resize import resize_square
 from wbctool_training.data.augment import color_jitter, compress_jpeg, random_dihedral
 from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.models.srgan import HR_PX, SCALE
-
-from wbctool.evaluation.super_resolution import degrade
-from wbctool.imaging.resize import resize_square
 
 Rgb = NDArray[np.uint8]
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
 from wbctool_training.data.cell_index import CellRef, crop_cell
 
 _CROPS_PER_DATASET = 150  # crops an origin

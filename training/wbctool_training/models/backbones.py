@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from torch import nn
 from torchvision.models import efficientnet_b7, resnet50
+
 from wbctool_training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS, block_end, build_vgg_features
 
 

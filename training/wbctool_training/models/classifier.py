@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+
 from wbctool_training.models.backbones import CHANNELS, Backbone, build_features
 
 

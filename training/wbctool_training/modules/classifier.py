@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
+
 from wbctool_training.models.backbones import Backbone, count_frozen_layers
 from wbctool_training.models.classifier import CellClassifier
 from wbctool_training.models.white_balance import WhiteBalance

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
+
 from wbctool_training.models.detector import STRIDE, CellDetector
 from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import DetectorRecipe

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
+
 from wbctool_training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from wbctool_training.models.srgan import Discriminator, Generator
 from wbctool_training.modules.ema import EmaModule

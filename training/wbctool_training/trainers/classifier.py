@@ -13,6 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from wbctool.datasets.labelled import Split, evenly_spaced
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+from wbctool.text import pluralize
+from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 from wbctool_training.calibration import fit_calibration
 from wbctool_training.checkpoints import ResumableEarlyStopping
 from wbctool_training.context import TrainingContext
@@ -29,14 +37,6 @@ from wbctool_training.modules.classifier import ClassifierModule, NormalizedClas
 from wbctool_training.synthetic import read_generated_cells
 from wbctool_training.trainers.common import N_PARITY_CELLS, load_weights, preprocess_cells
 from wbctool_training.weights import load_imagenet_features
-
-from wbctool.datasets.labelled import Split, evenly_spaced
-from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
-from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
-from wbctool.text import pluralize
-from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 
 log = logging.getLogger(__name__)
 

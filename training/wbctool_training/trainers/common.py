@@ -9,10 +9,10 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from wbctool_training.data.cell_index import CellRef, crop_cell
 
 from wbctool.imaging.resize import resize_square
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+from wbctool_training.data.cell_index import CellRef, crop_cell
 
 N_PARITY_CELLS = 8  # that PyTorch and ONNX Runtime are compared on
 

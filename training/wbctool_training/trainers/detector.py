@@ -10,6 +10,12 @@ import cv2
 import lightning as L
 import numpy as np
 from numpy.typing import NDArray
+
+from wbctool.datasets.labelled import LabelledField, evenly_spaced
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.reader import read_field
+from wbctool.inference.model_card import DetectorCard
+from wbctool.types.cells import ObjectClass
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.detection_dataset import DetectionDataset
 from wbctool_training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
@@ -17,12 +23,6 @@ from wbctool_training.fit import make_loader
 from wbctool_training.models.detector import STRIDE, CellDetector
 from wbctool_training.modules.detector import DetectorModule
 from wbctool_training.trainers.common import load_weights
-
-from wbctool.datasets.labelled import LabelledField, evenly_spaced
-from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.reader import read_field
-from wbctool.inference.model_card import DetectorCard
-from wbctool.types.cells import ObjectClass
 
 log = logging.getLogger(__name__)
 

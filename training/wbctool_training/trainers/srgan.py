@@ -9,6 +9,12 @@ from typing import Any, cast
 import lightning as L
 import numpy as np
 import torch
+
+from wbctool.datasets.labelled import Split
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.resize import resize_square
+from wbctool.inference.model_card import GeneratorCard, load_fp32_card
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.data.sr_pairs import SuperResolutionPairs
@@ -20,12 +26,6 @@ from wbctool_training.modules.srgan import SrganModule, SrresnetModule
 from wbctool_training.synthetic import generate_cells
 from wbctool_training.trainers.common import N_PARITY_CELLS, load_weights, preprocess_cells
 from wbctool_training.weights import load_imagenet_features
-
-from wbctool.datasets.labelled import Split
-from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.resize import resize_square
-from wbctool.inference.model_card import GeneratorCard, load_fp32_card
-from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 
 log = logging.getLogger(__name__)
 

@@ -461,7 +461,7 @@ def run_with_fakes(*args):
         "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import main, running;"
         "running.load_stages = fakes.fake_stages; sys.argv[1:] = sys.argv[2:]; main()"
     )
-    return [sys.executable, "-c", code, str(Path(__file__).parent), "run", *map(str, args)]
+    return [sys.executable, "-c", code, str(Path(__file__).parents[1]), "run", *map(str, args)]
 
 
 def test_a_closed_pipe_does_not_stop_a_run(slides, tmp_path):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for fault_lab.py: pytest's importlib mode leaves the path alone
-
 from fault_lab import Lab
 from tiny_models import write_tiny_models
 
