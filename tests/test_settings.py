@@ -100,7 +100,7 @@ def test_nor_by_a_setting_of_the_file(tmp_path):
         load_settings({**FLAGS, "slides": tmp_path}, write(tmp_path, 'log_file = "slides.csv"'))
 
 
-@pytest.mark.parametrize("entry", ["workers", "settle_s", "batch_size", "min_counted"])
+@pytest.mark.parametrize("entry", ["workers", "settle_s", "batch_size", "low_count_below"])
 def test_true_is_not_a_number(tmp_path, entry):
     with pytest.raises(SettingsInvalid, match=rf"lab\.toml: {entry}: true is not a value for it"):
         load_settings(FLAGS, write(tmp_path, f"{entry} = true"))

@@ -118,7 +118,7 @@ def test_a_key_held_down_names_one_cell(window, out):
 def test_the_verdict_passes_the_limit_both_ways_as_an_applied_review_does(window, out, run_again):
     shutil.rmtree(out.parent / "slides" / "normal")
     counted = int(counts(out)[SLIDE]["counted"])
-    run_again(min_counted=counted + 1)
+    run_again(low_count_below=counted + 1)
     window.open(folder(out) / "report.html")
     few, enough = f"Too few cells for a differential: {counted} counted", f"Differential of {counted + 1} counted cells"
     assert window.text("#verdict").startswith(few)

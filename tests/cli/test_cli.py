@@ -450,7 +450,7 @@ def test_a_reader_that_has_gone_is_no_error(command):
 
 def test_the_doctor_speaks_to_a_full_device(cli, monkeypatch):
     said = []
-    monkeypatch.setattr("wbctool.cli.saying.say", said.append)
+    monkeypatch.setattr("wbctool.cli.saying.echo", said.append)
     cli("doctor")
     assert said[0].startswith("ok   python")
 

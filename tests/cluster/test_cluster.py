@@ -152,12 +152,12 @@ def test_the_same_bytes_as_on_one_machine(lab: Lab, dask: Dask, monkeypatch: pyt
     assert facts["provider"] == "CPUExecutionProvider"
     assert (facts["cluster"]["workers"], facts["cluster"]["workers_lost"]) == (2, 0)
     assert list(facts["cluster"]["hosts"]) == names
-    assert facts["batch_rows"] == lab.facts("one")["batch_rows"]
+    assert facts["batch_sizes"] == lab.facts("one")["batch_sizes"]
     assert "cluster" not in lab.facts("one")
     assert lab.run("many", scheduler=dask.address) == 3  # nothing is left to do, on a cluster
-    assert not any(slide["done_in_this_run"] for slide in lab.facts("many")["slides"])
+    assert not any(slide["done_in_run"] for slide in lab.facts("many")["slides"])
     assert lab.run("many") == 3  # nor here
-    assert not any(slide["done_in_this_run"] for slide in lab.facts("many")["slides"])
+    assert not any(slide["done_in_run"] for slide in lab.facts("many")["slides"])
 
 
 def test_a_killed_worker_costs_no_slide_and_a_deadly_slide_no_other(lab: Lab, dask: Dask, monkeypatch) -> None:

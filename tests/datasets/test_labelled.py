@@ -154,7 +154,7 @@ SHIPPED = GroupSplit()
 
 
 def split_of(source: str, splitting: GroupSplit = SHIPPED, origin: str = "bccd") -> Split:
-    return splitting.assign(SimpleNamespace(source=source, origin=origin))
+    return splitting.assign(SimpleNamespace(group=source, dataset=origin))
 
 
 def test_five_folds_hold_every_source_back_once_and_never_validate_on_it() -> None:

@@ -125,7 +125,7 @@ def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.Monk
         Image.fromarray(rgb).save(path)
         fields.append(LabelledField(path, str(number), "drawn", tuple(boxes), ()))
     seen: list[Crop] = []
-    monkeypatch.setattr("wbctool.evaluation.ood._RED_CELLS_OF_A_FIELD", 10_000)
+    monkeypatch.setattr("wbctool.evaluation.ood._RED_CELLS_PER_FIELD", 10_000)
     monkeypatch.setattr("wbctool.evaluation.ood.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
     card = SimpleNamespace(crop_margin=1.25)
     models = SimpleNamespace(classifier=SimpleNamespace(card=card))
@@ -156,9 +156,11 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert next(iter(written.items())) == ("schema", "wbctool-evaluation/1")
     assert written["classifier"][0]["images"] == 3
-    assert written["mistakes"]["cells"][-1]["label"] != written["mistakes"]["cells"][-1]["said"]
-    assert "rgb" not in written["mistakes"]["cells"][-1]
-    for name in ("confusion", "reliability", "coverage", "mistakes"):
+    assert (
+        written["misclassifications"]["cells"][-1]["label"] != written["misclassifications"]["cells"][-1]["predicted"]
+    )
+    assert "rgb" not in written["misclassifications"]["cells"][-1]
+    for name in ("confusion", "reliability", "coverage", "misclassifications"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -200,11 +202,11 @@ def test_minutes_of_work_are_not_lost_to_a_full_standard_output(
             measuring.evaluate_command, data, None, folder, None, SuperResolve.AUTO, Precision.FP32, sr_cells=0
         )
         if folder:
-            assert call(strangers=0) == 0
+            assert call(ood_images=0) == 0
             assert (folder / "evaluation.md").is_file()
         else:
             with pytest.raises(OutputNotWritable, match="standard output"):
-                call(strangers=0)
+                call(ood_images=0)
 
 
 def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> None:

@@ -63,7 +63,7 @@ def test_an_interval_is_the_same_however_many_sources_are_drawn_at_once(monkeypa
     rng = np.random.default_rng(1)
     right, sources = rng.random(400) < 0.8, [str(n) for n in rng.integers(101, size=400)]
     usual = cluster_bootstrap_interval(right, sources, seed=3)
-    monkeypatch.setattr(metrics, "_DRAWN_AT_ONCE", at_once)
+    monkeypatch.setattr(metrics, "_MAX_DRAWS_PER_CHUNK", at_once)
     assert cluster_bootstrap_interval(right, sources, seed=3) == usual
 
 

@@ -44,7 +44,7 @@ def fields(tmp_path, names):
 def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_path, models):
     data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.TEST, 2)])
     before = load_fp32_card(models, DetectorCard)
-    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
     assert done.exit_code == 0, done.output
     card = load_fp32_card(models, DetectorCard)
     (entry,) = card.stain_reference
@@ -68,8 +68,8 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
         cells_low=(1, 0, 0),
         cells_high=(1, 0, 0),
     )
-    monkeypatch.setattr(quality, "measure_colours", lambda *_: (grey,))
-    done = CliRunner().invoke(app, ["models", "colours", str(tmp_path), "--models", str(models)])
+    monkeypatch.setattr(quality, "measure_stain_reference", lambda *_: (grey,))
+    done = CliRunner().invoke(app, ["models", "stain-reference", str(tmp_path), "--models", str(models)])
     assert done.exit_code == 0, done.output
     assert load_fp32_card(models, DetectorCard).stain_reference == (grey,)
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
@@ -79,14 +79,14 @@ def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TRAIN, 1))
     (bad,) = (data / "images").iterdir()
     bad.write_bytes(b"")
-    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
     assert (done.exit_code, done.stderr) == (1, f"wbctool: {bad}: the file is empty\n")
 
 
 def test_without_a_training_source_nothing_is_written(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TEST, 1))
     before = (models / "detector.json").read_bytes()
-    done = CliRunner().invoke(app, ["models", "colours", str(data), "--models", str(models)])
+    done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
     assert done.exit_code == 1
     assert "no fields of training sources" in done.output
     assert (models / "detector.json").read_bytes() == before

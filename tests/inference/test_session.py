@@ -57,7 +57,7 @@ def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
 
 def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
     root = Path(__file__).parents[2]
-    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["classes"]["wheel"]
     tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and p.suffixes[:-1] == []}
     assert {Path(name).name for name in wheel["force-include"]} == tracked
     assert all(inside == f"wbctool/{name}" for name, inside in wheel["force-include"].items())
@@ -117,8 +117,8 @@ def test_a_file_that_is_no_card_is_refused(folder: Path, content: str) -> None:
     [
         ("detector", {"score_threshold": float("nan")}),
         ("detector", {"stride": 0}),
-        ("detector", {"multiple_px": 0}),
-        ("detector", {"targets": ["wbc", "wbc", "rbc"]}),
+        ("detector", {"size_divisor": 0}),
+        ("detector", {"classes": ["wbc", "wbc", "rbc"]}),
         ("generator", {"scale": 0}),
         ("classifier", {"energy_threshold": float("nan")}),
         ("classifier", {"crop_margin": -1}),
@@ -162,8 +162,8 @@ def test_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path, pre
 def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str = "int8") -> None:
     """A card of ``precision`` of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
     card = json.loads((folder / f"{kind}.json").read_text())
-    facts = {"parent_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
-    facts |= {"pictures": 1, "changed_labels": 0, "changed_outcomes": 0}
+    facts = {"source_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
+    facts |= {"images": 1, "changed_labels": 0, "changed_outcomes": 0}
     file, name = f"{kind}.{precision}.onnx", f"{kind}-{precision}"
     copy = card | {"file": file, "precision": precision, "quantized_from": facts, "name": name}
     shutil.copy(folder / f"{kind}.onnx", folder / file)
@@ -250,7 +250,11 @@ def tiny(tmp_path: Path) -> Path:
 
 def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
     """`wbctool evaluate DATA --models M --out M` leaves one there."""
-    for name, content in (("evaluation", {"data": "d", "mistakes": {}}), ("list", []), ("model-index", {"name": "x"})):
+    for name, content in (
+        ("evaluation", {"data": "d", "misclassifications": {}}),
+        ("list", []),
+        ("model-index", {"name": "x"}),
+    ):
         (tiny / f"{name}.json").write_text(json.dumps(content))
     (tiny / "folder.json").mkdir()
     assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
@@ -503,7 +507,9 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
 ) -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
-    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (2.0, 1.0))  # how it counts, not how fast
+    monkeypatch.setattr(
+        "wbctool.quantization.search._time_models", lambda *_: (2.0, 1.0)
+    )  # how it counts, not how fast
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output
     crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
@@ -543,7 +549,7 @@ def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
     """Where it does so for nothing, a cell takes 82 ms and not 31."""
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(hardware, "_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
     folder = write_tiny_models(tmp_path / "models")
     card = load_fp32_card(folder, GeneratorCard)
     content = read_model_bytes(card, folder)

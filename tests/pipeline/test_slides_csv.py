@@ -175,7 +175,7 @@ class TestRun:
 
     def test_low_and_high_are_in_slide_json_and_on_the_index_page_also_of_slides_not_done_again(self, run):
         (run.root / "slides.csv").write_text("slide,analyser_wbc,age\ns10,11,40\ns2,11,10\n")
-        run(min_counted=10)
+        run(low_count_below=10)
         # nine neutrophils (9.0 × 10⁹/L) and one monocyte (1.0, within 0.2 to 1.0)
         assert self.slide_json(run, "s10")["out_of_range"] == {
             "neutrophil": {"percent": "high", "absolute": "high"},
@@ -185,7 +185,7 @@ class TestRun:
         assert "out_of_range" not in self.slide_json(run, "s2")  # a child
         page = (run.folder / "index.html").read_text()
         assert page.count('class="beyond">high, absolute high<') == 1
-        run(min_counted=10)
+        run(low_count_below=10)
         assert run.looked == []
         assert (run.folder / "index.html").read_text() == page
 

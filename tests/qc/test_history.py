@@ -83,7 +83,7 @@ def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):
     run(qc_slides=("s10",))
     before = (run.folder / "qc-history.csv").read_bytes()
     fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"])
-    monkeypatch.setattr(run_module, "note_qc_slides", fails_with(KeyboardInterrupt))
+    monkeypatch.setattr(run_module, "append_qc_records", fails_with(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(qc_slides=("s10",))
     monkeypatch.undo()
@@ -143,7 +143,7 @@ def test_a_history_that_cannot_be_written_is_fatal(run, monkeypatch):
     (run.folder / "qc-history.csv").mkdir()
     assert run(qc_slides=("*",)) == 0  # cannot be read: left alone
     (run.folder / "qc-history.csv").rmdir()
-    monkeypatch.setattr("wbctool.qc.history.publish", fails_with(OutputNotWritable))
+    monkeypatch.setattr("wbctool.qc.history.write_atomic", fails_with(OutputNotWritable))
     with pytest.raises(OutputNotWritable):
         run(qc_slides=("*",))
 

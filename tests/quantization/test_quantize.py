@@ -49,12 +49,12 @@ NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change a
 @pytest.fixture(autouse=True)
 def faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of models as small as these are not; what is written must not hang on how fast this machine is."""
-    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (2.0, 1.0))
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.inference.loading.cuda_problem", lambda *_: "none in this test")
+    monkeypatch.setattr("wbctool.inference.loading.cuda_unavailable_reason", lambda *_: "none in this test")
 
 
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]
@@ -122,17 +122,17 @@ def few_cells(labels: tuple[CellClass, ...] | None = None) -> CalibrationData:
 
 
 def change(**facts: object) -> QuantizationInfo:
-    told = {"parent_sha256": "0" * 64, "calibrated_on": "", "measured_on": "", "cells": 200, "pictures": 200}
+    told = {"source_sha256": "0" * 64, "calibrated_on": "", "measured_on": "", "cells": 200, "images": 200}
     return QuantizationInfo.model_validate({**told, "changed_labels": 0, "changed_outcomes": 0, **facts})
 
 
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_copy": 0.8975, "psnr_db": 42.0}, None),
+        ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_quantized": 0.8975, "psnr_db": 42.0}, None),
         ({"changed_labels": 3}, "3 of 200 labels change, at most 1.0% allowed"),
-        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.895}, "accuracy falls by 0.50 points, at most 0.3 allowed"),
-        ({"accuracy_fp32": 0.9, "accuracy_copy": 0.95}, None),
+        ({"accuracy_fp32": 0.9, "accuracy_quantized": 0.895}, "accuracy falls by 0.50 points, at most 0.3 allowed"),
+        ({"accuracy_fp32": 0.9, "accuracy_quantized": 0.95}, None),
         ({"psnr_db": 41.9}, "its images are 41.9 dB from the fp32 ones, at least 42 required"),
     ],
 )
@@ -174,7 +174,7 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
         tried.append(tuple(kept))
         return quantize(ready, kept)
 
-    monkeypatch.setattr("wbctool.quantization.search.quantise", remembered)
+    monkeypatch.setattr("wbctool.quantization.search.quantize", remembered)
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
         optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
@@ -235,7 +235,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
-    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0
     assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
@@ -245,7 +245,7 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_cpu_does_not_decide_whether_fp16_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.quantization.search._seconds", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.output.count(" written") == 2
 
@@ -343,7 +343,7 @@ def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
 def test_labelled_cells_calibrate_and_measure_by_their_split(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wbctool.quantization.calibration_data._LEAST", 2)
+    monkeypatch.setattr("wbctool.quantization.calibration_data._MIN_VALIDATION_CELLS", 2)
     rng = np.random.default_rng(2)
     for number in range(60):
         folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")

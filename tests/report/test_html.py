@@ -109,18 +109,20 @@ def test_too_few_cells_are_no_differential():
 @pytest.mark.parametrize("counted", [29, 30])
 def test_the_page_has_what_its_script_chooses_a_verdict_by(counted):
     """Moves of a reader may pass the limit either way: the page's script then says what an applied review says."""
-    settings = (("super_resolve", "auto"), ("min_counted", "30"))
-    result = result_of(["neutrophil"] * counted, min_counted=30, failures=[FieldFailure("ward/s1", "g", "read", "?")])
+    settings = (("super_resolve", "auto"), ("low_count_below", "30"))
+    result = result_of(
+        ["neutrophil"] * counted, low_count_below=30, failures=[FieldFailure("ward/s1", "g", "read", "?")]
+    )
     data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
-    assert data["min_counted"] == 30
-    sentence = data["texts"]["verdict"]["low" if counted < data["min_counted"] else "enough"]
+    assert data["low_count_below"] == 30
+    sentence = data["texts"]["verdict"]["low" if counted < data["low_count_below"] else "enough"]
     assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == summary_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])
 def test_without_the_setting_the_script_keeps_the_verdict(counted):
     data = page_data(render_report(result_of(["neutrophil"] * counted), fakes.provenance()))
-    assert (counted < data["min_counted"]) == (counted < 100)
+    assert (counted < data["low_count_below"]) == (counted < 100)
 
 
 def test_a_failure_of_the_slide_is_no_field_that_the_verdict_lacks():
@@ -220,7 +222,7 @@ def test_long_lists_of_fields_are_folded():
 
 
 def test_a_scale_that_cannot_be_is_told_once():
-    plain = dict.fromkeys(("blur_um", "blur_px", "cover", "background", "cells", "stain_de"))
+    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cells", "stain_delta_e"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
     told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
@@ -285,7 +287,9 @@ def large_slide(names, cells_a_field, native, enhanced, overview):
     cells = [Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(where, predictions, strict=True)]
     fields = tuple(FieldThumbnail(name, 640, 480, overview) for name in dict.fromkeys(where))
     pictures = (CellThumbnails(native, enhanced),) * len(names)
-    small = replace(result_of(names), fields=len(fields), cells=tuple(cells), pictures=pictures, field_pictures=fields)
+    small = replace(
+        result_of(names), fields=len(fields), cells=tuple(cells), thumbnails=pictures, field_thumbnails=fields
+    )
     return render_report(small, fakes.provenance())
 
 
@@ -359,8 +363,8 @@ def test_a_page_that_left_pictures_out_is_read_back_as_it_is():
             Cell(f"{i // 2}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(name))
             for i, name in enumerate(names)
         ),
-        pictures=content.pictures,
-        field_pictures=content.field_pictures,
+        thumbnails=content.thumbnails,
+        field_thumbnails=content.field_thumbnails,
     )
     assert render_report(again, fakes.provenance()) == page
 
@@ -384,8 +388,8 @@ def test_a_page_gives_its_pictures_back(known):
     result = result_of(["neutrophil", "review", "monocyte"], known=known, field="a\udcff<.png")
     page = render_report(result, fakes.provenance(known))
     content = read_report_page(page)
-    assert content.pictures == result.thumbnails
-    assert content.field_pictures == result.field_thumbnails
+    assert content.thumbnails == result.thumbnails
+    assert content.field_thumbnails == result.field_thumbnails
 
 
 def test_what_is_no_report_gives_nothing_back():

@@ -31,7 +31,7 @@ def test_reviewed_slides_are_marked_and_counted():
 def test_what_is_low_or_high_stands_beside_its_percent():
     counts = list(row().values)
     counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
-    page = render_index([replace(row(), row=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
+    page = render_index([replace(row(), values=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
     assert '<b>9.00</b> <span class="soft">(0)</span> <b class="beyond">high</b></td>' in page
     assert page.count('class="beyond"') == 1
 

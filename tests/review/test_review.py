@@ -78,7 +78,7 @@ def apply_one(layout, path):
 
 
 def read_trail(layout):
-    return [json.loads(line) for line in layout.audit.read_text().splitlines()]
+    return [json.loads(line) for line in layout.audit_jsonl.read_text().splitlines()]
 
 
 def test_a_review_worked_by_hand(run, layout, write):
@@ -105,7 +105,7 @@ def test_a_review_worked_by_hand(run, layout, write):
 
 def test_the_trail_says_who_moved_what_and_each_line_holds_the_one_before(layout, write):
     apply_one(layout, write((3, "review", "basophil"), comment="fine"))
-    lines = layout.audit.read_bytes().splitlines()
+    lines = layout.audit_jsonl.read_bytes().splitlines()
     cell, own = map(json.loads, lines)
     assert cell["previous"] == "0" * 64
     assert own["previous"] == hashlib.sha256(lines[0]).hexdigest()
@@ -124,7 +124,7 @@ def test_slide_json_and_report_and_index_say_reviewed(run, layout, write):
     assert [(r["reader"], r["moved"]) for r in state["reviews"]] == [("AB", 0)]
     assert state["files"]["report.html"] == sha256(layout.slide_file("s2", "report.html"))
     assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
-    assert "</span> AB</td>" in layout.index.read_text()
+    assert "</span> AB</td>" in layout.index_html.read_text()
 
 
 def test_a_later_run_keeps_the_review(run, layout, write):
@@ -139,7 +139,7 @@ def test_a_later_run_keeps_the_review(run, layout, write):
 def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write, why, caplog, tmp_path):
     untouched = run.tree() if why == "force" else None
     apply_one(layout, write((3, "review", "monocyte")))
-    kept = layout.audit.read_bytes()
+    kept = layout.audit_jsonl.read_bytes()
     if why == "field":
         fakes.draw_field(run.root / "s2" / "f2.png", ["odd"])
     elif why == "model":
@@ -147,7 +147,7 @@ def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write,
     with caplog.at_level(logging.WARNING):
         assert run(force=why == "force") == 0
     assert "slide 's2': processed again, so its review no longer applies" in caplog.text
-    assert layout.audit.read_bytes().startswith(kept)
+    assert layout.audit_jsonl.read_bytes().startswith(kept)
     assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
     assert not ORIGINALS & {path.name for path in layout.slide_folder("s2").iterdir()}
     assert audit_reviews(layout).problems == ()
@@ -220,7 +220,7 @@ def test_moves_that_cannot_be_are_refused(run, layout, write, moves, why):
 
 def test_a_file_that_nests_too_deep_is_refused_in_one_line(layout, tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    done = wbctool("review", "apply", layout.counts, tmp_path / "deep.json")
+    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "deep.json")
     assert done.exit_code == 1
     assert done.stderr.count("deep.json") == 1
     assert len(done.stderr.splitlines()) == 1
@@ -244,7 +244,7 @@ def test_a_comment_can_be_taken_back(layout, write, tmp_path):
     assert "a band?" in layout.slide_file("s2", "report.html").read_text()
     apply_one(layout, commented("", reader="CD"))
     assert "a band?" not in layout.slide_file("s2", "report.html").read_text()
-    assert "a band?" in layout.audit.read_text()
+    assert "a band?" in layout.audit_jsonl.read_text()
     assert audit_reviews(layout).problems == ()
 
 
@@ -265,7 +265,7 @@ def test_tables_that_were_changed_by_hand_are_not_reviewed(layout, write):
 def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     good = write((3, "review", "monocyte"))
-    done = wbctool("review", "apply", layout.counts, tmp_path / "broken.json", good, tmp_path / "none.json")
+    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "broken.json", good, tmp_path / "none.json")
     assert done.exit_code == 1
     assert "s2: reviewed by AB, 1 cell moved; now 3 counted, 0 review, 0 not WBC" in done.output
     assert len(done.stderr.splitlines()) == 2
@@ -274,8 +274,8 @@ def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
 def test_while_a_run_holds_the_output_nothing_is_applied(layout, write):
     path = write()
     with lock_output(layout):
-        assert wbctool("review", "apply", layout.counts, path).exit_code == 5
-    assert not layout.audit.exists()
+        assert wbctool("review", "apply", layout.counts_csv, path).exit_code == 5
+    assert not layout.audit_jsonl.exists()
 
 
 def test_where_there_are_no_results(tmp_path):
@@ -318,9 +318,9 @@ def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(ru
 
 
 def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run, layout, write, caplog):
-    manifest = json.loads(layout.run.read_text())
+    manifest = json.loads(layout.run_json.read_text())
     del manifest["slides"]
-    layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
+    layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
     apply_one(layout, write((3, "review", "monocyte")))
     assert "the last run did not finish" in caplog.text
     assert run.rows()["s2"]["monocyte_n"] == "0"
@@ -358,7 +358,7 @@ class TestVerify:
         return layout
 
     def problems(self, layout):
-        done = wbctool("review", "verify", layout.counts)
+        done = wbctool("review", "verify", layout.counts_csv)
         assert done.exit_code == (1 if done.stderr else 0)
         return done.stderr
 
@@ -368,23 +368,23 @@ class TestVerify:
 
     @pytest.mark.parametrize("line", [0, 1])
     def test_finds_a_line_that_was_changed(self, reviewed, line):
-        lines = reviewed.audit.read_text().splitlines(keepends=True)
+        lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         lines[line] = lines[line].replace('"AB"', '"XY"')
-        reviewed.audit.write_text("".join(lines))
+        reviewed.audit_jsonl.write_text("".join(lines))
         assert ("line 2 does not follow", "the trail lacks 1 review of it")[line] in self.problems(reviewed)
 
     def test_finds_lines_that_were_taken_out(self, reviewed):
-        lines = reviewed.audit.read_text().splitlines(keepends=True)
-        reviewed.audit.write_text(lines[1])
+        lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
+        reviewed.audit_jsonl.write_text(lines[1])
         assert "line 1 does not follow" in self.problems(reviewed)
-        reviewed.audit.write_text("")
+        reviewed.audit_jsonl.write_text("")
         assert "the trail lacks 1 review of it" in self.problems(reviewed)
-        reviewed.audit.unlink()
+        reviewed.audit_jsonl.unlink()
         assert "the trail lacks 1 review of it" in self.problems(reviewed)
 
     def test_finds_that_the_end_was_cut_off(self, reviewed):
-        lines = reviewed.audit.read_text().splitlines(keepends=True)
-        reviewed.audit.write_text(lines[0])
+        lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
+        reviewed.audit_jsonl.write_text(lines[0])
         assert "the trail lacks 1 review of it" in self.problems(reviewed)
 
     @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
@@ -477,7 +477,7 @@ class TestVerify:
         assert self.problems(reviewed) == "wbctool: slide 's10': report.html cannot be read: Permission denied\n"
 
     def test_a_manifest_that_nobody_wrote_is_told(self, reviewed):
-        reviewed.run.write_text(reviewed.run.read_text()[:200])
+        reviewed.run_json.write_text(reviewed.run_json.read_text()[:200])
         assert "run.json is not a valid record of a run" in self.problems(reviewed)
 
     def test_slides_that_wait_or_failed_as_a_whole_have_no_state(self, run, layout, monkeypatch):
@@ -493,16 +493,16 @@ class TestVerify:
     def test_a_slide_that_has_gone_from_the_input_is_checked_too(self, run, layout):
         shutil.rmtree(run.root / "s10")
         assert run() == 0
-        assert wbctool("review", "verify", layout.counts).output.startswith("2 slides, 0 reviewed")
+        assert wbctool("review", "verify", layout.counts_csv).output.startswith("2 slides, 0 reviewed")
         layout.slide_file("s10", "cells.csv").write_text("altered")
         assert "slide 's10': cells.csv does not match its hash in slide.json" in self.problems(layout)
         layout.slide_file("s10", "slide.json").write_text("{}")
         assert "s10/slide.json cannot be trusted" in self.problems(layout)
 
     def test_after_a_run_that_did_not_end_the_table_may_be_older(self, run, layout, write):
-        manifest = json.loads(layout.run.read_text())
+        manifest = json.loads(layout.run_json.read_text())
         del manifest["slides"]
-        layout.run.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
+        layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
         assert self.problems(layout) == ""
         apply_one(layout, write((3, "review", "monocyte")))
         assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(layout)
@@ -513,7 +513,7 @@ class TestVerify:
 class TestTrail:
     def test_half_a_line_is_dropped_by_the_next(self, layout, caplog):
         audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        with layout.audit.open("ab") as file:
+        with layout.audit_jsonl.open("ab") as file:
             file.write(b'{"event": "re')
         assert len(audit_log.read_audit_log(layout)) == 1
         audit_log.append_entries(layout, [{"event": "redone", "slide": "b"}])
@@ -525,13 +525,13 @@ class TestTrail:
         synced, fsync = [], os.fsync
         monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
         audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        assert synced == [path.stat().st_ino for path in (layout.audit, layout.folder)]
+        assert synced == [path.stat().st_ino for path in (layout.audit_jsonl, layout.folder)]
 
     def test_nothing_is_added_to_a_broken_one(self, layout):
-        layout.audit.write_text('{"event": "review"}\n')
+        layout.audit_jsonl.write_text('{"event": "review"}\n')
         with pytest.raises(AuditLogCorrupt):
             audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        assert layout.audit.read_text() == '{"event": "review"}\n'
+        assert layout.audit_jsonl.read_text() == '{"event": "review"}\n'
 
 
 def test_the_review_schema_is_the_pages(write):

@@ -96,7 +96,7 @@ def test_a_trial_holds_where_it_shows_what_was_not_seen(
     holds: bool,
 ) -> None:
     looks = iter(((), from_afar, closer, closer))
-    monkeypatch.setattr(detect, "_look", lambda *_: next(looks))
+    monkeypatch.setattr(detect, "_detect_at_scale", lambda *_: next(looks))
     found = detect.detect_objects(Field("huge", np.zeros((3000, 4000, 3), np.uint8)), detector)
     assert found == (closer if holds else from_afar)
 
@@ -111,7 +111,7 @@ def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_close
         sides.append(round(scale * max(seen.rgb.shape[:2])))
         return look(seen, model, scale, min_score)
 
-    monkeypatch.setattr(detect, "_look", noting)
+    monkeypatch.setattr(detect, "_detect_at_scale", noting)
     detect_cells(Field("near", np.ascontiguousarray(field.rgb[:360, :480])), detector)
     assert sides == [192]
     sides.clear()
@@ -133,7 +133,7 @@ def test_red_cells_that_turn_out_smaller_are_looked_at_closer_once_more_and_no_m
         side = next(seen_px)
         return (Detection(Box(0, 0, side, side), 0.9, object_class=ObjectClass.RED_CELL),)
 
-    monkeypatch.setattr(detect, "_look", look)
+    monkeypatch.setattr(detect, "_detect_at_scale", look)
     detect.detect_objects(Field("huge", np.zeros((3000, 4000, 3), np.uint8)), detector)
     card = detector.card
     by_clumps = card.target_red_cell_px / 150
@@ -184,13 +184,13 @@ _AROUND_THE_NUCLEUS = Box(70, 100, 100, 100)
 
 
 def test_a_faint_cell_counts_where_a_nucleus_lies_under_it(detector: OnnxModel[DetectorCard]) -> None:
-    card = detector.card.model_copy(update={"score_threshold": 0.45, "faint_threshold": 0.2})
+    card = detector.card.model_copy(update={"score_threshold": 0.45, "low_score_threshold": 0.2})
     assert len(_faint(card, _AROUND_THE_NUCLEUS)) == 1
     assert _faint(card, Box(270, 100, 100, 100)) == []  # glass
     assert _faint(card, Box(110, 140, 20, 20)) == []  # a speck of the nucleus
     assert _faint(card, _AROUND_THE_NUCLEUS, score=0.19) == []
     assert _faint(card, _AROUND_THE_NUCLEUS, target=ObjectClass.RED_CELL) == []
-    assert _faint(card.model_copy(update={"faint_threshold": None}), _AROUND_THE_NUCLEUS) == []
+    assert _faint(card.model_copy(update={"low_score_threshold": None}), _AROUND_THE_NUCLEUS) == []
 
 
 def test_a_sure_cell_needs_no_nucleus_and_none_is_looked_for(

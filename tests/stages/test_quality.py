@@ -43,7 +43,14 @@ def discs(number, sigma_px=0.0, side=400, radius=40, clear=230, dark=150):
 
 
 def quality(**values):
-    plain = {"blur_um": 0.1, "blur_px": 2.0, "cover": 0.4, "background": None, "cells": None, "stain_de": None}
+    plain = {
+        "blur_um": 0.1,
+        "blur_px": 2.0,
+        "coverage": 0.4,
+        "background_color": None,
+        "cell_color": None,
+        "stain_delta_e": None,
+    }
     return FieldQuality("f", **(plain | values))
 
 
@@ -107,9 +114,9 @@ class TestLimits:
         assert not apply_quality_limits([*sharp[:3], quality(blur_um=0.16)], LIMITS)[-1].blurred  # too few to say
 
     def test_of_crowding_and_colours(self):
-        (judged,) = apply_quality_limits([quality(cover=0.63, stain_de=5.1)], LIMITS)
+        (judged,) = apply_quality_limits([quality(coverage=0.63, stain_delta_e=5.1)], LIMITS)
         assert (judged.crowded, judged.stain_out_of_range) == (True, True)
-        (judged,) = apply_quality_limits([quality(cover=None, stain_de=None)], LIMITS)
+        (judged,) = apply_quality_limits([quality(coverage=None, stain_delta_e=None)], LIMITS)
         assert (judged.crowded, judged.stain_out_of_range) == (False, False)
 
     @pytest.mark.parametrize(
@@ -120,7 +127,7 @@ class TestLimits:
         assert (judged.scale_mismatch, judged.blurred) == (wrong, not wrong)
 
     def test_a_share_of_the_fields_raises_the_flag(self):
-        fields = [quality(blur_um=0.3, cover=0.9)] + [quality()] * 8
+        fields = [quality(blur_um=0.3, coverage=0.9)] + [quality()] * 8
         assert compute_quality_flags(apply_quality_limits(fields, LIMITS), LIMITS) == {
             "blurred_fields",
             "crowded_fields",
@@ -194,7 +201,7 @@ class TestColours:
 
 
 def alike(thumbnails, correlation):
-    nothing = dict.fromkeys(("blur_um", "blur_px", "cover", "background", "cells", "stain_de"))
+    nothing = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     fields = [FieldQuality(str(n), **nothing, thumbnail=t.tobytes()) for n, t in enumerate(thumbnails)]
     return find_duplicates(fields, correlation)
 

@@ -150,7 +150,11 @@ def test_a_state_in_which_a_value_was_changed_is_none(layout):
     publish_slide(layout, "s", {}, state(), ())
     path = layout.slide_file("s", "slide.json")
     whole = path.read_text()
-    for was, now in (('"counted": "5"', '"counted": "900"'), ('"min_counted": 100', '"min_counted": 1'), ("read", "?")):
+    for was, now in (
+        ('"counted": "5"', '"counted": "900"'),
+        ('"low_count_below": 100', '"low_count_below": 1'),
+        ("read", "?"),
+    ):
         assert was in whole
         path.write_text(whole.replace(was, now, 1))
         assert read_record(layout, "s") is None

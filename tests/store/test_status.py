@@ -63,10 +63,10 @@ def test_names_are_shown_in_one_line_and_do_not_drive_the_terminal(run, layout):
 
 def begun(layout):
     """run.json as it is in the midst of a run."""
-    content = json.loads(layout.run.read_bytes())
+    content = json.loads(layout.run_json.read_bytes())
     for key in ("slides", "counts"):
         del content[key]
-    layout.run.write_text(json.dumps(content | {"end": None, "exit_code": None}))
+    layout.run_json.write_text(json.dumps(content | {"end": None, "exit_code": None}))
 
 
 def test_a_run_that_goes_on(run, layout):
@@ -87,12 +87,12 @@ def test_a_run_that_was_killed(run, layout, note):
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        layout.lock_holder.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": ""}))
+        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": ""}))
     elif note == "another process of that number":
         content = {"pid": os.getpid(), "host": platform.node(), "started": "another-boot 12"}
-        layout.lock_holder.write_text(json.dumps(content))
+        layout.lock_holder_json.write_text(json.dumps(content))
     elif note:
-        layout.lock_holder.write_text(note)
+        layout.lock_holder_json.write_text(note)
     report = read_report(layout)
     assert report.phase is RunPhase.KILLED
     assert "was killed before it ended" in format_status_text(report)
@@ -101,7 +101,7 @@ def test_a_run_that_was_killed(run, layout, note):
 def test_a_run_on_another_host_is_believed(run, layout):
     run()
     begun(layout)
-    layout.lock_holder.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
+    layout.lock_holder_json.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
     assert (
         format_status_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
     )
@@ -139,7 +139,7 @@ def test_no_run(layout):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])
 def test_a_record_that_is_none(run, layout, content):
     run()
-    layout.run.write_text(content)
+    layout.run_json.write_text(content)
     with pytest.raises(StatusUnknown, match="is not a valid record of a run"):
         read_report(layout)
 

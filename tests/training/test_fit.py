@@ -31,7 +31,7 @@ def test_without_a_gpu_the_processor_decides(
 ) -> None:
     """Emulated, a step of the classifier took 30 s and not 3.5."""
     (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(hardware, "_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_precision() == precision
 
@@ -98,7 +98,7 @@ def train(
 def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)  # a checkpoint after each batch
+    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)  # a checkpoint after each batch
     task = Counting()
     task.kill_after = EPOCH + 16
     before = train(tmp_path, task, resume=False).seen
@@ -140,7 +140,7 @@ class Averaging(EmaModule):
 def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: bool
 ) -> None:
-    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)
+    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
     train(tmp_path, Averaging(manual), resume=False)  # type: ignore[arg-type]
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert state["average.n_averaged"] == 5
@@ -161,7 +161,7 @@ def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
 
 
 def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_EVERY_S", 0)
+    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
     task = Counting()
     task.kill_in_validation = 1
     assert train(tmp_path, task, resume=False).validated == [0]

@@ -62,7 +62,7 @@ SHORT = {
 
 
 def place(source: str) -> Split:
-    return GroupSplit().assign(SimpleNamespace(source=source, origin="bccd"))
+    return GroupSplit().assign(SimpleNamespace(group=source, dataset="bccd"))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         wbctool_training.trainers.srgan,
         wbctool_training.trainers.classifier,
     ):
-        monkeypatch.setattr(stage, "loader", functools.partial(make_loader, workers=0))
+        monkeypatch.setattr(stage, "make_loader", functools.partial(make_loader, workers=0))
 
 
 def test_the_demo_fields_were_never_trained_on_but_their_renamed_copies_fall_into_every_split(data: Path) -> None:
@@ -220,7 +220,7 @@ def test_every_backbone_is_compared_with_the_same_budget(
     offline = functools.partial(
         load_imagenet_features, weights
     )  # what stands in for torchvision's server never answers
-    monkeypatch.setattr(experiments.backbones, "imagenet_features", lambda _, backbone: offline(backbone))
+    monkeypatch.setattr(experiments.backbones, "load_imagenet_features", lambda _, backbone: offline(backbone))
     two = {b: experiments.backbones.PAPER_TABLE_6[b] for b in (Backbone.RESNET50, Backbone.VGG16)}
     monkeypatch.setattr(experiments.backbones, "PAPER_TABLE_6", two)
     for model in ("detector", "generator"):
@@ -283,7 +283,7 @@ def test_a_classifier_is_calibrated_on_other_cells_without_training(
 ) -> None:
     """Its weights stay; what its card knows of the cells that it was trained on stays too."""
     monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_CELLS", 4)
-    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_SOURCES", 4)
+    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_GROUPS", 4)
     train([data], tmp_path, recipe="calibrate", init_from=[default_models_dir()])
     assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two were taken over
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
@@ -315,7 +315,7 @@ def test_a_generator_goes_on_from_one_folder(data: Path, recipe: Path, tmp_path:
     "more",
     [
         {"compare": True, "ablate": True},
-        {"compare": True, "start_from": [default_models_dir()]},
+        {"compare": True, "init_from": [default_models_dir()]},
         {"compare": True, "backbone": "vgg16"},
         {"compare": True, "stage": "classifier"},
         {"ablate": True, "stage": "srgan"},

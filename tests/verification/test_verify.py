@@ -179,7 +179,7 @@ def test_the_page_says_the_verdict_and_escapes_names() -> None:
     assert "ab" * 32 in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     written = json.loads(files["verification.json"])
-    assert (written["verdict"]["fit"], written["agreement"]["n"], written["data"]) == ("fits", 200, "<b>lab")
+    assert (written["verdict"]["conclusion"], written["agreement"]["n"], written["data"]) == ("fits", 200, "<b>lab")
     assert [criterion["met"] for criterion in written["verdict"]["criteria"]] == [True] * 4
     assert files == render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
 

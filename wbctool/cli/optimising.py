@@ -91,10 +91,10 @@ def write_quantized(quantized: QuantizedModel[Any], folder: Path) -> Path:
 
 def format_summary(quantized: QuantizedModel[Any]) -> str:
     """A copy and what it changes, in two lines."""
-    card, info = quantized.card, quantized.card.copy_of
+    card, info = quantized.card, quantized.card.quantized_from
     parts = [f"{pluralize(info.changed_labels, 'label')} and {pluralize(info.changed_outcomes, 'outcome')} changed"]
     if info.accuracy_fp32 is not None:
-        parts.append(f"accuracy {info.accuracy_fp32:.4f} in fp32, {info.accuracy_copy:.4f} in {card.precision}")
+        parts.append(f"accuracy {info.accuracy_fp32:.4f} in fp32, {info.accuracy_quantized:.4f} in {card.precision}")
     if info.psnr_db is not None:
         parts.append(f"PSNR {info.psnr_db:.1f} dB against the fp32 images")
     size_note = f" of {card.min_px} px" if isinstance(card, GeneratorCard) else ""
@@ -103,7 +103,7 @@ def format_summary(quantized: QuantizedModel[Any]) -> str:
     )
     calibration_note = f"calibrated on {info.calibrated_on}; " if info.calibrated_on else ""
     return (
-        f"{card.kind}: {calibration_note}{quantized.n_layers - len(info.kept_fp32)} of {quantized.n_layers} convolutions in "
+        f"{card.kind}: {calibration_note}{quantized.n_layers - len(info.fp32_layers)} of {quantized.n_layers} convolutions in "
         f"{card.precision}, {len(quantized.content) / 1e6:.1f} MB\n"
-        f"measured on {info.cells} of {info.measured_on}, {pluralize(info.pictures, 'image')}: {'; '.join(parts)}"
+        f"measured on {info.cells} of {info.measured_on}, {pluralize(info.images, 'image')}: {'; '.join(parts)}"
     )

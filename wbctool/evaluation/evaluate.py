@@ -185,6 +185,6 @@ def _score_detectors(
     pairs: dict[str, list[Any]] = defaultdict(list)
     for field in progress(fields, len(fields), "fields: finding cells"):
         detections = sorted(detect(read_labelled_field(field.path)), key=lambda d: -d.score)
-        annotated = [b.box for b in field.boxes if b.target is ObjectClass.NUCLEATED]
+        annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
         pairs[field.origin].append((annotated, [d.box for d in detections]))
     return {origin: score_detections(pairs[origin]) for origin in sorted(pairs)}

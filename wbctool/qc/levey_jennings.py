@@ -46,6 +46,7 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
         "levey_jennings.html.j2",
         "levey_jennings.css",
         scripts=(),
+        package="wbctool.qc",
         slides=slides,
         is_near_right_edge=is_near_right_edge,
         width=WIDTH,

@@ -38,7 +38,7 @@ def read_report_page(page: str) -> PageContent:
         pictures=tuple(
             CellThumbnails(_content(images, "native", row), _content(images, "enhanced", row)) for row in rows
         ),
-        attention=tuple(base64.b64decode(data["attention"].get(str(row), "")) for row in rows),
+        attention=tuple(base64.b64decode(data["cam"].get(str(row), "")) for row in rows),
         field_pictures=tuple(
             FieldThumbnail(data["fields"][at], int(match[4]), int(match[5]), _content(images, "field", at))
             for (kind, at), match in images.items()

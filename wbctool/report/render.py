@@ -21,14 +21,16 @@ from wbctool.report.tables import format_percent
 from wbctool.text import display_name
 
 
-def render_page(template: str, style: str, scripts: tuple[str, ...], **values: Any) -> str:
+def render_page(
+    template: str, style: str, scripts: tuple[str, ...], package: str = "wbctool.report", **values: Any
+) -> str:
     """A page as HTML. template, style, scripts: names in templates/; the scripts run in their order, as one."""
-    css, script = read_asset(style), "\n".join(read_asset(name) for name in scripts)
+    css, script = read_asset(style, package), "\n".join(read_asset(name, package) for name in scripts)
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{_csp_hash(css)}'; script-src 'sha256-{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = template_environment().get_template(template)
+    page = template_environment(package).get_template(template)
     # Markup: both are our own files, and escaping would break them; neither may hold what ends its element.
     return page.render(css=Markup(css), script=Markup(script), policy=policy, t=strings, **values)  # noqa: S704
 
@@ -52,9 +54,9 @@ def line_breaks(text: str) -> Markup:
 
 
 @cache
-def read_asset(name: str) -> str:
+def read_asset(name: str, package: str = "wbctool.report") -> str:
     """A style or script of templates/, without its empty lines."""
-    text = files("wbctool.report").joinpath("templates", name).read_text(encoding="utf-8")
+    text = files(package).joinpath("templates", name).read_text(encoding="utf-8")
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
 

@@ -218,7 +218,7 @@ def _extract_patches(rgb: NDArray[np.uint8], cells: Sequence[Box]) -> Iterator[G
     """The green light of each cell, which haemoglobin and stained nuclei absorb most."""
     indices = np.linspace(0, len(cells) - 1, min(len(cells), _MAX_CELLS)).round().astype(int)
     for box in (cells[index] for index in indices.tolist()):
-        margin = round(_MARGIN * box.side_px)
+        margin = round(_MARGIN * box.longer_side_px)
         top, left = max(0, box.y - margin), max(0, box.x - margin)
         patch = rgb[top : box.y + box.height + margin, left : box.x + box.width + margin, 1]
         if min(patch.shape) >= 3:

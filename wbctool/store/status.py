@@ -230,7 +230,7 @@ def _parse_slide(entry: dict[str, Any], is_last_run: bool) -> SlideStatusEntry:
     return SlideStatusEntry(
         slide=entry["slide"],
         status=SlideStatus(entry["status"]),
-        done_in_run=is_last_run and entry["done_in_this_run"],
+        done_in_run=is_last_run and entry["done_in_run"],
         fields=entry["fields"],
         fields_failed=entry["fields_failed"],
         cells=entry["cells"],

@@ -93,7 +93,7 @@ def _format_outcome(criterion: Criterion) -> str:
 
 @cache
 def _create_environment() -> Environment:
-    jinja_env = template_environment("wbctool.lab")
+    jinja_env = template_environment("wbctool.verification")
     jinja_env.filters.update(
         requirement=_format_requirement,
         measurement=_format_measurement,
