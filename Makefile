@@ -29,7 +29,7 @@ bench: $(VENV)/ready
 
 docs: $(VENV_DEMO)/ready
 	$(VENV_DEMO)/bin/python $(PIP) -c constraints.txt -e '.[docs]'
-	$(VENV_DEMO)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV_DEMO)/bin/mkdocs build --strict  # without the theme's notice of its successor
 
 $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV_DEMO)
