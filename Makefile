@@ -4,10 +4,13 @@ VENV_DEMO := .venv-demo
 VENV := .venv-test
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fault lint bench clean
+.PHONY: demo test fault lint bench docs clean
 
 demo: $(VENV_DEMO)/ready
-	$(VENV_DEMO)/bin/wbctool run tests/data/slides --out demo/counts.csv
+	mkdir -p demo/slides
+	cp -Rp tests/data/slides/. examples/slides/. demo/slides
+	$(VENV_DEMO)/bin/wbctool run demo/slides --out demo/counts.csv
+	@echo "Open in a browser: $(CURDIR)/demo/counts/example-adult/report.html"
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest
@@ -24,6 +27,10 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.run
 
+docs: $(VENV_DEMO)/ready
+	$(VENV_DEMO)/bin/python $(PIP) -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV_DEMO)/bin/mkdocs build --strict  # without the theme's notice of its successor
+
 $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV_DEMO)
 	$(VENV_DEMO)/bin/python $(PIP) -c constraints.txt -e .
@@ -35,4 +42,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_DEMO) demo
+	rm -rf $(VENV) $(VENV_DEMO) demo site

@@ -21,38 +21,79 @@ Ranges = dict[CellClass, tuple[float, float]]
 
 
 class Limits(BaseModel):
-    """What raises a flag, and the reference ranges. Shares are of 1, ranges in percent of the counted cells.
-
-    adult: the ranges hold for adults alone, so nothing is called high or low until the user says that all are adult;
-    an age in slides.csv says it for its slide, either way. correct_wbc_for_nrbc: whether the analyser counts nucleated
-    red cells as white ones. absolute_ranges: in 10⁹/L.
-
-    A field is blurred where the edges of its cells are wider than max_blur_um µm, or than max_relative_blur times its slide's
-    median, and than min_blur_px native pixels: below that the pixels and not the focus are the limit. It is crowded where
-    red cells cover more of it than max_coverage. More than blurred_share or crowded_share of a slide's fields raise
-    its flag. Fields are the same picture above duplicate_correlation. Colours are strange farther than stain_de (CIE76)
-    from those of the training.
-    """
+    """The limits that raise a flag, and the reference ranges. Shares are fractions from 0 to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    low_count_below: int = Field(100, ge=1)
-    limited_count_below: int = Field(200, ge=1)
-    high_review_share: float = Field(0.10, ge=0, le=1)
-    out_of_domain_share: float = Field(0.05, ge=0, le=1)
-    min_immature_granulocytes: int = Field(1, ge=1)
-    min_nrbc: int = Field(1, ge=1)
-    max_blur_um: float = Field(0.19, gt=0)
-    min_blur_px: float = Field(1.5, ge=0)
-    max_relative_blur: float = Field(1.5, ge=1)
-    blurred_share: float = Field(0.10, ge=0, le=1)
-    max_coverage: float = Field(0.62, ge=0, le=1)
-    crowded_share: float = Field(0.10, ge=0, le=1)
-    duplicate_correlation: float = Field(0.97, ge=0, le=1)
-    max_stain_delta_e: float = Field(5.0, gt=0)
-    correct_wbc_for_nrbc: bool = True
-    adult: bool = False
-    reference_source: str = "ARUP Laboratories, adults"
+    low_count_below: int = Field(100, ge=1, description="Fewer counted cells raise `low_count`.")
+    limited_count_below: int = Field(200, ge=1, description="Fewer counted cells raise `limited_count`.")
+    high_review_share: float = Field(
+        0.10,
+        ge=0,
+        le=1,
+        description="A larger share of the counted cells and those in review that is left to a reader raises "
+        "`high_review_share`.",
+    )
+    out_of_domain_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="A larger share of all cells that is unlike anything the model was trained on raises "
+        "`out_of_domain`.",
+    )
+    min_immature_granulocytes: int = Field(
+        1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."
+    )
+    min_nrbc: int = Field(1, ge=1, description="This many erythroblasts raise `nrbc`.")
+    max_blur_um: float = Field(
+        0.19,
+        gt=0,
+        description="Width of the cells' sharpest edges, in µm of smear. A field whose edges are wider is blurred, if "
+        "they are also wider than `min_blur_px`.",
+    )
+    min_blur_px: float = Field(
+        1.5,
+        ge=0,
+        description="Width of the edges in native pixels up to which a field is never blurred: the pixels, not the "
+        "focus, are then the limit.",
+    )
+    max_relative_blur: float = Field(
+        1.5,
+        ge=1,
+        description="A field is also blurred if its edges are wider than this multiple of the slide's median, in "
+        "slides of five fields or more.",
+    )
+    blurred_share: float = Field(
+        0.10, ge=0, le=1, description="A larger share of blurred fields raises `blurred_fields`."
+    )
+    max_coverage: float = Field(
+        0.62, ge=0, le=1, description="A field is crowded if red cells cover a larger share of it."
+    )
+    crowded_share: float = Field(
+        0.10, ge=0, le=1, description="A larger share of crowded fields raises `crowded_fields`."
+    )
+    duplicate_correlation: float = Field(
+        0.97, ge=0, le=1, description="Two fields that correlate more closely show the same cells: `duplicate_fields`."
+    )
+    max_stain_delta_e: float = Field(
+        5.0,
+        gt=0,
+        description="A field's colors are out of range if they are farther (CIE76) from those that the detector was "
+        "trained on.",
+    )
+    correct_wbc_for_nrbc: bool = Field(
+        True,
+        description="Whether the analyzer counts nucleated red cells as white cells, so that its count is corrected "
+        "for them.",
+    )
+    adult: bool = Field(
+        False,
+        description="Treat slides without an age in `slides.csv` as adults, and so show the reference ranges, which "
+        "hold for adults alone: `--adult`.",
+    )
+    reference_source: str = Field(
+        "ARUP Laboratories, adults", description="The source that is named with the reference ranges."
+    )
     reference_ranges: Ranges = Field(
         default_factory=lambda: {
             CellClass.NEUTROPHIL: (45.0, 79.0),
@@ -60,9 +101,12 @@ class Limits(BaseModel):
             CellClass.MONOCYTE: (0.0, 9.0),
             CellClass.EOSINOPHIL: (0.0, 6.0),
             CellClass.BASOPHIL: (0.0, 2.0),
-        }
+        },
+        description="Reference ranges in percent of the counted cells. A table in the file replaces all of them.",
     )
-    absolute_source: str = "UK, typical, adults"
+    absolute_source: str = Field(
+        "UK, typical, adults", description="The source that is named with the absolute ranges."
+    )
     absolute_ranges: Ranges = Field(
         default_factory=lambda: {
             CellClass.NEUTROPHIL: (2.0, 7.5),
@@ -70,7 +114,8 @@ class Limits(BaseModel):
             CellClass.MONOCYTE: (0.2, 1.0),
             CellClass.EOSINOPHIL: (0.0, 0.4),
             CellClass.BASOPHIL: (0.0, 0.1),
-        }
+        },
+        description="Reference ranges of the absolute counts, in 10⁹/L. A table in the file replaces all of them.",
     )
 
     @field_validator("reference_ranges", "absolute_ranges", mode="before")
@@ -111,33 +156,44 @@ def _default_workers() -> int:
 
 
 class RunSettings(Limits):
-    """Everything `wbctool run` was asked for.
+    """Everything `wbctool run` was asked for."""
 
-    models_dir: None for the models that come with wbctool. scheduler: a Dask scheduler's address; None for this
-    machine alone. max_failures: None for no limit. qc_slides: ids, or shell
-    patterns of them, of the slides whose results are kept over time for `wbctool qc`.
-    """
-
-    slides: Path
-    out: Path
-    models_dir: Path | None = None
-    device: Device = Device.AUTO
-    super_resolve: SuperResolve = SuperResolve.AUTO
-    precision: Precision = Precision.AUTO
-    workers: int = Field(default_factory=_default_workers, ge=1, le=_MAX_WORKERS)
-    batch_size: int = Field(64, ge=1, le=4096)
-    force: bool = False
-    retry_failed: bool = False
-    settle_s: float = Field(0.0, ge=0)
-    follow_links: bool = False
-    max_failures: int | None = Field(None, ge=1)
-    dry_run: bool = False
-    quiet: bool = False
-    log_file: Path | None = None
-    metrics: Path | None = None
-    scheduler: str | None = Field(None, min_length=1)
-    qc_slides: tuple[str, ...] = ()
-    max_megapixels: float = Field(300.0, gt=0)
+    slides: Path = Field(description="Folder of slides.")
+    out: Path = Field(description="The table of all slides, x.csv; the other results go into the folder x beside it.")
+    models_dir: Path | None = Field(None, description="Folder of models: `--models`. Default: the shipped models.")
+    device: Device = Field(Device.AUTO, description="Where the models run: `--device`.")
+    super_resolve: SuperResolve = Field(
+        SuperResolve.AUTO, description="Which cells the generator enlarges: `--super-resolve`."
+    )
+    precision: Precision = Field(Precision.AUTO, description="Precision of the models: `--precision`.")
+    workers: int = Field(
+        default_factory=_default_workers,
+        ge=1,
+        le=_MAX_WORKERS,
+        description="Worker threads: `--workers`. Default: one per core.",
+    )
+    batch_size: int = Field(64, ge=1, le=4096, description="Cells classified together on a GPU: `--batch-size`.")
+    force: bool = Field(False, description="Process every slide again: `--force`.")
+    retry_failed: bool = Field(False, description="Process failed and partial slides again: `--retry-failed`.")
+    settle_s: float = Field(0.0, ge=0, description="Skip slides changed within the last so many seconds: `--settle`.")
+    follow_links: bool = Field(
+        False, description="Follow symbolic links that lead out of the folder of slides: `--follow-links`."
+    )
+    max_failures: int | None = Field(
+        None, ge=1, description="Stop once so many slides of this run are failed or partial: `--max-failures`."
+    )
+    dry_run: bool = Field(False, description="Show what would be done; write nothing: `--dry-run`.")
+    quiet: bool = Field(False, description="Print errors only: `--quiet`.")
+    log_file: Path | None = Field(None, description="Log file, one JSON object per line: `--log-file`.")
+    metrics: Path | None = Field(None, description="File of metrics for Prometheus, x.prom: `--metrics`.")
+    scheduler: str | None = Field(
+        None, min_length=1, description="Address of the Dask scheduler whose workers process the slides: `--scheduler`."
+    )
+    qc_slides: tuple[str, ...] = Field(
+        (),
+        description="Names of slides, `*` and `?` allowed, whose results are recorded over time for `wbctool qc`.",
+    )
+    max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
 
     @field_validator("out")
     @classmethod
