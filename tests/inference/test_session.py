@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from wbctool import hardware
 from wbctool.cli.app import app
-from wbctool.cluster.worker import _kept_models
+from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
@@ -260,7 +260,7 @@ def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
     assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
     assert [problem for _, problem in check_models(tiny)] == [None] * 3
     assert [model.card.name for model in load_generators(tiny)] == ["generator"]
-    assert _kept_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
+    assert cached_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
 
 
 @pytest.mark.parametrize("name", ["detector.json", "generator.int8.json", "generator-pixel.json"])
@@ -273,7 +273,7 @@ def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -
     with pytest.raises(ModelMismatch, match="is not a model card"):
         load_generators(tiny)
     with pytest.raises(ModelMismatch, match="is not a model card"):
-        _kept_models(tiny, Device.CPU, Precision.FP32)
+        cached_models(tiny, Device.CPU, Precision.FP32)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}"])

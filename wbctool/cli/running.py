@@ -19,6 +19,7 @@ from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir, list_cards
+from wbctool.optional import require_extra
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages, bind_stages
 from wbctool.pipeline.preflight import check_log_file
@@ -60,10 +61,11 @@ def _execute(settings: RunSettings) -> int:
     with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
         if settings.scheduler is None:
             return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
-        from wbctool.cluster.executor import Cluster
+        with require_extra("cluster", "--scheduler"):
+            from wbctool.cluster.executor import DaskExecutor
 
-        with closing(Cluster(settings, settings.scheduler, stop_request)) as cluster:
-            return run_folder(settings, cluster.join, sys.argv, progress, stop_request, cluster)
+        with closing(DaskExecutor(settings, settings.scheduler, stop_request)) as executor:
+            return run_folder(settings, executor.connect, sys.argv, progress, stop_request, executor)
 
 
 def _record_early_failure(settings: RunSettings, start: datetime, code: int, cause: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from wbctool.errors import WbctoolError
-from wbctool.imaging.reader import decode_rgb, megapixels, read_image_bytes
+from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.stages.quality import measure_quality
@@ -68,7 +68,7 @@ class FieldAnalyzer:
                 file_stat = get_file_stat(path)
                 data = read_image_bytes(path, self.max_megapixels)
                 sha256 = hashlib.sha256(data).hexdigest()
-            with self.large_field_lock if megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
+            with self.large_field_lock if header_megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
                 with timer("read"):
                     field_ = Field(path.name, decode_rgb(data, self.max_megapixels))
                 del data
