@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command. A run that a signal stopped ends with 128 plus the signal's number."""
+
+    DONE = 0
+    FATAL = 1
+    USAGE = 2
+    SLIDES_FAILED = 3
+    NO_IMAGES = 4
+    LOCKED = 5
+    INTERRUPTED = 130
+
 
 class WbctoolError(Exception):
     """Base of every error whose message is written for the user."""

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.errors import ExitCode as ExitCode  # the cli imports it from here
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.discovery import find_slides, is_unchanged
@@ -43,17 +44,6 @@ from wbctool.types.slides import SlideMetadata
 log = logging.getLogger(__name__)
 
 _FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
-
-
-class ExitCode(IntEnum):
-    """The exit codes of `wbctool run`; 128 + the signal's number where it was stopped."""
-
-    DONE = 0
-    FATAL = 1
-    USAGE = 2
-    SLIDES_FAILED = 3
-    NO_IMAGES = 4
-    LOCKED = 5
 
 
 class Action(StrEnum):
