@@ -57,7 +57,7 @@ def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
 
 def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
     root = Path(__file__).parents[2]
-    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["classes"]["wheel"]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and p.suffixes[:-1] == []}
     assert {Path(name).name for name in wheel["force-include"]} == tracked
     assert all(inside == f"wbctool/{name}" for name, inside in wheel["force-include"].items())

@@ -121,7 +121,7 @@ WITHOUT_SCHEMA = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_r
         (
             "evaluation.json",
             EVALUATION,
-            [f"{what}-a\nb.png" for what in ("confusion", "coverage", "misclassifications", "reliability")],
+            [f"{what}-a\nb.png" for what in ("confusion", "coverage", "mistakes", "reliability")],
         ),
     ],
 )
