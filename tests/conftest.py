@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,7 @@ class Runner:
         self.stop = StopRequest()
         self.model = "ab" * 32
         self.progress: NullProgress = NullProgress()
+        self.now: Callable[[], float] = time.time
 
     def __call__(self, **settings: Any) -> int:
         parsed = load_settings({"slides": self.root, "out": self.out, **settings})
@@ -68,7 +70,7 @@ class Runner:
         def load() -> BoundStages:
             return replace(fakes.fake_stages(parsed, self.model), detect=detect, classify=self.classify)
 
-        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop)
+        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop, now=self.now)
 
     @property
     def folder(self) -> Path:

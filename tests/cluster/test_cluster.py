@@ -31,9 +31,8 @@ from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
-from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
 from wbctool.types.cells import Slide
 
@@ -324,7 +323,7 @@ def flown(answer: object, tmp_path: Path) -> list[SlideOutcome]:
 def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOutcome]:
     layout = OutputPaths(tmp_path / "counts.csv")
     settings = load_settings({"slides": tmp_path, "out": layout.counts_csv})
-    work = RunContext(settings, fakes.fake_stages(settings), layout, HashCache(layout), lambda: False, lambda: None, {})
+    work = RunContext(settings, fakes.fake_stages(settings))
     slides = [Slide(name, tmp_path, ()) for name in names]
     return list(Flights(nobody, nobody, work).outcomes(slides))
 

@@ -1,9 +1,11 @@
 """Cards, hashes, and sessions of a fixed shape."""
 
+import hashlib
 import json
 import shutil
 import time
 import tomllib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,13 +27,12 @@ from wbctool.inference.model_card import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
-    card_paths,
-    check_models,
     default_models_dir,
     load_fp32_card,
     read_card,
     read_model_bytes,
 )
+from wbctool.inference.model_folder import card_paths, check_models
 from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
 from wbctool.pipeline.bound_stages import build_provenance
 from wbctool.settings import RunSettings
@@ -71,10 +72,12 @@ def test_a_cells_result_does_not_depend_on_the_cells_beside_it(models: Models) -
 
 
 def test_the_classifier_gives_what_an_explanation_needs(models: Models) -> None:
-    logits, features, last_map = models.classifier.run(np.zeros((1, 128, 128, 3), np.uint8))
+    rgb = np.zeros((1, 128, 128, 3), np.uint8)
+    features, last_map, logits = models.classifier.run(rgb, "features", "last_map", "logits")
     assert logits.shape == (1, len(models.classifier.card.classes))
     assert features.shape == (1, 256)
     assert last_map.shape == (1, 512, 8, 8)
+    assert [output.shape for output in models.classifier.run(rgb)] == [(1, 8), (1, 256), (1, 512, 8, 8)]
 
 
 @pytest.mark.parametrize("side", [32, 45, 64])
@@ -92,8 +95,6 @@ def test_an_altered_model_is_refused_with_both_hashes(folder: Path) -> None:
     said = json.loads((folder / "generator.json").read_text())["sha256"]
     with pytest.raises(ModelMismatch, match=r"generator\.onnx") as caught:
         load_models(folder, Device.CPU, Precision.AUTO)
-    import hashlib
-
     assert said in str(caught.value)
     assert hashlib.sha256(content).hexdigest() in str(caught.value)
 
@@ -361,7 +362,10 @@ class FullDevice:
     def get_inputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="rgb")]
 
-    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="logits")]
+
+    def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         (batch,) = feeds.values()
         self.seen.append(len(batch))
         if len(batch) > self.fits:
@@ -426,7 +430,7 @@ def test_calls_on_a_gpu_wait_for_each_other(models: Models) -> None:
     class Busy(FullDevice):
         now = most = 0
 
-        def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             self.now += 1
             self.most = max(self.most, self.now)
             time.sleep(0.01)
@@ -523,6 +527,16 @@ def test_a_card_of_another_kind_than_its_name_says_is_not_all_right(folder: Path
     problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.json"]
     assert problems["classifier.json"].endswith("classifier.json describes a detector, not a classifier")
+
+
+def test_a_model_whose_outputs_have_other_names_is_refused(tiny: Path) -> None:
+    path = tiny / "classifier.onnx"
+    content = path.read_bytes().replace(b"logits", b"scores")
+    path.write_bytes(content)
+    card = json.loads((tiny / "classifier.json").read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}
+    (tiny / "classifier.json").write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch, match="unlike its card"):
+        load_models(tiny, Device.CPU, Precision.FP32)
 
 
 def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> None:

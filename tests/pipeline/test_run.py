@@ -17,12 +17,16 @@ import wbctool
 from wbctool.cli.running import stop_on_signals
 from wbctool.cli.terminal import NullProgress
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
-from wbctool.pipeline.run import Action
-from wbctool.store import hash_cache
+from wbctool.pipeline.plan import Action
 
 
 def manifest(run):
     return json.loads((run.folder / "run.json").read_text())
+
+
+def in_an_hour():
+    """A clock by which every file of the test is an hour old or older."""
+    return time.time() + 3600
 
 
 def test_a_run_worked_by_hand(run):
@@ -106,21 +110,18 @@ def test_an_up_to_date_slide_is_not_looked_at_again(run):
     assert run.tree() == before
 
 
-def test_an_hourly_run_does_not_read_what_it_has_seen(run, monkeypatch):
-    old = time.time_ns() - 10**10
-    monkeypatch.setattr(time, "time_ns", lambda: old + 2 * 10**10)  # as if the fields were written long ago
+def test_second_run_does_not_read_unchanged_fields(run, monkeypatch):
+    run.now = in_an_hour  # or the fields would be so new that they might change again within a tick of the clock
     run()
     monkeypatch.setattr("wbctool.store.hash_cache.read_image_bytes", None)
     assert run() == 0
     assert run.looked == []
 
 
-def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
+def test_third_run_does_not_read_unchanged_results(run, monkeypatch):
     run()
-    for path in [*run.folder.rglob("*.*"), *run.root.rglob("*.png")]:
-        os.utime(path, (1, 1))
-    monkeypatch.setattr(hash_cache, "_CLOCK_GRAIN_NS", 0)
-    run()  # reads them once more, and notes their times
+    run.now = in_an_hour
+    run()  # reads the results once more, and remembers their times
     read, was_read = Path.read_bytes, []
     monkeypatch.setattr(Path, "read_bytes", lambda path: was_read.append(path.name) or read(path))
     assert run() == 0
@@ -336,15 +337,11 @@ class TestFailures:
 
 
 class TestWaiting:
-    SETTLE_S = 0.8
-
-    def settled(self):
-        """Long enough after the last change of any file."""
-        time.sleep(self.SETTLE_S + 0.1)
+    SETTLE_S = 600.0
 
     def test_just_modified_slides_wait(self, run):
-        self.settled()
-        os.utime(run.root / "s10" / "f1.png")
+        run.now = in_an_hour
+        os.utime(run.root / "s10" / "f1.png", (in_an_hour(),) * 2)
         assert run(settle_s=self.SETTLE_S) == 0
         rows = run.rows()
         assert [row["status"] for row in rows.values()] == ["ok", "waiting"]
@@ -360,7 +357,7 @@ class TestWaiting:
         run()
         before = (run.folder / "s10" / "cells.csv").read_bytes()
         fakes.draw_field(run.root / "s10" / "f1.png", ["monocyte"])
-        run(settle_s=600.0)
+        run(settle_s=self.SETTLE_S)
         row = run.rows()["s10"]
         assert (row["status"], row["cells"]) == ("waiting", "12")
         assert (run.folder / "s10" / "cells.csv").read_bytes() == before
@@ -368,15 +365,18 @@ class TestWaiting:
     def test_a_clock_that_runs_ahead_by_a_year_does_not_make_a_slide_wait_forever(self, run):
         for path in run.root.rglob("*.png"):
             os.utime(path, (time.time() + 3e7,) * 2)
-        self.settled()
+        run.now = in_an_hour
         run(settle_s=self.SETTLE_S)
         assert {row["status"] for row in run.rows().values()} == {"ok"}
 
     def test_a_copy_that_keeps_the_time_of_its_original_is_new_all_the_same(self, run):
-        self.settled()
+        frozen_at = time.time()
+        run.now = lambda: frozen_at + self.SETTLE_S  # what has changed until now is settled, what changes next is not
         copy = run.root / "s10" / "f2.png"
         shutil.copy2(run.root / "s2" / "f1.png", copy)
         os.utime(copy, (1, 1))
+        while copy.stat().st_ctime <= frozen_at:  # a file system's clock ticks every few milliseconds
+            os.utime(copy, (1, 1))
         run(settle_s=self.SETTLE_S)
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
 
@@ -551,7 +551,10 @@ class TestOutput:
         long_ago = time.time() - 3600
         for path in [*run.root.rglob("*.png"), run.root, run.root / "s2", run.root / "s10"]:
             os.utime(path, (long_ago, long_ago))
-        time.sleep(TestWaiting.SETTLE_S + 0.1)
+        frozen_at = time.time()
+        run.now = lambda: (
+            frozen_at + TestWaiting.SETTLE_S
+        )  # the results that the first run writes are new by this clock
         run.out = run.root / place / "counts.csv"
         for _ in range(2):  # the second time, the first one's results are new
             assert run(settle_s=TestWaiting.SETTLE_S) == 0

@@ -1,11 +1,13 @@
 """From logits to a decision, by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wbctool.errors import ModelMismatch
+from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells, predictions_from_logits
@@ -65,6 +67,36 @@ def test_the_temperature_divides_the_logits() -> None:
 
 def test_no_cells_need_no_model() -> None:
     assert classify_cells(np.empty((0, 128, 128, 3), np.uint8), None) == ()  # type: ignore[arg-type]
+
+
+class NamedOutputs:
+    """A classifier of one feature channel that remembers the outputs it is asked for."""
+
+    def __init__(self) -> None:
+        self.card, self.asked = _card(), list[tuple[str, ...]]()
+
+    def run(self, rgb: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
+        self.asked.append(outputs)
+        arrays = {
+            "last_map": np.array([[[[0, 1], [2, 4]]]], np.float32).repeat(len(rgb), axis=0),
+            "logits": np.array([[9, 0, 0, 0]], np.float32).repeat(len(rgb), axis=0),
+        }
+        return tuple(arrays[name] for name in outputs)
+
+
+def test_classify_cells_without_head_asks_for_the_logits_alone() -> None:
+    model: Any = NamedOutputs()
+    (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), model)
+    assert model.asked == [("logits",)]
+    assert (prediction.label, prediction.cam) == (CellClass.NEUTROPHIL, b"")
+
+
+def test_classify_cells_with_head_maps_the_predicted_class() -> None:
+    model: Any = NamedOutputs()
+    head = DenseHead(False, ((np.ones((4, 1), np.float32), np.zeros(4, np.float32)),))
+    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, head)
+    assert [prediction.label for prediction in predictions] == [CellClass.NEUTROPHIL] * 2
+    assert [list(prediction.cam) for prediction in predictions] == [[0, 64, 128, 255]] * 2
 
 
 def test_a_model_that_gives_no_number_is_no_model() -> None:

@@ -18,7 +18,8 @@ from wbctool.cli.saying import echo, echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
 from wbctool.errors import OutputLocked, OutputNotWritable, SettingsInvalid, WbctoolError
 from wbctool.inference.loading import load_models
-from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir, list_cards
+from wbctool.inference.model_card import ClassifierCard, default_models_dir
+from wbctool.inference.model_folder import check_models, list_cards
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages, bind_stages
 from wbctool.pipeline.preflight import check_log_file
