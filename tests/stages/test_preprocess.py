@@ -43,11 +43,11 @@ class FakeGenerator:
         (20, SuperResolve.NEVER, None),
     ],
 )
-def test_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
+def test_super_resolution_input_px_follows_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
     assert super_resolution_input_px(crop_px, mode, CARD) == expected
 
 
-def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
+def test_preprocess_crops_of_many_sizes_keeps_order_at_128_pixels() -> None:
     crops = [Crop(np.full((n, n, 3), n % 256, np.uint8)) for n in (40, 200, 60, 40, 128)]
     generator: Any = FakeGenerator()
     preprocessed = preprocess_crops(crops, generator, SuperResolve.AUTO)
@@ -57,14 +57,14 @@ def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
     assert sorted(generator.sides) == [40, 40, 60]
 
 
-def test_no_crops_are_no_work() -> None:
+def test_preprocess_crops_without_crops_returns_empty_input() -> None:
     generator: Any = FakeGenerator()
     preprocessed = preprocess_crops([], generator, SuperResolve.AUTO)
     assert preprocessed.rgb.shape == (0, 128, 128, 3)
     assert preprocessed.super_resolved == ()
 
 
-def test_pixels_are_given_up_by_averaging() -> None:
+def test_resize_square_averages_when_it_reduces() -> None:
     checks = np.indices((8, 8)).sum(axis=0) % 2 * 200
     small = resize_square(np.repeat(checks[..., None], 3, axis=2).astype(np.uint8), 4)
     assert (small == 100).all()

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wbctool.cli.saying import echo, echo_optional
 from wbctool.errors import OutputNotWritable
-from wbctool.pipeline.run import Action, PlanItem
+from wbctool.pipeline.plan import Action, PlanItem
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import display_name, pluralize
