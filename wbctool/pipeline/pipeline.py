@@ -163,7 +163,7 @@ class Pipeline:
         timer, metadata = StageTimer(), self.metadata.get(accumulator.slide.id)
         with timer("write"):
             result = build_result(accumulator, self.stages.provenance.classes, self.settings, metadata)
-            limits = resolve_limits(self.settings, metadata)
+            limits = resolve_limits(self.settings.limits, metadata)
             reference_source = limits.reference_source if limits.adult else ""
             field_hashes = tuple(accumulator.field_hashes)
             slide_files = make_files(

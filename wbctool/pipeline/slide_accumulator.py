@@ -62,7 +62,7 @@ def build_result(
     accumulator: SlideAccumulator, classes: Sequence[CellClass], settings: RunSettings, metadata: SlideMetadata | None
 ) -> SlideResult:
     """A complete slide: counted, flagged, its fields' quality judged. classes: of the model."""
-    limits = resolve_limits(settings, metadata)
+    limits = resolve_limits(settings.limits, metadata)
     n_failed = sum(bool(failure.field) for failure in accumulator.failures)
     n_read = len(accumulator.slide.fields) - n_failed
     quality = apply_quality_limits(accumulator.quality, limits)
