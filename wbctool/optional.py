@@ -17,6 +17,6 @@ def require_extra(extra: str, feature: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "wbctool").partition(".")[0] in {"wbctool", "training"}:
+        if (error.name or "wbctool").partition(".")[0] in {"wbctool", "wbctool_training"}:
             raise
         raise MissingDependency(f"{feature} needs {error.name}: pip install 'wbctool[{extra}]'") from error

@@ -19,7 +19,7 @@ import pytest
 from driver import Window, driver_problem, start_driver
 from PIL import Image, ImageOps
 
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.resize import resize_square
 from wbctool.pipeline.bound_stages import BoundStages

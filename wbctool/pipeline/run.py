@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
+from wbctool.enums import ExitCode
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
@@ -43,17 +44,6 @@ from wbctool.types.slides import SlideMetadata
 log = logging.getLogger(__name__)
 
 _FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
-
-
-class ExitCode(IntEnum):
-    """The exit codes of `wbctool run`; 128 + the signal's number where it was stopped."""
-
-    DONE = 0
-    FATAL = 1
-    USAGE = 2
-    SLIDES_FAILED = 3
-    NO_IMAGES = 4
-    LOCKED = 5
 
 
 class Action(StrEnum):
@@ -281,7 +271,7 @@ class _FolderRun:
         if self.stop_request.signal is not None:
             return 128 + self.stop_request.signal
         any_failed = any(outcome.status in _FAILURE_STATUSES for outcome in outcomes)
-        return ExitCode.SLIDES_FAILED if any_failed else ExitCode.DONE
+        return ExitCode.NEEDS_ATTENTION if any_failed else ExitCode.DONE
 
     def _last_outcome(self, item: PlanItem) -> SlideOutcome:
         """A slide's last state. One that waits, or was never reached, says so; its earlier numbers stay."""
