@@ -12,7 +12,7 @@ from typing import Any
 import fakes
 import pytest
 
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings

@@ -1,20 +1,6 @@
-"""The exit codes, and the errors that wbctool raises on purpose. Each error is also the built-in error that fits it."""
+"""The errors that wbctool raises on purpose. Each is also the built-in error that fits it."""
 
 from __future__ import annotations
-
-from enum import IntEnum
-
-
-class ExitCode(IntEnum):
-    """The exit codes of every command. A run that a signal stopped ends with 128 plus the signal's number."""
-
-    DONE = 0
-    FATAL = 1
-    USAGE = 2
-    SLIDES_FAILED = 3
-    NO_IMAGES = 4
-    LOCKED = 5
-    INTERRUPTED = 130
 
 
 class WbctoolError(Exception):

@@ -14,8 +14,8 @@ import fakes
 import pytest
 
 import wbctool
-from wbctool.cli.running import stop_on_signals
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
+from wbctool.cli.run import stop_on_signals
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
 from wbctool.pipeline.plan import Action
 

@@ -58,4 +58,4 @@ class RunContext:
 
     def limits_for(self, slide: str) -> Limits:
         """Return the limits of one slide, which depend on its patient's age."""
-        return resolve_limits(self.settings, self.metadata.get(slide))
+        return resolve_limits(self.settings.limits, self.metadata.get(slide))

@@ -10,8 +10,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from wbctool.enums import ExitCode
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.errors import ExitCode as ExitCode  # the cli imports it from here
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
@@ -196,7 +196,7 @@ class _FolderRun:
         if self.stop_request.signal is not None:
             return 128 + self.stop_request.signal
         any_failed = any(outcome.status in FAILURE_STATUSES for outcome in outcomes)
-        return ExitCode.SLIDES_FAILED if any_failed else ExitCode.DONE
+        return ExitCode.NEEDS_ATTENTION if any_failed else ExitCode.DONE
 
     def _last_outcome(self, item: PlanItem) -> SlideOutcome:
         """Return a slide's last outcome; one that must still be processed is waiting, and keeps its earlier numbers."""

@@ -30,7 +30,7 @@ class RunRecord:
         self._layout, self._batch_sizes = layout, stages.batch_sizes
         self._header: dict[str, Any] = {
             "argv": list(argv),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.to_flat_dict(),
             "tool_version": wbctool.__version__,
             "git_commit": read_git_commit(),
             "host": platform.node(),
