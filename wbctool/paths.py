@@ -16,7 +16,7 @@ from pathlib import Path
 from wbctool.errors import SettingsInvalid
 
 RUN_JSON = "run.json"
-RUN_SIGNATURE = '"schema": "wbctool-run/1"'  # the first entry of every run.json; it marks a folder of results
+RUN_SIGNATURE = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
 LOG_SIGNATURE = '{"time": "'  # the beginning of every line of a log; it marks a log
 LOCK = ".lock"
 LOCK_HOLDER_JSON = ".lock-holder.json"
@@ -33,13 +33,13 @@ LEVEY_JENNINGS_HTML = "levey-jennings.html"
 LEVEY_JENNINGS_CSV = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # a file that a review replaced stays beside the new one under this prefix
 TEMP_PREFIX = ".tmp-"
-EVALUATION_JSON = "evaluation.json"  # written by `wbctool evaluate`
+EVALUATION_JSON = "evaluation.json"  # of `wbctool evaluate`
 EVALUATION_MD = "evaluation.md"
-EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry; it marks the figures beside it
-VERIFICATION_JSON = "verification.json"  # written by `wbctool verify`
+EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry, by which the figures beside it are known
+VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
 VERIFICATION_HTML = "verification.html"
 VERIFICATION_SCHEMA = "wbctool-verification/1"
-# The names of figures. An evaluation appends the dataset's name; a verification does not.
+# What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
 BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
 COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"
 EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)

@@ -1,4 +1,4 @@
-"""slides.csv: the laboratory's optional table of metadata, in the root of SLIDES."""
+"""slides.csv: what the laboratory says of its slides. Optional, in the root of SLIDES."""
 
 from __future__ import annotations
 
@@ -66,21 +66,12 @@ class _Row(BaseModel):
 
 
 def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadata]:
-    """Read the metadata of the slides that slides.csv names.
+    """The metadata of each slide that ``root``'s slides.csv names; empty where there is no such file.
 
-    A row names a slide by its id, as counts.csv writes it, or as another system writes it. Unknown columns are ignored
-    and logged, and so are rows of slides that do not exist.
-
-    Args:
-        root: The folder of slides.
-        slides: The ids of the slides that exist.
-
-    Returns:
-        The metadata by slide id; empty if there is no slides.csv.
-
-    Raises:
-        SettingsInvalid: The table is invalid, or a name could be that of several slides. The message names the file,
-            the line, the column and the cause.
+    slides: the ids of the slides there are. A line names one by its id, as counts.csv writes it, or as another
+    system does; one that may then be of several slides is an error. Columns are told apart by comma, semicolon or tab;
+    beside a semicolon a comma is a decimal sign. Unknown columns are ignored, which is said, as are lines of slides
+    that are not there. Raises SettingsInvalid, naming file, line, column and cause.
     """
     path = root / SLIDES_CSV
     if not _file_exists(path):
@@ -109,9 +100,9 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
 
 
 class _SlideNameIndex:
-    r"""Finds the ids of slides by their names, as wbctool or another system writes them.
+    """The ids of slides by their names: as we write them, and as others may.
 
-    macOS writes é as e and an accent, Windows \ for /, and a person a space before or after.
+    A Mac writes é as e and an accent, Windows \\ for /, and a person a space before or after.
     """
 
     def __init__(self, slides: Iterable[str]) -> None:
@@ -123,18 +114,19 @@ class _SlideNameIndex:
             self._normalized.setdefault(_normalize_name(name), set()).add(id_)
 
     def resolve(self, name: str) -> set[str]:
-        """Return the ids that a name may mean: only the exact one if it exists."""
+        """The slides that a name may mean: the one of just this name if it is there."""
         return {self._exact[name]} if name in self._exact else self._normalized.get(_normalize_name(name), set())
 
 
 def _normalize_name(name: str) -> str:
-    """Return a name in the form in which names of different systems are compared."""
     return unicodedata.normalize("NFC", name).replace("\\", "/").strip().strip("/")
 
 
 def _file_exists(path: Path) -> bool:
-    """Return whether slides.csv exists, perhaps as a link; raise SettingsInvalid if that cannot be decided."""
-    # To go on without the table would be wrong: a slide would be processed without its patient's age.
+    """Raises SettingsInvalid where that cannot be told: a slide done without its patient's age would be wrong.
+
+    It may be a link, to wherever the laboratory keeps its table.
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
