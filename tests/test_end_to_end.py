@@ -1,4 +1,4 @@
-"""The tool as a laboratory runs it: the shipped models, real fields, processes of their own."""
+"""The tool as a laboratory runs it: the shipped models and real fields, in separate processes."""
 
 import csv
 import hashlib
@@ -12,7 +12,7 @@ import pytest
 
 from wbctool.inference.model_card import default_models_dir
 
-# As the command `wbctool`, and a last word on standard error: whether torch came in.
+# Runs the command `wbctool`; the last line on standard error says whether torch was imported.
 COMMAND = """
 import sys
 from wbctool.cli import main
@@ -109,7 +109,7 @@ def test_second_run_finds_all_up_to_date(demo):
 
 
 def test_workers_batch_size_and_other_slides_change_no_byte(demo, demo_slides, tmp_path):
-    """slide-03 alone, cell by cell, gives what it gave among the others."""
+    """slide-03 alone, cell by cell, gives the same results as among other slides."""
     _, out, _ = demo
     shutil.copytree(demo_slides / "slide-03", tmp_path / "slides" / "slide-03")
     alone = tmp_path / "counts.csv"
@@ -132,16 +132,16 @@ def test_truncated_jpeg_fails_its_field_alone(two_fields, tmp_path):
 def test_second_run_on_a_locked_output_exits_5(two_fields, tmp_path):
     args = ("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cpu")
     racing = [start(*args), start(*args)]
-    said = [process.communicate(timeout=600)[1] for process in racing]
+    messages = [process.communicate(timeout=600)[1] for process in racing]
     assert sorted(process.returncode for process in racing) == [0, 5]
-    assert sum("is in use by another run" in text for text in said) == 1
+    assert sum("is in use by another run" in text for text in messages) == 1
 
 
 def test_altered_model_is_refused(two_fields, tmp_path, altered):
-    folder, name, said, actual = altered
+    folder, name, expected, actual = altered
     done = wbctool("run", two_fields, "--out", tmp_path / "counts.csv", "--models", folder)
     assert done.returncode == 1
-    assert all(part in done.stderr_text for part in (name, said, actual))
+    assert all(part in done.stderr_text for part in (name, expected, actual))
     assert not (tmp_path / "counts.csv").exists()
     assert wbctool("models", "verify", "--models", folder).returncode == 1
 

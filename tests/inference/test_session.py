@@ -1,4 +1,4 @@
-"""Cards, hashes, and sessions of a fixed shape."""
+"""Model cards, the choice of models, and sessions with batches of a fixed shape."""
 
 import hashlib
 import json
@@ -92,10 +92,10 @@ def test_load_models_refuses_an_altered_model_with_both_hashes(folder: Path) -> 
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    said = json.loads((folder / "generator.json").read_text())["sha256"]
+    expected = json.loads((folder / "generator.json").read_text())["sha256"]
     with pytest.raises(ModelMismatch, match=r"generator\.onnx") as caught:
         load_models(folder, Device.CPU, Precision.AUTO)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert hashlib.sha256(content).hexdigest() in str(caught.value)
 
 
@@ -127,7 +127,7 @@ def test_load_models_refuses_a_file_that_is_no_card(folder: Path, content: str) 
     ],
 )
 def test_load_models_refuses_a_card_with_impossible_values(folder: Path, name: str, entry: dict[str, object]) -> None:
-    """Every slide would be ok, and count nothing."""
+    """Otherwise every slide would be ok with nothing counted."""
     card = json.loads((folder / f"{name}.json").read_text())
     (folder / f"{name}.json").write_text(json.dumps(card | entry))
     with pytest.raises(ModelMismatch, match=rf"{name}\.json is not a model card: {name}.{next(iter(entry))}"):
@@ -160,13 +160,13 @@ def test_load_models_without_the_demanded_copy_raises(folder: Path, precision: P
         load_models(folder, Device.CPU, precision)
 
 
-def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str = "int8") -> None:
-    """A card of ``precision`` of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
+def write_copy(folder: Path, kind: str, source_sha256: str | None = None, precision: str = "int8") -> None:
+    """Write a copy of the fp32 file's own bytes; ``source_sha256`` is the real one if None."""
     card = json.loads((folder / f"{kind}.json").read_text())
-    facts = {"source_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
-    facts |= {"images": 1, "changed_labels": 0, "changed_outcomes": 0}
+    info = {"source_sha256": source_sha256 or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
+    info |= {"images": 1, "changed_labels": 0, "changed_outcomes": 0}
     file, name = f"{kind}.{precision}.onnx", f"{kind}-{precision}"
-    copy = card | {"file": file, "precision": precision, "quantized_from": facts, "name": name}
+    copy = card | {"file": file, "precision": precision, "quantized_from": info, "name": name}
     shutil.copy(folder / f"{kind}.onnx", folder / file)
     (folder / f"{kind}.{precision}.json").write_text(json.dumps(copy))
 
@@ -175,8 +175,8 @@ def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str
     ("precision", "used"), [(Precision.AUTO, "int8"), (Precision.INT8, "int8"), (Precision.FP32, "fp32")]
 )
 def test_load_models_on_cpu_takes_int8_copies_by_default(folder: Path, precision: Precision, used: str) -> None:
-    give_copy(folder, "classifier")
-    give_copy(folder, "generator")
+    write_copy(folder, "classifier")
+    write_copy(folder, "generator")
     loaded = load_models(folder, Device.CPU, precision)
     assert (loaded.classifier.precision, loaded.generator.precision) == (used, used)
     assert loaded.detector.precision is Precision.FP32  # there are no copies of it
@@ -197,28 +197,28 @@ def test_select_cards_auto_takes_the_fastest_copy_for_the_provider(
     folder: Path, provider: str, precision: Precision, used: str
 ) -> None:
     for copy in ("int8", "fp16"):
-        give_copy(folder, "classifier", precision=copy)
-        give_copy(folder, "generator", precision=copy)
+        write_copy(folder, "classifier", precision=copy)
+        write_copy(folder, "generator", precision=copy)
     detector, generator, classifier = select_cards(folder, provider, precision)
     assert [card.precision for card in (detector, generator, classifier)] == ["fp32", used, used]
 
 
 def test_load_models_never_runs_a_copy_of_another_model(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    give_copy(folder, "classifier", parent="1" * 64)
-    give_copy(folder, "generator")
-    said = "classifier.int8.onnx is not a copy of classifier.onnx but of a model"
+    write_copy(folder, "classifier", source_sha256="1" * 64)
+    write_copy(folder, "generator")
+    message = "classifier.int8.onnx is not a copy of classifier.onnx but of a model"
     assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
-    assert f"{said} with SHA-256 {'1' * 64}" in caplog.text
+    assert f"{message} with SHA-256 {'1' * 64}" in caplog.text
     assert "using the fp32 model" in caplog.text
-    with pytest.raises(ModelMismatch, match=said):
+    with pytest.raises(ModelMismatch, match=message):
         load_models(folder, Device.CPU, Precision.INT8)
     problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.int8.json"]
-    assert said in problems["classifier.int8.json"]
+    assert message in problems["classifier.int8.json"]
 
 
 def test_load_models_takes_an_fp32_generator_if_it_has_no_copy(folder: Path) -> None:
-    give_copy(folder, "classifier")
+    write_copy(folder, "classifier")
     loaded = load_models(folder, Device.CPU, Precision.INT8)
     assert (loaded.classifier.precision, loaded.generator.precision) == ("int8", "fp32")
 
@@ -227,8 +227,8 @@ def test_load_models_takes_an_fp32_generator_if_it_has_no_copy(folder: Path) -> 
 def test_load_models_leaves_out_a_copy_with_other_thresholds(
     folder: Path, changed: dict[str, float | None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A classifier that was only calibrated anew has the same bytes."""
-    give_copy(folder, "classifier")
+    """A classifier that was only calibrated again has the same bytes."""
+    write_copy(folder, "classifier")
     path = folder / "classifier.json"
     card = json.loads(path.read_text()) | changed
     path.write_text(json.dumps(card))
@@ -291,25 +291,25 @@ def test_models_list_continues_after_an_unreadable_card(tiny: Path) -> None:
     done = CliRunner().invoke(app, ["models", "list", "--models", str(tiny)])
     assert done.exit_code == 1
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["classifier: classifier 0"]
-    said = done.stderr.splitlines()
-    assert f"wbctool: {tiny}/detector.json is not a model card: " in said[0]
-    assert said[1] == f"wbctool: the model card {tiny}/generator.json is missing"
+    messages = done.stderr.splitlines()
+    assert f"wbctool: {tiny}/detector.json is not a model card: " in messages[0]
+    assert messages[1] == f"wbctool: the model card {tiny}/generator.json is missing"
 
 
 def test_build_provenance_names_different_precisions(folder: Path) -> None:
-    give_copy(folder, "generator")
+    write_copy(folder, "generator")
     cards = select_cards(folder, CPU, Precision.AUTO)
     assert (
         build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision
         == "fp32 (generator int8)"
     )
-    give_copy(folder, "classifier")
+    write_copy(folder, "classifier")
     cards = select_cards(folder, CPU, Precision.AUTO)
     assert build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
 
 
 def test_load_models_refuses_a_copy_without_source(folder: Path) -> None:
-    give_copy(folder, "classifier")
+    write_copy(folder, "classifier")
     path = folder / "classifier.int8.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"quantized_from": None}))
     with pytest.raises(ModelMismatch, match="does not name the model"):
@@ -317,15 +317,15 @@ def test_load_models_refuses_a_copy_without_source(folder: Path) -> None:
 
 
 def test_load_generators_leaves_out_a_stale_copy(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    give_copy(folder, "generator")
+    write_copy(folder, "generator")
     assert [model.card.name for model in load_generators(folder)] == ["generator-int8", "generator"]
-    give_copy(folder, "generator", parent="1" * 64)
+    write_copy(folder, "generator", source_sha256="1" * 64)
     assert [model.card.name for model in load_generators(folder)] == ["generator"]
     assert "it is left out" in caplog.text
 
 
 def test_load_models_refuses_an_altered_copy(folder: Path) -> None:
-    give_copy(folder, "generator")
+    write_copy(folder, "generator")
     with (folder / "generator.int8.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(ModelMismatch, match=r"generator\.int8\.onnx is not the model its card describes"):
@@ -354,10 +354,10 @@ def test_load_models_auto_reports_its_fallback() -> None:
 
 
 class FullDevice:
-    """A session on a device whose memory takes so many rows at a time."""
+    """A session on a device whose memory holds ``fits`` rows."""
 
     def __init__(self, fits: int, message: str = "CUDA failure 2: out of memory") -> None:
-        self.fits, self.message, self.seen = fits, message, list[int]()
+        self.fits, self.message, self.batch_sizes = fits, message, list[int]()
 
     def get_inputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="rgb")]
@@ -367,7 +367,7 @@ class FullDevice:
 
     def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         (batch,) = feeds.values()
-        self.seen.append(len(batch))
+        self.batch_sizes.append(len(batch))
         if len(batch) > self.fits:
             raise RuntimeError(self.message)
         return [batch[:, 0, 0, :1].astype(int)]
@@ -383,15 +383,15 @@ def test_run_on_full_device_halves_the_batch(models: Models, caplog: pytest.LogC
     cells = np.arange(50, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     (out,) = model.run(cells)
     assert out[:, 0].tolist() == list(range(50))
-    assert session.seen == [64, 32, 16, 16, 16, 16]
+    assert session.batch_sizes == [64, 32, 16, 16, 16, 16]
     assert model.batch_size == 16
     assert "out of device memory; continuing with 16 rows" in caplog.text
     model.run(cells[:1])
-    assert session.seen[-1] == 16
+    assert session.batch_sizes[-1] == 16
 
 
 def test_run_does_not_replace_a_failing_provider(models: Models) -> None:
-    """onnxruntime would go on with the CPU, and the results would still say CUDA."""
+    """onnxruntime would continue on the CPU, and the results would still name CUDA."""
     session = models.classifier._session
 
     class Failing:
@@ -425,27 +425,27 @@ def test_run_recognizes_every_out_of_memory_message(models: Models, message: str
 
 
 def test_run_on_gpu_is_serialized(models: Models) -> None:
-    """Or many threads' fields and cells would lie in its memory at a time."""
+    """Otherwise the fields and cells of many threads would be in its memory at once."""
 
     class Busy(FullDevice):
-        now = most = 0
+        now = peak = 0
 
         def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             self.now += 1
-            self.most = max(self.most, self.now)
+            self.peak = max(self.peak, self.now)
             time.sleep(0.01)
             self.now -= 1
             return super().run(_, feeds)
 
-    def most(provider: str) -> int:
+    def peak_calls(provider: str) -> int:
         session = Busy(fits=64)
         model = on(session, models, provider)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(model.run, [np.zeros((1, 1, 1, 3), np.uint8)] * 8))
-        return session.most
+        return session.peak
 
-    assert most(CUDA) == 1
-    assert most(CPU) > 1
+    assert peak_calls(CUDA) == 1
+    assert peak_calls(CPU) > 1
 
 
 def test_provider_options_disable_tf32_for_fp32_only() -> None:
@@ -459,7 +459,7 @@ def test_provider_options_disable_tf32_for_fp32_only() -> None:
 def test_cuda_unavailable_reason_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """onnxruntime would print it, into `wbctool doctor --json` too, and take the CPU."""
+    """onnxruntime would print the cause, even into `wbctool doctor --json`, and use the CPU."""
     card = load_fp32_card(default_models_dir(), DetectorCard)
     content = read_model_bytes(card, default_models_dir())
 
@@ -560,7 +560,7 @@ def test_load_models_refuses_a_card_with_other_classes(folder: Path) -> None:
 def test_create_session_avoids_int8_overflow_without_vnni_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str | None, precision: Precision, slower: bool
 ) -> None:
-    """Where it does so for nothing, a cell takes 82 ms and not 31."""
+    """If it avoided overflow for nothing, a cell would take 82 ms instead of 31."""
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
     monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")

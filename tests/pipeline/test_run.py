@@ -84,22 +84,22 @@ def test_run_json_records_the_run(run):
 def test_run_json_has_the_numbers_of_the_table(run):
     (run.root / "s2" / "bad.png").write_bytes(b"")
     run()
-    told = {entry["slide"]: entry for entry in manifest(run)["slides"]}
+    recorded = {entry["slide"]: entry for entry in manifest(run)["slides"]}
     for slide, row in run.rows().items():
         for name in ("fields", "fields_failed", "cells", "counted"):
-            assert told[slide][name] == int(row[name])
+            assert recorded[slide][name] == int(row[name])
 
 
 def test_run_json_is_written_at_the_start(run):
-    seen = []
+    ends = []
 
-    def look(field):
-        seen.append(manifest(run)["end"])
+    def detect(field):
+        ends.append(manifest(run)["end"])
         return fakes.detect(field)
 
-    run.detect = look
+    run.detect = detect
     run()
-    assert seen == [None] * 3
+    assert ends == [None] * 3
 
 
 def test_up_to_date_slide_is_not_processed_again(run):
@@ -135,7 +135,7 @@ GOLDEN_TABLES = {8: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21
 
 
 def test_changed_results_need_another_results_version(run):
-    """Where this fails, slides of laboratories must be done again: raise RESULTS_VERSION, and put its hash here."""
+    """If this fails, laboratories must process their slides again: raise RESULTS_VERSION, and put its hash here."""
     run()
     tables = [content for name, content in sorted(run.tree().items()) if name.endswith(".csv")]
     assert hashlib.sha256(b"".join(tables)).hexdigest() == GOLDEN_TABLES[wbctool.RESULTS_VERSION]
@@ -254,7 +254,7 @@ class TestFailures:
     @pytest.mark.parametrize("batch_size", [1, 64])
     def test_classifier_failure_falls_on_the_field_at_fault(self, run, batch_size):
         def classify(rgb):
-            if (rgb == fakes.COLOURS["review"]).all(axis=-1).any():
+            if (rgb == fakes.COLORS["review"]).all(axis=-1).any():
                 raise RuntimeError("bad\ncell")
             return fakes.classify(rgb)
 
@@ -392,7 +392,7 @@ class TestWaiting:
             return fakes.detect(field)
 
         run.detect = detect
-        for i in range(3, 23):  # more than are looked at ahead of their turn
+        for i in range(3, 23):  # more than are analyzed ahead of their turn
             fakes.draw_field(run.root / "s2" / f"f{i}.png", ["neutrophil"])
         assert run(workers=1) == 0
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
@@ -411,7 +411,7 @@ class TestStopping:
             return fakes.detect(field)
 
         run.detect = detect
-        for i in range(30):  # more than are looked at ahead of their turn
+        for i in range(30):  # more than are analyzed ahead of their turn
             fakes.draw_field(run.root / "s5" / f"f{i}.png", ["neutrophil"])
         before = signal.getsignal(signal.SIGINT)
         with stop_on_signals(run.stop):
