@@ -30,7 +30,7 @@ def examples(long: bool, short_form: int, long_form: int) -> settings:
 
 @pytest.fixture
 def seeds(real_jpeg: Path) -> tuple[bytes, ...]:
-    """One small real picture in every format that is read."""
+    """One small real image in every format that is read."""
     small = Image.open(real_jpeg).resize((96, 64))
     made = []
     for kind in FORMATS:

@@ -149,9 +149,9 @@ def test_detect_cells_keeps_and_marks_a_cell_cut_by_the_border(detector: OnnxMod
     assert [d.cut_by_border for d in cut] == [True]
 
 
-@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (214, 180, 190)])
-def test_detect_cells_in_empty_field_finds_none(detector: OnnxModel[DetectorCard], colour: tuple[int, int, int]) -> None:
-    assert detect_cells(Field("empty", np.full((480, 640, 3), colour, np.uint8)), detector) == ()
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (214, 180, 190)])
+def test_detect_cells_in_empty_field_finds_none(detector: OnnxModel[DetectorCard], color: tuple[int, int, int]) -> None:
+    assert detect_cells(Field("empty", np.full((480, 640, 3), color, np.uint8)), detector) == ()
 
 
 def test_detect_cells_returns_reading_order(detector: OnnxModel[DetectorCard], field: Field) -> None:

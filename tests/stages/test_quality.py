@@ -1,4 +1,4 @@
-"""Focus, crowding and colours of drawn fields whose answer is known, and of real ones that are blurred."""
+"""Focus, crowding and colors of drawn fields whose answer is known, and of real ones that are blurred."""
 
 import tracemalloc
 
@@ -263,14 +263,14 @@ def test_estimate_blur_px_separates_sharp_and_blurred_real_fields(demo_slides, s
 def test_squared_gradients_do_not_depend_on_memory_alignment():
     """With cv2.magnitude they did: a slide's bytes changed with the number of workers."""
     rng, kept, found = np.random.default_rng(0), [], set()
-    grey = rng.normal(120, 30, (131, 127)).astype(np.float32)
+    gray = rng.normal(120, 30, (131, 127)).astype(np.float32)
     for _ in range(300):
         kept.append(np.empty(int(rng.integers(1, 5000)), np.uint8))
-        found.add(_squared_gradients([grey.copy(), grey.astype(np.uint8)]).tobytes())
+        found.add(_squared_gradients([gray.copy(), gray.astype(np.uint8)]).tobytes())
     assert len(found) == 1
 
 
 def test_squared_gradients_of_integers_equal_those_of_floats():
     """uint8 patches take another way through OpenCV."""
-    grey = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
-    np.testing.assert_array_equal(_squared_gradients([grey]), _squared_gradients([grey.astype(np.float32)]))
+    gray = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
+    np.testing.assert_array_equal(_squared_gradients([gray]), _squared_gradients([gray.astype(np.float32)]))
