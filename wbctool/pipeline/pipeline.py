@@ -182,7 +182,7 @@ class Pipeline:
             )
             self.publish(slide_files)
         add_seconds(accumulator.seconds, timer.seconds)
-        return replace(SlideOutcome.from_record(slide, slide_files.record), seconds=accumulator.seconds)
+        return replace(SlideOutcome.from_record(slide_files.record), seconds=accumulator.seconds)
 
     def _make_failed_outcome(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """Return the outcome of a slide of which nothing is published; earlier results stay."""

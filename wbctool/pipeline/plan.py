@@ -18,7 +18,7 @@ from wbctool.store.slide_record import (
     fingerprint,
     iter_records_below,
     outputs_match,
-    read_record,
+    find_slide_record,
 )
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
@@ -68,7 +68,7 @@ def make_plan(slides: Sequence[Slide], context: RunContext) -> list[PlanItem]:
     ids = {slide.id for slide in slides}
     plan = []
     for slide in slides:
-        record = read_record(context.layout, slide.id)
+        record = find_slide_record(context.layout, slide.id)
         plan.append(PlanItem(slide, _choose_action(slide, record, context, hash_cache), record))
         if slide.problem:
             hidden = list(_iter_hidden_slides(slide, context, ids))
@@ -94,9 +94,9 @@ def has_changed(slide: Slide, settings: RunSettings, now: Callable[[], float]) -
 
 def _iter_hidden_slides(slide: Slide, context: RunContext, known_ids: set[str]) -> Iterator[PlanItem]:
     """Yield the slides that earlier runs found below a folder that can no longer be listed."""
-    for id_, record in iter_records_below(context.layout, slide.id):
-        if id_ not in known_ids:
-            yield PlanItem(Slide(id_, slide.folder, ()), Action.DEFER, record)
+    for record in iter_records_below(context.layout, slide.id):
+        if record.slide not in known_ids:
+            yield PlanItem(Slide(record.slide, slide.folder, ()), Action.DEFER, record)
 
 
 def _choose_action(slide: Slide, record: SlideRecord | None, context: RunContext, hash_cache: HashCache) -> Action:
@@ -121,7 +121,7 @@ def _is_current(slide: Slide, record: SlideRecord, context: RunContext, hash_cac
     return (
         fingerprint(field_hashes, cache_key) == record.fingerprint
         and record.is_deterministic
-        and outputs_match(context.layout, slide.id, record, hash_cache)
+        and outputs_match(context.layout, record, hash_cache)
     )
 
 

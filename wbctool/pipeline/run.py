@@ -25,7 +25,7 @@ from wbctool.report.tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import RunRecord
+from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.store.status import clear_failure
 from wbctool.types.cells import Slide
@@ -120,8 +120,9 @@ class _FolderRun:
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         """Plan the run, process its slides and write its tables; return the exit code."""
-        run_record = RunRecord(self.context.layout, self.context.settings, self.context.stages, argv)
-        run_record.write_start()
+        stages = self.context.stages
+        run_record = start_run_record(self.context.settings, stages.provenance, stages.device_message, argv)
+        write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
         plan = make_plan(slides, self.context)
         self.progress.plan_ready(plan)
@@ -188,7 +189,9 @@ class _FolderRun:
         append_qc_records(layout, qc_slides, outcomes, set(processed), self.context.stages.provenance)
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
-        run_record.write_end(outcomes, set(processed), code, stopped_by, self.executor.describe())
+        batch_sizes, cluster = self.context.stages.batch_sizes(), self.executor.describe().get("cluster")
+        ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster)
+        write_run_record(layout, ended)
         return code
 
     def _select_exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
@@ -205,7 +208,7 @@ class _FolderRun:
             classes = self.context.stages.provenance.classes
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        outcome = SlideOutcome.from_record(slide.id, record)
+        outcome = SlideOutcome.from_record(record)
         if item.action in {Action.SKIP, Action.NOT_CHECKED}:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
