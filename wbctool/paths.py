@@ -16,7 +16,7 @@ from pathlib import Path
 from wbctool.errors import SettingsInvalid
 
 RUN_JSON = "run.json"
-RUN_SIGNATURE = '"schema": "wbctool-run/'  # the first entry of every run.json, of any version; it marks a folder of results
+RUN_SIGNATURE = '"schema": "wbctool-run/'  # the first entry of every run.json; it marks a folder of results
 LOG_SIGNATURE = '{"time": "'  # the beginning of every line of a log; it marks a log
 LOCK = ".lock"
 LOCK_HOLDER_JSON = ".lock-holder.json"

@@ -15,10 +15,10 @@ from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import (
     SlideRecord,
     build_slide_cache_key,
+    find_slide_record,
     fingerprint,
     iter_records_below,
     outputs_match,
-    find_slide_record,
 )
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
