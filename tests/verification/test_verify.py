@@ -12,7 +12,7 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cli import app, verifying
+from wbctool.cli import app
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
@@ -222,7 +222,7 @@ def test_the_command_on_cells(tmp_path: Path, models_dir: Path) -> None:
 
 
 def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "load_stages", fakes.fake_stages)
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", fakes.fake_stages)
     fakes.draw_field(tmp_path / "lab" / "=a" / "f.png", ["neutrophil"] * 2 + ["basophil"] * 2)
     fakes.draw_field(tmp_path / "lab" / "b" / "f.png", ["neutrophil"] * 3 + ["basophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil,basophil\n=a,3,1\nb,75.0,25.0\nc,1,1\n")
@@ -249,7 +249,7 @@ def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
         os.kill(os.getpid(), number)
         return fakes.fake_stages(settings)
 
-    monkeypatch.setattr(verifying, "load_stages", stopped)
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", stopped)
     fakes.draw_field(tmp_path / "lab" / "a" / "f.png", ["neutrophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
     assert verify(tmp_path / "lab", "--out", tmp_path / "out")[0] == 128 + number
@@ -260,8 +260,8 @@ def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    for name in ("load_models", "load_stages"):
-        monkeypatch.setattr(verifying, name, lambda *_: pytest.fail("it began"))
+    for name in ("wbctool.load_models", "wbctool.cli.verify.load_stages"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("it began"))
     draw_cells(tmp_path / "lab")
     if kind == "slides":
         (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
