@@ -10,7 +10,7 @@ def alike(number: int) -> np.ndarray:
     return np.full(number, 1 / number)
 
 
-def test_the_temperature_that_made_the_logits_is_found() -> None:
+def test_fit_calibration_scaled_logits_recovers_temperature() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, (20_000, 4))
     wanted = np.array([rng.choice(4, p=p) for p in softmax(honest, axis=1)])
@@ -19,7 +19,7 @@ def test_the_temperature_that_made_the_logits_is_found() -> None:
     )
 
 
-def test_the_confidence_threshold_leaves_97_percent_right() -> None:
+def test_fit_calibration_confidence_threshold_gives_97_percent_accuracy() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 12, (20_000, 3))
     probabilities = softmax(logits, axis=1)
@@ -31,7 +31,7 @@ def test_the_confidence_threshold_leaves_97_percent_right() -> None:
     assert right[confidence >= fitted.confidence_threshold - 0.03].mean() < 0.97
 
 
-def test_where_97_percent_cannot_be_had_88_in_100_cells_are_counted() -> None:
+def test_fit_calibration_unreachable_accuracy_counts_88_percent() -> None:
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 3, (20_000, 3))
     wanted = np.where(rng.random(20_000) < 0.8, logits.argmax(axis=1), rng.integers(0, 3, 20_000))
@@ -42,7 +42,7 @@ def test_where_97_percent_cannot_be_had_88_in_100_cells_are_counted() -> None:
     assert shares[0] >= 0.88 > shares[1]
 
 
-def test_one_known_cell_in_fifty_fails_the_energy_gate() -> None:
+def test_fit_calibration_energy_threshold_excludes_2_percent() -> None:
     logits = np.random.default_rng(2).normal(0, 3, (5000, 8))
     wanted = logits.argmax(axis=1)
     energies = -np.log(np.exp(logits).sum(axis=1))
@@ -50,7 +50,7 @@ def test_one_known_cell_in_fifty_fails_the_energy_gate() -> None:
     assert (energies > gate).mean() == pytest.approx(0.02, abs=0.002)
 
 
-def test_the_thresholds_go_by_the_weights() -> None:
+def test_fit_calibration_thresholds_follow_weights() -> None:
     """Two cells in three are surely right; the third, seldom right, weighs nothing, or all."""
     rng = np.random.default_rng(3)
     logits = np.zeros((3000, 2), np.float32)

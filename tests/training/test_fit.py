@@ -26,7 +26,7 @@ from wbctool.errors import SettingsInvalid
         ("Features : fp asimd bf16", "bf16-mixed"),
     ],
 )
-def test_without_a_gpu_the_processor_decides(
+def test_default_precision_without_gpu_follows_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
 ) -> None:
     """Emulated, a step of the classifier took 30 s and not 3.5."""
@@ -37,7 +37,7 @@ def test_without_a_gpu_the_processor_decides(
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_with_a_gpu_the_gpu_decides(monkeypatch: pytest.MonkeyPatch, native: bool, precision: str) -> None:
+def test_default_precision_with_gpu_follows_gpu(monkeypatch: pytest.MonkeyPatch, native: bool, precision: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
     assert default_precision() == precision
@@ -95,7 +95,7 @@ def train(
 
 
 @pytest.mark.parametrize("workers", [0, 1])  # a worker process takes its first draws before the epoch begins
-def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
+def test_fit_killed_in_mid_epoch_resumes_without_repeating_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)  # a checkpoint after each batch
@@ -137,7 +137,7 @@ class Averaging(EmaModule):
 
 
 @pytest.mark.parametrize("manual", [False, True])
-def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
+def test_fit_mid_epoch_checkpoint_has_weights_and_average_of_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: bool
 ) -> None:
     monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
@@ -147,7 +147,7 @@ def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
     assert state["network.weight"] == state["average.module.weight"] == 5
 
 
-def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
+def test_fit_failing_curves_are_only_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -160,7 +160,7 @@ def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
     assert "KeyError: 'epoch'" in caplog.text
 
 
-def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_killed_validation_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
     task = Counting()
     task.kill_in_validation = 1
@@ -168,16 +168,16 @@ def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch:
     assert train(tmp_path, Counting()).validated == [1, 2]
 
 
-def test_a_training_that_was_begun_anew_and_killed_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+def test_fit_restarted_and_killed_deletes_older_checkpoints(tmp_path: Path) -> None:
     """Its weights may have been fitted to what is held back now."""
-    train(tmp_path, Counting(), resume=False, basis={"splitting": "fold 0"})
+    train(tmp_path, Counting(), resume=False, resume_key={"splitting": "fold 0"})
     killed = Counting()
     killed.kill_after = 8
-    train(tmp_path, killed, resume=False, basis={"splitting": "fold 1"})
-    assert train(tmp_path, Counting(), basis={"splitting": "fold 1"}).seen == list(range(3 * EPOCH))
+    train(tmp_path, killed, resume=False, resume_key={"splitting": "fold 1"})
+    assert train(tmp_path, Counting(), resume_key={"splitting": "fold 1"}).seen == list(range(3 * EPOCH))
 
 
-def test_what_a_cut_epoch_gave_is_not_the_best_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_interrupted_epoch_is_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its validation comes after the checkpoint that the training goes on from, which knows nothing of it."""
     hours = iter(range(10_000))
     monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
@@ -189,7 +189,7 @@ def test_what_a_cut_epoch_gave_is_not_the_best_of_the_training(tmp_path: Path, m
     assert best["global_step"] == EPOCH / 4
 
 
-def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(
+def test_fit_max_hours_stops_in_mid_epoch_and_restarts_with_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lightning's own timer remembers the time that was used up, and takes the cut epoch for a whole one."""
@@ -205,13 +205,13 @@ def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(
     assert seen == list(range(3 * EPOCH))
 
 
-def test_a_rate_that_falls_on_a_plateau_falls_the_same_over_resumptions(tmp_path: Path) -> None:
+def test_fit_plateau_schedule_is_the_same_over_resumptions(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", Counting("plateau"), 4, resume=False).rates
     parts = [train(tmp_path / "parts", Counting("plateau"), epochs).rates[-1] for epochs in (1, 2, 3, 4)]
     assert parts == whole == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_fit_early_stopped_training_does_not_resume(tmp_path: Path) -> None:
     def stopping() -> tuple[ResumableEarlyStopping]:
         return (ResumableEarlyStopping("val_loss", min_delta=0.1, patience=1),)
 
@@ -219,10 +219,10 @@ def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path)
     assert train(tmp_path, Counting(), 9, callbacks=stopping()).seen == []
 
 
-def test_what_was_begun_on_another_split_is_not_resumed(tmp_path: Path) -> None:
+def test_fit_resume_with_another_split_is_refused(tmp_path: Path) -> None:
     """The card would say that sources were held back on which the weights were trained."""
-    basis = {"splitting": "fold 0", "recipe": "a"}
-    train(tmp_path, Counting(), 1, resume=False, basis=basis)
-    assert train(tmp_path, Counting(), 2, basis=basis).seen[0] == EPOCH
+    resume_key = {"splitting": "fold 0", "recipe": "a"}
+    train(tmp_path, Counting(), 1, resume=False, resume_key=resume_key)
+    assert train(tmp_path, Counting(), 2, resume_key=resume_key).seen[0] == EPOCH
     with pytest.raises(SettingsInvalid, match="started with a different splitting; without --resume it starts afresh"):
-        train(tmp_path, Counting(), 2, basis=basis | {"splitting": "fold 1"})
+        train(tmp_path, Counting(), 2, resume_key=resume_key | {"splitting": "fold 1"})

@@ -15,7 +15,7 @@ from wbctool.types.cells import Box
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 
 
-def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> None:
+def test_generate_cells_images_are_cells_of_their_group(tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = Generator(blocks=1)
     generator.init_as_interpolation()
