@@ -1,4 +1,4 @@
-"""Curves of a training that was resumed are one."""
+"""Training curves, also over resumptions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the networks are shown: drawn evenly, varied, repeatable, and cut as `wbctool run` cuts."""
+"""Training data: balanced sampling, reproducible augmentation, and crops as in `wbctool run`."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,8 +38,8 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 CLASSES = (CellClass.NEUTROPHIL, CellClass.EOSINOPHIL)
 
 
-def _sample(path: Path, label: CellClass, source: str, origin: str = "o") -> CellRef:
-    return CellRef(path, Box(200, 150, 160, 150), label, source, origin)
+def _sample(path: Path, label: CellClass, group: str, dataset: str = "o") -> CellRef:
+    return CellRef(path, Box(200, 150, 160, 150), label, group, dataset)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_balanced_sampler_samples_classes_by_fourth_root_of_groups() -> None:
 
 
 def test_balanced_sampler_samples_datasets_of_a_group_equally() -> None:
-    """A BCCD cell is there once as a field, and ten times as a copy."""
+    """A BCCD cell occurs once in a field and ten times as a copy."""
     cells = [_sample(DEMO[0], CellClass.MONOCYTE, "7", "copies")] * 10 + [
         _sample(DEMO[1], CellClass.MONOCYTE, "7", "fields")
     ]
@@ -100,9 +100,9 @@ def test_eval_dataset_crops_as_a_run(cells: list[CellRef]) -> None:
 
 
 def test_color_jitter_keeps_gray_background_gray_on_average() -> None:
-    grey = np.full((8, 8, 3), 200, np.uint8)
+    gray = np.full((8, 8, 3), 200, np.uint8)
     rng = np.random.default_rng(0)
-    mean = np.mean([color_jitter(grey, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
+    mean = np.mean([color_jitter(gray, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
     assert np.ptp(mean) < 6
 
 
@@ -113,15 +113,15 @@ def test_augmentation_strength_0_changes_nothing(rgb: np.ndarray) -> None:
 
 
 def test_random_stain_keeps_order_of_grays_and_gray_background() -> None:
-    greys = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
+    grays = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
     rng = np.random.default_rng(0)
-    dyed = np.array([random_stain(greys, rng)[0] for _ in range(400)])
+    dyed = np.array([random_stain(grays, rng)[0] for _ in range(400)])
     assert (np.diff(dyed.astype(int), axis=1) >= 0).all()
     assert np.ptp(dyed[:, 3].mean(axis=0)) < 6
 
 
 def test_random_stain_reaches_purple_from_pink() -> None:
-    """Red cells of one laboratory have the colour of another's nuclei; lightness must be what is left to learn."""
+    """Red cells of one laboratory have the color of another's nuclei, so only lightness should distinguish them."""
     pink = np.full((1, 1, 3), (225, 170, 165), np.uint8)
     rng = np.random.default_rng(0)
     bluer = [int(rgb[2]) - int(rgb[0]) for rgb in (random_stain(pink, rng)[0, 0] for _ in range(400))]
@@ -208,13 +208,15 @@ def test_make_targets_cut_object_ends_at_the_border() -> None:
 
 def test_affine_matrix_mirror_and_quarter_turn_keep_all_pixels(rgb: np.ndarray) -> None:
     mirror, turn = np.diag([-1.0, 1.0]), np.array([[0.0, -1.0], [1.0, 0.0]])
-    for linear, offset, wanted in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
-        np.testing.assert_array_equal(cv2.warpAffine(rgb, affine_matrix(linear, np.array(offset)), (128, 128)), wanted)
+    for linear, offset, expected in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
+        np.testing.assert_array_equal(
+            cv2.warpAffine(rgb, affine_matrix(linear, np.array(offset)), (128, 128)), expected
+        )
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0])
 def test_apply_random_affine_centers_cell_in_its_box(scale: float) -> None:
-    """Half a pixel off, and the detector learns boxes that are."""
+    """If it were half a pixel off, the detector would learn shifted boxes."""
     rgb = np.zeros((120, 160, 3), np.uint8)
     rgb[45:65, 60:90] = 255
     field, rng = _AnnotatedImage(rgb, np.array([[60, 45, 90, 65, 0]], np.float32)), np.random.default_rng(0)
@@ -228,7 +230,7 @@ def test_apply_random_affine_centers_cell_in_its_box(scale: float) -> None:
 
 
 def test_detection_dataset_boxes_stay_on_their_cells(tmp_path: Path) -> None:
-    """A green square on grey, whatever is done to the canvas: where the map says a cell is, the canvas is greener."""
+    """The field is a green square on gray, so a canvas is colored only inside a box."""
     rgb = np.full((240, 320, 3), 150, np.uint8)
     rgb[80:140, 100:180] = (20, 220, 20)
     path = tmp_path / "f.png"
@@ -245,6 +247,6 @@ def test_detection_dataset_boxes_stay_on_their_cells(tmp_path: Path) -> None:
             left, top, right, bottom = sides[:, row, column].tolist()
             inside = image[:, int(y - top / 2) : int(y + bottom / 2) + 1, int(x - left / 2) : int(x + right / 2) + 1]
             red, green, blue = inside.float().mean(dim=(1, 2)).tolist()
-            assert max(red, green, blue) - min(red, green, blue) > 25  # coloured, as only the square is
+            assert max(red, green, blue) - min(red, green, blue) > 25  # only the square is colored
             checked += 1
     assert checked > 20

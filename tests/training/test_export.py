@@ -1,4 +1,4 @@
-"""ONNX agrees with PyTorch, or is not written."""
+"""The exported ONNX model agrees with PyTorch, or is refused."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_check_parity_altered_weights_are_refused(
 
 
 def test_check_parity_diverged_network_is_refused() -> None:
-    """It agrees with its graph in giving no number, and no difference to that is larger than the tolerance."""
+    """Both give nan, and no comparison with nan exceeds the tolerance."""
     network = CellDetector(width=8).eval()
     with torch.no_grad():
         for parameter in network.parameters():

@@ -1,4 +1,4 @@
-"""Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
+"""Starting from the shipped models, whose weights are read from their ONNX files."""
 
 import hashlib
 import json
@@ -36,8 +36,8 @@ def recipe() -> Recipe:
 
 
 def test_load_classifier_weights_reproduces_exported_model(recipe: Recipe) -> None:
-    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
-    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), balanced)
+    white_balance = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), white_balance)
     network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def test_load_classifier_weights_reproduces_exported_model(recipe: Recipe) -> No
 
 
 def test_read_cards_ignores_evaluation_files(tmp_path: Path) -> None:
-    """Else a training that goes on from them could not be resumed any more."""
+    """Otherwise a training that starts from them could not be resumed."""
     (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
     before = _read_cards(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"data": "d"}')
@@ -64,21 +64,21 @@ def test_classifier_module_init_sets_weights_and_freezes_first_blocks(recipe: Re
 
 
 def test_load_classifier_weights_other_white_balance_is_refused_without_training(recipe: Recipe) -> None:
-    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    white_balance = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
 
     def with_other_balance(**classifier: object) -> Recipe:
-        config = recipe.classifier.model_copy(update={"white_balance": not balanced, **classifier})
+        config = recipe.classifier.model_copy(update={"white_balance": not white_balance, **classifier})
         return recipe.model_copy(update={"classifier": config})
 
     assert load_classifier_weights(SHIPPED, with_other_balance(), GroupSplit())
-    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {balanced}, unlike the recipe"):
+    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {white_balance}, unlike the recipe"):
         load_classifier_weights(SHIPPED, with_other_balance(samples=0), GroupSplit())
 
 
-@pytest.mark.parametrize("splitting", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
-def test_load_classifier_weights_that_saw_test_groups_is_refused(recipe: Recipe, splitting: GroupSplit) -> None:
+@pytest.mark.parametrize("group_split", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
+def test_load_classifier_weights_that_saw_test_groups_is_refused(recipe: Recipe, group_split: GroupSplit) -> None:
     with pytest.raises(ModelMismatch, match="was trained on groups of this training's test split"):
-        load_classifier_weights(SHIPPED, recipe, splitting)
+        load_classifier_weights(SHIPPED, recipe, group_split)
 
 
 def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -98,19 +98,19 @@ def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe
 def test_load_weights_card_without_training_data_is_refused(
     recipe: Recipe, tmp_path: Path, lr: np.ndarray, kind: str, training: dict[str, object]
 ) -> None:
-    """The card of what comes of it could not be written, hours later."""
+    """The new model's card could not be written, hours later."""
     for ending in ("json", "onnx"):
         shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
     card = json.loads((tmp_path / f"{kind}.json").read_text())
     kept = {key: value for key, value in card["training"].items() if key not in {"datasets", "groups"}}
     (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
     pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    begin = {
+    load = {
         "classifier": lambda: load_classifier_weights(tmp_path, recipe, GroupSplit()),
         "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels),
     }[kind]
     with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
-        begin()
+        load()
 
 
 def test_load_classifier_weights_other_classes_are_refused() -> None:
@@ -136,13 +136,13 @@ def lr() -> np.ndarray:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_load_generator_reproduces_exported_model_also_with_batch_statistics(lr: np.ndarray, training: bool) -> None:
-    """Export folds BatchNorm away; what is put back must change nothing, or a first step would undo all training."""
+    """Export folds BatchNorm away; the restored ones must change nothing, or the first step would undo the training."""
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     network = load_generator(SHIPPED, GroupSplit(), batch).train(training)
     with torch.inference_mode():
         ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
     exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
-    assert np.abs(ours - exported).max() < 0.6  # rounding to whole grey levels is 0.5
+    assert np.abs(ours - exported).max() < 0.6  # rounding to whole gray levels is 0.5
 
 
 def test_load_generator_batchnorms_have_statistics_of_given_cells(lr: np.ndarray) -> None:
@@ -185,7 +185,7 @@ def test_load_classifier_weights_holding_out_unseen_dataset_is_accepted(recipe: 
 
 
 def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
-    """As a classifier beside a card with its hash."""
+    """Write a classifier and a card with its hash."""
     content = model.SerializeToString()
     card = load_fp32_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     (folder / card.file).write_bytes(content)

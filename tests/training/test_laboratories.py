@@ -9,8 +9,8 @@ from wbctool_training.data.laboratories import find_laboratories, laboratory_bal
 from wbctool.types.cells import Box
 
 
-def cells(origin: str, source: str, copies: int = 1) -> list[CellRef]:
-    return [CellRef(Path("x.png"), Box(0, 0, 9, 9), None, source, origin)] * copies
+def cells(dataset: str, group: str, copies: int = 1) -> list[CellRef]:
+    return [CellRef(Path("x.png"), Box(0, 0, 9, 9), None, group, dataset)] * copies
 
 
 def test_find_laboratories_joins_datasets_with_shared_groups() -> None:

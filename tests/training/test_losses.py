@@ -1,4 +1,4 @@
-"""Each term of the SRGAN's loss, alone: its value worked by hand, its gradient into every generator weight."""
+"""Each term of the SRGAN's loss alone: its value computed by hand, and its gradient for every generator weight."""
 
 import math
 

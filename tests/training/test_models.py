@@ -53,12 +53,12 @@ def test_generator_init_as_interpolation_keeps_the_image() -> None:
     torch.manual_seed(0)
     generator = Generator().eval()
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32).contiguous()
-    wanted = nn.functional.interpolate(ramp, scale_factor=4.0, mode="bilinear")
+    expected = nn.functional.interpolate(ramp, scale_factor=4.0, mode="bilinear")
     inside = (..., slice(24, -24), slice(24, -24))
 
     def error() -> float:
         with torch.inference_mode():
-            return float((generator(ramp) - wanted)[inside].abs().mean())
+            return float((generator(ramp) - expected)[inside].abs().mean())
 
     random_start = error()
     generator.init_as_interpolation()

@@ -1,4 +1,4 @@
-"""Recipes are complete, and a wrong one is refused by name."""
+"""The recipes are complete, and an invalid one is refused by name."""
 
 from pathlib import Path
 

@@ -40,7 +40,7 @@ def test_train_unknown_held_out_dataset_is_refused(data: Path, tmp_path: Path) -
 def test_train_held_out_dataset_holds_out_datasets_with_the_same_groups(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The class folders hold copies of the fields: who has seen those has met the laboratory."""
+    """The class folders hold copies of the fields, so both come from one laboratory."""
     seen: list[TrainingContext] = []
     monkeypatch.setitem(wbctool_training.train.STAGES, "detector", seen.append)
     caplog.set_level(logging.INFO, "wbctool_training")
@@ -50,7 +50,7 @@ def test_train_held_out_dataset_holds_out_datasets_with_the_same_groups(
 
 
 def test_load_cells_changed_group_detects_again(data: Path, recipe: Path, tmp_path: Path) -> None:
-    """Remembered ones would keep the split of the time before groups.csv was there."""
+    """The cached cells would keep the split from before groups.csv existed."""
     copy_shipped_models(tmp_path / "out")
     work = make_training_context(data, recipe, tmp_path, tmp_path / "out")
     work = replace(work, fields=(), images=work.images[:2])
@@ -105,14 +105,14 @@ def test_train_all_stages_exports_and_resumes(
     assert "resuming from" in caplog.text
     after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
     metrics = out / "training" / "srgan" / "metrics"
-    assert len(list(metrics.iterdir())) == 2  # the curves go on
+    assert len(list(metrics.iterdir())) == 2  # the curves continue
     train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights)
-    assert len(list(metrics.iterdir())) == 1  # and begin anew with a training that does
-    assert after == before  # a finished training has nothing to go on with, and exports the same bytes
+    assert len(list(metrics.iterdir())) == 1  # a new training starts new curves
+    assert after == before  # resuming a finished training exports the same bytes
 
 
 def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:
-    """On one cell the temperature ends at its bound, and nothing is left to a reader any more."""
+    """On one cell the temperature ends at its bound, and no cell would go to review."""
     with pytest.raises(
         LabelledDataInvalid, match=r"cells of 4 groups.* to calibrate on, .*; 100 cells of 20 groups are"
     ):
@@ -122,11 +122,11 @@ def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:
 def test_calibrate_keeps_weights_and_record_of_training_data(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its weights stay; what its card knows of the cells that it was trained on stays too."""
+    """The weights stay, and so does the record of the training data in the card."""
     monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_CELLS", 4)
     monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_GROUPS", 4)
     calibrate([data], tmp_path, [default_models_dir()])
-    assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two were taken over
+    assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two models were copied
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
     assert before.card.sha256 in after.card.training["started_from"]
     datasets, n_fields = after.card.training["datasets"], len(list((data / "fields" / "images").iterdir()))

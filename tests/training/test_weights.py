@@ -1,4 +1,4 @@
-"""The ImageNet start: read strictly, grown without a change to the function."""
+"""ImageNet weights are loaded strictly, and grown without changing the function."""
 
 from pathlib import Path
 

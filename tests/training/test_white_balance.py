@@ -1,4 +1,4 @@
-"""White balance: a cell under another lamp is the same cell to the classifier."""
+"""White balance: the classifier gives the same result for a cell under another lamp."""
 
 from pathlib import Path
 
@@ -44,14 +44,14 @@ def test_white_balance_removes_color_of_the_lamp(cell: Tensor) -> None:
 
 def test_classifier_ignores_lamp_only_with_white_balance(cell: Tensor) -> None:
     weights = load_classifier_weights(default_models_dir(), load_recipe("default"), GroupSplit())
-    apart = []
+    differences = []
     for balance in (True, False):
         network = NormalizedClassifier(CellClassifier(len(load_recipe("default").classes)), balance).eval()
         network.load_state_dict(weights)
         with torch.inference_mode():
-            apart.append(float((network(cell * LAMP) - network(cell)).abs().max()))
-    assert apart[0] < 1e-3
-    assert apart[1] > 0.3
+            differences.append(float((network(cell * LAMP) - network(cell)).abs().max()))
+    assert differences[0] < 1e-3
+    assert differences[1] > 0.3
 
 
 def test_white_balance_ignores_few_bright_pixels(cell: Tensor) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from wbctool.errors import SettingsInvalid
 from wbctool.store.atomic_write import write_atomic
 from wbctool_training.data.sampler import EpochSampler
 
-_SAVE_INTERVAL_S = 300.0
-
 
 class LastCheckpoint(Checkpoint):
-    """Saves ``path`` every five minutes, after every epoch, and when the time limit ends a training in mid-epoch.
+    """Saves ``path`` at intervals, after every epoch, and when the time limit ends a training in mid-epoch.
 
     A resumed training continues with the samples of its epoch that it has not seen.
 
@@ -28,15 +25,26 @@ class LastCheckpoint(Checkpoint):
         sampler: The training loader's sampler; None if it draws no epochs.
         batch_size: Samples per batch.
         max_hours: Time limit of this process, or None.
+        save_interval_s: Time between checkpoints, in seconds.
+        clock: Returns the time in seconds.
 
     Attributes:
         interrupted: Whether the time limit ended the training in mid-epoch.
     """
 
-    def __init__(self, path: Path, sampler: EpochSampler | None, batch_size: int, max_hours: float | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sampler: EpochSampler | None,
+        batch_size: int,
+        max_hours: float | None,
+        save_interval_s: float,
+        clock: Callable[[], float],
+    ) -> None:
         self.path, self._sampler, self._batch_size = path, sampler, batch_size
         self._max_s = None if max_hours is None else 3600 * max_hours
-        self._start_s = self._saved_s = time.monotonic()
+        self._save_interval_s, self._clock = save_interval_s, clock
+        self._start_s = self._saved_s = clock()
         self.interrupted = False
 
     def on_load_checkpoint(self, _trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -49,12 +57,12 @@ class LastCheckpoint(Checkpoint):
             self._sampler.resume_from(epoch, batches["current"]["ready"] * self._batch_size)
 
     def on_train_start(self, *_: Any) -> None:
-        self._start_s = self._saved_s = time.monotonic()
+        self._start_s = self._saved_s = self._clock()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         is_up = self._max_s is not None and now_s - self._start_s >= self._max_s
-        is_due = now_s - self._saved_s >= _SAVE_INTERVAL_S
+        is_due = now_s - self._saved_s >= self._save_interval_s
         if is_up:
             trainer.should_stop = True
             self.interrupted = not trainer.is_last_batch
@@ -69,7 +77,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         """Save the checkpoint and restart the interval."""
         trainer.save_checkpoint(self.path)
-        self._saved_s = time.monotonic()
+        self._saved_s = self._clock()
 
 
 class BestCheckpoint(ModelCheckpoint):

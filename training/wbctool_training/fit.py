@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class FitConfig:
         monitor: The logged value whose minimum selects ``best.ckpt``; None uses the last checkpoint.
         callbacks: Further Lightning callbacks.
         resume_key: What must be unchanged for a training to be resumed, by name.
+        save_interval_s: Time between checkpoints, in seconds.
+        clock: Returns the time in seconds, for ``max_hours`` and ``save_interval_s``.
     """
 
     folder: Path
@@ -51,6 +54,8 @@ class FitConfig:
     monitor: str | None = None
     callbacks: tuple[Callback, ...] = field(default=())
     resume_key: Mapping[str, str] = field(default_factory=dict)
+    save_interval_s: float = 300.0
+    clock: Callable[[], float] = time.monotonic
 
     def fit(self, module: L.LightningModule, train: DataLoader[Any], validation: DataLoader[Any] | None) -> Path:
         """Train a module.
@@ -76,7 +81,9 @@ class FitConfig:
             _delete_curves(self.folder / "metrics")
             save_resume_key(resume_key_path, self.resume_key)
         sampler = train.sampler if isinstance(train.sampler, EpochSampler) else None
-        last_checkpoint = LastCheckpoint(last, sampler, train.batch_size or 1, self.max_hours)
+        last_checkpoint = LastCheckpoint(
+            last, sampler, train.batch_size or 1, self.max_hours, self.save_interval_s, self.clock
+        )
         best_checkpoint = BestCheckpoint(self.folder, self.monitor, last_checkpoint) if self.monitor else None
         is_terminal = sys.stderr.isatty()
         trainer = L.Trainer(

@@ -59,7 +59,7 @@ def color_jitter(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
 
 
 def random_stain(rgb: Rgb, rng: Generator) -> Rgb:
-    """Show an image in a random stain: mix and scale the channels' absorbances (Beer-Lambert), on tinted glass.
+    """Show an image in a random stain: mix and scale the channels' absorbances (Beer-Lambert), on a tinted background.
 
     The range goes far beyond one laboratory's stains, because another's red cells may be purple.
 
@@ -72,7 +72,7 @@ def random_stain(rgb: Rgb, rng: Generator) -> Rgb:
 
     References:
         Similar to HED augmentation, Tellez et al. 2018, doi 10.1109/TMI.2018.2820199, but without stain vectors,
-        which fit only one dye.
+        which fit only one stain.
     """
     mixing = np.eye(3) + rng.normal(0, 0.2, (3, 3))
     mixing /= mixing.sum(axis=1, keepdims=True).clip(0.5)  # gray stays gray: a nucleus stays dark

@@ -11,14 +11,14 @@ from torch.nn.functional import avg_pool2d
 
 from wbctool_training.models.backbones import CHANNELS, IMAGENET_MEAN, IMAGENET_STD, Backbone, build_features
 
-_BACKGROUND_LEVEL = 240.0  # grey level of empty background after balancing, in every channel
+_BACKGROUND_LEVEL = 240.0  # gray level of empty background after balancing, in every channel
 _BACKGROUND_FRACTION = 0.05  # of a crop's blocks, the brightest, are taken as background
 _BLOCK_PX = 4  # averaging over blocks keeps single bright pixels from counting as background
 _MIN_BACKGROUND_LEVEL = 64.0  # background is brighter; without a limit, a crop without any would be amplified
 
 
 class WhiteBalance(nn.Module):
-    """Scale every channel so that empty background has the same light grey in every laboratory; has no parameters.
+    """Scale every channel so that empty background has the same light gray in every laboratory; has no parameters.
 
     The background level of a channel is the 95 % quantile of its 4×4 block means.
 
