@@ -5,6 +5,8 @@ Images are (H, W, 3) uint8 RGB arrays. Random numbers come from ``rng``, so a se
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import torch
@@ -12,7 +14,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
+
 
 _ABSORBANCE = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # by gray level, natural logarithm
 

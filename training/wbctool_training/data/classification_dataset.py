@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,7 +28,9 @@ from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.data.stain_transfer import StainBank, transfer_stain
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
+
 _SMALL_CELL_PROB = 0.3  # of showing a cell with the 24 to 80 pixels of a low-power scan
 
 

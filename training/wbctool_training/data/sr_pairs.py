@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,7 +17,8 @@ from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.models.srgan import HR_PX, SCALE
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
 
 
 def degrade_to_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
