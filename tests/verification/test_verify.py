@@ -23,9 +23,10 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential
+from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
-from wbctool.verification.verify import CellVerification, compare_cells, compare_slides, verify_cells
+from wbctool.verification.slides import compare_slides
 
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")

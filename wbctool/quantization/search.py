@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
+from wbctool.evaluation.metrics import psnr_db
 from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.inference.model_card import CardT, QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
@@ -239,14 +240,3 @@ def violated_tolerance(change: QuantizationInfo, tolerance: QuantizationToleranc
             f"its images are {change.psnr_db:.1f} dB from the fp32 ones, at least {tolerance.min_psnr_db:.0f} required"
         )
     return None
-
-
-def psnr_db(one: Sequence[Rgb], other: Sequence[Rgb]) -> float:
-    """Of all pictures together, by their mean squared error; 100 where that is nearly nothing.
-
-    >>> round(min_psnr_db([np.zeros((2, 2, 3), np.uint8)], [np.full((2, 2, 3), 255, np.uint8)]), 2)
-    0.0
-    """
-    square = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in zip(one, other, strict=True))
-    error = square / sum(a.size for a in one)
-    return float(10 * np.log10(255**2 / error)) if error > 255**2 * 1e-10 else 100.0
