@@ -30,8 +30,8 @@ from wbctool.types.cells import Box, ObjectClass
 
 log = logging.getLogger(__name__)
 
-# Among the first 3,000 numbers, the one whose fifths divide each class of BCCD's 277 originals most evenly. It was chosen
-# by class counts alone, before anything was trained.
+# Among the first 3,000 numbers, the one whose fifths divide each class of BCCD's 277 originals most evenly. It was
+# chosen by class counts alone, before anything was trained.
 _SPLIT_SALT = 1618
 FOLDS = 5
 _BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
@@ -146,8 +146,8 @@ def infer_group(path: Path) -> str:
         path: The image.
 
     Returns:
-        The number of the original in BCCD's file names, else a hash of the file's content, so that the same image in two
-        data sets is one group.
+        The number of the original in BCCD's file names, else a hash of the file's content, so that the same image in
+        two data sets is one group.
     """
     bccd = _BCCD_NAME.match(path.stem)
     return bccd.group(1) if bccd else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -183,7 +183,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         for path in sorted(p for p in folder.iterdir() if is_image(p)):
             group = infer_group(path) if groups is None else groups.get((folder.name.lower(), path.name))
             if group is None:
-                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
+                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its source is unknown")
             images.append(LabelledImage(path, label, group, _infer_dataset(data, path)))
     return tuple(images)
 

@@ -44,7 +44,7 @@ class ManualDifferential:
 
 
 def find_differentials(folder: Path) -> Path | None:
-    """Return the folder's table of manual differentials, None if there is none; raise LabelledDataInvalid if two."""
+    """Return the folder's table of manual differentials; None if there is none."""
     return find_table(folder, _STEM, LabelledDataInvalid)
 
 

@@ -64,18 +64,16 @@ def find_table(folder: Path, stem: str, error: type[WbctoolError]) -> Path | Non
     Args:
         folder: Where the table may lie, as a file or as a link to one.
         stem: The file's name without its ending.
-        error: Raised if the table cannot be found out about.
+        error: Raised if it is unclear whether there is a table.
 
     Returns:
-        ``stem.csv`` or ``stem.xlsx``; None if there is neither.
+        ``stem.csv``, else ``stem.xlsx``; None if there is neither.
 
     Raises:
-        WbctoolError: As ``error``, if both exist, one is a broken link, or the folder cannot be searched.
+        WbctoolError: As ``error``, if the table is a broken link or the folder cannot be searched.
     """
-    found = [path for path in (folder / f"{stem}{suffix}" for suffix in _SUFFIXES) if _is_file(path, error)]
-    if len(found) > 1:
-        raise error(f"{found[0]}: {found[1].name} exists too; keep one of the two")
-    return found[0] if found else None
+    paths = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in paths if _is_file(path, error)), None)
 
 
 def read_table(path: Path, columns: tuple[str, ...], error: type[WbctoolError]) -> Table:
@@ -162,7 +160,7 @@ def _iter_excel(path: Path, error: type[WbctoolError]) -> Iterator[tuple[int, li
     import pandas as pd  # late: it takes half a second, and most laboratories write CSV
 
     try:
-        sheet = pd.read_excel(path, header=None, dtype=str, na_filter=False)
+        sheet = pd.read_excel(path, header=None, dtype=str, na_filter=False, engine="openpyxl")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
         raise error(f"{path}: cannot be read as an Excel workbook: {cause}") from cause
     for line, values in enumerate(sheet.to_numpy().tolist(), start=1):

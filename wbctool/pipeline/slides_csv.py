@@ -1,4 +1,4 @@
-"""slides.csv: what the laboratory says of its slides. Optional, in the root of SLIDES."""
+"""slides.csv: what the laboratory says of its slides; an optional table in the root of SLIDES."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ _NUMERIC_COLUMNS = frozenset({"age", "analyser_wbc", "um_per_px"})
 
 
 def _require_printable(text: str) -> str:
+    """Refuse control characters."""
     if not text.isprintable():
         raise ValueError("contains a control character")
     return text
 
 
 def _parse_sex(value: object) -> object:
+    """Expand a letter, and accept any case."""
     return {"f": "female", "m": "male"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 def _check_number(text: object) -> object:
-    """Digits with a point at most: what float() takes beside that (1_0, nan, 1e3) is no one's age or count."""
+    """Refuse numbers that only Python takes (1_0, nan, 1e3): they are no one's age or count."""
     if isinstance(text, str) and not re.fullmatch(r"[+-]?\d+(\.\d*)?|[+-]?\.\d+", text, re.ASCII):
         raise ValueError("is not a number such as 7.2")
     return text
@@ -45,7 +47,7 @@ _Number = Annotated[float, BeforeValidator(_check_number)]
 
 
 class _Row(BaseModel):
-    """One line; an empty value is none."""
+    """One row; an empty value is None."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -108,10 +110,9 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
 
 
 class _SlideNameIndex:
-    """The ids of slides by their names: as we write them, and as others may.
+    """The ids of slides by their names, as wbctool writes them and as others may."""
 
-    A Mac writes é as e and an accent, Windows \\ for /, and a person a space before or after.
-    """
+    # A Mac writes é as e and an accent, Windows a backslash for /, and a person a space before or after.
 
     def __init__(self, slides: Iterable[str]) -> None:
         plain = {encode_name(id_): id_ for id_ in slides}
@@ -122,11 +123,12 @@ class _SlideNameIndex:
             self._normalized.setdefault(_normalize_name(name), set()).add(id_)
 
     def resolve(self, name: str) -> set[str]:
-        """The slides that a name may mean: the one of just this name if it is there."""
+        """Return the slides that a name may mean: the slide of exactly this name if there is one."""
         return {self._exact[name]} if name in self._exact else self._normalized.get(_normalize_name(name), set())
 
 
 def _normalize_name(name: str) -> str:
+    """Return a name without what differs between systems."""
     return unicodedata.normalize("NFC", name).replace("\\", "/").strip().strip("/")
 
 
@@ -138,7 +140,7 @@ def _clean_value(table: Table, column: str, text: str) -> str:
 
 
 def _parse_row(location: str, texts: Mapping[str, str]) -> _Row:
-    """Validate a row; an empty value is as good as none."""
+    """Validate a row; empty values are left out."""
     values: dict[str, Any] = {name: text for name, text in texts.items() if text.strip()}
     try:
         return _Row(**values)

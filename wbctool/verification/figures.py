@@ -78,10 +78,8 @@ def _draw_panel(axes: Axes, comparison: BlandAltman) -> None:
     axes.axhline(comparison.bias, linewidth=1)
     for limit in (comparison.low, comparison.high):
         axes.axhline(limit, linewidth=1, linestyle="--")
-    axes.set_title(
-        f"{comparison.label.replace('_', ' ')}: {comparison.bias:+.1f} ({comparison.low:+.1f} to {comparison.high:+.1f})",
-        fontsize=8,
-    )
+    limits = f"{comparison.low:+.1f} to {comparison.high:+.1f}"
+    axes.set_title(f"{comparison.label.replace('_', ' ')}: {comparison.bias:+.1f} ({limits})", fontsize=8)
 
 
 def _encode_png(figure: Figure) -> bytes:
