@@ -217,7 +217,7 @@ def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> N
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path, models: Models) -> None:
-    with pytest.raises(LabelledDataInvalid, match="no labelled cells or fields"):
+    with pytest.raises(LabelledDataInvalid, match="no labeled cells or fields"):
         evaluate(tmp_path, models, [], None)
 
 

@@ -1,8 +1,8 @@
-"""Labelled data: class folders of single-cell images, and fields with boxes, split by group.
+"""Labeled data: class folders of single-cell images, and fields with boxes, split by group.
 
 Two layouts are read:
 
-- class folders: ``DATA/.../<class>/*.jpg``, one labelled cell an image; :func:`wbctool.labels.parse_class` has the
+- class folders: ``DATA/.../<class>/*.jpg``, one labeled cell an image; :func:`wbctool.labels.parse_class` has the
   folders' names. A ``groups.csv`` (``label,image,source``) in DATA or above it names the original that each image is
   a copy of; without it each image is a group of its own.
 - fields: ``DATA/images/*``, ``DATA/boxes.csv`` (``image,kind,xmin,ymin,xmax,ymax``, kind one of wbc, rbc, platelets),
@@ -47,7 +47,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """An image of one labelled cell.
+    """An image of one labeled cell.
 
     Attributes:
         path: The file.
@@ -159,7 +159,7 @@ def find_field_folders(data: Path) -> tuple[Path, ...]:
 
 
 def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
-    """Read the labelled images of a folder, at any depth.
+    """Read the labeled images of a folder, at any depth.
 
     Args:
         data: The folder that holds the class folders.

@@ -1,4 +1,4 @@
-"""Detection of the labelled cell in a single-cell image, the same in training and evaluation."""
+"""Detection of the labeled cell in a single-cell image, the same in training and evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better
 
 
 def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
-    """Detect the cell that an image of one labelled cell shows; every image gives a cell.
+    """Detect the cell that an image of one labeled cell shows; every image gives a cell.
 
     A nucleated cell that a run would count is preferred, then weak proposals and platelets, whose class is one of the
     labels. Among these, score and closeness to the center decide.

@@ -1,4 +1,4 @@
-"""Classification of labelled cells by the stages of a run, and its measures."""
+"""Classification of labeled cells by the stages of a run, and its measures."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ClassifierReport:
 
 @dataclass(frozen=True, slots=True)
 class LabelledCrop:
-    """The cell of a labelled image.
+    """The cell of a labeled image.
 
     Attributes:
         image: The image and its label.
@@ -116,7 +116,7 @@ def top_misclassifications(
     """Return the wrong cells with the highest confidence, one of each group.
 
     Args:
-        cells: Labelled cells.
+        cells: Labeled cells.
         predictions: Predictions of the same cells, in the same order.
         limit: Maximum number of cells to return.
     """
@@ -133,7 +133,7 @@ def top_misclassifications(
 def crop_labelled_cells(
     images: Sequence[LabelledImage], models: Models, progress: Progress, description: str
 ) -> tuple[LabelledCrop, ...]:
-    """Cut the labelled cell out of each image.
+    """Cut the labeled cell out of each image.
 
     Args:
         images: The images.

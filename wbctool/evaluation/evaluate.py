@@ -1,4 +1,4 @@
-"""`wbctool evaluate`: labelled data through the stages of a run, and the measures of the models."""
+"""`wbctool evaluate`: labeled data through the stages of a run, and the measures of the models."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _Grouped = TypeVar("_Grouped", bound=HasGroup)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that a folder of labelled data allows to measure.
+    """All that a folder of labeled data allows to measure.
 
     Attributes:
         data: Name of the folder.
         split: The split that was measured, or ``all``.
         super_resolve: The mode of super-resolution.
-        classifier: One report for each data set of labelled cells.
+        classifier: One report for each data set of labeled cells.
         detection: Score of the detector by data set of fields with boxes.
         detection_by_nuclei: Score of a segmentation of nuclei, which needs no training, on the same fields.
         super_resolution: Generators and bicubic enlargement on reduced cells.
@@ -122,7 +122,7 @@ def evaluate(
     progress: Progress = lambda items, _total, _description: items,
     fp32: Models | None = None,
 ) -> Evaluation:
-    """Measure the models on labelled data.
+    """Measure the models on labeled data.
 
     Args:
         data: Class folders, fields with boxes, or a folder that holds several of them.
@@ -136,7 +136,7 @@ def evaluate(
         fp32: The same models in fp32, to compare with; None if ``models`` compute in fp32.
 
     Raises:
-        LabelledDataInvalid: Nothing labelled was found, or an image or a table cannot be read.
+        LabelledDataInvalid: Nothing labeled was found, or an image or a table cannot be read.
     """
     classes = models.classifier.card.classes
     images = _select_split(read_class_folders(data), models.classifier, split)
@@ -145,7 +145,7 @@ def evaluate(
     known_images = [image for image in images if image.label in classes]
     if not known_images and not fields:
         split_note = f" in the split {split.value}" if split else ""
-        raise LabelledDataInvalid(f"{data}: no labelled cells or fields{split_note}")
+        raise LabelledDataInvalid(f"{data}: no labeled cells or fields{split_note}")
     evaluator = _Evaluator(models, generators, mode, sr_cells, progress, fp32)
     for dataset, members in sorted(_group_by_dataset(known_images).items()):
         evaluator.add_dataset(dataset, members)

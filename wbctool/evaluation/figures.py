@@ -63,7 +63,7 @@ def draw_reliability(report: ClassifierReport, path: Path | BytesIO, n_bins: int
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+        axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
         axes.plot(bins.confidence, bins.accuracy, marker="o")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")
         axes.set_title(f"{report.dataset}: expected calibration error {report.calibration_error:.3f}")

@@ -98,7 +98,7 @@ def compare_generators(
 
     Args:
         dataset: Name of the data set.
-        cells: Its labelled cells.
+        cells: Its labeled cells.
         models: The classifier that measures the accuracy.
         generators: The generators to compare.
         limit: Maximum number of cells.

@@ -29,7 +29,7 @@ BUNDLED_DIR = Path(__file__).parent / "calibration"
 SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"
 SHEET_COLUMNS = 12  # cells in a row of the sheet
 _CALIBRATION_STRIDE = 3  # every third packaged cell is for calibration
-_MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # of labelled cells
+_MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # of labeled cells
 _MIN_VALIDATION_CELLS = 50  # fewer cannot show a change of one cell in a hundred
 _FLIP_BELOW = 200  # with fewer validation cells, each is also shown flipped
 
@@ -130,7 +130,7 @@ def untile_images(sheet: Rgb, number: int) -> Rgb:
 
 
 def load_labelled_cells(data: Path, models: Models, progress: Progress) -> CalibrationData:
-    """Load labelled cells, found, cut and prepared as a run does it.
+    """Load labeled cells, found, cut and prepared as a run does it.
 
     Training groups are for calibration, validation groups for measuring. Test groups are not used.
 
@@ -152,7 +152,7 @@ def load_labelled_cells(data: Path, models: Models, progress: Progress) -> Calib
     )
     if not calibration_images or len(validation_images) < _MIN_VALIDATION_CELLS:
         raise LabelledDataInvalid(
-            f"{data}: {pluralize(len(validation_images), 'labelled cell')} of validation sources, which are a tenth of "
+            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation sources, which are a tenth of "
             f"all; {_MIN_VALIDATION_CELLS} are needed to measure on"
         )
     description = f"cells of {data.resolve().name}"

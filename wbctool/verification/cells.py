@@ -1,4 +1,4 @@
-"""Verification of the models with a laboratory's own labelled cells."""
+"""Verification of the models with a laboratory's own labeled cells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from wbctool.verification.criteria import (
 
 @dataclass(frozen=True, slots=True)
 class CellVerification:
-    """A verification with labelled cells.
+    """A verification with labeled cells.
 
     Attributes:
         verdict: The conclusion and its criteria.
@@ -90,7 +90,7 @@ def verify_cells(
         f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
     ]
     if not images:
-        raise LabelledDataInvalid("; ".join([f"{data}: no labelled cells to verify with", *notes]))
+        raise LabelledDataInvalid("; ".join([f"{data}: no labeled cells to verify with", *notes]))
     crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, data.resolve().name)]
     predictions = predict(crops, models, mode)
     card = models.classifier.card
@@ -107,7 +107,7 @@ def compare_cells(
     """Compare predictions with a reader's labels and draw the conclusion.
 
     Args:
-        images: The labelled cells, at least one.
+        images: The labeled cells, at least one.
         predictions: Predictions of the same cells, in the same order.
         classes: The classes of the model, in order.
         temperature: The temperature of the model's card.

@@ -162,7 +162,7 @@ def conclude(criteria: Sequence[Criterion], shortfall: str) -> VerificationResul
         return VerificationResult(Conclusion.DOES_NOT_FIT, _summarize_criteria(failed), all_criteria)
     if unmet:
         return VerificationResult(
-            Conclusion.NOT_SHOWN, f"{_summarize_criteria(unmet)}; more labelled data would decide", all_criteria
+            Conclusion.NOT_SHOWN, f"{_summarize_criteria(unmet)}; more labeled data would decide", all_criteria
         )
     return VerificationResult(Conclusion.FITS, f"all {len(all_criteria)} criteria are met", all_criteria)
 

@@ -30,7 +30,7 @@ def draw_calibration(calibration: TemperatureRefit) -> bytes:
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+        axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
         curves = (
             ("shipped", calibration.temperature, calibration.error, calibration.confidences, "o"),
             (
@@ -74,7 +74,7 @@ def draw_bland_altman(classes: Sequence[BlandAltman]) -> bytes:
 def _draw_panel(axes: Axes, comparison: BlandAltman) -> None:
     """Draw one class's comparison."""
     axes.scatter(comparison.means, comparison.differences, s=14)
-    axes.axhline(0, color="grey", linewidth=0.8, linestyle=":")
+    axes.axhline(0, color="gray", linewidth=0.8, linestyle=":")
     axes.axhline(comparison.bias, linewidth=1)
     for limit in (comparison.low, comparison.high):
         axes.axhline(limit, linewidth=1, linestyle="--")

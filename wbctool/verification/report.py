@@ -38,7 +38,7 @@ def render_verification(
     """Render the files of a verification; the same input gives the same bytes.
 
     Args:
-        data: Name of the folder of labelled data.
+        data: Name of the folder of labeled data.
         result: What was measured.
         models: The models that were verified.
         super_resolve: The mode of super-resolution.
