@@ -1,4 +1,4 @@
-"""Make the bundled cells for the calibration of int8 copies: wbctool/calibration/cells.jpg and cells.csv.
+"""Make the bundled cells for the calibration of int8 copies, in wbctool/quantization/calibration/.
 
     python -m benchmarks.calibration_cells --fields bccd_fields --cells pbc
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.model_card import ModelCard
+from wbctool.inference.model_card import ModelCard, encode_card
 from wbctool.store.atomic_write import write_atomic_group
 from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.models.detector import CellDetector
@@ -207,6 +207,6 @@ def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -
     content = model if isinstance(model, bytes) else model.SerializeToString()
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     path = folder / f"{Path(card.file).stem}.json"
-    write_atomic_group({folder / card.file: content, path: (card.model_dump_json(indent=2) + "\n").encode()})
+    write_atomic_group({folder / card.file: content, path: encode_card(card)})
     log.info("wrote %s (%.1f MB) and its card", folder / card.file, len(content) / 1e6)
     return path

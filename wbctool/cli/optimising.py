@@ -16,6 +16,7 @@ from wbctool.inference.model_card import (
     DetectorCard,
     GeneratorCard,
     default_models_dir,
+    encode_card,
     kind_name,
     load_fp32_card,
     quantized_card_path,
@@ -66,7 +67,7 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
         if not path.exists():
             card = load_fp32_card(folder, kind)
             write_atomic(out / card.file, read_model_bytes(card, folder))
-            write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+            write_atomic(path, encode_card(card))
 
 
 def delete_quantized(quantized: QuantizedModel[Any], folder: Path) -> None:
@@ -85,7 +86,7 @@ def write_quantized(quantized: QuantizedModel[Any], folder: Path) -> Path:
     """Write model and card, each whole, the card last."""
     path = quantized_card_path(folder, type(quantized.card), quantized.card.precision)
     write_atomic(folder / quantized.card.file, quantized.content)
-    write_atomic(path, (quantized.card.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(path, encode_card(quantized.card))
     return path
 
 

@@ -10,7 +10,7 @@ from wbctool.cli.saying import echo_optional
 from wbctool.errors import StatusUnknown
 from wbctool.evaluation.stain_reference import measure_stain_reference
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
+from wbctool.inference.model_card import DetectorCard, default_models_dir, encode_card, kind_name
 from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.qc.history import parse_history
 from wbctool.qc.levey_jennings import chart_state, charts_csv, render_charts
@@ -52,7 +52,7 @@ def stain_reference_command(data: Sequence[Path], models_dir: Path | None) -> in
     stain_ranges = measure_stain_reference(data, model)
     card = model.card.model_copy(update={"stain_reference": stain_ranges})
     path = folder / f"{kind_name(DetectorCard)}.json"  # that it was read from, whatever its model is named
-    write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(path, encode_card(card))
     for entry in stain_ranges:
         low, high = entry.background_low, entry.background_high
         echo_optional(f"{entry.dataset}: {pluralize(entry.fields, 'field')}, background L*a*b* {low} to {high}")

@@ -11,7 +11,7 @@ from wbctool.cli.measuring import track_progress as measured_progress
 from wbctool.cli.running import load_stages, stop_on_signals
 from wbctool.cli.saying import echo_optional
 from wbctool.cli.terminal import configure_logging, show_progress
-from wbctool.datasets.manual_differentials import FILE_NAME, read_differentials
+from wbctool.datasets.manual_differentials import find_differentials, read_differentials
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import load_models
@@ -26,8 +26,9 @@ from wbctool.store.reader import read_published_slides
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.results import ModelRef, PublishedSlide, SlideStatus
 from wbctool.verification.agreement import Proportion
+from wbctool.verification.cells import CellVerification, verify_cells
 from wbctool.verification.criteria import Conclusion
-from wbctool.verification.verify import CellVerification, SlideVerification, compare_slides, verify_cells
+from wbctool.verification.slides import SlideVerification, compare_slides
 
 RUN_CSV = "run.csv"
 
@@ -40,8 +41,8 @@ def verify_command(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         raise LabelledDataInvalid(f"{labelled} is not a folder")
     check_writable(out)
     result: CellVerification | SlideVerification
-    if (labelled / FILE_NAME).is_file():
-        result, models = _verify_slides(labelled, out, models_dir, mode)
+    if (table := find_differentials(labelled)) is not None:
+        result, models = _verify_slides(labelled, table, out, models_dir, mode)
     else:
         result, models = _verify_cells(labelled, models_dir, mode)
     for name, content in render_verification(labelled.resolve().name, result, models, mode.value).items():
@@ -65,10 +66,10 @@ def _verify_cells(
 
 
 def _verify_slides(
-    labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve
+    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """The slides through a run of their own, whose results stay in DIR: a second verification finds them done."""
-    manual = read_differentials(labelled / FILE_NAME)
+    manual = read_differentials(table)
     flags = {"slides": labelled, "out": out / RUN_CSV, "models_dir": models_dir, "super_resolve": mode}
     models_used: list[ModelRef] = []
 

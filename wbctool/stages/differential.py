@@ -69,7 +69,7 @@ def count_cells(
     )
 
 
-def clopper_pearson_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """The exact binomial interval (Clopper and Pearson 1934) of n out of total > 0, in percent.
 
     >>> tuple(round(bound, 1) for bound in clopper_pearson_interval(9, 100))  # Rümke's table
