@@ -36,10 +36,10 @@ ORIGINAL_PREFIX = "original-"  # a file that a review replaced stays beside the 
 TEMP_PREFIX = ".tmp-"
 EVALUATION_JSON = "evaluation.json"  # of `wbctool evaluate`
 EVALUATION_MD = "evaluation.md"
-EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry, by which the figures beside it are known
+EVALUATION_SCHEMA = "wbctool-evaluation/2"  # the first entry, by which the figures beside it are known
 VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
 VERIFICATION_HTML = "verification.html"
-VERIFICATION_SCHEMA = "wbctool-verification/1"
+VERIFICATION_SCHEMA = "wbctool-verification/2"
 # What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
 BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
 COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"

@@ -33,7 +33,19 @@ def cli(monkeypatch):
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    heavy = ("numpy", "pandas", "scipy", "cv2", "PIL", "jinja2", "pydantic", "onnxruntime", "torch", "wbctool_training", "rich")
+    heavy = (
+        "numpy",
+        "pandas",
+        "scipy",
+        "cv2",
+        "PIL",
+        "jinja2",
+        "pydantic",
+        "onnxruntime",
+        "torch",
+        "wbctool_training",
+        "rich",
+    )
     code = f"import sys, wbctool.cli; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
     seconds = []

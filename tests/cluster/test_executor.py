@@ -23,10 +23,10 @@ from tiny_models import write_tiny_models
 pytest.importorskip("distributed")
 
 import distributed
-
-import wbctool
 from wbctool.cli.running import run_command
 from wbctool.cli.terminal import Silence
+
+import wbctool
 from wbctool.cluster.executor import DaskExecutor, check_address
 from wbctool.cluster.task_queue import ClusterLimits
 from wbctool.enums import Device

@@ -16,7 +16,7 @@ from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerRepo
 from wbctool.cluster.task_queue import SLIDES_PER_WORKER, ClusterLimits, TaskQueue
 from wbctool.errors import ClusterUnusable, OutputNotWritable, TrailBroken, WbctoolError
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
 from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome

@@ -93,7 +93,7 @@ def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> No
 
 def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: missing column 'kind'"):
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 1, kind: missing column"):
         read_fields(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     ("row", "said"),
     [
         ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
-        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid Target"),
+        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid ObjectClass"),
         ("f.jpg,wbc,1,2", "line 2: missing xmax"),
         ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
     ],
@@ -116,7 +116,7 @@ def test_a_wrong_box_is_named_by_its_line(tmp_path: Path, row: str, said: str) -
 def test_a_table_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
     _image(tmp_path / "MONOCYTE" / "a.jpg")
     (tmp_path / "groups.csv").write_bytes("label,image,source\nMONOCYTE,a.jpg,Müller\n".encode("latin-1"))
-    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv is not a UTF-8 CSV file"):
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 2: not UTF-8"):
         read_class_folders(tmp_path)
 
 
@@ -126,8 +126,8 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytes
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv cannot be read: Permission denied"):
+    monkeypatch.setattr(Path, "read_bytes", deny)
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: cannot be read: Permission denied"):
         read_fields(tmp_path)
 
 

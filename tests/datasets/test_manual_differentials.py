@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> N
 def test_a_file_that_is_no_csv_is_refused_in_one_line(tmp_path: Path, where: str) -> None:
     """A quote that nobody closed takes in the rest of the file."""
     text = {"header": '"slide,neutrophil\n', "row": 'slide,neutrophil\n"a,1\n'}[where]
-    with pytest.raises(LabelledDataInvalid, match=r"differentials\.csv is not a CSV file: field larger than"):
+    with pytest.raises(LabelledDataInvalid, match=r"differentials\.csv, line \d+: invalid CSV: field larger than"):
         read_differentials(table(tmp_path, text + "b,1\n" * 40_000))
 
 

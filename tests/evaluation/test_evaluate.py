@@ -154,13 +154,13 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     assert tables[0].rows[0][:3] == ("cells", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/1")
+    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/2")
     assert written["classifier"][0]["images"] == 3
     assert (
         written["misclassifications"]["cells"][-1]["label"] != written["misclassifications"]["cells"][-1]["predicted"]
     )
     assert "rgb" not in written["misclassifications"]["cells"][-1]
-    for name in ("confusion", "reliability", "coverage", "misclassifications"):
+    for name in ("confusion", "reliability", "coverage", "mistakes"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -176,7 +176,7 @@ def test_each_file_is_written_whole_or_not_at_all_and_what_cannot_be_is_named(
 
 def test_an_origin_that_looks_like_a_path_leads_nowhere(result: Evaluation, tmp_path: Path) -> None:
     """sources.csv may say anything."""
-    odd = replace(result, classifier=(replace(result.classifier[0], origin="../../away"),), mistakes={})
+    odd = replace(result, classifier=(replace(result.classifier[0], dataset="../../away"),), misclassifications={})
     write_evaluation(odd, "", tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out" / "confusion-.._.._away.png").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
@@ -217,7 +217,7 @@ def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> N
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path, models: Models) -> None:
-    with pytest.raises(LabelledDataInvalid, match="no labelled cells or fields"):
+    with pytest.raises(LabelledDataInvalid, match="no labeled cells or fields"):
         evaluate(tmp_path, models, [], None)
 
 

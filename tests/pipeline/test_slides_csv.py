@@ -25,7 +25,7 @@ def test_without_table_returns_nothing(tmp_path):
 
 def test_link_is_followed_and_broken_link_raises(tmp_path):
     (tmp_path / "slides.csv").symlink_to(tmp_path / "elsewhere.csv")
-    with pytest.raises(SettingsInvalid, match=r"slides\.csv: it is a link that leads nowhere"):
+    with pytest.raises(SettingsInvalid, match=r"slides\.csv: the link leads to no file"):
         read_slides_csv(tmp_path, ["s1"])
     (tmp_path / "elsewhere.csv").write_text("slide,age\ns1,40\n")
     assert read_slides_csv(tmp_path, ["s1"])["s1"].age == 40

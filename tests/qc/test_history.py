@@ -110,7 +110,7 @@ def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run,
     monkeypatch.setattr(executor, "publish_files", in_the_way)
     assert run(qc_slides=("*",), force=True) == 3
     assert [line["slide"] for line in history(run)] == ["s2"]
-    assert "QC slide 's10' has no line in the history" in caplog.text
+    assert "QC slide 's10' has no row in the history" in caplog.text
     assert json.loads((run.folder / "run.json").read_text())["exit_code"] == 3
 
 
@@ -118,7 +118,7 @@ def test_a_name_too_long_for_its_results_costs_its_own_line_and_not_the_end_of_t
     run()
     named, layout = "n" * 300, OutputPaths(run.out)
     append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
-    assert f"QC slide '{named}' has no line in the history" in caplog.text
+    assert f"QC slide '{named}' has no row in the history" in caplog.text
     assert not layout.qc_history_csv.exists()
 
 

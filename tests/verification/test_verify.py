@@ -23,9 +23,10 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential
+from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
-from wbctool.verification.verify import CellVerification, compare_cells, compare_slides, verify_cells
+from wbctool.verification.slides import compare_slides
 
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
@@ -273,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
 def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_dir: Path) -> None:
     code, _, error = verify(tmp_path, "--out", tmp_path / "out", "--models", models_dir)
     assert code == 1
-    assert error.endswith(f"wbctool: {tmp_path}: no labelled cells to verify with\n")
+    assert error.endswith(f"wbctool: {tmp_path}: no labeled cells to verify with\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -62,7 +62,7 @@ def measure_stain_reference(
     with handle_errors():
         from wbctool.evaluation.stain_reference import measure_stain_reference
         from wbctool.inference.loading import load_model
-        from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
+        from wbctool.inference.model_card import DetectorCard, default_models_dir, encode_card, kind_name
         from wbctool.store.atomic_write import write_atomic
 
         folder = models_dir or default_models_dir()
@@ -70,7 +70,7 @@ def measure_stain_reference(
         stain_ranges = measure_stain_reference(data, model)
         card = model.card.model_copy(update={"stain_reference": stain_ranges})
         path = folder / f"{kind_name(DetectorCard)}.json"  # the card that was read, whatever its model is called
-        write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(path, encode_card(card))
         for entry in stain_ranges:
             low, high = entry.background_low, entry.background_high
             echo_optional(f"{entry.dataset}: {pluralize(entry.fields, 'field')}, background L*a*b* {low} to {high}")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from wbctool.settings import RunSettings
     from wbctool.types.results import ModelRef
     from wbctool.verification.agreement import Proportion
-    from wbctool.verification.verify import CellVerification, SlideVerification
+    from wbctool.verification.cells import CellVerification
+    from wbctool.verification.slides import SlideVerification
 
 RUN_CSV = "run.csv"
 
@@ -55,7 +56,7 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     with require_extra("evaluate", "`wbctool verify`"):
         from wbctool.verification.report import render_verification
 
-    from wbctool.datasets.manual_differentials import FILE_NAME
+    from wbctool.datasets.manual_differentials import find_differentials
     from wbctool.store.atomic_write import write_atomic
     from wbctool.verification.criteria import Conclusion
 
@@ -63,8 +64,8 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         raise LabelledDataInvalid(f"{labelled} is not a folder")
     check_writable(out)
     result: CellVerification | SlideVerification
-    if (labelled / FILE_NAME).is_file():
-        result, models = _verify_slides(labelled, out, models_dir, mode)
+    if (table := find_differentials(labelled)) is not None:
+        result, models = _verify_slides(labelled, table, out, models_dir, mode)
     else:
         result, models = _verify_cells(labelled, models_dir, mode)
     for name, content in render_verification(labelled.resolve().name, result, models, mode.value).items():
@@ -83,7 +84,7 @@ def _verify_cells(
     import wbctool
     from wbctool.cli.progress import track_progress
     from wbctool.types.results import ModelRef
-    from wbctool.verification.verify import verify_cells
+    from wbctool.verification.cells import verify_cells
 
     models = wbctool.load_models(models_dir)
     if models.device_message:
@@ -94,16 +95,16 @@ def _verify_cells(
 
 
 def _verify_slides(
-    labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve
+    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
-    from wbctool.datasets.manual_differentials import FILE_NAME, read_differentials
+    from wbctool.datasets.manual_differentials import read_differentials
     from wbctool.settings import load_settings
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide, SlideStatus
-    from wbctool.verification.verify import compare_slides
+    from wbctool.verification.slides import compare_slides
 
-    manual = read_differentials(labelled / FILE_NAME)
+    manual = read_differentials(table)
     options = {"slides": labelled, "out": out / RUN_CSV, "models_dir": models_dir, "super_resolve": mode}
     models_used: list[ModelRef] = []
 
@@ -137,7 +138,7 @@ def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings]
 
 def _format_result(result: CellVerification | SlideVerification) -> list[str]:
     """Return the figures as lines for the terminal."""
-    from wbctool.verification.verify import CellVerification
+    from wbctool.verification.cells import CellVerification
 
     return _format_cells(result) if isinstance(result, CellVerification) else _format_slides(result)
 

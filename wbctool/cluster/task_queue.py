@@ -19,7 +19,7 @@ from wbctool.cluster.messages import FieldNotVisible, SlideCompleted
 from wbctool.cluster.worker_plugin import SLIDE_RESOURCE, process_slide
 from wbctool.cluster.workers import WorkerPool
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.store.atomic_write import is_name_error
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
@@ -195,7 +195,7 @@ class TaskQueue:
         for attributes in reply.log_records:
             logging.getLogger(attributes["name"]).handle(logging.makeLogRecord(attributes))
         if reply.files is not None:
-            hash_cache, timer = self._context.hash_cache, StageTimer()
+            hash_cache, timer = self._context.make_hash_cache(), StageTimer()
             hash_cache.load_slide(slide.id)
             with timer("write"):
                 publish_files(self._context.layout, reply.files)

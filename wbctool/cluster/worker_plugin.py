@@ -25,8 +25,10 @@ from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerRepo
 from wbctool.enums import Device, Precision
 from wbctool.errors import ClusterUnusable, SlidesNotFound, WbctoolError
 from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import card_paths, default_models_dir, read_card
+from wbctool.inference.model_card import default_models_dir, read_card
+from wbctool.inference.model_folder import card_paths
 from wbctool.pipeline.bound_stages import BoundStages, bind_stages
+from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import Pipeline, ThreadPools
 from wbctool.settings import RunSettings
@@ -82,17 +84,14 @@ class RunPlugin(WorkerPlugin):
             with ThreadPools.create(
                 settings.workers if stages.prefers_large_batches else n_threads, stages.prefers_large_batches
             ) as pools:
-                pipeline = Pipeline(
+                context = RunContext(
                     settings,
                     stages,
-                    files.append,
-                    pools,
-                    lambda: hashes,
-                    lambda: self._stopped,
-                    lambda: None,  # the coordinator counts the fields
                     {slide.id: metadata} if metadata else {},
-                    _LARGE_FIELD_LOCK,
+                    should_stop=lambda: self._stopped,
+                    large_field_lock=_LARGE_FIELD_LOCK,
                 )
+                pipeline = Pipeline(context, pools, files.append, lambda: hashes)
                 outcome = next(pipeline.process_slides([slide]), None)
         finally:
             logger.removeHandler(log_records)

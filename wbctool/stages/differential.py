@@ -76,7 +76,7 @@ def count_cells(
     )
 
 
-def clopper_pearson_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the exact binomial confidence interval of a proportion, in percent.
 
     Args:
