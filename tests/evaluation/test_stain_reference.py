@@ -1,4 +1,4 @@
-"""`wbctool models colours`: which fields are measured, and what the card then knows."""
+"""`wbctool models stain-reference`: which fields are measured, and what the card then has."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def fields(tmp_path, names):
     return data
 
 
-def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_path, models):
+def test_stain_reference_measures_training_groups_and_keeps_rest_of_card(tmp_path, models):
     data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.TEST, 2)])
     before = load_fp32_card(models, DetectorCard)
     done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
@@ -55,7 +55,7 @@ def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_p
     assert card.model_copy(update={"stain_reference": ()}) == before
 
 
-def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, monkeypatch):
+def test_stain_reference_writes_the_card_that_was_read(tmp_path, models, monkeypatch):
     """Its model may have any name; a card beside it would leave the detector's without colours."""
     card = json.loads((models / "detector.json").read_text()) | {"file": "detector-2.onnx"}
     (models / "detector.json").write_text(json.dumps(card))
@@ -75,7 +75,7 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
 
 
-def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
+def test_stain_reference_unreadable_field_is_named(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TRAIN, 1))
     (bad,) = (data / "images").iterdir()
     bad.write_bytes(b"")
@@ -83,7 +83,7 @@ def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
     assert (done.exit_code, done.stderr) == (1, f"wbctool: {bad}: the file is empty\n")
 
 
-def test_without_a_training_source_nothing_is_written(tmp_path, models):
+def test_stain_reference_without_training_groups_writes_nothing(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TEST, 1))
     before = (models / "detector.json").read_bytes()
     done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])

@@ -20,13 +20,13 @@ def own(number: int) -> list[str]:
     return [str(i) for i in range(number)]
 
 
-def test_a_share_has_the_exact_interval() -> None:
+def test_proportion_has_the_exact_interval() -> None:
     share = Proportion.estimate(np.arange(200) < 0, own(200))
     assert share is not None
     assert (share.n, share.percent, share.low, round(share.high, 2)) == (0, 0.0, 0.0, 1.83)  # DOMAIN: 0 of 200
 
 
-def test_copies_of_one_source_widen_the_interval() -> None:
+def test_proportion_copies_of_one_group_widen_the_interval() -> None:
     hits = np.repeat([True, True, True, True, False], 40)
     alone, copies = Proportion.estimate(hits, own(200)), Proportion.estimate(hits, [str(i // 40) for i in range(200)])
     assert alone is not None
@@ -35,11 +35,11 @@ def test_copies_of_one_source_widen_the_interval() -> None:
     assert copies.low < alone.low < alone.high < copies.high
 
 
-def test_no_cell_has_no_share() -> None:
+def test_proportion_without_cells_is_none() -> None:
     assert Proportion.estimate(np.array([], dtype=bool), []) is None
 
 
-def test_kappa_is_the_textbook_one() -> None:
+def test_cohen_kappa_equals_textbook_value() -> None:
     """Two readers, 50 cells: 20 both yes, 5 and 10 apart, 15 both no. Agreement 0.7, by chance 0.5: kappa 0.4."""
     wanted = ["yes"] * 25 + ["no"] * 25
     got = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
@@ -50,11 +50,11 @@ def test_kappa_is_the_textbook_one() -> None:
     assert 0.6 < kappa.high < 0.7
 
 
-def test_kappa_of_one_class_alone_says_nothing() -> None:
+def test_cohen_kappa_of_one_class_is_none() -> None:
     assert cohen_kappa(["a"] * 5, ["a"] * 5, own(5)) is None
 
 
-def test_kappas_interval_keeps_to_what_kappa_can_be() -> None:
+def test_cohen_kappa_interval_stays_in_range() -> None:
     """One class is nearly all: what is left beyond chance is so little that its bounds would reach to -4."""
     kappa = cohen_kappa(["a"] * 40 + ["b"], ["a"] * 41, own(41))
     assert kappa is not None
@@ -62,14 +62,14 @@ def test_kappas_interval_keeps_to_what_kappa_can_be() -> None:
     assert -40 <= kappa.low <= 0  # -by chance / (1 - by chance)
 
 
-def test_kappa_of_perfect_agreement() -> None:
+def test_cohen_kappa_of_perfect_agreement_is_one() -> None:
     kappa = cohen_kappa(["a", "b"] * 20, ["a", "b"] * 20, own(40))
     assert kappa is not None
     # 40 of 40 are at least 91.2 % by Clopper and Pearson, half of which is chance
     assert (kappa.value, round(kappa.low, 2), kappa.high) == (1.0, 0.82, 1.0)
 
 
-def test_halves_share_no_source_and_do_not_go_by_order() -> None:
+def test_split_groups_in_half_divides_no_group_and_ignores_order() -> None:
     sources = [str(i // 3) for i in range(300)]
     half = split_groups_in_half(sources)
     first = {s for s, chosen in zip(sources, half, strict=True) if chosen}
@@ -80,7 +80,7 @@ def test_halves_share_no_source_and_do_not_go_by_order() -> None:
 
 
 @pytest.mark.parametrize("wrong_by", [0.4, 1.0, 2.5])
-def test_a_wrong_temperature_is_found_again(wrong_by: float) -> None:
+def test_refit_temperature_corrects_a_wrong_temperature(wrong_by: float) -> None:
     """Labels drawn from softmax(logits): the temperature that fits is 1, whatever the shipped one says."""
     rng = np.random.default_rng(7)
     logits = rng.normal(0, 2.5, (6000, 5))
@@ -94,7 +94,7 @@ def test_a_wrong_temperature_is_found_again(wrong_by: float) -> None:
     assert (found.fitted_on, found.measured_on) == (3000, 3000)
 
 
-def test_what_is_measured_was_not_fitted_on() -> None:
+def test_refit_temperature_measures_on_other_groups_than_fitted() -> None:
     """Cells of the second half do not move the temperature."""
     rng = np.random.default_rng(1)
     probabilities = softmax(rng.normal(0, 2, (200, 3)), axis=1)
@@ -107,11 +107,11 @@ def test_what_is_measured_was_not_fitted_on() -> None:
     assert (all(first.correct), any(second.correct)) == (True, False)
 
 
-def test_one_source_cannot_be_halved() -> None:
+def test_refit_temperature_of_one_group_is_none() -> None:
     assert refit_temperature(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
 
 
-def test_bland_altman_by_hand() -> None:
+def test_bland_altman_equals_values_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, sd 1, limits 2 ± 1.96; t(2) = 4.303 over the root of 3."""
     found = BlandAltman.from_percents("neutrophil", [11, 22, 33], [10, 20, 30])
     assert found is not None
@@ -121,7 +121,7 @@ def test_bland_altman_by_hand() -> None:
     assert BlandAltman.from_percents("neutrophil", [1], [1]) is None
 
 
-def test_sampling_explains_what_ruemke_allows() -> None:
+def test_fisher_agrees_with_ruemkes_table() -> None:
     assert fisher_agrees(60, 100, 50, 100)
     assert not fisher_agrees(60, 100, 40, 100)
     assert fisher_agrees(0, 100, 3, 100)
