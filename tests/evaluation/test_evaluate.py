@@ -218,8 +218,8 @@ def test_evaluate_command_full_standard_output_keeps_files(
 
 
 def test_evaluate_split_measures_only_its_groups(data: Path, models: Models) -> None:
-    held_back = evaluate(data, models, [], Split.TEST, sr_cells=0)
-    assert held_back.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
+    test_split = evaluate(data, models, [], Split.TEST, sr_cells=0)
+    assert test_split.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
     with pytest.raises(LabelledDataInvalid, match="validation"):
         evaluate(data, models, [], Split.VALIDATION)
 

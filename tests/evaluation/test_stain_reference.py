@@ -50,17 +50,17 @@ def test_stain_reference_measures_training_groups_and_keeps_rest_of_card(tmp_pat
     (entry,) = card.stain_reference
     assert (entry.dataset, entry.fields) == ("somewhere", 2)
     assert all(low <= high for low, high in zip(entry.background_low, entry.background_high, strict=True))
-    assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without colour
+    assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without color
     assert abs(entry.background_low[1]) < 5
     assert card.model_copy(update={"stain_reference": ()}) == before
 
 
 def test_stain_reference_writes_the_card_that_was_read(tmp_path, models, monkeypatch):
-    """Its model may have any name; a card beside it would leave the detector's without colours."""
+    """Its model may have any name; a card beside it would leave the detector's without colors."""
     card = json.loads((models / "detector.json").read_text()) | {"file": "detector-2.onnx"}
     (models / "detector.json").write_text(json.dumps(card))
     (models / "detector.onnx").rename(models / "detector-2.onnx")
-    grey = ColorRange(
+    gray = ColorRange(
         dataset="o",
         fields=1,
         background_low=(1, 0, 0),
@@ -68,10 +68,10 @@ def test_stain_reference_writes_the_card_that_was_read(tmp_path, models, monkeyp
         cells_low=(1, 0, 0),
         cells_high=(1, 0, 0),
     )
-    monkeypatch.setattr(quality, "measure_stain_reference", lambda *_: (grey,))
+    monkeypatch.setattr(quality, "measure_stain_reference", lambda *_: (gray,))
     done = CliRunner().invoke(app, ["models", "stain-reference", str(tmp_path), "--models", str(models)])
     assert done.exit_code == 0, done.output
-    assert load_fp32_card(models, DetectorCard).stain_reference == (grey,)
+    assert load_fp32_card(models, DetectorCard).stain_reference == (gray,)
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
 
 

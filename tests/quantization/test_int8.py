@@ -98,8 +98,8 @@ def test_quantize_takes_weights_in_half_precision() -> None:
 
 def test_quantize_is_near_fp32_with_the_same_outputs() -> None:
     model = graph(RNG.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float32))
-    wanted, got = run(model), run(int8(model))
-    for one, other in zip(wanted, got, strict=True):
+    expected, actual = run(model), run(int8(model))
+    for one, other in zip(expected, actual, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(other, one, atol=0.02 * np.abs(one).max())
 

@@ -141,9 +141,9 @@ def test_violated_tolerance_describes_the_exceeded_limit(facts: dict[str, object
 
 
 def test_psnr_db_pools_all_images() -> None:
-    black, grey = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)  # a fifth of 255
-    assert psnr_db([black], [grey]) == pytest.approx(20 * np.log10(5))
-    assert psnr_db([black, black], [grey, black]) == pytest.approx(20 * np.log10(5) + 10 * np.log10(2))
+    black, gray = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)  # a fifth of 255
+    assert psnr_db([black], [gray]) == pytest.approx(20 * np.log10(5))
+    assert psnr_db([black, black], [gray, black]) == pytest.approx(20 * np.log10(5) + 10 * np.log10(2))
     assert psnr_db([black], [black]) == 100.0
 
 
@@ -179,13 +179,13 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
         optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibration_crops[[0, 1, 3, 4]]
-    wanted = models.classifier.run(probes)[0]
+    expected = models.classifier.run(probes)[0]
 
     def lost(kept: tuple[str, ...]) -> float:
         import onnxruntime as ort
 
         session = ort.InferenceSession(quantize(calibrated[0], kept), providers=["CPUExecutionProvider"])
-        return float(((session.run(None, {"rgb": probes})[0] - wanted) ** 2).mean())
+        return float(((session.run(None, {"rgb": probes})[0] - expected) ** 2).mean())
 
     assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))
 

@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
 
 from wbctool.verification.agreement import (
     BlandAltman,
     Proportion,
     cohen_kappa,
     fisher_agrees,
-    refit_temperature,
-    split_groups_in_half,
 )
 
 pytest.importorskip("sklearn")
@@ -41,9 +38,9 @@ def test_proportion_without_cells_is_none() -> None:
 
 def test_cohen_kappa_equals_textbook_value() -> None:
     """Two readers, 50 cells: 20 both yes, 5 and 10 apart, 15 both no. Agreement 0.7, by chance 0.5: kappa 0.4."""
-    wanted = ["yes"] * 25 + ["no"] * 25
-    got = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    kappa = cohen_kappa(wanted, got, own(50))
+    y_true = ["yes"] * 25 + ["no"] * 25
+    y_pred = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    kappa = cohen_kappa(y_true, y_pred, own(50))
     assert kappa is not None
     assert kappa.value == pytest.approx(0.4)
     assert 0.1 < kappa.low < 0.2  # standard error 0.126 by Fleiss, Cohen and Everitt (1969)
@@ -67,48 +64,6 @@ def test_cohen_kappa_of_perfect_agreement_is_one() -> None:
     assert kappa is not None
     # 40 of 40 are at least 91.2 % by Clopper and Pearson, half of which is chance
     assert (kappa.value, round(kappa.low, 2), kappa.high) == (1.0, 0.82, 1.0)
-
-
-def test_split_groups_in_half_divides_no_group_and_ignores_order() -> None:
-    sources = [str(i // 3) for i in range(300)]
-    half = split_groups_in_half(sources)
-    first = {s for s, chosen in zip(sources, half, strict=True) if chosen}
-    assert len(first) == 50
-    assert not first & {s for s, chosen in zip(sources, half, strict=True) if not chosen}
-    assert first != set(own(50))
-    assert (split_groups_in_half(sources[::-1])[::-1] == half).all()
-
-
-@pytest.mark.parametrize("wrong_by", [0.4, 1.0, 2.5])
-def test_refit_temperature_corrects_a_wrong_temperature(wrong_by: float) -> None:
-    """Labels drawn from softmax(logits): the temperature that fits is 1, whatever the shipped one says."""
-    rng = np.random.default_rng(7)
-    logits = rng.normal(0, 2.5, (6000, 5))
-    true = softmax(logits, axis=1)
-    wanted = (true.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
-    found = refit_temperature(softmax(logits / wrong_by, axis=1), wanted, own(6000), wrong_by)
-    assert found is not None
-    assert found.temperature_refitted == pytest.approx(1.0, abs=0.06)
-    assert found.error_refitted < 0.03
-    assert (found.error > 0.05) == (wrong_by != 1.0)
-    assert (found.fitted_on, found.measured_on) == (3000, 3000)
-
-
-def test_refit_temperature_measures_on_other_groups_than_fitted() -> None:
-    """Cells of the second half do not move the temperature."""
-    rng = np.random.default_rng(1)
-    probabilities = softmax(rng.normal(0, 2, (200, 3)), axis=1)
-    wanted, sources = probabilities.argmax(axis=1), own(200)
-    other = np.where(split_groups_in_half(sources), wanted, (wanted + 1) % 3)
-    first, second = (refit_temperature(probabilities, labels, sources, 1.0) for labels in (wanted, other))
-    assert first is not None
-    assert second is not None
-    assert first.temperature_refitted == second.temperature_refitted
-    assert (all(first.correct), any(second.correct)) == (True, False)
-
-
-def test_refit_temperature_of_one_group_is_none() -> None:
-    assert refit_temperature(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
 
 
 def test_bland_altman_equals_values_by_hand() -> None:

@@ -35,10 +35,10 @@ LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
 def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerification:
     """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one source."""
     images = [
-        LabelledImage(Path(f"{i}.png"), CellClass(wanted), str(i // of_each), "lab")
-        for i, (wanted, _) in enumerate(pairs)
+        LabelledImage(Path(f"{i}.png"), CellClass(y_true), str(i // of_each), "lab")
+        for i, (y_true, _) in enumerate(pairs)
     ]
-    return compare_cells(images, [fakes.predict(got) for _, got in pairs], tuple(CellClass), 1.0)
+    return compare_cells(images, [fakes.predict(y_pred) for _, y_pred in pairs], tuple(CellClass), 1.0)
 
 
 def right(number: int) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def test_compare_cells_all_correct_fits() -> None:
     assert found.kappa.value == 1.0
     assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
     assert found.notes == (
-        "classes with fewer than 10 cells, of which nothing is said: "
+        "classes with fewer than 10 cells, which are not judged: "
         "basophil, immature granulocyte, erythroblast, platelet",
     )
 
