@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from wbctool.cli import measuring
 from wbctool.cli.app import app
+from wbctool.cli.evaluate import SplitChoice, evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
@@ -201,16 +201,16 @@ def test_evaluate_command_full_standard_output_keeps_files(
     data: Path, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
 ) -> None:
     """Where they go into files these are written first; where they do not, the exit code says that nobody was told."""
-    monkeypatch.setattr(measuring, "evaluate", lambda *_: result)
-    monkeypatch.setattr(measuring, "load_generators", lambda _: [])
+    monkeypatch.setattr("wbctool.evaluation.evaluate.evaluate", lambda *_: result)
+    monkeypatch.setattr("wbctool.inference.loading.load_generators", lambda _: [])
     folder = out and tmp_path / out
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         call = partial(
-            measuring.evaluate_command, data, None, folder, None, SuperResolve.AUTO, Precision.FP32, sr_cells=0
+            evaluate_models, data, None, folder, SplitChoice.ALL, SuperResolve.AUTO, Precision.FP32, sr_cells=0
         )
         if folder:
-            assert call(ood_images=0) == 0
+            call(ood_images=0)
             assert (folder / "evaluation.md").is_file()
         else:
             with pytest.raises(OutputNotWritable, match="standard output"):
@@ -234,7 +234,7 @@ def test_evaluate_command_checks_libraries_and_folder_before_the_work(
     lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before minutes of work, not after them."""
-    monkeypatch.setattr("wbctool.cli.measuring.load_models", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("wbctool.load_models", lambda *_: pytest.fail("it began"))
     if lacks == "the extra":
         monkeypatch.setitem(sys.modules, "skimage", None)
     (tmp_path / "file").touch()

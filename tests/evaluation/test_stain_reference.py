@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.cli import app, quality
+from wbctool.cli import app
 from wbctool.datasets.labelled import GroupSplit, LabelledField, Split
 from wbctool.inference.model_card import ColorRange, DetectorCard, default_models_dir, load_fp32_card
 
@@ -68,7 +68,7 @@ def test_stain_reference_writes_the_card_that_was_read(tmp_path, models, monkeyp
         cells_low=(1, 0, 0),
         cells_high=(1, 0, 0),
     )
-    monkeypatch.setattr(quality, "measure_stain_reference", lambda *_: (gray,))
+    monkeypatch.setattr("wbctool.evaluation.stain_reference.measure_stain_reference", lambda *_: (gray,))
     done = CliRunner().invoke(app, ["models", "stain-reference", str(tmp_path), "--models", str(models)])
     assert done.exit_code == 0, done.output
     assert load_fp32_card(models, DetectorCard).stain_reference == (gray,)

@@ -19,14 +19,8 @@ from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.inference.classifier_head import read_dense_head
 from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import (
-    ClassifierCard,
-    QuantizationInfo,
-    check_models,
-    default_models_dir,
-    load_fp32_card,
-    read_card,
-)
+from wbctool.inference.model_card import ClassifierCard, QuantizationInfo, default_models_dir, load_fp32_card, read_card
+from wbctool.inference.model_folder import check_models
 from wbctool.labels import CellClass
 from wbctool.quantization.calibration_data import (
     BUNDLED_DIR,

@@ -12,7 +12,7 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cli import app, verifying
+from wbctool.cli import app
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
@@ -223,7 +223,7 @@ def test_verify_command_on_cells_writes_result(tmp_path: Path, models_dir: Path)
 
 
 def test_verify_command_on_slides_writes_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "load_stages", fakes.fake_stages)
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", fakes.fake_stages)
     fakes.draw_field(tmp_path / "lab" / "=a" / "f.png", ["neutrophil"] * 2 + ["basophil"] * 2)
     fakes.draw_field(tmp_path / "lab" / "b" / "f.png", ["neutrophil"] * 3 + ["basophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil,basophil\n=a,3,1\nb,75.0,25.0\nc,1,1\n")
@@ -250,7 +250,7 @@ def test_verify_command_signal_gives_exit_code_of_the_signal(
         os.kill(os.getpid(), number)
         return fakes.fake_stages(settings)
 
-    monkeypatch.setattr(verifying, "load_stages", stopped)
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", stopped)
     fakes.draw_field(tmp_path / "lab" / "a" / "f.png", ["neutrophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
     assert verify(tmp_path / "lab", "--out", tmp_path / "out")[0] == 128 + number
@@ -261,8 +261,8 @@ def test_verify_command_signal_gives_exit_code_of_the_signal(
 def test_verify_command_unwritable_folder_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    for name in ("load_models", "load_stages"):
-        monkeypatch.setattr(verifying, name, lambda *_: pytest.fail("it began"))
+    for name in ("wbctool.load_models", "wbctool.cli.verify.load_stages"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("it began"))
     draw_cells(tmp_path / "lab")
     if kind == "slides":
         (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.model_card import ModelCard, encode_card
+from wbctool.inference.model_card import ModelCard
+from wbctool.inference.model_folder import encode_card
 from wbctool_training.models.detector import CellDetector
 from wbctool_training.models.srgan import Generator
 from wbctool_training.modules.classifier import NormalizedClassifier
