@@ -15,7 +15,7 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 
 
 def names_of(split, number):
-    """File names of BCCD's kind whose sources are of a split."""
+    """File names of BCCD's kind whose groups are of a split."""
     named = ((f"BloodImage_{n:05d}.jpg", LabelledField(Path(), str(n), "bccd_fields", (), ())) for n in range(900))
     return [name for name, field in named if GroupSplit().assign(field) is split][:number]
 
@@ -88,5 +88,5 @@ def test_stain_reference_without_training_groups_writes_nothing(tmp_path, models
     before = (models / "detector.json").read_bytes()
     done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
     assert done.exit_code == 1
-    assert "no fields of training sources" in done.output
+    assert "no fields of training groups" in done.output
     assert (models / "detector.json").read_bytes() == before

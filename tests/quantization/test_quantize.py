@@ -349,7 +349,7 @@ def test_load_labelled_cells_calibrates_and_measures_by_split(
     assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
     assert len(cells.validation_crops) == len(cells.labels) >= 2
     assert len(cells.calibration_crops) == split.count(Split.TRAIN)
-    assert cells.calibrated_on == f"{len(cells.calibration_crops)} cells of data, training sources"
+    assert cells.calibrated_on == f"{len(cells.calibration_crops)} cells of data, training groups"
     assert len({cell.tobytes() for cell in (*cells.calibration_crops, *cells.validation_crops)}) == len(
         cells.calibration_crops
     ) + len(cells.validation_crops)

@@ -33,7 +33,7 @@ LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
 
 
 def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerification:
-    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one source."""
+    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one group."""
     images = [
         LabelledImage(Path(f"{i}.png"), CellClass(y_true), str(i // of_each), "lab")
         for i, (y_true, _) in enumerate(pairs)
@@ -94,7 +94,7 @@ def test_compare_cells_left_to_a_reader_are_counted() -> None:
 
 @pytest.mark.parametrize(
     ("cells", "of_each", "said"),
-    [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 sources; 20 needed")],
+    [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 groups; 20 needed")],
 )
 def test_compare_cells_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
     found = compare(right(cells), of_each)
@@ -185,15 +185,15 @@ def test_render_verification_has_verdict_and_escapes_names() -> None:
     assert files == render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
 
 
-@pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many sources, and of one
+@pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many groups, and of one
 def test_render_verification_without_calibration_gives_the_reason(cells: int, of_each: int) -> None:
     found = compare(right(cells), of_each)
     assert found.calibration is None
     files = render_verification("lab", found, fakes.provenance().models, "auto")
     assert "calibration.png" not in files
     page = files["verification.html"].decode()
-    assert "one of these two groups has fewer than 30 cells" in page
-    assert "one source" not in page
+    assert "one of these two halves has fewer than 30 cells" in page
+    assert "one group" not in page
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def draw_cells(folder: Path, number: int = 3) -> Path:
 def test_verify_command_on_cells_writes_result(tmp_path: Path, models_dir: Path) -> None:
     code, said, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
     assert code == 3
-    assert "6 cells of 6 sources" in said
+    assert "6 cells of 6 groups" in said
     assert said.splitlines()[-1] == "No verdict: 6 cells; 100 needed."
     assert (tmp_path / "out" / "verification.html").is_file()
 

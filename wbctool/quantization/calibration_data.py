@@ -155,7 +155,7 @@ def load_labelled_cells(
     )
     if not calibration_images or len(validation_images) < min_validation_cells:
         raise LabelledDataInvalid(
-            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation sources, which are a tenth of "
+            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation groups, which are a tenth of "
             f"all; {min_validation_cells} are needed to measure on"
         )
     description = f"cells of {data.resolve().name}"
@@ -163,8 +163,8 @@ def load_labelled_cells(
         _preprocess_images(calibration_images, models, progress),
         _preprocess_images(validation_images, models, progress),
         tuple(image.label for image in validation_images),
-        f"{len(calibration_images)} {description}, training sources",
-        f"{len(validation_images)} {description}, validation sources",
+        f"{len(calibration_images)} {description}, training groups",
+        f"{len(validation_images)} {description}, validation groups",
     )
 
 

@@ -207,4 +207,4 @@ def _describe_shortfall(n_cells: int, n_groups: int) -> str:
     """Return which data are missing for a verdict; empty if none are."""
     if n_cells < MIN_CELLS:
         return f"{pluralize(n_cells, 'cell')}; {MIN_CELLS} needed"
-    return f"the cells are from {pluralize(n_groups, 'source')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""
+    return f"the cells are from {pluralize(n_groups, 'group')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""
