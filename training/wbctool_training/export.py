@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.model_card import ModelCard, encode_card
+from wbctool.inference.model_card import ModelCard
+from wbctool.inference.model_folder import encode_card
 from wbctool.store.atomic_write import write_atomic_group
 from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.models.detector import CellDetector

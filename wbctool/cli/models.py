@@ -62,7 +62,8 @@ def measure_stain_reference(
     with handle_errors():
         from wbctool.evaluation.stain_reference import measure_stain_reference
         from wbctool.inference.loading import load_model
-        from wbctool.inference.model_card import DetectorCard, default_models_dir, encode_card, kind_name
+        from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
+        from wbctool.inference.model_folder import encode_card
         from wbctool.store.atomic_write import write_atomic
 
         folder = models_dir or default_models_dir()

@@ -87,11 +87,11 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
         ClassifierCard,
         DetectorCard,
         GeneratorCard,
-        encode_card,
         kind_name,
         load_fp32_card,
         read_model_bytes,
     )
+    from wbctool.inference.model_folder import encode_card
     from wbctool.store.atomic_write import write_atomic
 
     for kind in (DetectorCard, GeneratorCard, ClassifierCard):
@@ -122,7 +122,8 @@ def delete_quantized(quantized: QuantizedModel[Any], folder: Path) -> None:
 
 def write_quantized(quantized: QuantizedModel[Any], folder: Path) -> Path:
     """Write model and card, each whole, the card last, and return the card's path."""
-    from wbctool.inference.model_card import encode_card, quantized_card_path
+    from wbctool.inference.model_card import quantized_card_path
+    from wbctool.inference.model_folder import encode_card
     from wbctool.store.atomic_write import write_atomic
 
     path = quantized_card_path(folder, type(quantized.card), quantized.card.precision)

@@ -163,10 +163,10 @@ def _format_slides(result: SlideVerification) -> list[str]:
 def _format_cells(result: CellVerification) -> list[str]:
     """Return how the tool agrees with the labels of cells."""
     exact = f"exact {result.agreement.exact_low:.1f} to {result.agreement.exact_high:.1f} %"
-    by_source = f", by source {_format_interval(result.agreement)}" if result.n_groups < result.cells else ""
+    by_group = f", by group {_format_interval(result.agreement)}" if result.n_groups < result.cells else ""
     lines = [
-        f"{pluralize(result.cells, 'cell')} of {pluralize(result.n_groups, 'source')}",
-        f"agreement: {_format_share(result.agreement)} ({exact}{by_source})",
+        f"{pluralize(result.cells, 'cell')} of {pluralize(result.n_groups, 'group')}",
+        f"agreement: {_format_share(result.agreement)} ({exact}{by_group})",
     ]
     if result.kappa:
         lines.append(f"Cohen's kappa: {result.kappa.value:.3f} ({result.kappa.low:.3f} to {result.kappa.high:.3f})")

@@ -183,7 +183,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         for path in sorted(p for p in folder.iterdir() if is_image(p)):
             group = infer_group(path) if groups is None else groups.get((folder.name.lower(), path.name))
             if group is None:
-                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its source is unknown")
+                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
             images.append(LabelledImage(path, label, group, _infer_dataset(data, path)))
     return tuple(images)
 

@@ -95,7 +95,7 @@ def draw_misclassifications(misclassifications: Sequence[Misclassification], tit
     rows = -(-len(misclassifications) // columns)
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(1.5 * columns, 1.95 * rows + 0.4), layout="constrained")
-        figure.suptitle(f"{title}: misclassified with most confidence, one cell per source", fontsize=9)
+        figure.suptitle(f"{title}: misclassified with most confidence, one cell per group", fontsize=9)
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for axes in grid:
             axes.axis("off")

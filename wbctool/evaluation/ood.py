@@ -23,7 +23,6 @@ from wbctool.types.progress import Progress
 Item = TypeVar("Item")
 _SEED = 0
 _MAX_TRIES = 20  # random positions of a background square in a field until none touches a white cell or platelet
-_RED_CELLS_PER_FIELD = 3
 _SMUDGE_SIGMA = 0.08  # of the Gaussian, as a part of the crop's side: it leaves no nuclear structure
 
 
@@ -56,6 +55,7 @@ def evaluate_ood(
     mode: SuperResolve,
     limit: int,
     progress: Progress,
+    red_cells_per_field: int = 3,
 ) -> tuple[OodReport, ...]:
     """Classify out-of-distribution images of several kinds.
 
@@ -67,6 +67,7 @@ def evaluate_ood(
         mode: When crops are super-resolved.
         limit: Maximum number of images of each kind; 0 gives an empty result.
         progress: Wraps the kinds.
+        red_cells_per_field: Maximum number of red cells from one field.
 
     Returns:
         One report for each kind of which there is an image.
@@ -77,7 +78,7 @@ def evaluate_ood(
     margin = models.classifier.card.crop_margin
     classes = sorted({cell.image.label for cell in unknown_cells})
     kinds: dict[str, list[Crop]] = {
-        "red cells": list(islice(_iter_red_cells(_shuffle(fields, rng), margin), limit)),
+        "red cells": list(islice(_iter_red_cells(_shuffle(fields, rng), margin, red_cells_per_field), limit)),
         "background": list(islice(_iter_background(_shuffle(fields, rng), margin, rng), limit)),
         "smudges": [_blur_to_smudge(crop) for crop in _shuffle(cells, rng)[:limit]],
         **{
@@ -108,14 +109,14 @@ def _summarize(kind: str, crops: list[Crop], models: Models, mode: SuperResolve)
     )
 
 
-def _iter_red_cells(fields: Sequence[LabelledField], margin: float) -> Iterator[Crop]:
+def _iter_red_cells(fields: Sequence[LabelledField], margin: float, per_field: int) -> Iterator[Crop]:
     """Yield red cells that lie apart from white cells and platelets."""
     for annotated in fields:
         red_cells = [b.box for b in annotated.boxes if b.object_class is ObjectClass.RED_CELL]
         if red_cells:
             field = read_field(annotated.path)
             isolated = [box for box in red_cells if _is_isolated(box, annotated, field, margin)]
-            yield from crop_cells(field, isolated[:_RED_CELLS_PER_FIELD], margin)
+            yield from crop_cells(field, isolated[:per_field], margin)
 
 
 def _iter_background(fields: Sequence[LabelledField], margin: float, rng: Generator) -> Iterator[Crop]:

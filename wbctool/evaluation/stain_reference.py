@@ -32,7 +32,7 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
         background and cells.
 
     Raises:
-        LabelledDataInvalid: There are no fields of training sources, or one cannot be read.
+        LabelledDataInvalid: There are no fields of training groups, or one cannot be read.
     """
     group_split = GroupSplit.from_card(model.card.training)
     measured: dict[str, list[FieldQuality]] = defaultdict(list)
@@ -42,7 +42,7 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
                 field = read_labelled_field(labelled.path)
                 measured[labelled.dataset].append(measure_quality(field, detect_blood_cells(field, model), ()))
     if not measured:
-        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training sources")
+        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training groups")
     return tuple(_color_range(dataset, fields) for dataset, fields in sorted(measured.items()))
 
 

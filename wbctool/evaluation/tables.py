@@ -45,7 +45,7 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
 
 def to_markdown(result: Evaluation) -> str:
     """Return the tables as Markdown, below a line that says what was measured."""
-    parts = [f"`{result.data}`, sources: {result.split}, super-resolution: {result.super_resolve}."]
+    parts = [f"`{result.data}`, split: {result.split}, super-resolution: {result.super_resolve}."]
     for table in build_tables(result):
         lines = (table.columns, ("---",) * len(table.columns), *table.rows)
         parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
@@ -54,8 +54,8 @@ def to_markdown(result: Evaluation) -> str:
 
 def _build_classification_table(result: Evaluation) -> TextTable:
     """Return the measures of each data set."""
-    columns = ("data", "images", "sources", "accuracy per image (95 % by source)", "per source", "among its classes")
-    more_columns = ("calibration error", "kept from review", "correct among these (95 % by source)", "not found")
+    columns = ("data", "images", "groups", "accuracy per image (95 % by group)", "per group", "among its classes")
+    more_columns = ("calibration error", "kept from review", "correct among these (95 % by group)", "not found")
     rows = tuple(
         (
             r.dataset,
@@ -121,12 +121,12 @@ def _build_detection_table(result: Evaluation) -> TextTable:
         for method, scores in methods
         for dataset, score in scores.items()
     )
-    return TextTable("Detection at IoU 0.5", ("data", "way", "cells", "precision", "recall", "F1", "mean IoU"), rows)
+    return TextTable("Detection at IoU 0.5", ("data", "method", "cells", "precision", "recall", "F1", "mean IoU"), rows)
 
 
 def _build_super_resolution_table(result: Evaluation) -> TextTable:
     """Return the comparison of methods to enlarge cells."""
-    columns = ("data", "px", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
+    columns = ("data", "px", "method", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
     rows = tuple(tuple(_format_super_resolution_row(row)) for row in result.super_resolution)
     return TextTable("Cells reduced to a side in pixels and enlarged to 128", columns, rows)
 
@@ -150,5 +150,5 @@ def _build_ood_table(result: Evaluation) -> TextTable:
         )
         for report in result.ood
     ]
-    columns = ("shown", "crops", "stopped by the gate", "in review", "not WBC", "counted")
+    columns = ("images", "crops", "out of distribution", "in review", "not WBC", "counted")
     return TextTable("Images that fit no class", columns, tuple(rows))

@@ -297,8 +297,3 @@ def read_card_of_kind(path: Path, kind: type[CardT]) -> CardT:
 def kind_name(kind: type[Card]) -> str:
     """Return ``detector``, ``generator`` or ``classifier``."""
     return str(kind.model_fields["kind"].default)
-
-
-def encode_card(card: ModelCard) -> bytes:
-    """Return a card as its JSON file has it."""
-    return (card.model_dump_json(indent=2) + "\n").encode()

@@ -126,3 +126,8 @@ def staleness_reason(quantized: Card, source: Card) -> str | None:
             "`wbctool models optimize`"
         )
     return None
+
+
+def encode_card(card: ModelCard) -> bytes:
+    """Return the content of a card's JSON file."""
+    return (card.model_dump_json(indent=2) + "\n").encode()

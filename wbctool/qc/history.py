@@ -39,7 +39,7 @@ def history_row(
         time: When the row is written.
         slide: The slide's id.
         analyzed: Whether this run processed the slide, and did not keep an earlier result.
-        record: The content of slide.json.
+        record: The slide's record.
         provenance: Tool version, models, provider and precision of the run.
     """
     counts = record.counts
@@ -162,7 +162,7 @@ def _make_row(
         record = read_slide_record(path, outcome.slide)
     except RecordInvalid as error:
         if not isinstance(error.__cause__, FileNotFoundError):
-            log.error("QC slide %r has no line in the history: %s", outcome.slide, error)  # noqa: TRY400
+            log.error("QC slide %r has no row in the history: %s", outcome.slide, error)  # noqa: TRY400
         return None
     if record.status is not outcome.status or not (analyzed or record.fingerprint != previous_fingerprint):
         return None

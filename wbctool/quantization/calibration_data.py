@@ -30,7 +30,7 @@ SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"
 SHEET_COLUMNS = 12  # cells in a row of the sheet
 _CALIBRATION_STRIDE = 3  # every third packaged cell is for calibration
 _MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # of labeled cells
-_MIN_VALIDATION_CELLS = 50  # fewer cannot show a change of one cell in a hundred
+MIN_VALIDATION_CELLS = 50  # fewer cannot show a change of one cell in a hundred
 _FLIP_BELOW = 200  # with fewer validation cells, each is also shown flipped
 
 
@@ -129,7 +129,9 @@ def untile_images(sheet: Rgb, number: int) -> Rgb:
     return np.ascontiguousarray(grid.reshape(-1, CLASSIFIER_INPUT_PX, CLASSIFIER_INPUT_PX, 3)[:number])
 
 
-def load_labelled_cells(data: Path, models: Models, progress: Progress) -> CalibrationData:
+def load_labelled_cells(
+    data: Path, models: Models, progress: Progress, min_validation_cells: int = MIN_VALIDATION_CELLS
+) -> CalibrationData:
     """Load labeled cells, found, cut and prepared as a run does it.
 
     Training groups are for calibration, validation groups for measuring. Test groups are not used.
@@ -138,6 +140,7 @@ def load_labelled_cells(data: Path, models: Models, progress: Progress) -> Calib
         data: The folder that holds the class folders.
         models: The fp32 models.
         progress: Wraps the images.
+        min_validation_cells: Smallest number of cells to measure on.
 
     Raises:
         LabelledDataInvalid: There are too few cells, or an image cannot be read.
@@ -150,18 +153,18 @@ def load_labelled_cells(data: Path, models: Models, progress: Progress) -> Calib
     validation_images = evenly_spaced(
         [image for image in candidates if group_split.assign(image) is Split.VALIDATION], _MAX_VALIDATION_CELLS
     )
-    if not calibration_images or len(validation_images) < _MIN_VALIDATION_CELLS:
+    if not calibration_images or len(validation_images) < min_validation_cells:
         raise LabelledDataInvalid(
-            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation sources, which are a tenth of "
-            f"all; {_MIN_VALIDATION_CELLS} are needed to measure on"
+            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation groups, which are a tenth of "
+            f"all; {min_validation_cells} are needed to measure on"
         )
     description = f"cells of {data.resolve().name}"
     return CalibrationData(
         _preprocess_images(calibration_images, models, progress),
         _preprocess_images(validation_images, models, progress),
         tuple(image.label for image in validation_images),
-        f"{len(calibration_images)} {description}, training sources",
-        f"{len(validation_images)} {description}, validation sources",
+        f"{len(calibration_images)} {description}, training groups",
+        f"{len(validation_images)} {description}, validation groups",
     )
 
 

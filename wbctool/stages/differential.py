@@ -80,7 +80,7 @@ def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> 
     """Compute the exact binomial confidence interval of a proportion, in percent.
 
     Args:
-        n: The number of successes.
+        n: The number of successes; not whole if it is an estimate.
         total: The number of trials, > 0.
         confidence: The confidence level, in (0, 1).
 

@@ -19,7 +19,8 @@ from wbctool.optional import require_extra
 from wbctool.text import pluralize
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress
-from wbctool.verification.agreement import Kappa, Proportion, TemperatureRefit, cohen_kappa, refit_temperature
+from wbctool.verification.agreement import Kappa, Proportion, cohen_kappa
+from wbctool.verification.calibration import TemperatureRefit, refit_temperature
 from wbctool.verification.criteria import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,
@@ -199,11 +200,11 @@ def _underpowered_classes(labels: Sequence[str], recall_by_class: Mapping[str, P
     underpowered = [label.replace("_", " ") for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
     if not underpowered:
         return []
-    return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, of which nothing is said: {', '.join(underpowered)}"]
+    return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which are not judged: {', '.join(underpowered)}"]
 
 
 def _describe_shortfall(n_cells: int, n_groups: int) -> str:
     """Return which data are missing for a verdict; empty if none are."""
     if n_cells < MIN_CELLS:
         return f"{pluralize(n_cells, 'cell')}; {MIN_CELLS} needed"
-    return f"the cells are from {pluralize(n_groups, 'source')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""
+    return f"the cells are from {pluralize(n_groups, 'group')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from wbctool.evaluation.calibration import reliability_bins
 from wbctool.evaluation.figures import FIGURE_STYLE
-from wbctool.verification.agreement import BlandAltman, TemperatureRefit
+from wbctool.verification.agreement import BlandAltman
+from wbctool.verification.calibration import TemperatureRefit
 
 _N_BINS = 10
 
