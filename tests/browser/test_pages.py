@@ -98,7 +98,7 @@ def test_without_scripts_all_is_there(made, window):
     finally:
         window.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "In review" in document or "To review" in document
-    assert "Reader" not in document
+    assert "Your review" not in document
 
 
 def test_the_index_leads_to_a_report_and_back(made, window):

@@ -35,8 +35,8 @@ def counts(out):
 
 def shown(window):
     """The table on the page: class -> n, percent, interval."""
-    script = """[...document.querySelectorAll('#differential tbody tr')].map(row =>
-      [row.dataset.class, ...['n', 'pct', 'ci'].map(of => row.querySelector(`[data-of=${of}]`).textContent.trim())])"""
+    script = """[...document.querySelectorAll('#differential tbody tr')].map(row => [row.dataset.class,
+      ...['n', 'percent', 'ci'].map(value => row.querySelector(`[data-value=${value}]`).textContent.trim())])"""
     return {name: values for name, *values in window.js(script)}
 
 
@@ -89,15 +89,15 @@ def test_counts_follow_the_keys(window, out):
     window.open(folder(out) / "report.html")
     assert shown(window) == as_shown(out)
     before = counts(out)[SLIDE]
-    window.js("document.querySelector('#group-review .cell').focus()")
+    window.js("document.querySelector('#category-review .cell').focus()")
     window.press("3")
     assert shown(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
     n, total = int(before["neutrophil_n"]), int(before["counted"]) + 1
     low, high = clopper_pearson_interval(n, total)
     assert shown(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
     assert window.text("#n-review") == str(int(before["review"]) - 1)
-    assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
-        "#verdict"
+    assert f"Differential of {total} counted" in window.text("#summary") or f"{total} counted" in window.text(
+        "#summary"
     )
     window.click("#undo")
     assert shown(window) == as_shown(out)
@@ -106,7 +106,7 @@ def test_counts_follow_the_keys(window, out):
 def test_a_key_held_down_names_one_cell(window, out):
     window.open(folder(out) / "report.html")
     before = counts(out)[SLIDE]
-    window.js("document.querySelector('#group-review .cell').focus()")
+    window.js("document.querySelector('#category-review .cell').focus()")
     window.press("3")
     window.js(
         """[1, 2, 3].forEach(() => document.activeElement.dispatchEvent(
@@ -121,22 +121,22 @@ def test_the_verdict_passes_the_limit_both_ways_as_an_applied_review_does(window
     run_again(low_count_below=counted + 1)
     window.open(folder(out) / "report.html")
     few, enough = f"Too few cells for a differential: {counted} counted", f"Differential of {counted + 1} counted cells"
-    assert window.text("#verdict").startswith(few)
-    window.js("document.querySelector('#group-review .cell').focus()")
+    assert window.text("#summary").startswith(few)
+    window.js("document.querySelector('#category-review .cell').focus()")
     row = focused_row(window)
     window.press("3")
-    assert window.text("#verdict").startswith(enough)
+    assert window.text("#summary").startswith(enough)
     window.js(f"document.getElementById('cell-{row}').focus()")
     window.press("r")
-    assert window.text("#verdict").startswith(few)
+    assert window.text("#summary").startswith(few)
     window.press("3")
-    shown_last = window.text("#verdict")
+    shown_last = window.text("#summary")
     assert shown_last.startswith(enough)
     done = wbctool("review", "apply", out, save(window))
     assert done.exit_code == 0, done.output
     assert "low_count" not in counts(out)[SLIDE]["flags"]
     page = (folder(out) / "report.html").read_text()
-    assert f'id="verdict">{shown_last}</p>' in page
+    assert f'id="summary">{shown_last}</p>' in page
 
 
 def test_a_review_becomes_tables_and_trail(window, out, review):
@@ -166,7 +166,7 @@ def test_the_reviewed_report_says_so_and_can_be_reviewed_again(window, out, revi
     wbctool("review", "apply", out, review[0])
     window.open(folder(out) / "report.html", "dark")
     window.screenshot("flags-reviewed")
-    assert "Reviewed by AB" in window.text(".signed")
+    assert "Reviewed by AB" in window.text(".review-state")
     assert "tool: review" in window.text(f"#cell-{review[1][0]}")
     assert shown(window) == as_shown(out)
     window.js(f"document.getElementById('cell-{review[1][0]}').focus()")
@@ -195,20 +195,20 @@ def test_a_tampered_review_is_refused(window, out, review):
 def test_nothing_is_saved_without_initials(window, out):
     window.open(folder(out) / "report.html")
     window.click("#save")
-    assert "initials" in window.text("#state")
+    assert "initials" in window.text("#review-status")
     assert list(window.downloads.iterdir()) == []
 
 
 def test_the_mouse_does_what_the_keys_do(window, out):
     window.open(folder(out) / "report.html")
-    window.click("#group-neutrophil .cell")
-    assert window.js("document.getElementById('field-view').src").startswith("data:image/jpeg")
-    assert window.js("document.querySelectorAll('#field-box .box').length") == 1
-    window.click("#show-attention")
-    assert window.js("document.getElementById('attention').offsetWidth") > 80
+    window.click("#category-neutrophil .cell")
+    assert window.js("document.getElementById('panel-field-image').src").startswith("data:image/jpeg")
+    assert window.js("document.querySelectorAll('#panel-field-box .box').length") == 1
+    window.click("#show-cam")
+    assert window.js("document.getElementById('cam').offsetWidth") > 80
     window.screenshot("flags-chosen")
-    window.click("#moves button[data-place='lymphocyte']")
-    assert "cells moved: 1, not saved yet" in window.text("#state")
+    window.click("#category-buttons button[data-category='lymphocyte']")
+    assert "cells moved: 1, not saved yet" in window.text("#review-status")
 
 
 def test_arrow_keys_go_from_cell_to_cell_and_keys_stay_out_of_comments(window, out):

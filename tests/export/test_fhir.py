@@ -68,7 +68,10 @@ def test_percent_counts_and_exact_interval():
     assert (own["valueQuantity"]["value"], all_["valueQuantity"]["value"]) == (9, 100)
     bounds = interval["valueRange"]
     assert (round(bounds["low"]["value"], 1), round(bounds["high"]["value"], 1)) == (4.2, 16.4)  # Rümke's table
-    assert found["note"][0]["text"] == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, covering sampling alone."
+    assert (
+        found["note"][0]["text"]
+        == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, covering sampling error only."
+    )
     assert found["note"][1]["text"].startswith("Research use only")
 
 
@@ -81,8 +84,8 @@ def test_a_report_a_slide_with_the_panel_and_all_its_observations():
     report = found["DiagnosticReport"][0]
     assert report["code"]["coding"][0]["code"] == "69738-3"
     assert len(report["result"]) == 7
-    assert "100 cells counted, 1 undecided" in report["conclusion"]
-    assert "Blasts and atypical lymphocytes are not modelled" in report["conclusion"]
+    assert "100 cells counted, 1 in review" in report["conclusion"]
+    assert "Blasts and atypical lymphocytes are not modeled" in report["conclusion"]
     assert len(found["Device"]) == 1
 
 
@@ -166,7 +169,7 @@ def test_the_device_names_the_models_by_hash():
 
 def test_results_without_provenance_say_so():
     (device,) = resources(replace(slide(), provenance=None))["Device"]
-    assert "did not record its models" in device["note"][0]["text"]
+    assert "do not record their models" in device["note"][0]["text"]
 
 
 def test_the_same_results_give_the_same_bytes_and_others_other_ids():

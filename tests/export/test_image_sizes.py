@@ -25,7 +25,7 @@ def test_every_analysed_field_has_its_size(run):
 def test_slides_that_moved_are_asked_for(run, tmp_path):
     run()
     shutil.move(run.root, tmp_path / "elsewhere")
-    with pytest.raises(ResultsInvalid, match="use --slides to say where the images are now"):
+    with pytest.raises(ResultsInvalid, match="use --slides to name the folder"):
         sizes(run)
     assert len(sizes(run, tmp_path / "elsewhere")) == 3
 
@@ -40,7 +40,7 @@ def test_a_missing_image_is_named(run):
 def test_another_image_of_that_name_is_noticed(run):
     run()
     Image.new("RGB", (20, 20)).save(run.root / "s10" / "f1.png")
-    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is a different image now"):
+    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is not the analyzed image"):
         sizes(run)
 
 

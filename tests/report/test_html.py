@@ -97,7 +97,7 @@ def test_verdict_and_flags_come_before_the_table():
     verdict = "Differential of 120 counted cells; 24 more in review."
     assert page.index(verdict) < page.index("<strong>limited_count") < page.index("<table")
     assert "high_review_share" in text
-    assert "Look closer" in text
+    assert "Check this slide" in text
 
 
 def test_too_few_cells_are_no_differential():
@@ -115,8 +115,10 @@ def test_the_page_has_what_its_script_chooses_a_verdict_by(counted):
     )
     data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
     assert data["low_count_below"] == 30
-    sentence = data["texts"]["verdict"]["low" if counted < data["low_count_below"] else "enough"]
-    assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == summary_sentence(result)
+    sentence = data["texts"]["summary"]["low_count" if counted < data["low_count_below"] else "counted"]
+    assert sentence.format(
+        counted=counted, failed_fields=data["texts"]["summary"]["failed_fields"], in_review=""
+    ) == summary_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])
@@ -127,7 +129,7 @@ def test_without_the_setting_the_script_keeps_the_verdict(counted):
 
 def test_a_failure_of_the_slide_is_no_field_that_the_verdict_lacks():
     result = result_of(["neutrophil"] * 5, failures=[FieldFailure("ward/s1", "", "report", "?")])
-    assert page_data(render_report(result, fakes.provenance()))["texts"]["without"] == ""
+    assert page_data(render_report(result, fakes.provenance()))["texts"]["summary"]["failed_fields"] == ""
 
 
 def page_data(page):
@@ -181,8 +183,8 @@ def test_how_far_review_could_move_a_percent():
 
 def test_what_it_cannot_see_is_said():
     _, text, _ = report([])
-    assert "does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded" in text
-    assert "cover sampling alone" in text
+    assert "does not know blasts or atypical lymphocytes: they are not modeled and cannot be excluded" in text
+    assert "cover sampling error only" in text
     assert "Research use only" in text
 
 
@@ -190,7 +192,9 @@ def test_review_comes_first_and_each_cell_is_shown_once():
     page, _, links = report(["neutrophil", "review", "platelet"])
     assert len(links) == 2 * 3 + 1  # native and super-resolved each, and their field
     assert page.index('id="cell-2"') < page.index('id="cell-1"') < page.index('id="cell-3"')
-    assert page.index('id="head-review"') < page.index('id="head-neutrophil"') < page.index('id="head-platelet"')
+    assert (
+        page.index('id="heading-review"') < page.index('id="heading-neutrophil"') < page.index('id="heading-platelet"')
+    )
 
 
 def test_not_assessed_is_not_zero():
@@ -222,11 +226,11 @@ def test_long_lists_of_fields_are_folded():
 
 
 def test_a_scale_that_cannot_be_is_told_once():
-    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cells", "stain_delta_e"))
+    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
-    told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
-    assert text.replace("slides.csv:", "slides.csv :").count(told) == 1
+    remark = "slides.csv : um_per_px must be wrong, as it makes red cells 101.0 µm wide; correct it and run again"
+    assert text.replace("slides.csv:", "slides.csv :").count(remark) == 1
 
 
 def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
@@ -241,7 +245,7 @@ def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
 
 def test_a_failed_slide_says_so():
     _, text, _ = report([], failures=[FieldFailure("s", "f", "read", "empty")] * 3, status=SlideStatus.FAILED)
-    assert "Failed: no field of this slide could be analysed." in text
+    assert "Failed: no field of this slide could be analyzed." in text
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>', "a\x1b[31m\nb", "x\udcff"])
@@ -275,7 +279,7 @@ def test_a_cell_has_its_second_most_probable_class():
 
 def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
     page, text, links = report(["neutrophil"] * (MAX_CELLS_PER_CLASS + 7) + ["monocyte"])
-    assert f"7 more are not shown; these are the {MAX_CELLS_PER_CLASS} least certain" in text
+    assert f"7 more are not shown; these {MAX_CELLS_PER_CLASS} are the least certain" in text
     assert len(links) == 2 * (MAX_CELLS_PER_CLASS + 1) + 1
     assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == MAX_CELLS_PER_CLASS + 8
 
@@ -304,7 +308,7 @@ def noisy_webp(side_px, quality, sigma=40, seed=0):
 def pictured(page):
     return {
         kind: len(re.findall(rf'<img id="{kind}-\d+" src="data:image/(?:webp|jpeg);base64,[^"]', page))
-        for kind in ("native", "enhanced", "field")
+        for kind in ("native", "super-resolved", "field")
     }
 
 
@@ -316,8 +320,8 @@ def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
         make_cell_thumbnail(Crop(np.ascontiguousarray(rgb[:128, :128]))),
     )
     page = large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
-    assert pictured(page) == {"native": 6 * MAX_CELLS_PER_CLASS, "enhanced": 0, "field": MAX_FIELDS}
-    assert f"Fields not shown, with cells that are: {6 * MAX_CELLS_PER_CLASS - MAX_FIELDS}." in page
+    assert pictured(page) == {"native": 6 * MAX_CELLS_PER_CLASS, "super-resolved": 0, "field": MAX_FIELDS}
+    assert f"Fields not shown, although some of their cells are: {6 * MAX_CELLS_PER_CLASS - MAX_FIELDS}." in page
     assert f"Cells not shown: {fields - 6 * MAX_CELLS_PER_CLASS}." in page
     assert len(page) < 10e6
 
@@ -340,13 +344,13 @@ def test_two_hundred_noisy_cells_are_under_3_mb_and_none_is_left_out():
     page = large_slide(["neutrophil"] * 200, 1, cell, cell, field)
     assert len(page) < 3e6
     assert pictured(page)["native"] == 200
-    assert "Fields not shown, with cells that are: " in page
+    assert "Fields not shown, although some of their cells are: " in page
 
 
 def test_cells_in_review_come_before_others_and_leave_some_room():
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
     page = large_slide(["neutrophil", "review"] * 2000, 5, cell, cell, field)
-    at = [page.index(f'id="group-{place}"') for place in ("review", "neutrophil", "lymphocyte")]
+    at = [page.index(f'id="category-{category}"') for category in ("review", "neutrophil", "lymphocyte")]
     review, neutrophils = (len(re.findall(r'<img id="native-\d+"', page[a:b])) for a, b in pairwise(at))
     assert review > neutrophils == MAX_CELLS_PER_CLASS
 

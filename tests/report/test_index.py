@@ -32,8 +32,8 @@ def test_what_is_low_or_high_stands_beside_its_percent():
     counts = list(row().values)
     counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
     page = render_index([replace(row(), values=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
-    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="beyond">high</b></td>' in page
-    assert page.count('class="beyond"') == 1
+    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="out-of-range">high</b></td>' in page
+    assert page.count('class="out-of-range"') == 1
 
 
 def test_a_slide_without_report_has_no_link():

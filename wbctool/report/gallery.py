@@ -1,4 +1,4 @@
-"""Which pictures a page shows: every one of a usual slide; of a huge one as many as still open and travel easily.
+"""Selection of the thumbnails of a report: all of them for a usual slide, as many as fit a size limit for a huge one.
 
 What is left out stays left out when the page is read back for a review (reading.py) and written again.
 """
@@ -17,15 +17,24 @@ from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, Sl
 
 MAX_CELLS_PER_CLASS = 200
 MAX_FIELDS = 300
-MIN_BYTES, MAX_BYTES = 2_300_000, 8_000_000  # of pictures in a page; with the least, a page is under 3 MB
+MIN_BYTES, MAX_BYTES = 2_300_000, 8_000_000  # limits of the byte budget; with the lower one, a page is under 3 MB
 BYTES_PER_CELL = 11_500
-REVIEW_BYTE_SHARE = 0.6  # of those bytes that the crops of cells in review may take, so that every class has some
-_TILE_OVERHEAD_BYTES = 1_000  # what a page writes around a cell's crop
+REVIEW_BYTE_SHARE = 0.6  # of the budget for cells in review, so that some is left for every class
+_TILE_OVERHEAD_BYTES = 1_000  # of markup around the thumbnails of a cell
 
 
 @dataclass(frozen=True, slots=True)
 class CellTile:
-    """A cell as the page shows it. row: counts from 1 in cells.csv. field_index: where its field is in the page's list."""
+    """A cell as the page shows it.
+
+    Attributes:
+        row: Row in cells.csv, from 1.
+        cell: The cell.
+        category: One of ``disposition.CATEGORIES``.
+        field_index: Index of the cell's field in the page's list of fields, from 0.
+        thumbnails: Images of the cell; ``super_resolved`` is empty if it is left out.
+        note: What readers did with the cell, or None.
+    """
 
     row: int
     cell: Cell
@@ -37,7 +46,13 @@ class CellTile:
 
 @dataclass(frozen=True, slots=True)
 class GallerySection:
-    """A heading of the gallery: the cells that stand in a place, least certain first. total: with those not shown."""
+    """The cells of one category.
+
+    Attributes:
+        category: One of ``disposition.CATEGORIES``.
+        tiles: The cells shown, least certain first.
+        total: Number of cells in the category, including those not shown.
+    """
 
     category: str
     tiles: tuple[CellTile, ...]
@@ -46,10 +61,14 @@ class GallerySection:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What is pictured: a group for every place, in order, the cells in review first; and reduced fields.
+    """The images of a page.
 
-    omitted_cells, omitted_super_resolved, omitted_fields: how many cells, super-resolved pictures of pictured cells, and
-    fields of pictured cells the page does without.
+    Attributes:
+        sections: One section per category, the cells in review first.
+        field_thumbnails: The fields shown.
+        omitted_cells: Number of cells not shown.
+        omitted_super_resolved: Number of cells shown without their super-resolved image.
+        omitted_fields: Number of fields not shown that have cells shown.
     """
 
     sections: tuple[GallerySection, ...]
@@ -60,7 +79,12 @@ class Gallery:
 
 
 def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
-    """The pictures for a page, within its bounds. fields: the page's list of them."""
+    """Select the images of a page within its limits, cells in review first.
+
+    Args:
+        result: The slide.
+        fields: The page's list of fields, to which ``CellTile.field_index`` refers.
+    """
     tiles_by_category = _tiles_by_category(result, fields)
     review_tiles, class_tiles = tiles_by_category[REVIEW], _round_robin(list(tiles_by_category.values())[1:])
     remaining = budget = min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells)))
@@ -108,7 +132,7 @@ def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
 
 
 def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, list[CellTile]]:
-    """The cells that may be pictured: of each place, those with a crop; what a reader spoke of, then the uncertain."""
+    """Return the cells with a thumbnail by category: first those with a reader's note, then the least certain."""
     tiles_by_category: dict[str, list[CellTile]] = {place: [] for place in (REVIEW, *CellClass, ARTIFACT)}
     field_indices = {name: index for index, name in enumerate(fields)}
     notes = {note.row: note for note in result.notes}
@@ -126,12 +150,12 @@ def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, 
 
 
 def _round_robin(classes: Sequence[Sequence[CellTile]]) -> list[CellTile]:
-    """One of each class, then the next of each, so that no class is crowded out."""
+    """Interleave the classes so that no class is crowded out."""
     return [view for turn in zip_longest(*classes) for view in turn if view is not None]
 
 
 def _count_within_budget(images: Sequence[bytes], budget: int, overhead: int = 0) -> int:
-    """How many of the first pictures a page takes for so many bytes. overhead: what it writes about each."""
+    """Count how many of the first images fit a budget of bytes, with ``overhead`` bytes of markup each."""
     for count, spent in enumerate(_cumulative_bytes(images, overhead)):
         if spent > budget:
             return count
@@ -139,10 +163,12 @@ def _count_within_budget(images: Sequence[bytes], budget: int, overhead: int = 0
 
 
 def _total_bytes(images: Sequence[bytes], overhead: int = 0) -> int:
+    """Return the bytes that images take in a page."""
     return max(_cumulative_bytes(images, overhead), default=0)
 
 
 def _cumulative_bytes(images: Sequence[bytes], overhead: int) -> Iterator[int]:
+    """Yield the running total of the bytes that images take in a page."""
     spent = 0
     for image in images:
         spent += 4 * -(-len(image) // 3) + overhead  # base64
