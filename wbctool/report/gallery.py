@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import accumulate, takewhile, zip_longest
 
 from wbctool.labels import CellClass
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
@@ -87,53 +87,37 @@ def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
     """
     tiles_by_category = _tiles_by_category(result, fields)
     review_tiles, class_tiles = tiles_by_category[REVIEW], _round_robin(list(tiles_by_category.values())[1:])
-    remaining = budget = min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells)))
-    selected: list[CellTile] = []
-    for tiles, limit in ((review_tiles, int(REVIEW_BYTE_SHARE * budget)), (class_tiles, budget)):
-        n_taken = _count_within_budget(
-            [view.thumbnails.native for view in tiles], min(remaining, limit), _TILE_OVERHEAD_BYTES
-        )
-        selected += tiles[:n_taken]
-        remaining -= _total_bytes([view.thumbnails.native for view in tiles[:n_taken]], _TILE_OVERHEAD_BYTES)
-    overviews = {picture.name: picture for picture in result.field_thumbnails}
-    super_resolved_rows, chosen_fields = set[int](), dict[str, None]()
-    for tiles in ([v for v in selected if v.category == REVIEW], [v for v in selected if v.category != REVIEW]):
-        super_resolved_tiles = [view for view in tiles if view.thumbnails.super_resolved]
-        n_taken = _count_within_budget([view.thumbnails.super_resolved for view in super_resolved_tiles], remaining)
-        super_resolved_rows |= {view.row for view in super_resolved_tiles[:n_taken]}
-        remaining -= _total_bytes([view.thumbnails.super_resolved for view in super_resolved_tiles[:n_taken]])
-        names = [
-            n for n in dict.fromkeys(view.cell.field for view in tiles) if n in overviews and n not in chosen_fields
-        ]
-        names = names[: MAX_FIELDS - len(chosen_fields)]
-        n_taken = _count_within_budget([overviews[name].jpeg for name in names], remaining)
-        chosen_fields |= dict.fromkeys(names[:n_taken])
-        remaining -= _total_bytes([overviews[name].jpeg for name in names[:n_taken]])
-    tiles_by_row = {
-        v.row: v if v.row in super_resolved_rows else replace(v, thumbnails=replace(v.thumbnails, super_resolved=b""))
-        for v in selected
-    }
+    budget = _ByteBudget(min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells))))
+    review_tiles = budget.take_tiles(review_tiles, int(REVIEW_BYTE_SHARE * budget.remaining))
+    class_tiles = budget.take_tiles(class_tiles, budget.remaining)
+    field_jpegs = {thumbnail.name: thumbnail.jpeg for thumbnail in result.field_thumbnails}
+    tiles_by_row, chosen_fields = dict[int, CellTile](), dict[str, None]()
+    for tiles in (review_tiles, class_tiles):
+        tiles_by_row |= {tile.row: tile for tile in budget.drop_super_resolved(tiles)}
+        names = [name for name in dict.fromkeys(tile.cell.field for tile in tiles) if name in field_jpegs]
+        names = [name for name in names if name not in chosen_fields][: MAX_FIELDS - len(chosen_fields)]
+        chosen_fields |= dict.fromkeys(names[: budget.take([field_jpegs[name] for name in names])])
     totals = Counter(category_of(cell.prediction) for cell in result.cells)
     sections = tuple(
         GallerySection(
-            place, tuple(tiles_by_row[view.row] for view in views if view.row in tiles_by_row), totals[place]
+            category, tuple(tiles_by_row[tile.row] for tile in tiles if tile.row in tiles_by_row), totals[category]
         )
-        for place, views in tiles_by_category.items()
+        for category, tiles in tiles_by_category.items()
     )
     return Gallery(
         sections,
-        tuple(picture for picture in result.field_thumbnails if picture.name in chosen_fields),
+        tuple(thumbnail for thumbnail in result.field_thumbnails if thumbnail.name in chosen_fields),
         omitted_cells=len(result.cells) - len(tiles_by_row),
         omitted_super_resolved=sum(
-            v.cell.super_resolved and not v.thumbnails.super_resolved for v in tiles_by_row.values()
+            tile.cell.super_resolved and not tile.thumbnails.super_resolved for tile in tiles_by_row.values()
         ),
-        omitted_fields=len({v.cell.field for v in tiles_by_row.values()} - chosen_fields.keys()),
+        omitted_fields=len({tile.cell.field for tile in tiles_by_row.values()} - chosen_fields.keys()),
     )
 
 
 def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, list[CellTile]]:
     """Return the cells with a thumbnail by category: first those with a reader's note, then the least certain."""
-    tiles_by_category: dict[str, list[CellTile]] = {place: [] for place in (REVIEW, *CellClass, ARTIFACT)}
+    tiles_by_category: dict[str, list[CellTile]] = {category: [] for category in (REVIEW, *CellClass, ARTIFACT)}
     field_indices = {name: index for index, name in enumerate(fields)}
     notes = {note.row: note for note in result.notes}
     for row, (cell, thumbnails) in enumerate(zip(result.cells, result.thumbnails, strict=True), start=1):
@@ -143,7 +127,7 @@ def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, 
                 CellTile(row, cell, category, field_indices[cell.field], thumbnails, notes.get(row))
             )
     for category, tiles in tiles_by_category.items():
-        tiles.sort(key=lambda view: (view.note is None, view.cell.prediction.confidence))
+        tiles.sort(key=lambda tile: (tile.note is None, tile.cell.prediction.confidence))
         if category != REVIEW:
             del tiles[MAX_CELLS_PER_CLASS:]
     return tiles_by_category
@@ -151,25 +135,30 @@ def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, 
 
 def _round_robin(classes: Sequence[Sequence[CellTile]]) -> list[CellTile]:
     """Interleave the classes so that no class is crowded out."""
-    return [view for turn in zip_longest(*classes) for view in turn if view is not None]
+    return [tile for turn in zip_longest(*classes) for tile in turn if tile is not None]
 
 
-def _count_within_budget(images: Sequence[bytes], budget: int, overhead: int = 0) -> int:
-    """Count how many of the first images fit a budget of bytes, with ``overhead`` bytes of markup each."""
-    for count, spent in enumerate(_cumulative_bytes(images, overhead)):
-        if spent > budget:
-            return count
-    return len(images)
+class _ByteBudget:
+    """The bytes that are left for the images of a page."""
 
+    def __init__(self, n_bytes: int) -> None:
+        self.remaining = n_bytes
 
-def _total_bytes(images: Sequence[bytes], overhead: int = 0) -> int:
-    """Return the bytes that images take in a page."""
-    return max(_cumulative_bytes(images, overhead), default=0)
+    def take(self, images: Sequence[bytes], limit: int | None = None, overhead: int = 0) -> int:
+        """Take the first images that fit, with ``overhead`` bytes of markup each, and return their number."""
+        limit = self.remaining if limit is None else limit
+        sizes = accumulate(4 * -(-len(image) // 3) + overhead for image in images)  # in base64
+        taken = list(takewhile(lambda size: size <= limit, sizes))
+        self.remaining -= taken[-1] if taken else 0
+        return len(taken)
 
+    def take_tiles(self, tiles: Sequence[CellTile], limit: int) -> list[CellTile]:
+        """Take the first tiles whose native images fit."""
+        return list(tiles[: self.take([tile.thumbnails.native for tile in tiles], limit, _TILE_OVERHEAD_BYTES)])
 
-def _cumulative_bytes(images: Sequence[bytes], overhead: int) -> Iterator[int]:
-    """Yield the running total of the bytes that images take in a page."""
-    spent = 0
-    for image in images:
-        spent += 4 * -(-len(image) // 3) + overhead  # base64
-        yield spent
+    def drop_super_resolved(self, tiles: Sequence[CellTile]) -> Iterator[CellTile]:
+        """Take the first super-resolved images that fit, and yield the tiles, without the others."""
+        n_taken = self.take([tile.thumbnails.super_resolved for tile in tiles if tile.thumbnails.super_resolved])
+        for tile in tiles:
+            n_taken -= bool(tile.thumbnails.super_resolved)
+            yield tile if n_taken >= 0 else replace(tile, thumbnails=replace(tile.thumbnails, super_resolved=b""))

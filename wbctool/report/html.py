@@ -30,7 +30,7 @@ from wbctool.types.results import Provenance, SlideResult
 
 
 def render_report(result: SlideResult, provenance: Provenance) -> str:
-    """Return the page as HTML; the same result gives the same bytes."""
+    """The page as HTML; the same result gives the same bytes."""
     cells = tuple(_round_probabilities(cell) for cell in result.cells)
     result = replace(
         result, cells=cells, quality=parse_quality(build_details(result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
@@ -11,10 +11,7 @@ from wbctool.report import strings
 from wbctool.report.render import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.text import pluralize
-from wbctool.types.results import FieldFailure, SlideStatus
-
-OutOfRange = Mapping[str, Mapping[str, str]]
-"""By class, then by quantity (``percent`` or ``absolute``): ``low`` or ``high``."""
+from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class IndexRow:
         failures: Fields that failed.
         readers: Initials of the readers who reviewed the slide.
         patient: Patient from slides.csv; empty if not given.
-        out_of_range: What is low or high against its reference range.
+        out_of_range: By class, which of its values are low or high.
     """
 
     values: tuple[str, ...]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from wbctool.labels import CellClass
 from wbctool.types.cells import Cell, Differential
 from wbctool.types.slides import FieldQuality, SlideMetadata
+
+OutOfRange = Mapping[str, Mapping[str, str]]
+"""By class, which of ``percent`` and ``absolute`` is ``low`` or ``high``; classes within their ranges are left out."""
 
 
 @dataclass(frozen=True, slots=True)
