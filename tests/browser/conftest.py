@@ -83,14 +83,14 @@ def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
     def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
         return crop_cells(field, boxes, 1.25)
 
-    def prepare(crops: Sequence[Crop]) -> ClassifierInput:
+    def preprocess(crops: Sequence[Crop]) -> ClassifierInput:
         return ClassifierInput(np.stack([resize_square(crop.rgb, 128) for crop in crops]), (True,) * len(crops))
 
     def load() -> BoundStages:
         stages = fakes.fake_stages(parsed)
         provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.low_count_below)),))
         return replace(
-            stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names), provenance=provenance
+            stages, detect=detect, crop=crop, preprocess=preprocess, classify=classify_as(names), provenance=provenance
         )
 
     return run_folder(parsed, load, ["wbctool", "run"], NullProgress(), StopRequest())
