@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class WbctoolError(Exception):
     """Base of every error whose message is written for the user."""
@@ -53,6 +58,19 @@ class StatusUnknown(WbctoolError, LookupError):
 
 class ResultsInvalid(WbctoolError, ValueError):
     """Published results that are missing, altered, or not to be read."""
+
+
+class RecordInvalid(ResultsInvalid):
+    """A slide.json or run.json that is missing, altered, or not valid.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it and where in the file, to follow the file's name in a sentence.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.path, self.reason = path, reason
 
 
 class MissingDependency(WbctoolError, ModuleNotFoundError):

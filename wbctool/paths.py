@@ -16,7 +16,7 @@ from pathlib import Path
 from wbctool.errors import SettingsInvalid
 
 RUN_JSON = "run.json"
-RUN_SIGNATURE = '"schema": "wbctool-run/1"'  # the first entry of every run.json, by which a folder of results is known
+RUN_SIGNATURE = '"schema": "wbctool-run/'  # begins every run.json of any version, by which a folder of results is known
 LOG_SIGNATURE = '{"time": "'  # how every line of a log begins, by which a log is known
 LOCK = ".lock"
 LOCK_HOLDER_JSON = ".lock-holder.json"
@@ -25,6 +25,7 @@ FAILURE_JSON = ".failure.json"
 DIFFERENTIAL_CSV = "differential.csv"
 CELLS_CSV = "cells.csv"
 REPORT_HTML = "report.html"
+THUMBNAILS_ZIP = "thumbnails.zip"
 SLIDE_JSON = "slide.json"
 INDEX_HTML = "index.html"
 AUDIT_JSONL = "audit.jsonl"
@@ -56,6 +57,7 @@ _RESERVED_NAMES = frozenset(
         DIFFERENTIAL_CSV,
         CELLS_CSV,
         REPORT_HTML,
+        THUMBNAILS_ZIP,
         SLIDE_JSON,
         INDEX_HTML,
         AUDIT_JSONL,

@@ -101,7 +101,7 @@ def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run,
     run()
 
     def in_the_way(layout, made):
-        if made.slide == "s10":
+        if made.record.slide == "s10":
             (run.folder / "s10" / "slide.json").write_bytes(content)
             raise OutputNotWritable("s10 cannot be written") from OSError(errno.ENOTDIR, "Not a directory")
         return publish_files(layout, made)

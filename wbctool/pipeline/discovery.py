@@ -15,13 +15,12 @@ from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,
     EVALUATION_SCHEMA,
-    RUN_JSON,
-    RUN_SIGNATURE,
     SLIDES_CSV,
     VERIFICATION_FIGURES,
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
 )
+from wbctool.store.run_record import is_results
 from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)
@@ -212,8 +211,3 @@ def _read_head(path: Path) -> bytes:
             return file.read(_HEAD_BYTES)
     except OSError:
         return b""
-
-
-def is_results(folder: Path) -> bool:
-    """Whether a folder holds a run's results."""
-    return RUN_SIGNATURE.encode() in _read_head(folder / RUN_JSON)[:64]

@@ -175,7 +175,7 @@ class Pipeline:
             )
             self.publish(slide_files)
         add_seconds(accumulator.seconds, timer.seconds)
-        return replace(SlideOutcome.from_record(result.slide, slide_files.record), seconds=accumulator.seconds)
+        return replace(SlideOutcome.from_record(slide_files.record), seconds=accumulator.seconds)
 
     def _make_failed_outcome(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
         """A slide of which nothing is published; what an earlier run published stays."""

@@ -17,8 +17,8 @@ from wbctool.paths import (
     OutputPaths,
     temp_path_for,
 )
-from wbctool.pipeline.discovery import is_results
 from wbctool.settings import RunSettings
+from wbctool.store.run_record import is_results
 
 _HEAD_BYTES = 4096
 

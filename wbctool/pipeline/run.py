@@ -25,15 +25,15 @@ from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
 from wbctool.store.hash_cache import HashCache
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import RunRecord
+from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_record import (
     SlideOutcome,
     SlideRecord,
     build_slide_cache_key,
+    find_slide_record,
     fingerprint,
     iter_records_below,
     outputs_match,
-    read_record,
 )
 from wbctool.store.status import clear_failure
 from wbctool.types.cells import Slide
@@ -149,7 +149,7 @@ def make_plan(
     """
     plan = []
     for slide in slides:
-        record = read_record(layout, slide.id)
+        record = find_slide_record(layout, slide.id)
         if settings.settle_s and _is_recently_modified(slide, settings):
             action = Action.DEFER
         elif record is None or slide.problem or _is_reprocess_requested(settings, record):
@@ -163,7 +163,7 @@ def make_plan(
             is_current = (
                 current_fingerprint == record.fingerprint
                 and record.is_deterministic
-                and outputs_match(layout, slide.id, record, hash_cache)
+                and outputs_match(layout, record, hash_cache)
             )
             action = Action.SKIP if is_current else Action.PROCESS
             if not settings.dry_run:
@@ -171,9 +171,11 @@ def make_plan(
         plan.append(PlanItem(slide, action, record))
         if slide.problem:  # the slides below a folder that cannot be listed are not gone
             known_ids = {item.slide.id for item in plan} | {other.id for other in slides}
-            for id_, hidden_record in iter_records_below(layout, slide.id):
-                if id_ not in known_ids:
-                    plan.append(PlanItem(Slide(id_, slide.folder, ()), Action.DEFER, hidden_record))
+            plan += [
+                PlanItem(Slide(hidden.slide, slide.folder, ()), Action.DEFER, hidden)
+                for hidden in iter_records_below(layout, slide.id)
+                if hidden.slide not in known_ids
+            ]
     return plan
 
 
@@ -190,8 +192,8 @@ class _FolderRun:
     stopped_by: str | None = None
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
-        run_record = RunRecord(self.layout, self.settings, self.stages, argv)
-        run_record.write_start()
+        run_record = start_run_record(self.settings, self.stages.provenance, self.stages.device_message, argv)
+        write_run_record(self.layout, run_record)
         clear_failure(self.layout)
         plan = make_plan(
             slides, self.settings, self.stages, self.layout, self.hash_cache, self.stop_request, self.metadata
@@ -266,7 +268,9 @@ class _FolderRun:
         stopped_by = (
             self.stopped_by if self.stop_request.signal is None else signal.Signals(self.stop_request.signal).name
         )
-        run_record.write_end(outcomes, set(processed), code, stopped_by, self.executor.describe())
+        batch_sizes, cluster = self.stages.batch_sizes(), self.executor.describe().get("cluster")
+        ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster)
+        write_run_record(self.layout, ended)
         return code
 
     def _has_changed(self, slide: Slide) -> bool:
@@ -289,7 +293,7 @@ class _FolderRun:
         if record is None:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), self.stages.provenance.classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
-        outcome = SlideOutcome.from_record(slide.id, record)
+        outcome = SlideOutcome.from_record(record)
         if item.action in {Action.SKIP, Action.NOT_CHECKED}:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any
 
+from wbctool.errors import RecordInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
 from wbctool.report.tables import csv_text, decode_csv_name, encode_csv_name
 from wbctool.store.atomic_write import write_atomic
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_record import SlideOutcome, SlideRecord, read_slide_record
 from wbctool.text import encode_name
 from wbctool.types.results import Provenance, SlideStatus
 
@@ -30,15 +29,15 @@ QUANTITIES: tuple[str, ...] = (*(f"{label}_pct" for label in DIFFERENTIAL_CLASSE
 
 
 def history_row(
-    time: datetime, slide: str, analyzed: bool, record: Mapping[str, Any], provenance: Provenance
+    time: datetime, slide: str, analyzed: bool, record: SlideRecord, provenance: Provenance
 ) -> tuple[str, ...]:
-    """The values of HISTORY_COLUMNS. record: the content of slide.json. analyzed: not kept from an earlier run."""
-    counts: Mapping[str, str] = record["counts"]
-    blurs = sorted(q["blur_um"] for q in record["quality"] if q["blur_um"] is not None)
+    """The values of HISTORY_COLUMNS. record: the slide's. analyzed: not kept from an earlier run."""
+    counts = record.counts
+    blurs = sorted(quality.blur_um for quality in record.quality if quality.blur_um is not None)
     models = ";".join(f"{model.file}={model.sha256}" for model in provenance.models)
     return (
         *(time.isoformat(timespec="seconds"), encode_csv_name(slide), "true" if analyzed else "false"),
-        *(record["status"], record["fingerprint"], provenance.tool_version, provenance.provider, provenance.precision),
+        *(record.status.value, record.fingerprint, provenance.tool_version, provenance.provider, provenance.precision),
         *(models, *(counts[name] for name in ("fields", "fields_failed", "counted", "review", *_COUNT_COLUMNS))),
         *(f"{blurs[len(blurs) // 2]:.3f}" if blurs else "", counts["flags"]),
     )
@@ -140,15 +139,14 @@ def _make_row(
     """
     path = layout.slide_file(outcome.slide, SLIDE_JSON)
     try:
-        record = json.loads(path.read_bytes())
-        if record["status"] != outcome.status or not (analyzed or record["fingerprint"] != previous_fingerprint):
-            return None
-        return history_row(now, outcome.slide, analyzed, record, provenance)
-    except FileNotFoundError:
+        record = read_slide_record(path, outcome.slide)
+    except RecordInvalid as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            log.error("QC slide %r has no line in the history: %s", outcome.slide, error)  # noqa: TRY400
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        log.error("QC slide %r has no line in the history: %s cannot be read: %r", outcome.slide, path, error)  # noqa: TRY400
+    if record.status is not outcome.status or not (analyzed or record.fingerprint != previous_fingerprint):
         return None
+    return history_row(now, outcome.slide, analyzed, record, provenance)
 
 
 def _has_results(outcome: SlideOutcome) -> bool:
