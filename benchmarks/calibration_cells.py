@@ -1,4 +1,4 @@
-"""Makes the cells that come with wbctool for calibrating int8 copies: wbctool/calibration/cells.jpg and cells.csv.
+"""Make the cells that come with wbctool for calibrating int8 copies, in wbctool/quantization/calibration/.
 
     python -m benchmarks.calibration_cells --fields bccd_fields --cells pbc
 

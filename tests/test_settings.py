@@ -21,9 +21,9 @@ def test_defaults():
     settings = load_settings(FLAGS)
     assert settings.device is Device.AUTO
     assert settings.super_resolve is SuperResolve.AUTO
-    assert (settings.low_count_below, settings.limited_count_below) == (100, 200)
-    assert (settings.high_review_share, settings.out_of_domain_share) == (0.10, 0.05)
-    assert not settings.adult
+    assert (settings.limits.low_count_below, settings.limits.limited_count_below) == (100, 200)
+    assert (settings.limits.high_review_share, settings.limits.out_of_domain_share) == (0.10, 0.05)
+    assert not settings.limits.adult
     assert settings.max_megapixels == 300
 
 
@@ -39,7 +39,7 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path):
 
 def test_reference_ranges_can_be_set(tmp_path):
     settings = load_settings(FLAGS, write(tmp_path, "adult = true\n[reference_ranges]\nneutrophil = [40, 75]\n"))
-    assert settings.reference_ranges == {CellClass.NEUTROPHIL: (40, 75)}
+    assert settings.limits.reference_ranges == {CellClass.NEUTROPHIL: (40, 75)}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 from driver import Window, driver_problem, start_driver
 from PIL import Image, ImageOps
 
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.resize import resize_square
 from wbctool.pipeline.bound_stages import BoundStages
@@ -88,7 +88,7 @@ def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
 
     def load() -> BoundStages:
         stages = fakes.fake_stages(parsed)
-        provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.low_count_below)),))
+        provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.limits.low_count_below)),))
         return replace(
             stages, detect=detect, crop=crop, preprocess=preprocess, classify=classify_as(names), provenance=provenance
         )

@@ -14,17 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 from wbctool import errors
-from wbctool.cli import app, running
-from wbctool.cli.exit_codes import get_exit_code
-from wbctool.cli.terminal import configure_logging
-from wbctool.cli.train_app import BackboneChoice
+from wbctool.cli import app, run
+from wbctool.cli.errors import get_exit_code
+from wbctool.cli.logging import configure_logging
+from wbctool.cli.train import BackboneChoice
 from wbctool.paths import OutputPaths
 from wbctool.store.lock import lock_output
 
 
 @pytest.fixture
 def cli(monkeypatch):
-    monkeypatch.setattr(running, "load_stages", fakes.fake_stages)
+    monkeypatch.setattr(run, "load_stages", fakes.fake_stages)
 
     def call(*args):
         return CliRunner().invoke(app, [str(arg) for arg in args])
@@ -33,7 +33,7 @@ def cli(monkeypatch):
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    heavy = ("numpy", "pandas", "scipy", "cv2", "PIL", "jinja2", "pydantic", "onnxruntime", "torch", "training")
+    heavy = ("numpy", "pandas", "scipy", "cv2", "PIL", "jinja2", "pydantic", "onnxruntime", "torch", "wbctool_training", "rich")
     code = f"import sys, wbctool.cli; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
     seconds = []
@@ -168,7 +168,7 @@ def test_what_libraries_warn_of_goes_to_the_log_alone(cli, slides, tmp_path, mon
         warnings.warn("an odd tag", UserWarning, stacklevel=1)
         return fakes.fake_stages(settings)
 
-    monkeypatch.setattr(running, "load_stages", load)
+    monkeypatch.setattr(run, "load_stages", load)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "run.log")
@@ -197,7 +197,7 @@ class TestMetricsAndStatus:
         def load(settings):
             raise errors.ModelNotFound("no model")
 
-        monkeypatch.setattr(running, "load_stages", load)
+        monkeypatch.setattr(run, "load_stages", load)
         assert cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom").exit_code == 1
         assert self.metrics(tmp_path)["wbctool_last_run_exit_code"] == "1.0"
         assert cli("status", tmp_path / "a.csv").exit_code == 1
@@ -252,7 +252,7 @@ class TestMetricsAndStatus:
 
 
 def test_settings_from_a_file(cli, slides, tmp_path):
-    (tmp_path / "lab.toml").write_text("quiet = true\nmin_counted = 5\nlimited_counted = 5\n")
+    (tmp_path / "lab.toml").write_text("quiet = true\nlow_count_below = 5\nlimited_count_below = 5\n")
     done = cli("run", slides, "--out", tmp_path / "a.csv", "--config", tmp_path / "lab.toml")
     assert done.output == ""
     assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",10.00,nrbc")
@@ -364,7 +364,7 @@ class TestExitCodes:
         def load(settings):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(running, "load_stages", load)
+        monkeypatch.setattr(run, "load_stages", load)
         assert cli("run", slides, "--out", tmp_path / "a.csv").exit_code == 130
 
     def test_every_error_of_ours_is_fatal_but_three(self):
@@ -381,7 +381,7 @@ def test_train_offers_every_backbone():
 
 def test_train_without_torch_says_what_to_install(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [name for name in sys.modules if name.split(".")[0] == "training"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "wbctool_training"]:
         monkeypatch.delitem(sys.modules, name)
     done = cli("train")
     assert done.exit_code == 1
@@ -450,7 +450,7 @@ def test_a_reader_that_has_gone_is_no_error(command):
 
 def test_the_doctor_speaks_to_a_full_device(cli, monkeypatch):
     said = []
-    monkeypatch.setattr("wbctool.cli.saying.echo", said.append)
+    monkeypatch.setattr("wbctool.cli.doctor.echo", said.append)
     cli("doctor")
     assert said[0].startswith("ok   python")
 
@@ -458,8 +458,8 @@ def test_the_doctor_speaks_to_a_full_device(cli, monkeypatch):
 def run_with_fakes(*args):
     """The command line of `wbctool run` in a process of its own."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import main, running;"
-        "running.load_stages = fakes.fake_stages; sys.argv[1:] = sys.argv[2:]; main()"
+        "import sys; sys.path.insert(0, sys.argv[1]); import fakes; from wbctool.cli import main, run;"
+        "run.load_stages = fakes.fake_stages; sys.argv[1:] = sys.argv[2:]; main()"
     )
     return [sys.executable, "-c", code, str(Path(__file__).parents[1]), "run", *map(str, args)]
 

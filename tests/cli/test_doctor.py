@@ -5,8 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from wbctool import doctor
-from wbctool.cli import app
+from wbctool.cli import app, doctor
 
 LIBRARIES = (
     *("onnxruntime", "numpy", "cv2", "PIL", "simplejpeg", "scipy", "jinja2", "markupsafe", "filelock"),
@@ -60,7 +59,7 @@ def test_without_its_libraries_the_doctor_still_speaks(missing):
 
 
 def test_without_pydantic_too_which_typer_may_need_itself():
-    done = without(["pydantic"], "from wbctool import doctor; print(doctor.as_text(doctor.examine()))")
+    done = without(["pydantic"], "from wbctool.cli import doctor; print(doctor.format_checks_text(doctor.run_checks()))")
     assert done.returncode == 0, done.stderr
     assert "FAIL models: not tried: import of pydantic halted" in done.stdout
 

@@ -22,7 +22,7 @@ import pytest
 from tiny_models import write_tiny_models
 
 import wbctool
-from wbctool.cli.running import run_command
+from wbctool.cli.run import run_with_settings
 from wbctool.cluster import executor, messages, scheduling, worker, workers
 from wbctool.cluster.messages import Equipment, Job
 from wbctool.cluster.scheduling import TRIES, Flights
@@ -31,9 +31,8 @@ from wbctool.enums import Device, Precision
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
-from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
 from wbctool.types.cells import Slide
 
@@ -110,7 +109,7 @@ class Lab:
 
     def run(self, out: str, **flags: object) -> int:
         wanted = {"slides": self.slides, "out": self.folder / out / "counts.csv", "models_dir": self.models}
-        return run_command({**wanted, "device": Device.CPU, "quiet": True, **flags}, None)
+        return run_with_settings(load_settings({**wanted, "device": Device.CPU, "quiet": True, **flags}))
 
     def tree(self, out: str) -> dict[str, bytes]:
         files = [path for path in (self.folder / out).rglob("*") if path.is_file() and path.name not in LEAVE]
@@ -324,7 +323,7 @@ def flown(answer: object, tmp_path: Path) -> list[SlideOutcome]:
 def flown_by(nobody: NobodyAtFirst, tmp_path: Path, names: str) -> list[SlideOutcome]:
     layout = OutputPaths(tmp_path / "counts.csv")
     settings = load_settings({"slides": tmp_path, "out": layout.counts_csv})
-    work = RunContext(settings, fakes.fake_stages(settings), layout, HashCache(layout), lambda: False, lambda: None, {})
+    work = RunContext(settings, fakes.fake_stages(settings))
     slides = [Slide(name, tmp_path, ()) for name in names]
     return list(Flights(nobody, nobody, work).outcomes(slides))
 
@@ -510,5 +509,5 @@ def test_models_are_loaded_once_a_process(models: Path, monkeypatch: pytest.Monk
 
 
 def test_a_run_on_one_machine_does_not_import_dask() -> None:
-    code = "import sys, wbctool.cli.running; sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
+    code = "import sys, wbctool.cli.run, wbctool.pipeline.run; sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0

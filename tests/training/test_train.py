@@ -39,7 +39,8 @@ from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_generators, load_model, load_models
-from wbctool.inference.model_card import ClassifierCard, check_models, default_models_dir
+from wbctool.inference.model_card import ClassifierCard, default_models_dir
+from wbctool.inference.model_folder import check_models
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
 

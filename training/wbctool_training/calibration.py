@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import logsumexp, softmax
+
+from wbctool.evaluation.calibration import fit_temperature
 
 _TARGET_ACCURACY = 0.97  # among the counted cells
 _IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells pass the energy gate
@@ -34,12 +35,7 @@ def fit_calibration(
     energy_threshold: 98 % of the cells lie below it. All of them weighed.
     """
     logits64 = logits.astype(np.float64)
-    rows = np.arange(len(y_true))
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        return float(-weights @ log_softmax(logits64 / np.exp(log_temperature), axis=1)[rows, y_true])
-
-    temperature = float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-2.0, 2.0), method="bounded").x))
+    temperature = fit_temperature(logits64, y_true, weights)
     probabilities = softmax(logits64 / temperature, axis=1)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
     energy = -logsumexp(logits64, axis=1)

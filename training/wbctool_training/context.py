@@ -17,7 +17,8 @@ from torch import nn
 from wbctool import __version__
 from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import Card, DetectorCard, card_paths
+from wbctool.inference.model_card import Card, DetectorCard
+from wbctool.inference.model_folder import card_paths
 from wbctool_training.data.cell_index import CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
 from wbctool_training.models.backbones import Backbone

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import ModelCard
+from wbctool.inference.model_folder import encode_card
 from wbctool_training.models.detector import CellDetector
 from wbctool_training.models.srgan import Generator
 from wbctool_training.modules.classifier import NormalizedClassifier
@@ -159,7 +160,7 @@ def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     _write_atomic(folder / card.file, content)
     path = folder / f"{Path(card.file).stem}.json"
-    _write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+    _write_atomic(path, encode_card(card))
     log.info("wrote %s (%.1f MB) and its card", folder / card.file, len(content) / 1e6)
     return path
 

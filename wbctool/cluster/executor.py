@@ -27,8 +27,7 @@ from wbctool.inference.model_card import default_models_dir
 from wbctool.inference.session import CPU, CUDA
 from wbctool.optional import require_extra
 from wbctool.pipeline.bound_stages import BoundStages, build_cache_key, build_provenance
-from wbctool.pipeline.executor import RunContext
-from wbctool.pipeline.pipeline import ShouldStop
+from wbctool.pipeline.context import RunContext, ShouldStop
 from wbctool.settings import RunSettings
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import pluralize

@@ -19,7 +19,7 @@ from wbctool.cluster.messages import Failed, LogLine, SlideDone, Unknown, Unseen
 from wbctool.cluster.worker import do_slide
 from wbctool.cluster.workers import GATHER_S, NO_WORKER_S, Member, Roster
 from wbctool.errors import ClusterUnusable, OutputNotWritable
-from wbctool.pipeline.executor import RunContext
+from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.store.atomic_write import is_name_error
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
@@ -262,7 +262,8 @@ class Flights:
         work, clock, outcome = self._work, StageTimer(), done.outcome
         if done.made is None:
             return outcome
-        work.hash_cache.load_slide(slide.id)
+        hash_cache = work.make_hash_cache()
+        hash_cache.load_slide(slide.id)
         try:
             with clock("write"):
                 publish_files(work.layout, done.made)
@@ -275,8 +276,8 @@ class Flights:
             log.exception("slide %r failed", slide.id)
             return make_failed_outcome(slide, "report", format_error(error), work.stages.provenance.classes)
         for name, stamp, sha256 in done.seen:
-            work.hash_cache.remember(name, stamp, sha256)
-        work.hash_cache.flush()
+            hash_cache.remember(name, stamp, sha256)
+        hash_cache.flush()
         add_seconds(outcome.seconds, clock.seconds)
         return outcome
 

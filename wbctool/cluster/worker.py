@@ -22,7 +22,8 @@ import wbctool
 from wbctool.cluster.messages import Equipment, Failed, Job, LogLine, SlideDone, Unknown, Unseen
 from wbctool.enums import Device, Precision
 from wbctool.errors import SlidesNotFound
-from wbctool.inference.model_card import card_paths, default_models_dir, read_card
+from wbctool.inference.model_card import default_models_dir, read_card
+from wbctool.inference.model_folder import card_paths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.field_worker import format_error
 from wbctool.settings import RunSettings
@@ -173,6 +174,7 @@ def _unseen_field(slide: Slide) -> Path | None:
 
 
 def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideDone | Unknown:
+    from wbctool.pipeline.context import RunContext
     from wbctool.pipeline.pipeline import Pipeline, ThreadPools
 
     made: list[SlideFiles] = []
@@ -182,27 +184,20 @@ def _analysed(run: _Run, slide: Slide, metadata: SlideMetadata | None) -> SlideD
         run.settings.workers if run.stages.prefers_large_batches else 1
     )  # without a GPU the cores are Dask's to share out
     with _log_of(threads) as lines, ThreadPools.create(lookers, run.stages.prefers_large_batches, threads) as crew:
-        pipeline = Pipeline(
+        context = RunContext(
             run.settings,
             run.stages,
-            made.append,
-            crew,
-            lambda: seen,
-            run.stopped.is_set,
-            _nobody_counts,
             {slide.id: metadata} if metadata else {},
-            run.large_field,
+            run.stopped.is_set,
+            large_field_lock=run.large_field,
         )
+        pipeline = Pipeline(context, crew, made.append, lambda: seen)
         outcome = next(pipeline.process_slides([slide]), None)
     if outcome is None:
         return Unknown(_PROCESS.id)
     return SlideDone(
         outcome, made[0] if made else None, tuple(seen.noted), tuple(lines), dict(run.stages.batch_sizes())
     )
-
-
-def _nobody_counts() -> None:
-    """The coordinator counts a slide's fields when it gets the slide."""
 
 
 class _Seen(HashCache):

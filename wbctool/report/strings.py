@@ -14,7 +14,7 @@ FLAGS = {
     ),
     "immature_granulocytes": "Immature granulocytes were counted. Check each one, and look for blasts.",
     "nrbc": "Nucleated red cells were found. Check each one.",
-    "blurred_fields": "Some fields are blurred; see Fields to check. Check their cells, or photograph the fields again.",
+    "blurred_fields": "Some fields are blurred; see Fields to check. Check their cells or photograph the fields again.",
     "crowded_fields": "Some fields are crowded; see Fields to check. Photograph a thinner part of the smear instead.",
     "failed_fields": (
         "Some fields could not be read or analyzed, so their cells are missing; see Failures. Repair or replace these "

@@ -1,6 +1,7 @@
-"""What this machine can do: each thing tried, not assumed, and what to do about what fails.
+"""`wbctool doctor`: what this machine can do, tried and not assumed, and what to do about the rest.
 
-Nothing but Python's own library is imported before it is tried: what is missing is what this is to say.
+Only Python's own library and typer are imported before they are tried, because a missing library is what the doctor
+has to report.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wbctool.enums import Device, Precision
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import AsJson, ModelsDir
+from wbctool.cli.output import echo
+from wbctool.enums import Device, ExitCode
 from wbctool.errors import WbctoolError
 from wbctool.hardware import usable_cores
 
@@ -25,6 +31,7 @@ _PACKAGES = (
     "pillow",
     "simplejpeg",
     "scipy",
+    "pandas",
     "pydantic",
     "jinja2",
     "filelock",
@@ -39,7 +46,15 @@ _MIN_MEMORY_GIB = 4
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing tried. needed: whether `wbctool run` cannot do without it. advice: what to do where it failed."""
+    """One thing that was tried.
+
+    Attributes:
+        name: What was tried.
+        ok: Whether it works.
+        detail: What was found, or why it does not work.
+        advice: What to do if it failed.
+        needed: Whether `wbctool run` cannot work without it.
+    """
 
     name: str
     ok: bool
@@ -48,8 +63,23 @@ class Check:
     needed: bool = True
 
 
+def doctor(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+    """Show what this machine can do, and what to do about the rest."""
+    with handle_errors():
+        checks = run_checks(models_dir)
+        echo(format_checks_json(checks) if as_json else format_checks_text(checks))
+        raise typer.Exit(ExitCode.DONE if _can_run(checks) else ExitCode.FATAL)
+
+
 def run_checks(models_dir: Path | None = None) -> tuple[Check, ...]:
-    """Try everything."""
+    """Try everything that a run needs or could use.
+
+    Args:
+        models_dir: Folder of models; the shipped models if None.
+
+    Returns:
+        The checks in the order in which they were made.
+    """
     return (
         _check_python(),
         *(_check_package(name) for name in _PACKAGES),
@@ -64,7 +94,12 @@ def run_checks(models_dir: Path | None = None) -> tuple[Check, ...]:
 
 
 def format_checks_text(checks: Sequence[Check]) -> str:
-    """One line a check, with the advice below it where it failed."""
+    """Return a line for each check, with the advice below it if it failed.
+
+    >>> print(format_checks_text([Check("cuda", False, "no driver", "install one", needed=False)]))
+    no   cuda: no driver
+         -> install one
+    """
     lines = []
     for check in checks:
         lines.append(f"{'ok  ' if check.ok else 'FAIL' if check.needed else 'no  '} {check.name}: {check.detail}")
@@ -74,16 +109,22 @@ def format_checks_text(checks: Sequence[Check]) -> str:
 
 
 def format_checks_json(checks: Sequence[Check]) -> str:
-    """``ok``: whether `wbctool run` can work here; ``checks``: all of them."""
-    ok = all(check.ok for check in checks if check.needed)
-    return json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=1)
+    """Return a JSON object: ``ok``, whether `wbctool run` can work here, and ``checks``."""
+    return json.dumps({"ok": _can_run(checks), "checks": [asdict(check) for check in checks]}, indent=1)
+
+
+def _can_run(checks: Sequence[Check]) -> bool:
+    """Return whether all checks that `wbctool run` needs are passed."""
+    return all(check.ok for check in checks if check.needed)
 
 
 def _check_python() -> Check:
+    """Check the version of Python."""
     return Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")
 
 
 def _check_package(name: str) -> Check:
+    """Check that a package is installed."""
     try:
         return Check(name, True, version(name))
     except PackageNotFoundError:
@@ -91,7 +132,7 @@ def _check_package(name: str) -> Check:
 
 
 def _run_check(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
-    """A check that imports what it tries: a library that is missing, or does not load, has failed it."""
+    """Run a check that imports what it tries; it has failed if a library is missing or does not load."""
     try:
         return check()
     except ImportError as error:
@@ -99,6 +140,7 @@ def _run_check(name: str, check: Callable[[], Check], needed: bool = True) -> Ch
 
 
 def _check_onnxruntime() -> Check:
+    """Check which of the packages of ONNX Runtime is installed, and what it was built with."""
     import onnxruntime
 
     installed = []
@@ -111,7 +153,9 @@ def _check_onnxruntime() -> Check:
 
 
 def _check_models(models_dir: Path | None) -> Check:
-    from wbctool.inference.model_card import check_models, default_models_dir
+    """Check the models against the hashes in their cards."""
+    from wbctool.inference.model_card import default_models_dir
+    from wbctool.inference.model_folder import check_models
 
     folder = models_dir or default_models_dir()
     advice = "reinstall wbctool, or give the folder of models with --models"
@@ -123,25 +167,25 @@ def _check_models(models_dir: Path | None) -> Check:
 
 
 def _check_cpu(models_dir: Path | None) -> Check:
-    from wbctool.inference.loading import load_models
-    from wbctool.inference.model_card import default_models_dir
+    """Check that the models run on the CPU."""
+    import wbctool
 
     try:
-        load_models(models_dir or default_models_dir(), Device.CPU, Precision.AUTO)
+        wbctool.load_models(models_dir, Device.CPU)
     except WbctoolError as error:
         return Check("cpu", False, str(error), "see the lines above")
     return Check("cpu", True, "the models run")
 
 
 def _check_cuda(models_dir: Path | None) -> Check:
-    """The proof is the detector, warmed up on CUDA; that the provider is listed says nothing."""
+    """Check that the detector runs on CUDA; a provider may be listed without working."""
     import onnxruntime
 
     from wbctool.inference.model_card import default_models_dir, read_card, read_model_bytes
     from wbctool.inference.session import cuda_unavailable_reason
 
     folder = models_dir or default_models_dir()
-    cuda = getattr(onnxruntime, "cuda_version", "")  # that onnxruntime was built for; empty if for none
+    cuda = getattr(onnxruntime, "cuda_version", "")  # which onnxruntime was built for; empty if for none
     driver = f"a driver that supports CUDA {cuda}" if cuda else "a current driver"
     advice = f"for an NVIDIA GPU: {driver}, and pip install 'wbctool[gpu]'"
     try:
@@ -153,6 +197,7 @@ def _check_cuda(models_dir: Path | None) -> Check:
 
 
 def _check_memory() -> Check:
+    """Check that the machine has enough memory for several workers."""
     try:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError, AttributeError):
@@ -162,6 +207,7 @@ def _check_memory() -> Check:
 
 
 def _check_temp_dir() -> Check:
+    """Check that temporary files can be written."""
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"wbctool")

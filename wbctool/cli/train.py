@@ -1,15 +1,23 @@
-"""`wbctool train`: its options."""
+"""`wbctool train`: labeled data in, models out."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wbctool.cli.guard import handle_errors
+from wbctool.cli.errors import handle_errors
+
+LabeledData = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labeled data. May be repeated.")]
+Fold = Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the groups is the test split.")]
+HoldOutDataset = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DATASET", help="Put this whole dataset or microscope into the test split. May be repeated."),
+]
 
 
 class TrainStage(StrEnum):
@@ -22,7 +30,7 @@ class TrainStage(StrEnum):
 
 
 class BackboneChoice(StrEnum):
-    """What carries the classifier's head; wbctool_training.models.backbones.Backbone, which only torch's owners can import."""
+    """The backbones of wbctool_training.models.backbones, which cannot be imported without torch."""
 
     VGG19 = "vgg19"
     VGG16 = "vgg16"
@@ -31,10 +39,10 @@ class BackboneChoice(StrEnum):
 
 
 def train(
-    data: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labelled data. May be repeated.")] = None,
+    data: LabeledData = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, calibrate, or a TOML file, x.toml.")
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, or a TOML file, x.toml.")
     ] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
     backbone: Annotated[
@@ -48,11 +56,8 @@ def train(
         float | None,
         typer.Option(metavar="HOURS", help="Stop each training loop after HOURS and export what there is."),
     ] = None,
-    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the sources to hold back.")] = 0,
-    hold_out_dataset: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Hold back this whole data set or microscope. May be repeated."),
-    ] = None,
+    fold: Fold = 0,
+    hold_out_dataset: HoldOutDataset = None,
     init_from: Annotated[
         list[Path] | None,
         typer.Option(
@@ -61,23 +66,12 @@ def train(
             "If repeated, from the mean of the classifiers' weights.",
         ),
     ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Train and test every backbone, and print it beside the paper's Table 6.")
-    ] = False,
-    ablate: Annotated[
-        bool, typer.Option("--ablate", help="Train the generator with each loss, for `wbctool evaluate` to compare.")
-    ] = False,
 ) -> None:
     """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
     with handle_errors():
-        from wbctool.optional import require_extra
+        train_models = import_train("`wbctool train`")
+        from wbctool.datasets.labelled import GroupSplit
 
-        with require_extra("train", "`wbctool train`"):
-            from wbctool_training.train import train as train_models
-
-            from wbctool.datasets.labelled import GroupSplit
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("training").setLevel(logging.INFO)
         train_models(
             data=data or [],
             out=out,
@@ -87,8 +81,27 @@ def train(
             resume=resume,
             max_hours=max_hours,
             backbone=backbone.value,
-            compare=compare,
-            ablate=ablate,
             init_from=init_from or [],
             group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
         )
+
+
+def import_train(command: str) -> Callable[..., None]:
+    """Import the training, and let it log its progress on standard error.
+
+    Args:
+        command: The command that needs it, for the message.
+
+    Returns:
+        wbctool_training.train.train.
+
+    Raises:
+        MissingDependency: A library of the extra `train` is not installed.
+    """
+    from wbctool.optional import require_extra
+
+    with require_extra("train", command):
+        from wbctool_training.train import train as train_models
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("wbctool_training").setLevel(logging.INFO)
+    return train_models
