@@ -21,6 +21,7 @@ DEMO = Path(__file__).parent / "data" / "slides"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the fault tests in full, as `make fault` runs them")
+    parser.addoption("--update-golden", action="store_true", help="write the golden files of tests/cli anew")
     parser.addoption("--screenshots", type=Path, help="a folder where the browser tests leave their pictures")
 
 

@@ -190,7 +190,7 @@ def _convert(column: pd.Series[Any]) -> pd.Series[Any]:
 
     name = str(column.name)
     if name in _NAME_COLUMNS:
-        return column.map(decode_csv_name).astype("string")
+        return column.map(decode_csv_name).astype(pd.StringDtype("python"))  # pyarrow takes no lone surrogates
     if name in _TEXT_COLUMNS:
         return column.astype("string")
     if name in _BOOLEAN_COLUMNS:

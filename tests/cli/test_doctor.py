@@ -59,7 +59,9 @@ def test_without_its_libraries_the_doctor_still_speaks(missing):
 
 
 def test_without_pydantic_too_which_typer_may_need_itself():
-    done = without(["pydantic"], "from wbctool.cli import doctor; print(doctor.format_checks_text(doctor.run_checks()))")
+    done = without(
+        ["pydantic"], "from wbctool.cli import doctor; print(doctor.format_checks_text(doctor.run_checks()))"
+    )
     assert done.returncode == 0, done.stderr
     assert "FAIL models: not tried: import of pydantic halted" in done.stdout
 
