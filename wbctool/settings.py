@@ -210,7 +210,7 @@ class RunSettings(_Settings):
         description="Names of slides, `*` and `?` allowed, whose results are recorded over time for `wbctool qc`.",
     )
     max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
-    limits: Limits = Field(default_factory=Limits, description="The limits that raise a flag, and the ranges.")
+    limits: Limits = Field(Limits(), description="The limits that raise a flag, and the ranges.")
 
     @field_validator(*_PATHS, mode="before")
     @classmethod
