@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_full_temporary_folder_fails(monkeypatch):
     def deny():
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", deny)
+    monkeypatch.setattr(tempfile, "TemporaryFile", deny)
     assert not doctor.check_temp_dir().ok
 
 

@@ -1,6 +1,6 @@
 """The words of each command: its help and typical errors, one golden file a command.
 
-After a change of words, `pytest tests/cli/test_golden.py --update-golden` writes the files anew; the diff shows the change.
+After a change of words, `pytest tests/cli/test_golden.py --update-golden` writes the files anew.
 """
 
 from __future__ import annotations

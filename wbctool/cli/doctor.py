@@ -10,10 +10,8 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
@@ -125,6 +123,8 @@ def _check_python() -> Check:
 
 def check_package(name: str) -> Check:
     """Check that a package is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return Check(name, True, version(name))
     except PackageNotFoundError:
@@ -207,6 +207,8 @@ def _check_memory() -> Check:
 
 def check_temp_dir() -> Check:
     """Check that temporary files can be written."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"wbctool")
