@@ -89,9 +89,9 @@ def test_option_on_slides_csv_is_refused(tmp_path, name):
     if name == "metrics":  # another ending is refused already
         (tmp_path / "m.prom").symlink_to(slides / "slides.csv")
         paths = [tmp_path / "m.prom"]
-    for way in paths:
+    for path in paths:
         with pytest.raises(SettingsInvalid, match=f"^{option}: .* is the laboratory's own table of slides"):
-            load_settings({**FLAGS, "slides": slides, name: way})
+            load_settings({**FLAGS, "slides": slides, name: path})
     assert load_settings({**FLAGS, "slides": slides, "log_file": slides / "a" / "slides.csv"})
 
 
