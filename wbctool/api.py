@@ -101,7 +101,7 @@ def analyze_image(
     >>> models = load_models(device="cpu")
     >>> analysis = analyze_image(np.full((240, 320, 3), 240, np.uint8), models)
     >>> analysis.cells, analysis.differential.flags
-    ((), ('no_wbc',))
+    ((), ('no_wbc', 'low_count'))
     """
     field = _as_field(image)
     limits = limits or Limits()

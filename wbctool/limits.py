@@ -26,77 +26,80 @@ class SettingsModel(BaseModel):
 class Limits(SettingsModel):
     """The limits that raise a flag, and the reference ranges. Shares are fractions from 0 to 1.
 
-    Attributes: each field has its description, from which docs/reference/settings.md is generated.
+    Each field has a description, from which docs/reference/settings.md is generated.
     """
 
-    low_count_below: int = Field(100, ge=1, description="Fewer counted cells raise `low_count`.")
-    limited_count_below: int = Field(200, ge=1, description="Fewer counted cells raise `limited_count`.")
+    low_count_below: int = Field(default=100, ge=1, description="Fewer counted cells raise `low_count`.")
+    limited_count_below: int = Field(default=200, ge=1, description="Fewer counted cells raise `limited_count`.")
     high_review_share: float = Field(
-        0.10,
+        default=0.10,
         ge=0,
         le=1,
         description="A larger share of the counted cells and those in review that is left to a reader raises "
         "`high_review_share`.",
     )
     out_of_domain_share: float = Field(
-        0.05,
+        default=0.05,
         ge=0,
         le=1,
         description="A larger share of all cells that is unlike anything the model was trained on raises "
         "`out_of_domain`.",
     )
     min_immature_granulocytes: int = Field(
-        1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."
+        default=1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."
     )
-    min_nrbc: int = Field(1, ge=1, description="This many erythroblasts raise `nrbc`.")
+    min_nrbc: int = Field(default=1, ge=1, description="This many erythroblasts raise `nrbc`.")
     max_blur_um: float = Field(
-        0.19,
+        default=0.19,
         gt=0,
         description="Width of the cells' sharpest edges, in µm of smear. A field whose edges are wider is blurred, if "
         "they are also wider than `min_blur_px`.",
     )
     min_blur_px: float = Field(
-        1.5,
+        default=1.5,
         ge=0,
         description="Width of the edges in native pixels up to which a field is never blurred: the pixels, not the "
         "focus, are then the limit.",
     )
     max_relative_blur: float = Field(
-        1.5,
+        default=1.5,
         ge=1,
         description="A field is also blurred if its edges are wider than this multiple of the slide's median, in "
         "slides of five fields or more.",
     )
     blurred_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of blurred fields raises `blurred_fields`."
+        default=0.10, ge=0, le=1, description="A larger share of blurred fields raises `blurred_fields`."
     )
     max_coverage: float = Field(
-        0.62, ge=0, le=1, description="A field is crowded if red cells cover a larger share of it."
+        default=0.62, ge=0, le=1, description="A field is crowded if red cells cover a larger share of it."
     )
     crowded_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of crowded fields raises `crowded_fields`."
+        default=0.10, ge=0, le=1, description="A larger share of crowded fields raises `crowded_fields`."
     )
     duplicate_correlation: float = Field(
-        0.97, ge=0, le=1, description="Two fields that correlate more closely show the same cells: `duplicate_fields`."
+        default=0.97,
+        ge=0,
+        le=1,
+        description="Two fields that correlate more closely show the same cells: `duplicate_fields`.",
     )
     max_stain_delta_e: float = Field(
-        5.0,
+        default=5.0,
         gt=0,
         description="A field's colors are out of range if they are farther (CIE76) from those that the detector was "
         "trained on.",
     )
     correct_wbc_for_nrbc: bool = Field(
-        True,
+        default=True,
         description="Whether the analyzer counts nucleated red cells as white cells, so that its count is corrected "
         "for them.",
     )
     adult: bool = Field(
-        False,
+        default=False,
         description="Treat slides without an age in `slides.csv` as adults, and so show the reference ranges, which "
         "hold for adults alone: `--adult`.",
     )
     reference_source: str = Field(
-        "ARUP Laboratories, adults", description="The source that is named with the reference ranges."
+        default="ARUP Laboratories, adults", description="The source that is named with the reference ranges."
     )
     reference_ranges: Ranges = Field(
         default_factory=lambda: {
@@ -109,7 +112,7 @@ class Limits(SettingsModel):
         description="Reference ranges in percent of the counted cells. A table in the file replaces all of them.",
     )
     absolute_source: str = Field(
-        "UK, typical, adults", description="The source that is named with the absolute ranges."
+        default="UK, typical, adults", description="The source that is named with the absolute ranges."
     )
     absolute_ranges: Ranges = Field(
         default_factory=lambda: {

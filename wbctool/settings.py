@@ -34,8 +34,8 @@ def _default_workers() -> int:
 class RunSettings(SettingsModel):
     """Everything that `wbctool run` was asked for.
 
-    Attributes: each field has its description, from which docs/reference/settings.md is generated. A settings file
-    has the entries of ``limits`` at its top level.
+    Each field has a description, from which docs/reference/settings.md is generated. A settings file has the entries
+    of ``limits`` at its top level.
     """
 
     slides: Path = Field(description="Folder of slides.")
