@@ -15,9 +15,8 @@ from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass
-from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS
+from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS, keep_shown
 from wbctool.report.html import render_report
-from wbctool.report.reading import read_report_page
 from wbctool.report.strings import FLAGS as FLAG_TEXTS
 from wbctool.report.summary import metadata_rows, severity, summary_sentence
 from wbctool.settings import Limits
@@ -280,17 +279,21 @@ def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
     assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == MAX_CELLS_PER_CLASS + 8
 
 
-def large_slide(names, cells_a_field, native, enhanced, overview):
-    """Each cell with the same pictures, and so each field."""
+def large_slide(*args):
+    """The page of a large result."""
+    return render_report(large_result(*args), fakes.provenance())
+
+
+def large_result(names, cells_a_field, native, enhanced, overview):
+    """Each cell with the same images, and so each field."""
     where = [f"{i // cells_a_field}.png" for i in range(len(names))]
     predictions = [fakes.predict(name) for name in names]
     cells = [Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(where, predictions, strict=True)]
     fields = tuple(FieldThumbnail(name, 640, 480, overview) for name in dict.fromkeys(where))
     pictures = (CellThumbnails(native, enhanced),) * len(names)
-    small = replace(
+    return replace(
         result_of(names), fields=len(fields), cells=tuple(cells), thumbnails=pictures, field_thumbnails=fields
     )
-    return render_report(small, fakes.provenance())
 
 
 def noisy_webp(side_px, quality, sigma=40, seed=0):
@@ -351,22 +354,26 @@ def test_cells_in_review_come_before_others_and_leave_some_room():
     assert review > neutrophils == MAX_CELLS_PER_CLASS
 
 
-def test_a_page_that_left_pictures_out_is_read_back_as_it_is():
+def test_keep_shown_renders_the_same_page():
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
-    names = ["neutrophil", "review", "monocyte"] * 500
-    page = large_slide(names, 2, cell, cell, field)
-    content = read_report_page(page)
-    again = replace(
-        result_of(names),
-        fields=750,
-        cells=tuple(
-            Cell(f"{i // 2}.png", 1, Detection(Box(0, 0, 9, 9), 0.9), True, fakes.predict(name))
-            for i, name in enumerate(names)
-        ),
-        thumbnails=content.thumbnails,
-        field_thumbnails=content.field_thumbnails,
-    )
-    assert render_report(again, fakes.provenance()) == page
+    result = large_result(["neutrophil", "review", "monocyte"] * 500, 2, cell, cell, field)
+    shown = keep_shown(result)
+    page = render_report(result, fakes.provenance())
+    assert "Cells not shown: " in page
+    assert render_report(shown, fakes.provenance()) == page
+    assert keep_shown(shown) == shown
+    n_native = sum(bool(thumbnails.native) for thumbnails in shown.thumbnails)
+    assert (n_native, len(shown.field_thumbnails)) == (pictured(page)["native"], pictured(page)["field"])
+
+
+def test_render_report_images_elsewhere_says_where():
+    result = result_of(["neutrophil", "review"])
+    result = replace(result, thumbnails=(CellThumbnails(),) * 2, field_thumbnails=())
+    page = render_report(result, fakes.provenance(), images_elsewhere=True)
+    text, links = read(page)
+    assert "An earlier version of wbctool processed this slide: its images are in original-report.html." in text
+    assert "Cells not shown" not in text
+    assert links == []
 
 
 def test_a_reviewed_slide_says_who_moved_what():
@@ -381,20 +388,6 @@ def test_a_reviewed_slide_says_who_moved_what():
     assert "Reviewed by A<B" in text
     assert "reader: neutrophil; tool: monocyte “<em>”" in text
     assert "A<B, 2026-01-02T03:04:05+00:00; cells moved: 1. “fine & good but" in text
-
-
-@pytest.mark.parametrize("known", [tuple(CellClass), tuple(CellClass)[:4]])
-def test_a_page_gives_its_pictures_back(known):
-    result = result_of(["neutrophil", "review", "monocyte"], known=known, field="a\udcff<.png")
-    page = render_report(result, fakes.provenance(known))
-    content = read_report_page(page)
-    assert content.thumbnails == result.thumbnails
-    assert content.field_thumbnails == result.field_thumbnails
-
-
-def test_what_is_no_report_gives_nothing_back():
-    with pytest.raises(ValueError, match="no data"):
-        read_report_page("<html></html>")
 
 
 def test_scripts_and_styles_run_by_their_hash_alone():

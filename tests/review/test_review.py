@@ -114,14 +114,14 @@ def test_the_trail_says_who_moved_what_and_each_line_holds_the_one_before(layout
         assert (entry["slide"], entry["reader"], entry["time"]) == ("s2", "AB", "2026-01-02T03:04:05.678+00:00")
     assert (cell["field"], cell["cell"], cell["from"], cell["to"]) == ("f2.png", 1, "review", "basophil")
     (review,) = json.loads(layout.slide_file("s2", "slide.json").read_text())["reviews"]
-    assert review["entry"] == hashlib.sha256(lines[1]).hexdigest()
+    assert review["entry_sha256"] == hashlib.sha256(lines[1]).hexdigest()
 
 
 def test_slide_json_and_report_and_index_say_reviewed(run, layout, write):
     apply_one(layout, write())
     state = json.loads(layout.slide_file("s2", "slide.json").read_text())
     assert state["status"] == "ok"
-    assert [(r["reader"], r["moved"]) for r in state["reviews"]] == [("AB", 0)]
+    assert [(r["reader"], r["n_reclassified"]) for r in state["reviews"]] == [("AB", 0)]
     assert state["files"]["report.html"] == sha256(layout.slide_file("s2", "report.html"))
     assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
     assert "</span> AB</td>" in layout.index_html.read_text()
@@ -320,7 +320,7 @@ def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(ru
 def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run, layout, write, caplog):
     manifest = json.loads(layout.run_json.read_text())
     del manifest["slides"]
-    layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
+    layout.run_json.write_text(json.dumps(manifest, indent=1))
     apply_one(layout, write((3, "review", "monocyte")))
     assert "the last run did not finish" in caplog.text
     assert run.rows()["s2"]["monocyte_n"] == "0"
@@ -371,21 +371,21 @@ class TestVerify:
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         lines[line] = lines[line].replace('"AB"', '"XY"')
         reviewed.audit_jsonl.write_text("".join(lines))
-        assert ("line 2 does not follow", "the trail lacks 1 review of it")[line] in self.problems(reviewed)
+        assert ("line 2 does not follow", "the audit log lacks 1 review of it")[line] in self.problems(reviewed)
 
     def test_finds_lines_that_were_taken_out(self, reviewed):
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         reviewed.audit_jsonl.write_text(lines[1])
         assert "line 1 does not follow" in self.problems(reviewed)
         reviewed.audit_jsonl.write_text("")
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
         reviewed.audit_jsonl.unlink()
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
 
     def test_finds_that_the_end_was_cut_off(self, reviewed):
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         reviewed.audit_jsonl.write_text(lines[0])
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
 
     @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
     def test_finds_a_table_that_was_changed_with_its_hash(self, reviewed, name):
@@ -395,12 +395,12 @@ class TestVerify:
         state = json.loads(state_path.read_text())
         state["files"][name] = sha256(path)
         state_path.write_text(json.dumps(state))
-        assert "slide 's2': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
+        assert "slide 's2': slide.json cannot be trusted: its checksum does not match; it was altered" in self.problems(
             reviewed
         )
         del state["sha256"]
         state_path.write_text(json.dumps(add_checksum(state)))
-        assert f"{name} does not match the original and the trail" in self.problems(reviewed)
+        assert f"{name} does not match the original and the audit log" in self.problems(reviewed)
 
     def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
         for name in ORIGINALS:
@@ -461,8 +461,9 @@ class TestVerify:
     def test_finds_a_state_that_was_changed(self, reviewed):
         state = reviewed.slide_file("s10", "slide.json")
         state.write_text(state.read_text().replace('"counted": "10"', '"counted": "900"'))
-        assert "slide 's10': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
-            reviewed
+        assert (
+            "slide 's10': slide.json cannot be trusted: its checksum does not match; it was altered"
+            in self.problems(reviewed)
         )
 
     def test_a_file_that_cannot_be_read_is_one_line(self, reviewed, monkeypatch):
@@ -502,7 +503,7 @@ class TestVerify:
     def test_after_a_run_that_did_not_end_the_table_may_be_older(self, run, layout, write):
         manifest = json.loads(layout.run_json.read_text())
         del manifest["slides"]
-        layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
+        layout.run_json.write_text(json.dumps({**manifest, "end": None}, indent=1))
         assert self.problems(layout) == ""
         apply_one(layout, write((3, "review", "monocyte")))
         assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(layout)

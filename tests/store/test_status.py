@@ -78,7 +78,7 @@ def test_a_run_that_goes_on(run, layout):
         assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
-@pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number"])
+@pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number", "an earlier version's"])
 def test_a_run_that_was_killed(run, layout, note):
     run()
     begun(layout)
@@ -87,9 +87,10 @@ def test_a_run_that_was_killed(run, layout, note):
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": ""}))
-    elif note == "another process of that number":
-        content = {"pid": os.getpid(), "host": platform.node(), "started": "another-boot 12"}
+        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": 1.0}))
+    elif note in {"another process of that number", "an earlier version's"}:
+        started = 1.0 if note == "another process of that number" else "another-boot 12"
+        content = {"pid": os.getpid(), "host": platform.node(), "started": started}
         layout.lock_holder_json.write_text(json.dumps(content))
     elif note:
         layout.lock_holder_json.write_text(note)
@@ -134,6 +135,15 @@ def test_no_run(layout):
     with pytest.raises(StatusUnknown, match="no run has looked at a slide yet"):
         read_report(layout)
     assert read_report_or_none(layout) is None
+
+
+def test_read_report_names_the_place_in_run_json(run, layout):
+    run()
+    content = json.loads(layout.run_json.read_bytes())
+    content["slides"][1]["cells"] = "many"
+    layout.run_json.write_text(json.dumps(content))
+    with pytest.raises(StatusUnknown, match=r"run.json is not a valid record of a run: slides.1.cells: "):
+        read_report(layout)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])
