@@ -364,7 +364,7 @@ class TestVerify:
 
     def test_says_how_much_it_checked(self, reviewed):
         done = wbctool("review", "verify", reviewed.folder)
-        assert done.output.startswith("2 slides, 1 reviewed; 2 lines in the trail, the last ")
+        assert done.output.startswith("2 slides, 1 reviewed; 2 lines in the audit log, the last ")
 
     @pytest.mark.parametrize("line", [0, 1])
     def test_finds_a_line_that_was_changed(self, reviewed, line):
