@@ -51,26 +51,26 @@ def columns(row):
     return zip(COUNTS_COLUMNS, row, strict=True)
 
 
-def test_a_state_comes_back(layout):
+def test_find_slide_record_gives_back_what_was_published(layout):
     record = make_record("s\udcff", fields=(FieldHash("f\udcfe", None), FieldHash("g", "ab" * 32)))
     publish_slide(layout, {}, record)
     assert find_slide_record(layout, "s\udcff") == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
-def test_a_state_that_is_none_is_none(layout, text):
+def test_find_slide_record_other_content_gives_none(layout, text):
     publish_slide(layout, {}, make_record())
     layout.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
     assert find_slide_record(layout, "s") is None
 
 
-def test_a_state_moved_to_another_slide_is_none(layout):
+def test_find_slide_record_of_another_slide_gives_none(layout):
     publish_slide(layout, {}, make_record())
     layout.slide_folder("s").rename(layout.slide_folder("t"))
     assert find_slide_record(layout, "t") is None
 
 
-def test_fingerprint_depends_on_names_contents_order_and_basis():
+def test_fingerprint_depends_on_names_contents_order_and_cache_key():
     fields = (("a", "1"), ("b", None))
     prints = [
         fingerprint(fields, {"model": 1}),
@@ -89,7 +89,7 @@ def opened(layout, slide="s"):
     return seen
 
 
-def test_files_intact(layout):
+def test_outputs_match_only_if_every_file_is_as_published(layout):
     content_hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
     names = ("differential.csv", "cells.csv", "report.html", "thumbnails.zip")
     publish_slide(layout, dict.fromkeys(names, b"hello"), make_record())
@@ -114,7 +114,7 @@ def hashes(seen, field):
     return seen.hash_fields(Slide("s", field.parent, (field,)), 300)
 
 
-def test_a_field_just_written_is_not_trusted_by_its_time(layout, field):
+def test_hash_cache_field_just_written_is_not_remembered(layout, field):
     publish_slide(layout, {}, make_record())
     seen = opened(layout)
     assert hashes(seen, field)[0][1] is not None
@@ -122,7 +122,7 @@ def test_a_field_just_written_is_not_trusted_by_its_time(layout, field):
     assert not layout.slide_file("s", ".seen.json").exists()
 
 
-def test_a_seen_field_is_not_read_again(layout, field):
+def test_hash_cache_remembered_field_is_not_read_again(layout, field):
     publish_slide(layout, {}, make_record())
     seen = opened(layout)
     seen.remember("f.png", (1, 2, 3), "of another time")
@@ -140,30 +140,30 @@ def test_a_seen_field_is_not_read_again(layout, field):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "1", '{"f.png": 1}', "\udcff"])
-def test_a_broken_cache_costs_time_alone(layout, field, content):
+def test_hash_cache_broken_file_costs_only_time(layout, field, content):
     publish_slide(layout, {}, make_record())
     layout.slide_file("s", ".seen.json").write_text(content, errors="surrogateescape")
     assert hashes(opened(layout), field)[0][1] is not None
 
 
-def test_a_slide_without_results_keeps_no_cache(layout, field):
+def test_hash_cache_slide_without_results_writes_nothing(layout, field):
     seen = opened(layout)
     seen.remember("f.png", (1, 2, 3), "x")
     seen.flush()
     assert not layout.folder.exists()
 
 
-def test_an_unreadable_field_has_no_hash(layout, tmp_path):
+def test_hash_fields_unreadable_field_has_no_hash(layout, tmp_path):
     assert hashes(opened(layout), tmp_path / "gone.png") == (("gone.png", None),)
 
 
-def test_only_failures_of_the_files_are_final():
+def test_is_deterministic_only_with_failures_of_the_files():
     assert make_record().is_deterministic
     on_the_machine = FieldFailure("s", "f", "classify", "CUDA failure")
     assert not replace(make_record(), errors=(*FAILURES, on_the_machine)).is_deterministic
 
 
-def test_a_state_in_which_a_value_was_changed_is_none(layout):
+def test_find_slide_record_altered_value_gives_none(layout):
     publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     whole = path.read_text()
@@ -198,7 +198,7 @@ def test_a_state_in_which_a_value_was_changed_is_none(layout):
         ("schema", "wbctool-slide/9"),
     ],
 )
-def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry, value):
+def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(layout, entry, value):
     publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     content = json.loads(path.read_text())
@@ -239,7 +239,7 @@ def test_read_invalid_record_names_file_and_path_inside(layout, change, location
         ('"status": "ok"', '"status": "waiting"'),
     ],
 )
-def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
+def test_run_processes_slide_with_altered_record_again(run, was, now):
     run()
     before, path = run.tree(), run.folder / "s2" / "slide.json"
     assert was in path.read_text()
@@ -249,13 +249,13 @@ def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
     assert run.tree() == before
 
 
-def test_a_class_that_was_not_assessed_has_no_number(layout):
+def test_find_slide_record_keeps_not_assessed(layout):
     row = tuple("not_assessed" if name.startswith("basophil") else value for name, value in columns(make_record().row))
     publish_slide(layout, {}, replace(make_record(), counts=dict(columns(row))))
     assert find_slide_record(layout, "s").row == row
 
 
-def test_a_review_whose_state_was_lost_is_void_and_the_trail_says_so(layout):
+def test_publish_files_logs_that_a_review_with_a_lost_record_is_void(layout):
     publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     for name in ("slide.json", "cells.csv", "differential.csv", "report.html"):
@@ -267,7 +267,7 @@ def test_a_review_whose_state_was_lost_is_void_and_the_trail_says_so(layout):
     assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
-def test_known_slides_below_a_folder(layout):
+def test_iter_records_below_gives_only_slides_below_the_folder(layout):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
         publish_slide(layout, {}, make_record(slide))
     assert [record.slide for record in iter_records_below(layout, "ward")] == ["ward/a", "ward/b/c"]
