@@ -1,4 +1,4 @@
-"""What a run may choose between. Apart from wbctool.settings, so that `wbctool --help` need not wait for pydantic."""
+"""The choices of a run. They are not in wbctool.settings, so that `wbctool --help` does not import pydantic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 
 class Device(StrEnum):
-    """Where the models run. auto: CUDA if a session really works there, else the CPU, and it says so."""
+    """Where the models run. ``auto``: on CUDA if a session really works there, else on the CPU, with a message."""
 
     AUTO = "auto"
     CUDA = "cuda"
@@ -14,7 +14,7 @@ class Device(StrEnum):
 
 
 class SuperResolve(StrEnum):
-    """Which crops go through the generator."""
+    """Which crops go through the generator (wbctool.stages.preprocess)."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -22,7 +22,7 @@ class SuperResolve(StrEnum):
 
 
 class Precision(StrEnum):
-    """The models' arithmetic. auto: int8 on a CPU, fp16 on CUDA where there are such copies, else fp32."""
+    """The models' arithmetic. ``auto``: int8 on a CPU and fp16 on CUDA if there are such copies, else fp32."""
 
     AUTO = "auto"
     FP32 = "fp32"

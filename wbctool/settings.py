@@ -149,7 +149,7 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Run
     entries = ({} if config is None else _read_toml(config)) | given
     limits = {name: entries.pop(name) for name in Limits.model_fields if name in entries}
     try:
-        return RunSettings(**entries, limits=limits)  # type: ignore[arg-type]  # validated by pydantic
+        return RunSettings(**entries, limits=limits)
     except ValidationError as error:
         raise SettingsInvalid(_format_error(error.errors()[0], given, config)) from error
 

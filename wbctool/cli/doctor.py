@@ -154,7 +154,8 @@ def _check_onnxruntime() -> Check:
 
 def _check_models(models_dir: Path | None) -> Check:
     """Check the models against the hashes in their cards."""
-    from wbctool.inference.model_card import check_models, default_models_dir
+    from wbctool.inference.model_card import default_models_dir
+    from wbctool.inference.model_folder import check_models
 
     folder = models_dir or default_models_dir()
     advice = "reinstall wbctool, or give the folder of models with --models"

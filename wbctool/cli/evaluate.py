@@ -115,11 +115,11 @@ def _print_tables(result: Evaluation, console: Console) -> None:
 
     from wbctool.evaluation.tables import build_tables
 
-    console.print(escape(f"{result.data}, sources: {result.split}, super-resolution: {result.super_resolve}"))
+    console.print(escape(f"{result.data}, split: {result.split}, super-resolution: {result.super_resolve}"))
     for content in build_tables(result):
         table = Table(title=f"\n{content.title}", title_justify="left", box=None, pad_edge=False)
         for number, column in enumerate(content.columns):
-            table.add_column(column, justify="right" if number and column not in {"way", "method"} else "left")
+            table.add_column(column, justify="right" if number and column != "method" else "left")
         for row in content.rows:
             table.add_row(*(escape(display_name(text)) for text in row))
         console.print(table)

@@ -22,7 +22,8 @@ models_app = typer.Typer(help="List, check and optimize the trained models.", no
 def list_models(models_dir: ModelsDir = None) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
-        from wbctool.inference.model_card import ClassifierCard, default_models_dir, list_cards
+        from wbctool.inference.model_card import ClassifierCard, default_models_dir
+        from wbctool.inference.model_folder import list_cards
 
         code = ExitCode.DONE
         for _, card in list_cards(models_dir or default_models_dir()):
@@ -39,7 +40,8 @@ def list_models(models_dir: ModelsDir = None) -> None:
 def check_hashes(models_dir: ModelsDir = None) -> None:
     """Check each model against the hash in its card."""
     with handle_errors():
-        from wbctool.inference.model_card import check_models, default_models_dir
+        from wbctool.inference.model_card import default_models_dir
+        from wbctool.inference.model_folder import check_models
 
         problems = 0
         for path, problem in check_models(models_dir or default_models_dir()):
@@ -61,6 +63,7 @@ def measure_stain_reference(
         from wbctool.evaluation.stain_reference import measure_stain_reference
         from wbctool.inference.loading import load_model
         from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
+        from wbctool.inference.model_folder import encode_card
         from wbctool.store.atomic_write import write_atomic
 
         folder = models_dir or default_models_dir()
@@ -68,7 +71,7 @@ def measure_stain_reference(
         stain_ranges = measure_stain_reference(data, model)
         card = model.card.model_copy(update={"stain_reference": stain_ranges})
         path = folder / f"{kind_name(DetectorCard)}.json"  # the card that was read, whatever its model is called
-        write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(path, encode_card(card))
         for entry in stain_ranges:
             low, high = entry.background_low, entry.background_high
             echo_optional(f"{entry.dataset}: {pluralize(entry.fields, 'field')}, background L*a*b* {low} to {high}")

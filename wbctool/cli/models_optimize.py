@@ -91,6 +91,7 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
         load_fp32_card,
         read_model_bytes,
     )
+    from wbctool.inference.model_folder import encode_card
     from wbctool.store.atomic_write import write_atomic
 
     for kind in (DetectorCard, GeneratorCard, ClassifierCard):
@@ -98,7 +99,7 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
         if not path.exists():
             card = load_fp32_card(folder, kind)
             write_atomic(out / card.file, read_model_bytes(card, folder))
-            write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+            write_atomic(path, encode_card(card))
 
 
 def delete_quantized(quantized: QuantizedModel[Any], folder: Path) -> None:
@@ -122,11 +123,12 @@ def delete_quantized(quantized: QuantizedModel[Any], folder: Path) -> None:
 def write_quantized(quantized: QuantizedModel[Any], folder: Path) -> Path:
     """Write model and card, each whole, the card last, and return the card's path."""
     from wbctool.inference.model_card import quantized_card_path
+    from wbctool.inference.model_folder import encode_card
     from wbctool.store.atomic_write import write_atomic
 
     path = quantized_card_path(folder, type(quantized.card), quantized.card.precision)
     write_atomic(folder / quantized.card.file, quantized.content)
-    write_atomic(path, (quantized.card.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(path, encode_card(quantized.card))
     return path
 
 

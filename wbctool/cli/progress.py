@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from wbctool.cli.output import echo, echo_optional
-from wbctool.pipeline.run import Action, PlanItem
+from wbctool.pipeline.plan import Action, PlanItem
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import display_name, pluralize

@@ -20,6 +20,7 @@ from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo_optional
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.optional import require_extra
 from wbctool.text import display_name
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ def _run_folder(settings: RunSettings) -> int:
     with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
         if settings.scheduler is None:
             return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
-        from wbctool.cluster.executor import Cluster
+        with require_extra("cluster", "--scheduler"):
+            from wbctool.cluster.executor import DaskExecutor
 
-        with closing(Cluster(settings, settings.scheduler, stop_request)) as cluster:
-            return run_folder(settings, cluster.join, sys.argv, progress, stop_request, cluster)
+        with closing(DaskExecutor(settings, settings.scheduler, stop_request)) as executor:
+            return run_folder(settings, executor.connect, sys.argv, progress, stop_request, executor)
 
 
 def load_stages(settings: RunSettings) -> BoundStages:

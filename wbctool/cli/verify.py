@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from wbctool.settings import RunSettings
     from wbctool.types.results import ModelRef
     from wbctool.verification.agreement import Proportion
-    from wbctool.verification.verify import CellVerification, SlideVerification
+    from wbctool.verification.cells import CellVerification
+    from wbctool.verification.slides import SlideVerification
 
 RUN_CSV = "run.csv"
 
@@ -53,7 +54,7 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     with require_extra("evaluate", "`wbctool verify`"):
         from wbctool.verification.report import render_verification
 
-    from wbctool.datasets.manual_differentials import FILE_NAME
+    from wbctool.datasets.manual_differentials import find_differentials
     from wbctool.paths import VERIFICATION_HTML
     from wbctool.store.atomic_write import write_atomic
     from wbctool.verification.criteria import Conclusion
@@ -62,8 +63,8 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         raise LabelledDataInvalid(f"{labelled} is not a folder")
     check_writable(out)
     result: CellVerification | SlideVerification
-    if (labelled / FILE_NAME).is_file():
-        result, models = _verify_slides(labelled, out, models_dir, mode)
+    if (table := find_differentials(labelled)) is not None:
+        result, models = _verify_slides(labelled, table, out, models_dir, mode)
     else:
         result, models = _verify_cells(labelled, models_dir, mode)
     for name, content in render_verification(labelled.resolve().name, result, models, mode.value).items():
@@ -82,7 +83,7 @@ def _verify_cells(
     import wbctool
     from wbctool.cli.progress import track_progress
     from wbctool.types.results import ModelRef
-    from wbctool.verification.verify import verify_cells
+    from wbctool.verification.cells import verify_cells
 
     models = wbctool.load_models(models_dir)
     if models.device_message:
@@ -93,17 +94,17 @@ def _verify_cells(
 
 
 def _verify_slides(
-    labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve
+    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
-    from wbctool.datasets.manual_differentials import FILE_NAME, read_differentials
+    from wbctool.datasets.manual_differentials import read_differentials
     from wbctool.paths import OutputPaths
     from wbctool.settings import load_settings
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide, SlideStatus
-    from wbctool.verification.verify import compare_slides
+    from wbctool.verification.slides import compare_slides
 
-    manual = read_differentials(labelled / FILE_NAME)
+    manual = read_differentials(table)
     options = {"slides": labelled, "out": out / RUN_CSV, "models_dir": models_dir, "super_resolve": mode}
     models_used: list[ModelRef] = []
 
@@ -138,7 +139,7 @@ def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings]
 
 def _format_result(result: CellVerification | SlideVerification) -> list[str]:
     """Return the figures as lines for the terminal."""
-    from wbctool.verification.verify import CellVerification
+    from wbctool.verification.cells import CellVerification
 
     return _format_cells(result) if isinstance(result, CellVerification) else _format_slides(result)
 
@@ -163,10 +164,10 @@ def _format_slides(result: SlideVerification) -> list[str]:
 def _format_cells(result: CellVerification) -> list[str]:
     """Return how the tool agrees with the labels of cells."""
     exact = f"exact {result.agreement.exact_low:.1f} to {result.agreement.exact_high:.1f} %"
-    by_source = f", by source {_format_interval(result.agreement)}" if result.n_groups < result.cells else ""
+    by_group = f", by group {_format_interval(result.agreement)}" if result.n_groups < result.cells else ""
     lines = [
-        f"{pluralize(result.cells, 'cell')} of {pluralize(result.n_groups, 'source')}",
-        f"agreement: {_format_share(result.agreement)} ({exact}{by_source})",
+        f"{pluralize(result.cells, 'cell')} of {pluralize(result.n_groups, 'group')}",
+        f"agreement: {_format_share(result.agreement)} ({exact}{by_group})",
     ]
     if result.kappa:
         lines.append(f"Cohen's kappa: {result.kappa.value:.3f} ({result.kappa.low:.3f} to {result.kappa.high:.3f})")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from wbctool.errors import FieldUnreadable, ResultsInvalid, SlidesNotFound
-from wbctool.imaging.reader import shown_size
+from wbctool.errors import FieldUnreadable, RecordInvalid, ResultsInvalid, SlidesNotFound
+from wbctool.imaging.reader import oriented_size
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides
+from wbctool.store.run_record import read_run_record
 from wbctool.types.cells import Slide
 from wbctool.types.results import PublishedSlide
 
@@ -19,12 +19,11 @@ def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide
 
     Raises ResultsInvalid where run.json does not say, or nothing is there now.
     """
+    settings = read_run_record(layout).settings
     try:
-        settings = json.loads(layout.run_json.read_bytes())["settings"]
-        folder = root or Path(settings["slides"])
-        follow_links = bool(settings["follow_links"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsInvalid(f"{layout.run_json} is not a valid record of a run: {error}") from error
+        folder, follow_links = root or Path(settings["slides"]), bool(settings["follow_links"])
+    except (KeyError, TypeError) as error:
+        raise RecordInvalid(layout.run_json, f"is not a valid record of a run: settings: {error}") from error
     try:
         return find_slides(folder, follow_links, skip=[layout.folder]), folder
     except SlidesNotFound as error:
@@ -47,7 +46,7 @@ def read_field_sizes(
             if path is None:
                 raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
             try:
-                sizes[slide, field] = shown_size(path)
+                sizes[slide, field] = oriented_size(path)
             except FieldUnreadable as error:
                 raise ResultsInvalid(f"{path}: {error}") from error
         for cell in published_slide.result.cells:

@@ -1,6 +1,6 @@
 """Which pictures a page shows: every one of a usual slide; of a huge one as many as still open and travel easily.
 
-What is left out stays left out when the page is read back for a review (reading.py) and written again.
+What is left out is not stored either, and so stays left out when a review renders the page again.
 """
 
 from __future__ import annotations
@@ -104,6 +104,27 @@ def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
             v.cell.super_resolved and not v.thumbnails.super_resolved for v in tiles_by_row.values()
         ),
         omitted_fields=len({v.cell.field for v in tiles_by_row.values()} - chosen_fields.keys()),
+    )
+
+
+def page_fields(result: SlideResult) -> tuple[str, ...]:
+    """Return the names of the fields with cells, which a page counts from 0."""
+    return tuple(dict.fromkeys(cell.field for cell in result.cells))
+
+
+def keep_shown(result: SlideResult) -> SlideResult:
+    """Return a result without the thumbnails and Grad-CAM maps that its page does not show."""
+    gallery = select_thumbnails(result, page_fields(result))
+    shown = {tile.row: tile.thumbnails for section in gallery.sections for tile in section.tiles}
+    rows = range(1, len(result.cells) + 1)
+    return replace(
+        result,
+        cells=tuple(
+            cell if row in shown else replace(cell, prediction=replace(cell.prediction, cam=b""))
+            for row, cell in zip(rows, result.cells, strict=True)
+        ),
+        thumbnails=tuple(shown.get(row, CellThumbnails()) for row in rows),
+        field_thumbnails=gallery.field_thumbnails,
     )
 
 

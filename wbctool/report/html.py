@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.report import strings
 from wbctool.report.disposition import CATEGORIES, category_of
-from wbctool.report.gallery import CellTile, GallerySection, select_thumbnails
+from wbctool.report.gallery import CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.summary import (
     failed_fields_clause,
@@ -23,19 +22,20 @@ from wbctool.report.summary import (
     summary_sentence,
 )
 from wbctool.report.tables import cells_csv, format_percent
-from wbctool.store.slide_facts import build_details, parse_quality
 from wbctool.text import display_name
-from wbctool.types.cells import Cell, ClassCount
+from wbctool.types.cells import ClassCount
 from wbctool.types.results import Provenance, SlideResult
 
 
-def render_report(result: SlideResult, provenance: Provenance) -> str:
-    """The page as HTML; the same result gives the same bytes."""
-    cells = tuple(_round_probabilities(cell) for cell in result.cells)
-    result = replace(
-        result, cells=cells, quality=parse_quality(build_details(result))
-    )  # as a later page will have them
-    fields = tuple(dict.fromkeys(cell.field for cell in result.cells))
+def render_report(result: SlideResult, provenance: Provenance, images_elsewhere: bool = False) -> str:
+    """Render a slide's page as HTML; the same result gives the same bytes.
+
+    Args:
+        result: The slide, with the thumbnails to show.
+        provenance: What made the result.
+        images_elsewhere: Whether the images are in ``original-report.html`` alone, as for results of schema version 1.
+    """
+    fields = page_fields(result)
     gallery = select_thumbnails(result, fields)
     sections = gallery.sections
     table = cells_csv(result.slide, result.cells, provenance.classes)
@@ -61,6 +61,7 @@ def render_report(result: SlideResult, provenance: Provenance) -> str:
         tiles_by_field=_tiles_by_field(sections),
         second_class=lambda tile: second_class_text(tile, provenance.classes),
         cells_sha256=sha256,
+        images_elsewhere=images_elsewhere,
         data=_script_data(result, provenance, fields, sections, sha256),
     )
 
@@ -88,13 +89,6 @@ def second_class_text(tile: CellTile, classes: Sequence[CellClass]) -> str:
     if not others:
         return ""
     return strings.SECOND_CLASS.format(label=strings.humanize(others[0][1].value), probability=others[0][0])
-
-
-def _round_probabilities(cell: Cell) -> Cell:
-    """A cell with its probabilities as cells.csv has them, so that a page made from that table is the same."""
-    prediction = cell.prediction
-    confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
-    return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
 
 
 def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[CellTile]]:

@@ -10,17 +10,16 @@ from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
 from wbctool.report.render import render_page
 from wbctool.report.tables import COUNTS_COLUMNS
-from wbctool.store.slide_facts import OutOfRange
 from wbctool.text import pluralize
-from wbctool.types.results import FieldFailure, SlideStatus
+from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
     """One slide. values: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
 
-    readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: as
-    wbctool.store.slide_facts has it.
+    readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: by
+    class, which of its values are low or high.
     """
 
     values: tuple[str, ...]

@@ -121,6 +121,7 @@ OMITTED = "To keep this page small, some images are left out. The numbers and ce
 CELLS_OMITTED = "Cells not shown: {n}."
 SUPER_RESOLVED_OMITTED = "Cells shown without their super-resolved image: {n}."
 FIELDS_OMITTED = "Fields not shown, with cells that are: {n}."
+IMAGES_ELSEWHERE = "An earlier version of wbctool processed this slide: its images are in original-report.html."
 NATIVE_ALT = "Cell {cell} of {field}"
 SUPER_RESOLVED_ALT = "the same, super-resolved"
 SECOND_CLASS = "then {label} {probability:.2f}"

@@ -1,7 +1,7 @@
-"""A reader's review of a slide: checked against the results it was made for, applied, and vouched for by the trail.
+"""`wbctool review apply`: a reader's review of a slide is checked against the slide's results and applied to them.
 
-The order of writing: what the run wrote is set aside, the trail says who moves what, then the tables and the report
-change, and slide.json last. A review that is killed on its way is applied again with the same file.
+First the run's own files are set aside, then the audit log gets its lines, then the tables and the report change, and
+slide.json last. A review that is killed in between is applied again with the same file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import ReviewRefused
-from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
-from wbctool.pipeline.discovery import is_results
+from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
 from wbctool.report.tables import cells_csv, counts_row
 from wbctool.review.replay import load_original, replay_reviews
@@ -26,28 +25,39 @@ from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.counts_table import read_outcomes, write_counts_and_index
 from wbctool.store.lock import lock_output
-from wbctool.store.slide_facts import build_details
-from wbctool.store.slide_record import SlideOutcome, SlideRecord, publish_slide, read_record
-from wbctool.store.slide_writer import hash_files, render_files
+from wbctool.store.run_record import is_results
+from wbctool.store.slide_record import SlideOutcome, SlideRecord, find_slide_record
+from wbctool.store.slide_writer import build_slide_record, hash_files, publish_slide, render_files
 from wbctool.types.results import Provenance, Review, SlideResult
 
 log = logging.getLogger(__name__)
 
 
 def _validate_initials(text: str) -> str:
+    """Refuse initials that do not print."""
     if not text.strip() or not text.isprintable():
         raise ValueError("enter printable initials")
     return text
 
 
 def _validate_text(value: object) -> object:
+    """Refuse a number in place of a text."""
     if not isinstance(value, str):
         raise ValueError("is no text")  # noqa: TRY004, pydantic's validators raise ValueError
     return value
 
 
 class CellReclassification(BaseModel):
-    """One cell of review.json. row: counts from 1 in cells.csv. from, to: places; the same where it is a comment."""
+    """One cell of review.json.
+
+    Attributes:
+        row: Its line in cells.csv, from 1.
+        field: The image's name.
+        cell: Its number within the image, from 1.
+        from_: The category it is in.
+        to: The category the reader moves it to; the same if the reader only comments on it.
+        comment: The reader's comment.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +70,17 @@ class CellReclassification(BaseModel):
 
 
 class ReviewFile(BaseModel):
-    """review.json as the report saves it. results: the SHA-256 of the cells.csv that the reader saw."""
+    """review.json as the report saves it.
+
+    Attributes:
+        schema_: The schema of the file.
+        slide: The slide's id.
+        results: The SHA-256 of the cells.csv that the reader saw.
+        reader: The reader's initials.
+        time: When the review was saved, by the reader's clock.
+        comment: The reader's comment on the slide.
+        cells: The cells that the reader moved or commented on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +94,11 @@ class ReviewFile(BaseModel):
 
 
 def read_review(path: Path) -> ReviewFile:
-    """Raises ReviewRefused where it is no review."""
+    """Read a review.json.
+
+    Raises:
+        ReviewRefused: The file cannot be read or is no review; it names the place in the file.
+    """
     try:
         return ReviewFile.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
@@ -89,9 +113,20 @@ def read_review(path: Path) -> ReviewFile:
 
 
 def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[Path, SlideResult | ReviewRefused]]:
-    """Apply each review that fits, in order, and say of each what came of it; then counts.csv and index.html follow.
+    """Apply each review that fits, in order; then bring counts.csv and index.html up to date.
 
-    Raises OutputLocked where a run holds the output, AuditLogCorrupt, OutputNotWritable.
+    Args:
+        layout: The output.
+        paths: The review files.
+
+    Yields:
+        Each file with the slide's result after the review, or with the reason why it is refused.
+
+    Raises:
+        ReviewRefused: The output holds no results.
+        OutputLocked: A run holds the output.
+        AuditLogCorrupt: The audit log is damaged.
+        OutputNotWritable: A file cannot be written.
     """
     if not is_results(layout.folder):
         raise ReviewRefused(f"{layout.folder} contains no results of a run")
@@ -111,7 +146,8 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
 
 
 def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
-    record = load_record(layout, review.slide)
+    """Apply one review."""
+    record = _load_record(layout, review.slide)
     original = load_original(layout, review.slide, record)
     current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
     if any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews):
@@ -122,24 +158,34 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
             write_atomic(layout.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
     head = _append_to_log(layout, review)
     result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(layout))
-    files = render_files(result, record.provenance)
-    new_record = replace(
-        record, row=counts_row(result), files=hash_files(files), reviews=result.reviews, details=build_details(result)
+    files = render_files(result, record.provenance, not record.has_thumbnails)
+    kept = {name: sha256 for name, sha256 in record.files.items() if name == THUMBNAILS_ZIP}
+    new_record = build_slide_record(
+        result,
+        hash_files(files) | kept,
+        record.provenance,
+        record.limits,
+        tuple((field.name, field.sha256) for field in record.fields),
+        record.fingerprint,
     )
-    fields = json.loads(original.files[SLIDE_JSON])["fields"]
-    publish_slide(layout, review.slide, files, new_record, tuple((field["name"], field["sha256"]) for field in fields))
+    publish_slide(layout, files, new_record)
     return result
 
 
-def load_record(layout: OutputPaths, slide: str) -> SlideRecord:
-    """The state of a slide. Raises ReviewRefused where there is none."""
-    record = read_record(layout, slide)
+def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
+    """Return a slide's record.
+
+    Raises:
+        ReviewRefused: The slide has no valid record.
+    """
+    record = find_slide_record(layout, slide)
     if record is None:
         raise ReviewRefused(f"there are no results for slide {slide!r} from this version of wbctool")
     return record
 
 
 def _check_applicable(review: ReviewFile, current: SlideResult, provenance: Provenance) -> None:
+    """Refuse a review that does not fit the slide's current results."""
     table = cells_csv(current.slide, current.cells, provenance.classes)
     current_sha256 = hashlib.sha256(table.encode()).hexdigest()
     if review.results != current_sha256:
@@ -157,6 +203,7 @@ def _check_applicable(review: ReviewFile, current: SlideResult, provenance: Prov
 
 
 def _find_problem(change: CellReclassification, current: SlideResult, provenance: Provenance) -> str:
+    """Say why a change does not fit the slide's current results; empty if it does."""
     if change.row > len(current.cells):
         return "there is no such cell"
     cell = current.cells[change.row - 1]
@@ -170,9 +217,9 @@ def _find_problem(change: CellReclassification, current: SlideResult, provenance
 
 
 def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
-    """A line in the trail for each cell, then the review's review_entry: its hash, in slide.json, vouches for all."""
+    """Append a line for each cell and then the review's own, whose hash in slide.json covers all of them."""
     time = _review_time(review)
-    n_moved = sum(change.from_ != change.to for change in review.cells)
+    n_reclassified = sum(change.from_ != change.to for change in review.cells)
     common = {"slide": review.slide, "reader": review.reader, "time": time}
     cells = [{"event": audit_log.CELL, **common, **change.model_dump(by_alias=True)} for change in review.cells]
     review_entry = {
@@ -181,18 +228,20 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
         "applied": audit_log.utc_timestamp(),
         "results": review.results,
         "cells": len(cells),
-        "moved": n_moved,
+        "moved": n_reclassified,
         "comment": review.comment,
     }
     *_, entry = audit_log.append_entries(layout, [*cells, review_entry])
-    return Review(review.reader, time, n_moved, review.comment, entry.sha256)
+    return Review(review.reader, time, n_reclassified, review.comment, entry.sha256)
 
 
 def _review_time(review: ReviewFile) -> str:
+    """Return the review's time as results have it."""
     return review.time.isoformat(timespec="milliseconds")
 
 
 def _publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) -> None:
+    """Bring counts.csv and index.html up to date."""
     outcomes = read_outcomes(layout)
     if outcomes is None:
         log.warning("the last run did not finish: counts.csv and index.html will follow when the next one does")
@@ -201,7 +250,7 @@ def _publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) -
 
 
 def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideOutcome:
-    """A slide that waits to be done again says so still."""
+    """Return a slide's outcome after its review; one that waits to be processed again still waits."""
     if result is None:
         return outcome
     slide, status, *_ = outcome.row

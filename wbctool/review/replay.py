@@ -1,4 +1,4 @@
-"""A slide's result as a run published it, read back from its files, and counted anew with what readers moved."""
+"""A slide's result as a run published it, read back from its files, and counted again with what readers changed."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from wbctool.errors import ReviewRefused
-from wbctool.labels import CellClass
-from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
+from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.disposition import category_of, reclassify
-from wbctool.report.reading import read_report_page
-from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.reader import read_cell
-from wbctool.store.slide_facts import parse_metadata, parse_quality
-from wbctool.store.slide_record import SlideRecord, read_record
-from wbctool.store.slide_writer import hash_files, render_files
+from wbctool.store.slide_record import SlideRecord, find_slide_record
+from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
+from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
 from wbctool.types.cells import Cell, Differential
-from wbctool.types.results import Review, ReviewNote, SlideResult
+from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult
 
-RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML)
-_FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields"))  # what no reader's move of a cell changes
+_FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields"))  # those that no reclassified cell changes
 
 
 @dataclass(frozen=True, slots=True)
 class OriginalResult:
-    """What a run published. files: the content of FILES, and of slide.json. record: of that slide.json.
+    """What a run published of a slide.
 
-    result: read back from them; it gives the same files again.
+    Attributes:
+        files: The content of each file that a review replaces, by name.
+        record: The slide's record.
+        result: The result, read back from the files.
     """
 
     files: Mapping[str, bytes]
@@ -42,26 +41,52 @@ class OriginalResult:
 
 
 def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
-    """What reviews of a slide start from: what the first of them set aside, else what is in place.
+    """Return what reviews of a slide start from: what the first review set aside, or what is in place.
 
-    record: the slide's last one. Raises ReviewRefused where the files are not those that the run wrote.
+    Args:
+        layout: The output.
+        slide: The slide's id.
+        record: The slide's current record.
+
+    Raises:
+        ReviewRefused: The files are not those that the run wrote.
     """
     prefix = ORIGINAL_PREFIX if record.reviews else ""
-    original_record = read_record(layout, slide, prefix + SLIDE_JSON)
+    original_record = find_slide_record(layout, slide, prefix + SLIDE_JSON)
     if original_record is None or original_record.reviews:
         raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
-    files = {name: _read_verified(layout, slide, name, original_record.files.get(name)) for name in RESULT_FILES}
-    result = _read_result(slide, files, original_record)
-    if hash_files(render_files(result, original_record.provenance)) != original_record.files:
+    files = {name: _read_verified(layout, slide, name, sha256) for name, sha256 in original_record.files.items()}
+    result = _read_result(files, original_record)
+    expected = hash_files(render_result(result, original_record))
+    if any(original_record.files.get(name) != sha256 for name, sha256 in expected.items()):
         raise ReviewRefused(f"slide {slide!r}: the results are from another version of wbctool; run it again first")
     files[SLIDE_JSON] = layout.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
-    return OriginalResult(files, original_record, result)
+    return OriginalResult({name: files[name] for name in ORIGINAL_FILES}, original_record, result)
+
+
+def render_result(result: SlideResult, original: SlideRecord) -> dict[str, bytes]:
+    """Return the files of a result that can be rendered byte for byte again, by name.
+
+    A report without stored thumbnails, of schema version 1, cannot: its hash alone vouches for it.
+
+    Args:
+        result: The original result, or that result with reviews.
+        original: The record that the run wrote.
+    """
+    files = render_files(result, original.provenance, not original.has_thumbnails)
+    return files if original.has_thumbnails else {name: files[name] for name in files if name != REPORT_HTML}
 
 
 def replay_reviews(original: OriginalResult, reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> SlideResult:
-    """The result once the moves of ``reviews`` are made. entries: of the trail, in order; those of the reviews count.
+    """Return the result with the changes of its reviews.
 
-    Raises ReviewRefused where a move starts from elsewhere than where the cell is.
+    Args:
+        original: What the run published.
+        reviews: The reviews, in order.
+        entries: The audit log; the lines of other reviews are passed over.
+
+    Raises:
+        ReviewRefused: A line moves a cell from a class that the cell is not in.
     """
     result, model_classes = original.result, original.record.provenance.classes
     cells, notes = list(result.cells), dict[int, ReviewNote]()
@@ -70,7 +95,7 @@ def replay_reviews(original: OriginalResult, reviews: Sequence[Review], entries:
         tool_prediction = result.cells[row - 1].prediction
         if category_of(cells[row - 1].prediction) != entry.content["from"]:
             raise ReviewRefused(
-                f"slide {result.slide!r}: line {entry.number} of the trail moves a cell from a class it is not in"
+                f"slide {result.slide!r}: line {entry.number} of the audit log moves a cell from a class it is not in"
             )
         cells[row - 1] = replace(cells[row - 1], prediction=reclassify(tool_prediction, category, model_classes))
         note = notes.get(row, ReviewNote(row, category_of(tool_prediction)))
@@ -85,15 +110,15 @@ def replay_reviews(original: OriginalResult, reviews: Sequence[Review], entries:
 
 
 def _iter_cell_entries(reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> Iterator[AuditEntry]:
-    """The lines of the reviews' cells: each review's come right before its own."""
+    """Yield the lines of the reviews' cells, which come right before the line of their review."""
     review_hashes = {review.entry_sha256 for review in reviews}
     for review_entry in entries:
         if review_entry.sha256 in review_hashes:
             yield from entries[review_entry.number - 1 - review_entry.content["cells"] : review_entry.number - 1]
 
 
-def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str | None) -> bytes:
-    """A file as the run wrote it. A review that was killed before its end may have replaced it already."""
+def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
+    """Return a file as the run wrote it; a review that was killed may have replaced it already."""
     for candidate in (name, ORIGINAL_PREFIX + name):
         with suppress(OSError):
             content = layout.slide_file(slide, candidate).read_bytes()
@@ -102,36 +127,38 @@ def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str | Non
     raise ReviewRefused(f"slide {slide!r}: {name} is missing, or was changed after the run wrote it")
 
 
-def _read_result(slide: str, files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
-    page = read_report_page(files[REPORT_HTML].decode())
+def _read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
+    """Return the result that a run published as these files and this record."""
     table = csv.DictReader(io.StringIO(files[CELLS_CSV].decode(), newline=""))
-    cells = tuple(
-        _read_cell(line, attention, record.provenance.classes)
-        for line, attention in zip(table, page.attention, strict=True)
-    )
+    cells = [read_cell(line, record.provenance.classes) for line in table]
+    if record.has_thumbnails:
+        thumbnails = unpack_thumbnails(files[THUMBNAILS_ZIP], len(cells))
+    else:
+        thumbnails = Thumbnails((CellThumbnails(),) * len(cells), (b"",) * len(cells), ())
+    cells = [
+        replace(cell, prediction=replace(cell.prediction, cam=cam))
+        for cell, cam in zip(cells, thumbnails.cams, strict=True)
+    ]
     return SlideResult(
-        slide=slide,
+        slide=record.slide,
         status=record.status,
-        fields=record.fields,
-        failures=record.failures,
-        cells=cells,
-        thumbnails=page.pictures,
+        fields=len(record.fields),
+        failures=record.errors,
+        cells=tuple(cells),
+        thumbnails=thumbnails.cells,
         differential=_recount(cells, record),
-        field_thumbnails=page.field_pictures,
-        metadata=parse_metadata(record.details),
-        quality=parse_quality(record.details),
+        field_thumbnails=thumbnails.fields,
+        metadata=record.metadata,
+        quality=record.quality,
     )
-
-
-def _read_cell(line: Mapping[str, str], cam: bytes, classes: Sequence[CellClass]) -> Cell:
-    cell = read_cell(line, classes)
-    return replace(cell, prediction=replace(cell.prediction, cam=cam))
 
 
 def _recount(cells: Sequence[Cell], record: SlideRecord) -> Differential:
-    flags = _FIELD_FLAGS & set(record.row[COUNTS_COLUMNS.index("flags")].split(";"))
-    failed = sum(bool(failure.field) for failure in record.failures)
+    """Count cells with the limits of a slide's record."""
+    flags = _FIELD_FLAGS & set(record.counts["flags"].split(";"))
+    n_failed = sum(bool(failure.field) for failure in record.errors)
     predictions = [cell.prediction for cell in cells]
-    counted = count_cells(predictions, record.provenance.classes, record.limits, flags, record.fields - failed)
-    metadata = parse_metadata(record.details)
-    return add_absolute_counts(counted, metadata.analyser_wbc if metadata else None, record.limits)
+    n_read = len(record.fields) - n_failed
+    counted = count_cells(predictions, record.provenance.classes, record.limits, flags, n_read)
+    analyser_wbc = record.metadata.analyser_wbc if record.metadata else None
+    return add_absolute_counts(counted, analyser_wbc, record.limits)

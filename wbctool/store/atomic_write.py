@@ -1,4 +1,4 @@
-"""Writing results so that no reader ever sees half a file, and holding the output for one run at a time."""
+"""Writing files so that no reader ever sees half of one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from typing import Any
 from wbctool.errors import OutputNotWritable
 from wbctool.paths import temp_path_for
 
-# Of the operating system's reasons why a file cannot be written, those that lie in one slide's name or place.
+# Reasons of the operating system that lie in one slide's name or place, and not in the output as a whole.
 _NAME_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EILSEQ}
 )
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole: under a temporary name in the same folder, to the disk, then renamed.
+@contextmanager
+def raise_not_writable(path: Path) -> Iterator[None]:
+    """Turn an OSError within the block into an OutputNotWritable that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
 
-    Raises OutputNotWritable; whatever was there before is then still there.
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole: to the disk under a temporary name in the same folder, then renamed.
+
+    Raises:
+        OutputNotWritable: The file cannot be written; what was there before is still there.
     """
     write_atomic_group({path: content})
 
@@ -30,20 +40,22 @@ def write_atomic(path: Path, content: bytes) -> None:
 def write_atomic_group(files: Mapping[Path, bytes]) -> None:
     """Write files of one folder whole: all to the disk under temporary names, and only then renamed, in their order.
 
-    Raises OutputNotWritable, naming the file. Renaming needs no room on the disk, so where there is too little, every
-    file that was there before is still there.
+    Renaming needs no room on the disk: if there is too little, every file that was there before is still there.
+
+    Raises:
+        OutputNotWritable: A file cannot be written; the error names it.
     """
     temp_paths = {path: temp_path_for(path) for path in files}
     try:
         for path, temp_path in temp_paths.items():
-            with _wrap_os_error(path):
+            with raise_not_writable(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write(temp_path, files[path])
         for path, temp_path in temp_paths.items():
-            with _wrap_os_error(path):
+            with raise_not_writable(path):
                 temp_path.replace(path)
         for folder in {path.parent for path in files}:
-            with _wrap_os_error(folder):
+            with raise_not_writable(folder):
                 sync_folder(folder)
     finally:
         for temp_path in temp_paths.values():
@@ -52,39 +64,36 @@ def write_atomic_group(files: Mapping[Path, bytes]) -> None:
 
 
 def is_name_error(error: OutputNotWritable) -> bool:
-    """Whether it is one slide's name or place that cannot be written, and not the output."""
+    """Whether one slide's name or place cannot be written, and not the output as a whole."""
     return getattr(error.__cause__, "errno", None) in _NAME_ERRNOS
 
 
 def write_json_atomic(path: Path, content: dict[str, Any]) -> None:
-    """As :func:`publish`, for JSON values."""
+    """Write JSON values whole, as :func:`write_atomic` does.
+
+    Raises:
+        OutputNotWritable: The file cannot be written.
+    """
     write_atomic(path, format_json(content).encode("ascii"))
 
 
 def format_json(content: dict[str, Any]) -> str:
-    """Indented JSON, pure ASCII, so that names that are not UTF-8 survive."""
+    """Return indented JSON in pure ASCII, in which names that are not UTF-8 survive."""
     return json.dumps(content, indent=1) + "\n"
 
 
-@contextmanager
-def _wrap_os_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def sync_folder(folder: Path) -> None:
-    """So that a new name in it outlives a power cut."""
+    """Write a folder's entries to the disk, so that a new name outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file to the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,8 +1,7 @@
-"""The audit trail: what readers did to the results of a run, one JSON object a line, never changed, only added to.
+"""The audit log: what readers did to the results of a run, one JSON object a line, only ever appended to.
 
-One file for all slides of an output, so that its chain holds together what is in different folders, and outlives the
-folder of any one of them. Each line carries the SHA-256 of the line before it; a slide's ``slide.json`` names the lines
-of its reviews, so that a trail that was cut short is found out too. Only for the holder of the output's lock.
+There is one log for all slides of an output, so that it outlives any slide's folder. Each line holds the SHA-256 of the
+line before it, and a slide's ``slide.json`` names the lines of its reviews, by which a shortened log is found.
 """
 
 from __future__ import annotations
@@ -16,19 +15,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from wbctool.errors import AuditLogCorrupt, OutputNotWritable
+from wbctool.errors import AuditLogCorrupt
 from wbctool.paths import OutputPaths
-from wbctool.store.atomic_write import sync_folder
+from wbctool.store.atomic_write import raise_not_writable, sync_folder
 
 log = logging.getLogger(__name__)
 
 REVIEW, CELL, REPROCESSED = "review", "cell", "redone"  # the events
-_INITIAL_SHA256 = "0" * 64  # what the first line has for the hash of the line before it
+_INITIAL_SHA256 = "0" * 64  # the "previous" of the first line
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line. number: counts from 1. sha256: of the line, without its end."""
+    """One line.
+
+    Attributes:
+        number: Its number, from 1.
+        sha256: The hash of the line without its end.
+        content: Its JSON object.
+    """
 
     number: int
     sha256: str
@@ -36,17 +41,21 @@ class AuditEntry:
 
     @property
     def event(self) -> str:
-        """CELL: what a reader did to a cell; REVIEW: closes the cells of a review; REDONE: a run did the slide anew."""
+        """CELL: a reader's change of a cell; REVIEW: the end of a review; REPROCESSED: a run replaced the results."""
         return str(self.content["event"])
 
     @property
     def slide(self) -> str:
-        """The slide it is about."""
+        """The slide's id."""
         return str(self.content["slide"])
 
 
 def read_audit_log(layout: OutputPaths) -> tuple[AuditEntry, ...]:
-    """Every entry, in order; none where there is no trail. Raises AuditLogCorrupt where a line does not follow the last."""
+    """Return every entry, in order; none if there is no log.
+
+    Raises:
+        AuditLogCorrupt: The log cannot be read, or a line does not follow from the line before it.
+    """
     try:
         lines = layout.audit_jsonl.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -68,7 +77,19 @@ def read_audit_log(layout: OutputPaths) -> tuple[AuditEntry, ...]:
 
 
 def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -> tuple[AuditEntry, ...]:
-    """Add lines, on the disk when this returns. Raises AuditLogCorrupt, and then adds nothing, or OutputNotWritable."""
+    """Append lines, which are on the disk when this returns. Only for the holder of the output's lock.
+
+    Args:
+        layout: The output.
+        contents: The JSON object of each line, without ``previous``.
+
+    Returns:
+        The new entries.
+
+    Raises:
+        AuditLogCorrupt: The log is damaged; nothing is appended.
+        OutputNotWritable: The log cannot be written.
+    """
     existing = read_audit_log(layout)
     previous_sha256, lines, added = existing[-1].sha256 if existing else _INITIAL_SHA256, [], []
     for number, content in enumerate(contents, start=len(existing) + 1):
@@ -76,31 +97,29 @@ def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -
         previous_sha256 = hashlib.sha256(line).hexdigest()
         lines.append(line + b"\n")
         added.append(AuditEntry(number, previous_sha256, json.loads(line)))
-    try:
+    with raise_not_writable(layout.audit_jsonl):
         with layout.audit_jsonl.open("ab") as file:
             _truncate_partial_line(file.fileno(), layout)
             file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(layout.audit_jsonl.parent)  # the trail may be new
-    except OSError as error:
-        raise OutputNotWritable(f"{layout.audit_jsonl} cannot be written: {error.strerror or error}") from error
+        sync_folder(layout.audit_jsonl.parent)  # the log may be new
     return tuple(added)
 
 
 def log_reprocessed(layout: OutputPaths, slide: str) -> None:
-    """A run is about to replace the results of a reviewed slide: the review does not hold for the new ones."""
-    log.warning("slide %r: processed again, so its review no longer applies; the audit trail keeps it", slide)
+    """Note that a run is about to replace the results of a reviewed slide, so that its review no longer applies."""
+    log.warning("slide %r: processed again, so its review no longer applies; the audit log keeps it", slide)
     append_entries(layout, [{"event": REPROCESSED, "slide": slide, "applied": utc_timestamp()}])
 
 
 def utc_timestamp() -> str:
-    """The time as the trail has it."""
+    """Return the time now, as the log has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _truncate_partial_line(descriptor: int, layout: OutputPaths) -> None:
-    """A power cut may leave half a line. Nothing was made of it: results change only after a line that is whole."""
+    """Drop half a line that a power cut left; no results were changed by it, as they follow only a whole line."""
     content = layout.audit_jsonl.read_bytes()
     complete_length = content.rfind(b"\n") + 1
     if complete_length < len(content):

@@ -1,4 +1,4 @@
-"""The hash by which a slide.json vouches for all that it says: for careless changes, not against a forger. Pure."""
+"""The checksum of a slide.json over its own content. It finds careless changes and does not stop a forger."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_CHECKSUM_KEY = "sha256"  # the entry that vouches for the others
+_CHECKSUM_KEY = "sha256"  # the entry that holds the hash of all others
 
 
 def add_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a slide.json with its own hash, so that a value that was changed by hand is not believed."""
+    """Return the content of a slide.json with its own hash, by which a change made by hand is found."""
     return {**content, _CHECKSUM_KEY: canonical_sha256(content)}
 
 
 def verify_checksum(text: bytes) -> dict[str, Any]:
-    """The content of a slide.json, without its hash.
+    """Parse a slide.json and check it against its own hash.
 
-    Raises ValueError where that is not the hash of the rest, or there is none, as earlier versions wrote it.
+    Returns:
+        The content, without the hash.
+
+    Raises:
+        ValueError: The text is no JSON object, or its hash is missing or is not that of the content.
     """
     try:
         content = dict(json.loads(text))
@@ -26,10 +30,10 @@ def verify_checksum(text: bytes) -> dict[str, Any]:
             return content
     except (TypeError, RecursionError) as error:
         raise ValueError("it is not the record of a slide") from error
-    raise ValueError("its seal does not match; it was altered, or written by an earlier version of wbctool")
+    raise ValueError("its checksum does not match; it was altered, or written by an earlier version of wbctool")
 
 
 def canonical_sha256(content: Mapping[str, Any]) -> str:
-    """Of JSON values, however they are laid out."""
+    """Return the SHA-256 of JSON values, which does not depend on spaces or the order of keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

@@ -28,8 +28,8 @@ class HashCache:
     ``.seen.json`` of each slide's results, read slide by slide; a lost one costs time alone.
     """
 
-    def __init__(self, layout: OutputPaths) -> None:
-        self._layout = layout
+    def __init__(self, layout: OutputPaths, now: Callable[[], float] = time.time) -> None:
+        self._layout, self._now = layout, now
         self._slide = ""
         self._stored: dict[str, list[Any]] = {}
         self._current: dict[str, list[Any]] = {}
@@ -58,7 +58,7 @@ class HashCache:
 
     def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
         """Remember a file, unless it is so new that its times would not betray another change."""
-        if time.time_ns() - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
+        if self._now() * 1e9 - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
             self._current[name] = [*file_stat, sha256]
 
     def hash_file(self, path: Path, read: Callable[[Path], bytes]) -> str | None:

@@ -1,4 +1,4 @@
-"""Writing results so that no reader ever sees half a file, and holding the output for one run at a time."""
+"""Holding an output for one run at a time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,84 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.paths import TEMP_PREFIX, OutputPaths, is_temp_name, temp_prefix_for
-from wbctool.store.atomic_write import write_json_atomic
+from wbctool.store.atomic_write import raise_not_writable, write_json_atomic
 
 _HOLDER_READ_ATTEMPTS = 20
 _HOLDER_READ_INTERVAL_S = 0.05
+_START_TOLERANCE_S = 2.0  # by which a process's start may differ after the clock was set
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that holds an output, as it notes itself in ``.lock-holder.json``.
+
+    Attributes:
+        pid: Its number, which the system uses again.
+        host: Its machine.
+        started: When it was started, as Unix time; a text if an earlier version of wbctool wrote the note.
+    """
+
+    pid: int
+    host: str
+    started: float | str
+
+    def is_alive(self) -> bool:
+        """Whether this process still runs; True for one on another machine, which cannot be asked."""
+        if self.host != platform.node():
+            return True
+        try:
+            started = psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.Error:  # it runs, but belongs to another user
+            return True
+        return isinstance(self.started, float) and abs(started - self.started) < _START_TOLERANCE_S
+
+
+_HOLDER = TypeAdapter(LockHolder)
+
+
+@contextmanager
+def lock_output(layout: OutputPaths) -> Iterator[None]:
+    """Hold an output for this process. The kernel lets go when the process ends, however it ends.
+
+    Raises:
+        OutputLocked: Another process holds it.
+        OutputNotWritable: The folder cannot be made, or the CSV file cannot have its name.
+    """
+    lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
+    with raise_not_writable(layout.folder):
+        layout.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputLocked(f"{layout.counts_csv} is in use by another run{_format_holder(layout)}") from error
+    try:
+        _check_filename(layout.counts_csv)
+        remove_stale_temp_files(layout)
+        write_json_atomic(layout.lock_holder_json, asdict(identify_process()))
+        yield
+    finally:
+        with suppress(OSError):
+            layout.lock_holder_json.unlink()
+        lock.release()
 
 
 def remove_stale_temp_files(layout: OutputPaths) -> None:
-    """Remove what a killed run left under temporary names. Only for the holder of the lock."""
+    """Remove what a killed run left under temporary names; only for the holder of the lock.
+
+    Raises:
+        OutputNotWritable: A file cannot be removed.
+    """
     for folder, _, names in os.walk(layout.folder):
         for name in names:
             if name.startswith(TEMP_PREFIX):
@@ -32,71 +95,41 @@ def remove_stale_temp_files(layout: OutputPaths) -> None:
             _remove(path)
 
 
-@contextmanager
-def lock_output(layout: OutputPaths) -> Iterator[None]:
-    """Hold an output for this process. The kernel lets go when the process ends, however it ends.
+def identify_process() -> LockHolder:
+    """Return what tells this process from a later one of the same number."""
+    return LockHolder(os.getpid(), platform.node(), psutil.Process().create_time())
 
-    Raises OutputLocked at once where another process holds it, OutputNotWritable where the folder cannot be made, or
-    the CSV cannot be one.
+
+def read_holder(layout: OutputPaths) -> LockHolder | None:
+    """Return the process that noted itself as the holder of an output; None if there is no valid note.
+
+    The lock itself is not tried: somebody who looks must not turn a run away.
     """
-    lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
     try:
-        layout.folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise OutputLocked(f"{layout.counts_csv} is in use by another run{_format_holder(layout)}") from error
-    except OSError as error:
-        raise OutputNotWritable(f"{layout.folder} cannot be written: {error.strerror or error}") from error
-    try:
-        _check_filename(layout.counts_csv)
-        remove_stale_temp_files(layout)
-        write_json_atomic(layout.lock_holder_json, process_identity())
-        yield
-    finally:
-        with suppress(OSError):
-            layout.lock_holder_json.unlink()
-        lock.release()
-
-
-def process_identity() -> dict[str, Any]:
-    """Who this process is, and when it and its machine were started: numbers of processes come again."""
-    return {"pid": os.getpid(), "host": platform.node(), "started": get_process_start(os.getpid())}
-
-
-def get_process_start(pid: int) -> str:
-    """What tells a process from a later one of the same number; empty where the system does not say, or it is gone."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-    return f"{boot} {ticks}"
+        return _HOLDER.validate_python(json.loads(layout.lock_holder_json.read_bytes()))
+    except (OSError, ValidationError, ValueError):
+        return None
 
 
 def _format_holder(layout: OutputPaths) -> str:
-    """Who holds an output, in words. One that has only just begun gets a moment to leave its note."""
+    """Name the holder of an output, which gets a moment to leave its note if it has only just begun."""
     for _ in range(_HOLDER_READ_ATTEMPTS):
-        try:
-            holder = json.loads(layout.lock_holder_json.read_bytes())
-            return f" (process {holder['pid']} on {holder['host']})"
-        except (OSError, ValueError, KeyError, TypeError):
-            time.sleep(_HOLDER_READ_INTERVAL_S)
+        if holder := read_holder(layout):
+            return f" (process {holder.pid} on {holder.host})"
+        time.sleep(_HOLDER_READ_INTERVAL_S)
     return ""
 
 
 def _check_filename(table: Path) -> None:
-    """That a file can have this name, which is longer than the folder's by its ending."""
+    """Refuse a CSV that is a folder, or whose name, which is longer than the folder's, cannot be one."""
     if os.path.isdir(table):  # noqa: PTH112, of a name that is too long Path.is_dir raises
         raise OutputNotWritable(f"{table} cannot be written: it is a folder")
-    try:
+    with raise_not_writable(table), suppress(FileNotFoundError):
         table.lstat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise OutputNotWritable(f"{table} cannot be written: {error.strerror or error}") from error
 
 
 def _remove(path: Path) -> None:
+    """Remove a file that a stopped run left."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -1,7 +1,6 @@
-"""Reading a run's published results back: each file only if it is the one that slide.json describes.
+"""Reading published results back: each file only if its hash is the one in slide.json.
 
-The slides are those of the CSV, which a run writes last: one that has gone from the input has no row there any more. A
-slide's numbers come from its own folder.
+The slides are those of counts.csv, which a run writes last; their numbers come from their own folders.
 """
 
 from __future__ import annotations
@@ -14,24 +13,27 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wbctool.errors import ResultsInvalid
+from wbctool.errors import RecordInvalid, ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
 from wbctool.report.tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
-from wbctool.store.checksum import verify_checksum
-from wbctool.store.slide_facts import parse_metadata, parse_quality
-from wbctool.store.slide_record import SCHEMA
+from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.types.cells import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
-from wbctool.types.results import FieldFailure, ModelRef, Provenance, PublishedSlide, SlideResult, SlideStatus
+from wbctool.types.results import PublishedSlide, SlideResult, SlideStatus
 
 Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedSlide:
-    """A slide of the CSV whose own results are not those of its row. status: its status there."""
+    """A slide of counts.csv whose results are not those of its row.
+
+    Attributes:
+        slide: The slide's id.
+        status: Its status in counts.csv.
+        reason: Why its results are not read.
+    """
 
     slide: str
     status: SlideStatus
@@ -39,9 +41,10 @@ class SkippedSlide:
 
 
 def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | SkippedSlide]:
-    """Every slide of the CSV, in its order.
+    """Yield every slide of counts.csv, in its order.
 
-    Raises ResultsInvalid where there are no results, or a file is altered or not to be read; it names the file.
+    Raises:
+        ResultsInvalid: There are no results, or a file is altered or not valid; the error names the file.
     """
     for row in _parse_rows(layout.counts_csv, _read_bytes(layout.counts_csv)):
         try:
@@ -54,65 +57,58 @@ def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | Skip
         elif not _is_file(record_file):
             yield SkippedSlide(slide, status, "it has no published results")
         else:
-            record = _read_record(record_file, slide)
-            if record.get("reviews") or all(row.get(k) == v for k, v in record["counts"].items() if k != "slide"):
-                yield _read_slide(layout, slide, record)
+            try:
+                record = read_slide_record(record_file, slide)
+            except RecordInvalid as error:
+                raise ResultsInvalid(f"{error}; `wbctool run` makes it again") from error
+            if record.reviews or all(row.get(k) == v for k, v in record.counts.items() if k != "slide"):
+                yield _read_slide(layout, record)
             else:
                 yield SkippedSlide(
                     slide, status, f"{record_file} is from a different run than {layout.counts_csv.name}; run again"
                 )
 
 
-def _read_record(path: Path, slide: str) -> dict[str, Any]:
-    text = _read_bytes(path)
-    try:
-        content = verify_checksum(text)
-        is_expected = content["schema"] == SCHEMA and content["slide"] == slide and isinstance(content["counts"], dict)
-    except (ValueError, KeyError) as error:
-        raise ResultsInvalid(
-            f"{path} is not a valid record of slide {slide!r}: {error}; `wbctool run` makes it again"
-        ) from error
-    if not is_expected:
-        raise ResultsInvalid(f"{path} belongs to another slide or another version of wbctool")
-    return content
+def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
+    """Read a slide's files.
 
-
-def _read_slide(layout: OutputPaths, slide: str, record: Mapping[str, Any]) -> PublishedSlide:
-    path = layout.slide_file(slide, SLIDE_JSON)
+    Raises:
+        ResultsInvalid: A file is missing, altered or not valid; the error names it.
+    """
+    contents = {
+        name: _read_verified(layout.slide_file(record.slide, name), sha256) for name, sha256 in record.files.items()
+    }
+    path = layout.slide_file(record.slide, CELLS_CSV)
     try:
-        texts = {
-            name: _read_verified(layout.slide_file(slide, name), sha256) for name, sha256 in record["files"].items()
-        }
-        path = layout.slide_file(slide, CELLS_CSV)
-        cells, classes = _parse_cells(path, texts[CELLS_CSV])
-        path = layout.slide_file(slide, DIFFERENTIAL_CSV)
-        differential = _parse_differential(_parse_rows(path, texts[DIFFERENTIAL_CSV]), record["counts"], cells)
-        path = layout.slide_file(slide, SLIDE_JSON)
-        return PublishedSlide(
-            result=SlideResult(
-                slide=slide,
-                status=SlideStatus(record["status"]),
-                fields=len(record["fields"]),
-                failures=tuple(FieldFailure(**failure) for failure in record["errors"]),
-                cells=cells,
-                thumbnails=(),
-                differential=differential,
-                metadata=parse_metadata(record),
-                quality=parse_quality(record),
-            ),
-            field_names=tuple(str(field["name"]) for field in record["fields"]),
-            classes=classes,
-            fingerprint=str(record["fingerprint"]),
-            provenance=_parse_provenance(record.get("provenance")),
-            reviewed=bool(record.get("reviews")),
-        )
+        cells, classes = _parse_cells(path, contents[CELLS_CSV])
+        path = layout.slide_file(record.slide, DIFFERENTIAL_CSV)
+        differential = _parse_differential(_parse_rows(path, contents[DIFFERENTIAL_CSV]), record.counts, cells)
     except ResultsInvalid:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsInvalid(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return PublishedSlide(
+        result=SlideResult(
+            slide=record.slide,
+            status=record.status,
+            fields=len(record.fields),
+            failures=record.errors,
+            cells=cells,
+            thumbnails=(),
+            differential=differential,
+            metadata=record.metadata,
+            quality=record.quality,
+        ),
+        field_names=tuple(field.name for field in record.fields),
+        classes=classes,
+        fingerprint=record.fingerprint,
+        provenance=record.provenance,
+        reviewed=bool(record.reviews),
+    )
 
 
 def _parse_cells(path: Path, content: bytes) -> tuple[tuple[Cell, ...], tuple[CellClass, ...]]:
+    """Return the cells, and the classes of the model in the order of the columns."""
     header = next(csv.reader(io.StringIO(content.decode(), newline="")))
     classes = tuple(
         CellClass(name.removeprefix(PROBABILITY_PREFIX)) for name in header if name.startswith(PROBABILITY_PREFIX)
@@ -121,7 +117,15 @@ def _parse_cells(path: Path, content: bytes) -> tuple[tuple[Cell, ...], tuple[Ce
 
 
 def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
-    """A cell from its row of cells.csv. Its energy, which the table does not have, is NaN."""
+    """Return a cell from its row of cells.csv; its energy, which the table does not have, is NaN.
+
+    Args:
+        row: The values by column.
+        classes: The classes of the model, in the order of the probabilities.
+
+    Raises:
+        KeyError, ValueError: The row is not one of cells.csv.
+    """
     box = Box(*(int(row[side]) for side in ("x", "y", "width", "height")))
     return Cell(
         field=decode_csv_name(row["field"]),
@@ -139,7 +143,8 @@ def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
     )
 
 
-def _parse_differential(rows: list[Row], counts: Row, cells: tuple[Cell, ...]) -> Differential:
+def _parse_differential(rows: list[Row], counts: Mapping[str, str], cells: tuple[Cell, ...]) -> Differential:
+    """Return the differential of differential.csv and the slide's counts."""
     nrbc = counts["nrbc_per_100_wbc"]
     return Differential(
         classes=tuple(_parse_class_count(row) for row in rows),
@@ -155,6 +160,7 @@ def _parse_differential(rows: list[Row], counts: Row, cells: tuple[Cell, ...]) -
 
 
 def _parse_class_count(row: Row) -> ClassCount:
+    """Return one class of differential.csv."""
     assessed = row["n"] != NOT_ASSESSED
     return ClassCount(
         label=CellClass(row["class"]),
@@ -170,36 +176,24 @@ def _parse_class_count(row: Row) -> ClassCount:
 
 
 def _parse_number(text: str) -> float | None:
+    """Return a number that may be missing."""
     return float(text) if text else None
 
 
-def _parse_provenance(content: Mapping[str, Any] | None) -> Provenance | None:
-    if content is None:
-        return None
-    return Provenance(
-        tool_version=str(content["tool_version"]),
-        provider=str(content["provider"]),
-        precision=str(content["precision"]),
-        classes=tuple(CellClass(label) for label in content["classes"]),
-        models=tuple(ModelRef(**model) for model in content["models"]),
-        settings=tuple((str(name), str(value)) for name, value in content["settings"]),
-        reference_source=str(content["reference_source"]),
-    )
-
-
 def _read_verified(path: Path, sha256: str) -> bytes:
+    """Return the content of a file if it has this hash."""
     content = _read_bytes(path)
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise ResultsInvalid(
-            f"{path} is not the file that was published: SHA-256 {actual}, {SLIDE_JSON} says {sha256}. It was altered, or a "
-            f"run is writing it now; `wbctool run` makes it again"
+            f"{path} is not the file that was published: SHA-256 {actual}, {SLIDE_JSON} says {sha256}. It was altered, "
+            f"or a run is writing it now; `wbctool run` makes it again"
         )
     return content
 
 
 def _is_file(path: Path) -> bool:
-    """Where the system lets nobody look, that is an error; a name too long for it is none that a run could write."""
+    """Whether there is such a file; a name that is too long is none that a run could write."""
     try:
         return path.is_file()
     except OSError as error:
@@ -209,6 +203,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_bytes(path: Path) -> bytes:
+    """Return a file's content."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -218,6 +213,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _parse_rows(path: Path, content: bytes) -> list[Row]:
+    """Return a table's rows by column."""
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -1,93 +1,219 @@
-"""run.json: what was run, on what, and what came of it."""
+"""run.json, the record of the last run: its type, its one reader and its one writer."""
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, PlainSerializer, TypeAdapter
 
 import wbctool
-from wbctool.paths import RUN_SIGNATURE, OutputPaths
-from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.errors import RecordInvalid
+from wbctool.paths import RUN_JSON, RUN_SIGNATURE, OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
+from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json, write_atomic
+from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.timing import add_seconds
+from wbctool.types.results import FieldFailure, Provenance, SlideStatus
 
-_COUNT_COLUMNS = ("fields", "fields_failed", "cells", "counted")  # of a slide
+SCHEMA = "wbctool-run/2"
+_HEAD_BYTES = 64
+_ONLY_AT_END = ("cluster", "batch_sizes", "counts", "seconds", "slides")
 
 
+def _format_time(time: datetime) -> str:
+    """Write a time as run.json has it."""
+    return time.isoformat(timespec="milliseconds")
+
+
+_Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)), PlainSerializer(_format_time)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSlide:
+    """One slide of a run.
+
+    Attributes:
+        slide: The slide's id.
+        status: Its status.
+        done_in_run: Whether this run processed it; False if it kept what an earlier run did.
+        fields, fields_failed, cells, counted: Its values in counts.csv.
+        seconds: The time that each stage took.
+        errors: The failures of its fields, or of the slide as a whole.
+    """
+
+    slide: str
+    status: SlideStatus
+    done_in_run: bool
+    fields: int
+    fields_failed: int
+    cells: int
+    counted: int
+    seconds: Mapping[str, float]
+    errors: tuple[FieldFailure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """The manifest of one run; it is written at the start and again at the end."""
+    """The content of run.json, apart from its schema.
 
-    def __init__(self, layout: OutputPaths, settings: RunSettings, stages: BoundStages, argv: Sequence[str]) -> None:
-        self._layout, self._batch_sizes = layout, stages.batch_sizes
-        self._header: dict[str, Any] = {
-            "argv": list(argv),
-            "settings": settings.to_flat_dict(),
-            "tool_version": wbctool.__version__,
-            "git_commit": read_git_commit(),
-            "host": platform.node(),
-            "device": "cuda" if stages.provenance.provider.startswith("CUDA") else "cpu",
-            "provider": stages.provenance.provider,
-            "precision": stages.provenance.precision,
-            "device_message": stages.device_message,
-            "models": {model.file: model.sha256 for model in stages.provenance.models},
-            "start": _utc_now(),
-        }
+    Attributes:
+        argv: The command line.
+        settings: All settings, as JSON values.
+        tool_version: The version of wbctool.
+        git_commit: The commit of a source checkout; None for an installed package.
+        host: The machine's name.
+        device: ``cuda`` or ``cpu``, as really used.
+        provider: The provider of ONNX Runtime that was used.
+        precision: The precision that was used.
+        device_message: What ``--device auto`` fell back to, and why.
+        models: The SHA-256 of each model, by file name.
+        start: When the run began.
+        end: When it ended; None while it goes on.
+        exit_code: Its exit code; None while it goes on.
+        stopped_by: The signal or setting that stopped it.
+        cluster: The workers of a cluster, and which machine processed which slide.
+        batch_sizes: The cells of one call, by model.
+        counts: The number of slides, by status.
+        seconds: The time that each stage took, summed over all threads.
+        slides: Every slide in order; None while the run goes on.
+    """
 
-    def write_start(self) -> None:
-        """Say that the run has begun."""
-        self._write({"end": None, "exit_code": None, "stopped_by": None})
+    argv: tuple[str, ...]
+    settings: Mapping[str, Any]
+    tool_version: str
+    git_commit: str | None
+    host: str
+    device: str
+    provider: str
+    precision: str
+    device_message: str | None
+    models: Mapping[str, str]
+    start: _Time
+    end: _Time | None = None
+    exit_code: int | None = None
+    stopped_by: str | None = None
+    cluster: Mapping[str, Any] | None = None
+    batch_sizes: Mapping[str, int] | None = None
+    counts: Mapping[str, int] | None = None
+    seconds: Mapping[str, float] | None = None
+    slides: tuple[RunSlide, ...] | None = None
 
-    def write_end(
-        self,
-        outcomes: Sequence[SlideOutcome],
-        processed_ids: Container[str],
-        exit_code: int,
-        stopped_by: str | None,
-        executor_info: Mapping[str, Any],
-    ) -> None:
-        """outcomes: of every slide, in order. processed_ids: the ids of those done in this run. executor_info: who did them."""
-        seconds: dict[str, float] = {}
-        for outcome in outcomes:
-            add_seconds(seconds, outcome.seconds)
-        self._write(
-            {
-                "end": _utc_now(),
-                "exit_code": exit_code,
-                "stopped_by": stopped_by,
-                **executor_info,
-                "batch_sizes": dict(self._batch_sizes()),
-                "counts": dict(Counter(outcome.status.value for outcome in outcomes)),
-                "seconds": _round_seconds(seconds),
-                "slides": [
-                    {
-                        "slide": outcome.slide,
-                        "status": outcome.status.value,
-                        "done_in_run": outcome.slide in processed_ids,
-                        **{name: int(outcome.row[COUNTS_COLUMNS.index(name)]) for name in _COUNT_COLUMNS},
-                        "seconds": _round_seconds(outcome.seconds),
-                        "errors": [asdict(failure) for failure in outcome.failures],
-                    }
-                    for outcome in outcomes
-                ],
-            }
-        )
 
-    def _write(self, entries: dict[str, Any]) -> None:
-        body = format_json({**self._header, **entries})
-        write_atomic(self._layout.run_json, ("{\n " + RUN_SIGNATURE + "," + body.removeprefix("{")).encode("ascii"))
+_RECORD_SCHEMA = RecordSchema(
+    "run", SCHEMA, former_records.RUN_SCHEMA, former_records.upgrade_run, TypeAdapter(RunRecord)
+)
+
+
+def start_run_record(
+    settings: RunSettings, provenance: Provenance, device_message: str | None, argv: Sequence[str]
+) -> RunRecord:
+    """Return the record of a run that begins now.
+
+    Args:
+        settings: The run's settings.
+        provenance: What makes its results.
+        device_message: What ``--device auto`` fell back to, and why.
+        argv: The command line.
+    """
+    return RunRecord(
+        argv=tuple(argv),
+        settings=settings.to_flat_dict(),
+        tool_version=wbctool.__version__,
+        git_commit=read_git_commit(),
+        host=platform.node(),
+        device="cuda" if provenance.provider.startswith("CUDA") else "cpu",
+        provider=provenance.provider,
+        precision=provenance.precision,
+        device_message=device_message,
+        models={model.file: model.sha256 for model in provenance.models},
+        start=datetime.now(UTC),
+    )
+
+
+def finish_run_record(
+    record: RunRecord,
+    outcomes: Sequence[SlideOutcome],
+    processed_ids: Container[str],
+    exit_code: int,
+    stopped_by: str | None,
+    batch_sizes: Mapping[str, int],
+    cluster: Mapping[str, Any] | None,
+) -> RunRecord:
+    """Return the record of a run that ends now.
+
+    Args:
+        record: Its record from the start.
+        outcomes: Every slide, in order.
+        processed_ids: The ids of the slides that this run processed.
+        exit_code: The exit code.
+        stopped_by: The signal or setting that stopped it.
+        batch_sizes: The cells of one call, by model.
+        cluster: The workers of a cluster; None without one.
+    """
+    seconds: dict[str, float] = {}
+    for outcome in outcomes:
+        add_seconds(seconds, outcome.seconds)
+    return replace(
+        record,
+        end=datetime.now(UTC),
+        exit_code=exit_code,
+        stopped_by=stopped_by,
+        cluster=cluster,
+        batch_sizes=dict(batch_sizes),
+        counts=dict(Counter(outcome.status.value for outcome in outcomes)),
+        seconds=_round_seconds(seconds),
+        slides=tuple(_make_slide(outcome, outcome.slide in processed_ids) for outcome in outcomes),
+    )
+
+
+def write_run_record(layout: OutputPaths, record: RunRecord) -> None:
+    """Write run.json. This is its one writer.
+
+    Raises:
+        OutputNotWritable: The file cannot be written.
+    """
+    values = _RECORD_SCHEMA.adapter.dump_python(record)
+    content = {key: value for key, value in values.items() if value is not None or key not in _ONLY_AT_END}
+    write_atomic(layout.run_json, format_json({"schema": SCHEMA, **content}).encode("ascii"))
+
+
+def read_run_record(layout: OutputPaths) -> RunRecord:
+    """Read run.json of this schema version or the one before. This is its one reader.
+
+    Raises:
+        RecordInvalid: The file is missing or not valid; it names the place in the file.
+    """
+    path = layout.run_json
+    text = read_record_bytes(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordInvalid(path, f"is not a valid record of a run: {error}") from error
+    return validate_record(content, path, _RECORD_SCHEMA)
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder holds a run's results, of any version."""
+    try:
+        with (folder / RUN_JSON).open("rb") as file:
+            return RUN_SIGNATURE.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def read_git_commit() -> str | None:
-    """The commit of a source checkout; None for an installed package."""
+    """Return the commit of a source checkout; None for an installed package."""
     checkout = Path(wbctool.__file__).parent.parent
     if not (checkout / ".git").exists():
         return None
@@ -99,9 +225,22 @@ def read_git_commit() -> str | None:
     return completed.stdout.strip() if completed.returncode == 0 else None
 
 
-def _round_seconds(seconds: dict[str, float]) -> dict[str, float]:
+def _make_slide(outcome: SlideOutcome, done_in_run: bool) -> RunSlide:
+    """Return what run.json says of a slide."""
+    values = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    return RunSlide(
+        slide=outcome.slide,
+        status=outcome.status,
+        done_in_run=done_in_run,
+        fields=int(values["fields"]),
+        fields_failed=int(values["fields_failed"]),
+        cells=int(values["cells"]),
+        counted=int(values["counted"]),
+        seconds=_round_seconds(outcome.seconds),
+        errors=outcome.failures,
+    )
+
+
+def _round_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Round times to milliseconds, in the order of their names."""
     return {stage: round(value, 3) for stage, value in sorted(seconds.items())}
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

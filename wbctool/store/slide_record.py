@@ -1,66 +1,143 @@
-"""What is known of a slide from an earlier run: is it still true?
+"""slide.json, the record of one slide's results: its type, its one reader and its one writer.
 
-A slide's state is its ``slide.json``: the fingerprint of all that its results depend on, the hashes of the files that
-were published before it, and a hash of all that it says itself. A state counts only while all of them match.
+The record holds the fingerprint of everything that the results depend on, the hashes of the files that were published
+before it, and a checksum of itself. It counts only while all of them match.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, TypeAdapter
+
+from wbctool.errors import RecordInvalid
 from wbctool.labels import CellClass
-from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, OutputPaths
+from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
-from wbctool.store.atomic_write import format_json, write_atomic_group
+from wbctool.store import former_records
+from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, canonical_sha256, verify_checksum
 from wbctool.store.hash_cache import FieldHashes, HashCache
-from wbctool.store.slide_facts import DETAIL_KEYS, OutOfRange, parse_metadata, parse_out_of_range
-from wbctool.types.cells import Slide
-from wbctool.types.results import FieldFailure, ModelRef, Provenance, Review, SlideStatus
-from wbctool.types.slides import SlideMetadata
+from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
+from wbctool.types.cells import AbsoluteCount, Slide
+from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
+from wbctool.types.slides import FieldQuality, SlideMetadata
 
-SCHEMA = "wbctool-slide/1"
-_COUNT_COLUMNS = (
-    "fields",
-    "fields_failed",
-    "cells",
-    "counted",
-    "review",
-    "not_wbc",
-)  # the columns that hold whole numbers
-_DETERMINISTIC_STAGES = frozenset(
-    {"read", "list"}
-)  # stages whose failures lie in the slide's files, not in the machine
+SCHEMA = "wbctool-slide/2"
+RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
+_WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
+_DETERMINISTIC_STAGES = frozenset({"read", "list"})  # their failures lie in the slide's files, not in the machine
+_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range")
+_VERSION_1_FILES = frozenset(RESULT_FILES) - {THUMBNAILS_ZIP}
+
+
+def _check_status(status: SlideStatus) -> SlideStatus:
+    """Refuse the status that no slide with results has."""
+    if status is SlideStatus.WAITING:
+        raise ValueError("a slide with results does not wait")
+    return status
+
+
+def _check_counts(counts: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse what is not one row of counts.csv."""
+    if tuple(counts) != COUNTS_COLUMNS:
+        raise ValueError("the columns are not those of counts.csv")
+    numbers = {name: counts[name] for name in _WHOLE_NUMBER_COLUMNS}
+    numbers |= {name: value for name, value in counts.items() if name.endswith("_n") and value != NOT_ASSESSED}
+    for name, value in numbers.items():
+        if not value.isdecimal():
+            raise ValueError(f"{name}: {value!r} is not a whole number")
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
-class SlideRecord:
-    """A slide's last state. row: its values of COUNTS_COLUMNS. files: each other file's SHA-256.
+class FieldHash:
+    """One image of a slide.
 
-    limits, provenance: what it takes to count and to write it anew. reviews: by readers, in order, since it was done.
-    details: what slide.json says besides (wbctool.store.slide_facts).
+    Attributes:
+        name: The file's name.
+        sha256: The hash of its content; None if it could not be read.
     """
 
+    name: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsoluteCounts:
+    """The absolute counts of a slide in 10⁹/L, rounded to four decimals.
+
+    Attributes:
+        analyser_wbc: The analyzer's white cells as it gives them.
+        wbc: The same, corrected for nucleated red cells if the settings ask for it.
+        corrected_for_nrbc: Whether it is corrected.
+        reference_source: The source of the reference ranges; empty if none apply.
+        classes: The count of each class; None if nothing was counted.
+        unit: The unit of all values.
+    """
+
+    unit: str = "10^9/L"
+    analyser_wbc: float
+    wbc: float
+    corrected_for_nrbc: bool
+    reference_source: str
+    classes: Mapping[CellClass, AbsoluteCount | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideRecord:
+    """The content of slide.json, apart from its schema and checksum.
+
+    Attributes:
+        slide: The slide's id.
+        status: Its status; never ``waiting``.
+        fingerprint: The hash of everything that the results depend on.
+        fields: Its images with their hashes.
+        files: The SHA-256 of each other file of the slide, by name.
+        errors: The failures of its fields.
+        counts: Its row of counts.csv, by column in order; the slide's id as it is.
+        limits: The limits and reference ranges that were used.
+        provenance: What made the results.
+        reviews: The reviews that were applied since, in order.
+        metadata: Its line of slides.csv, if it has one.
+        absolute_counts: The absolute counts, if slides.csv has the analyzer's count.
+        out_of_range: What is low or high, by class.
+        quality: The quality of each field that was read.
+    """
+
+    slide: str
+    status: Annotated[SlideStatus, AfterValidator(_check_status)]
     fingerprint: str
-    status: SlideStatus
-    row: tuple[str, ...]
-    failures: tuple[FieldFailure, ...]
+    fields: tuple[FieldHash, ...]
     files: Mapping[str, str]
+    errors: tuple[FieldFailure, ...]
+    counts: Annotated[Mapping[str, str], AfterValidator(_check_counts)]
     limits: Limits
     provenance: Provenance
     reviews: tuple[Review, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
+    metadata: SlideMetadata | None = None
+    absolute_counts: AbsoluteCounts | None = None
+    out_of_range: OutOfRange = field(default_factory=dict)
+    quality: tuple[FieldQuality, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.counts["slide"], self.counts["status"]) != (self.slide, self.status.value):
+            raise ValueError("counts: they are of another slide or another status")
 
     @property
-    def fields(self) -> int:
-        """The slide's fields, with those that failed."""
-        return int(self.row[COUNTS_COLUMNS.index("fields")])
+    def row(self) -> tuple[str, ...]:
+        """Its values of COUNTS_COLUMNS."""
+        return tuple(self.counts.values())
+
+    @property
+    def has_thumbnails(self) -> bool:
+        """Whether its thumbnails are stored; results of schema version 1 have none."""
+        return THUMBNAILS_ZIP in self.files
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -69,27 +146,92 @@ class SlideRecord:
 
     @property
     def patient(self) -> str:
-        """Whose slide it is, as slides.csv has it; empty where it does not say."""
-        metadata = parse_metadata(self.details)
-        return (metadata.patient or "") if metadata else ""
-
-    @property
-    def out_of_range(self) -> OutOfRange:
-        """What lies beyond a reference range."""
-        return parse_out_of_range(self.details)
+        """The patient of slides.csv; empty if it names none."""
+        return (self.metadata.patient or "") if self.metadata else ""
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether the slide would give the same again: what the machine lacked once, it may have the next time."""
-        return all(failure.stage in _DETERMINISTIC_STAGES for failure in self.failures)
+        """Whether another run would give the same; what the machine lacked once it may have the next time."""
+        return all(failure.stage in _DETERMINISTIC_STAGES for failure in self.errors)
+
+
+_RECORD_SCHEMA = RecordSchema(
+    "slide", SCHEMA, former_records.SLIDE_SCHEMA, former_records.upgrade_slide, TypeAdapter(SlideRecord)
+)
+
+
+def format_slide_record(record: SlideRecord) -> bytes:
+    """Return the content of slide.json. This is its one writer."""
+    values = _RECORD_SCHEMA.adapter.dump_python(record, exclude={"quality": {"__all__": {"thumbnail"}}})
+    content = {key: value for key, value in values.items() if value or key not in _OMITTED_IF_EMPTY}
+    return format_json(add_checksum({"schema": SCHEMA, **content})).encode("ascii")
+
+
+def read_slide_record(path: Path, slide: str | None = None) -> SlideRecord:
+    """Read a slide.json of this schema version or the one before. This is its one reader.
+
+    Args:
+        path: The file.
+        slide: The slide that it must belong to; None for any.
+
+    Raises:
+        RecordInvalid: The file is missing, altered, another slide's, or not valid; it names the place in the file.
+    """
+    text = read_record_bytes(path)
+    try:
+        content = verify_checksum(text)
+    except ValueError as error:
+        raise RecordInvalid(path, f"cannot be trusted: {error}") from error
+    record = validate_record(content, path, _RECORD_SCHEMA)
+    if slide is not None and record.slide != slide:
+        raise RecordInvalid(path, f"belongs to slide {record.slide!r}")
+    return record
+
+
+def find_slide_record(layout: OutputPaths, slide: str, name: str = SLIDE_JSON) -> SlideRecord | None:
+    """Return a slide's record; None if it has none that is valid.
+
+    Args:
+        layout: The output.
+        slide: The slide's id.
+        name: The file's name in the slide's folder.
+    """
+    try:
+        return read_slide_record(layout.slide_file(slide, name), slide)
+    except (RecordInvalid, ValueError):  # ValueError: no id of a slide
+        return None
+
+
+def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[SlideRecord]:
+    """Yield the records of the slides whose ids begin with ``slide/``, in order of their paths."""
+    for path in sorted(layout.slide_folder(slide).glob(f"*/**/{SLIDE_JSON}")):
+        with suppress(RecordInvalid, ValueError):
+            record = read_slide_record(path)
+            if record.slide.startswith(f"{slide}/") and layout.slide_file(record.slide, SLIDE_JSON) == path:
+                yield record
+
+
+def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
+    """Whether a slide's files are in place as they were published."""
+    return record.files.keys() in (frozenset(RESULT_FILES), _VERSION_1_FILES) and all(
+        hash_cache.hash_file(layout.slide_file(record.slide, name), Path.read_bytes) == sha256
+        for name, sha256 in record.files.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SlideOutcome:
-    """What is known of one slide at the end of a run. row: its values of COUNTS_COLUMNS. seconds: by stage.
+    """What a run knows of one slide at its end.
 
-    readers: who reviewed it since it was done. patient: as slides.csv has it; empty where it does not say.
-    out_of_range: as wbctool.store.slide_facts has it.
+    Attributes:
+        slide: The slide's id.
+        status: Its status.
+        row: Its values of COUNTS_COLUMNS, the slide's id as it is.
+        failures: The failures of its fields, or of the slide as a whole.
+        seconds: The time that each stage took.
+        readers: Who reviewed it since it was processed.
+        patient: The patient of slides.csv; empty if it names none.
+        out_of_range: What is low or high, by class.
     """
 
     slide: str
@@ -102,13 +244,13 @@ class SlideOutcome:
     out_of_range: OutOfRange = field(default_factory=dict)
 
     @classmethod
-    def from_record(cls, slide: str, record: SlideRecord) -> SlideOutcome:
-        """As the slide's state has it."""
+    def from_record(cls, record: SlideRecord) -> SlideOutcome:
+        """Return what a slide's record says."""
         return cls(
-            slide,
+            record.slide,
             record.status,
             record.row,
-            record.failures,
+            record.errors,
             readers=record.readers,
             patient=record.patient,
             out_of_range=record.out_of_range,
@@ -116,125 +258,34 @@ class SlideOutcome:
 
 
 def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Collection[CellClass]) -> SlideOutcome:
-    """That of a slide of which nothing is published; what an earlier run published stays. model_classes: by the model."""
+    """Return the outcome of a slide that failed as a whole; what an earlier run published of it stays.
+
+    Args:
+        slide: The slide.
+        stage: The stage that failed.
+        cause: Why.
+        model_classes: The classes that the model knows.
+    """
     status = SlideStatus.FAILED
     row = empty_row(slide.id, status, len(slide.fields), model_classes, "failed_fields")
     return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
 
 
 def fingerprint(fields: FieldHashes, cache_key: Mapping[str, Any]) -> str:
-    """What a slide's results depend on, as one hash.
+    """Return the hash of everything that a slide's results depend on.
 
-    fields: each field's name and its content's SHA-256, None where it cannot be read. cache_key: the rest, as JSON values.
+    Args:
+        fields: Each field's name and the SHA-256 of its content; None if it cannot be read.
+        cache_key: Everything else, as JSON values.
     """
     return canonical_sha256({"fields": fields, **cache_key})
 
 
 def build_slide_cache_key(cache_key: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
-    """What a slide's results depend on but its fields. cache_key: what those of all slides do."""
+    """Return what a slide's results depend on apart from its fields.
+
+    Args:
+        cache_key: What the results of all slides depend on.
+        metadata: The slide's line of slides.csv, if it has one.
+    """
     return cache_key if metadata is None else {**cache_key, "metadata": asdict(metadata)}
-
-
-def publish_slide(
-    layout: OutputPaths, slide: str, files: Mapping[str, bytes], record: SlideRecord, fields: FieldHashes
-) -> None:
-    """Publish a slide's files and, last, its record: where there is no room for all, what was there before stays."""
-    content = {
-        "schema": SCHEMA,
-        "slide": slide,
-        "status": record.status.value,
-        "fingerprint": record.fingerprint,
-        "fields": [{"name": name, "sha256": sha256} for name, sha256 in fields],
-        "files": dict(record.files),
-        "errors": [asdict(failure) for failure in record.failures],
-        "counts": dict(zip(COUNTS_COLUMNS, record.row, strict=True)),
-        "limits": record.limits.model_dump(mode="json", include=set(Limits.model_fields)),
-        "provenance": asdict(record.provenance),
-        "reviews": [asdict(review) for review in record.reviews],
-        **record.details,
-    }
-    contents = {**files, SLIDE_JSON: format_json(add_checksum(content)).encode("ascii")}
-    write_atomic_group({layout.slide_file(slide, name): text for name, text in contents.items()})
-
-
-def is_reviewed(layout: OutputPaths, slide: str) -> bool:
-    """Whether a reader has corrected a slide, or was about to: then the originals lie beside its files."""
-    return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
-
-
-def delete_originals(layout: OutputPaths, slide: str) -> None:
-    """Remove what a review had replaced, once the slide was done anew: it belongs to nothing that is still there."""
-    for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON):
-        with suppress(OSError):
-            layout.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
-
-
-def read_record(layout: OutputPaths, slide: str, name: str = SLIDE_JSON) -> SlideRecord | None:
-    """The last state of a slide; None where there is none, or none as this version wrote it. name: of its file."""
-    try:
-        content = verify_checksum(layout.slide_file(slide, name).read_bytes())
-        if content["schema"] != SCHEMA or content["slide"] != slide:
-            return None
-        status = _parse_status(content["status"])
-        return SlideRecord(
-            fingerprint=content["fingerprint"],
-            status=status,
-            row=_parse_counts(content["counts"], slide, status),
-            failures=tuple(FieldFailure(**failure) for failure in content["errors"]),
-            files=dict(content["files"]),
-            limits=Limits.model_validate(content["limits"]),
-            provenance=_parse_provenance(content["provenance"]),
-            reviews=tuple(Review(**review) for review in content["reviews"]),
-            details={name: content[name] for name in DETAIL_KEYS if name in content},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _parse_status(text: str) -> SlideStatus:
-    """Of a slide that was done. Raises ValueError."""
-    status = SlideStatus(text)
-    if status is SlideStatus.WAITING:
-        raise ValueError("a slide with results does not wait")
-    return status
-
-
-def _parse_counts(counts: Mapping[str, str], slide: str, status: SlideStatus) -> tuple[str, ...]:
-    """The slide's values of COUNTS_COLUMNS. Raises ValueError where they cannot be."""
-    row = tuple(counts.values())
-    if tuple(counts) != COUNTS_COLUMNS or row[:2] != (slide, status.value):
-        raise ValueError("the counts are another slide's, or another version's")
-    numbers = [counts[name] for name in _COUNT_COLUMNS]
-    numbers += [value for name, value in counts.items() if name.endswith("_n") and value != NOT_ASSESSED]
-    if not all(isinstance(value, str) for value in row) or not all(value.isdecimal() for value in numbers):
-        raise ValueError("the counts are not those of a slide")
-    return row
-
-
-def _parse_provenance(content: Mapping[str, Any]) -> Provenance:
-    """As slide.json has it, back as it was."""
-    return Provenance(
-        **{
-            **content,
-            "classes": tuple(CellClass(name) for name in content["classes"]),
-            "models": tuple(ModelRef(**model) for model in content["models"]),
-            "settings": tuple((str(name), str(value)) for name, value in content["settings"]),
-        }
-    )
-
-
-def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[tuple[str, SlideRecord]]:
-    """The known slides whose ids begin with ``slide/``, with their states, in order of their paths."""
-    for path in sorted(layout.slide_folder(slide).glob(f"*/**/{SLIDE_JSON}")):
-        with suppress(OSError, ValueError, KeyError):
-            id_ = str(verify_checksum(path.read_bytes())["slide"])
-            if id_.startswith(f"{slide}/") and (record := read_record(layout, id_)):
-                yield id_, record
-
-
-def outputs_match(layout: OutputPaths, slide: str, record: SlideRecord, hash_cache: HashCache) -> bool:
-    """Whether the three files of a slide are there, as they were published."""
-    return record.files.keys() == {DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML} and all(
-        hash_cache.hash_file(layout.slide_file(slide, name), Path.read_bytes) == sha256
-        for name, sha256 in record.files.items()
-    )

@@ -1,27 +1,28 @@
-"""What the last run on an output did, read from its run.json, for people and for monitoring."""
+"""What the last run on an output did, for people and for monitoring."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from wbctool.errors import OutputLocked, OutputNotWritable, StatusUnknown
+from pydantic import AwareDatetime, TypeAdapter
+
+from wbctool.errors import OutputLocked, OutputNotWritable, RecordInvalid, StatusUnknown
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.discovery import is_results
 from wbctool.store.atomic_write import write_json_atomic
-from wbctool.store.lock import get_process_start, lock_output
+from wbctool.store.lock import lock_output, read_holder
+from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
-from wbctool.types.results import FieldFailure, SlideStatus
+from wbctool.types.results import SlideStatus
 
 
 class RunPhase(StrEnum):
-    """Where the last run is."""
+    """Whether the last run ended, goes on, or was killed."""
 
     ENDED = "ended"
     RUNNING = "running"
@@ -29,24 +30,41 @@ class RunPhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SlideStatusEntry:
-    """One slide of the last run. done_in_run: whether that run did it, or kept what an earlier one did."""
+class RunFailure:
+    """The content of ``.failure.json``: a run that ended without a run.json of its own.
 
-    slide: str
-    status: SlideStatus
-    done_in_run: bool
-    fields: int
-    fields_failed: int
-    cells: int
-    counted: int
-    errors: tuple[FieldFailure, ...]
+    Attributes:
+        start: When the run began.
+        end: When it ended.
+        exit_code: Its exit code.
+        cause: Why it ended.
+    """
+
+    start: AwareDatetime
+    end: AwareDatetime
+    exit_code: int
+    cause: str
+
+
+_FAILURE = TypeAdapter(RunFailure)
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The last run. end, exit_code, slides: as known; a run that goes on or was killed has none of them yet.
+    """The last run.
 
-    failure: why the last run ended without a record of its own; the slides are then those of the run before it.
+    Attributes:
+        phase: Where the run is.
+        start: When it began, UTC.
+        end: When it ended, UTC; None if it goes on or was killed.
+        exit_code: Its exit code; None if it goes on or was killed.
+        stopped_by: The signal or setting that stopped it.
+        provider: The provider of ONNX Runtime that was used.
+        precision: The precision that was used.
+        tool_version: The version of wbctool.
+        holder: The process that holds the output, in words; empty if none does.
+        failure: Why the last run ended without a run.json of its own; ``slides`` are then those of the run before it.
+        slides: The slides, in order; none if the run goes on or was killed.
     """
 
     phase: RunPhase
@@ -59,47 +77,49 @@ class RunReport:
     tool_version: str
     holder: str
     failure: str
-    slides: tuple[SlideStatusEntry, ...]
+    slides: tuple[RunSlide, ...]
 
     def count(self, status: SlideStatus) -> int:
-        """The slides of a status."""
+        """Return the number of slides of a status."""
         return sum(slide.status is status for slide in self.slides)
 
     @property
     def duration(self) -> timedelta | None:
-        """From start to end."""
+        """The time from start to end; None if it has no end."""
         return None if self.end is None else self.end - self.start
 
 
 def read_report(layout: OutputPaths) -> RunReport:
-    """What the last run did. Raises StatusUnknown where there was none, or none that this version can read."""
+    """Return what the last run did.
+
+    Raises:
+        StatusUnknown: There was no run, or its run.json cannot be read.
+    """
     try:
-        run = json.loads(layout.run_json.read_bytes())
-        end = run["end"] and _parse_time(run["end"])
-        holder = _describe_holder(layout)
-        failure = _read_failure(layout)
-        phase = RunPhase.RUNNING if holder else RunPhase.ENDED if end or failure else RunPhase.KILLED
-        return RunReport(
-            phase=phase,
-            start=_parse_time(failure["start"] if failure else run["start"]),
-            end=_parse_time(failure["end"]) if failure else end or None,
-            exit_code=failure["exit_code"] if failure else run["exit_code"],
-            stopped_by=None if failure else run["stopped_by"],
-            provider=run["provider"],
-            precision=run["precision"],
-            tool_version=run["tool_version"],
-            holder=holder,
-            failure=failure["cause"] if failure else "",
-            slides=tuple(_parse_slide(entry, is_last_run=not failure) for entry in run.get("slides", ())),
-        )
-    except FileNotFoundError as error:
-        raise StatusUnknown(f"{layout.run_json} is missing: no run has looked at a slide yet") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StatusUnknown(f"{layout.run_json} is not a valid record of a run: {error}") from error
+        run = read_run_record(layout)
+    except RecordInvalid as error:
+        hint = ": no run has looked at a slide yet" if isinstance(error.__cause__, FileNotFoundError) else ""
+        raise StatusUnknown(f"{error}{hint}") from error
+    holder, failure = _describe_holder(layout), _read_failure(layout)
+    phase = RunPhase.RUNNING if holder else RunPhase.ENDED if run.end or failure else RunPhase.KILLED
+    slides = run.slides or ()
+    return RunReport(
+        phase=phase,
+        start=failure.start if failure else run.start,
+        end=failure.end if failure else run.end,
+        exit_code=failure.exit_code if failure else run.exit_code,
+        stopped_by=None if failure else run.stopped_by,
+        provider=run.provider,
+        precision=run.precision,
+        tool_version=run.tool_version,
+        holder=holder,
+        failure=failure.cause if failure else "",
+        slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
+    )
 
 
 def read_report_or_none(layout: OutputPaths) -> RunReport | None:
-    """As :func:`read_report`; None where there is nothing to read."""
+    """Return what the last run did; None if nothing can be read."""
     try:
         return read_report(layout)
     except StatusUnknown:
@@ -107,9 +127,15 @@ def read_report_or_none(layout: OutputPaths) -> RunReport | None:
 
 
 def save_failure(layout: OutputPaths, start: datetime, exit_code: int, cause: str) -> None:
-    """Leave word of a run that ended without a run.json of its own, beside the results of earlier ones.
+    """Note a run that ended without a run.json of its own, beside the results of earlier runs.
 
-    Nowhere else: a folder of that name may hold anything, the slides even.
+    Without such results nothing is written: a folder of that name may hold anything, even the slides.
+
+    Args:
+        layout: The output.
+        start: When the run began.
+        exit_code: Its exit code.
+        cause: Why it ended.
     """
     if is_results(layout.folder):
         with suppress(OutputLocked, OutputNotWritable), lock_output(layout):
@@ -119,13 +145,13 @@ def save_failure(layout: OutputPaths, start: datetime, exit_code: int, cause: st
 
 
 def clear_failure(layout: OutputPaths) -> None:
-    """A later run has begun."""
+    """Remove the note of a failed run, as a later run has begun."""
     with suppress(OSError):
         layout.failure_json.unlink()
 
 
 def format_status_text(report: RunReport) -> str:
-    """A few lines for a person: when, what, and every slide that is not well."""
+    """Return a few lines for a person: when the run was, its result, and every slide that waits or failed."""
     lines = [_format_headline(report), f"on {report.provider}, {report.precision}, wbctool {report.tool_version}"]
     if report.slides:
         counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.count(status)))
@@ -147,7 +173,7 @@ def format_status_text(report: RunReport) -> str:
 
 
 def format_status_json(report: RunReport) -> str:
-    """The same for programs; times are ISO 8601, UTC."""
+    """Return the same as JSON for programs; times are ISO 8601, UTC."""
     content: dict[str, Any] = {
         "schema": "wbctool-status/1",
         "phase": report.phase,
@@ -177,6 +203,7 @@ def format_status_json(report: RunReport) -> str:
 
 
 def _format_headline(report: RunReport) -> str:
+    """Say when the run was and how it ended."""
     start = f"{report.start:%Y-%m-%d %H:%M:%S} UTC"
     if report.phase is RunPhase.RUNNING:
         return f"running since {start}, {report.holder}"
@@ -190,54 +217,18 @@ def _format_headline(report: RunReport) -> str:
 
 
 def _describe_holder(layout: OutputPaths) -> str:
-    """The live process that holds the output, in words; empty where there is none.
-
-    Read from the note that the holder leaves, not by trying its lock: a look at the status must not turn a run away.
-    A process on another host is believed to live: it cannot be asked from here.
-    """
-    try:
-        holder = json.loads(layout.lock_holder_json.read_bytes())
-        pid, host, started = int(holder["pid"]), str(holder["host"]), str(holder["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """Name the live process that holds the output; empty if there is none."""
+    holder = read_holder(layout)
+    if holder is None or not holder.is_alive():
         return ""
-    if host == platform.node():
-        return f"process {pid} on {host}" if _is_alive(pid, started) else ""
-    return f"process {pid} on {host}, which cannot be checked from here"
+    note = "" if holder.host == platform.node() else ", which cannot be checked from here"
+    return f"process {holder.pid} on {holder.host}{note}"
 
 
-def _is_alive(pid: int, started: str) -> bool:
-    now = get_process_start(pid)
-    if started and now:
-        return now == started
+def _read_failure(layout: OutputPaths) -> RunFailure | None:
+    """Return the note of a failed run, if there is a valid one."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # there, but another user's
-        return True
-    return True
-
-
-def _read_failure(layout: OutputPaths) -> dict[str, Any] | None:
-    try:
-        content = json.loads(layout.failure_json.read_bytes())
-        return {key: content[key] for key in ("start", "end", "exit_code", "cause")}
-    except (OSError, ValueError, KeyError, TypeError):
+        failure = _FAILURE.validate_python(json.loads(layout.failure_json.read_bytes()))
+    except (OSError, ValueError):
         return None
-
-
-def _parse_slide(entry: dict[str, Any], is_last_run: bool) -> SlideStatusEntry:
-    return SlideStatusEntry(
-        slide=entry["slide"],
-        status=SlideStatus(entry["status"]),
-        done_in_run=is_last_run and entry["done_in_run"],
-        fields=entry["fields"],
-        fields_failed=entry["fields_failed"],
-        cells=entry["cells"],
-        counted=entry["counted"],
-        errors=tuple(FieldFailure(**error) for error in entry["errors"]),
-    )
-
-
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    return replace(failure, start=failure.start.astimezone(UTC), end=failure.end.astimezone(UTC))
