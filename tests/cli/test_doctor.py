@@ -13,7 +13,7 @@ from wbctool.cli import app, doctor
 
 LIBRARIES = (
     *("onnxruntime", "numpy", "cv2", "PIL", "simplejpeg", "scipy", "jinja2", "markupsafe", "filelock"),
-    *("google.protobuf", "prometheus_client", "pandas", "rich"),
+    *("google.protobuf", "prometheus_client", "pandas", "rich", "tifffile", "imagecodecs"),
 )
 
 

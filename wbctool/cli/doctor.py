@@ -28,6 +28,8 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
     "simplejpeg",
+    "tifffile",
+    "imagecodecs",
     "scipy",
     "pandas",
     "pydantic",
