@@ -30,6 +30,8 @@ PACKAGES = (
     "simplejpeg",
     "tifffile",
     "imagecodecs",
+    "openpyxl",
+    "psutil",
     "scipy",
     "pandas",
     "pydantic",
