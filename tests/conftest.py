@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,27 @@ from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
 
 DEMO = Path(__file__).parent / "data" / "slides"
+
+
+_MARKERS = {
+    "training": "train",
+    "experiments": "train",
+    "cluster": "cluster",
+    "browser": "browser",
+    "robustness": "fault",
+}
+"""The marker of every test below a folder of tests/."""
+
+collect_ignore_glob = [] if find_spec("torch") else ["training/*", "experiments/*"]
+collect_ignore_glob += [] if find_spec("distributed") else ["cluster/*"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder."""
+    for item in items:
+        for folder, marker in _MARKERS.items():
+            if item.path.is_relative_to(Path(__file__).parent / folder):
+                item.add_marker(marker)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
