@@ -115,7 +115,7 @@ def test_train_all_stages_exports_and_resumes(
 def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:
     """On one cell the temperature ends at its bound, and no cell would go to review."""
     with pytest.raises(
-        LabelledDataInvalid, match=r"cells of 4 groups.* to calibrate on, .*; 100 cells of 20 groups are"
+        LabelledDataInvalid, match=r"only 10 cells of 4 groups.*: to calibrate, 100 cells of 20 groups are needed"
     ):
         calibrate([data], tmp_path, [default_models_dir()])
 

@@ -75,8 +75,8 @@ def build_features(backbone: Backbone) -> nn.Sequential:
     """
     match backbone:
         case Backbone.VGG19 | Backbone.VGG16:
-            layers: nn.Sequential = make_layers(_VGG_CONFIGS[backbone])
-            return layers
+            features: nn.Sequential = make_layers(_VGG_CONFIGS[backbone])
+            return features
         case Backbone.RESNET50:
             return nn.Sequential(*list(resnet50(weights=None).children())[:-2], nn.Identity())
         case Backbone.EFFICIENTNET_B7:

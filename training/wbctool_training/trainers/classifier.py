@@ -129,8 +129,8 @@ def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) 
         return
     if not context.recipe.classifier.samples and (len(cells) < MIN_CELLS or n_groups < MIN_GROUPS):
         raise LabelledDataInvalid(
-            f"{description} to calibrate on, in the {Split.VALIDATION} split; {MIN_CELLS} cells of {MIN_GROUPS} groups "
-            "are needed"
+            f"the {Split.VALIDATION} split has only {description}: to calibrate, {MIN_CELLS} cells of {MIN_GROUPS} "
+            "groups are needed"
         )
     log.warning("temperature and thresholds are fitted to only %s: verify them before use", description)
 
