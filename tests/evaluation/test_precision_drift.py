@@ -28,7 +28,12 @@ def predicted(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Predictio
 def test_compare_precisions_counts_changed_labels_and_outcomes_apart() -> None:
     labels = [NEUTROPHIL, NEUTROPHIL, LYMPHOCYTE, LYMPHOCYTE]
     fp32 = [predicted(NEUTROPHIL), predicted(NEUTROPHIL), predicted(LYMPHOCYTE), predicted(NEUTROPHIL)]
-    int8 = [predicted(NEUTROPHIL, Outcome.NEEDS_REVIEW), predicted(LYMPHOCYTE), predicted(LYMPHOCYTE), predicted(NEUTROPHIL)]
+    int8 = [
+        predicted(NEUTROPHIL, Outcome.NEEDS_REVIEW),
+        predicted(LYMPHOCYTE),
+        predicted(LYMPHOCYTE),
+        predicted(NEUTROPHIL),
+    ]
     report = compare_precisions("lab", labels, fp32, int8)
     assert (report.images, report.changed_labels, report.changed_outcomes) == (4, 1, 1)
     assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
