@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,8 +38,13 @@ def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, modu
 def trainings(monkeypatch):
     """The arguments of each call of the training, which is not run."""
     calls = []
-    monkeypatch.setattr("wbctool.cli.train.import_train", lambda command: lambda **options: calls.append(options))
-    monkeypatch.setattr("wbctool.cli.calibrate.import_train", lambda command: lambda **options: calls.append(options))
+
+    def record(**options):
+        calls.append(options)
+
+    for command in ("train", "calibrate"):
+        training = SimpleNamespace(**{command: record})
+        monkeypatch.setattr(f"wbctool.cli.{command}.import_training", lambda _, training=training: training)
     return calls
 
 
@@ -61,7 +67,6 @@ def test_calibrate_fits_given_models_without_training(cli, trainings, option):
         {
             "data": [Path("d")],
             "out": Path("o"),
-            "recipe": "calibrate",
             "init_from": [Path("m"), Path("n")],
             "group_split": GroupSplit(0, ("pbc",)),
         }
