@@ -11,6 +11,7 @@ from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import default_models_dir
 
 
+@pytest.mark.train
 def test_train_offers_every_backbone():
     from wbctool_training.models.backbones import Backbone
 
@@ -26,6 +27,7 @@ def test_train_without_torch_names_the_extra(cli, monkeypatch):
     assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("module", ["wbctool_training.train", "wbctool.datasets.labelled"])
 def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)

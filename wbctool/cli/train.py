@@ -101,7 +101,7 @@ def import_training(command: str) -> ModuleType:
     from wbctool.optional import require_extra
 
     with require_extra("train", command):
-        from wbctool_training import train as training
+        import wbctool_training.train as training
     logging.basicConfig(format="%(message)s")
     logging.getLogger("wbctool_training").setLevel(logging.INFO)
     return training
