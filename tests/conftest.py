@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the tests of tests/robustness in full, as `make fault` does"
     )
+    parser.addoption("--update-golden", action="store_true", help="write the golden files of tests/cli anew")
     parser.addoption("--screenshots", type=Path, help="a folder for the screenshots of the browser tests")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageAnalysis", "analyze_image", "load_models", "read_cells", "read_results"]
 __version__ = "0.1.0"
 
-# Raised whenever the same slide, models and settings may give other files than before: every slide is then done again.
+# Increased if the same slide, models and settings may give other files than before: every slide is then done again.
 RESULTS_VERSION = 8
 
 

@@ -101,7 +101,7 @@ def analyze_image(
     >>> models = load_models(device="cpu")
     >>> analysis = analyze_image(np.full((240, 320, 3), 240, np.uint8), models)
     >>> analysis.cells, analysis.differential.flags
-    ((), ('no_wbc',))
+    ((), ('no_wbc', 'low_count'))
     """
     field = _as_field(image)
     limits = limits or Limits()
@@ -190,7 +190,7 @@ def _convert(column: pd.Series[Any]) -> pd.Series[Any]:
 
     name = str(column.name)
     if name in _NAME_COLUMNS:
-        return column.map(decode_csv_name).astype("string")
+        return column.map(decode_csv_name).astype(pd.StringDtype("python"))  # pyarrow takes no lone surrogates
     if name in _TEXT_COLUMNS:
         return column.astype("string")
     if name in _BOOLEAN_COLUMNS:

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.hardware import usable_cores
-from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.limits import Limits, SettingsModel
 from wbctool.paths import SLIDES_CSV, has_usable_stem
 
-Ranges = dict[CellClass, tuple[float, float]]
+__all__ = ["Limits", "RunSettings", "load_settings"]
 
 _MAX_WORKERS = 64
 _OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
@@ -26,152 +26,16 @@ _COMMAND_LINE_ONLY = {"slides", "out"}
 _PATHS = ("models_dir", "log_file", "metrics")
 
 
-class _Settings(BaseModel):
-    """Frozen entries of a settings file; `true` and `false` are values of switches alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_not_bool(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `true` for a number, which pydantic would take for 1."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is not a value for it")
-        return value
-
-
-class Limits(_Settings):
-    """The limits that raise a flag, and the reference ranges. Shares are fractions from 0 to 1.
-
-    Attributes: each field has its description, from which docs/reference/settings.md is generated.
-    """
-
-    low_count_below: int = Field(100, ge=1, description="Fewer counted cells raise `low_count`.")
-    limited_count_below: int = Field(200, ge=1, description="Fewer counted cells raise `limited_count`.")
-    high_review_share: float = Field(
-        0.10,
-        ge=0,
-        le=1,
-        description="A larger share of the counted cells and those in review that is left to a reader raises "
-        "`high_review_share`.",
-    )
-    out_of_domain_share: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="A larger share of all cells that is unlike anything the model was trained on raises "
-        "`out_of_domain`.",
-    )
-    min_immature_granulocytes: int = Field(
-        1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."
-    )
-    min_nrbc: int = Field(1, ge=1, description="This many erythroblasts raise `nrbc`.")
-    max_blur_um: float = Field(
-        0.19,
-        gt=0,
-        description="Width of the cells' sharpest edges, in µm of smear. A field whose edges are wider is blurred, if "
-        "they are also wider than `min_blur_px`.",
-    )
-    min_blur_px: float = Field(
-        1.5,
-        ge=0,
-        description="Width of the edges in native pixels up to which a field is never blurred: the pixels, not the "
-        "focus, are then the limit.",
-    )
-    max_relative_blur: float = Field(
-        1.5,
-        ge=1,
-        description="A field is also blurred if its edges are wider than this multiple of the slide's median, in "
-        "slides of five fields or more.",
-    )
-    blurred_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of blurred fields raises `blurred_fields`."
-    )
-    max_coverage: float = Field(
-        0.62, ge=0, le=1, description="A field is crowded if red cells cover a larger share of it."
-    )
-    crowded_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of crowded fields raises `crowded_fields`."
-    )
-    duplicate_correlation: float = Field(
-        0.97, ge=0, le=1, description="Two fields that correlate more closely show the same cells: `duplicate_fields`."
-    )
-    max_stain_delta_e: float = Field(
-        5.0,
-        gt=0,
-        description="A field's colors are out of range if they are farther (CIE76) from those that the detector was "
-        "trained on.",
-    )
-    correct_wbc_for_nrbc: bool = Field(
-        True,
-        description="Whether the analyzer counts nucleated red cells as white cells, so that its count is corrected "
-        "for them.",
-    )
-    adult: bool = Field(
-        False,
-        description="Treat slides without an age in `slides.csv` as adults, and so show the reference ranges, which "
-        "hold for adults alone: `--adult`.",
-    )
-    reference_source: str = Field(
-        "ARUP Laboratories, adults", description="The source that is named with the reference ranges."
-    )
-    reference_ranges: Ranges = Field(
-        default_factory=lambda: {
-            CellClass.NEUTROPHIL: (45.0, 79.0),
-            CellClass.LYMPHOCYTE: (16.0, 47.0),
-            CellClass.MONOCYTE: (0.0, 9.0),
-            CellClass.EOSINOPHIL: (0.0, 6.0),
-            CellClass.BASOPHIL: (0.0, 2.0),
-        },
-        description="Reference ranges in percent of the counted cells. A table in the file replaces all of them.",
-    )
-    absolute_source: str = Field(
-        "UK, typical, adults", description="The source that is named with the absolute ranges."
-    )
-    absolute_ranges: Ranges = Field(
-        default_factory=lambda: {
-            CellClass.NEUTROPHIL: (2.0, 7.5),
-            CellClass.LYMPHOCYTE: (1.0, 4.0),
-            CellClass.MONOCYTE: (0.2, 1.0),
-            CellClass.EOSINOPHIL: (0.0, 0.4),
-            CellClass.BASOPHIL: (0.0, 0.1),
-        },
-        description="Reference ranges of the absolute counts, in 10⁹/L. A table in the file replaces all of them.",
-    )
-
-    @field_validator("reference_ranges", "absolute_ranges", mode="before")
-    @classmethod
-    def _check_range_classes(cls, ranges: object) -> object:
-        """Name the class and the form of a wrong range: pydantic would offer classes that have no range."""
-        for label, bounds in ranges.items() if isinstance(ranges, dict) else ():
-            if label not in DIFFERENTIAL_CLASSES:
-                known = ", ".join(DIFFERENTIAL_CLASSES)
-                raise ValueError(f"{label} is not a class of the differential; the classes are {known}")
-            if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
-                raise ValueError(f"{label}: a range is two numbers, as in [40, 75]")
-        return ranges
-
-    @field_validator("reference_ranges", "absolute_ranges")
-    @classmethod
-    def _check_range_bounds(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
-        """Refuse ranges that are reversed or lie outside the possible values."""
-        highest, unit = (100.0, "percentages") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
-        for label, (low, high) in ranges.items():
-            if not 0 <= low <= high <= highest:
-                raise ValueError(f"{label}: {low:g} to {high:g} is not a range of {unit}")
-        return ranges
-
-
 def _default_workers() -> int:
     """Return one worker a core, up to the limit."""
     return min(usable_cores(), _MAX_WORKERS)
 
 
-class RunSettings(_Settings):
+class RunSettings(SettingsModel):
     """Everything that `wbctool run` was asked for.
 
-    Attributes: each field has its description, from which docs/reference/settings.md is generated. A settings file
-    has the entries of ``limits`` at its top level.
+    Each field has a description, from which docs/reference/settings.md is generated. A settings file has the entries
+    of ``limits`` at its top level.
     """
 
     slides: Path = Field(description="Folder of slides.")
@@ -210,7 +74,7 @@ class RunSettings(_Settings):
         description="Names of slides, `*` and `?` allowed, whose results are recorded over time for `wbctool qc`.",
     )
     max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
-    limits: Limits = Field(default_factory=Limits, description="The limits that raise a flag, and the ranges.")
+    limits: Limits = Field(Limits(), description="The limits that raise a flag, and the ranges.")
 
     @field_validator(*_PATHS, mode="before")
     @classmethod
@@ -285,7 +149,7 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Run
     entries = ({} if config is None else _read_toml(config)) | given
     limits = {name: entries.pop(name) for name in Limits.model_fields if name in entries}
     try:
-        return RunSettings(**entries, limits=limits)  # type: ignore[arg-type]  # validated by pydantic
+        return RunSettings(**entries, limits=limits)
     except ValidationError as error:
         raise SettingsInvalid(_format_error(error.errors()[0], given, config)) from error
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from wbctool import hardware
 from wbctool.cli.app import app
-from wbctool.cluster.worker import _kept_models
+from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
@@ -261,7 +261,7 @@ def test_other_json_does_not_make_models_unusable(tiny: Path) -> None:
     assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
     assert [problem for _, problem in check_models(tiny)] == [None] * 3
     assert [model.card.name for model in load_generators(tiny)] == ["generator"]
-    assert _kept_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
+    assert cached_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
 
 
 @pytest.mark.parametrize("name", ["detector.json", "generator.int8.json", "generator-pixel.json"])
@@ -274,7 +274,7 @@ def test_damaged_card_is_an_error(tiny: Path, name: str, content: str) -> None:
     with pytest.raises(ModelMismatch, match="is not a model card"):
         load_generators(tiny)
     with pytest.raises(ModelMismatch, match="is not a model card"):
-        _kept_models(tiny, Device.CPU, Precision.FP32)
+        cached_models(tiny, Device.CPU, Precision.FP32)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}"])

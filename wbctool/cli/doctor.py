@@ -10,10 +10,8 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
@@ -25,11 +23,15 @@ from wbctool.enums import Device, ExitCode
 from wbctool.errors import WbctoolError
 from wbctool.hardware import usable_cores
 
-_PACKAGES = (
+PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "pillow",
     "simplejpeg",
+    "tifffile",
+    "imagecodecs",
+    "openpyxl",
+    "psutil",
     "scipy",
     "pandas",
     "pydantic",
@@ -40,7 +42,7 @@ _PACKAGES = (
     "typer",
     "rich",
 )
-_RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 _MIN_MEMORY_GIB = 4
 
 
@@ -82,14 +84,14 @@ def run_checks(models_dir: Path | None = None) -> tuple[Check, ...]:
     """
     return (
         _check_python(),
-        *(_check_package(name) for name in _PACKAGES),
+        *(check_package(name) for name in PACKAGES),
         _run_check("onnxruntime", _check_onnxruntime),
         _run_check("models", lambda: _check_models(models_dir)),
         _run_check("cpu", lambda: _check_cpu(models_dir)),
         _run_check("cuda", lambda: _check_cuda(models_dir), needed=False),
         Check("cores", True, str(usable_cores()), needed=False),
         _check_memory(),
-        _check_temp_dir(),
+        check_temp_dir(),
     )
 
 
@@ -123,8 +125,10 @@ def _check_python() -> Check:
     return Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")
 
 
-def _check_package(name: str) -> Check:
+def check_package(name: str) -> Check:
     """Check that a package is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return Check(name, True, version(name))
     except PackageNotFoundError:
@@ -144,8 +148,8 @@ def _check_onnxruntime() -> Check:
     import onnxruntime
 
     installed = []
-    for name in _RUNTIMES:
-        package = _check_package(name)
+    for name in RUNTIMES:
+        package = check_package(name)
         if package.ok:
             installed.append(f"{name} {package.detail}")
     providers = ", ".join(onnxruntime.get_available_providers())
@@ -206,8 +210,10 @@ def _check_memory() -> Check:
     return Check("memory", gib >= _MIN_MEMORY_GIB, f"{gib:.1f} GiB", advice, needed=False)
 
 
-def _check_temp_dir() -> Check:
+def check_temp_dir() -> Check:
     """Check that temporary files can be written."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"wbctool")

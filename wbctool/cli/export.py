@@ -6,7 +6,6 @@ import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,10 @@ from wbctool.cli.options import Results
 from wbctool.cli.output import echo_error, echo_optional
 from wbctool.enums import ExitCode
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.paths import OutputPaths, safe_join
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
+    from wbctool.paths import OutputPaths
     from wbctool.types.cells import Cell
     from wbctool.types.results import PublishedSlide
 
@@ -77,6 +76,8 @@ def schema(
 ) -> None:
     """Write the Table Schemas of counts.csv, differential.csv and cells.csv (specs.frictionlessdata.io)."""
     with handle_errors():
+        from importlib import resources
+
         from wbctool.store.atomic_write import write_atomic
 
         for name in SCHEMAS:
@@ -91,6 +92,7 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     A field whose name leaves no room for the ending is reported and left out.
     """
     from wbctool.export.geojson import field_geojson
+    from wbctool.paths import OutputPaths, safe_join
     from wbctool.store.atomic_write import write_atomic
 
     layout = OutputPaths.from_path(out)
@@ -117,6 +119,7 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     """Write one file with all cells, and return the exit code."""
     from wbctool.export.coco import coco_json
     from wbctool.export.image_sizes import find_run_slides, read_field_sizes
+    from wbctool.paths import OutputPaths
     from wbctool.store.atomic_write import write_atomic
 
     layout = OutputPaths.from_path(out)
@@ -135,6 +138,7 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
 def _export_fhir(out: Path, to: Path | None) -> int:
     """Write one Bundle with all differentials, and return the exit code."""
     from wbctool.export.fhir import fhir_bundle
+    from wbctool.paths import OutputPaths
     from wbctool.store.atomic_write import write_atomic
 
     layout = OutputPaths.from_path(out)

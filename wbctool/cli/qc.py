@@ -13,10 +13,10 @@ from wbctool.cli.options import Results
 from wbctool.cli.output import echo_optional
 from wbctool.enums import ExitCode
 from wbctool.errors import StatusUnknown
-from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
+    from wbctool.paths import OutputPaths
     from wbctool.qc.types import QcRecord
 
 
@@ -41,6 +41,7 @@ def qc(
 
 def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline: int) -> int:
     """Write the charts, print the state of each, and return the exit code."""
+    from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
     from wbctool.qc.levey_jennings import chart_state, charts_csv, render_charts
     from wbctool.qc.westgard import build_control_charts
     from wbctool.store.atomic_write import write_atomic

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.logging import configure_logging
 from wbctool.cli.options import Results
 from wbctool.cli.output import echo, echo_error, echo_optional
 from wbctool.enums import ExitCode
 from wbctool.errors import ReviewRefused
-from wbctool.paths import OutputPaths
 from wbctool.text import display_name, pluralize
 
 review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_help=True)
@@ -28,22 +27,8 @@ def apply_review(
 
     Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
     """
-    with handle_errors(), configure_logging(quiet=False, log_file=None):
-        from wbctool.review.apply import apply_reviews
-
-        code = ExitCode.DONE
-        for path, outcome in apply_reviews(OutputPaths.from_path(out), reviews):
-            if isinstance(outcome, ReviewRefused):
-                code = ExitCode.FATAL
-                echo_error(f"{path}: {outcome}")
-                continue
-            review, differential = outcome.reviews[-1], outcome.differential
-            echo_optional(
-                f"{display_name(outcome.slide)}: reviewed by {display_name(review.reader)}, "
-                f"{pluralize(review.n_reclassified, 'cell')} moved; "
-                f"now {differential.counted} counted, {differential.review} review, {differential.not_wbc} not WBC"
-            )
-        raise typer.Exit(code)
+    with handle_errors():
+        raise typer.Exit(_apply_reviews(out, reviews))
 
 
 @review_app.command("verify")
@@ -53,6 +38,7 @@ def verify_review(out: Results) -> None:
     Exit codes: 0 all match; 1 otherwise.
     """
     with handle_errors():
+        from wbctool.paths import OutputPaths
         from wbctool.review.audit import audit_reviews
 
         result = audit_reviews(OutputPaths.from_path(out))
@@ -65,3 +51,25 @@ def verify_review(out: Results) -> None:
             f"{pluralize(result.slides, 'slide')}, {result.reviewed} reviewed; "
             f"{pluralize(result.entries, 'line')} in the audit log{last}: all match"
         )
+
+
+def _apply_reviews(out: Path, reviews: Sequence[Path]) -> int:
+    """Apply the reviews, print what each changed, and return the exit code."""
+    from wbctool.cli.logging import configure_logging
+    from wbctool.paths import OutputPaths
+    from wbctool.review.apply import apply_reviews
+
+    code = ExitCode.DONE
+    with configure_logging(quiet=False, log_file=None):
+        for path, outcome in apply_reviews(OutputPaths.from_path(out), reviews):
+            if isinstance(outcome, ReviewRefused):
+                code = ExitCode.FATAL
+                echo_error(f"{path}: {outcome}")
+                continue
+            review, differential = outcome.reviews[-1], outcome.differential
+            echo_optional(
+                f"{display_name(outcome.slide)}: reviewed by {display_name(review.reader)}, "
+                f"{pluralize(review.n_reclassified, 'cell')} moved; "
+                f"now {differential.counted} counted, {differential.review} review, {differential.not_wbc} not WBC"
+            )
+    return code

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import get_exit_code, handle_errors
-from wbctool.cli.logging import configure_logging
 from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo_optional
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import OutputLocked, OutputNotWritable
-from wbctool.paths import OutputPaths
+from wbctool.optional import require_extra
 from wbctool.text import display_name
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def run_with_settings(settings: RunSettings) -> int:
     Raises:
         WbctoolError: The run could not begin or go on; it is logged and recorded for `wbctool status`.
     """
+    from wbctool.cli.logging import configure_logging
+    from wbctool.paths import OutputPaths
     from wbctool.pipeline.preflight import check_log_file
 
     if settings.log_file is not None and not settings.dry_run:
@@ -157,10 +158,11 @@ def _run_folder(settings: RunSettings) -> int:
     with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
         if settings.scheduler is None:
             return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
-        from wbctool.cluster.executor import Cluster
+        with require_extra("cluster", "--scheduler"):
+            from wbctool.cluster.executor import DaskExecutor
 
-        with closing(Cluster(settings, settings.scheduler, stop_request)) as cluster:
-            return run_folder(settings, cluster.join, sys.argv, progress, stop_request, cluster)
+        with closing(DaskExecutor(settings, settings.scheduler, stop_request)) as executor:
+            return run_folder(settings, executor.connect, sys.argv, progress, stop_request, executor)
 
 
 def load_stages(settings: RunSettings) -> BoundStages:
@@ -203,6 +205,7 @@ def stop_on_signals(stop_request: StopRequest) -> Iterator[None]:
 
 def _record_early_failure(settings: RunSettings, start: datetime, code: int, cause: str) -> None:
     """Record for `wbctool status` that a run ended before it could write run.json."""
+    from wbctool.paths import OutputPaths
     from wbctool.store.status import save_failure
 
     if _read_report_since(settings, start) is None:
@@ -224,6 +227,7 @@ def _write_metrics(settings: RunSettings, start: datetime, code: int) -> None:
 
 def _read_report_since(settings: RunSettings, start: datetime) -> RunReport | None:
     """Read the record of the run that started at ``start``; None if it left none."""
+    from wbctool.paths import OutputPaths
     from wbctool.store.status import read_report_or_none
 
     report = read_report_or_none(OutputPaths(settings.out))

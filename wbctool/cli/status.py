@@ -14,7 +14,6 @@ from wbctool.cli.options import AsJson, Results
 from wbctool.cli.output import echo, echo_error
 from wbctool.enums import ExitCode
 from wbctool.errors import SettingsInvalid
-from wbctool.paths import OutputPaths
 
 
 def status(
@@ -36,6 +35,7 @@ def status(
 
 def _show_status(out: Path, as_json: bool, max_age_hours: float | None) -> int:
     """Print the status and return the exit code."""
+    from wbctool.paths import OutputPaths
     from wbctool.store.status import RunPhase, format_status_json, format_status_text, read_report
 
     if max_age_hours is not None and not 0 <= max_age_hours < math.inf:  # false for not-a-number too

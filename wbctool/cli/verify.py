@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.logging import configure_logging
 from wbctool.cli.options import ModelsDir, SuperResolveMode
 from wbctool.cli.output import check_writable, echo_optional
 from wbctool.cli.run import load_stages, stop_on_signals
 from wbctool.enums import ExitCode, SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.optional import require_extra
-from wbctool.paths import VERIFICATION_HTML, OutputPaths
 from wbctool.text import display_name, encode_name, pluralize
 
 if TYPE_CHECKING:
@@ -57,6 +55,7 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
         from wbctool.verification.report import render_verification
 
     from wbctool.datasets.manual_differentials import find_differentials
+    from wbctool.paths import VERIFICATION_HTML
     from wbctool.store.atomic_write import write_atomic
     from wbctool.verification.criteria import Conclusion
 
@@ -99,6 +98,7 @@ def _verify_slides(
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
     from wbctool.datasets.manual_differentials import read_differentials
+    from wbctool.paths import OutputPaths
     from wbctool.settings import load_settings
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide, SlideStatus
@@ -122,6 +122,7 @@ def _verify_slides(
 
 def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings], BoundStages]) -> None:
     """Process the slides as `wbctool run` does; end the program if a signal stopped that."""
+    from wbctool.cli.logging import configure_logging
     from wbctool.cli.progress import show_progress
     from wbctool.pipeline.run import StopRequest, run_folder
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wbctool.errors import FieldUnreadable, RecordInvalid, ResultsInvalid, SlidesNotFound
-from wbctool.imaging.reader import shown_size
+from wbctool.imaging.reader import oriented_size
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides
 from wbctool.store.run_record import read_run_record
@@ -46,7 +46,7 @@ def read_field_sizes(
             if path is None:
                 raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
             try:
-                sizes[slide, field] = shown_size(path)
+                sizes[slide, field] = oriented_size(path)
             except FieldUnreadable as error:
                 raise ResultsInvalid(f"{path}: {error}") from error
         for cell in published_slide.result.cells:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.errors import WbctoolError
-from wbctool.imaging.reader import decode_rgb, megapixels, read_image_bytes
+from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.context import RunContext
 from wbctool.stages.quality import measure_quality
@@ -78,7 +78,7 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
             file_stat = get_file_stat(path)
             data = read_image_bytes(path, max_megapixels)
             sha256 = hashlib.sha256(data).hexdigest()
-        with context.large_field_lock if megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
+        with context.large_field_lock if header_megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
             with timer("read"):
                 field = Field(path.name, decode_rgb(data, max_megapixels))
             del data
