@@ -46,6 +46,7 @@ COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"
 EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)
 VERIFICATION_FIGURES = (BLAND_ALTMAN, CALIBRATION, CONFUSION)
 SLIDES_CSV = "slides.csv"  # the laboratory's own table in the root of SLIDES: read, never written
+SLIDES_XLSX = "slides.xlsx"  # the same as an Excel workbook, read if there is no slides.csv
 
 _RESERVED_NAMES = frozenset(
     {

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import default_models_dir
 
 
+@pytest.mark.train
 def test_train_offers_every_backbone():
     from wbctool_training.models.backbones import Backbone
 
@@ -25,6 +27,7 @@ def test_train_without_torch_names_the_extra(cli, monkeypatch):
     assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("module", ["wbctool_training.train", "wbctool.datasets.labelled"])
 def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
@@ -37,8 +40,13 @@ def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, modu
 def trainings(monkeypatch):
     """The arguments of each call of the training, which is not run."""
     calls = []
-    monkeypatch.setattr("wbctool.cli.train.import_train", lambda command: lambda **options: calls.append(options))
-    monkeypatch.setattr("wbctool.cli.calibrate.import_train", lambda command: lambda **options: calls.append(options))
+
+    def record(**options):
+        calls.append(options)
+
+    for command in ("train", "calibrate"):
+        training = SimpleNamespace(**{command: record})
+        monkeypatch.setattr(f"wbctool.cli.{command}.import_training", lambda _, training=training: training)
     return calls
 
 
@@ -61,7 +69,6 @@ def test_calibrate_fits_given_models_without_training(cli, trainings, option):
         {
             "data": [Path("d")],
             "out": Path("o"),
-            "recipe": "calibrate",
             "init_from": [Path("m"), Path("n")],
             "group_split": GroupSplit(0, ("pbc",)),
         }

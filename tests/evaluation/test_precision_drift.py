@@ -21,14 +21,19 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 NEUTROPHIL, LYMPHOCYTE = CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE
 
 
-def said(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Prediction:
+def predicted(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Prediction:
     return Prediction(label, 0.9, (0.9, 0.1), -9.0, outcome, Reason.NONE)
 
 
 def test_compare_precisions_counts_changed_labels_and_outcomes_apart() -> None:
     labels = [NEUTROPHIL, NEUTROPHIL, LYMPHOCYTE, LYMPHOCYTE]
-    fp32 = [said(NEUTROPHIL), said(NEUTROPHIL), said(LYMPHOCYTE), said(NEUTROPHIL)]
-    int8 = [said(NEUTROPHIL, Outcome.NEEDS_REVIEW), said(LYMPHOCYTE), said(LYMPHOCYTE), said(NEUTROPHIL)]
+    fp32 = [predicted(NEUTROPHIL), predicted(NEUTROPHIL), predicted(LYMPHOCYTE), predicted(NEUTROPHIL)]
+    int8 = [
+        predicted(NEUTROPHIL, Outcome.NEEDS_REVIEW),
+        predicted(LYMPHOCYTE),
+        predicted(LYMPHOCYTE),
+        predicted(NEUTROPHIL),
+    ]
     report = compare_precisions("lab", labels, fp32, int8)
     assert (report.images, report.changed_labels, report.changed_outcomes) == (4, 1, 1)
     assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
@@ -38,14 +43,14 @@ def test_evaluate_with_fp32_models_compares_precisions(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
     card = models.classifier.card
-    ever_basophil = np.where([name is CellClass.BASOPHIL for name in card.classes], 9, 0)
-    stubborn = SimpleNamespace(card=card, run=lambda rgb: (np.tile(ever_basophil, (len(rgb), 1)).astype(np.float32),))
+    logits = np.where([name is CellClass.BASOPHIL for name in card.classes], 9, 0).astype(np.float32)
+    always_basophil = SimpleNamespace(card=card, run=lambda rgb, *_: (np.tile(logits, (len(rgb), 1)),))
     (tmp_path / "NEUTROPHIL").mkdir()
     for path in (DEMO[0], DEMO[2]):  # neutrophils, by BCCD's own labels
         shutil.copy(path, tmp_path / "NEUTROPHIL")
     result = evaluate(
         tmp_path,
-        replace(models, classifier=stubborn),  # type: ignore[arg-type]
+        replace(models, classifier=always_basophil),  # type: ignore[arg-type]
         [],
         None,
         sr_cells=0,

@@ -118,6 +118,8 @@ WITHOUT_SCHEMA = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_r
     [
         ("evaluation.json", WITHOUT_SCHEMA, ["confusion-a.png"]),  # of an earlier version
         ("verification.json", VERIFICATION, ["confusion.png", "calibration.png", "bland-altman.png"]),
+        ("verification.json", VERIFICATION.replace("/1", "/2"), ["confusion.png"]),
+        ("evaluation.json", EVALUATION.replace("/1", "/2"), ["confusion-a.png"]),
         (
             "evaluation.json",
             EVALUATION,

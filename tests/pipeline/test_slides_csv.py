@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import fakes
+import pandas as pd
 import pytest
 
 from wbctool.errors import SettingsInvalid
@@ -21,6 +22,13 @@ def read(tmp_path, text, slides=("s1", "a/s2")):
 
 def test_without_table_returns_nothing(tmp_path):
     assert read_slides_csv(tmp_path, ["s1"]) == {}
+
+
+def test_excel_workbook_is_read_if_there_is_no_csv(tmp_path):
+    rows = [["Slide", "age", "accession"], ["s1", 54, "007"]]
+    pd.DataFrame(rows).to_excel(tmp_path / "slides.xlsx", header=False, index=False)
+    assert read_slides_csv(tmp_path, ["s1"]) == {"s1": SlideMetadata(age=54, accession="007")}
+    assert read(tmp_path, "slide,age\ns1,40\n") == {"s1": SlideMetadata(age=40)}
 
 
 def test_link_is_followed_and_broken_link_raises(tmp_path):

@@ -17,6 +17,7 @@ from wbctool.cli.app import app
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
+from wbctool.hardware import has_vnni
 from wbctool.inference.classifier_head import read_dense_head
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import ClassifierCard, QuantizationInfo, default_models_dir, load_fp32_card, read_card
@@ -178,7 +179,9 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
     def lost(kept: tuple[str, ...]) -> float:
         import onnxruntime as ort
 
-        session = ort.InferenceSession(quantize(calibrated[0], kept), providers=["CPUExecutionProvider"])
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1" if not has_vnni() else "0")
+        session = ort.InferenceSession(quantize(calibrated[0], kept), options, ["CPUExecutionProvider"])
         return float(((session.run(None, {"rgb": probes})[0] - expected) ** 2).mean())
 
     assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))

@@ -192,7 +192,7 @@ def test_render_verification_without_calibration_gives_the_reason(cells: int, of
     files = render_verification("lab", found, fakes.provenance().models, "auto")
     assert "calibration.png" not in files
     page = files["verification.html"].decode()
-    assert "one of these two halves has fewer than 30 cells" in page
+    assert "at least 30 cells in each half of the groups" in page
     assert "one group" not in page
 
 

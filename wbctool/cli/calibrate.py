@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.train import Fold, HoldOutDataset, LabeledData, import_train
+from wbctool.cli.train import Fold, HoldOutDataset, LabeledData, import_training
 
 
 def calibrate(
@@ -32,14 +32,13 @@ def calibrate(
     Requires: pip install 'wbctool[train]'.
     """
     with handle_errors():
-        train_models = import_train("`wbctool calibrate`")
+        training = import_training("`wbctool calibrate`")
         from wbctool.datasets.labelled import GroupSplit
         from wbctool.inference.model_card import default_models_dir
 
-        train_models(
+        training.calibrate(
             data=data or [],
             out=out,
-            recipe="calibrate",
             init_from=models or [default_models_dir()],
             group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
         )

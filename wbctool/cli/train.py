@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -69,10 +69,10 @@ def train(
 ) -> None:
     """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
     with handle_errors():
-        train_models = import_train("`wbctool train`")
+        training = import_training("`wbctool train`")
         from wbctool.datasets.labelled import GroupSplit
 
-        train_models(
+        training.train(
             data=data or [],
             out=out,
             recipe=recipe,
@@ -86,14 +86,14 @@ def train(
         )
 
 
-def import_train(command: str) -> Callable[..., None]:
+def import_training(command: str) -> ModuleType:
     """Import the training, and let it log its progress on standard error.
 
     Args:
         command: The command that needs it, for the message.
 
     Returns:
-        wbctool_training.train.train.
+        wbctool_training.train.
 
     Raises:
         MissingDependency: A library of the extra `train` is not installed.
@@ -101,7 +101,7 @@ def import_train(command: str) -> Callable[..., None]:
     from wbctool.optional import require_extra
 
     with require_extra("train", command):
-        from wbctool_training.train import train as train_models
+        import wbctool_training.train as training
     logging.basicConfig(format="%(message)s")
     logging.getLogger("wbctool_training").setLevel(logging.INFO)
-    return train_models
+    return training

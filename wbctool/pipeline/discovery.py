@@ -16,6 +16,7 @@ from wbctool.paths import (
     EVALUATION_JSON,
     EVALUATION_SCHEMA,
     SLIDES_CSV,
+    SLIDES_XLSX,
     VERIFICATION_FIGURES,
     VERIFICATION_JSON,
     VERIFICATION_SCHEMA,
@@ -206,7 +207,7 @@ class _FolderWalker:
 
     def _warn_skipped(self, message: str, entry: os.DirEntry[str]) -> None:
         """Log a link that is not followed."""
-        if self.log_skipped and entry.name != SLIDES_CSV:  # slides.csv is read even if it is such a link
+        if self.log_skipped and entry.name not in {SLIDES_CSV, SLIDES_XLSX}:  # read even as such links
             log.warning(message, entry.path)
 
 
