@@ -10,7 +10,7 @@ FLAGS = {
     "high_review_share": "Many cells are in review, so the percentages may still change. Classify those cells first.",
     "out_of_domain": (
         "Many cells are unlike those the model was trained on. The stain, the camera or the cell type may differ. "
-        "Check every class by eye. To test whether the models suit this laboratory, run `wbctool verify`."
+        "Check every class by eye. To test whether the models suit this laboratory, run: wbctool verify"
     ),
     "immature_granulocytes": "Immature granulocytes were counted. Check each one, and look for blasts.",
     "nrbc": "Nucleated red cells were found. Check each one.",
