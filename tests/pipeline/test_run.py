@@ -53,6 +53,7 @@ def test_run_matches_results_worked_by_hand(run):
             "differential.csv",
             "report.html",
             "slide.json",
+            "thumbnails.zip",
         ]
 
 
@@ -64,7 +65,7 @@ def test_slide_json_holds_the_hashes_of_the_other_files(run):
     assert state["fields"][0]["sha256"] == hashlib.sha256((run.root / "s2" / "f1.png").read_bytes()).hexdigest()
     assert state["files"] == {
         name: hashlib.sha256((run.folder / "s2" / name).read_bytes()).hexdigest()
-        for name in ("differential.csv", "cells.csv", "report.html")
+        for name in ("differential.csv", "cells.csv", "report.html", "thumbnails.zip")
     }
 
 
@@ -288,10 +289,10 @@ class TestFailures:
     def test_report_failure_stays_in_its_slide(self, run, monkeypatch):
         from wbctool.store import slide_writer
 
-        def render(result, provenance, render=slide_writer.render_report):
+        def render(result, *args, render=slide_writer.render_report):
             if result.slide == "s2":
                 raise ZeroDivisionError("a defect")
-            return render(result, provenance)
+            return render(result, *args)
 
         monkeypatch.setattr(slide_writer, "render_report", render)
         assert run() == 3

@@ -184,7 +184,7 @@ class TestRun:
         }
         assert "out_of_range" not in self.slide_json(run, "s2")  # a child
         page = (run.folder / "index.html").read_text()
-        assert page.count('class="beyond">high, absolute high<') == 1
+        assert page.count('class="out-of-range">high, absolute high<') == 1
         run(low_count_below=10)
         assert run.looked == []
         assert (run.folder / "index.html").read_text() == page

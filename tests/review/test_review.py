@@ -77,11 +77,11 @@ def apply_one(layout, path):
     return outcome
 
 
-def read_trail(layout):
+def read_log(layout):
     return [json.loads(line) for line in layout.audit_jsonl.read_text().splitlines()]
 
 
-def test_a_review_worked_by_hand(run, layout, write):
+def test_apply_reviews_recounts_as_worked_by_hand(run, layout, write):
     before = run.tree()
     apply_one(layout, write((3, "review", "monocyte"), (1, "neutrophil", "artefact")))
     row = run.rows()["s2"]
@@ -103,7 +103,7 @@ def test_a_review_worked_by_hand(run, layout, write):
         assert layout.slide_file("s2", name).read_bytes() == before[f"counts/s2/{name.removeprefix('original-')}"]
 
 
-def test_the_trail_says_who_moved_what_and_each_line_holds_the_one_before(layout, write):
+def test_apply_reviews_logs_each_change_in_a_hash_chain(layout, write):
     apply_one(layout, write((3, "review", "basophil"), comment="fine"))
     lines = layout.audit_jsonl.read_bytes().splitlines()
     cell, own = map(json.loads, lines)
@@ -114,20 +114,20 @@ def test_the_trail_says_who_moved_what_and_each_line_holds_the_one_before(layout
         assert (entry["slide"], entry["reader"], entry["time"]) == ("s2", "AB", "2026-01-02T03:04:05.678+00:00")
     assert (cell["field"], cell["cell"], cell["from"], cell["to"]) == ("f2.png", 1, "review", "basophil")
     (review,) = json.loads(layout.slide_file("s2", "slide.json").read_text())["reviews"]
-    assert review["entry"] == hashlib.sha256(lines[1]).hexdigest()
+    assert review["entry_sha256"] == hashlib.sha256(lines[1]).hexdigest()
 
 
-def test_slide_json_and_report_and_index_say_reviewed(run, layout, write):
+def test_apply_reviews_marks_slide_json_report_and_index(run, layout, write):
     apply_one(layout, write())
     state = json.loads(layout.slide_file("s2", "slide.json").read_text())
     assert state["status"] == "ok"
-    assert [(r["reader"], r["moved"]) for r in state["reviews"]] == [("AB", 0)]
+    assert [(r["reader"], r["n_reclassified"]) for r in state["reviews"]] == [("AB", 0)]
     assert state["files"]["report.html"] == sha256(layout.slide_file("s2", "report.html"))
     assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
     assert "</span> AB</td>" in layout.index_html.read_text()
 
 
-def test_a_later_run_keeps_the_review(run, layout, write):
+def test_run_keeps_review_of_unchanged_slide(run, layout, write):
     apply_one(layout, write((3, "review", "monocyte")))
     before = run.tree()
     assert run() == 0
@@ -136,7 +136,7 @@ def test_a_later_run_keeps_the_review(run, layout, write):
 
 
 @pytest.mark.parametrize("why", ["force", "field", "model"])
-def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write, why, caplog, tmp_path):
+def test_run_reprocessed_slide_is_unreviewed_and_log_stays(run, layout, write, why, caplog, tmp_path):
     untouched = run.tree() if why == "force" else None
     apply_one(layout, write((3, "review", "monocyte")))
     kept = layout.audit_jsonl.read_bytes()
@@ -148,14 +148,14 @@ def test_a_slide_done_anew_is_unreviewed_and_the_trail_stays(run, layout, write,
         assert run(force=why == "force") == 0
     assert "slide 's2': processed again, so its review no longer applies" in caplog.text
     assert layout.audit_jsonl.read_bytes().startswith(kept)
-    assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
+    assert [entry["event"] for entry in read_log(layout)] == ["cell", "review", "redone"]
     assert not ORIGINALS & {path.name for path in layout.slide_folder("s2").iterdir()}
     assert audit_reviews(layout).problems == ()
     if untouched is not None:
         assert {name: content for name, content in run.tree().items() if "audit" not in name} == untouched
 
 
-def test_the_same_reviews_give_the_same_tables_and_reports(run, layout, write):
+def test_apply_reviews_same_review_gives_same_tables(run, layout, write):
     first = write((3, "review", "monocyte"))
     apply_one(layout, first)
     before = run.tree()
@@ -166,7 +166,7 @@ def test_the_same_reviews_give_the_same_tables_and_reports(run, layout, write):
     assert after["counts.csv"] == before["counts.csv"]
 
 
-def test_moves_add_up_and_back_is_as_before(run, layout, write):
+def test_apply_reviews_moves_add_up_and_back_restores_tables(run, layout, write):
     before = run.tree()
     apply_one(layout, write((3, "review", "monocyte"), (2, "lymphocyte", "review")))
     apply_one(layout, write((3, "monocyte", "review"), (2, "review", "lymphocyte"), reader="CD"))
@@ -196,7 +196,7 @@ def test_moves_add_up_and_back_is_as_before(run, layout, write):
         ({"extra": 1}, "extra: "),
     ],
 )
-def test_what_does_not_match_is_refused(run, layout, write, changes, why):
+def test_apply_reviews_review_that_does_not_fit_is_refused(run, layout, write, changes, why):
     before = run.tree()
     with pytest.raises(ReviewRefused, match=why):
         apply_one(layout, write((3, "review", "monocyte"), **changes))
@@ -211,14 +211,14 @@ def test_what_does_not_match_is_refused(run, layout, write, changes, why):
         ([(3, "review", "monocyte")] * 2, "lists a cell twice"),
     ],
 )
-def test_moves_that_cannot_be_are_refused(run, layout, write, moves, why):
+def test_apply_reviews_impossible_move_is_refused(run, layout, write, moves, why):
     before = run.tree()
     with pytest.raises(ReviewRefused, match=why):
         apply_one(layout, write(*moves))
     assert run.tree() == before
 
 
-def test_a_file_that_nests_too_deep_is_refused_in_one_line(layout, tmp_path):
+def test_review_apply_deeply_nested_file_is_refused_in_one_line(layout, tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     done = wbctool("review", "apply", layout.counts_csv, tmp_path / "deep.json")
     assert done.exit_code == 1
@@ -226,13 +226,13 @@ def test_a_file_that_nests_too_deep_is_refused_in_one_line(layout, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_review_that_an_editor_saved_with_a_byte_order_mark_is_read(layout, write):
+def test_read_review_byte_order_mark_is_accepted(layout, write):
     path = write((3, "review", "monocyte"))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert apply_one(layout, path).differential.review == 0
 
 
-def test_a_comment_can_be_taken_back(layout, write, tmp_path):
+def test_apply_reviews_later_review_can_remove_a_comment(layout, write, tmp_path):
     def commented(text, **changes):
         content = json.loads(write((3, "review", "review"), **changes).read_text())
         content["cells"][0]["comment"] = text
@@ -248,21 +248,21 @@ def test_a_comment_can_be_taken_back(layout, write, tmp_path):
     assert audit_reviews(layout).problems == ()
 
 
-def test_a_review_is_applied_once(layout, write):
+def test_apply_reviews_second_time_is_refused(layout, write):
     path = write()
     apply_one(layout, path)
     with pytest.raises(ReviewRefused, match="already been applied"):
         apply_one(layout, path)
 
 
-def test_tables_that_were_changed_by_hand_are_not_reviewed(layout, write):
+def test_apply_reviews_altered_table_is_refused(layout, write):
     path = write()
     layout.slide_file("s2", "cells.csv").write_text("altered")
     with pytest.raises(ReviewRefused, match="was changed after the run wrote it"):
         apply_one(layout, path)
 
 
-def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
+def test_review_apply_refused_review_does_not_stop_the_others(layout, write, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     good = write((3, "review", "monocyte"))
     done = wbctool("review", "apply", layout.counts_csv, tmp_path / "broken.json", good, tmp_path / "none.json")
@@ -271,14 +271,14 @@ def test_one_that_is_refused_does_not_cost_the_others(layout, write, tmp_path):
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_while_a_run_holds_the_output_nothing_is_applied(layout, write):
+def test_review_apply_locked_output_applies_nothing(layout, write):
     path = write()
     with lock_output(layout):
         assert wbctool("review", "apply", layout.counts_csv, path).exit_code == 5
     assert not layout.audit_jsonl.exists()
 
 
-def test_where_there_are_no_results(tmp_path):
+def test_review_without_results_fails(tmp_path):
     for command in (["apply", tmp_path / "c.csv", tmp_path / "r.json"], ["verify", tmp_path / "c.csv"]):
         done = wbctool("review", *command)
         assert done.exit_code == 1
@@ -287,7 +287,7 @@ def test_where_there_are_no_results(tmp_path):
 
 
 @pytest.mark.parametrize("killed_at", ["differential.csv", "cells.csv", "report.html", "slide.json"])
-def test_killed_on_its_way_the_same_review_is_applied_again(run, layout, write, monkeypatch, killed_at):
+def test_apply_reviews_after_kill_completes_with_the_same_file(run, layout, write, monkeypatch, killed_at):
     path, replace = write((3, "review", "monocyte")), Path.replace
 
     def replace_until(temporary, target):
@@ -305,22 +305,22 @@ def test_killed_on_its_way_the_same_review_is_applied_again(run, layout, write, 
     assert audit_reviews(layout).problems == ()
 
 
-def test_a_reviewed_slide_whose_state_was_altered_is_done_anew_and_unreviewed(run, layout, write):
+def test_run_reviewed_slide_with_altered_record_is_reprocessed(run, layout, write):
     before = run.tree()
     apply_one(layout, write((3, "review", "monocyte")))
     state = layout.slide_file("s2", "slide.json")
     state.write_text(state.read_text().replace('"counted": "3"', '"counted": "900"'))
     assert run() == 0
     assert sorted(run.looked) == ["f1.png", "f2.png"]
-    assert [entry["event"] for entry in read_trail(layout)] == ["cell", "review", "redone"]
+    assert [entry["event"] for entry in read_log(layout)] == ["cell", "review", "redone"]
     assert {name: content for name, content in run.tree().items() if "audit" not in name} == before
     assert audit_reviews(layout).problems == ()
 
 
-def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run, layout, write, caplog):
+def test_apply_reviews_unfinished_run_leaves_tables_to_the_next(run, layout, write, caplog):
     manifest = json.loads(layout.run_json.read_text())
     del manifest["slides"]
-    layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest}, indent=1))
+    layout.run_json.write_text(json.dumps(manifest, indent=1))
     apply_one(layout, write((3, "review", "monocyte")))
     assert "the last run did not finish" in caplog.text
     assert run.rows()["s2"]["monocyte_n"] == "0"
@@ -328,7 +328,7 @@ def test_after_a_run_that_did_not_end_the_tables_of_all_slides_follow_later(run,
     assert run.rows()["s2"]["monocyte_n"] == "1"
 
 
-def test_odd_names_are_reviewed_as_others(run, tmp_path):
+def test_apply_reviews_odd_names(run, tmp_path):
     name = "=s\udcff"
     fakes.draw_field(run.root / name / "f.png", ["review"]).rename(run.root / name / "'=\udcfe<b>.png")
     run()
@@ -362,52 +362,52 @@ class TestVerify:
         assert done.exit_code == (1 if done.stderr else 0)
         return done.stderr
 
-    def test_says_how_much_it_checked(self, reviewed):
+    def test_no_problem_prints_what_was_checked(self, reviewed):
         done = wbctool("review", "verify", reviewed.folder)
-        assert done.output.startswith("2 slides, 1 reviewed; 2 lines in the trail, the last ")
+        assert done.output.startswith("2 slides, 1 reviewed; 2 lines in the audit log, the last ")
 
     @pytest.mark.parametrize("line", [0, 1])
-    def test_finds_a_line_that_was_changed(self, reviewed, line):
+    def test_changed_log_line_is_found(self, reviewed, line):
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         lines[line] = lines[line].replace('"AB"', '"XY"')
         reviewed.audit_jsonl.write_text("".join(lines))
-        assert ("line 2 does not follow", "the trail lacks 1 review of it")[line] in self.problems(reviewed)
+        assert ("line 2 does not follow", "the audit log lacks 1 review of it")[line] in self.problems(reviewed)
 
-    def test_finds_lines_that_were_taken_out(self, reviewed):
+    def test_removed_log_lines_are_found(self, reviewed):
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         reviewed.audit_jsonl.write_text(lines[1])
         assert "line 1 does not follow" in self.problems(reviewed)
         reviewed.audit_jsonl.write_text("")
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
         reviewed.audit_jsonl.unlink()
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
 
-    def test_finds_that_the_end_was_cut_off(self, reviewed):
+    def test_shortened_log_is_found(self, reviewed):
         lines = reviewed.audit_jsonl.read_text().splitlines(keepends=True)
         reviewed.audit_jsonl.write_text(lines[0])
-        assert "the trail lacks 1 review of it" in self.problems(reviewed)
+        assert "the audit log lacks 1 review of it" in self.problems(reviewed)
 
     @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html"])
-    def test_finds_a_table_that_was_changed_with_its_hash(self, reviewed, name):
+    def test_changed_file_is_found_even_with_its_hash(self, reviewed, name):
         path, state_path = reviewed.slide_file("s2", name), reviewed.slide_file("s2", "slide.json")
         path.write_text(path.read_text() + "\n")
         assert f"{name} does not match its hash in slide.json" in self.problems(reviewed)
         state = json.loads(state_path.read_text())
         state["files"][name] = sha256(path)
         state_path.write_text(json.dumps(state))
-        assert "slide 's2': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
+        assert "slide 's2': slide.json cannot be trusted: its checksum does not match; it was altered" in self.problems(
             reviewed
         )
         del state["sha256"]
         state_path.write_text(json.dumps(add_checksum(state)))
-        assert f"{name} does not match the original and the trail" in self.problems(reviewed)
+        assert f"{name} does not match the original and the audit log" in self.problems(reviewed)
 
-    def test_finds_a_review_that_was_taken_back_by_hand(self, reviewed):
+    def test_restored_originals_are_found(self, reviewed):
         for name in ORIGINALS:
             reviewed.slide_file("s2", name).rename(reviewed.slide_file("s2", name.removeprefix("original-")))
         assert "is a review that the results do not contain" in self.problems(reviewed)
 
-    def test_finds_originals_that_were_changed(self, reviewed):
+    def test_changed_originals_are_found(self, reviewed):
         reviewed.slide_file("s2", "original-cells.csv").write_text("altered")
         assert "cells.csv is missing, or was changed" in self.problems(reviewed)
 
@@ -426,7 +426,7 @@ class TestVerify:
             ("s10,ok,", '"s10",ok,', "counts.csv is not in the form that a run writes"),
         ],
     )
-    def test_finds_a_row_of_the_table_that_was_changed(self, reviewed, was, now, why):
+    def test_changed_row_of_counts_csv_is_found(self, reviewed, was, now, why):
         text = reviewed.counts.read_text()
         assert was in text
         reviewed.counts.write_text(text.replace(was, now, 1))
@@ -434,7 +434,7 @@ class TestVerify:
         assert why in found
         assert bool(found) == bool(why)
 
-    def test_finds_a_table_that_was_emptied_or_is_gone(self, reviewed):
+    def test_empty_or_missing_counts_csv_is_found(self, reviewed):
         header = reviewed.counts.read_text().partition("\n")[0]
         for text in ("", header, header + "\n"):
             reviewed.counts.write_text(text)
@@ -442,12 +442,12 @@ class TestVerify:
         reviewed.counts.unlink()
         assert "counts.csv cannot be read: No such file or directory" in self.problems(reviewed)
 
-    def test_finds_slides_in_another_order(self, reviewed):
+    def test_other_order_of_slides_is_found(self, reviewed):
         header, first, second = reviewed.counts.read_text().splitlines(keepends=True)
         reviewed.counts.write_text(header + second + first)
         assert "counts.csv lists the slides in a different order from run.json" in self.problems(reviewed)
 
-    def test_names_a_slide_without_its_state(self, reviewed):
+    def test_slide_without_its_record_is_named(self, reviewed):
         state = reviewed.slide_file("s10", "slide.json")
         shutil.copy(reviewed.slide_file("s2", "slide.json"), state)
         assert self.problems(reviewed) == "wbctool: slide 's10': slide.json belongs to slide 's2'\n"
@@ -458,14 +458,15 @@ class TestVerify:
         shutil.rmtree(state.parent)
         assert self.problems(reviewed) == "wbctool: slide 's10': slide.json is missing\n"
 
-    def test_finds_a_state_that_was_changed(self, reviewed):
+    def test_changed_record_is_found(self, reviewed):
         state = reviewed.slide_file("s10", "slide.json")
         state.write_text(state.read_text().replace('"counted": "10"', '"counted": "900"'))
-        assert "slide 's10': slide.json cannot be trusted: its seal does not match; it was altered" in self.problems(
-            reviewed
+        assert (
+            "slide 's10': slide.json cannot be trusted: its checksum does not match; it was altered"
+            in self.problems(reviewed)
         )
 
-    def test_a_file_that_cannot_be_read_is_one_line(self, reviewed, monkeypatch):
+    def test_unreadable_file_is_one_line(self, reviewed, monkeypatch):
         read_bytes = Path.read_bytes
 
         def unreadable(path):
@@ -476,11 +477,11 @@ class TestVerify:
         monkeypatch.setattr(Path, "read_bytes", unreadable)
         assert self.problems(reviewed) == "wbctool: slide 's10': report.html cannot be read: Permission denied\n"
 
-    def test_a_manifest_that_nobody_wrote_is_told(self, reviewed):
+    def test_invalid_run_json_is_found(self, reviewed):
         reviewed.run_json.write_text(reviewed.run_json.read_text()[:200])
         assert "run.json is not a valid record of a run" in self.problems(reviewed)
 
-    def test_slides_that_wait_or_failed_as_a_whole_have_no_state(self, run, layout, monkeypatch):
+    def test_waiting_and_failed_slides_need_no_record(self, run, layout, monkeypatch):
         fakes.draw_field(run.root / "s3" / "f.png", ["basophil"])
         assert run(settle_s=3600) == 0
         assert run.rows()["s3"]["status"] == "waiting"
@@ -490,7 +491,7 @@ class TestVerify:
         assert {row["status"] for row in run.rows().values()} == {"failed"}
         assert self.problems(layout) == ""  # what earlier runs published of s2 and s10 stays
 
-    def test_a_slide_that_has_gone_from_the_input_is_checked_too(self, run, layout):
+    def test_slide_gone_from_the_input_is_checked(self, run, layout):
         shutil.rmtree(run.root / "s10")
         assert run() == 0
         assert wbctool("review", "verify", layout.counts_csv).output.startswith("2 slides, 0 reviewed")
@@ -499,10 +500,10 @@ class TestVerify:
         layout.slide_file("s10", "slide.json").write_text("{}")
         assert "s10/slide.json cannot be trusted" in self.problems(layout)
 
-    def test_after_a_run_that_did_not_end_the_table_may_be_older(self, run, layout, write):
+    def test_unfinished_run_may_leave_an_older_table(self, run, layout, write):
         manifest = json.loads(layout.run_json.read_text())
         del manifest["slides"]
-        layout.run_json.write_text(json.dumps({"schema": "wbctool-run/1", **manifest, "end": None}, indent=1))
+        layout.run_json.write_text(json.dumps({**manifest, "end": None}, indent=1))
         assert self.problems(layout) == ""
         apply_one(layout, write((3, "review", "monocyte")))
         assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(layout)
@@ -510,8 +511,8 @@ class TestVerify:
         assert self.problems(layout) == ""
 
 
-class TestTrail:
-    def test_half_a_line_is_dropped_by_the_next(self, layout, caplog):
+class TestAuditLog:
+    def test_append_drops_half_a_line(self, layout, caplog):
         audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         with layout.audit_jsonl.open("ab") as file:
             file.write(b'{"event": "re')
@@ -520,25 +521,25 @@ class TestTrail:
         assert [entry.slide for entry in audit_log.read_audit_log(layout)] == ["a", "b"]
         assert "incomplete last line" in caplog.text
 
-    def test_a_new_one_outlives_a_power_cut(self, layout, monkeypatch):
+    def test_append_to_new_log_syncs_file_and_folder(self, layout, monkeypatch):
         """Its lines on the disk are of no use without its name in the folder."""
         synced, fsync = [], os.fsync
         monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
         audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         assert synced == [path.stat().st_ino for path in (layout.audit_jsonl, layout.folder)]
 
-    def test_nothing_is_added_to_a_broken_one(self, layout):
+    def test_append_to_corrupt_log_is_refused(self, layout):
         layout.audit_jsonl.write_text('{"event": "review"}\n')
         with pytest.raises(AuditLogCorrupt):
             audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
         assert layout.audit_jsonl.read_text() == '{"event": "review"}\n'
 
 
-def test_the_review_schema_is_the_pages(write):
+def test_read_review_accepts_what_the_page_saves(write):
     assert lab_review.read_review(write((3, "review", "monocyte"))).cells[0].from_ == "review"
 
 
-def test_absolute_counts_follow_a_review_and_metadata_and_quality_stay(run, tmp_path):
+def test_apply_reviews_updates_absolute_counts_and_keeps_metadata_and_quality(run, tmp_path):
     (run.root / "slides.csv").write_text("slide,patient,age,analyser_wbc\ns2,P1,40,10\n")
     assert run() == 0
     layout = OutputPaths(run.out)

@@ -9,13 +9,11 @@ import pytest
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
+from wbctool.stages.focus import RED_CELL_UM, _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (
-    RED_CELL_UM,
-    _squared_gradients,
     apply_quality_limits,
     color_distance,
     compute_quality_flags,
-    estimate_blur_px,
     find_duplicates,
     make_thumbnail,
     measure_quality,

@@ -10,7 +10,7 @@ from wbctool.store.atomic_write import write_atomic, write_atomic_group, write_j
 from wbctool.store.lock import lock_output, remove_stale_temp_files
 
 
-def test_publish_makes_the_folder_and_replaces(tmp_path):
+def test_write_atomic_creates_folder_and_replaces_file(tmp_path):
     path = tmp_path / "a" / "b.csv"
     write_atomic(path, b"old")
     write_atomic(path, b"new")
@@ -18,7 +18,7 @@ def test_publish_makes_the_folder_and_replaces(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["b.csv"]
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+def test_write_atomic_full_disk_keeps_old_file(tmp_path, monkeypatch):
     path = tmp_path / "b.csv"
     write_atomic(path, b"old")
 
@@ -32,18 +32,18 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["b.csv"]
 
 
-def test_a_file_in_place_of_the_folder(tmp_path):
+def test_write_atomic_file_in_place_of_folder_is_not_writable(tmp_path):
     (tmp_path / "a").write_text("in the way")
     with pytest.raises(OutputNotWritable, match="cannot be written"):
         write_atomic(tmp_path / "a" / "b.csv", b"new")
 
 
-def test_json_keeps_names_that_are_not_utf8(tmp_path):
+def test_write_json_atomic_keeps_names_that_are_not_utf8(tmp_path):
     write_json_atomic(tmp_path / "x.json", {"slide": "smear\udcff"})
     assert b"smear\\udcff" in (tmp_path / "x.json").read_bytes()
 
 
-def test_sweep_takes_our_temporary_files_alone(tmp_path):
+def test_remove_stale_temp_files_removes_only_ours(tmp_path):
     layout, other = OutputPaths(tmp_path / "counts.csv"), OutputPaths(tmp_path / "other.csv")
     left = [temp_path_for(layout.counts_csv), temp_path_for(layout.slide_file("a/b", "cells.csv"))]
     kept = [temp_path_for(other.counts_csv), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
@@ -57,7 +57,7 @@ def test_sweep_takes_our_temporary_files_alone(tmp_path):
     assert all(path.exists() for path in kept)
 
 
-def test_hold_is_let_go_at_the_end_and_after_an_error(tmp_path):
+def test_lock_output_is_released_at_end_and_after_error(tmp_path):
     layout = OutputPaths(tmp_path / "counts.csv")
     with pytest.raises(RuntimeError), lock_output(layout):
         raise RuntimeError
@@ -78,7 +78,7 @@ def in_child(work):
     return pid
 
 
-def test_a_second_process_is_turned_away_and_told_by_whom(tmp_path):
+def test_lock_output_second_process_is_refused_naming_the_holder(tmp_path):
     layout = OutputPaths(tmp_path / "counts.csv")
     held, (read, write) = os.pipe(), os.pipe()
 
@@ -101,7 +101,7 @@ def test_a_second_process_is_turned_away_and_told_by_whom(tmp_path):
         pass
 
 
-def test_a_killed_process_lets_go(tmp_path):
+def test_lock_output_killed_process_releases(tmp_path):
     layout = OutputPaths(tmp_path / "counts.csv")
 
     def child():
@@ -114,13 +114,13 @@ def test_a_killed_process_lets_go(tmp_path):
         pass
 
 
-def test_a_folder_in_place_of_the_csv(tmp_path):
+def test_lock_output_csv_is_a_folder_is_not_writable(tmp_path):
     (tmp_path / "counts.csv").mkdir()
     with pytest.raises(OutputNotWritable, match="it is a folder"), lock_output(OutputPaths(tmp_path / "counts.csv")):
         pass
 
 
-def test_a_name_that_is_too_long_for_the_csv_and_not_for_its_folder(tmp_path):
+def test_lock_output_csv_name_too_long_is_not_writable(tmp_path):
     layout = OutputPaths(tmp_path / f"{'n' * 252}.csv")
     with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), lock_output(layout):
         pass
@@ -137,14 +137,14 @@ def tree(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_all_are_written_and_nothing_else(tmp_path):
+def test_write_atomic_group_writes_all_files_and_nothing_else(tmp_path):
     write_atomic_group(files(tmp_path / "new" / "slide", b"x"))
     write_atomic_group(files(tmp_path / "new" / "slide", b"y"))
     assert tree(tmp_path / "new" / "slide") == dict.fromkeys(NAMES, b"y")
 
 
 @pytest.mark.parametrize("call", range(3))
-def test_a_disk_that_fills_up_leaves_all_as_they_were(tmp_path, monkeypatch, call):
+def test_write_atomic_group_full_disk_keeps_all_old_files(tmp_path, monkeypatch, call):
     write_atomic_group(files(tmp_path, b"old"))
     calls = []
 
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_leaves_all_as_they_were(tmp_path, monkeypatch, cal
     assert tree(tmp_path) == dict.fromkeys(NAMES, b"old")
 
 
-def test_they_are_renamed_in_their_order_once_all_are_on_the_disk(tmp_path, monkeypatch):
+def test_write_atomic_group_renames_in_order_after_all_are_written(tmp_path, monkeypatch):
     done, fsync, replace = [], os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("fsync"), fsync(descriptor))[1])
     monkeypatch.setattr(Path, "replace", lambda path, target: (done.append(target.name), replace(path, target))[1])
@@ -167,7 +167,7 @@ def test_they_are_renamed_in_their_order_once_all_are_on_the_disk(tmp_path, monk
     assert done == ["fsync"] * 3 + [*NAMES, "fsync"]
 
 
-def test_the_cause_is_kept(tmp_path):
+def test_write_atomic_group_error_keeps_cause(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"a.csv cannot be written: ") as caught:
         write_atomic_group(files(tmp_path / "file", b"x"))

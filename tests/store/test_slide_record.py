@@ -4,6 +4,7 @@ from dataclasses import replace
 import fakes
 import pytest
 
+from wbctool.errors import RecordInvalid
 from wbctool.paths import OutputPaths
 from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
@@ -11,14 +12,15 @@ from wbctool.store.audit_log import read_audit_log
 from wbctool.store.checksum import add_checksum
 from wbctool.store.hash_cache import HashCache, get_file_stat
 from wbctool.store.slide_record import (
+    FieldHash,
     SlideRecord,
+    find_slide_record,
     fingerprint,
     iter_records_below,
     outputs_match,
-    publish_slide,
-    read_record,
+    read_slide_record,
 )
-from wbctool.store.slide_writer import SlideFiles, publish_files
+from wbctool.store.slide_writer import SlideFiles, publish_files, publish_slide
 from wbctool.types.cells import Slide
 from wbctool.types.results import FieldFailure, SlideStatus
 
@@ -31,30 +33,44 @@ def layout(tmp_path):
     return OutputPaths(tmp_path / "counts.csv")
 
 
-def state(slide="s", **files):
-    row = (slide, "partial", *NUMBERS)
-    return SlideRecord("f" * 64, SlideStatus.PARTIAL, row, FAILURES, files, Limits(), fakes.provenance())
+def make_record(slide="s", files=None, fields=()):
+    return SlideRecord(
+        slide=slide,
+        status=SlideStatus.PARTIAL,
+        fingerprint="f" * 64,
+        fields=fields,
+        files=files or {},
+        errors=FAILURES,
+        counts=dict(columns((slide, "partial", *NUMBERS))),
+        limits=Limits(),
+        provenance=fakes.provenance(),
+    )
 
 
-def test_a_state_comes_back(layout):
-    publish_slide(layout, "s\udcff", {}, state("s\udcff"), (("f", None),))
-    assert read_record(layout, "s\udcff") == state("s\udcff")
+def columns(row):
+    return zip(COUNTS_COLUMNS, row, strict=True)
+
+
+def test_find_slide_record_gives_back_what_was_published(layout):
+    record = make_record("s\udcff", fields=(FieldHash("f\udcfe", None), FieldHash("g", "ab" * 32)))
+    publish_slide(layout, {}, record)
+    assert find_slide_record(layout, "s\udcff") == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
-def test_a_state_that_is_none_is_none(layout, text):
-    publish_slide(layout, "s", {}, state(), ())
+def test_find_slide_record_other_content_gives_none(layout, text):
+    publish_slide(layout, {}, make_record())
     layout.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
-    assert read_record(layout, "s") is None
+    assert find_slide_record(layout, "s") is None
 
 
-def test_a_state_moved_to_another_slide_is_none(layout):
-    publish_slide(layout, "s", {}, state(), ())
+def test_find_slide_record_of_another_slide_gives_none(layout):
+    publish_slide(layout, {}, make_record())
     layout.slide_folder("s").rename(layout.slide_folder("t"))
-    assert read_record(layout, "t") is None
+    assert find_slide_record(layout, "t") is None
 
 
-def test_fingerprint_depends_on_names_contents_order_and_basis():
+def test_fingerprint_depends_on_names_contents_order_and_cache_key():
     fields = (("a", "1"), ("b", None))
     prints = [
         fingerprint(fields, {"model": 1}),
@@ -73,17 +89,18 @@ def opened(layout, slide="s"):
     return seen
 
 
-def test_files_intact(layout):
+def test_outputs_match_only_if_every_file_is_as_published(layout):
     content_hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
-    names = ("differential.csv", "cells.csv", "report.html")
-    publish_slide(layout, "s", dict.fromkeys(names, b"hello"), state(), ())
+    names = ("differential.csv", "cells.csv", "report.html", "thumbnails.zip")
+    publish_slide(layout, dict.fromkeys(names, b"hello"), make_record())
     whole = dict.fromkeys(names, content_hash)
-    assert outputs_match(layout, "s", state(**whole), opened(layout))
-    assert not outputs_match(layout, "s", state(**(whole | {"cells.csv": "0" * 64})), opened(layout))
-    of_one_file = state(**{"cells.csv": content_hash})
-    assert not outputs_match(layout, "s", of_one_file, opened(layout))
+    assert outputs_match(layout, make_record(files=whole), opened(layout))
+    assert not outputs_match(layout, make_record(files=whole | {"cells.csv": "0" * 64}), opened(layout))
+    of_version_1 = dict.fromkeys(names[:3], content_hash)
+    assert outputs_match(layout, make_record(files=of_version_1), opened(layout))
+    assert not outputs_match(layout, make_record(files={"cells.csv": content_hash}), opened(layout))
     (layout.slide_folder("s") / "report.html").unlink()
-    assert not outputs_match(layout, "s", state(**whole), opened(layout))
+    assert not outputs_match(layout, make_record(files=whole), opened(layout))
 
 
 @pytest.fixture
@@ -97,16 +114,16 @@ def hashes(seen, field):
     return seen.hash_fields(Slide("s", field.parent, (field,)), 300)
 
 
-def test_a_field_just_written_is_not_trusted_by_its_time(layout, field):
-    publish_slide(layout, "s", {}, state(), ())
+def test_hash_cache_field_just_written_is_not_remembered(layout, field):
+    publish_slide(layout, {}, make_record())
     seen = opened(layout)
     assert hashes(seen, field)[0][1] is not None
     seen.flush()
     assert not layout.slide_file("s", ".seen.json").exists()
 
 
-def test_a_seen_field_is_not_read_again(layout, field):
-    publish_slide(layout, "s", {}, state(), ())
+def test_hash_cache_remembered_field_is_not_read_again(layout, field):
+    publish_slide(layout, {}, make_record())
     seen = opened(layout)
     seen.remember("f.png", (1, 2, 3), "of another time")
     seen.remember("gone.png", (1, 2, 3), "forgotten below")
@@ -123,31 +140,31 @@ def test_a_seen_field_is_not_read_again(layout, field):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "1", '{"f.png": 1}', "\udcff"])
-def test_a_broken_cache_costs_time_alone(layout, field, content):
-    publish_slide(layout, "s", {}, state(), ())
+def test_hash_cache_broken_file_costs_only_time(layout, field, content):
+    publish_slide(layout, {}, make_record())
     layout.slide_file("s", ".seen.json").write_text(content, errors="surrogateescape")
     assert hashes(opened(layout), field)[0][1] is not None
 
 
-def test_a_slide_without_results_keeps_no_cache(layout, field):
+def test_hash_cache_slide_without_results_writes_nothing(layout, field):
     seen = opened(layout)
     seen.remember("f.png", (1, 2, 3), "x")
     seen.flush()
     assert not layout.folder.exists()
 
 
-def test_an_unreadable_field_has_no_hash(layout, tmp_path):
+def test_hash_fields_unreadable_field_has_no_hash(layout, tmp_path):
     assert hashes(opened(layout), tmp_path / "gone.png") == (("gone.png", None),)
 
 
-def test_only_failures_of_the_files_are_final():
-    assert state().is_deterministic
+def test_is_deterministic_only_with_failures_of_the_files():
+    assert make_record().is_deterministic
     on_the_machine = FieldFailure("s", "f", "classify", "CUDA failure")
-    assert not replace(state(), failures=(*FAILURES, on_the_machine)).is_deterministic
+    assert not replace(make_record(), errors=(*FAILURES, on_the_machine)).is_deterministic
 
 
-def test_a_state_in_which_a_value_was_changed_is_none(layout):
-    publish_slide(layout, "s", {}, state(), ())
+def test_find_slide_record_altered_value_gives_none(layout):
+    publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     whole = path.read_text()
     for was, now in (
@@ -157,11 +174,11 @@ def test_a_state_in_which_a_value_was_changed_is_none(layout):
     ):
         assert was in whole
         path.write_text(whole.replace(was, now, 1))
-        assert read_record(layout, "s") is None
+        assert find_slide_record(layout, "s") is None
     path.write_text(json.dumps(json.loads(whole)))  # the same values, laid out otherwise
-    assert read_record(layout, "s") == state()
+    assert find_slide_record(layout, "s") == make_record()
     path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}))
-    assert read_record(layout, "s") is None
+    assert find_slide_record(layout, "s") is None
 
 
 @pytest.mark.parametrize(
@@ -181,8 +198,8 @@ def test_a_state_in_which_a_value_was_changed_is_none(layout):
         ("schema", "wbctool-slide/9"),
     ],
 )
-def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry, value):
-    publish_slide(layout, "s", {}, state(), ())
+def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(layout, entry, value):
+    publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     content = json.loads(path.read_text())
     del content["sha256"]
@@ -190,7 +207,28 @@ def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry,
     if value == "waiting":
         content["counts"]["status"] = value
     path.write_text(json.dumps(add_checksum(content)))
-    assert read_record(layout, "s") is None
+    assert find_slide_record(layout, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "location"),
+    [
+        ({"quality": [{"field": "f", "blur_um": "wide"}]}, "quality.0.blur_um: "),
+        ({"limits": {"low_count_below": 0}}, "limits.low_count_below: "),
+        ({"provenance": None}, "provenance: "),
+        ({"counts": {}}, "counts: the columns are not those of counts.csv"),
+        ({"schema": None}, "it has no schema"),
+    ],
+)
+def test_read_invalid_record_names_file_and_path_inside(layout, change, location):
+    publish_slide(layout, {}, make_record())
+    path = layout.slide_file("s", "slide.json")
+    content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
+    path.write_text(json.dumps(add_checksum(content | change)))
+    with pytest.raises(RecordInvalid) as caught:
+        read_slide_record(path, "s")
+    assert caught.value.path == path
+    assert f"is not a valid record of a slide: {location}" in caught.value.reason
 
 
 @pytest.mark.parametrize(
@@ -201,7 +239,7 @@ def test_a_state_that_no_version_writes_is_none_whatever_its_hash(layout, entry,
         ('"status": "ok"', '"status": "waiting"'),
     ],
 )
-def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
+def test_run_processes_slide_with_altered_record_again(run, was, now):
     run()
     before, path = run.tree(), run.folder / "s2" / "slide.json"
     assert was in path.read_text()
@@ -211,29 +249,25 @@ def test_a_slide_whose_state_was_altered_is_done_again(run, was, now):
     assert run.tree() == before
 
 
-def test_a_class_that_was_not_assessed_has_no_number(layout):
-    row = tuple("not_assessed" if name.startswith("basophil") else value for name, value in columns(state().row))
-    publish_slide(layout, "s", {}, replace(state(), row=row), ())
-    assert read_record(layout, "s").row == row
+def test_find_slide_record_keeps_not_assessed(layout):
+    row = tuple("not_assessed" if name.startswith("basophil") else value for name, value in columns(make_record().row))
+    publish_slide(layout, {}, replace(make_record(), counts=dict(columns(row))))
+    assert find_slide_record(layout, "s").row == row
 
 
-def columns(row):
-    return zip(COUNTS_COLUMNS, row, strict=True)
-
-
-def test_a_review_whose_state_was_lost_is_void_and_the_trail_says_so(layout):
-    publish_slide(layout, "s", {}, state(), ())
+def test_publish_files_logs_that_a_review_with_a_lost_record_is_void(layout):
+    publish_slide(layout, {}, make_record())
     path = layout.slide_file("s", "slide.json")
     for name in ("slide.json", "cells.csv", "differential.csv", "report.html"):
         layout.slide_file("s", f"original-{name}").write_bytes(path.read_bytes())
-    again = SlideFiles("s", {}, state(), ())
+    again = SlideFiles({}, make_record())
     path.write_text(path.read_text().replace("partial", "ok"))
     publish_files(layout, again)
     assert [(entry.event, entry.slide) for entry in read_audit_log(layout)] == [("redone", "s")]
     assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
-def test_known_slides_below_a_folder(layout):
+def test_iter_records_below_gives_only_slides_below_the_folder(layout):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
-        publish_slide(layout, slide, {}, state(slide), ())
-    assert [id_ for id_, _ in iter_records_below(layout, "ward")] == ["ward/a", "ward/b/c"]
+        publish_slide(layout, {}, make_record(slide))
+    assert [record.slide for record in iter_records_below(layout, "ward")] == ["ward/a", "ward/b/c"]

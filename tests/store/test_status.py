@@ -29,7 +29,7 @@ def layout(run):
     return OutputPaths(run.out)
 
 
-def test_a_run_that_failed_in_part(run, layout):
+def test_read_report_partly_failed_run(run, layout):
     (run.root / "s2" / "f2.png").write_bytes(b"")
     assert run() == 3
     report = read_report(layout)
@@ -45,14 +45,14 @@ def test_a_run_that_failed_in_part(run, layout):
     assert told["failed"][0]["errors"] == [{"field": "f2.png", "stage": "read", "cause": "the file is empty"}]
 
 
-def test_a_slide_that_waits(run, layout):
+def test_format_status_names_waiting_slides(run, layout):
     run(settle_s=600.0)
     report = read_report(layout)
     assert json.loads(format_status_json(report))["waiting"] == ["s2", "s10"]
     assert "waiting: s10" in format_status_text(report).splitlines()
 
 
-def test_names_are_shown_in_one_line_and_do_not_drive_the_terminal(run, layout):
+def test_format_status_text_escapes_names(run, layout):
     (run.root / "a\nb\x1b[2J").mkdir()
     (run.root / "a\nb\x1b[2J" / "x\ny.png").write_bytes(b"")
     run()
@@ -69,7 +69,7 @@ def begun(layout):
     layout.run_json.write_text(json.dumps(content | {"end": None, "exit_code": None}))
 
 
-def test_a_run_that_goes_on(run, layout):
+def test_read_report_running(run, layout):
     run()
     begun(layout)
     with lock_output(layout):
@@ -78,8 +78,8 @@ def test_a_run_that_goes_on(run, layout):
         assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
-@pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number"])
-def test_a_run_that_was_killed(run, layout, note):
+@pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number", "an earlier version's"])
+def test_read_report_killed(run, layout, note):
     run()
     begun(layout)
     if note == "dead":
@@ -87,9 +87,10 @@ def test_a_run_that_was_killed(run, layout, note):
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": ""}))
-    elif note == "another process of that number":
-        content = {"pid": os.getpid(), "host": platform.node(), "started": "another-boot 12"}
+        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": 1.0}))
+    elif note in {"another process of that number", "an earlier version's"}:
+        started = 1.0 if note == "another process of that number" else "another-boot 12"
+        content = {"pid": os.getpid(), "host": platform.node(), "started": started}
         layout.lock_holder_json.write_text(json.dumps(content))
     elif note:
         layout.lock_holder_json.write_text(note)
@@ -98,7 +99,7 @@ def test_a_run_that_was_killed(run, layout, note):
     assert "was killed before it ended" in format_status_text(report)
 
 
-def test_a_run_on_another_host_is_believed(run, layout):
+def test_read_report_holder_on_another_host_counts_as_running(run, layout):
     run()
     begun(layout)
     layout.lock_holder_json.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
@@ -107,7 +108,7 @@ def test_a_run_on_another_host_is_believed(run, layout):
     )
 
 
-def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
+def test_read_report_failed_start_keeps_slides_of_the_run_before(run, layout):
     run()
     save_failure(layout, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
     report = read_report(layout)
@@ -119,25 +120,34 @@ def test_a_run_that_could_not_begin_after_a_good_one(run, layout):
     assert read_report(layout).exit_code == 0
 
 
-def test_a_failure_leaves_no_word_where_nothing_is(tmp_path):
+def test_save_failure_without_results_writes_nothing(tmp_path):
     save_failure(OutputPaths(tmp_path / "c.csv"), datetime.now(UTC), 4, "no image")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_leaves_no_word_in_a_folder_that_is_not_ours(tmp_path):
+def test_save_failure_foreign_folder_writes_nothing(tmp_path):
     (tmp_path / "c").mkdir()
     save_failure(OutputPaths(tmp_path / "c.csv"), datetime.now(UTC), 2, "the slides are there")
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_no_run(layout):
+def test_read_report_without_a_run_is_unknown(layout):
     with pytest.raises(StatusUnknown, match="no run has looked at a slide yet"):
         read_report(layout)
     assert read_report_or_none(layout) is None
 
 
+def test_read_report_names_the_place_in_run_json(run, layout):
+    run()
+    content = json.loads(layout.run_json.read_bytes())
+    content["slides"][1]["cells"] = "many"
+    layout.run_json.write_text(json.dumps(content))
+    with pytest.raises(StatusUnknown, match=r"run.json is not a valid record of a run: slides.1.cells: "):
+        read_report(layout)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])
-def test_a_record_that_is_none(run, layout, content):
+def test_read_report_invalid_run_json_is_unknown(run, layout, content):
     run()
     layout.run_json.write_text(content)
     with pytest.raises(StatusUnknown, match="is not a valid record of a run"):
@@ -149,7 +159,7 @@ def metrics(path):
     return {(s.name, s.labels.get("status")): s.value for family in families for s in family.samples}
 
 
-def test_metrics(run, layout, tmp_path):
+def test_write_metrics_of_a_run(run, layout, tmp_path):
     fakes.draw_field(run.root / "s3" / "f.png", ["neutrophil"])
     run()
     (run.root / "s2" / "f2.png").write_bytes(b"")
@@ -164,13 +174,13 @@ def test_metrics(run, layout, tmp_path):
     assert told["wbctool_fields_failed", None] == 1
 
 
-def test_metrics_of_a_run_that_could_not_begin(tmp_path):
+def test_write_metrics_without_a_run_has_only_end_and_exit_code(tmp_path):
     write_metrics(tmp_path / "wbctool.prom", None, 1)
     told = metrics(tmp_path / "wbctool.prom")
     assert set(told) == {("wbctool_last_run_end_timestamp_seconds", None), ("wbctool_last_run_exit_code", None)}
 
 
-def test_metrics_that_cannot_be_written(tmp_path):
+def test_write_metrics_not_writable(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable):
         write_metrics(tmp_path / "file" / "wbctool.prom", None, 0)

@@ -128,6 +128,6 @@ def staleness_reason(quantized: Card, source: Card) -> str | None:
     return None
 
 
-def encode_card(card: ModelCard) -> bytes:
+def encode_card(card: Card) -> bytes:
     """Return the content of a card's JSON file."""
     return (card.model_dump_json(indent=2) + "\n").encode()

@@ -1,4 +1,4 @@
-"""The content hashes of files that were seen before, so that an hourly run need not read them again."""
+"""A cache of content hashes, keyed by each file's size and times, so that an hourly run need not read files again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from wbctool.types.cells import Slide
 _CLOCK_GRAIN_NS = 2_000_000_000  # a file younger than this may change again without its time changing
 
 FieldHashes = tuple[tuple[str, str | None], ...]
+"""Name and SHA-256 of each field, in order; the hash is None if the field cannot be read."""
 FileStat = tuple[int, int, int]
+"""Size in bytes, and the times of the last change of content and of the entry in ns."""
 
 
 class HashCache:
-    """The content hashes of files by their size and times on disk, so that an hourly run need not read them again.
+    """The content hashes of a slide's fields and results, by file name.
 
-    The fields of a slide and its results; their names cannot be the same, as results do not end like images. Kept in
-    ``.seen.json`` of each slide's results, read slide by slide; a lost one costs time alone.
+    They are kept in ``.seen.json`` beside each slide's results; a lost file only costs time. Names of fields and of
+    results are never the same, as results do not end like images.
     """
 
     def __init__(self, layout: OutputPaths, now: Callable[[], float] = time.time) -> None:
@@ -35,7 +37,7 @@ class HashCache:
         self._current: dict[str, list[Any]] = {}
 
     def load_slide(self, slide: str) -> None:
-        """Turn to a slide."""
+        """Read the cache of a slide, which the other methods then work on."""
         self._slide, self._current = slide, {}
         try:
             self._stored = dict(json.loads(self._layout.slide_file(slide, HASH_CACHE_JSON).read_bytes()))
@@ -43,26 +45,50 @@ class HashCache:
             self._stored = {}
 
     def flush(self) -> None:
-        """Write down what was noted of the slide at hand, if it has results and something is new."""
+        """Write the cache of the slide if the slide has results and anything is new.
+
+        Raises:
+            OutputNotWritable: The file cannot be written.
+        """
         path = self._layout.slide_file(self._slide, HASH_CACHE_JSON)
         if self._current and self._current != self._stored and path.parent.is_dir():
             write_json_atomic(path, self._current)
 
     def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
-        """The name and the content's hash of every field, read only where size or times have changed."""
+        """Return name and SHA-256 of every field; only fields whose size or times have changed are read.
+
+        Args:
+            slide: The slide that was loaded.
+            max_megapixels: The limit of an image's size.
+
+        Returns:
+            The pairs in the order of the fields; the hash of a field that cannot be read is None.
+        """
 
         def read(path: Path) -> bytes:
+            """Read a field."""
             return read_image_bytes(path, max_megapixels)
 
         return tuple((path.name, self.hash_file(path, read)) for path in slide.fields)
 
     def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
-        """Remember a file, unless it is so new that its times would not betray another change."""
+        """Remember a file's hash, unless the file is so new that another change might leave its times as they are.
+
+        Args:
+            name: The file's name.
+            file_stat: Its size and times, from before it was read.
+            sha256: The hash of its content.
+        """
         if self._now() * 1e9 - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
             self._current[name] = [*file_stat, sha256]
 
     def hash_file(self, path: Path, read: Callable[[Path], bytes]) -> str | None:
-        """The SHA-256 of a file of the slide at hand; None if unreadable. ``read`` where its size or times changed."""
+        """Return the SHA-256 of one of the slide's files; None if it cannot be read.
+
+        Args:
+            path: The file.
+            read: Reads it; called only if its size or times have changed.
+        """
         try:
             file_stat = get_file_stat(path)
             entry = self._stored.get(path.name)
@@ -77,6 +103,6 @@ class HashCache:
 
 
 def get_file_stat(path: Path) -> FileStat:
-    """Size, and the times of the last change of content and of anything, in ns."""
+    """Return a file's size in bytes and, in ns, the times of the last change of its content and of its entry."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

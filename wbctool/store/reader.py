@@ -60,6 +60,8 @@ def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | Skip
             try:
                 record = read_slide_record(record_file, slide)
             except RecordInvalid as error:
+                if isinstance(error.__cause__, OSError):  # which a run would not mend
+                    raise
                 raise ResultsInvalid(f"{error}; `wbctool run` makes it again") from error
             if record.reviews or all(row.get(k) == v for k, v in record.counts.items() if k != "slide"):
                 yield _read_slide(layout, record)

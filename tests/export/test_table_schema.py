@@ -1,12 +1,12 @@
-"""The Table Schemas against the code's own columns and against what a real run writes."""
+"""The Table Schemas against the columns of the code and the files of a run."""
 
 import json
-from importlib import resources
 from pathlib import Path
 
 import fakes
 import pytest
 
+from wbctool.export.table_schema import TABLES, table_schema_files, table_schema_json
 from wbctool.labels import CellClass
 from wbctool.report.tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
 
@@ -14,8 +14,7 @@ frictionless = pytest.importorskip("frictionless")
 
 
 def schema(name):
-    content = json.loads((resources.files("wbctool.report") / "schemas" / f"{name}.json").read_text())
-    return frictionless.Schema.from_descriptor(content)
+    return frictionless.Schema.from_descriptor(json.loads(table_schema_json(name)))
 
 
 def problems(path: Path, name: str, **options) -> list[str]:
@@ -33,13 +32,23 @@ def problems(path: Path, name: str, **options) -> list[str]:
         ("cells", (*CELL_COLUMNS, *(f"p_{label}" for label in CellClass))),
     ],
 )
-def test_the_schemas_have_our_columns_each_described(name, columns):
+def test_table_schema_columns_match_and_are_described(name, columns):
     fields = schema(name).fields
     assert tuple(field.name for field in fields) == columns
     assert all(field.description for field in fields)
 
 
-def test_what_a_run_writes_meets_them(run):
+def test_table_schema_files_are_named_by_table():
+    assert list(table_schema_files()) == [f"{table}.schema.json" for table in TABLES]
+    assert table_schema_files()["cells.schema.json"].decode() == table_schema_json("cells")
+
+
+def test_table_schema_unknown_table_raises():
+    with pytest.raises(ValueError, match="slides"):
+        table_schema_json("slides")
+
+
+def test_table_schema_accepts_files_of_a_run(run):
     (run.root / "s2" / "bad.png").write_bytes(b"")
     fakes.draw_field(run.root / "none" / "f.png", [])
     fakes.draw_field(run.root / "=odd, 'name" / "f.png", ["immature_granulocyte"] * 120)
@@ -65,7 +74,7 @@ def test_what_a_run_writes_meets_them(run):
         ("counts", "fields,", "images,"),
     ],
 )
-def test_they_refuse_what_is_not_ours(run, tmp_path, name, old, new):
+def test_table_schema_rejects_altered_file(run, tmp_path, name, old, new):
     run()
     path = run.out if name == "counts" else run.folder / "s2" / f"{name}.csv"
     text = path.read_text()
@@ -76,7 +85,7 @@ def test_they_refuse_what_is_not_ours(run, tmp_path, name, old, new):
     assert problems(tmp_path / "t.csv", name)
 
 
-def test_a_model_with_fewer_classes_has_fewer_columns(tmp_path):
+def test_table_schema_accepts_model_with_fewer_classes(tmp_path):
     from wbctool.report.tables import cells_csv
 
     (tmp_path / "cells.csv").write_text(cells_csv("s", [], tuple(CellClass)[:4]))
