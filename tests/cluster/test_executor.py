@@ -23,14 +23,14 @@ from tiny_models import write_tiny_models
 pytest.importorskip("distributed")
 
 import distributed
-from wbctool.cli.running import run_command
-from wbctool.cli.terminal import Silence
 
 import wbctool
+from wbctool.cli.progress import NullProgress
+from wbctool.cli.run import run_with_settings
 from wbctool.cluster.executor import DaskExecutor, check_address
 from wbctool.cluster.task_queue import ClusterLimits
 from wbctool.enums import Device
-from wbctool.errors import ClusterUnusable, ExtraMissing
+from wbctool.errors import ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run import StopRequest, run_folder
@@ -128,13 +128,13 @@ class Lab:
         return {**output, "device": Device.CPU, "quiet": True}
 
     def run(self, out: str, **flags: object) -> int:
-        return run_command({**self.flags(out), **flags}, None)
+        return run_with_settings(load_settings({**self.flags(out), **flags}))
 
     def run_with(self, out: str, address: str, limits: ClusterLimits) -> int:
         """Run with other limits than those of ``wbctool run``."""
         settings, stop = load_settings(self.flags(out)), StopRequest()
         with closing(DaskExecutor(settings, address, stop, limits)) as executor:
-            return run_folder(settings, executor.connect, ["wbctool", "run"], Silence(), stop, executor)
+            return run_folder(settings, executor.connect, ["wbctool", "run"], NullProgress(), stop, executor)
 
     def tree(self, out: str) -> dict[str, bytes]:
         files = [path for path in (self.folder / out).rglob("*") if path.is_file() and path.name not in NOT_COMPARED]
@@ -312,12 +312,12 @@ def test_missing_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("executor", "task_queue", "workers", "worker_plugin"):
         monkeypatch.delitem(sys.modules, f"wbctool.cluster.{name}")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ExtraMissing, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
+    with pytest.raises(MissingDependency, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):
         lab.run("many", scheduler="127.0.0.1:1")
 
 
 def test_run_on_one_machine_does_not_import_dask() -> None:
-    code = "import sys, wbctool.cli.running; sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
+    code = "import sys, wbctool.pipeline.run; sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
 
 
