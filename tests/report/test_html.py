@@ -221,7 +221,7 @@ def test_long_lists_of_fields_are_folded():
 
 
 def test_a_scale_that_cannot_be_is_told_once():
-    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cells", "stain_delta_e"))
+    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
     told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
