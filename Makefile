@@ -2,9 +2,12 @@
 PYTHON ?= python3
 VENV_DEMO := .venv-demo
 VENV := .venv-test
+VENV_CHECK := .venv-check
+# One thread a test process for the mathematics: pytest-xdist gives every core a process of its own.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fault lint bench docs clean
+.PHONY: demo test check fault lint bench docs clean
 
 demo: $(VENV_DEMO)/ready
 	mkdir -p demo/slides
@@ -13,7 +16,11 @@ demo: $(VENV_DEMO)/ready
 	@echo "Open in a browser: $(CURDIR)/demo/counts/example-adult/report.html"
 
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest
+	$(PYTEST) $(VENV)/bin/python -m pytest -n auto
+
+# What an engineer runs while working: no torch to install, none of the slow tests.
+check: $(VENV_CHECK)/ready
+	$(PYTEST) $(VENV_CHECK)/bin/python -m pytest -n auto -m "not (train or cluster or browser or fault or slow)"
 
 # The tests of tests/robustness in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
 fault: $(VENV)/ready
@@ -23,6 +30,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.run
@@ -36,10 +44,15 @@ $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 	$(VENV_DEMO)/bin/python $(PIP) -c constraints.txt -e .
 	touch $@
 
+$(VENV_CHECK)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV_CHECK)
+	$(VENV_CHECK)/bin/python $(PIP) -c constraints.txt -e '.[evaluate,fhir,optimize,dev]'
+	touch $@
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,train,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_DEMO) demo site
+	rm -rf $(VENV) $(VENV_CHECK) $(VENV_DEMO) demo site

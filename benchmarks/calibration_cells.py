@@ -1,8 +1,8 @@
-"""Makes the cells that come with wbctool for calibrating int8 copies: wbctool/calibration/cells.jpg and cells.csv.
+"""Make the bundled cells for the calibration of int8 copies, in wbctool/quantization/calibration/.
 
     python -m benchmarks.calibration_cells --fields bccd_fields --cells pbc
 
-Cells of training sources alone, at most one a source, cut by wbctool's own detector and cropper.
+Only cells of training groups are used, at most one per group, found and cropped as in a run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _JPEG_QUALITY = 90
 
 
 def main() -> None:
-    """Read the options, find the cells, write them."""
+    """Parse the options, find the cells and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=Path, required=True, help="a folder of fields with boxes.csv")
     parser.add_argument("--cells", type=Path, required=True, help="class folders of single-cell images")
@@ -52,7 +52,13 @@ def main() -> None:
 
 
 def choose_cells(fields: Path, class_folders: Path, models: Path) -> list[CellRef]:
-    """Of the fields the first cells in a shuffled order, of the folders as many of each class; then all shuffled."""
+    """Choose 40 random cells of fields and 7 of each class of the class folders, in random order.
+
+    Args:
+        fields: A folder of fields with boxes.
+        class_folders: Class folders of single-cell images.
+        models: Folder of the models; the detector is used.
+    """
     rng, group_split = random.Random(0), GroupSplit()  # noqa: S311
     detector = load_model(models, DetectorCard)
     train_fields = [field for field in read_fields(fields) if group_split.assign(field) is Split.TRAIN]
@@ -70,7 +76,12 @@ def choose_cells(fields: Path, class_folders: Path, models: Path) -> list[CellRe
 
 
 def take_one_per_group(cells: Iterable[CellRef], n_cells: int) -> Iterator[CellRef]:
-    """At most ``n_cells`` cells, no two of one source."""
+    """Yield at most ``n_cells`` cells, no two of one group.
+
+    Args:
+        cells: The cells.
+        n_cells: How many.
+    """
     groups: set[str] = set()
     for cell in cells:
         if cell.group not in groups:

@@ -1,8 +1,7 @@
-"""ONNX Runtime alone on ready-made batches: what naming the cells costs at the least, with nothing around it.
+"""`python -m benchmarks.onnxruntime_only SLIDES --precision fp32|int8|fp16 --device cpu|cuda`: ONNX Runtime alone.
 
-`python -m benchmarks.onnxruntime_only SLIDES --precision fp32|int8|fp16 --device cpu|cuda`: finds and prepares the cells of SLIDES
-with wbctool's own stages, untimed, then times the classifier on them, and prints a JSON line: cells, seconds, and how
-it was the fastest.
+Detects and preprocesses the cells of SLIDES with wbctool's stages, untimed, then times only the classifier on them:
+the lower bound of a run's time. Prints a JSON line: cells, seconds, and the fastest way of calling.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from wbctool.inference.session import CPU, CUDA, cuda_unavailable_reason, provid
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.preprocess import preprocess_crops
 
-_N_TRIAL_CELLS = 32  # cells that the ways are compared on
+_N_TRIAL_CELLS = 32  # cells for choosing the fastest way of calling
 _BATCH_SIZES = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Parse the options, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("slides", type=Path)
     parser.add_argument("--precision", type=Precision, default=Precision.FP32)
@@ -64,11 +63,18 @@ def main() -> None:
     batch_size, threads = min(seconds, key=lambda way: seconds[way])
     best = time_classifier(folder / card.file, cells, provider, args.precision, batch_size, threads)
     description = f"{batch_size} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
-    print(json.dumps({"cells": len(cells), "seconds": best, "how": description}))
+    print(json.dumps({"cells": len(cells), "seconds": best, "description": description}))
 
 
 def preprocess_cells(slides: Path) -> np.ndarray:
-    """(N, 128, 128, 3) uint8 RGB, as a run prepares them. A field that is there many times is looked at once."""
+    """Detect and preprocess the cells of all slides as a run does; identical fields are processed once.
+
+    Args:
+        slides: Folder of slides with JPEG fields.
+
+    Returns:
+        (N, 128, 128, 3) uint8 RGB.
+    """
     models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
     cached: dict[bytes, np.ndarray] = {}
     batches = []
@@ -76,7 +82,7 @@ def preprocess_cells(slides: Path) -> np.ndarray:
         content = path.read_bytes()
         if content not in cached:
             field = read_field(path)
-            boxes = [found.box for found in detect_cells(field, models.detector)]
+            boxes = [detection.box for detection in detect_cells(field, models.detector)]
             crops = crop_cells(field, boxes, models.classifier.card.crop_margin)
             cached[content] = preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb
         batches.append(cached[content])
@@ -86,7 +92,19 @@ def preprocess_cells(slides: Path) -> np.ndarray:
 def time_classifier(
     model: Path, cells: np.ndarray, provider: str, precision: Precision, batch_size: int, threads: int
 ) -> float:
-    """Seconds for all cells. threads: 0: one call at a time, on all cores; 1: a call on each core, side by side."""
+    """Time the classifier.
+
+    Args:
+        model: The ONNX file.
+        cells: (N, 128, 128, 3) uint8 RGB.
+        provider: Execution provider.
+        precision: Of the model.
+        batch_size: Cells per call.
+        threads: 0 makes one call at a time on all cores, 1 one call on each core in parallel.
+
+    Returns:
+        Seconds for all cells.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     providers = [(provider, provider_options(provider, precision))]

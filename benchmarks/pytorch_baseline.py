@@ -1,9 +1,9 @@
-"""What one would write from the paper's notebooks: OpenCV finds nuclei, PyTorch names the cells, one CSV comes out.
+"""`python -m benchmarks.pytorch_baseline SLIDES OUT.csv --batch N --device cpu|cuda`: OpenCV and PyTorch.
 
-`python -m benchmarks.pytorch_baseline SLIDES OUT.csv --batch N --device cpu|cuda`. Nothing of wbctool but the trained weights
-and the crop's margin: a threshold on blue minus green, contours, a square crop, VGG19 in eager mode. Crops of more than
-64 pixels are only resampled, as `wbctool run --super-resolve auto` does it; a smaller one is refused, for then the two
-would not compare.
+What one would write from the paper's notebooks: a threshold on blue minus green, contours, square crops and VGG19 in
+eager mode. It shares only the trained weights and the crop's margin with wbctool. Crops of more than 64 pixels are
+resampled, as in `wbctool run --super-resolve auto`; smaller ones end the benchmark, because wbctool would
+super-resolve them and the times would not be comparable.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ import cv2
 import numpy as np
 import torch
 from wbctool_training.init_from import load_classifier_weights
-from wbctool_training.models.classifier import CellClassifier
-from wbctool_training.modules.classifier import NormalizedClassifier
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.recipe import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
 
-_MIN_NUCLEUS_AREA_PX = 1500  # pixels of a nucleus
+_MIN_NUCLEUS_AREA_PX = 1500
 
 
 def main() -> None:
-    """Read the options, count."""
+    """Parse the options, classify the cells and write the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("slides", type=Path)
     parser.add_argument("out", type=Path)
@@ -59,7 +58,18 @@ def main() -> None:
 
 
 def crop_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
-    """rgb: (H, W, 3) uint8 -> (128, 128, 3) uint8 each."""
+    """Find nuclei and crop their cells.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        margin: Side of the crop, relative to the box.
+
+    Returns:
+        (128, 128, 3) uint8 RGB each.
+
+    Raises:
+        SystemExit: A crop has 64 pixels or less.
+    """
     stain = cv2.subtract(rgb[..., 2], rgb[..., 1])
     mask = cv2.threshold(stain, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
@@ -70,7 +80,9 @@ def crop_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
         x, y, width, height = cv2.boundingRect(contour)
         side = min(round(max(width, height) * margin * 1.15), *rgb.shape[:2])
         if side <= 64:
-            raise SystemExit("a cell so small that it would be super-resolved: use fields of a higher magnification")
+            raise SystemExit(
+                "a cell is so small that wbctool would super-resolve it: use fields of a higher magnification"
+            )
         left = min(max(0, x + width // 2 - side // 2), rgb.shape[1] - side)
         top = min(max(0, y + height // 2 - side // 2), rgb.shape[0] - side)
         cells.append(cv2.resize(rgb[top : top + side, left : left + side], (128, 128), interpolation=cv2.INTER_AREA))
@@ -79,7 +91,12 @@ def crop_cells(rgb: np.ndarray, margin: float) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def classify(network: NormalizedClassifier, cells: list[np.ndarray]) -> list[int]:
-    """The class index of each cell."""
+    """Return the class index of each cell.
+
+    Args:
+        network: The classifier.
+        cells: (128, 128, 3) uint8 RGB each.
+    """
     batch = torch.from_numpy(np.stack(cells)).to(network.mean.device).permute(0, 3, 1, 2)
     classes: list[int] = network(batch).argmax(dim=1).tolist()
     return classes

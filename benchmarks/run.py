@@ -1,14 +1,14 @@
-"""`make bench`: wbctool beside the pipeline one would write oneself, and beside the least that naming the cells costs.
+"""`make bench`: wbctool compared with a straightforward PyTorch pipeline and with ONNX Runtime alone.
 
-Every measurement is a fresh process on the same copies of the demo's fields; the ways take turns, and medians are
+Every measurement is a fresh process on the same copies of the demo's fields. The candidates take turns; medians are
 printed, with the ratios to (a):
 
-(a) `wbctool run`, start to end, reports and all
+(a) `wbctool run`, from start to end, including reports
 (b) benchmarks.pytorch_baseline: OpenCV and PyTorch, 32 cells at a time and one at a time
-(c) benchmarks.onnxruntime_only: ONNX Runtime alone, on cells that were found and cut before
+(c) benchmarks.onnxruntime_only: ONNX Runtime alone, on cells detected and cropped before
 
-int8, or with --device cuda fp16, where `wbctool models optimize` made copies. The table goes to benchmarks/results/,
-with the machine and versions.
+Also in int8, or with --device cuda in fp16, if `wbctool models optimize` made copies. The table goes to
+benchmarks/results/, with the machine and versions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ _FIELDS_A_SLIDE = 25
 
 @dataclass(frozen=True, slots=True)
 class ProcessMeasurement:
-    """One process. seconds: of the whole; of the floor, its own. peak_mb: resident."""
+    """One process.
+
+    Attributes:
+        seconds: Of the whole process; of (c), only of the classifier.
+        peak_mb: Peak resident memory in megabytes.
+        cells: Cells classified.
+        note: Shown in the table.
+    """
 
     seconds: float
     peak_mb: float
@@ -49,12 +56,14 @@ class ProcessMeasurement:
 
 
 def main() -> None:
-    """Read the options, measure, print and write."""
+    """Parse the options, measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=int, default=300)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
-    parser.add_argument("--growth", type=int, nargs="*", default=[], help="also (a) once on so many fields each")
+    parser.add_argument(
+        "--growth", type=int, nargs="*", default=[], help="also time (a) once for each number of fields"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work_dir = Path(folder)
@@ -75,29 +84,55 @@ def main() -> None:
 
 
 def run_round(work_dir: Path, device: Device) -> Iterator[tuple[str, ProcessMeasurement]]:
-    """Each way once."""
+    """Measure each candidate once.
+
+    Args:
+        work_dir: Holds the folder ``slides``; outputs go there.
+        device: Where the models run.
+
+    Yields:
+        The candidate's name and its measurement.
+    """
     slides = work_dir / "slides"
     for precision in list_precisions(device):
         yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, device)
         yield f"(c) ONNX Runtime alone, {precision}", run_onnxruntime_only(slides, precision, device)
     for batch in (32, 1):
-        command = ["-m", "benchmarks.pytorch_baseline", str(slides), str(work_dir / "plain.csv"), "--batch", str(batch)]
+        command = [
+            "-m",
+            "benchmarks.pytorch_baseline",
+            str(slides),
+            str(work_dir / "baseline.csv"),
+            "--batch",
+            str(batch),
+        ]
         command += ["--device", device]
         seconds, peak_mb, _ = time_process(command)
-        rows = (work_dir / "plain.csv").read_text().splitlines()[1:]
+        rows = (work_dir / "baseline.csv").read_text().splitlines()[1:]
         cells = sum(int(value) for row in rows for value in row.split(",")[1:])
         yield f"(b) OpenCV and PyTorch, {batch} cells at a time", ProcessMeasurement(seconds, peak_mb, cells)
 
 
 def list_precisions(device: Device) -> list[Precision]:
-    """fp32, and int8 on a CPU or fp16 on a GPU where there is such a copy."""
+    """Return fp32 and, if there is such a copy, int8 for a CPU or fp16 for a GPU.
+
+    Args:
+        device: Where the models run.
+    """
     fastest = Precision.INT8 if device is Device.CPU else Precision.FP16
     is_available = quantized_card_path(default_models_dir(), ClassifierCard, fastest).is_file()
     return [Precision.FP32, fastest] if is_available else [Precision.FP32]
 
 
 def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) -> ProcessMeasurement:
-    """A whole run on a fresh output."""
+    """Measure a whole run with a new output folder.
+
+    Args:
+        work_dir: Where the output goes.
+        slides: The slides.
+        precision: As `wbctool run --precision`.
+        device: As `wbctool run --device`.
+    """
     out = work_dir / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -108,15 +143,31 @@ def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) ->
 
 
 def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
-    """The floor's own time; finding the cells is not in it."""
+    """Measure the classifier alone, without the detection.
+
+    Args:
+        slides: The slides.
+        precision: Of the classifier.
+        device: Where it runs.
+    """
     command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision, "--device", device]
     _, peak_mb, output = time_process(command)
     result = json.loads(output)
-    return ProcessMeasurement(result["seconds"], peak_mb, result["cells"], result["how"])
+    return ProcessMeasurement(result["seconds"], peak_mb, result["cells"], result["description"])
 
 
 def time_process(arguments: Sequence[str]) -> tuple[float, float, str]:
-    """(wall seconds, peak resident MB, standard output) of a Python process that must succeed."""
+    """Run Python in a new process.
+
+    Args:
+        arguments: Of the interpreter.
+
+    Returns:
+        Wall-clock seconds, peak resident megabytes and standard output.
+
+    Raises:
+        SystemExit: The process failed.
+    """
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -130,7 +181,12 @@ def time_process(arguments: Sequence[str]) -> tuple[float, float, str]:
 
 
 def copy_fields(slides: Path, number: int) -> None:
-    """``number`` fields in slides of 25: those of the demo's first two, over and over."""
+    """Write slides of 25 fields, which are copies of the demo's first two slides in turn.
+
+    Args:
+        slides: Where they go.
+        number: How many fields in all.
+    """
     demo = sorted(DEMO.glob("slide-0[12]/*.jpg"))
     for index in range(number):
         target = slides / f"slide-{index // _FIELDS_A_SLIDE:04d}" / f"field-{index:05d}.jpg"
@@ -144,12 +200,19 @@ def format_markdown(
     device: Device,
     growth: Sequence[tuple[int, ProcessMeasurement]],
 ) -> str:
-    """The table, the ratios and the growth."""
+    """Format the results in Markdown: a table, the ratios and the growth with the number of fields.
+
+    Args:
+        rounds: Measurements by the candidate's name.
+        fields: Number of fields.
+        device: Where the models ran.
+        growth: Number of fields and the measurement of (a), for each further number.
+    """
     medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     lines = [
         f"{fields} fields of 640×480, {_describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
         "",
-        "| way | seconds (least to most) | ms a field | cells | cells/s | peak MB |",
+        "| candidate | seconds (least to most) | ms a field | cells | cells/s | peak MB |",
         "|---|---|---|---|---|---|",
     ]
     for name, measured in sorted(rounds.items()):
@@ -167,7 +230,7 @@ def format_markdown(
             baseline, lower_bound = "(b) OpenCV and PyTorch, 32 cells at a time", f"(c) ONNX Runtime alone, {precision}"
             lines.append(
                 f"{name}: {medians[baseline] / medians[name]:.2f} times faster than (b) batched, "
-                f"{medians[name] / medians[lower_bound]:.2f} times the floor (c)"
+                f"{medians[name] / medians[lower_bound]:.2f} times the time of (c)"
             )
     if growth:
         lines += ["", "| fields | seconds, (a), once | ms a field | peak MB |", "|---|---|---|---|"]
@@ -176,6 +239,7 @@ def format_markdown(
 
 
 def _describe_machine(device: Device) -> str:
+    """Describe processor, execution provider and versions."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "torch", "opencv-python-headless"))
     provider = CPU if device is Device.CPU else CUDA
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"

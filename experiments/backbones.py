@@ -1,4 +1,7 @@
-"""`wbctool train --compare`: the paper's Table 6, four backbones under one recipe, beside the paper's figures."""
+"""`python -m experiments.backbones`: the paper's Table 6, four backbones trained with one recipe.
+
+Prints our results beside the paper's, and writes tables, curves and confusion matrices to OUT/training/compare.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,13 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.curves import read_curves
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.export import ClassifierGraph
+from wbctool_training.init_from import copy_bundled_models
 from wbctool_training.models.backbones import Backbone
+from wbctool_training.train import make_context
 from wbctool_training.trainers.classifier import compute_logits, fit_classifier, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
+from experiments.options import context_arguments, make_parser
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.evaluation.figures import draw_confusion_matrix
@@ -31,12 +37,21 @@ from wbctool.evaluation.metrics import cluster_bootstrap_interval
 log = logging.getLogger(__name__)
 
 OUTPUT_SUBDIR = "compare"
-_MAX_TRAIN_CELLS = 1000  # training cells on which the train columns are measured, evenly spread
+_MAX_TRAIN_CELLS = 1000  # training cells for the train columns, evenly spaced
 
 
 @dataclass(frozen=True, slots=True)
 class PaperResult:
-    """Accuracies in percent and losses, as Ferdousi et al. 2024 print them in Table 6."""
+    """One row of Table 6 of Ferdousi et al. 2024, doi 10.1016/j.teler.2024.100163.
+
+    Attributes:
+        train: Training accuracy in percent.
+        validation: Validation accuracy in percent.
+        test: Test accuracy in percent.
+        train_loss: Training loss.
+        validation_loss: Validation loss.
+        test_loss: Test loss.
+    """
 
     train: float
     validation: float
@@ -56,7 +71,14 @@ PAPER_TABLE_6 = {
 
 @dataclass(frozen=True, slots=True)
 class SplitMetrics:
-    """One split's cells through one network. accuracy: in percent, ci95 by source; loss: cross-entropy in nats."""
+    """Results of one network on one split.
+
+    Attributes:
+        n_cells: Number of cells.
+        accuracy: In percent.
+        ci95: 95 % interval of the accuracy by a bootstrap over groups, in percent.
+        loss: Mean cross-entropy in nats.
+    """
 
     n_cells: int
     accuracy: float
@@ -66,7 +88,16 @@ class SplitMetrics:
 
 @dataclass(frozen=True, slots=True)
 class BackboneResult:
-    """One row of our Table 6. init: where its weights began. n_samples: images drawn in training."""
+    """One row of our Table 6.
+
+    Attributes:
+        backbone: Which network.
+        init: Its initial weights: ImageNet or random.
+        n_samples: Images used in training.
+        train: Results on training cells.
+        validation: Results on validation cells.
+        test: Results on test cells.
+    """
 
     backbone: Backbone
     init: str
@@ -76,11 +107,22 @@ class BackboneResult:
     test: SplitMetrics
 
 
-def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
-    """Train and test every backbone with the same cells, recipe and budget.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options, train and test every backbone, and print the table."""
+    args = make_parser(__doc__).parse_args(argv)
+    context = make_context(**context_arguments(args))
+    copy_bundled_models(context, ["classifier"])
+    print(format_comparison(compare_backbones(context)))
 
-    Writes table6.csv, table6.md, each one's test confusion (figure 13) and the curves of all (figures 14 to 16) to
-    ``out/training/compare``; needs the detector in ``out``. Test cells are those of the held-back sources.
+
+def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
+    """Train and test every backbone with the same cells, recipe and number of samples.
+
+    Writes table6.csv, table6.md, each network's confusion matrix (the paper's figure 13) and all curves (figures 14 to
+    16) to ``out/training/compare``.
+
+    Args:
+        context: Of the training; ``out`` holds the detector.
     """
     cells = gather_cells(context, include_test=True)
     train_subset = evenly_spaced(cells.train, _MAX_TRAIN_CELLS)
@@ -94,7 +136,7 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
         train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))
         rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
         names = [label.value for label in context.recipe.classes]
-        title = f"{backbone}: {test.n_cells} held-back cells, {test.accuracy:.1f} % right"
+        title = f"{backbone}: {test.n_cells} test cells, {test.accuracy:.1f} % correct"
         draw_confusion_matrix(
             confusion, names, title, context.checkpoint_dir(OUTPUT_SUBDIR) / f"confusion-{backbone}.png"
         )
@@ -104,7 +146,12 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
 
 
 def write_comparison(rows: Sequence[BackboneResult], folder: Path) -> None:
-    """table6.md and table6.csv, and the curves of the trainings that lie in ``folder``."""
+    """Write table6.md, table6.csv and backbones.png, the curves of all trainings.
+
+    Args:
+        rows: One per backbone.
+        folder: Where the trainings' folders are and the files go.
+    """
     (folder / "table6.md").write_text(format_comparison(rows), encoding="utf-8")
     with (folder / "table6.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -119,42 +166,47 @@ def write_comparison(rows: Sequence[BackboneResult], folder: Path) -> None:
 
 
 def format_comparison(rows: Sequence[BackboneResult]) -> str:
-    """Table 6 in Markdown: ours, and the paper's figures in brackets."""
-    columns = ("backbone", "start", "images drawn", "train %", "val %", "test % (95 % by source)")
+    """Return Table 6 in Markdown, with the paper's figures in brackets.
+
+    Args:
+        rows: One per backbone.
+    """
+    columns = ("backbone", "start", "images drawn", "train %", "val %", "test % (95 % by group)")
     lines: list[tuple[str, ...]] = [(*columns, "train loss", "val loss", "test loss"), ("---",) * 9]
     for row in rows:
         splits, paper = (row.train, row.validation, row.test), PAPER_TABLE_6[row.backbone]
         low, high = row.test.ci95
-        accuracies = [f"{part.accuracy:.2f}" for part in splits]
+        accuracies = [f"{metrics.accuracy:.2f}" for metrics in splits]
         accuracies[2] += f", {low:.1f} to {high:.1f}"
-        values = (*accuracies, *(f"{part.loss:.4f}" for part in splits))
+        values = (*accuracies, *(f"{metrics.loss:.4f}" for metrics in splits))
         columns_with_paper = (
             f"{value} ({paper_value:g})" for value, paper_value in zip(values, astuple(paper), strict=True)
         )
         lines.append((row.backbone.value, row.init, str(row.n_samples), *columns_with_paper))
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\nIn brackets: Ferdousi et al. 2024, Table 6, whose splits are not by source.\n"
+    return f"{table}\n\nIn brackets: Ferdousi et al. 2024, Table 6, whose splits are not by group.\n"
 
 
 def _load_initial_features(context: TrainingContext, backbone: Backbone) -> tuple[nn.Sequential | None, str]:
-    """ImageNet convolutions: the user's file where it fits, else torchvision's; random where neither can be had."""
+    """Load ImageNet convolutions from the user's file if it fits, else torchvision's; None for random weights."""
     for path in dict.fromkeys((context.imagenet_weights, None)):
         try:
             return load_imagenet_features(path, backbone), "ImageNet"
         except (ModelMismatch, ModelNotFound) as error:
             log.info("%s: %s", backbone, str(error).splitlines()[0])
-    log.warning("%s: no ImageNet weights are available; it starts from random ones", backbone)
+    log.warning("%s: no ImageNet weights are available; starting from random ones", backbone)
     return None, "random"
 
 
 def _count_epochs(context: TrainingContext, backbone: Backbone) -> int:
+    """Return how many epochs a backbone was trained, including resumptions."""
     return int(read_curves(context.checkpoint_dir(f"{OUTPUT_SUBDIR}/{backbone}") / "metrics")["epoch"].max()) + 1
 
 
 def _measure(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
 ) -> tuple[SplitMetrics, NDArray[np.int64]]:
-    """The figures of one split, and its confusion matrix: true class by row."""
+    """Return one split's results and confusion matrix, (n_classes, n_classes), with the true class by row."""
     logits, y_true = compute_logits(graph, cells, context)
     y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
     correct = y_pred == y_true
@@ -165,7 +217,7 @@ def _measure(
 
 
 def _draw_curves(metrics: dict[Backbone, Path], path: Path) -> None:
-    """Accuracy and loss against epochs: training dashed, validation whole."""
+    """Draw accuracy and loss against epochs, training dashed and validation solid."""
     quantities = ("accuracy", "loss")
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -180,3 +232,7 @@ def _draw_curves(metrics: dict[Backbone, Path], path: Path) -> None:
                 axes.set(xlabel="epoch", title=f"{quantity}: validation; training dashed")
         panels[1].legend(frameon=False)
         figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,17 +1,23 @@
-"""`wbctool train --ablate`: what each term of the generator's loss is worth.
+"""`python -m experiments.losses`: the effect of each term of the generator's loss.
 
-The generator is trained further under each loss, from one start and on the same pairs. `wbctool evaluate` then sets
-them side by side: what the classifier makes of small cells, PSNR and SSIM.
+Trains the generator with each loss from one start and on the same pairs. `wbctool evaluate --models OUT` then compares
+the results: accuracy on small cells, PSNR and SSIM.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from wbctool_training.context import TrainingContext
+from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
+from wbctool_training.train import check_imagenet_weights, make_context
 from wbctool_training.trainers.srgan import GeneratorSplit, export_generator, pretrain, train_gan
+
+from experiments.options import context_arguments, make_parser
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +36,25 @@ LOSSES = {
 }
 
 
-def ablate_losses(context: TrainingContext) -> None:
-    """Train and publish one generator for each of LOSSES, named after it; needs the detector in the output folder.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options and train one generator per loss."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--init-from", type=Path, metavar="DIR", help="start from the generator in DIR")
+    args = parser.parse_args(argv)
+    context = make_context(**context_arguments(args), init_from=[args.init_from] if args.init_from else [])
+    check_imagenet_weights(context, ["srgan"])
+    copy_unchanged_models(context, [])
+    copy_bundled_models(context, ["srgan"])
+    compare_losses(context)
 
-    All begin at the end of the recipe's warm-up and see ``gan_samples`` pairs.
+
+def compare_losses(context: TrainingContext) -> None:
+    """Train and export one generator for each of LOSSES, named after it.
+
+    All start from the end of the recipe's pretraining and see ``gan_samples`` pairs.
+
+    Args:
+        context: Of the training; ``out`` holds the detector.
     """
     cells = GeneratorSplit.from_context(context)
     initial_generator = pretrain(context, cells)
@@ -42,3 +63,7 @@ def ablate_losses(context: TrainingContext) -> None:
         srgan = context.recipe.srgan.model_copy(update=weights)
         variant = replace(context, recipe=context.recipe.model_copy(update={"srgan": srgan}))
         export_generator(variant, train_gan(variant, initial_generator, cells, f"{OUTPUT_SUBDIR}/{name}"), cells, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,9 @@
-"""`python -m experiments.unseen_laboratory TXL_FIELDS`: the classifier on Raabin, of which it learnt no class.
+"""`python -m experiments.unseen_laboratory TXL_FIELDS`: the classifier on Raabin, whose classes it was not trained on.
 
-TXL_FIELDS is the folder of TXL-PBC's fields with ``sources.csv`` and ``boxes.csv``. It names no white cells;
-``raabin_read.csv`` beside this file does: one of us, no haematologist, named the cell of each field from its crop,
-without a model's answer beside it, and left it empty where that was in doubt. Of 25 of the fields that are not held
-back, answers had been looked at before. White balance was chosen with the fields that are not held
-back in view.
+TXL_FIELDS is the folder of TXL-PBC's fields with ``sources.csv`` and ``boxes.csv``. It has no classes of white cells;
+``raabin_read.csv`` beside this file has: one of us, not a hematologist, classified the cell of each field from its
+crop without seeing a model's answer, and left doubtful ones empty. For 25 fields outside the test split, answers had
+been seen before. White balance was chosen with the results of the fields outside the test split known.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wbctool.datasets.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
@@ -31,24 +30,31 @@ _DATASET = "raabin"
 _MATCH_IOU = 0.5
 
 
-def main() -> None:
-    """Read the options, name the cells, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("fields", type=Path)
-    parser.add_argument("--models", type=Path, default=default_models_dir())
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options, classify the cells and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fields", type=Path, metavar="TXL_FIELDS")
+    parser.add_argument("--models", type=Path, default=default_models_dir(), metavar="DIR")
+    args = parser.parse_args(argv)
     models = load_models(args.models, Device.CPU, Precision.FP32)
     labels = read_labels(_LABELS_CSV)
     fields = [f for f in read_fields(args.fields) if f.dataset == _DATASET and f.path.name in labels]
     group_split = GroupSplit.from_card(models.classifier.card.training)
     for is_test in (False, True):
         subset = [f for f in fields if (group_split.assign(f) is Split.TEST) is is_test]
-        print(f"\n{_DATASET}, {'held back' if is_test else 'the other fields'}")
+        print(f"\n{_DATASET}, {'test split' if is_test else 'the other fields'}")
         print_report(list(detect_labelled_cells(subset, labels, models)), models)
 
 
 def read_labels(path: Path) -> dict[str, CellClass]:
-    """The class of each field's cell; a field is left out where nobody could say."""
+    """Read the class of each field's cell; fields without a class are left out.
+
+    Args:
+        path: CSV file with the columns image and label.
+
+    Returns:
+        Classes by the image's file name.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         return {row["image"]: CellClass(row["label"]) for row in csv.DictReader(file) if row["label"]}
 
@@ -56,7 +62,13 @@ def read_labels(path: Path) -> dict[str, CellClass]:
 def detect_labelled_cells(
     fields: list[LabelledField], labels: dict[str, CellClass], models: Models
 ) -> Iterator[LabelledCrop]:
-    """Of each field the detected cell that lies where one is annotated; none where it was not found."""
+    """Yield, for each field, the first detected cell that matches an annotated box; none if it was not detected.
+
+    Args:
+        fields: Fields with boxes.
+        labels: Classes by file name.
+        models: Detector and classifier.
+    """
     for labelled in fields:
         field = read_field(labelled.path)
         annotated = [b.box for b in labelled.boxes if b.object_class is ObjectClass.NUCLEATED]
@@ -69,14 +81,19 @@ def detect_labelled_cells(
 
 
 def print_report(cells: list[LabelledCrop], models: Models) -> None:
-    """Accuracy, what was counted, and what each class was called."""
+    """Print accuracy, coverage and how each class was classified.
+
+    Args:
+        cells: Labeled crops.
+        models: Generator and classifier.
+    """
     predictions = predict([cell.crop for cell in cells], models, SuperResolve.AUTO)
     report = summarize_classifier(_DATASET, cells, predictions, models.classifier.card.classes)
     low, high = report.selective_accuracy_ci95
     print(
-        f"{report.images} cells: {report.accuracy:.3f} ({report.ci95_low:.3f} to {report.ci95_high:.3f}) right, "
+        f"{report.images} cells: {report.accuracy:.3f} ({report.ci95_low:.3f} to {report.ci95_high:.3f}) correct, "
         f"calibration error {report.calibration_error:.3f}; {report.coverage:.3f} kept from review, "
-        f"{report.selective_accuracy:.3f} ({low:.3f} to {high:.3f}) of them right"
+        f"{report.selective_accuracy:.3f} ({low:.3f} to {high:.3f}) of them correct"
     )
     for label in sorted({cell.image.label for cell in cells}):
         predicted = Counter(p.label for c, p in zip(cells, predictions, strict=True) if c.image.label is label)

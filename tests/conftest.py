@@ -1,8 +1,9 @@
-"""What the tests share: fields on disk, fake stages, a run in one call."""
+"""Fixtures that the tests share: fields on disk, and a run with fake stages in one call."""
 
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import fakes
 import pytest
 
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
@@ -20,25 +21,28 @@ DEMO = Path(__file__).parent / "data" / "slides"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="the fault tests in full, as `make fault` runs them")
-    parser.addoption("--screenshots", type=Path, help="a folder where the browser tests leave their pictures")
+    parser.addoption(
+        "--long", action="store_true", help="run the tests of tests/robustness in full, as `make fault` does"
+    )
+    parser.addoption("--update-golden", action="store_true", help="write the golden files of tests/cli anew")
+    parser.addoption("--screenshots", type=Path, help="a folder for the screenshots of the browser tests")
 
 
 @pytest.fixture(scope="session")
 def demo_slides() -> Path:
-    """The real demo slides; not to be written to."""
+    """The real demo slides; do not write to them."""
     return DEMO
 
 
 @pytest.fixture
 def real_jpeg() -> Path:
-    """A real field."""
+    """Return the path of a real field."""
     return min((DEMO / "slide-01").iterdir())
 
 
 @pytest.fixture
 def slides(tmp_path: Path) -> Path:
-    """Two slides of drawn fields: s2 with 3 cells in 2 fields, s10 with 12 cells in 1."""
+    """Draw two slides: s2 with 3 cells in 2 fields, s10 with 12 cells in 1 field."""
     root = tmp_path / "slides"
     fakes.draw_field(root / "s2" / "f1.png", ["neutrophil", "lymphocyte"])
     fakes.draw_field(root / "s2" / "f2.png", ["review"])
@@ -47,7 +51,11 @@ def slides(tmp_path: Path) -> Path:
 
 
 class Runner:
-    """A run with fake stages. looked: the names of the fields that were detected in."""
+    """Runs with fake stages.
+
+    Attributes:
+        looked: The names of the fields that the last run analyzed.
+    """
 
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.out, self.looked = root, out, list[str]()
@@ -56,6 +64,7 @@ class Runner:
         self.stop = StopRequest()
         self.model = "ab" * 32
         self.progress: NullProgress = NullProgress()
+        self.now: Callable[[], float] = time.time
 
     def __call__(self, **settings: Any) -> int:
         parsed = load_settings({"slides": self.root, "out": self.out, **settings})
@@ -68,19 +77,19 @@ class Runner:
         def load() -> BoundStages:
             return replace(fakes.fake_stages(parsed, self.model), detect=detect, classify=self.classify)
 
-        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop)
+        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop, now=self.now)
 
     @property
     def folder(self) -> Path:
         return self.out.with_suffix("")
 
     def rows(self) -> dict[str, dict[str, str]]:
-        """counts.csv by slide, in its order."""
+        """Return the rows of counts.csv by slide, in their order."""
         with self.out.open(newline="", encoding="utf-8") as lines:
             return {row["slide"]: row for row in csv.DictReader(lines)}
 
     def tree(self) -> dict[str, bytes]:
-        """All that must not depend on when, and how fast, it was made."""
+        """Return all published files that must not depend on when and how fast they were made."""
         leave = {"run.json", ".lock", ".lock-holder.json", ".seen.json"}
         files = [p for p in self.folder.rglob("*") if p.is_file() and p.name not in leave]
         return {str(p.relative_to(self.out.parent)): p.read_bytes() for p in [self.out, *files]}

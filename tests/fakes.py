@@ -1,4 +1,4 @@
-"""Stages that need no model, and fields whose cells they name: solid squares, the class by the colour."""
+"""Stages without models, and fields for them: solid squares as cells, whose colors are their classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = 10
 REVIEW = "review"
 ODD = "odd"
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "neutrophil": (200, 0, 0),
     "lymphocyte": (0, 200, 0),
     "monocyte": (0, 0, 200),
@@ -34,18 +34,18 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     REVIEW: (0, 0, 90),
     ODD: (0, 90, 90),
 }
-NAMES = tuple(COLOURS)
-PALETTE = np.array(list(COLOURS.values()), dtype=int)
+NAMES = tuple(COLORS)
+PALETTE = np.array(list(COLORS.values()), dtype=int)
 
 
 def draw_field(path: Path, cells: Iterable[str]) -> Path:
-    """A PNG (or what the name says) with one square a cell, ten a row; the names are those of COLOURS."""
+    """Draw an image with one square per cell, ten in a row; ``cells`` are names of COLORS."""
     cells = list(cells)
     rows = max(1, -(-len(cells) // COLUMNS))
     rgb = np.full((rows * GRID_PX, COLUMNS * GRID_PX, 3), 255, np.uint8)
     for i, name in enumerate(cells):
         y, x = (i // COLUMNS) * GRID_PX + 8, (i % COLUMNS) * GRID_PX + 8
-        rgb[y : y + CELL_PX, x : x + CELL_PX] = COLOURS[name]
+        rgb[y : y + CELL_PX, x : x + CELL_PX] = COLORS[name]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgb).save(path)
     return path
@@ -65,7 +65,7 @@ def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
     return tuple(Crop(np.ascontiguousarray(field.rgb[b.y : b.y + b.height, b.x : b.x + b.width])) for b in boxes)
 
 
-def prepare(crops: Sequence[Crop]) -> ClassifierInput:
+def preprocess(crops: Sequence[Crop]) -> ClassifierInput:
     rgb = np.stack([np.resize(c.rgb[8, 8], (128, 128, 3)) for c in crops])
     return ClassifierInput(rgb.astype(np.uint8), (True,) * len(crops))
 
@@ -77,7 +77,7 @@ def classify(rgb: NDArray[np.uint8]) -> tuple[Prediction, ...]:
 
 
 def predict(name: str) -> Prediction:
-    """The prediction of a cell of COLOURS: certain, but for ``review`` and ``odd``, which look like monocytes."""
+    """Predict a cell of COLORS: confidently, except ``review`` and ``odd``, which look like monocytes."""
     label = CellClass.MONOCYTE if name in {REVIEW, ODD} else CellClass(name)
     confidence = 0.4 if name == REVIEW else 0.93
     rest = (1 - confidence) / (len(CellClass) - 1)
@@ -103,5 +103,5 @@ def provenance(classes: Iterable[CellClass] = CellClass) -> Provenance:
 
 
 def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
-    basis = {"tool": "0.0.test", "cards": [model], "settings": settings.result_settings()}
-    return BoundStages(detect, crop, prepare, classify, provenance(), basis)
+    cache_key = {"tool": "0.0.test", "cards": [model], "settings": settings.result_settings()}
+    return BoundStages(detect, crop, preprocess, classify, provenance(), cache_key)

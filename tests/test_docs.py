@@ -32,7 +32,7 @@ def block(language: str) -> str:
     return found
 
 
-def test_the_systems_that_it_runs_on_are_those_of_the_package() -> None:
+def test_readme_names_systems_of_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     systems = [name for name in project["classifiers"] if name.startswith("Operating System")]
     assert systems == ["Operating System :: MacOS", "Operating System :: POSIX :: Linux"]
@@ -40,7 +40,7 @@ def test_the_systems_that_it_runs_on_are_those_of_the_package() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+def test_systemd_accepts_units_of_page(tmp_path: Path) -> None:
     service = block("systemd-service").replace("/usr/local/bin/wbctool", shutil.which("true") or "")
     (tmp_path / "wbctool.service").write_text(service)
     (tmp_path / "wbctool.timer").write_text(block("systemd-timer"))
@@ -51,15 +51,15 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
-def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
+def test_prometheus_accepts_rules_of_page(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(block("prometheus-rules"))
     done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 rules found" in done.stdout
 
 
-def test_the_alerts_name_metrics_that_are_written(tmp_path: Path) -> None:
-    from wbctool.batch.metrics import write_metrics
+def test_alerts_of_page_name_metrics_that_are_written(tmp_path: Path) -> None:
+    from wbctool.pipeline.prometheus import write_metrics
 
     write_metrics(tmp_path / "m.prom", None, 0)
     written = set(re.findall(r"^wbctool_\w+", (tmp_path / "m.prom").read_text(), re.MULTILINE))
@@ -67,7 +67,7 @@ def test_the_alerts_name_metrics_that_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", ["crontab", "systemd-service"])
-def test_the_commands_have_options_that_exist(language: str) -> None:
+def test_commands_of_page_have_options_that_exist(language: str) -> None:
     from typer.testing import CliRunner
 
     from wbctool.cli import app
@@ -122,7 +122,7 @@ def test_readme_links_lead_somewhere():
 
 
 def test_example_fields_are_labeled_and_on_the_side_of_the_split_that_is_named():
-    from wbctool.lab.labelled import LabelledField, Split, Splitting, source_of
+    from wbctool.datasets.labelled import GroupSplit, LabelledField, infer_group
 
     slide = ROOT / "examples" / "slides" / "example-adult"
     with (ROOT / "examples" / "fields.csv").open(newline="") as file:
@@ -130,5 +130,5 @@ def test_example_fields_are_labeled_and_on_the_side_of_the_split_that_is_named()
     assert [row["image"] for row in rows] == sorted(path.name for path in slide.iterdir())
     for row in rows:
         path = slide / row["image"]
-        field = LabelledField(path, source_of(path), "bccd_fields", (), ())
-        assert row["split"] == {Split.HELD_BACK: "test"}.get(Splitting().of(field), Splitting().of(field))
+        field = LabelledField(path, infer_group(path), "bccd_fields", (), ())
+        assert row["split"] == GroupSplit().assign(field)

@@ -1,4 +1,4 @@
-"""The tool as a laboratory runs it: the shipped models, real fields, processes of their own."""
+"""The tool as a laboratory runs it: the shipped models and real fields, in separate processes."""
 
 import csv
 import hashlib
@@ -12,7 +12,7 @@ import pytest
 
 from wbctool.inference.model_card import default_models_dir
 
-# As the command `wbctool`, and a last word on standard error: whether torch came in.
+# Runs the command `wbctool`; the last line on standard error says whether torch was imported.
 COMMAND = """
 import sys
 from wbctool.cli import main
@@ -69,7 +69,7 @@ def altered(tmp_path):
     return folder, card["file"], card["sha256"], hashlib.sha256(content).hexdigest()
 
 
-def test_the_demo_slides(demo):
+def test_run_on_demo_slides_counts_every_cell(demo):
     process, out, slides = demo
     assert process.returncode == 0
     rows = list(csv.DictReader(out.read_text().splitlines()))
@@ -89,7 +89,7 @@ def test_the_demo_slides(demo):
         assert small == ({"true"} if row["slide"] == "slide-03" else set())
 
 
-def test_the_manifest_names_what_really_ran(demo):
+def test_run_json_names_what_really_ran(demo):
     _, out, _ = demo
     manifest = json.loads((out.with_suffix("") / "run.json").read_text())
     assert (manifest["provider"], manifest["device"]) == ("CPUExecutionProvider", "cpu")
@@ -99,7 +99,7 @@ def test_the_manifest_names_what_really_ran(demo):
         assert sha256 in (out.with_suffix("") / "slide-01" / "report.html").read_text()
 
 
-def test_a_second_run_finds_all_up_to_date(demo):
+def test_second_run_finds_all_up_to_date(demo):
     _, out, slides = demo
     before = tree(out)
     again = wbctool("run", slides, "--out", out, "--device", "cpu")
@@ -108,8 +108,8 @@ def test_a_second_run_finds_all_up_to_date(demo):
     assert tree(out) == before
 
 
-def test_workers_batch_size_and_company_change_no_byte(demo, demo_slides, tmp_path):
-    """slide-03 alone, cell by cell, gives what it gave among the others."""
+def test_workers_batch_size_and_other_slides_change_no_byte(demo, demo_slides, tmp_path):
+    """slide-03 alone, cell by cell, gives the same results as among other slides."""
     _, out, _ = demo
     shutil.copytree(demo_slides / "slide-03", tmp_path / "slides" / "slide-03")
     alone = tmp_path / "counts.csv"
@@ -120,7 +120,7 @@ def test_workers_batch_size_and_company_change_no_byte(demo, demo_slides, tmp_pa
     assert alone.read_text().splitlines()[1] == out.read_text().splitlines()[3]
 
 
-def test_a_truncated_jpeg_costs_its_field_alone(two_fields, tmp_path):
+def test_truncated_jpeg_fails_its_field_alone(two_fields, tmp_path):
     path = min((two_fields / "s").iterdir())
     path.write_bytes(path.read_bytes()[:-700])
     done = wbctool("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cpu")
@@ -129,24 +129,24 @@ def test_a_truncated_jpeg_costs_its_field_alone(two_fields, tmp_path):
     assert (tmp_path / "counts.csv").read_text().splitlines()[1].startswith("s,partial,2,1,")
 
 
-def test_two_runs_on_one_output(two_fields, tmp_path):
+def test_second_run_on_a_locked_output_exits_5(two_fields, tmp_path):
     args = ("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cpu")
     racing = [start(*args), start(*args)]
-    said = [process.communicate(timeout=600)[1] for process in racing]
+    messages = [process.communicate(timeout=600)[1] for process in racing]
     assert sorted(process.returncode for process in racing) == [0, 5]
-    assert sum("is in use by another run" in text for text in said) == 1
+    assert sum("is in use by another run" in text for text in messages) == 1
 
 
-def test_an_altered_model_is_refused(two_fields, tmp_path, altered):
-    folder, name, said, actual = altered
+def test_altered_model_is_refused(two_fields, tmp_path, altered):
+    folder, name, expected, actual = altered
     done = wbctool("run", two_fields, "--out", tmp_path / "counts.csv", "--models", folder)
     assert done.returncode == 1
-    assert all(part in done.stderr_text for part in (name, said, actual))
+    assert all(part in done.stderr_text for part in (name, expected, actual))
     assert not (tmp_path / "counts.csv").exists()
     assert wbctool("models", "verify", "--models", folder).returncode == 1
 
 
-def test_cuda_demanded_is_cuda_or_an_error(two_fields, tmp_path):
+def test_device_cuda_runs_on_cuda_or_fails(two_fields, tmp_path):
     done = wbctool("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cuda")
     if done.returncode == 0:
         manifest = json.loads((tmp_path / "counts" / "run.json").read_text())
@@ -157,7 +157,7 @@ def test_cuda_demanded_is_cuda_or_an_error(two_fields, tmp_path):
         assert not (tmp_path / "counts.csv").exists()
 
 
-def test_models_and_doctor():
+def test_models_and_doctor_find_no_problem():
     listed, verified, examined = wbctool("models", "list"), wbctool("models", "verify"), wbctool("doctor", "--json")
     assert [line.split(":")[0] for line in listed.stdout_text.splitlines()] == ["classifier", "detector", "generator"]
     assert (verified.returncode, set(verified.stdout_text.split()[1::2])) == (0, {"ok"})
@@ -165,7 +165,7 @@ def test_models_and_doctor():
     assert json.loads(examined.stdout_text)["ok"] is True
 
 
-def test_evaluate_says_what_it_needs(tmp_path):
+def test_evaluate_without_labels_fails_with_a_message(tmp_path):
     done = wbctool("evaluate", tmp_path)
     assert done.returncode == 1
     assert done.stderr_text.startswith("wbctool: ")

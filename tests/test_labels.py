@@ -3,7 +3,7 @@ import pytest
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class
 
 
-def test_order_is_the_contract():
+def test_cell_classes_have_the_documented_order():
     assert [c.value for c in CellClass] == [
         "neutrophil",
         "lymphocyte",
@@ -17,7 +17,7 @@ def test_order_is_the_contract():
     assert tuple(CellClass)[:6] == DIFFERENTIAL_CLASSES
 
 
-def test_leukocytes_are_the_differential():
+def test_is_leukocyte_holds_for_the_differential_classes():
     assert [c for c in CellClass if not c.is_leukocyte] == [CellClass.ERYTHROBLAST, CellClass.PLATELET]
 
 
@@ -35,5 +35,5 @@ def test_leukocytes_are_the_differential():
         ("", None),
     ],
 )
-def test_parse_class(name, label):
+def test_parse_class_maps_public_names(name, label):
     assert parse_class(name) is label

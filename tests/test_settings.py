@@ -17,29 +17,29 @@ def write(tmp_path, text):
     return path
 
 
-def test_defaults():
+def test_load_settings_without_file_has_defaults():
     settings = load_settings(FLAGS)
     assert settings.device is Device.AUTO
     assert settings.super_resolve is SuperResolve.AUTO
-    assert (settings.low_count_below, settings.limited_count_below) == (100, 200)
-    assert (settings.high_review_share, settings.out_of_domain_share) == (0.10, 0.05)
-    assert not settings.adult
+    assert (settings.limits.low_count_below, settings.limits.limited_count_below) == (100, 200)
+    assert (settings.limits.high_review_share, settings.limits.out_of_domain_share) == (0.10, 0.05)
+    assert not settings.limits.adult
     assert settings.max_megapixels == 300
 
 
-def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
+def test_options_win_over_file_and_file_over_defaults(tmp_path):
     config = write(tmp_path, 'workers = 3\nbatch_size = 8\ndevice = "cpu"\n')
     settings = load_settings({**FLAGS, "workers": 5, "batch_size": None}, config)
     assert (settings.workers, settings.batch_size, settings.device) == (5, 8, Device.CPU)
 
 
-def test_paths_in_the_file_are_relative_to_it(tmp_path):
+def test_paths_in_file_are_relative_to_it(tmp_path):
     assert load_settings(FLAGS, write(tmp_path, 'models_dir = "models"')).models_dir == tmp_path / "models"
 
 
-def test_reference_ranges_can_be_set(tmp_path):
+def test_reference_ranges_in_file_replace_defaults(tmp_path):
     settings = load_settings(FLAGS, write(tmp_path, "adult = true\n[reference_ranges]\nneutrophil = [40, 75]\n"))
-    assert settings.reference_ranges == {CellClass.NEUTROPHIL: (40, 75)}
+    assert settings.limits.reference_ranges == {CellClass.NEUTROPHIL: (40, 75)}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_reference_ranges_can_be_set(tmp_path):
         ("workers = ", "not a TOML file"),
     ],
 )
-def test_a_bad_file_is_named_with_its_entry(tmp_path, text, names):
+def test_error_in_file_names_file_and_entry(tmp_path, text, names):
     config = write(tmp_path, text)
     with pytest.raises(SettingsInvalid) as caught:
         load_settings(FLAGS, config)
@@ -69,49 +69,49 @@ def test_a_bad_file_is_named_with_its_entry(tmp_path, text, names):
     assert names in str(caught.value)
 
 
-def test_only_classes_that_have_a_range_are_offered(tmp_path):
+def test_range_of_unknown_class_lists_classes_of_differential(tmp_path):
     with pytest.raises(SettingsInvalid, match="reference_ranges: monocytes is not a class") as caught:
         load_settings(FLAGS, write(tmp_path, "[reference_ranges]\nmonocytes = [1, 2]"))
     assert str(caught.value).endswith("neutrophil, lymphocyte, monocyte, eosinophil, basophil, immature_granulocyte")
 
 
-def test_a_file_as_windows_saves_it(tmp_path):
+def test_file_with_byte_order_mark_is_read(tmp_path):
     assert load_settings(FLAGS, write(tmp_path, "\ufeffworkers = 3\r\n")).workers == 3
 
 
 @pytest.mark.parametrize("name", ["out", "log_file", "metrics"])
-def test_the_laboratorys_table_is_not_written_over(tmp_path, name):
+def test_option_on_slides_csv_is_refused(tmp_path, name):
     slides = tmp_path / "slides"
     slides.mkdir()
     (tmp_path / "link.csv").symlink_to(slides / "slides.csv")
     option = "--" + name.replace("_", "-")
-    ways = [slides / "slides.csv", slides / ".." / "slides" / "slides.csv", tmp_path / "link.csv"]
+    paths = [slides / "slides.csv", slides / ".." / "slides" / "slides.csv", tmp_path / "link.csv"]
     if name == "metrics":  # another ending is refused already
         (tmp_path / "m.prom").symlink_to(slides / "slides.csv")
-        ways = [tmp_path / "m.prom"]
-    for way in ways:
+        paths = [tmp_path / "m.prom"]
+    for path in paths:
         with pytest.raises(SettingsInvalid, match=f"^{option}: .* is the laboratory's own table of slides"):
-            load_settings({**FLAGS, "slides": slides, name: way})
+            load_settings({**FLAGS, "slides": slides, name: path})
     assert load_settings({**FLAGS, "slides": slides, "log_file": slides / "a" / "slides.csv"})
 
 
-def test_nor_by_a_setting_of_the_file(tmp_path):
+def test_entry_on_slides_csv_is_refused(tmp_path):
     with pytest.raises(SettingsInvalid, match=r"lab\.toml: log_file: .* is the laboratory's own table"):
         load_settings({**FLAGS, "slides": tmp_path}, write(tmp_path, 'log_file = "slides.csv"'))
 
 
 @pytest.mark.parametrize("entry", ["workers", "settle_s", "batch_size", "low_count_below"])
-def test_true_is_not_a_number(tmp_path, entry):
+def test_true_for_a_number_is_refused(tmp_path, entry):
     with pytest.raises(SettingsInvalid, match=rf"lab\.toml: {entry}: true is not a value for it"):
         load_settings(FLAGS, write(tmp_path, f"{entry} = true"))
 
 
-def test_an_empty_path_is_not_this_folder(tmp_path):
+def test_empty_path_in_file_is_refused(tmp_path):
     with pytest.raises(SettingsInvalid, match=r"lab\.toml: log_file: it is empty"):
         load_settings(FLAGS, write(tmp_path, 'log_file = ""'))
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(SettingsInvalid, match=r"gone\.toml: cannot be read"):
         load_settings(FLAGS, tmp_path / "gone.toml")
 
@@ -129,7 +129,7 @@ def test_a_missing_file_is_named(tmp_path):
         ({"out": Path(".csv")}, "--out"),
     ],
 )
-def test_a_bad_flag_is_named_as_the_user_typed_it(flags, option):
+def test_wrong_option_is_named_as_typed(flags, option):
     with pytest.raises(SettingsInvalid, match=f"^{option}: "):
         load_settings({**FLAGS, **flags})
 
@@ -139,7 +139,7 @@ def test_settings_are_frozen():
         load_settings(FLAGS).workers = 3
 
 
-def test_only_what_changes_results_is_said_to():
+def test_result_settings_ignore_workers_and_batch_size():
     slow, fast = load_settings({**FLAGS, "workers": 1}), load_settings({**FLAGS, "workers": 9, "batch_size": 1})
     assert slow.result_settings() == fast.result_settings()
     assert slow.result_settings() != load_settings({**FLAGS, "super_resolve": "never"}).result_settings()

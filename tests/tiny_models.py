@@ -1,6 +1,6 @@
-"""Models of a few kilobytes that a real `wbctool run` loads, for tests in which the real ones would only cost time.
+"""Models of a few kilobytes that a real `wbctool run` loads, for tests in which the shipped ones would only cost time.
 
-They see something: the detector finds what is dark in green light, the classifier tells colours apart.
+The detector finds what is dark in green light; the classifier distinguishes colors.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from wbctool.inference.model_card import ClassifierCard, DetectorCard, Generator
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 
-_FACTS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}
+_CARD_FIELDS = {"version": "0", "sha256": "0" * 64, "parameters": 0, "tool_version": "test", "recipe": "by hand"}
 _STRIDE = 4
 
 
 def write_tiny_models(folder: Path) -> Path:
-    """detector, generator and classifier with their cards; returns the folder."""
+    """Write a detector, a generator and a classifier with their cards; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(
         folder,
@@ -38,11 +38,11 @@ def write_tiny_models(folder: Path) -> Path:
             min_red_cell_px=4,
             score_threshold=0.5,
             nms_iou_threshold=0.3,
-            **_FACTS,
+            **_CARD_FIELDS,
         ),
     )
     generator = GeneratorCard(
-        name="generator", file="generator.onnx", training={}, scale=4, min_px=32, max_px=64, **_FACTS
+        name="generator", file="generator.onnx", training={}, scale=4, min_px=32, max_px=64, **_CARD_FIELDS
     )
     _write(folder, _generator(), generator)
     _write(
@@ -57,7 +57,7 @@ def write_tiny_models(folder: Path) -> Path:
             crop_margin=1.25,
             temperature=1.0,
             confidence_threshold=0.9,
-            **_FACTS,
+            **_CARD_FIELDS,
         ),
     )
     return folder
@@ -75,13 +75,13 @@ def _model(
 ) -> onnx.ModelProto:
     rgb = helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["n", "h", "w", 3])
     results = [helper.make_tensor_value_info(name, kind, [None] * rank) for name, (kind, rank) in outputs.items()]
-    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "tiny", [rgb], results, held)
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", [rgb], results, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
 def _detector() -> onnx.ModelProto:
-    """heat of nucleated cells: sigmoid((115 - green) / 8) of 4×4 blocks; boxes of 16×16 scaled pixels about them."""
+    """Heat of nucleated cells: sigmoid((115 - green) / 8) of 4×4 blocks; boxes of 16×16 scaled pixels around them."""
     nodes = [
         helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
@@ -113,12 +113,12 @@ def _generator() -> onnx.ModelProto:
 
 
 def _classifier() -> onnx.ModelProto:
-    """The mean colour times a fixed matrix."""
+    """The mean color times a fixed matrix."""
     nodes = [
         helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["float", "axes"], ["colour"], keepdims=0),
-        helper.make_node("Sub", ["colour", "middle"], ["centred"]),
-        helper.make_node("MatMul", ["centred", "to_logits"], ["logits"]),
+        helper.make_node("ReduceMean", ["float", "axes"], ["color"], keepdims=0),
+        helper.make_node("Sub", ["color", "middle"], ["centered"]),
+        helper.make_node("MatMul", ["centered", "to_logits"], ["logits"]),
     ]
     constants = {
         "axes": np.array([1, 2], np.int64),

@@ -1,4 +1,4 @@
-"""`python -m wbctool`."""
+"""The command line as `python -m wbctool`."""
 
 from wbctool.cli import main
 

@@ -1,4 +1,4 @@
-"""The errors wbctool raises on purpose. Each is also the built-in error it is a case of."""
+"""The errors that wbctool raises on purpose. Each is also the built-in error that fits it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 class WbctoolError(Exception):
-    """Base of every error whose message is written for the user."""
+    """The base of every error whose message is written for the user."""
 
 
 class FieldUnreadable(WbctoolError, ValueError):
-    """An image that cannot be read as what it shows; the message says why, in words for the lab."""
+    """An image cannot be read as what it shows; the message says why, in words for the laboratory."""
 
 
 class FieldTooLarge(FieldUnreadable):
-    """An image above the limit of pixels."""
+    """An image has more pixels than the limit."""
 
 
 class SlidesNotFound(WbctoolError, FileNotFoundError):
-    """The folder of slides is missing, or holds no image."""
+    """The folder of slides is missing or holds no image."""
 
 
 class ModelNotFound(WbctoolError, FileNotFoundError):
@@ -29,11 +29,11 @@ class ModelNotFound(WbctoolError, FileNotFoundError):
 
 
 class ModelMismatch(WbctoolError, ValueError):
-    """A model that is not the one its card describes."""
+    """A model is not the one that its card describes."""
 
 
 class QuantizationRejected(WbctoolError, ValueError):
-    """An int8 or fp16 copy that would change too much, or a model with nothing to compute in int8."""
+    """An int8 or fp16 copy would change too many results, or the model has no layer to quantize."""
 
 
 class DeviceUnavailable(WbctoolError, RuntimeError):
@@ -49,15 +49,15 @@ class OutputLocked(WbctoolError, RuntimeError):
 
 
 class ClusterUnusable(WbctoolError, ConnectionError):
-    """A Dask scheduler that cannot be reached, or one without a worker that may do slides."""
+    """The Dask scheduler cannot be reached, or has no worker that can process slides."""
 
 
 class StatusUnknown(WbctoolError, LookupError):
-    """An output on which no run is on record."""
+    """No run of an output is on record."""
 
 
 class ResultsInvalid(WbctoolError, ValueError):
-    """Published results that are missing, altered, or not to be read."""
+    """Published results are missing, altered or unreadable."""
 
 
 class RecordInvalid(ResultsInvalid):
@@ -74,20 +74,20 @@ class RecordInvalid(ResultsInvalid):
 
 
 class MissingDependency(WbctoolError, ModuleNotFoundError):
-    """A library that comes with one of the package's extras."""
+    """A library of one of the package's extras is not installed."""
 
 
 class SettingsInvalid(WbctoolError, ValueError):
-    """A setting, or the file of settings, that wbctool does not accept."""
+    """A setting, or the file of settings, is invalid."""
 
 
 class LabelledDataInvalid(WbctoolError, ValueError):
-    """A folder of labelled data that cannot be read as one of the known layouts."""
+    """A folder of labelled data has none of the known layouts."""
 
 
 class ReviewRefused(WbctoolError, ValueError):
-    """A reader's review that does not fit the results it is to be applied to."""
+    """A reader's review does not fit the results that it is applied to."""
 
 
 class AuditLogCorrupt(WbctoolError, ValueError):
-    """An audit trail whose lines do not follow from one another."""
+    """The lines of an audit log do not follow from one another."""

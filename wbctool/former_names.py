@@ -1,12 +1,12 @@
-"""Names that cards and settings had before version 0.2.
+"""Former names of settings, keys of cards, and options.
 
-Two things need them: an error that says the new name, and fingerprints. A slide's fingerprint is taken over the former
-names, so that a rename does not process any slide again or end its review.
+Errors need them to say the new name, and fingerprints are taken over them, so that a rename does not process any slide
+again or end its review.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SETTINGS = {
@@ -45,14 +45,28 @@ DETECTOR_CARD = {
     "colours": "stain_reference",
     "origin": "dataset",
 }
+COMMAND_LINE = {
+    "evaluate": {"--strangers": "--ood-images", "--split held-back": "--split test"},
+    "train": {
+        "--start-from": "--init-from",
+        "--leave-out": "--hold-out-dataset",
+        "--recipe calibrate": "`wbctool calibrate`",
+        "--compare": "`python -m experiments.backbones`",
+        "--ablate": "`python -m experiments.losses`",
+    },
+    "models": {"colours": "`wbctool models stain-reference`"},
+}
 
 
 def restore_former_names(content: Any, renames: Mapping[str, str]) -> Any:
-    """Return JSON values with every key of theirs that was renamed under its former name.
+    """Give the keys of JSON values their former names.
 
     Args:
-        content: JSON values; mappings are renamed at every depth.
+        content: JSON values; keys are renamed at every depth.
         renames: The current name of each former one.
+
+    Returns:
+        A copy with the former keys.
 
     >>> restore_former_names({"low_count_below": 100, "adult": False}, SETTINGS)
     {'min_counted': 100, 'adult': False}
@@ -66,9 +80,33 @@ def restore_former_names(content: Any, renames: Mapping[str, str]) -> Any:
 
 
 def describe_renames(keys: Iterable[str], renames: Mapping[str, str]) -> str:
-    """Say how the former names among ``keys`` are called now; empty if there is none.
+    """Say how the former names among keys are called now.
+
+    Args:
+        keys: Names that a user's file has.
+        renames: The current name of each former one.
+
+    Returns:
+        A text for an error message; empty if no former name is among the keys.
 
     >>> describe_renames(["adult", "nrbc_from"], SETTINGS)
     'nrbc_from is now called min_nrbc'
     """
     return ", ".join(f"{key} is now called {renames[key]}" for key in keys if key in renames)
+
+
+def describe_former_arguments(arguments: Sequence[str]) -> str:
+    """Say how a former option, value or command is called now.
+
+    Args:
+        arguments: The command line after the program's name.
+
+    Returns:
+        A text for an error message; empty if no former name is among the arguments.
+
+    >>> describe_former_arguments(["evaluate", "data", "--split=held-back"])
+    '--split held-back is now --split test'
+    """
+    renames = COMMAND_LINE.get(arguments[0], {}) if arguments else {}
+    text = f" {' '.join(arguments[1:])} ".replace("=", " ")
+    return ", ".join(f"{old} is now {new}" for old, new in renames.items() if f" {old} " in text)

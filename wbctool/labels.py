@@ -1,4 +1,4 @@
-"""The cell classes, their order, and the names public data sets give them."""
+"""The cell classes, their order, and the names that public datasets give them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class CellClass(StrEnum):
-    """A class of cell. The order is the order of every table wbctool writes."""
+    """A class of cell. Every table that wbctool writes has this order."""
 
     NEUTROPHIL = "neutrophil"
     LYMPHOCYTE = "lymphocyte"
@@ -19,7 +19,7 @@ class CellClass(StrEnum):
 
     @property
     def is_leukocyte(self) -> bool:
-        """Whether cells of this class are in the differential's denominator."""
+        """Whether cells of this class belong to the denominator of the differential."""
         return self in DIFFERENTIAL_CLASSES
 
 
@@ -32,7 +32,7 @@ DIFFERENTIAL_CLASSES: tuple[CellClass, ...] = (
     CellClass.IMMATURE_GRANULOCYTE,
 )
 
-# Folder names of the Kaggle "blood-cells" set, of PBC (Acevedo 2020) and its file prefixes, of Raabin-WBC and of LISC.
+# The names of folders in Kaggle's "blood-cells", PBC (Acevedo 2020), Raabin-WBC and LISC, and of PBC's file prefixes.
 _SYNONYMS: dict[str, CellClass] = {
     "neut": CellClass.NEUTROPHIL,
     "ne": CellClass.NEUTROPHIL,
@@ -66,9 +66,13 @@ _SYNONYMS: dict[str, CellClass] = {
 
 
 def parse_class(name: str) -> CellClass | None:
-    """The class a public data set means by ``name``; None where it means no class of ours.
+    """Return the class that a public dataset means by a name.
 
-    Case, plural and separators do not matter.
+    Args:
+        name: The name, in any case, with or without a plural s, with any of space, hyphen and underscore as separator.
+
+    Returns:
+        The class; None if the name means none of the classes.
 
     >>> parse_class("EOSINOPHIL")
     <CellClass.EOSINOPHIL: 'eosinophil'>

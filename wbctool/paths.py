@@ -1,7 +1,7 @@
-"""The name of every file that a run writes, once.
+"""The names of all files that a run writes.
 
-Names of slides become folders below the output folder. They come from the file system, so each of their components is
-one already; only the names of our own files are moved out of the way.
+The ids of slides become folders below the output folder. They come from the file system, so each of their parts is a
+valid name; a part that equals the name of one of our own files gets a ``~``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from wbctool.errors import SettingsInvalid
 
 RUN_JSON = "run.json"
-RUN_SIGNATURE = '"schema": "wbctool-run/'  # begins every run.json of any version, by which a folder of results is known
-LOG_SIGNATURE = '{"time": "'  # how every line of a log begins, by which a log is known
+RUN_SIGNATURE = '"schema": "wbctool-run/'  # the first entry of every run.json; it marks a folder of results
+LOG_SIGNATURE = '{"time": "'  # the beginning of every line of a log; it marks a log
 LOCK = ".lock"
 LOCK_HOLDER_JSON = ".lock-holder.json"
 HASH_CACHE_JSON = ".seen.json"
@@ -32,20 +32,20 @@ AUDIT_JSONL = "audit.jsonl"
 QC_HISTORY_CSV = "qc-history.csv"
 LEVEY_JENNINGS_HTML = "levey-jennings.html"
 LEVEY_JENNINGS_CSV = "levey-jennings.csv"
-ORIGINAL_PREFIX = "original-"  # what a review replaced stays beside it under the same name with this before it
+ORIGINAL_PREFIX = "original-"  # a file that a review replaced stays beside the new one under this prefix
 TEMP_PREFIX = ".tmp-"
 EVALUATION_JSON = "evaluation.json"  # of `wbctool evaluate`
 EVALUATION_MD = "evaluation.md"
-EVALUATION_SCHEMA = "wbctool-evaluation/1"  # the first entry, by which the figures beside it are known
+EVALUATION_SCHEMA = "wbctool-evaluation/2"  # the first entry, by which the figures beside it are known
 VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
 VERIFICATION_HTML = "verification.html"
-VERIFICATION_SCHEMA = "wbctool-verification/1"
+VERIFICATION_SCHEMA = "wbctool-verification/2"
 # What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
 BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
 COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"
 EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)
 VERIFICATION_FIGURES = (BLAND_ALTMAN, CALIBRATION, CONFUSION)
-SLIDES_CSV = "slides.csv"  # the laboratory's, in the root of SLIDES: read, never written
+SLIDES_CSV = "slides.csv"  # the laboratory's own table in the root of SLIDES: read, never written
 
 _RESERVED_NAMES = frozenset(
     {
@@ -69,26 +69,40 @@ _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """Where the results of ``--out`` lie. counts_csv: the CSV; folder: beside it, named as the CSV without its ending."""
+    """The paths of the results of ``--out``.
+
+    Attributes:
+        counts_csv: The table of all slides. The other results lie in the folder beside it.
+    """
 
     counts_csv: Path
 
     @classmethod
     def from_path(cls, out: Path) -> OutputPaths:
-        """The layout of an output that is named by its CSV or by its folder. Raises SettingsInvalid for neither."""
-        path = Path(os.path.realpath(out))  # Path.resolve raises RuntimeError of a loop of links
+        """Return the paths of an output.
+
+        Args:
+            out: The output's CSV, or its folder.
+
+        Returns:
+            The paths.
+
+        Raises:
+            SettingsInvalid: No output can have that name.
+        """
+        path = Path(os.path.realpath(out))  # Path.resolve would raise RuntimeError for a loop of links
         if not has_usable_stem(path):
             raise SettingsInvalid(f"{out} is not a valid output name")
         return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
 
     @property
     def folder(self) -> Path:
-        """Where all but the CSV lies."""
+        """The folder of all results but the CSV, named as the CSV without its suffix."""
         return self.counts_csv.with_suffix("")
 
     @property
     def run_json(self) -> Path:
-        """The run's manifest."""
+        """The record of the last run."""
         return self.folder / RUN_JSON
 
     @property
@@ -98,40 +112,51 @@ class OutputPaths:
 
     @property
     def audit_jsonl(self) -> Path:
-        """The audit trail of all reviews."""
+        """The audit log of all reviews."""
         return self.folder / AUDIT_JSONL
 
     @property
     def lock(self) -> Path:
-        """The file whose lock a run holds."""
+        """The file that a run locks."""
         return self.folder / LOCK
 
     @property
     def lock_holder_json(self) -> Path:
-        """Who holds it, for the message to others."""
+        """The record of the process that holds the lock."""
         return self.folder / LOCK_HOLDER_JSON
 
     @property
     def failure_json(self) -> Path:
-        """Why the last run could not even begin, if so."""
+        """The record of a run that failed before it wrote run.json."""
         return self.folder / FAILURE_JSON
 
     def export_path(self, kind: str) -> Path:
-        """Where ``wbctool export`` writes if it is not told: beside the CSV."""
+        """Return the default path of ``wbctool export``, beside the CSV."""
         return self.folder.with_name(f"{self.folder.name}-{kind}")
 
     @property
     def qc_history_csv(self) -> Path:
-        """The values of QC slides, a line for each time that one was done."""
+        """The values of the QC slides, one line for each time that a slide was processed."""
         return self.folder / QC_HISTORY_CSV
 
     @property
     def qc_folder(self) -> Path:
-        """Where `wbctool qc` puts its charts: beside the folder of results, whose names are slides'."""
+        """The folder of the charts of `wbctool qc`, beside the folder of results, where it could be a slide's."""
         return self.folder.with_name(f"{self.folder.name}-qc")
 
     def slide_folder(self, slide: str) -> Path:
-        """The folder of one slide. A component that is named as one of our files, or as such a moved one, gets ``~``.
+        """Return the folder of one slide.
+
+        A part of the id that is the name of one of our files, or such a name with ``~``, gets a ``~``.
+
+        Args:
+            slide: The slide's id.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: The id leads out of the output folder.
 
         >>> OutputPaths(Path("c.csv")).slide_folder("ward 3/run.json").as_posix()
         'c/ward 3/run.json~'
@@ -142,12 +167,24 @@ class OutputPaths:
         return self.folder.joinpath(*parts)
 
     def slide_file(self, slide: str, name: str) -> Path:
-        """One file of a slide's folder."""
+        """Return the path of one file of a slide."""
         return self.slide_folder(slide) / name
 
 
 def safe_join(root: Path, slide: str, *names: str) -> Path:
-    """A path below ``root`` for something of a slide: its id's folders, then ``names``. None leads out of ``root``."""
+    """Return a path below a folder for a file of a slide.
+
+    Args:
+        root: The folder.
+        slide: The slide's id, which gives the first folders below ``root``.
+        names: The names of further folders and of the file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The path leads out of the folder.
+    """
     parts = [*slide.split("/"), *names]
     if any(part in {"", ".", ".."} or "/" in part for part in parts):
         raise ValueError(f"{slide!r} with {names!r} is no path")
@@ -155,7 +192,7 @@ def safe_join(root: Path, slide: str, *names: str) -> Path:
 
 
 def has_usable_stem(path: Path) -> bool:
-    """Whether a CSV's name without its ending is one that a folder can be given: ``..csv`` leaves a dot.
+    """Return whether a CSV's name without its suffix can name a folder; ``..csv`` leaves only a dot.
 
     >>> [has_usable_stem(Path(name)) for name in ("a/b.csv", "..csv", "a/...csv")]
     [True, False, False]
@@ -164,15 +201,15 @@ def has_usable_stem(path: Path) -> bool:
 
 
 def temp_path_for(path: Path) -> Path:
-    """A new name in the folder of ``path``; it says which file it was to become."""
+    """Return a new temporary path beside ``path``, by whose name the target is known."""
     return path.with_name(temp_prefix_for(path) + secrets.token_hex(8))
 
 
 def temp_prefix_for(path: Path) -> str:
-    """How the temporary names of one file begin. A hash, as the name itself may be as long as names can be."""
+    """Return the prefix of a file's temporary names: a hash, because the name itself may have the maximal length."""
     return f"{TEMP_PREFIX}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
 
 
 def is_temp_name(name: str) -> bool:
-    """Whether a name is one that :func:`temp_path_for` gives."""
+    """Return whether a name was made by :func:`temp_path_for`."""
     return _TEMP_NAME.fullmatch(name) is not None

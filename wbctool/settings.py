@@ -1,4 +1,4 @@
-"""The settings of a run: from flags and an optional TOML file, validated once."""
+"""The settings of a run, from options of the command line and an optional TOML file, validated once."""
 
 from __future__ import annotations
 
@@ -8,155 +8,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import SettingsInvalid
 from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.hardware import usable_cores
-from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
+from wbctool.limits import Limits, SettingsModel
 from wbctool.paths import SLIDES_CSV, has_usable_stem
 
-Ranges = dict[CellClass, tuple[float, float]]
-
-
-class Limits(BaseModel):
-    """The limits that raise a flag, and the reference ranges. Shares are fractions from 0 to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    low_count_below: int = Field(100, ge=1, description="Fewer counted cells raise `low_count`.")
-    limited_count_below: int = Field(200, ge=1, description="Fewer counted cells raise `limited_count`.")
-    high_review_share: float = Field(
-        0.10,
-        ge=0,
-        le=1,
-        description="A larger share of the counted cells and those in review that is left to a reader raises "
-        "`high_review_share`.",
-    )
-    out_of_domain_share: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="A larger share of all cells that is unlike anything the model was trained on raises "
-        "`out_of_domain`.",
-    )
-    min_immature_granulocytes: int = Field(
-        1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."
-    )
-    min_nrbc: int = Field(1, ge=1, description="This many erythroblasts raise `nrbc`.")
-    max_blur_um: float = Field(
-        0.19,
-        gt=0,
-        description="Width of the cells' sharpest edges, in µm of smear. A field whose edges are wider is blurred, if "
-        "they are also wider than `min_blur_px`.",
-    )
-    min_blur_px: float = Field(
-        1.5,
-        ge=0,
-        description="Width of the edges in native pixels up to which a field is never blurred: the pixels, not the "
-        "focus, are then the limit.",
-    )
-    max_relative_blur: float = Field(
-        1.5,
-        ge=1,
-        description="A field is also blurred if its edges are wider than this multiple of the slide's median, in "
-        "slides of five fields or more.",
-    )
-    blurred_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of blurred fields raises `blurred_fields`."
-    )
-    max_coverage: float = Field(
-        0.62, ge=0, le=1, description="A field is crowded if red cells cover a larger share of it."
-    )
-    crowded_share: float = Field(
-        0.10, ge=0, le=1, description="A larger share of crowded fields raises `crowded_fields`."
-    )
-    duplicate_correlation: float = Field(
-        0.97, ge=0, le=1, description="Two fields that correlate more closely show the same cells: `duplicate_fields`."
-    )
-    max_stain_delta_e: float = Field(
-        5.0,
-        gt=0,
-        description="A field's colors are out of range if they are farther (CIE76) from those that the detector was "
-        "trained on.",
-    )
-    correct_wbc_for_nrbc: bool = Field(
-        True,
-        description="Whether the analyzer counts nucleated red cells as white cells, so that its count is corrected "
-        "for them.",
-    )
-    adult: bool = Field(
-        False,
-        description="Treat slides without an age in `slides.csv` as adults, and so show the reference ranges, which "
-        "hold for adults alone: `--adult`.",
-    )
-    reference_source: str = Field(
-        "ARUP Laboratories, adults", description="The source that is named with the reference ranges."
-    )
-    reference_ranges: Ranges = Field(
-        default_factory=lambda: {
-            CellClass.NEUTROPHIL: (45.0, 79.0),
-            CellClass.LYMPHOCYTE: (16.0, 47.0),
-            CellClass.MONOCYTE: (0.0, 9.0),
-            CellClass.EOSINOPHIL: (0.0, 6.0),
-            CellClass.BASOPHIL: (0.0, 2.0),
-        },
-        description="Reference ranges in percent of the counted cells. A table in the file replaces all of them.",
-    )
-    absolute_source: str = Field(
-        "UK, typical, adults", description="The source that is named with the absolute ranges."
-    )
-    absolute_ranges: Ranges = Field(
-        default_factory=lambda: {
-            CellClass.NEUTROPHIL: (2.0, 7.5),
-            CellClass.LYMPHOCYTE: (1.0, 4.0),
-            CellClass.MONOCYTE: (0.2, 1.0),
-            CellClass.EOSINOPHIL: (0.0, 0.4),
-            CellClass.BASOPHIL: (0.0, 0.1),
-        },
-        description="Reference ranges of the absolute counts, in 10⁹/L. A table in the file replaces all of them.",
-    )
-
-    @field_validator("reference_ranges", "absolute_ranges", mode="before")
-    @classmethod
-    def _check_range_classes(cls, ranges: object) -> object:
-        """In our words: pydantic's would offer all cell classes, and say of a bound that lacks but that it does."""
-        for label, bounds in ranges.items() if isinstance(ranges, dict) else ():
-            if label not in DIFFERENTIAL_CLASSES:
-                known = ", ".join(DIFFERENTIAL_CLASSES)
-                raise ValueError(f"{label} is not a class of the differential; the classes are {known}")
-            if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
-                raise ValueError(f"{label}: a range is two numbers, as in [40, 75]")
-        return ranges
-
-    @field_validator("reference_ranges", "absolute_ranges")
-    @classmethod
-    def _check_range_bounds(cls, ranges: Ranges, info: ValidationInfo) -> Ranges:
-        highest, unit = (100.0, "percentages") if info.field_name == "reference_ranges" else (1000.0, "10⁹/L")
-        for label, (low, high) in ranges.items():
-            if not 0 <= low <= high <= highest:
-                raise ValueError(f"{label}: {low:g} to {high:g} is not a range of {unit}")
-        return ranges
-
+__all__ = ["Limits", "RunSettings", "load_settings"]
 
 _MAX_WORKERS = 64
-
-
-def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether two paths are of one file, be it there or not."""
-    try:
-        return path.samefile(other)
-    except OSError:
-        return os.path.realpath(path) == os.path.realpath(other)
+_OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
+_COMMAND_LINE_ONLY = {"slides", "out"}
+_PATHS = ("models_dir", "log_file", "metrics")
 
 
 def _default_workers() -> int:
+    """Return one worker a core, up to the limit."""
     return min(usable_cores(), _MAX_WORKERS)
 
 
-class RunSettings(Limits):
-    """Everything `wbctool run` was asked for."""
+class RunSettings(SettingsModel):
+    """Everything that `wbctool run` was asked for.
+
+    Each field has a description, from which docs/reference/settings.md is generated. A settings file has the entries
+    of ``limits`` at its top level.
+    """
 
     slides: Path = Field(description="Folder of slides.")
     out: Path = Field(description="The table of all slides, x.csv; the other results go into the folder x beside it.")
@@ -194,10 +74,20 @@ class RunSettings(Limits):
         description="Names of slides, `*` and `?` allowed, whose results are recorded over time for `wbctool qc`.",
     )
     max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
+    limits: Limits = Field(Limits(), description="The limits that raise a flag, and the ranges.")
+
+    @field_validator(*_PATHS, mode="before")
+    @classmethod
+    def _check_not_empty(cls, path: object) -> object:
+        """Refuse an empty path, which would be the current folder."""
+        if path == "":
+            raise ValueError("it is empty")
+        return path
 
     @field_validator("out")
     @classmethod
     def _check_out(cls, out: Path) -> Path:
+        """Refuse a table after which no folder of results can be named."""
         if out.suffix.lower() != ".csv":
             raise ValueError("the name must end in .csv; the folder of results is named after it")
         if not has_usable_stem(out):
@@ -207,7 +97,8 @@ class RunSettings(Limits):
     @field_validator("out", "log_file", "metrics")
     @classmethod
     def _check_not_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        slides = info.data.get("slides")  # None where it was not a path itself
+        """Refuse to write over the laboratory's slides.csv."""
+        slides = info.data.get("slides")  # None if it is not a path itself
         if path is not None and slides is not None and _is_same_file(path, slides / SLIDES_CSV):
             raise ValueError(f"{path} is the laboratory's own table of slides and would be overwritten")
         return path
@@ -215,62 +106,99 @@ class RunSettings(Limits):
     @field_validator("metrics")
     @classmethod
     def _check_metrics_suffix(cls, metrics: Path | None) -> Path | None:
+        """Refuse a name that Prometheus's collector would not read."""
         if metrics is not None and metrics.suffix != ".prom":
             raise ValueError("the name must end in .prom; node_exporter reads no other")
         return metrics
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that change what is written for a slide, as JSON values; device and precision aside."""
-        names = {"super_resolve", "max_megapixels", *Limits.model_fields}
-        return self.model_dump(mode="json", include=names)
+        """Return the settings that change what is written for a slide.
 
+        Device and precision are not among them: the cards of the loaded models stand for them.
 
-_OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
-_COMMAND_LINE_ONLY = {"slides", "out"}
+        Returns:
+            JSON values by the name of the setting, the limits first.
+        """
+        own = self.model_dump(mode="json", include={"super_resolve", "max_megapixels"})
+        return self.limits.model_dump(mode="json") | own
+
+    def to_flat_dict(self) -> dict[str, Any]:
+        """Return all settings as JSON values, named and arranged as in a settings file, the limits first."""
+        return self.limits.model_dump(mode="json") | self.model_dump(mode="json", exclude={"limits"})
 
 
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> RunSettings:
-    """The settings of a run. options: what was given on the command line, None where it was not; they win over the file.
+    """Combine the options of the command line with a settings file.
 
-    Paths in the file are relative to the file's folder. Raises SettingsInvalid, naming the file or the option, and the
-    entry.
+    Args:
+        options: Settings by name, those of ``limits`` among them; None if an option was not given. They win over the
+            file.
+        config: A TOML file. Paths in it are relative to its folder.
+
+    Returns:
+        The validated settings.
+
+    Raises:
+        SettingsInvalid: A value cannot be used; the message names the file or the option, and the entry.
+
+    >>> settings = load_settings({"slides": Path("slides"), "out": Path("counts.csv"), "low_count_below": 50})
+    >>> settings.limits.low_count_below
+    50
     """
     given = {name: value for name, value in options.items() if value is not None}
-    from_file = {} if config is None else _read_toml(config)
+    entries = ({} if config is None else _read_toml(config)) | given
+    limits = {name: entries.pop(name) for name in Limits.model_fields if name in entries}
     try:
-        return RunSettings(**{**from_file, **given})
+        return RunSettings(**entries, limits=limits)
     except ValidationError as error:
-        first = error.errors()[0]
-        entry, *path = map(str, first["loc"])
-        location = f"{config}: {entry}" if entry not in given and config is not None else _option_name(entry)
-        location = ".".join([location, *path])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsInvalid(f"{location}: {message}") from error
+        raise SettingsInvalid(_format_error(error.errors()[0], given, config)) from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """Read the entries of a settings file; its paths become relative to where the program runs."""
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: not a TOML file: {error}") from error
-    known = RunSettings.model_fields.keys() - _COMMAND_LINE_ONLY
+    _check_names(path, entries)
+    paths = {name: path.parent / entries[name] for name in _PATHS if name in entries and _is_text(entries[name])}
+    return entries | paths
+
+
+def _check_names(path: Path, entries: Mapping[str, Any]) -> None:
+    """Refuse former and unknown names of settings."""
     if renamed := describe_renames(entries, SETTINGS):
         raise SettingsInvalid(f"{path}: {renamed}")
+    known = (RunSettings.model_fields.keys() | Limits.model_fields.keys()) - _COMMAND_LINE_ONLY - {"limits"}
     for entry in entries:
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
-    for entry, value in entries.items():
-        if isinstance(value, bool) and RunSettings.model_fields[entry].annotation is not bool:
-            raise SettingsInvalid(f"{path}: {entry}: {str(value).lower()} is not a value for it")
-    for entry in {"models_dir", "log_file", "metrics"} & entries.keys():
-        if entries[entry] == "":
-            raise SettingsInvalid(f"{path}: {entry}: it is empty")
-        if isinstance(entries[entry], str):
-            entries[entry] = path.parent / entries[entry]
-    return entries
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value of the file is text that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+def _format_error(problem: ErrorDetails, given: Mapping[str, Any], config: Path | None) -> str:
+    """Name the file or the option, the entry, and what is wrong with it."""
+    entry, *path = (str(part) for part in problem["loc"] if part != "limits")
+    is_from_file = config is not None and entry not in given
+    location = ".".join([f"{config}: {entry}" if is_from_file else _option_name(entry), *path])
+    cause = problem.get("ctx", {}).get("error")  # our own words; pydantic would begin them with "Value error"
+    return f"{location}: {problem['msg'] if cause is None else cause}"
 
 
 def _option_name(name: str) -> str:
+    """Return how the command line calls a setting."""
     return _OPTION_NAMES.get(name, "--" + name.replace("_", "-"))
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file, even if it does not exist."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(other)

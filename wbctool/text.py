@@ -1,4 +1,4 @@
-"""Words for the user that depend on a number."""
+"""Words and names as text for the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def pluralize(count: int, noun: str) -> str:
-    """A number with its noun, which takes an s in the plural.
+    """Return a number with its noun, which takes an s in the plural.
 
     >>> pluralize(1, "slide"), pluralize(0, "cell")
     ('1 slide', '0 cells')
@@ -20,9 +20,9 @@ _ESCAPED_BYTE = re.compile(r"(\\+)x([89a-f][0-9a-f])")
 
 
 def encode_name(name: str) -> str:
-    r"""A file system's name as text that UTF-8 can hold, one to one: a byte that is not UTF-8 becomes ``\xff``.
+    r"""Encode a name from the file system as text that UTF-8 can hold, one to one.
 
-    A backslash is doubled where it would look like such a byte.
+    A byte that is not UTF-8 becomes ``\xff``; a backslash is doubled if it would look like such a byte.
 
     >>> print(encode_name("smear\udcff"), encode_name(r"smear\xff"), encode_name(r"a\b"))
     smear\xff smear\\xff a\b
@@ -32,13 +32,14 @@ def encode_name(name: str) -> str:
 
 
 def decode_name(text: str) -> str:
-    r"""The name that :func:`encode_name` gave as ``text``.
+    r"""Return the name that :func:`encode_name` encoded as ``text``.
 
     >>> [decode_name(text) for text in (r"smear\xff", r"smear\\xff", r"a\b")]
     ['smear\udcff', 'smear\\xff', 'a\\b']
     """
 
     def unescape(match: re.Match[str]) -> str:
+        """Turn one escaped byte back."""
         backslashes, byte = match.groups()
         half = "\\" * (len(backslashes) // 2)
         return half + (chr(0xDC00 + int(byte, 16)) if len(backslashes) % 2 else f"x{byte}")
@@ -47,7 +48,7 @@ def decode_name(text: str) -> str:
 
 
 def display_name(name: str) -> str:
-    r"""A name as one line of text for a person: control characters are made visible.
+    r"""Return a name as one line of text for a person, with visible control characters.
 
     >>> print(display_name("a\nb"))
     a\nb

@@ -1,4 +1,4 @@
-"""What the time of a run goes into."""
+"""Timing of the stages of a run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class StageTimer:
-    """Seconds spent in each stage, and the stage that was last entered."""
+    """Adds up the seconds spent in each stage.
+
+    Attributes:
+        seconds: The seconds per stage.
+        stage: The stage that was entered last.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     stage: str = ""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
+        """Time the body of a ``with`` statement as one stage."""
         self.stage, start = stage, time.perf_counter()
         try:
             yield
@@ -26,6 +31,6 @@ class StageTimer:
 
 
 def add_seconds(total: dict[str, float], increments: Mapping[str, float]) -> None:
-    """Adds the seconds of each stage to those of ``total``."""
+    """Add the seconds of each stage to ``total``."""
     for stage, seconds in increments.items():
         total[stage] = total.get(stage, 0.0) + seconds

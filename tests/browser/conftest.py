@@ -1,6 +1,6 @@
-"""A run with real pixels and made-up classes, and Chromium to look at what it wrote.
+"""A run with real pixels and made-up classes, and Chromium to open its pages.
 
-Skipped where there is no Chromium with its driver (Debian: chromium and chromium-driver).
+The tests are skipped without Chromium and its driver (Debian: chromium and chromium-driver).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from driver import Window, driver_problem, start_driver
 from PIL import Image, ImageOps
 
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.resize import resize_square
 from wbctool.pipeline.bound_stages import BoundStages
@@ -29,12 +29,12 @@ from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides").glob("slide-0[12]/*.jpg"))
-WELL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosinophil"] * 4 + ["basophil"]
-ODD = [*WELL[:60:2], *["review"] * 6, *["odd"] * 3, "immature_granulocyte", "erythroblast", "platelet"]
+NORMAL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosinophil"] * 4 + ["basophil"]
+FLAGGED = [*NORMAL[:60:2], *["review"] * 6, *["odd"] * 3, "immature_granulocyte", "erythroblast", "platelet"]
 
 
 def detect(field: Field) -> tuple[Detection, ...]:
-    """The darkest places in green light, seven a field: nuclei and platelets."""
+    """Detect the seven darkest blocks of a field in the green channel, which are nuclei and platelets."""
     height, width = (side // 64 for side in field.rgb.shape[:2])
     blocks = field.rgb[: 64 * height, : 64 * width, 1].reshape(height, 64, width, 64).mean(axis=(1, 3)).ravel()
     darkest = sorted(blocks.argsort(kind="stable")[:7])
@@ -42,7 +42,7 @@ def detect(field: Field) -> tuple[Detection, ...]:
 
 
 def classify_as(names: list[str]) -> Callable[[Any], Any]:
-    """Each cell, by its pixels, one of ``names``; the same pixels, the same class."""
+    """Return a classifier that picks one of ``names`` by the pixels of a cell."""
 
     def classify(rgb: Any) -> Any:
         predictions = []
@@ -56,15 +56,15 @@ def classify_as(names: list[str]) -> Callable[[Any], Any]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The out of a run of four slides: normal, with flags, empty, failed. Not to be changed."""
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return counts.csv of a run of four slides (normal, with flags, empty, failed); do not change its files."""
     folder = tmp_path_factory.mktemp("browser")
     root, out = folder / "slides", folder / "counts.csv"
     (root / "normal").mkdir(parents=True)
     for n, path in enumerate(DEMO * 2):
         turn = (ImageOps.mirror, ImageOps.flip)[n // len(DEMO)]
         turn(Image.open(path)).save(root / "normal" / f"field-{n:02d}.png")
-    run(root, out, WELL)
+    run(root, out, NORMAL)
     (root / "ward 3" / "<flags>").mkdir(parents=True)
     for path in DEMO[8:]:
         shutil.copy(path, root / "ward 3" / "<flags>")
@@ -72,41 +72,41 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fakes.draw_field(root / "empty" / "blank.png", [])
     (root / "failed").mkdir()
     (root / "failed" / "torn.jpg").write_bytes(DEMO[0].read_bytes()[:-700])
-    run(root, out, ODD)
+    run(root, out, FLAGGED)
     return out
 
 
 def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
-    """A run with real crops; the classes are those of ``names``."""
+    """Run with real crops and the classes of ``names``; return the exit code."""
     parsed = load_settings({"slides": root, "out": out, "adult": True, **settings})
 
     def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
         return crop_cells(field, boxes, 1.25)
 
-    def prepare(crops: Sequence[Crop]) -> ClassifierInput:
+    def preprocess(crops: Sequence[Crop]) -> ClassifierInput:
         return ClassifierInput(np.stack([resize_square(crop.rgb, 128) for crop in crops]), (True,) * len(crops))
 
     def load() -> BoundStages:
         stages = fakes.fake_stages(parsed)
-        provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.low_count_below)),))
+        provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.limits.low_count_below)),))
         return replace(
-            stages, detect=detect, crop=crop, prepare=prepare, classify=classify_as(names), provenance=provenance
+            stages, detect=detect, crop=crop, preprocess=preprocess, classify=classify_as(names), provenance=provenance
         )
 
     return run_folder(parsed, load, ["wbctool", "run"], NullProgress(), StopRequest())
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """A copy of that run, to be changed."""
-    shutil.copytree(made.parent, tmp_path / "copy")
-    return tmp_path / "copy" / made.name
+def out(finished_run: Path, tmp_path: Path) -> Path:
+    """Return counts.csv of a copy of that run, which a test may change."""
+    shutil.copytree(finished_run.parent, tmp_path / "copy")
+    return tmp_path / "copy" / finished_run.name
 
 
 @pytest.fixture
 def run_again(out: Path) -> Callable[..., int]:
-    """Runs on that copy again, with other settings, as its slide with flags was done."""
-    return partial(run, out.parent / "slides", out, ODD)
+    """Return a function that repeats the run of that copy with other settings."""
+    return partial(run, out.parent / "slides", out, FLAGGED)
 
 
 @pytest.fixture(scope="session")
@@ -121,14 +121,14 @@ def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def window(_driver: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Window]:
-    """A browser window. When the test ends, its page must have complained of nothing and asked nobody for anything."""
+    """Yield a browser window; afterwards its pages must have logged no message and requested nothing from elsewhere."""
     driver, downloads = _driver
     for path in downloads.iterdir():
         path.unlink()
-    shots = request.config.getoption("--screenshots") or tmp_path
-    shots.mkdir(parents=True, exist_ok=True)
-    window = Window(driver, downloads, shots)
+    screenshots = request.config.getoption("--screenshots") or tmp_path
+    screenshots.mkdir(parents=True, exist_ok=True)
+    window = Window(driver, downloads, screenshots)
     yield window
     window.close()
-    assert window.complaints == []
-    assert window.asked_for_elsewhere == []
+    assert window.console_messages == []
+    assert window.external_requests == []

@@ -1,4 +1,4 @@
-"""Headless Chromium with what the tests ask of it."""
+"""A headless Chromium window for the tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS = (
 
 
 def driver_problem() -> str:
-    """Why no browser can be driven here; empty where one can."""
+    """Return why no browser can be used here; empty if one can."""
     if find_spec("selenium") is None:
         return "selenium is not installed"
     if not any(shutil.which(name) for name in _CHROMIUM):
@@ -34,6 +34,7 @@ def driver_problem() -> str:
 
 
 def start_driver(downloads: Path) -> Any:
+    """Start Chromium with its log of messages and requests; it saves files to ``downloads``."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -48,74 +49,92 @@ def start_driver(downloads: Path) -> Any:
 
 @dataclass
 class Window:
-    """One page at a time."""
+    """A browser window with one page at a time.
+
+    Attributes:
+        driver: The Selenium driver.
+        downloads: Folder for saved files.
+        screenshots: Folder for screenshots.
+        console_messages: Warnings and errors of all pages so far.
+        external_requests: URLs outside the page that it requested.
+    """
 
     driver: Any
     downloads: Path
-    shots: Path
-    complaints: list[str] = field(default_factory=list)
-    asked_for_elsewhere: list[str] = field(default_factory=list)
+    screenshots: Path
+    console_messages: list[str] = field(default_factory=list)
+    external_requests: list[str] = field(default_factory=list)
 
     def open(self, path: Path, scheme: str = "light", media: str = "", width: int = 1400, height: int = 1000) -> None:
-        self.leave()
+        """Open a page in a viewport of ``width`` by ``height`` CSS pixels."""
+        self.collect_logs()
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-        self.driver.set_window_size(width, height)
+        # A window of headless Chromium is at least 500 pixels wide; an emulated screen may be narrower.
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.driver.get(path.as_uri())
 
-    def leave(self) -> None:
-        """Turn to an empty page without being asked whether to leave unsaved work, and note what the last one did."""
+    def collect_logs(self) -> None:
+        """Collect the messages and requests since the last call."""
         for entry in self.driver.get_log("browser"):
-            self.complaints.append(entry["message"])
+            self.console_messages.append(entry["message"])
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = message["params"]["request"]["url"]
                 if not url.startswith(("file:", "data:", "blob:", "about:", "chrome:")):
-                    self.asked_for_elsewhere.append(url)
+                    self.external_requests.append(url)
 
     def close(self) -> None:
+        """Leave the page, also if it asks whether to discard an unsaved review."""
         from selenium.common.exceptions import UnexpectedAlertPresentException
 
         try:
             self.driver.get("about:blank")
         except UnexpectedAlertPresentException:
             self.driver.get("about:blank")
-        self.leave()
+        self.collect_logs()
 
     def js(self, script: str, *args: Any) -> Any:
+        """Evaluate an expression in the page."""
         return self.driver.execute_script(f"return {script}", *args)
 
     def text(self, selector: str) -> str:
+        """Return the text of an element."""
         return str(self.js("document.querySelector(arguments[0]).textContent", selector)).strip()
 
     def press(self, *keys: str) -> None:
-        """Keys for whatever has the focus."""
+        """Send keys to the element with the focus."""
         for key in keys:
             self.driver.switch_to.active_element.send_keys(key)
 
     def type_into(self, selector: str, text: str) -> None:
+        """Type into an input."""
         self.driver.find_element("css selector", selector).send_keys(text)
 
     def click(self, selector: str) -> None:
+        """Click an element."""
         self.driver.find_element("css selector", selector).click()
 
     def screenshot(self, name: str) -> Path:
-        path = self.shots / f"{name}.png"
+        """Save the visible part of the page as PNG."""
+        path = self.screenshots / f"{name}.png"
         self.driver.save_screenshot(str(path))
         return path
 
     def pdf(self, name: str) -> Path:
+        """Save the page as PDF."""
         printed = self.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
-        path = self.shots / f"{name}.pdf"
+        path = self.screenshots / f"{name}.pdf"
         path.write_bytes(base64.b64decode(printed["data"]))
         return path
 
     def downloaded(self, name: str) -> Path:
-        """A file that the page saved, once it is whole."""
+        """Wait for a file that the page saves, and return its path."""
         path = self.downloads / name
         for _ in range(100):
             if path.is_file() and not list(self.downloads.glob("*.crdownload")):
                 return path
             time.sleep(0.05)
-        raise AssertionError(f"{name} was not saved; there is {list(self.downloads.iterdir())}")
+        raise AssertionError(f"{name} was not saved; found {list(self.downloads.iterdir())}")

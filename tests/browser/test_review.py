@@ -1,4 +1,4 @@
-"""A review from the first key to the audit trail, in a real browser."""
+"""A review from the first key press to the audit log, in a browser."""
 
 import csv
 import hashlib
@@ -33,21 +33,21 @@ def counts(out):
         return {row["slide"]: row for row in csv.DictReader(lines)}
 
 
-def shown(window):
-    """The table on the page: class -> n, percent, interval."""
-    script = """[...document.querySelectorAll('#differential tbody tr')].map(row =>
-      [row.dataset.class, ...['n', 'pct', 'ci'].map(of => row.querySelector(`[data-of=${of}]`).textContent.trim())])"""
+def shown_table(window):
+    """Return the table on the page: n, percent and interval by class."""
+    script = """[...document.querySelectorAll('#differential tbody tr')].map(row => [row.dataset.class,
+      ...['n', 'percent', 'ci'].map(value => row.querySelector(`[data-value=${value}]`).textContent.trim())])"""
     return {name: values for name, *values in window.js(script)}
 
 
-def as_shown(out):
-    """What the page should show of the tables on the disk."""
+def expected_table(out):
+    """Return what the page should show of differential.csv."""
     rows = differential(out).items()
     return {name: [r["n"], r["percent"], f"{r['ci95_low']} – {r['ci95_high']}"] for name, r in rows}
 
 
-def places(out):
-    """The page's cells: row -> where it stands."""
+def categories_by_row(out):
+    """Return the category of each cell by its row in cells.csv."""
     with (folder(out) / "cells.csv").open(newline="", encoding="utf-8") as lines:
         return {
             i: row["label"]
@@ -71,7 +71,7 @@ def focused_row(window):
 
 @pytest.fixture
 def review(window, out):
-    """Three cells moved by keyboard, one of them with a comment, and the file that the page saved."""
+    """Move three cells by keyboard, one with a comment; return the saved file and the rows."""
     window.open(folder(out) / "report.html")
     window.js("document.querySelector('.cell').focus()")
     rows = []
@@ -85,28 +85,28 @@ def review(window, out):
     return save(window), rows
 
 
-def test_counts_follow_the_keys(window, out):
+def test_key_press_updates_counts_and_undo_restores_them(window, out):
     window.open(folder(out) / "report.html")
-    assert shown(window) == as_shown(out)
+    assert shown_table(window) == expected_table(out)
     before = counts(out)[SLIDE]
-    window.js("document.querySelector('#group-review .cell').focus()")
+    window.js("document.querySelector('#category-review .cell').focus()")
     window.press("3")
-    assert shown(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
+    assert shown_table(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
     n, total = int(before["neutrophil_n"]), int(before["counted"]) + 1
     low, high = clopper_pearson_interval(n, total)
-    assert shown(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
+    assert shown_table(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
     assert window.text("#n-review") == str(int(before["review"]) - 1)
-    assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
-        "#verdict"
+    assert f"Differential of {total} counted" in window.text("#summary") or f"{total} counted" in window.text(
+        "#summary"
     )
     window.click("#undo")
-    assert shown(window) == as_shown(out)
+    assert shown_table(window) == expected_table(out)
 
 
-def test_a_key_held_down_names_one_cell(window, out):
+def test_key_held_down_moves_one_cell(window, out):
     window.open(folder(out) / "report.html")
     before = counts(out)[SLIDE]
-    window.js("document.querySelector('#group-review .cell').focus()")
+    window.js("document.querySelector('#category-review .cell').focus()")
     window.press("3")
     window.js(
         """[1, 2, 3].forEach(() => document.activeElement.dispatchEvent(
@@ -115,103 +115,105 @@ def test_a_key_held_down_names_one_cell(window, out):
     assert window.text("#n-review") == str(int(before["review"]) - 1)
 
 
-def test_the_verdict_passes_the_limit_both_ways_as_an_applied_review_does(window, out, run_again):
+def test_summary_crosses_threshold_as_applied_review_does(window, out, run_again):
     shutil.rmtree(out.parent / "slides" / "normal")
     counted = int(counts(out)[SLIDE]["counted"])
     run_again(low_count_below=counted + 1)
     window.open(folder(out) / "report.html")
     few, enough = f"Too few cells for a differential: {counted} counted", f"Differential of {counted + 1} counted cells"
-    assert window.text("#verdict").startswith(few)
-    window.js("document.querySelector('#group-review .cell').focus()")
+    assert window.text("#summary").startswith(few)
+    window.js("document.querySelector('#category-review .cell').focus()")
     row = focused_row(window)
     window.press("3")
-    assert window.text("#verdict").startswith(enough)
+    assert window.text("#summary").startswith(enough)
     window.js(f"document.getElementById('cell-{row}').focus()")
     window.press("r")
-    assert window.text("#verdict").startswith(few)
+    assert window.text("#summary").startswith(few)
     window.press("3")
-    shown_last = window.text("#verdict")
-    assert shown_last.startswith(enough)
-    done = wbctool("review", "apply", out, save(window))
-    assert done.exit_code == 0, done.output
+    last_summary = window.text("#summary")
+    assert last_summary.startswith(enough)
+    applied = wbctool("review", "apply", out, save(window))
+    assert applied.exit_code == 0, applied.output
     assert "low_count" not in counts(out)[SLIDE]["flags"]
     page = (folder(out) / "report.html").read_text()
-    assert f'id="verdict">{shown_last}</p>' in page
+    assert f'id="summary">{last_summary}</p>' in page
 
 
-def test_a_review_becomes_tables_and_trail(window, out, review):
+def test_review_applied_updates_tables_and_audit_log(window, out, review):
     path, rows = review
-    stood = places(out)
-    wanted = shown(window)
+    original = categories_by_row(out)
+    on_page = shown_table(window)
     saved = json.loads(path.read_text())
     assert saved["results"] == hashlib.sha256((folder(out) / "cells.csv").read_bytes()).hexdigest()
     assert [(c["row"], c["from"], c["to"]) for c in saved["cells"]] == sorted(
-        (row, "review", place)
-        for row, place in zip(rows, ("monocyte", "artefact", "immature_granulocyte"), strict=True)
+        (row, "review", category)
+        for row, category in zip(rows, ("monocyte", "artefact", "immature_granulocyte"), strict=True)
     )
-    done = wbctool("review", "apply", out, path)
-    assert done.exit_code == 0, done.output
-    assert as_shown(out) == wanted  # what the reader saw is what the tables say
-    assert {row for row, place in places(out).items() if place != stood[row]} == set(rows)
-    assert counts(out)[SLIDE]["review"] == str(sum(place == "review" for place in places(out).values()))
-    trail = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
-    assert [(entry["event"], entry["reader"]) for entry in trail] == [("cell", "AB")] * 3 + [("review", "AB")]
-    assert [entry["comment"] for entry in trail if entry["event"] == "cell" and entry["row"] == rows[0]] == [
+    applied = wbctool("review", "apply", out, path)
+    assert applied.exit_code == 0, applied.output
+    assert expected_table(out) == on_page  # what the reader saw is what the tables say
+    assert {row for row, category in categories_by_row(out).items() if category != original[row]} == set(rows)
+    assert counts(out)[SLIDE]["review"] == str(
+        sum(category == "review" for category in categories_by_row(out).values())
+    )
+    entries = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
+    assert [(entry["event"], entry["reader"]) for entry in entries] == [("cell", "AB")] * 3 + [("review", "AB")]
+    assert [entry["comment"] for entry in entries if entry["event"] == "cell" and entry["row"] == rows[0]] == [
         "band? <b>"
     ]
     assert wbctool("review", "verify", out).exit_code == 0
 
 
-def test_the_reviewed_report_says_so_and_can_be_reviewed_again(window, out, review):
+def test_reviewed_report_names_reader_and_can_be_reviewed_again(window, out, review):
     wbctool("review", "apply", out, review[0])
     window.open(folder(out) / "report.html", "dark")
     window.screenshot("flags-reviewed")
-    assert "Reviewed by AB" in window.text(".signed")
+    assert "Reviewed by AB" in window.text(".review-state")
     assert "tool: review" in window.text(f"#cell-{review[1][0]}")
-    assert shown(window) == as_shown(out)
+    assert shown_table(window) == expected_table(out)
     window.js(f"document.getElementById('cell-{review[1][0]}').focus()")
     window.press("r")
     review[0].unlink()
-    done = wbctool("review", "apply", out, save(window, "CD"))
-    assert done.exit_code == 0, done.output
-    assert places(out)[review[1][0]] == "review"
+    applied = wbctool("review", "apply", out, save(window, "CD"))
+    assert applied.exit_code == 0, applied.output
+    assert categories_by_row(out)[review[1][0]] == "review"
     window.open(out.with_suffix("") / "index.html")
     assert "AB, CD" in window.text("tbody")
     assert wbctool("review", "verify", out).exit_code == 0
 
 
-def test_a_tampered_review_is_refused(window, out, review):
+def test_tampered_review_is_rejected(window, out, review):
     before = {path: path.read_bytes() for path in folder(out).iterdir()}
     saved = json.loads(review[0].read_text())
     saved["cells"][0]["from"] = "neutrophil"
     review[0].write_text(json.dumps(saved))
-    done = wbctool("review", "apply", out, review[0])
-    assert done.exit_code == 1
-    assert "the review moves it from 'neutrophil', but it is in 'review'" in done.output
+    applied = wbctool("review", "apply", out, review[0])
+    assert applied.exit_code == 1
+    assert "the review moves it from 'neutrophil', but it is in 'review'" in applied.output
     assert {path: path.read_bytes() for path in folder(out).iterdir()} == before
     assert not (out.with_suffix("") / "audit.jsonl").exists()
 
 
-def test_nothing_is_saved_without_initials(window, out):
+def test_save_without_initials_is_rejected(window, out):
     window.open(folder(out) / "report.html")
     window.click("#save")
-    assert "initials" in window.text("#state")
+    assert "initials" in window.text("#review-status")
     assert list(window.downloads.iterdir()) == []
 
 
-def test_the_mouse_does_what_the_keys_do(window, out):
+def test_mouse_selects_and_moves_cell(window, out):
     window.open(folder(out) / "report.html")
-    window.click("#group-neutrophil .cell")
-    assert window.js("document.getElementById('field-view').src").startswith("data:image/jpeg")
-    assert window.js("document.querySelectorAll('#field-box .box').length") == 1
-    window.click("#show-attention")
-    assert window.js("document.getElementById('attention').offsetWidth") > 80
+    window.click("#category-neutrophil .cell")
+    assert window.js("document.getElementById('panel-field-image').src").startswith("data:image/jpeg")
+    assert window.js("document.querySelectorAll('#panel-field-box .box').length") == 1
+    window.click("#show-cam")
+    assert window.js("document.getElementById('cam').offsetWidth") > 80
     window.screenshot("flags-chosen")
-    window.click("#moves button[data-place='lymphocyte']")
-    assert "cells moved: 1, not saved yet" in window.text("#state")
+    window.click("#category-buttons button[data-category='lymphocyte']")
+    assert "cells moved: 1, not saved yet" in window.text("#review-status")
 
 
-def test_arrow_keys_go_from_cell_to_cell_and_keys_stay_out_of_comments(window, out):
+def test_arrow_keys_select_cells_and_comment_takes_letters(window, out):
     window.open(folder(out) / "report.html")
     window.js("document.querySelector('.cell').focus()")
     first = focused_row(window)
@@ -220,18 +222,18 @@ def test_arrow_keys_go_from_cell_to_cell_and_keys_stay_out_of_comments(window, o
     window.press(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT)
     assert first != second
     assert focused_row(window) == first
-    before = shown(window)
+    before = shown_table(window)
     window.type_into("#cell-comment", "r x 1 2 3")
-    assert shown(window) == before
+    assert shown_table(window) == before
 
 
-def test_one_tab_stop_leads_into_the_gallery(window, out):
+def test_gallery_has_one_tab_stop(window, out):
     window.open(folder(out) / "report.html")
     assert window.js("document.querySelectorAll('.cell[tabindex=\"0\"]').length") == 1
 
 
-def test_intervals_are_scipys(window, out):
-    """Also where counts are large or a class holds all."""
+def test_binomial_interval_matches_scipy(window, out):
+    """Compare with scipy, also for large counts and for a class that has all cells."""
     window.open(folder(out) / "report.html")
     cases = [
         (n, total) for total in (1, 2, 7, 99, 100, 200, 1000, 20_000) for n in {0, 1, total // 3, total - 1, total}
@@ -242,7 +244,7 @@ def test_intervals_are_scipys(window, out):
         )
 
 
-def test_decimals_are_pythons(window, out):
+def test_two_decimals_match_python_format(window, out):
     window.open(folder(out) / "report.html")
     values = [100 * n / total for total in (800, 160, 7, 32, 400) for n in range(0, total + 1, 3)]
     assert window.js("arguments[0].map(Binomial.twoDecimals)", values) == [f"{value:.2f}" for value in values]

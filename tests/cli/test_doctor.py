@@ -1,16 +1,19 @@
 import json
+import re
 import subprocess
 import sys
+import tempfile
+import tomllib
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from wbctool import doctor
-from wbctool.cli import app
+from wbctool.cli import app, doctor
 
 LIBRARIES = (
     *("onnxruntime", "numpy", "cv2", "PIL", "simplejpeg", "scipy", "jinja2", "markupsafe", "filelock"),
-    *("google.protobuf", "prometheus_client", "pandas", "rich"),
+    *("google.protobuf", "prometheus_client", "pandas", "rich", "tifffile", "imagecodecs"),
 )
 
 
@@ -19,7 +22,7 @@ def without_models(tmp_path):
     return {check.name: check for check in doctor.run_checks(tmp_path)}
 
 
-def test_missing_models_are_told_with_advice(without_models):
+def test_missing_models_fail_with_advice(without_models):
     models = without_models["models"]
     assert not models.ok
     assert models.needed
@@ -27,28 +30,27 @@ def test_missing_models_are_told_with_advice(without_models):
     assert "--models" in models.advice
 
 
-def test_what_is_here_is_found(without_models):
+def test_installed_packages_and_memory_are_found(without_models):
     assert without_models["python"].ok
     assert without_models["numpy"].ok
     assert "CPUExecutionProvider" in without_models["onnxruntime"].detail
     assert float(without_models["memory"].detail.removesuffix(" GiB")) > 0.1
 
 
-def test_cuda_is_never_taken_on_trust(without_models):
+def test_cuda_without_models_is_not_tried(without_models):
     cuda = without_models["cuda"]
     assert not cuda.ok
     assert not cuda.needed
     assert cuda.detail.startswith("not tried: ")
 
 
-def test_a_missing_package():
-    check = doctor._check_package("no-such-package-here")
+def test_missing_package_has_command_to_install_it():
+    check = doctor.check_package("no-such-package-here")
     assert (check.ok, check.advice) == (False, "pip install no-such-package-here")
 
 
 @pytest.mark.parametrize("missing", [("onnxruntime",), ("numpy",), LIBRARIES])
-def test_without_its_libraries_the_doctor_still_speaks(missing):
-    """Saying what is missing is what it is there for."""
+def test_doctor_without_libraries_reports_them(missing):
     code = "import sys; sys.argv[1:] = ['doctor']; from wbctool.cli import main; main()"
     done = without(missing, code)
     assert done.returncode == 1
@@ -59,33 +61,36 @@ def test_without_its_libraries_the_doctor_still_speaks(missing):
     assert "temporary folder: " in done.stdout
 
 
-def test_without_pydantic_too_which_typer_may_need_itself():
-    done = without(["pydantic"], "from wbctool import doctor; print(doctor.as_text(doctor.examine()))")
+def test_checks_without_pydantic_report_it():
+    """typer may need pydantic itself to call the command."""
+    done = without(
+        ["pydantic"], "from wbctool.cli import doctor; print(doctor.format_checks_text(doctor.run_checks()))"
+    )
     assert done.returncode == 0, done.stderr
     assert "FAIL models: not tried: import of pydantic halted" in done.stdout
 
 
 def without(missing, code):
-    """Run code where these cannot be imported."""
+    """Run code in a process in which these modules cannot be imported."""
     code = f"import sys; sys.modules.update(dict.fromkeys({tuple(missing)!r})); {code}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_the_doctor_looks_at_the_folder_that_its_advice_names(tmp_path):
+def test_doctor_checks_given_folder_of_models(tmp_path):
     done = CliRunner().invoke(app, ["doctor", "--models", str(tmp_path)])
     assert done.exit_code == 1
     assert f"FAIL models: no model card in {tmp_path}" in done.output
 
 
-def test_no_place_for_temporary_files(monkeypatch):
+def test_full_temporary_folder_fails(monkeypatch):
     def deny():
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", deny)
-    assert not doctor._check_temp_dir().ok
+    monkeypatch.setattr(tempfile, "TemporaryFile", deny)
+    assert not doctor.check_temp_dir().ok
 
 
-def test_json_and_text_say_the_same(without_models):
+def test_json_and_text_have_same_checks(without_models):
     checks = tuple(without_models.values())
     parsed = json.loads(doctor.format_checks_json(checks))
     assert parsed["ok"] is False
@@ -94,3 +99,12 @@ def test_json_and_text_say_the_same(without_models):
     assert f"FAIL models: {without_models['models'].detail}" in text
     assert "no   cuda: not tried" in text
     assert "ok   python: " in text
+
+
+def test_doctor_checks_each_dependency_of_package():
+    root = Path(__file__).parents[2]
+    required = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.match(r"[\w-]+", requirement).group() for requirement in required}
+    runtimes = {name for name in names if name.startswith("onnxruntime")}  # one of them is enough
+    assert set(doctor.PACKAGES) == names - runtimes
+    assert set(doctor.RUNTIMES) == runtimes

@@ -22,10 +22,10 @@ def done(run):
     return run
 
 
-def test_geojson_has_a_file_an_image(done):
-    said = export("geojson", done.out)
+def test_geojson_writes_a_file_for_each_image(done):
+    result = export("geojson", done.out)
     folder = done.out.parent / "counts-geojson"
-    assert (said.exit_code, said.stdout) == (0, f"{folder} written: 3 files, one per image\n")
+    assert (result.exit_code, result.stdout) == (0, f"{folder} written: 3 files, one per image\n")
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == ["s10/f1.png.geojson", "s2/f1.png.geojson", "s2/f2.png.geojson"]  # none for the image that failed
     features = json.loads((folder / "s10" / "f1.png.geojson").read_text())["features"]
@@ -36,71 +36,71 @@ def test_geojson_has_a_file_an_image(done):
     ]
 
 
-def test_the_folder_names_the_run_as_well_and_to_says_where(done, tmp_path):
+def test_export_takes_folder_of_run_and_writes_to_given_place(done, tmp_path):
     assert export("geojson", done.folder, "--to", tmp_path / "new" / "place").exit_code == 0
     assert (tmp_path / "new" / "place" / "s2" / "f1.png.geojson").is_file()
 
 
-def test_coco_and_fhir_are_a_file_each(done):
+def test_coco_and_fhir_write_a_file_each(done):
     pytest.importorskip("fhir.resources")
-    said = export("coco", done.out)
-    assert said.stdout == f"{done.out.parent}/counts-coco.json written: 3 images\n"
+    result = export("coco", done.out)
+    assert result.stdout == f"{done.out.parent}/counts-coco.json written: 3 images\n"
     assert len(json.loads((done.out.parent / "counts-coco.json").read_text())["annotations"]) == 15
-    said = export("fhir", done.out)
-    assert said.stdout == f"{done.out.parent}/counts-fhir.json written: 2 reports, 0 final\n"
+    result = export("fhir", done.out)
+    assert result.stdout == f"{done.out.parent}/counts-fhir.json written: 2 reports, 0 final\n"
     first = (done.out.parent / "counts-fhir.json").read_bytes()
     export("fhir", done.out)
     assert (done.out.parent / "counts-fhir.json").read_bytes() == first
 
 
-def test_an_altered_file_ends_it_in_one_line_and_leaves_what_was_there(done):
+def test_export_of_altered_results_fails_and_leaves_earlier_file(done):
     target = done.out.parent / "counts-coco.json"
     target.write_text("as it was")
     (done.folder / "s10" / "cells.csv").write_text("")
-    said = export("coco", done.out)
-    assert (said.exit_code, said.stdout) == (1, "")
-    assert said.stderr.startswith(f"wbctool: {done.folder}/s10/cells.csv is not the file that was published")
-    assert said.stderr.count("\n") == 1
+    result = export("coco", done.out)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"wbctool: {done.folder}/s10/cells.csv is not the file that was published")
+    assert result.stderr.count("\n") == 1
     assert target.read_text() == "as it was"
 
 
-def test_without_results_it_says_so(tmp_path):
-    said = export("geojson", tmp_path / "counts.csv")
-    assert said.exit_code == 1
-    assert said.stderr == (
+def test_export_without_results_fails(tmp_path):
+    result = export("geojson", tmp_path / "counts.csv")
+    assert result.exit_code == 1
+    assert result.stderr == (
         f"wbctool: {tmp_path}/counts.csv is missing: no run has ended on this output, or it was moved\n"
     )
 
 
-def test_slides_left_out_are_named_and_those_that_failed_cost_the_exit_code(done):
+def test_export_names_missing_slides_and_ends_with_3_for_failed_ones(done):
     (done.folder / "s2" / "slide.json").unlink()
-    said = export("geojson", done.out)
-    assert said.exit_code == 3
-    assert said.stderr == "wbctool: s2 is left out: it has no published results\n"
+    result = export("geojson", done.out)
+    assert result.exit_code == 3
+    assert result.stderr == "wbctool: s2 is left out: it has no published results\n"
     done(settle_s=3600)
-    said = export("geojson", done.out)
-    assert said.exit_code == 0
-    assert "s10 is left out: it is waiting for the next run" in said.stderr
+    result = export("geojson", done.out)
+    assert result.exit_code == 0
+    assert "s10 is left out: it is waiting for the next run" in result.stderr
 
 
-def test_a_place_that_cannot_be_written_is_named(done, tmp_path):
+def test_export_to_unwritable_place_names_it(done, tmp_path):
     (tmp_path / "file").write_text("")
-    said = export("geojson", done.out, "--to", tmp_path / "file")
-    assert said.exit_code == 1
-    assert "file/s2/f1.png.geojson cannot be written" in said.stderr
+    result = export("geojson", done.out, "--to", tmp_path / "file")
+    assert result.exit_code == 1
+    assert "file/s2/f1.png.geojson cannot be written" in result.stderr
 
 
-def test_an_image_whose_name_leaves_no_room_is_named_and_the_others_are_written(run):
+def test_geojson_of_too_long_name_is_reported_and_others_are_written(run):
     long = "x" * 244 + ".png"  # 248 bytes, 256 with .geojson
     try:
         fakes.draw_field(run.root / "s2" / long, ["basophil"])
     except OSError:
         pytest.skip("this file system has no such name")
     run()
-    said = export("geojson", run.out)
+    result = export("geojson", run.out)
     folder = run.out.parent / "counts-geojson"
-    assert said.exit_code == 3
-    assert said.stderr == f"wbctool: s2/{long} is left out: its name is too long to end in .geojson\n"
+    assert result.exit_code == 3
+    assert result.stderr == f"wbctool: s2/{long} is left out: its name is too long to end in .geojson\n"
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == ["s10/f1.png.geojson", "s2/f1.png.geojson", "s2/f2.png.geojson"]
 
@@ -109,18 +109,18 @@ def test_an_image_whose_name_leaves_no_room_is_named_and_the_others_are_written(
 @pytest.mark.parametrize(
     "to", ["counts.csv", "counts/x.json", "counts/s2/slide.json", "counts", "link.csv", "a/../counts"]
 )
-def test_the_results_that_are_read_are_no_place_to_write_to(done, kind, to):
+def test_export_into_results_is_wrong_usage(done, kind, to):
     (done.out.parent / "link.csv").symlink_to(done.out)
     before = done.tree()
-    said = export(kind, done.out, "--to", done.out.parent / to)
-    assert said.exit_code == 2
-    assert said.stderr == (
+    result = export(kind, done.out, "--to", done.out.parent / to)
+    assert result.exit_code == 2
+    assert result.stderr == (
         f"wbctool: --to {done.out.parent}/{to} lies inside the results to be exported; choose another place\n"
     )
     assert done.tree() == before
 
 
-def test_a_results_folder_without_permission_is_one_line(done, monkeypatch):
+def test_export_without_permission_to_read_fails_in_one_line(done, monkeypatch):
     is_file = Path.is_file
 
     def forbidden(path):
@@ -129,28 +129,28 @@ def test_a_results_folder_without_permission_is_one_line(done, monkeypatch):
         return is_file(path)
 
     monkeypatch.setattr(Path, "is_file", forbidden)
-    said = export("coco", done.out)
-    assert (said.exit_code, said.stderr) == (
+    result = export("coco", done.out)
+    assert (result.exit_code, result.stderr) == (
         *(1, f"wbctool: {done.folder}/s10/slide.json cannot be read: Permission denied\n"),
     )
 
 
-def test_a_cell_keeps_its_id_from_export_to_export(done, tmp_path):
+def test_geojson_of_same_results_is_same_bytes(done, tmp_path):
     for name in ("a", "b"):
         export("geojson", done.out, "--to", tmp_path / name)
     assert (tmp_path / "a/s2/f1.png.geojson").read_bytes() == (tmp_path / "b/s2/f1.png.geojson").read_bytes()
 
 
-def test_names_lead_nowhere_else(run, tmp_path):
+def test_geojson_of_odd_names_stays_in_its_folder(run, tmp_path):
     fakes.draw_field(run.root / "=a\x1b[2J" / "f..png", ["basophil"])
     run()
-    said = export("geojson", run.out, "--to", tmp_path / "to")
-    assert said.exit_code == 0
+    result = export("geojson", run.out, "--to", tmp_path / "to")
+    assert result.exit_code == 0
     assert [path.name for path in (tmp_path / "to" / "=a\x1b[2J").iterdir()] == ["f..png.geojson"]
-    assert "\x1b" not in said.output
+    assert "\x1b" not in result.output
 
 
-def test_the_schemas_are_written(tmp_path):
+def test_schema_writes_all_schemas(tmp_path):
     assert export("schema", "--to", tmp_path).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "cells.schema.json",

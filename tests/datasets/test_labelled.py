@@ -27,7 +27,7 @@ def _image(path: Path, content: bytes = b"x") -> Path:
     return path
 
 
-def test_class_folders_of_kaggle_and_pbc_are_read_together(tmp_path: Path) -> None:
+def test_read_class_folders_reads_kaggle_and_pbc_together(tmp_path: Path) -> None:
     _image(tmp_path / "kaggle" / "TRAIN" / "EOSINOPHIL" / "_0_1.jpeg", b"a")
     _image(tmp_path / "pbc" / "ig" / "MMY_1.jpg", b"b")
     _image(tmp_path / "pbc" / "smudge" / "1.jpg", b"c")
@@ -38,9 +38,7 @@ def test_class_folders_of_kaggle_and_pbc_are_read_together(tmp_path: Path) -> No
     ]
 
 
-def test_a_folder_beside_class_folders_whose_name_is_no_class_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_read_class_folders_logs_folder_that_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
     _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")
     _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
@@ -49,7 +47,7 @@ def test_a_folder_beside_class_folders_whose_name_is_no_class_is_named(
     assert "lymphocite is left out: its name is not a class" in caplog.text
 
 
-def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
+def test_read_class_folders_takes_groups_from_groups_csv(tmp_path: Path) -> None:
     for name in ("_0_1.jpeg", "_0_2.jpeg", "_1_3.jpeg"):
         _image(tmp_path / "TRAIN" / "MONOCYTE" / name)
     (tmp_path / "groups.csv").write_text(
@@ -59,23 +57,23 @@ def test_groups_csv_names_the_source_of_each_copy(tmp_path: Path) -> None:
         assert [i.group for i in read_class_folders(data)] == ["7", "7", "9"]
 
 
-def test_an_image_that_groups_csv_misses_is_refused(tmp_path: Path) -> None:
+def test_read_class_folders_image_missing_in_groups_csv_raises(tmp_path: Path) -> None:
     _image(tmp_path / "MONOCYTE" / "new.jpeg")
     (tmp_path / "groups.csv").write_text("label,image,source\nMONOCYTE,old.jpeg,7\n")
     with pytest.raises(LabelledDataInvalid, match=r"new\.jpeg is not in groups\.csv"):
         read_class_folders(tmp_path)
 
 
-def test_without_groups_the_content_is_the_source_whatever_the_name(tmp_path: Path) -> None:
+def test_infer_group_is_by_content_not_by_name(tmp_path: Path) -> None:
     one, copy, other = (_image(tmp_path / n, c) for n, c in (("a.jpg", b"1"), ("b.jpg", b"1"), ("c.jpg", b"2")))
     assert infer_group(one) == infer_group(copy) != infer_group(other)
 
 
-def test_a_bccd_field_has_the_source_of_its_kaggle_copies() -> None:
+def test_infer_group_of_bccd_field_is_that_of_its_kaggle_copies() -> None:
     assert infer_group(Path("BloodImage_00036.jpg")) == "36"
 
 
-def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> None:
+def test_read_fields_reads_boxes_labels_and_datasets(tmp_path: Path) -> None:
     _image(tmp_path / "set" / "images" / "f.jpg")
     (tmp_path / "set" / "boxes.csv").write_text(
         "image,kind,xmin,ymin,xmax,ymax\nf.jpg,wbc,1,2,11,22\nf.jpg,rbc,5,5,5,9\n"
@@ -91,9 +89,9 @@ def test_fields_are_read_with_boxes_labels_and_microscopes(tmp_path: Path) -> No
     assert field.dataset == "raabin"
 
 
-def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
+def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: missing column 'kind'"):
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 1, kind: missing column"):
         read_fields(tmp_path)
 
 
@@ -101,44 +99,44 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     ("row", "said"),
     [
         ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
-        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid Target"),
+        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid ObjectClass"),
         ("f.jpg,wbc,1,2", "line 2: missing xmax"),
         ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
     ],
 )
-def test_a_wrong_box_is_named_by_its_line(tmp_path: Path, row: str, said: str) -> None:
+def test_read_fields_invalid_box_is_named_by_line(tmp_path: Path, row: str, said: str) -> None:
     _image(tmp_path / "images" / "f.jpg")
     (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{row}\n")
     with pytest.raises(LabelledDataInvalid, match=rf"boxes\.csv, {said}"):
         read_fields(tmp_path)
 
 
-def test_a_table_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
+def test_read_class_folders_groups_csv_not_utf8_raises(tmp_path: Path) -> None:
     _image(tmp_path / "MONOCYTE" / "a.jpg")
     (tmp_path / "groups.csv").write_bytes("label,image,source\nMONOCYTE,a.jpg,Müller\n".encode("latin-1"))
-    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv is not a UTF-8 CSV file"):
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 2: not UTF-8"):
         read_class_folders(tmp_path)
 
 
-def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_fields_unreadable_table_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n")
 
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv cannot be read: Permission denied"):
+    monkeypatch.setattr(Path, "read_bytes", deny)
+    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: cannot be read: Permission denied"):
         read_fields(tmp_path)
 
 
-def test_a_box_of_an_image_whose_name_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+def test_read_fields_too_long_image_name_is_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{'n' * 300},wbc,1,1,2,2\n")
     with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 2: no such image"):
         read_fields(tmp_path)
 
 
-def test_a_data_set_has_its_folders_name_however_the_folder_is_given(
+def test_dataset_is_named_after_its_folder_for_any_form_of_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else `wbctool verify .` would take cells that the models were trained on for new ones."""
@@ -157,20 +155,20 @@ def split_of(source: str, splitting: GroupSplit = SHIPPED, origin: str = "bccd")
     return splitting.assign(SimpleNamespace(group=source, dataset=origin))
 
 
-def test_five_folds_hold_every_source_back_once_and_never_validate_on_it() -> None:
+def test_group_split_folds_test_every_group_once() -> None:
     for number in range(300):
         splits = [split_of(str(number), GroupSplit(fold)) for fold in range(FOLDS)]
         assert splits.count(Split.TEST) == 1
         assert Split.TRAIN in splits
 
 
-def test_an_origin_left_out_is_held_back_whole() -> None:
+def test_group_split_held_out_dataset_is_all_test() -> None:
     splitting = GroupSplit(held_out_datasets=("pbc",))
     assert {split_of(str(n), splitting, "pbc") for n in range(50)} == {Split.TEST}
     assert {split_of(str(n), splitting, "bccd") for n in range(50)} == set(Split)
 
 
-def test_a_model_has_seen_what_another_fold_or_a_whole_laboratory_holds_back() -> None:
+def test_group_split_has_leakage_of_other_fold_or_dataset() -> None:
     training = {"group_split": {"fold": 0, "held_out_datasets": []}, "datasets": {"pbc": 3}}
     assert not GroupSplit().has_leakage(training)
     assert GroupSplit(fold=1).has_leakage(training)
@@ -178,12 +176,12 @@ def test_a_model_has_seen_what_another_fold_or_a_whole_laboratory_holds_back() -
     assert not GroupSplit(held_out_datasets=("elsewhere",)).has_leakage(training)
 
 
-def test_a_card_says_what_was_held_back() -> None:
+def test_group_split_from_card_reads_fold_and_datasets() -> None:
     assert GroupSplit.from_card({}) == GroupSplit()
     assert GroupSplit.from_card({"group_split": {"fold": 2, "held_out_datasets": ["pbc"]}}) == GroupSplit(2, ("pbc",))
 
 
-def test_a_split_is_a_matter_of_the_source_alone_and_near_70_10_20() -> None:
+def test_group_split_depends_on_group_alone_and_is_near_70_10_20() -> None:
     splits = Counter(split_of(str(number)) for number in range(5000))
     assert splits[Split.TRAIN] / 5000 == pytest.approx(0.7, abs=0.03)
     assert splits[Split.VALIDATION] / 5000 == pytest.approx(0.1, abs=0.03)
@@ -191,6 +189,6 @@ def test_a_split_is_a_matter_of_the_source_alone_and_near_70_10_20() -> None:
     assert split_of("36") is split_of("36")
 
 
-def test_the_held_back_sources_are_the_ones_the_models_never_saw() -> None:
+def test_group_split_test_groups_are_those_of_the_shipped_models() -> None:
     """A changed salt would quietly turn training images into test images of the shipped models."""
     assert [n for n in range(40) if split_of(str(n)) is Split.TEST] == [1, 4, 9, 11, 20, 22, 25, 28, 31, 37, 39]

@@ -12,7 +12,7 @@ def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     return folder / "differentials.csv"
 
 
-def test_counts_and_percents_are_read_alike(tmp_path: Path) -> None:
+def test_read_differentials_reads_counts_and_percents(tmp_path: Path) -> None:
     read = read_differentials(
         table(tmp_path, "slide,Neutrophils,LYMPHOCYTE\na,150,50\nward/b,75.0,25.0\nc,37.5,12.5\n")
     )
@@ -21,17 +21,17 @@ def test_counts_and_percents_are_read_alike(tmp_path: Path) -> None:
     assert read["a"].cell_count(CellClass.LYMPHOCYTE) == 50
 
 
-def test_bands_are_neutrophils_and_others_are_in_the_denominator(tmp_path: Path) -> None:
+def test_read_differentials_adds_bands_and_keeps_others_in_denominator(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "slide,band,segmented,ly,other\na,10,50,30,10\n"))
     assert read["a"].percents == {CellClass.NEUTROPHIL: 60.0, CellClass.LYMPHOCYTE: 30.0}
 
 
-def test_the_reader_may_say_how_many_were_counted(tmp_path: Path) -> None:
+def test_read_differentials_takes_the_counted_column(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte,counted\na,62.5,37.5,400\n"))
     assert (read["a"].counted, read["a"].cell_count(CellClass.NEUTROPHIL)) == (400, 250)
 
 
-def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: Path) -> None:
+def test_read_differentials_with_semicolons_and_decimal_commas(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "slide;neutrophil;lymphocyte\n'=a;62,5;37,5\n", "utf-8-sig"))
     assert read["=a"].percents[CellClass.NEUTROPHIL] == 62.5
 
@@ -59,20 +59,20 @@ def test_a_spreadsheet_may_write_semicolons_decimal_commas_and_a_mark(tmp_path: 
         ("slide,neutrophil\n,1\n", "line 2: no slide is named"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_read_differentials_invalid_table_raises(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(LabelledDataInvalid, match=said):
         read_differentials(table(tmp_path, text))
 
 
 @pytest.mark.parametrize("where", ["header", "row"])
-def test_a_file_that_is_no_csv_is_refused_in_one_line(tmp_path: Path, where: str) -> None:
+def test_read_differentials_unclosed_quote_raises(tmp_path: Path, where: str) -> None:
     """A quote that nobody closed takes in the rest of the file."""
     text = {"header": '"slide,neutrophil\n', "row": 'slide,neutrophil\n"a,1\n'}[where]
-    with pytest.raises(LabelledDataInvalid, match=r"differentials\.csv is not a CSV file: field larger than"):
+    with pytest.raises(LabelledDataInvalid, match=r"differentials\.csv, line \d+: invalid CSV: field larger than"):
         read_differentials(table(tmp_path, text + "b,1\n" * 40_000))
 
 
-def test_a_comma_in_a_slides_name_stays(tmp_path: Path) -> None:
+def test_read_differentials_keeps_comma_in_slide_name(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "sep=;\nSlide;Neutrophil ;lymphocyte;OTHER\nward 3, bed 2;62,5;30;7,5\n"))
     assert read["ward 3, bed 2"].percents == {CellClass.NEUTROPHIL: 62.5, CellClass.LYMPHOCYTE: 30.0}
     with pytest.raises(LabelledDataInvalid, match="line 4, lymphocyte"):
@@ -80,11 +80,11 @@ def test_a_comma_in_a_slides_name_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["1_0", "nan", "inf", "1e2", "0x1", "1,5"])
-def test_what_only_a_programmer_takes_for_a_number_is_refused(tmp_path: Path, value: str) -> None:
+def test_read_differentials_unusual_number_raises(tmp_path: Path, value: str) -> None:
     with pytest.raises(LabelledDataInvalid, match="line 2, neutrophil"):
         read_differentials(table(tmp_path, f'slide,neutrophil,lymphocyte\na,"{value}",3\n'))
 
 
-def test_a_value_may_be_left_empty(tmp_path: Path) -> None:
+def test_read_differentials_empty_value_is_zero(tmp_path: Path) -> None:
     read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte\na,10,\n"))
     assert read["a"].percents == {CellClass.NEUTROPHIL: 100.0, CellClass.LYMPHOCYTE: 0.0}

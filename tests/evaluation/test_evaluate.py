@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from wbctool.cli import measuring
 from wbctool.cli.app import app
+from wbctool.cli.evaluate import SplitChoice, evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
@@ -65,7 +65,7 @@ def result(data: Path, models: Models) -> Evaluation:
     return evaluate(data, models, [models.generator], None)
 
 
-def test_a_wrong_label_lowers_the_accuracy_and_stands_in_the_confusion(result: Evaluation) -> None:
+def test_evaluate_wrong_label_lowers_accuracy_and_is_in_confusion_matrix(result: Evaluation) -> None:
     (report,) = result.classifier
     platelets = report.classes.index("platelet")
     assert report.images == 3
@@ -75,7 +75,7 @@ def test_a_wrong_label_lowers_the_accuracy_and_stands_in_the_confusion(result: E
     assert report.accuracy <= 2 / 3
 
 
-def test_the_surest_mistake_of_each_source_is_kept(result: Evaluation) -> None:
+def test_evaluate_misclassifications_one_per_group_by_falling_confidence(result: Evaluation) -> None:
     mistakes = result.misclassifications["cells"]
     assert "platelet" in {mistake.label for mistake in mistakes}  # the cell that is none
     assert all(mistake.label != mistake.predicted for mistake in mistakes)
@@ -83,14 +83,14 @@ def test_the_surest_mistake_of_each_source_is_kept(result: Evaluation) -> None:
     assert [m.confidence for m in mistakes] == sorted((m.confidence for m in mistakes), reverse=True)
 
 
-def test_detection_is_measured_where_there_are_boxes(result: Evaluation) -> None:
+def test_evaluate_fields_with_boxes_scores_detector(result: Evaluation) -> None:
     score = result.detection["fields"]
     assert score.n_true == 3
     assert score.tp == 2
     assert score.mean_iou == pytest.approx(1.0)
 
 
-def test_super_resolution_is_set_beside_bicubic_and_the_original(result: Evaluation) -> None:
+def test_evaluate_super_resolution_has_rows_of_original_bicubic_and_generator(result: Evaluation) -> None:
     rows = {(row.side_px, row.method): row for row in result.super_resolution}
     assert list(rows) == [(128, "original"), *((n, w) for n in (24, 32, 48, 64) for w in ("bicubic", "generator"))]
     assert rows[128, "original"].ssim == pytest.approx(1.0)
@@ -100,7 +100,7 @@ def test_super_resolution_is_set_beside_bicubic_and_the_original(result: Evaluat
     assert paired.wins + paired.losses <= rows[32, "generator"].cells
 
 
-def test_strangers_are_cut_where_no_white_cell_is(result: Evaluation) -> None:
+def test_evaluate_ood_images_of_demo_are_background_and_smudges(result: Evaluation) -> None:
     """The demo's boxes name white cells alone, so there are no red ones to show, and two of three smudges at most."""
     kinds = {seen.kind: seen for seen in result.ood}
     assert list(kinds) == ["background", "smudges"]
@@ -110,7 +110,7 @@ def test_strangers_are_cut_where_no_white_cell_is(result: Evaluation) -> None:
         assert seen.out_of_distribution <= seen.review
 
 
-def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_ood_crops_never_show_a_white_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """White cells are white and all else is black; red cells lie about them, farther than a crop reaches or not."""
     rng, fields, white_px = np.random.default_rng(3), [], 40
     for number in range(6):
@@ -125,16 +125,24 @@ def test_no_stranger_shows_a_white_cell(tmp_path: Path, monkeypatch: pytest.Monk
         Image.fromarray(rgb).save(path)
         fields.append(LabelledField(path, str(number), "drawn", tuple(boxes), ()))
     seen: list[Crop] = []
-    monkeypatch.setattr("wbctool.evaluation.ood._RED_CELLS_PER_FIELD", 10_000)
     monkeypatch.setattr("wbctool.evaluation.ood.predict", lambda crops, *_: seen.extend(crops) or [COUNTED])
     card = SimpleNamespace(crop_margin=1.25)
     models = SimpleNamespace(classifier=SimpleNamespace(card=card))
-    reports = evaluate_ood(fields, (), (), models, SuperResolve.AUTO, 100_000, lambda items, *_: items)  # type: ignore[arg-type]
+    reports = evaluate_ood(
+        fields,
+        (),
+        (),
+        models,  # type: ignore[arg-type]
+        SuperResolve.AUTO,
+        100_000,
+        lambda items, *_: items,
+        red_cells_per_field=10_000,
+    )
     assert [(report.kind, report.crops > 100) for report in reports] == [("red cells", True), ("background", False)]
     assert max(crop.rgb.max() for crop in seen) == 0
 
 
-def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path, models: Models) -> None:
+def test_evaluate_unknown_class_is_out_of_distribution(data: Path, models: Models) -> None:
     card = models.classifier.card
     seven = tuple(label for label in card.classes if label is not CellClass.PLATELET)
     short = SimpleNamespace(
@@ -146,7 +154,7 @@ def test_a_class_that_the_model_does_not_know_is_shown_as_a_stranger(data: Path,
     assert (platelet.crops, platelet.review) == (1, 1.0)
 
 
-def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> None:
+def test_write_evaluation_writes_json_markdown_and_figures(result: Evaluation, tmp_path: Path) -> None:
     write_evaluation(result, to_markdown(result), tmp_path / "out")
     text = (tmp_path / "out" / "evaluation.md").read_text()
     tables = build_tables(result)
@@ -154,17 +162,17 @@ def test_results_and_figures_are_written(result: Evaluation, tmp_path: Path) -> 
     assert tables[0].rows[0][:3] == ("cells", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/1")
+    assert next(iter(written.items())) == ("schema", "wbctool-evaluation/2")
     assert written["classifier"][0]["images"] == 3
     assert (
         written["misclassifications"]["cells"][-1]["label"] != written["misclassifications"]["cells"][-1]["predicted"]
     )
     assert "rgb" not in written["misclassifications"]["cells"][-1]
-    for name in ("confusion", "reliability", "coverage", "misclassifications"):
+    for name in ("confusion", "reliability", "coverage", "mistakes"):
         assert (tmp_path / "out" / f"{name}-cells.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_each_file_is_written_whole_or_not_at_all_and_what_cannot_be_is_named(
+def test_write_evaluation_unwritable_figure_is_named_and_leaves_no_temporary_file(
     result: Evaluation, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "coverage-cells.png").mkdir(parents=True)
@@ -174,57 +182,59 @@ def test_each_file_is_written_whole_or_not_at_all_and_what_cannot_be_is_named(
     assert not list((tmp_path / "out").glob(".tmp-*"))
 
 
-def test_an_origin_that_looks_like_a_path_leads_nowhere(result: Evaluation, tmp_path: Path) -> None:
+def test_write_evaluation_dataset_named_like_a_path_stays_in_folder(result: Evaluation, tmp_path: Path) -> None:
     """sources.csv may say anything."""
-    odd = replace(result, classifier=(replace(result.classifier[0], origin="../../away"),), mistakes={})
+    odd = replace(result, classifier=(replace(result.classifier[0], dataset="../../away"),), misclassifications={})
     write_evaluation(odd, "", tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out" / "confusion-.._.._away.png").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
 
-def test_the_folder_one_is_in_has_a_name(data: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_current_folder_has_its_name(data: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
     assert evaluate(Path(), models, [], None, sr_cells=0, ood_images=0).data == data.name
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("out", ["out", None])
-def test_minutes_of_work_are_not_lost_to_a_full_standard_output(
+def test_evaluate_command_full_standard_output_keeps_files(
     data: Path, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
 ) -> None:
     """Where they go into files these are written first; where they do not, the exit code says that nobody was told."""
-    monkeypatch.setattr(measuring, "evaluate", lambda *_: result)
-    monkeypatch.setattr(measuring, "load_generators", lambda _: [])
+    monkeypatch.setattr("wbctool.evaluation.evaluate.evaluate", lambda *_: result)
+    monkeypatch.setattr("wbctool.inference.loading.load_generators", lambda _: [])
     folder = out and tmp_path / out
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         call = partial(
-            measuring.evaluate_command, data, None, folder, None, SuperResolve.AUTO, Precision.FP32, sr_cells=0
+            evaluate_models, data, None, folder, SplitChoice.ALL, SuperResolve.AUTO, Precision.FP32, sr_cells=0
         )
         if folder:
-            assert call(ood_images=0) == 0
+            call(ood_images=0)
             assert (folder / "evaluation.md").is_file()
         else:
             with pytest.raises(OutputNotWritable, match="standard output"):
                 call(ood_images=0)
 
 
-def test_only_sources_of_the_split_are_measured(data: Path, models: Models) -> None:
-    held_back = evaluate(data, models, [], Split.TEST, sr_cells=0)
-    assert held_back.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
+def test_evaluate_split_measures_only_its_groups(data: Path, models: Models) -> None:
+    test_split = evaluate(data, models, [], Split.TEST, sr_cells=0)
+    assert test_split.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
     with pytest.raises(LabelledDataInvalid, match="validation"):
         evaluate(data, models, [], Split.VALIDATION)
 
 
-def test_a_folder_without_labels_is_refused(tmp_path: Path, models: Models) -> None:
-    with pytest.raises(LabelledDataInvalid, match="no labelled cells or fields"):
+def test_evaluate_folder_without_labels_raises(tmp_path: Path, models: Models) -> None:
+    with pytest.raises(LabelledDataInvalid, match="no labeled cells or fields"):
         evaluate(tmp_path, models, [], None)
 
 
 @pytest.mark.parametrize("lacks", ["the extra", "a folder"])
-def test_what_could_not_be_told_is_not_measured(lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_command_checks_libraries_and_folder_before_the_work(
+    lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before minutes of work, not after them."""
-    monkeypatch.setattr("wbctool.cli.measuring.load_models", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("wbctool.load_models", lambda *_: pytest.fail("it began"))
     if lacks == "the extra":
         monkeypatch.setitem(sys.modules, "skimage", None)
     (tmp_path / "file").touch()

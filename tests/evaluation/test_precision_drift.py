@@ -25,7 +25,7 @@ def said(label: CellClass, outcome: Outcome = Outcome.COUNTED) -> Prediction:
     return Prediction(label, 0.9, (0.9, 0.1), -9.0, outcome, Reason.NONE)
 
 
-def test_labels_and_outcomes_that_change_are_counted_apart() -> None:
+def test_compare_precisions_counts_changed_labels_and_outcomes_apart() -> None:
     labels = [NEUTROPHIL, NEUTROPHIL, LYMPHOCYTE, LYMPHOCYTE]
     fp32 = [said(NEUTROPHIL), said(NEUTROPHIL), said(LYMPHOCYTE), said(NEUTROPHIL)]
     int8 = [said(NEUTROPHIL, Outcome.NEEDS_REVIEW), said(LYMPHOCYTE), said(LYMPHOCYTE), said(NEUTROPHIL)]
@@ -34,7 +34,7 @@ def test_labels_and_outcomes_that_change_are_counted_apart() -> None:
     assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
 
 
-def test_evaluate_names_the_same_cells_in_fp32_too(tmp_path: Path) -> None:
+def test_evaluate_with_fp32_models_compares_precisions(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
     card = models.classifier.card

@@ -1,4 +1,4 @@
-"""`wbctool models colours`: which fields are measured, and what the card then knows."""
+"""`wbctool models stain-reference`: which fields are measured, and what the card then has."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wbctool.cli import app, quality
+from wbctool.cli import app
 from wbctool.datasets.labelled import GroupSplit, LabelledField, Split
 from wbctool.inference.model_card import ColorRange, DetectorCard, default_models_dir, load_fp32_card
 
@@ -15,7 +15,7 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 
 
 def names_of(split, number):
-    """File names of BCCD's kind whose sources are of a split."""
+    """File names of BCCD's kind whose groups are of a split."""
     named = ((f"BloodImage_{n:05d}.jpg", LabelledField(Path(), str(n), "bccd_fields", (), ())) for n in range(900))
     return [name for name, field in named if GroupSplit().assign(field) is split][:number]
 
@@ -41,7 +41,7 @@ def fields(tmp_path, names):
     return data
 
 
-def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_path, models):
+def test_stain_reference_measures_training_groups_and_keeps_rest_of_card(tmp_path, models):
     data = fields(tmp_path, [*names_of(Split.TRAIN, 2), *names_of(Split.TEST, 2)])
     before = load_fp32_card(models, DetectorCard)
     done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
@@ -50,17 +50,17 @@ def test_only_training_sources_are_measured_and_the_rest_of_the_card_stays(tmp_p
     (entry,) = card.stain_reference
     assert (entry.dataset, entry.fields) == ("somewhere", 2)
     assert all(low <= high for low, high in zip(entry.background_low, entry.background_high, strict=True))
-    assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without colour
+    assert 70 < entry.background_low[0] < 85  # the demo fields' background: light, nearly without color
     assert abs(entry.background_low[1]) < 5
     assert card.model_copy(update={"stain_reference": ()}) == before
 
 
-def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, monkeypatch):
-    """Its model may have any name; a card beside it would leave the detector's without colours."""
+def test_stain_reference_writes_the_card_that_was_read(tmp_path, models, monkeypatch):
+    """Its model may have any name; a card beside it would leave the detector's without colors."""
     card = json.loads((models / "detector.json").read_text()) | {"file": "detector-2.onnx"}
     (models / "detector.json").write_text(json.dumps(card))
     (models / "detector.onnx").rename(models / "detector-2.onnx")
-    grey = ColorRange(
+    gray = ColorRange(
         dataset="o",
         fields=1,
         background_low=(1, 0, 0),
@@ -68,14 +68,14 @@ def test_the_card_that_was_read_is_the_one_that_is_written(tmp_path, models, mon
         cells_low=(1, 0, 0),
         cells_high=(1, 0, 0),
     )
-    monkeypatch.setattr(quality, "measure_stain_reference", lambda *_: (grey,))
+    monkeypatch.setattr("wbctool.evaluation.stain_reference.measure_stain_reference", lambda *_: (gray,))
     done = CliRunner().invoke(app, ["models", "stain-reference", str(tmp_path), "--models", str(models)])
     assert done.exit_code == 0, done.output
-    assert load_fp32_card(models, DetectorCard).stain_reference == (grey,)
+    assert load_fp32_card(models, DetectorCard).stain_reference == (gray,)
     assert sorted(path.name for path in models.iterdir()) == ["detector-2.onnx", "detector.json"]
 
 
-def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
+def test_stain_reference_unreadable_field_is_named(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TRAIN, 1))
     (bad,) = (data / "images").iterdir()
     bad.write_bytes(b"")
@@ -83,10 +83,10 @@ def test_a_field_that_cannot_be_read_is_named(tmp_path, models):
     assert (done.exit_code, done.stderr) == (1, f"wbctool: {bad}: the file is empty\n")
 
 
-def test_without_a_training_source_nothing_is_written(tmp_path, models):
+def test_stain_reference_without_training_groups_writes_nothing(tmp_path, models):
     data = fields(tmp_path, names_of(Split.TEST, 1))
     before = (models / "detector.json").read_bytes()
     done = CliRunner().invoke(app, ["models", "stain-reference", str(data), "--models", str(models)])
     assert done.exit_code == 1
-    assert "no fields of training sources" in done.output
+    assert "no fields of training groups" in done.output
     assert (models / "detector.json").read_bytes() == before

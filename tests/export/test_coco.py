@@ -25,14 +25,14 @@ def loaded(run, tmp_path):
     return coco.COCO(str(path))
 
 
-def test_images_with_and_without_cells(loaded):
+def test_coco_images_include_fields_without_cells(loaded):
     images = {image["file_name"]: image for image in loaded.loadImgs(loaded.getImgIds())}
     assert list(images) == ["s2/f1.png", "s2/f2.png", "s2/f3.png", "s10/f1.png"]
     assert [len(loaded.getAnnIds(imgIds=[image["id"]])) for image in images.values()] == [2, 1, 0, 12]
     assert {(image["width"], image["height"]) for image in images.values()} == {(320, 64)}
 
 
-def test_annotations(loaded):
+def test_coco_annotation_has_box_score_and_attributes(loaded):
     (number,) = loaded.getAnnIds(catIds=loaded.getCatIds(catNms=["lymphocyte"]))
     (annotation,) = loaded.loadAnns([number])
     assert (annotation["bbox"], annotation["area"], annotation["score"]) == ([40, 8, 16, 16], 256, 0.93)
@@ -41,7 +41,7 @@ def test_annotations(loaded):
     assert [a["attributes"]["reason"] for a in review] == ["low_confidence"]
 
 
-def test_categories_are_ours_in_order(loaded):
+def test_coco_categories_follow_cell_classes(loaded):
     assert [(c["id"], c["name"]) for c in loaded.dataset["categories"]][:2] == [(1, "neutrophil"), (2, "lymphocyte")]
     assert {c["name"] for c in loaded.dataset["categories"] if c["supercategory"] == "other"} == {
         "erythroblast",
@@ -50,7 +50,7 @@ def test_categories_are_ours_in_order(loaded):
     }
 
 
-def test_a_readers_artefact_is_no_cell_and_images_of_the_root_have_no_folder(run):
+def test_coco_artifact_category_and_root_slide_without_folder(run):
     run()
     slide = next(iter(read_published_slides(OutputPaths(run.out))))
     first, *others = slide.result.cells
@@ -63,7 +63,7 @@ def test_a_readers_artefact_is_no_cell_and_images_of_the_root_have_no_folder(run
     assert [image["file_name"] for image in content["images"]] == list(slide.field_names)
 
 
-def test_pycocotools_scores_it_as_a_result_of_itself(loaded):
+def test_coco_as_its_own_ground_truth_has_average_precision_1(loaded):
     """A data set that is its own ground truth has an average precision of 1."""
     from pycocotools.cocoeval import COCOeval
 
@@ -77,7 +77,7 @@ def test_pycocotools_scores_it_as_a_result_of_itself(loaded):
     assert evaluation.stats[0] == pytest.approx(1.0)
 
 
-def test_names_are_text(run):
+def test_coco_undecodable_name_is_escaped(run):
     run()
     slide = next(iter(read_published_slides(OutputPaths(run.out))))
     odd = replace(slide, result=replace(slide.result, slide="a\udcff", cells=()), field_names=("\n.png",))

@@ -55,24 +55,27 @@ def observation(found, code):
     return one
 
 
-def test_the_schema_refuses_what_is_wrong():
+def test_fhir_schema_rejects_invalid_status():
     bundle = json.loads(fhir_bundle([slide()]))
     bundle["entry"][1]["resource"]["status"] = "splendid"
     assert not jsonschema.Draft6Validator(SCHEMA).is_valid(bundle)
 
 
-def test_percent_counts_and_exact_interval():
+def test_fhir_observation_has_percent_counts_and_interval():
     found = observation(resources(slide()), "26511-6")
     assert found["valueQuantity"] == {"value": 9, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
     own, all_, interval = found["component"]
     assert (own["valueQuantity"]["value"], all_["valueQuantity"]["value"]) == (9, 100)
     bounds = interval["valueRange"]
     assert (round(bounds["low"]["value"], 1), round(bounds["high"]["value"], 1)) == (4.2, 16.4)  # Rümke's table
-    assert found["note"][0]["text"] == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, covering sampling alone."
+    assert (
+        found["note"][0]["text"]
+        == "9 of 100 counted cells; 95 % interval 4.20 to 16.40 %, covering sampling error only."
+    )
     assert found["note"][1]["text"].startswith("Research use only")
 
 
-def test_a_report_a_slide_with_the_panel_and_all_its_observations():
+def test_fhir_report_refers_to_all_observations():
     found = resources(slide(), slide(id_="ward/2"))
     assert [report["specimen"][0]["identifier"]["value"] for report in found["DiagnosticReport"]] == [
         "ward/1",
@@ -81,12 +84,12 @@ def test_a_report_a_slide_with_the_panel_and_all_its_observations():
     report = found["DiagnosticReport"][0]
     assert report["code"]["coding"][0]["code"] == "69738-3"
     assert len(report["result"]) == 7
-    assert "100 cells counted, 1 undecided" in report["conclusion"]
-    assert "Blasts and atypical lymphocytes are not modelled" in report["conclusion"]
+    assert "100 cells counted, 1 in review" in report["conclusion"]
+    assert "Blasts and atypical lymphocytes are not modeled" in report["conclusion"]
     assert len(found["Device"]) == 1
 
 
-def test_fields_that_failed_are_counted_and_a_failure_of_the_slide_is_none():
+def test_fhir_conclusion_counts_failed_fields():
     def conclusion(*fields):
         failures = tuple(FieldFailure("ward/1", field, "read", "empty") for field in fields)
         one = slide()
@@ -97,7 +100,7 @@ def test_fields_that_failed_are_counted_and_a_failure_of_the_slide_is_none():
     assert "failed" not in conclusion("")
 
 
-def test_a_flag_is_said_in_words_that_hold_without_the_page():
+def test_fhir_conclusion_words_every_flag():
     one = slide()
     flagged = replace(one, result=replace(one.result, differential=replace(one.result.differential, flags=FLAGS)))
     conclusion = resources(flagged)["DiagnosticReport"][0]["conclusion"]
@@ -106,7 +109,7 @@ def test_a_flag_is_said_in_words_that_hold_without_the_page():
     assert not re.search("below|listed|run again|wbctool", conclusion)
 
 
-def test_preliminary_until_reviewed():
+def test_fhir_status_unreviewed_is_preliminary():
     decided = [name for name in CELLS if name != "review"]
     before, after = resources(slide(decided)), resources(slide(decided, reviewed=True))
     for kind in ("DiagnosticReport", "Observation"):
@@ -115,18 +118,18 @@ def test_preliminary_until_reviewed():
         assert [one["id"] for one in before[kind]] == [one["id"] for one in after[kind]]
 
 
-def test_preliminary_while_a_reader_leaves_cells_undecided():
+def test_fhir_status_cells_in_review_is_preliminary():
     found = resources(slide(reviewed=True))
     assert {one["status"] for kind in ("DiagnosticReport", "Observation") for one in found[kind]} == {"preliminary"}
 
 
-def test_erythroblasts_are_told_of_without_a_white_cell_beside_them():
+def test_fhir_erythroblasts_without_white_cells_are_reported():
     found = observation(resources(slide(["erythroblast"] * 5)), "19048-8")
     assert found["dataAbsentReason"]["coding"][0]["code"] == "unknown"
     assert [part["valueQuantity"]["value"] for part in found["component"]] == [5]
 
 
-def test_a_class_that_is_not_assessed_is_absent_and_not_zero():
+def test_fhir_unknown_class_is_absent_not_zero():
     found = resources(slide(known=tuple(CellClass)[:4]))
     for code in ("30180-4", "38518-7", "19048-8"):
         absent = observation(found, code)
@@ -134,7 +137,7 @@ def test_a_class_that_is_not_assessed_is_absent_and_not_zero():
         assert "component" not in absent
 
 
-def test_nothing_counted_is_unknown_and_a_failed_slide_an_error():
+def test_fhir_absent_reason_nothing_counted_or_failed():
     assert _reasons(slide([])) == {"unknown"}
     assert _reasons(slide([], status=SlideStatus.FAILED)) == {"error"}
 
@@ -143,7 +146,7 @@ def _reasons(one):
     return {o["dataAbsentReason"]["coding"][0]["code"] for o in resources(one)["Observation"]}
 
 
-def test_reference_ranges_only_where_the_results_carry_them():
+def test_fhir_reference_range_only_if_in_results():
     found = resources(slide(adult=True))
     neutrophils = observation(found, "26511-6")
     assert [neutrophils["referenceRange"][0][k]["value"] for k in ("low", "high")] == [45, 79]
@@ -153,44 +156,44 @@ def test_reference_ranges_only_where_the_results_carry_them():
     assert not any("referenceRange" in o or "interpretation" in o for o in resources(slide())["Observation"])
 
 
-def test_nucleated_red_cells_are_per_100_leukocytes():
+def test_fhir_nrbc_unit_is_per_100_leukocytes():
     found = observation(resources(slide()), "19048-8")
     assert (found["valueQuantity"]["value"], found["valueQuantity"]["code"]) == (1, "/100{WBCs}")
 
 
-def test_the_device_names_the_models_by_hash():
+def test_fhir_device_names_models_with_hash():
     (device,) = resources(slide())["Device"]
     assert {"type": {"text": "SHA-256 of classifier.onnx"}, "value": "ab" * 32} in device["version"]
     assert "fp32" in device["note"][0]["text"]
 
 
-def test_results_without_provenance_say_so():
+def test_fhir_device_provenance_missing_says_so():
     (device,) = resources(replace(slide(), provenance=None))["Device"]
-    assert "did not record its models" in device["note"][0]["text"]
+    assert "do not record their models" in device["note"][0]["text"]
 
 
-def test_the_same_results_give_the_same_bytes_and_others_other_ids():
+def test_fhir_ids_depend_on_results_only():
     assert fhir_bundle([slide()]) == fhir_bundle([slide()])
     other = resources(replace(slide(), fingerprint="b" * 64))
     assert other["DiagnosticReport"][0]["id"] != resources(slide())["DiagnosticReport"][0]["id"]
 
 
-def test_odd_names_are_valid_strings():
+def test_fhir_hostile_name_is_valid():
     report = resources(slide(id_="a\x1b\udcff\n/<b>"))["DiagnosticReport"][0]
     assert report["identifier"][0]["value"] == r"a\x1b\xff\n/<b>"
 
 
-def test_no_slide_is_an_empty_bundle():
+def test_fhir_no_slides_is_empty_bundle():
     assert "entry" not in json.loads(fhir_bundle([]))
 
 
-def test_a_missing_library_is_one_line(monkeypatch):
+def test_fhir_missing_library_raises_with_instruction(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fhir.resources.R4B.bundle", None)
     with pytest.raises(MissingDependency, match=r"`wbctool export fhir` needs fhir\S*: pip install 'wbctool\[fhir\]'"):
         fhir_bundle([slide()])
 
 
-def test_patient_and_accession_are_the_laboratorys_own():
+def test_fhir_patient_and_accession_from_metadata():
     plain = slide()
     metadata = SlideMetadata(patient="P-7", accession="24-0117")
     named = replace(plain, result=replace(plain.result, metadata=metadata))

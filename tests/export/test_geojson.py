@@ -1,4 +1,4 @@
-"""GeoJSON against RFC 7946 and against what QuPath's reader asks for."""
+"""GeoJSON against RFC 7946 and what QuPath reads."""
 
 import itertools
 import json
@@ -8,9 +8,11 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from wbctool.export.geojson import CLASS_COLORS, field_geojson
+from wbctool.export.geojson import CLASS_COLORS, field_geojson, slide_geojson
 from wbctool.labels import CellClass
+from wbctool.paths import OutputPaths
 from wbctool.report.disposition import ARTIFACT, reclassify
+from wbctool.store.reader import read_published_slides
 from wbctool.types.cells import Box, Cell, Detection
 
 pytest.importorskip("geojson_pydantic")
@@ -27,14 +29,14 @@ def features(*cells):
     return json.loads(text)["features"]
 
 
-def test_a_cell_is_a_closed_ring_that_runs_counter_clockwise():
+def test_geojson_box_is_closed_counter_clockwise_ring():
     (feature,) = features(cell("neutrophil"))
     (ring,) = feature["geometry"]["coordinates"]
     assert ring == [[3, 4], [53, 4], [53, 64], [3, 64], [3, 4]]
     assert sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in itertools.pairwise(ring)) == 2 * 50 * 60
 
 
-def test_qupath_finds_a_detection_with_class_and_measurements():
+def test_geojson_feature_has_what_qupath_reads():
     """As QuPathTypeAdapters and GsonTools of QuPath 0.4 and later read it."""
     (feature,) = features(cell("eosinophil"))
     properties = feature["properties"]
@@ -50,19 +52,19 @@ def test_qupath_finds_a_detection_with_class_and_measurements():
     uuid.UUID(feature["id"])
 
 
-def test_a_cell_in_review_is_of_a_class_of_its_own():
+def test_geojson_review_cell_has_subclass():
     (feature,) = features(cell("review"))
     assert feature["properties"]["classification"]["names"] == ["monocyte", "review"]
     assert feature["properties"]["metadata"]["reason"] == "low_confidence"
 
 
-def test_what_a_reader_called_an_artefact_is_no_cell_to_qupath():
+def test_geojson_artifact_has_class_artefact():
     found = cell("neutrophil")
     (feature,) = features(replace(found, prediction=reclassify(found.prediction, ARTIFACT, tuple(CellClass))))
     assert feature["properties"]["classification"]["name"] == "artefact"
 
 
-def test_ids_are_of_the_cell_and_not_of_chance():
+def test_geojson_id_depends_on_cell_only():
     first, again = (
         features(cell("basophil", 1), cell("basophil", 2)),
         features(cell("basophil", 1), cell("basophil", 2)),
@@ -71,15 +73,24 @@ def test_ids_are_of_the_cell_and_not_of_chance():
     assert first[0]["id"] != first[1]["id"]
 
 
-def test_a_field_without_cells_is_an_empty_collection():
+def test_geojson_field_without_cells_has_no_features():
     assert features() == []
 
 
-def test_every_class_has_a_colour_of_its_own():
+def test_slide_geojson_yields_every_analyzed_field(run):
+    fakes.draw_field(run.root / "s2" / "f3.png", [])
+    (run.root / "s2" / "torn.png").write_bytes(b"")
+    run()
+    slide = next(slide for slide in read_published_slides(OutputPaths(run.out)) if slide.result.slide == "s2")
+    n_features = {field: len(json.loads(text)["features"]) for field, text in slide_geojson(slide)}
+    assert n_features == {"f1.png": 2, "f2.png": 1, "f3.png": 0}
+
+
+def test_class_colors_are_distinct():
     assert set(CLASS_COLORS) == set(CellClass)
     assert len(set(CLASS_COLORS.values())) == len(CellClass)
 
 
-def test_names_that_are_no_utf8_are_written_as_text():
+def test_geojson_undecodable_name_is_escaped():
     text = field_geojson("s\udcff", 'a"\n.png', [cell("basophil")], tuple(CellClass))
     assert json.loads(text.encode())["features"][0]["properties"]["metadata"]["slide"] == r"s\xff"

@@ -16,36 +16,36 @@ def sizes(run, root=None):
     return read_field_sizes(list(read_published_slides(layout)), *find_run_slides(layout, root))
 
 
-def test_every_analysed_field_has_its_size(run):
+def test_read_field_sizes_returns_every_analyzed_field(run):
     (run.root / "s2" / "f0.png").write_bytes(b"")
     run()
     assert sizes(run) == {("s2", "f1.png"): (320, 32), ("s2", "f2.png"): (320, 32), ("s10", "f1.png"): (320, 64)}
 
 
-def test_slides_that_moved_are_asked_for(run, tmp_path):
+def test_find_run_slides_moved_slides_raises_and_root_helps(run, tmp_path):
     run()
     shutil.move(run.root, tmp_path / "elsewhere")
-    with pytest.raises(ResultsInvalid, match="use --slides to say where the images are now"):
+    with pytest.raises(ResultsInvalid, match="use --slides to name the folder"):
         sizes(run)
     assert len(sizes(run, tmp_path / "elsewhere")) == 3
 
 
-def test_a_missing_image_is_named(run):
+def test_read_field_sizes_missing_image_raises(run):
     run()
     (run.root / "s2" / "f2.png").unlink()
     with pytest.raises(ResultsInvalid, match=r"'f2.png' of slide 's2' is no longer in"):
         sizes(run)
 
 
-def test_another_image_of_that_name_is_noticed(run):
+def test_read_field_sizes_replaced_image_raises(run):
     run()
     Image.new("RGB", (20, 20)).save(run.root / "s10" / "f1.png")
-    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is a different image now"):
+    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is not the analyzed image"):
         sizes(run)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_image_has_the_size_that_it_shows(tmp_path, orientation):
+def test_image_size_follows_exif_orientation(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = fakes.draw_field(tmp_path / "plain.png", ["basophil"])

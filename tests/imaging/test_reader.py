@@ -8,10 +8,10 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.reader import is_image, read_field, shown_size
+from wbctool.imaging.reader import is_image, oriented_size, read_field
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_size_shown_is_that_of_the_picture_that_is_read(picture, tmp_path, s
     path = tmp_path / f"turned{suffix}"
     picture.resize((60, 40)).save(path, exif=exif)
     height, width = read_field(path).rgb.shape[:2]
-    assert shown_size(path) == (width, height)
+    assert oriented_size(path) == (width, height)
     assert (width > height) == (orientation < 5)
 
 
@@ -163,8 +163,8 @@ def test_a_header_of_more_megapixels_than_pillow_likes_is_read_in_a_fresh_proces
     header = bytearray(path.read_bytes())
     header[18:26] = struct.pack("<ii", 14_000, 14_000)
     path.write_bytes(header)
-    code = "import sys, pathlib; from wbctool.imaging.reader import megapixels, shown_size; p = pathlib.Path(sys.argv[1]); "
-    code += "print(megapixels(p.read_bytes()), *shown_size(p))"
+    code = "import sys, pathlib; from wbctool.imaging.reader import header_megapixels, oriented_size; "
+    code += "p = pathlib.Path(sys.argv[1]); print(header_megapixels(p.read_bytes()), *oriented_size(p))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["196.0", "14000", "14000"]
 
@@ -281,7 +281,7 @@ def test_a_deflate_strip_without_its_end_is_refused(picture, tmp_path):
     table = struct.pack("<I", length)
     assert content.count(table) == 1
     changed = content.replace(table, struct.pack("<I", length - 4))  # without its check sum, which libtiff never reads
-    assert "has no end" in refusal(tmp_path, changed)
+    assert "incomplete or damaged" in refusal(tmp_path, changed)
 
 
 def tiff(content, **tags):
@@ -382,7 +382,7 @@ def test_a_deflate_strip_with_a_wrong_check_sum_is_refused(picture, tmp_path, co
         packed = zlib.compress(pixels + behind)
         whole = tiff(packed, **one, lengths=(279, [len(packed)]))
         assert np.array_equal(read(tmp_path, whole), np.asarray(picture))
-        assert "incorrect data check" in refusal(tmp_path, overwritten(whole, 8 + len(packed) - 4, b"else"))
+        assert "incomplete or damaged" in refusal(tmp_path, overwritten(whole, 8 + len(packed) - 4, b"else"))
 
 
 def jpeg_strip(picture):
@@ -447,7 +447,7 @@ def test_a_png_with_a_damaged_header_is_called_damaged(picture, tmp_path):
     path.write_bytes(overwritten(content, 29, bytes(4)))  # the header's check sum
     assert refused(path).startswith("the image is incomplete or damaged")
     with pytest.raises(FieldUnreadable, match="the image is incomplete or damaged"):
-        shown_size(path)
+        oriented_size(path)
 
 
 SRGB_PRIMARIES = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
@@ -531,7 +531,7 @@ def test_colours_are_converted_in_every_part_of_a_large_picture(picture, tmp_pat
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
 def test_a_profile_that_cannot_be_used_is_refused(picture, tmp_path, icc, kind):
-    assert "the embedded colour profile cannot be read" in refusal(tmp_path, saved(picture, kind, icc_profile=icc))
+    assert "the embedded color profile cannot be read" in refusal(tmp_path, saved(picture, kind, icc_profile=icc))
 
 
 def test_a_profile_in_several_parts_of_a_jpeg(picture, tmp_path):
@@ -550,4 +550,182 @@ def test_a_profile_that_cannot_be_unpacked_is_refused(picture, tmp_path):
     chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     content = saved(picture, "PNG")
     content = content[:33] + chunk + content[33:]  # behind the header
-    assert "the embedded colour profile cannot be read" in refusal(tmp_path, content, "field.png")
+    assert "the embedded color profile cannot be read" in refusal(tmp_path, content, "field.png")
+
+
+def jpeg_segments(content):
+    """Where each header segment of a JPEG starts, the start of the scan among them."""
+    position, starts = 2, []
+    while content[position + 1] != 0xDA:
+        starts.append(position)
+        position += 2 + struct.unpack(">H", content[position + 2 : position + 4])[0]
+    return [*starts, position]
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\0" * 7, b"x", b"\xff", b"\xff\xff\xff", b"\0\xff"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_read_field_ignores_stray_bytes_between_the_headers_of_a_jpeg(picture, tmp_path, stray, progressive):
+    whole = saved(picture, "JPEG", quality=90, progressive=progressive)
+    expected = read(tmp_path, whole, "whole.jpg")
+    for start in jpeg_segments(whole)[1:]:
+        got = read(tmp_path, whole[:start] + stray + whole[start:], "stray.jpg")
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 4, 100, 512])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("restarts", [0, 8])
+def test_read_field_ignores_zeros_before_the_end_mark_of_a_jpeg(picture, tmp_path, zeros, progressive, restarts):
+    for side in range(480, 496):  # so that the data end differently
+        image = picture.resize((640, side))
+        whole = saved(image, "JPEG", quality=90, progressive=progressive, restart_marker_blocks=restarts)
+        padded = whole[:-2] + bytes(zeros) + whole[-2:]
+        assert np.array_equal(read(tmp_path, padded, "padded.jpg"), read(tmp_path, whole, "whole.jpg"))
+        assert np.array_equal(read(tmp_path, padded + b"behind it", "more.jpg"), read(tmp_path, whole, "whole.jpg"))
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90, 99])
+@pytest.mark.parametrize("hole", [1, 2, 3, 8, 50, 700, 5000])
+def test_read_field_refuses_a_jpeg_whose_last_bytes_are_zeros(picture, tmp_path, hole, quality):
+    """What looks like padding is a hole if it lies where pixels were."""
+    whole = saved(picture, "JPEG", quality=quality)
+    holed = whole[: -2 - hole] + bytes(hole) + whole[-2:]
+    try:
+        got = read(tmp_path, holed, "hole.jpg")
+    except FieldUnreadable:
+        return
+    assert hole <= 3  # too little for any decoder to see, and in the last row of blocks
+    assert np.array_equal(got[:-20], read(tmp_path, whole, "whole.jpg")[:-20])
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\0\0\0\0", b"x"])
+@pytest.mark.parametrize("missing", [1, 2, 3, 100, 700])
+def test_read_field_refuses_a_truncated_jpeg_with_stray_bytes(real_jpeg, tmp_path, stray, missing):
+    whole = real_jpeg.read_bytes()
+    start = jpeg_segments(whole)[2]
+    assert "incomplete or damaged" in refusal(tmp_path, whole[:start] + stray + whole[start:-missing], "short.jpg")
+
+
+def test_read_field_ignores_a_broken_exif_of_a_jpeg(picture, tmp_path):
+    for exif in (b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + bytes(30)):
+        content = saved(picture, "JPEG")
+        segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        assert np.array_equal(read(tmp_path, content[:2] + segment + content[2:]), read(tmp_path, content))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_read_field_turns_as_pillow_does(picture, tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(picture.resize((60, 40)), kind, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(read(tmp_path, content), np.asarray(expected))
+
+
+def png_chunk(kind, content, check=None):
+    check = zlib.crc32(kind + content) if check is None else check
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+
+METADATA = {
+    "malformed eXIf": png_chunk(b"eXIf", b"junk"),
+    "empty eXIf": png_chunk(b"eXIf", b""),
+    "eXIf with a wrong check sum": png_chunk(b"eXIf", b"II*\0\x08\0\0\0", 7),
+    "a long packed text": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 3_000_000)),
+    "a bomb of a text": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000))),
+    "a long text": png_chunk(b"tEXt", b"Comment\0" + b"x" * 10_000_000),
+    "long international texts": png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(b"x" * 3_000_000)) * 30,
+    "a text with a wrong check sum": png_chunk(b"tEXt", b"Comment\0x", 7),
+    "a text that cannot be unpacked": png_chunk(b"zTXt", b"Comment\0\0junk"),
+    "a short gAMA": png_chunk(b"gAMA", b"1"),
+    "a short cHRM": png_chunk(b"cHRM", b"1"),
+    "a short pHYs": png_chunk(b"pHYs", b"1"),
+    "an unknown chunk": png_chunk(b"prVt", b"1", 7),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mode):
+    image = picture.quantize(64) if mode == "P" else picture
+    content = saved(image, "PNG")
+    for start in (33, len(content) - 12):  # behind the header, before the end
+        got = read(tmp_path, content[:start] + METADATA[name] + content[start:], "field.png")
+        assert np.array_equal(got, np.asarray(image.convert("RGB")))
+        assert oriented_size(tmp_path / "field.png") == (640, 480)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_read_field_applies_a_large_profile_of_a_png(picture, tmp_path):
+    icc = profile(ADOBE_PRIMARIES, 2.2)
+    expected = read(tmp_path, saved(picture, "PNG", icc_profile=icc), "small.png")
+    for padding in (2_000_000, 10_000_000):
+        large = saved(picture, "PNG", icc_profile=icc + bytes(padding))
+        assert np.array_equal(read(tmp_path, large, "large.png"), expected)
+
+
+def test_read_field_turns_a_png_by_orientation_in_texts(picture, tmp_path):
+    turned = np.rot90(np.asarray(picture), -1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    packed = exif.tobytes().hex()
+    profile_text = f"\nexif\n{len(packed) // 2:8}\n{packed}\n".encode()
+    xmp = b'<x:xmpmeta><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    for chunk in (
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile_text)),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+    ):
+        content = saved(picture, "PNG")
+        assert np.array_equal(read(tmp_path, content[:33] + chunk + content[33:], "field.png"), turned)
+
+
+def test_read_field_of_a_png_of_every_kind_agrees_with_pillow(picture, tmp_path):
+    small = picture.resize((61, 43))
+    color = tuple(small.getpixel((5, 5)))
+    images = [(small.quantize(n), {"bits": bits}) for n, bits in ((2, 1), (4, 2), (16, 4), (256, 8))]
+    images += [(small, {}), (small, {"transparency": color}), (small.convert("RGBA"), {})]
+    images += [
+        (small.quantize(16), {"transparency": 3}),
+        (small.quantize(4), {"transparency": bytes([0, 99, 200, 255])}),
+    ]
+    for image, options in images:
+        content = saved(image, "PNG", **options)
+        rgba = Image.open(io.BytesIO(content)).convert("RGBA")
+        expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        assert np.array_equal(read(tmp_path, content, "field.png"), np.asarray(expected))
+
+
+def test_read_field_of_a_16_bit_png_agrees_with_opencv(picture, tmp_path):
+    deep = np.asarray(picture).astype(np.uint16) * 200 + 7
+    for samples in (deep, np.dstack([deep, np.full(deep.shape[:2], 65535, np.uint16)])):
+        order = [2, 1, 0, 3][: samples.shape[-1]]
+        content = cv2.imencode(".png", samples[..., order])[1].tobytes()
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2::-1]
+        assert np.array_equal(read(tmp_path, content, "field.png"), found >> 8)
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+def test_read_field_of_a_32_bit_bmp_ignores_alpha_that_is_all_zero(picture, tmp_path, transparent):
+    """As Windows programs write it, with a header of 40 or 108 bytes."""
+    bgra = np.dstack([np.asarray(picture)[..., ::-1], np.full((480, 640), 0 if transparent else 255, np.uint8)])[::-1]
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    for size, compression, more in (
+        (40, 0, b""),
+        (108, 3, masks + b"BGRs" + bytes(48)),
+        (124, 3, masks + b"BGRs" + bytes(64)),
+    ):
+        header = struct.pack("<IiiHHIIiiII", size, 640, 480, 1, 32, compression, bgra.size, 2835, 2835, 0, 0) + more
+        content = struct.pack("<2sIII", b"BM", 14 + size + bgra.size, 0, 14 + size) + header + bgra.tobytes()
+        assert np.array_equal(read(tmp_path, content, "field.bmp"), np.asarray(picture))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
+def test_read_field_above_the_limit_is_refused_before_decoding(picture, tmp_path, kind):
+    """Half of the file is enough to see that it is too large."""
+    content = saved(picture, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
+    middle = len(content) // 2
+    damaged = content[:middle] + bytes(1000) + content[middle + 1000 :]
+    (tmp_path / "field").write_bytes(damaged)
+    with pytest.raises(FieldTooLarge, match=r"640×480 pixels exceed the limit of 0\.3 megapixels"):
+        read_field(tmp_path / "field", max_megapixels=0.3)

@@ -1,9 +1,11 @@
-"""Cards, hashes, and sessions of a fixed shape."""
+"""Model cards, the choice of models, and sessions with batches of a fixed shape."""
 
+import hashlib
 import json
 import shutil
 import time
 import tomllib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 
 from wbctool import hardware
 from wbctool.cli.app import app
-from wbctool.cluster.worker import _kept_models
+from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
@@ -25,13 +27,12 @@ from wbctool.inference.model_card import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
-    card_paths,
-    check_models,
     default_models_dir,
     load_fp32_card,
     read_card,
     read_model_bytes,
 )
+from wbctool.inference.model_folder import card_paths, check_models
 from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
 from wbctool.pipeline.bound_stages import build_provenance
 from wbctool.settings import RunSettings
@@ -49,64 +50,64 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_the_shipped_models_are_the_ones_their_cards_describe() -> None:
+def test_check_models_finds_no_problem_in_the_shipped_models() -> None:
     report = check_models(default_models_dir())
     assert {path.name for path, _ in report} >= {"detector.json", "generator.json", "classifier.json"}
     assert [problem for _, problem in report if problem] == []
 
 
-def test_the_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
+def test_wheel_has_every_tracked_model_and_no_int8_copy() -> None:
     root = Path(__file__).parents[2]
-    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["classes"]["wheel"]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     tracked = {p.name for p in (root / "exported").glob("*.*") if p.is_file() and p.suffixes[:-1] == []}
     assert {Path(name).name for name in wheel["force-include"]} == tracked
     assert all(inside == f"wbctool/{name}" for name, inside in wheel["force-include"].items())
 
 
-def test_a_cells_result_does_not_depend_on_the_cells_beside_it(models: Models) -> None:
+def test_run_row_does_not_depend_on_the_other_rows(models: Models) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (5, 128, 128, 3), dtype=np.uint8)
     together = models.classifier.run(crops)[0]
     alone = np.concatenate([models.classifier.run(crops[k : k + 1])[0] for k in range(5)])
     np.testing.assert_array_equal(together, alone)
 
 
-def test_the_classifier_gives_what_an_explanation_needs(models: Models) -> None:
-    logits, features, last_map = models.classifier.run(np.zeros((1, 128, 128, 3), np.uint8))
+def test_run_returns_outputs_by_name(models: Models) -> None:
+    rgb = np.zeros((1, 128, 128, 3), np.uint8)
+    features, last_map, logits = models.classifier.run(rgb, "features", "last_map", "logits")
     assert logits.shape == (1, len(models.classifier.card.classes))
     assert features.shape == (1, 256)
     assert last_map.shape == (1, 512, 8, 8)
+    assert [output.shape for output in models.classifier.run(rgb)] == [(1, 8), (1, 256), (1, 512, 8, 8)]
 
 
 @pytest.mark.parametrize("side", [32, 45, 64])
-def test_the_generator_takes_every_side_its_card_names(models: Models, side: int) -> None:
+def test_generator_takes_every_side_of_its_card(models: Models, side: int) -> None:
     (sr,) = models.generator.run(np.full((2, side, side, 3), 128, np.uint8))
     assert sr.shape == (2, 4 * side, 4 * side, 3)
     assert sr.dtype == np.uint8
 
 
-def test_an_altered_model_is_refused_with_both_hashes(folder: Path) -> None:
+def test_load_models_refuses_an_altered_model_with_both_hashes(folder: Path) -> None:
     path = folder / "generator.onnx"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    said = json.loads((folder / "generator.json").read_text())["sha256"]
+    expected = json.loads((folder / "generator.json").read_text())["sha256"]
     with pytest.raises(ModelMismatch, match=r"generator\.onnx") as caught:
         load_models(folder, Device.CPU, Precision.AUTO)
-    import hashlib
-
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert hashlib.sha256(content).hexdigest() in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["detector.onnx", "classifier.json"])
-def test_a_missing_model_or_card_is_named(folder: Path, name: str) -> None:
+def test_load_models_names_a_missing_model_or_card(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelNotFound, match=name):
         load_models(folder, Device.CPU, Precision.AUTO)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "detector"}'])
-def test_a_file_that_is_no_card_is_refused(folder: Path, content: str) -> None:
+def test_load_models_refuses_a_file_that_is_no_card(folder: Path, content: str) -> None:
     (folder / "detector.json").write_text(content)
     with pytest.raises(ModelMismatch, match=r"detector\.json is not a model card"):
         load_models(folder, Device.CPU, Precision.AUTO)
@@ -125,47 +126,47 @@ def test_a_file_that_is_no_card_is_refused(folder: Path, content: str) -> None:
         ("classifier", {"classes": ["neutrophil"] * 8}),
     ],
 )
-def test_a_card_that_makes_no_sense_is_refused(folder: Path, name: str, entry: dict[str, object]) -> None:
-    """Every slide would be ok, and count nothing."""
+def test_load_models_refuses_a_card_with_impossible_values(folder: Path, name: str, entry: dict[str, object]) -> None:
+    """Otherwise every slide would be ok with nothing counted."""
     card = json.loads((folder / f"{name}.json").read_text())
     (folder / f"{name}.json").write_text(json.dumps(card | entry))
     with pytest.raises(ModelMismatch, match=rf"{name}\.json is not a model card: {name}.{next(iter(entry))}"):
         load_models(folder, Device.CPU, Precision.AUTO)
 
 
-def test_swapped_cards_are_refused(folder: Path) -> None:
+def test_load_models_refuses_swapped_cards(folder: Path) -> None:
     shutil.copy(folder / "detector.json", folder / "generator.json")
     with pytest.raises(ModelMismatch, match="describes a detector, not a generator"):
         load_models(folder, Device.CPU, Precision.AUTO)
 
 
-def test_a_card_cannot_point_out_of_its_folder(folder: Path) -> None:
+def test_read_card_refuses_a_file_outside_its_folder(folder: Path) -> None:
     card = json.loads((folder / "detector.json").read_text())
     (folder / "detector.json").write_text(json.dumps(card | {"file": "../detector.onnx"}))
     with pytest.raises(ModelMismatch, match="not a model card"):
         read_card(folder / "detector.json")
 
 
-def test_an_empty_folder_has_no_models(tmp_path: Path) -> None:
+def test_check_models_in_empty_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model card"):
         check_models(tmp_path)
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP16])
-def test_where_there_is_no_copy_is_an_error_not_a_substitution(folder: Path, precision: Precision) -> None:
+def test_load_models_without_the_demanded_copy_raises(folder: Path, precision: Precision) -> None:
     with pytest.raises(
         ModelNotFound, match=f"no {precision} copy .*optimize --precision {precision}` makes one where it is faster"
     ):
         load_models(folder, Device.CPU, precision)
 
 
-def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str = "int8") -> None:
-    """A card of ``precision`` of the fp32 file's own bytes. parent: the hash it names; the real one if None."""
+def write_copy(folder: Path, kind: str, source_sha256: str | None = None, precision: str = "int8") -> None:
+    """Write a copy of the fp32 file's own bytes; ``source_sha256`` is the real one if None."""
     card = json.loads((folder / f"{kind}.json").read_text())
-    facts = {"source_sha256": parent or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
-    facts |= {"images": 1, "changed_labels": 0, "changed_outcomes": 0}
+    info = {"source_sha256": source_sha256 or card["sha256"], "calibrated_on": "a", "measured_on": "b", "cells": 1}
+    info |= {"images": 1, "changed_labels": 0, "changed_outcomes": 0}
     file, name = f"{kind}.{precision}.onnx", f"{kind}-{precision}"
-    copy = card | {"file": file, "precision": precision, "quantized_from": facts, "name": name}
+    copy = card | {"file": file, "precision": precision, "quantized_from": info, "name": name}
     shutil.copy(folder / f"{kind}.onnx", folder / file)
     (folder / f"{kind}.{precision}.json").write_text(json.dumps(copy))
 
@@ -173,9 +174,9 @@ def give_copy(folder: Path, kind: str, parent: str | None = None, precision: str
 @pytest.mark.parametrize(
     ("precision", "used"), [(Precision.AUTO, "int8"), (Precision.INT8, "int8"), (Precision.FP32, "fp32")]
 )
-def test_a_cpu_takes_the_int8_copies_unless_told_otherwise(folder: Path, precision: Precision, used: str) -> None:
-    give_copy(folder, "classifier")
-    give_copy(folder, "generator")
+def test_load_models_on_cpu_takes_int8_copies_by_default(folder: Path, precision: Precision, used: str) -> None:
+    write_copy(folder, "classifier")
+    write_copy(folder, "generator")
     loaded = load_models(folder, Device.CPU, precision)
     assert (loaded.classifier.precision, loaded.generator.precision) == (used, used)
     assert loaded.detector.precision is Precision.FP32  # there are no copies of it
@@ -192,42 +193,42 @@ def test_a_cpu_takes_the_int8_copies_unless_told_otherwise(folder: Path, precisi
         (CUDA, Precision.FP32, "fp32"),
     ],
 )
-def test_auto_takes_the_copy_that_is_fastest_on_the_device(
+def test_select_cards_auto_takes_the_fastest_copy_for_the_provider(
     folder: Path, provider: str, precision: Precision, used: str
 ) -> None:
     for copy in ("int8", "fp16"):
-        give_copy(folder, "classifier", precision=copy)
-        give_copy(folder, "generator", precision=copy)
+        write_copy(folder, "classifier", precision=copy)
+        write_copy(folder, "generator", precision=copy)
     detector, generator, classifier = select_cards(folder, provider, precision)
     assert [card.precision for card in (detector, generator, classifier)] == ["fp32", used, used]
 
 
-def test_a_copy_of_another_model_is_never_run_in_silence(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    give_copy(folder, "classifier", parent="1" * 64)
-    give_copy(folder, "generator")
-    said = "classifier.int8.onnx is not a copy of classifier.onnx but of a model"
+def test_load_models_never_runs_a_copy_of_another_model(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_copy(folder, "classifier", source_sha256="1" * 64)
+    write_copy(folder, "generator")
+    message = "classifier.int8.onnx is not a copy of classifier.onnx but of a model"
     assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
-    assert f"{said} with SHA-256 {'1' * 64}" in caplog.text
+    assert f"{message} with SHA-256 {'1' * 64}" in caplog.text
     assert "using the fp32 model" in caplog.text
-    with pytest.raises(ModelMismatch, match=said):
+    with pytest.raises(ModelMismatch, match=message):
         load_models(folder, Device.CPU, Precision.INT8)
     problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.int8.json"]
-    assert said in problems["classifier.int8.json"]
+    assert message in problems["classifier.int8.json"]
 
 
-def test_a_generator_that_is_no_faster_in_int8_stays_in_fp32(folder: Path) -> None:
-    give_copy(folder, "classifier")
+def test_load_models_takes_an_fp32_generator_if_it_has_no_copy(folder: Path) -> None:
+    write_copy(folder, "classifier")
     loaded = load_models(folder, Device.CPU, Precision.INT8)
     assert (loaded.classifier.precision, loaded.generator.precision) == ("int8", "fp32")
 
 
 @pytest.mark.parametrize("changed", [{"confidence_threshold": 0.95}, {"temperature": 1.5}, {"energy_threshold": None}])
-def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
+def test_load_models_leaves_out_a_copy_with_other_thresholds(
     folder: Path, changed: dict[str, float | None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A classifier that was only calibrated anew has the same bytes."""
-    give_copy(folder, "classifier")
+    """A classifier that was only calibrated again has the same bytes."""
+    write_copy(folder, "classifier")
     path = folder / "classifier.json"
     card = json.loads(path.read_text()) | changed
     path.write_text(json.dumps(card))
@@ -238,7 +239,7 @@ def test_a_copy_with_other_thresholds_than_the_fp32_card_now_has_is_stale(
     )
 
 
-def test_a_missing_card_is_named(folder: Path) -> None:
+def test_check_models_names_a_missing_card(folder: Path) -> None:
     (folder / "classifier.json").unlink()
     assert (folder / "classifier.json", "the model card is missing") in check_models(folder)
 
@@ -248,7 +249,7 @@ def tiny(tmp_path: Path) -> Path:
     return write_tiny_models(tmp_path / "models")
 
 
-def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
+def test_other_json_does_not_make_models_unusable(tiny: Path) -> None:
     """`wbctool evaluate DATA --models M --out M` leaves one there."""
     for name, content in (
         ("evaluation", {"data": "d", "misclassifications": {}}),
@@ -260,12 +261,12 @@ def test_json_that_is_no_card_does_not_make_models_unusable(tiny: Path) -> None:
     assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
     assert [problem for _, problem in check_models(tiny)] == [None] * 3
     assert [model.card.name for model in load_generators(tiny)] == ["generator"]
-    assert _kept_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
+    assert cached_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
 
 
 @pytest.mark.parametrize("name", ["detector.json", "generator.int8.json", "generator-pixel.json"])
 @pytest.mark.parametrize("content", ["", '{"kind": "gener', '{"kind": "generator"}'])
-def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -> None:
+def test_damaged_card_is_an_error(tiny: Path, name: str, content: str) -> None:
     (tiny / name).write_text(content)
     problems = {path.name: problem for path, problem in check_models(tiny) if problem}
     assert list(problems) == [name]
@@ -273,16 +274,16 @@ def test_a_damaged_card_is_still_an_error(tiny: Path, name: str, content: str) -
     with pytest.raises(ModelMismatch, match="is not a model card"):
         load_generators(tiny)
     with pytest.raises(ModelMismatch, match="is not a model card"):
-        _kept_models(tiny, Device.CPU, Precision.FP32)
+        cached_models(tiny, Device.CPU, Precision.FP32)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}"])
-def test_a_card_that_a_run_looks_for_is_a_card_by_its_name(tiny: Path, content: str) -> None:
+def test_card_of_a_run_is_a_card_by_its_name(tiny: Path, content: str) -> None:
     (tiny / "detector.json").write_text(content)
     assert [path.name for path, problem in check_models(tiny) if problem] == ["detector.json"]
 
 
-def test_the_list_goes_on_past_a_card_that_cannot_be_read_and_reads_no_model(tiny: Path) -> None:
+def test_models_list_continues_after_an_unreadable_card(tiny: Path) -> None:
     (tiny / "detector.json").write_text("{")
     (tiny / "generator.json").unlink()
     (tiny / "generator.onnx").unlink()
@@ -290,41 +291,41 @@ def test_the_list_goes_on_past_a_card_that_cannot_be_read_and_reads_no_model(tin
     done = CliRunner().invoke(app, ["models", "list", "--models", str(tiny)])
     assert done.exit_code == 1
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["classifier: classifier 0"]
-    said = done.stderr.splitlines()
-    assert f"wbctool: {tiny}/detector.json is not a model card: " in said[0]
-    assert said[1] == f"wbctool: the model card {tiny}/generator.json is missing"
+    messages = done.stderr.splitlines()
+    assert f"wbctool: {tiny}/detector.json is not a model card: " in messages[0]
+    assert messages[1] == f"wbctool: the model card {tiny}/generator.json is missing"
 
 
-def test_a_run_says_where_its_two_models_compute_in_different_precisions(folder: Path) -> None:
-    give_copy(folder, "generator")
+def test_build_provenance_names_different_precisions(folder: Path) -> None:
+    write_copy(folder, "generator")
     cards = select_cards(folder, CPU, Precision.AUTO)
     assert (
         build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision
         == "fp32 (generator int8)"
     )
-    give_copy(folder, "classifier")
+    write_copy(folder, "classifier")
     cards = select_cards(folder, CPU, Precision.AUTO)
     assert build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
 
 
-def test_a_copy_that_names_no_parent_is_stale_too(folder: Path) -> None:
-    give_copy(folder, "classifier")
+def test_load_models_refuses_a_copy_without_source(folder: Path) -> None:
+    write_copy(folder, "classifier")
     path = folder / "classifier.int8.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"quantized_from": None}))
     with pytest.raises(ModelMismatch, match="does not name the model"):
         load_models(folder, Device.CPU, Precision.INT8)
 
 
-def test_a_stale_copy_of_the_generator_is_not_compared(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    give_copy(folder, "generator")
+def test_load_generators_leaves_out_a_stale_copy(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_copy(folder, "generator")
     assert [model.card.name for model in load_generators(folder)] == ["generator-int8", "generator"]
-    give_copy(folder, "generator", parent="1" * 64)
+    write_copy(folder, "generator", source_sha256="1" * 64)
     assert [model.card.name for model in load_generators(folder)] == ["generator"]
     assert "it is left out" in caplog.text
 
 
-def test_an_altered_copy_is_refused(folder: Path) -> None:
-    give_copy(folder, "generator")
+def test_load_models_refuses_an_altered_copy(folder: Path) -> None:
+    write_copy(folder, "generator")
     with (folder / "generator.int8.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(ModelMismatch, match=r"generator\.int8\.onnx is not the model its card describes"):
@@ -336,14 +337,14 @@ def _cuda_runs() -> bool:
     return cuda_unavailable_reason(card, (default_models_dir() / card.file).read_bytes()) is None
 
 
-def test_cuda_is_demanded_and_absent() -> None:
+def test_load_models_with_absent_cuda_raises() -> None:
     if _cuda_runs():
         pytest.skip("a CUDA device works here")
     with pytest.raises(DeviceUnavailable, match="no session runs on CUDA"):
         load_models(default_models_dir(), Device.CUDA, Precision.AUTO)
 
 
-def test_auto_says_what_it_fell_back_to() -> None:
+def test_load_models_auto_reports_its_fallback() -> None:
     if _cuda_runs():
         pytest.skip("a CUDA device works here")
     loaded = load_models(default_models_dir(), Device.AUTO, Precision.AUTO)
@@ -353,17 +354,20 @@ def test_auto_says_what_it_fell_back_to() -> None:
 
 
 class FullDevice:
-    """A session on a device whose memory takes so many rows at a time."""
+    """A session on a device whose memory holds ``fits`` rows."""
 
     def __init__(self, fits: int, message: str = "CUDA failure 2: out of memory") -> None:
-        self.fits, self.message, self.seen = fits, message, list[int]()
+        self.fits, self.message, self.batch_sizes = fits, message, list[int]()
 
     def get_inputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="rgb")]
 
-    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="logits")]
+
+    def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         (batch,) = feeds.values()
-        self.seen.append(len(batch))
+        self.batch_sizes.append(len(batch))
         if len(batch) > self.fits:
             raise RuntimeError(self.message)
         return [batch[:, 0, 0, :1].astype(int)]
@@ -373,21 +377,21 @@ def on(session: FullDevice, models: Models, provider: str = CUDA) -> OnnxModel[C
     return OnnxModel(session, models.classifier.card, provider, 64)  # type: ignore[arg-type]
 
 
-def test_a_full_device_halves_the_batch_and_goes_on(models: Models, caplog: pytest.LogCaptureFixture) -> None:
+def test_run_on_full_device_halves_the_batch(models: Models, caplog: pytest.LogCaptureFixture) -> None:
     session = FullDevice(fits=20)
     model = on(session, models)
     cells = np.arange(50, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     (out,) = model.run(cells)
     assert out[:, 0].tolist() == list(range(50))
-    assert session.seen == [64, 32, 16, 16, 16, 16]
+    assert session.batch_sizes == [64, 32, 16, 16, 16, 16]
     assert model.batch_size == 16
     assert "out of device memory; continuing with 16 rows" in caplog.text
     model.run(cells[:1])
-    assert session.seen[-1] == 16
+    assert session.batch_sizes[-1] == 16
 
 
-def test_a_provider_that_fails_in_mid_run_is_not_left_for_another(models: Models) -> None:
-    """onnxruntime would go on with the CPU, and the results would still say CUDA."""
+def test_run_does_not_replace_a_failing_provider(models: Models) -> None:
+    """onnxruntime would continue on the CPU, and the results would still name CUDA."""
     session = models.classifier._session
 
     class Failing:
@@ -414,37 +418,37 @@ def test_a_provider_that_fails_in_mid_run_is_not_left_for_another(models: Models
         "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 1024",
     ],
 )
-def test_memory_is_full_in_many_words(models: Models, message: str) -> None:
+def test_run_recognizes_every_out_of_memory_message(models: Models, message: str) -> None:
     model = on(FullDevice(fits=40, message=message), models)
     model.run(np.zeros((1, 1, 1, 3), np.uint8))
     assert model.batch_size == 32
 
 
-def test_calls_on_a_gpu_wait_for_each_other(models: Models) -> None:
-    """Or many threads' fields and cells would lie in its memory at a time."""
+def test_run_on_gpu_is_serialized(models: Models) -> None:
+    """Otherwise the fields and cells of many threads would be in its memory at once."""
 
     class Busy(FullDevice):
-        now = most = 0
+        now = peak = 0
 
-        def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def run(self, _: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             self.now += 1
-            self.most = max(self.most, self.now)
+            self.peak = max(self.peak, self.now)
             time.sleep(0.01)
             self.now -= 1
             return super().run(_, feeds)
 
-    def most(provider: str) -> int:
+    def peak_calls(provider: str) -> int:
         session = Busy(fits=64)
         model = on(session, models, provider)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(model.run, [np.zeros((1, 1, 1, 3), np.uint8)] * 8))
-        return session.most
+        return session.peak
 
-    assert most(CUDA) == 1
-    assert most(CPU) > 1
+    assert peak_calls(CUDA) == 1
+    assert peak_calls(CPU) > 1
 
 
-def test_cuda_computes_fp32_exactly_and_fp16_on_tensor_cores() -> None:
+def test_provider_options_disable_tf32_for_fp32_only() -> None:
     fp32, fp16 = (provider_options(CUDA, precision) for precision in (Precision.FP32, Precision.FP16))
     assert fp32["use_tf32"] == "0"
     assert "use_tf32" not in fp16
@@ -452,10 +456,10 @@ def test_cuda_computes_fp32_exactly_and_fp16_on_tensor_cores() -> None:
     assert provider_options(CPU, Precision.FP32) == {}
 
 
-def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
+def test_cuda_unavailable_reason_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """onnxruntime would print it, into `wbctool doctor --json` too, and take the CPU."""
+    """onnxruntime would print the cause, even into `wbctool doctor --json`, and use the CPU."""
     card = load_fp32_card(default_models_dir(), DetectorCard)
     content = read_model_bytes(card, default_models_dir())
 
@@ -476,7 +480,7 @@ def test_why_no_session_runs_on_cuda_is_said_and_standard_output_stays_clean(
         (FullDevice(fits=20), "CPUExecutionProvider"),
     ],
 )
-def test_other_failures_stay_failures(models: Models, session: FullDevice, provider: str) -> None:
+def test_run_raises_other_failures(models: Models, session: FullDevice, provider: str) -> None:
     with pytest.raises(RuntimeError, match=session.message):
         on(session, models, provider).run(np.zeros((1, 1, 1, 3), np.uint8))
 
@@ -492,7 +496,7 @@ def test_cuda_agrees_with_the_cpu(models: Models) -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_gives_the_same_bytes_again_whatever_else_is_in_the_batch() -> None:
+def test_cuda_gives_the_same_bytes_for_any_batch() -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
     crops = np.random.default_rng(1).integers(0, 256, (70, 128, 128, 3), dtype=np.uint8)
@@ -502,7 +506,7 @@ def test_cuda_gives_the_same_bytes_again_whatever_else_is_in_the_batch() -> None
 
 
 @pytest.mark.gpu
-def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
+def test_cuda_takes_an_fp16_copy_that_agrees_with_the_cpu(
     folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not _cuda_runs():
@@ -518,14 +522,24 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_fp32_on_the_cpu(
     np.testing.assert_allclose(on_cuda.run(crops)[0], models.classifier.run(crops)[0], atol=0.1)
 
 
-def test_a_card_of_another_kind_than_its_name_says_is_not_all_right(folder: Path) -> None:
+def test_check_models_reports_a_card_of_another_kind(folder: Path) -> None:
     shutil.copy(folder / "detector.json", folder / "classifier.json")
     problems = {path.name: problem for path, problem in check_models(folder) if problem}
     assert list(problems) == ["classifier.json"]
     assert problems["classifier.json"].endswith("classifier.json describes a detector, not a classifier")
 
 
-def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> None:
+def test_load_models_refuses_a_model_with_other_output_names(tiny: Path) -> None:
+    path = tiny / "classifier.onnx"
+    content = path.read_bytes().replace(b"logits", b"scores")
+    path.write_bytes(content)
+    card = json.loads((tiny / "classifier.json").read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}
+    (tiny / "classifier.json").write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch, match="unlike its card"):
+        load_models(tiny, Device.CPU, Precision.FP32)
+
+
+def test_load_models_refuses_a_card_with_other_classes(folder: Path) -> None:
     path = folder / "classifier.json"
     card = json.loads(path.read_text())
     path.write_text(json.dumps(card | {"classes": card["classes"][:4]}))
@@ -543,10 +557,10 @@ def test_a_card_with_other_classes_than_its_model_is_refused(folder: Path) -> No
         ("flags : fpu avx2 avx512f", Precision.FP32, False),
     ],
 )
-def test_int8_gives_up_speed_only_where_its_sums_would_overflow(
+def test_create_session_avoids_int8_overflow_without_vnni_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str | None, precision: Precision, slower: bool
 ) -> None:
-    """Where it does so for nothing, a cell takes 82 ms and not 31."""
+    """If it avoided overflow for nothing, a cell would take 82 ms instead of 31."""
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
     monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")

@@ -23,12 +23,12 @@ def ids(root, **how):
     return [slide.id for slide in find_slides(root, **how)]
 
 
-def test_natural_order():
+def test_natural_sort_key_sorts_numbers_by_value():
     names = ["field10.png", "field2.png", "Field1.png", "field02.png", "a.png"]
     assert sorted(names, key=natural_sort_key) == ["a.png", "Field1.png", "field02.png", "field2.png", "field10.png"]
 
 
-def test_a_slide_is_a_folder_that_directly_holds_images(touch):
+def test_find_slides_folder_with_images_is_a_slide(touch):
     root = touch("s10/f10.JPG", "s10/f9.jpeg", "s2/x.tiff", "s2/deep/y.bmp", "s2/notes.txt", "empty/notes.txt")
     slides = find_slides(root)
     assert [(s.id, [p.name for p in s.fields]) for s in slides] == [
@@ -38,15 +38,15 @@ def test_a_slide_is_a_folder_that_directly_holds_images(touch):
     ]
 
 
-def test_images_in_the_root_are_a_slide_of_the_roots_name(touch):
+def test_find_slides_images_in_the_root_are_a_slide_of_its_name(touch):
     assert ids(touch("f.png", "a/f.png")) == ["a", "root"]
 
 
-def test_it_steps_aside_for_a_slide_of_that_name(touch):
+def test_find_slides_root_slide_gets_a_tilde_if_its_name_is_taken(touch):
     assert ids(touch("f.png", "root/f.png", "root~/f.png")) == ["root", "root~", "root~~"]
 
 
-def test_the_root_by_its_dots(touch, monkeypatch):
+def test_find_slides_root_given_by_dots(touch, monkeypatch):
     root = touch("f.png", "a/notes.txt")
     monkeypatch.chdir(root / "a")
     assert [s.id for s in find_slides(type(root)(".."))] == ["root"]
@@ -54,23 +54,23 @@ def test_the_root_by_its_dots(touch, monkeypatch):
     assert [s.id for s in find_slides(type(root)("."))] == ["root"]
 
 
-def test_hidden_files_and_folders_are_skipped(touch):
+def test_find_slides_skips_hidden_files_and_folders(touch):
     assert ids(touch("a/f.png", "a/.g.png", ".git/f.png", "b/.cache/f.png")) == ["a"]
 
 
-def test_a_folder_named_as_an_image_is_a_folder(touch):
+def test_find_slides_folder_named_like_an_image_is_a_folder(touch):
     root = touch("a/f.png", "a/x.jpg/g.png")
     assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1), ("a/x.jpg", 1)]
 
 
-def test_no_folder_and_no_image(touch, tmp_path):
+def test_find_slides_without_folder_or_image_raises(touch, tmp_path):
     with pytest.raises(SlidesNotFound, match="is not a readable folder"):
         find_slides(tmp_path / "gone")
     with pytest.raises(SlidesNotFound, match="no image"):
         find_slides(touch("a/notes.txt"))
 
 
-def test_loops_of_links_end(touch):
+def test_find_slides_loops_of_links_end(touch):
     root = touch("a/f.png", "b/f.png")
     (root / "a" / "up").symlink_to(root)
     (root / "a" / "self").symlink_to(root / "a" / "self")
@@ -78,7 +78,7 @@ def test_loops_of_links_end(touch):
     assert ids(root) == ids(root, follow_links=True) == ["a", "b"]
 
 
-def test_links_out_are_followed_only_when_asked(touch, tmp_path):
+def test_find_slides_follows_links_out_only_if_asked(touch, tmp_path):
     root = touch("a/f.png")
     outside = tmp_path / "outside"
     (outside / "deep").mkdir(parents=True)
@@ -90,19 +90,19 @@ def test_links_out_are_followed_only_when_asked(touch, tmp_path):
     assert [(s.id, len(s.fields)) for s in find_slides(root, follow_links=True)] == [("a", 2), ("linked/deep", 1)]
 
 
-def test_links_inside_are_followed(touch):
+def test_find_slides_follows_links_inside(touch):
     root = touch("a/f.png", "b/g.png")
     (root / "b" / "f.png").symlink_to(root / "a" / "f.png")
     assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1), ("b", 2)]
 
 
-def test_results_are_no_slides(touch):
+def test_find_slides_skips_results(touch):
     root = touch("a/f.png", "out/x/f.png", "old/x/f.png")
     (root / "old" / "run.json").write_text('{\n "schema": "wbctool-run/1"\n}')
     assert ids(root, skip=[root / "out"]) == ["a"]
 
 
-def test_another_programs_run_json_costs_no_slide(touch):
+def test_find_slides_keeps_a_slide_with_a_foreign_run_json(touch):
     root = touch("a/f.png")
     (root / "a" / "run.json").write_text('{"scanner": 1}')
     assert ids(root) == ["a"]
@@ -121,11 +121,11 @@ WITHOUT_SCHEMA = '{\n  "data": "a \\"b\\"",\n  "split": "held-back",\n  "super_r
         (
             "evaluation.json",
             EVALUATION,
-            [f"{what}-a\nb.png" for what in ("confusion", "coverage", "misclassifications", "reliability")],
+            [f"{what}-a\nb.png" for what in ("confusion", "coverage", "mistakes", "reliability")],
         ),
     ],
 )
-def test_figures_of_ours_are_no_fields(touch, record, content, figures):
+def test_find_slides_skips_our_own_figures(touch, record, content, figures):
     root = touch("a/f.png", *(f"out/{name}" for name in figures))
     assert ids(root) == ["a", "out"]  # so they may be called
     (root / "out" / record).write_text('{"data": "of another program"}')
@@ -138,7 +138,7 @@ def test_figures_of_ours_are_no_fields(touch, record, content, figures):
     assert is_unchanged(slide, root, follow_links=False)
 
 
-def test_an_evaluation_is_known_as_it_is_written(touch):
+def test_find_slides_recognizes_an_evaluation_as_it_is_written(touch):
     """A change there that would make slides of figures fails here."""
     pytest.importorskip("matplotlib")
     from wbctool.evaluation.evaluate import Evaluation, write_evaluation
@@ -148,7 +148,7 @@ def test_an_evaluation_is_known_as_it_is_written(touch):
     assert ids(root) == ["a"]
 
 
-def test_names_that_are_not_utf8(touch):
+def test_find_slides_accepts_names_that_are_not_utf8(touch):
     root = touch("a/f.png")
     (root / "smear\udcff").mkdir()
     (root / "smear\udcff" / "\udcfe.png").touch()
@@ -158,7 +158,7 @@ def test_names_that_are_not_utf8(touch):
     assert slides[1].fields[0].is_file()
 
 
-def test_a_folder_that_cannot_be_listed_is_a_slide_with_a_problem(touch, monkeypatch):
+def test_find_slides_unlistable_folder_is_a_slide_with_a_problem(touch, monkeypatch):
     root, scandir = touch("a/f.png", "b/f.png"), os.scandir
 
     def deny(path):
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_listed_is_a_slide_with_a_problem(touch, monkeyp
     assert [(s.id, s.problem) for s in slides] == [("a", ""), ("b", "the folder cannot be listed: Permission denied")]
 
 
-def test_a_root_that_cannot_be_listed_is_no_slide(touch, monkeypatch):
+def test_find_slides_unlistable_root_raises(touch, monkeypatch):
     root, scandir = touch("a/f.png", "f.png"), os.scandir
 
     def deny(path):

@@ -22,13 +22,13 @@ def apart(made):
 
 
 @pytest.mark.parametrize("name", ["index.html", "run.json", "audit.jsonl", "qc-history.csv"])
-def test_a_folder_of_something_else_is_refused(settings, tmp_path, name):
+def test_check_output_location_refuses_a_folder_of_foreign_files(settings, tmp_path, name):
     write_atomic(tmp_path / "c" / name, b"mine")
     with pytest.raises(SettingsInvalid, match=r"c\.csv: the results would go into .*/c, which holds files"):
         apart(settings())
 
 
-def test_a_folder_of_something_else_is_known_by_a_link_to_it(settings, tmp_path):
+def test_check_output_location_refuses_a_link_to_such_a_folder(settings, tmp_path):
     write_atomic(tmp_path / "else" / "index.html", b"mine")
     (tmp_path / "c").symlink_to(tmp_path / "else")
     with pytest.raises(SettingsInvalid, match="which holds files"):
@@ -38,7 +38,7 @@ def test_a_folder_of_something_else_is_known_by_a_link_to_it(settings, tmp_path)
 @pytest.mark.parametrize(
     "there", ["nothing", "a folder", "a lock", "a manifest", "what a kill leaves", "notes", "a file"]
 )
-def test_a_folder_of_results_goes_on_being_one(settings, tmp_path, there):
+def test_check_output_location_accepts_a_folder_of_results(settings, tmp_path, there):
     folder = tmp_path / "c"
     if there == "a file":  # that it is in the way is told where the folder is made
         folder.write_text("")
@@ -59,7 +59,7 @@ def test_a_folder_of_results_goes_on_being_one(settings, tmp_path, there):
 
 
 @pytest.mark.parametrize("field", ["slides/f.png", "slides/s1/f.JPG", "slides/s1/deep/f.tif"])
-def test_results_do_not_go_where_the_slides_are(settings, tmp_path, field):
+def test_check_output_location_refuses_the_folder_of_slides(settings, tmp_path, field):
     write_atomic(tmp_path / field, b"")
     out = "slides.csv" if field == "slides/f.png" else "slides/s1.csv"
     with pytest.raises(SettingsInvalid, match="which holds the slides"):
@@ -67,19 +67,19 @@ def test_results_do_not_go_where_the_slides_are(settings, tmp_path, field):
     apart(settings(out=tmp_path / "slides" / "counts.csv"))
 
 
-def test_a_table_that_cannot_be_written(settings, tmp_path):
+def test_check_counts_writable_raises_if_the_table_cannot_be_written(settings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"c\.csv cannot be written: Not a directory"):
         check_counts_writable(OutputPaths(tmp_path / "file" / "c.csv"))
 
 
-def test_the_trial_leaves_nothing(tmp_path):
+def test_check_counts_writable_leaves_no_file(tmp_path):
     write_atomic(tmp_path / "c.csv", b"as it was")
     check_counts_writable(OutputPaths(tmp_path / "c.csv"))
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("c.csv", b"as it was")]
 
 
-def test_the_folders_that_a_run_writes_to(settings, tmp_path, monkeypatch):
+def test_contains_run_outputs_names_the_folders_that_a_run_writes_to(settings, tmp_path, monkeypatch):
     slides = tmp_path / "slides"
     (slides / "s1").mkdir(parents=True)
     (tmp_path / "link").symlink_to(slides)

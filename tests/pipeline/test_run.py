@@ -14,18 +14,22 @@ import fakes
 import pytest
 
 import wbctool
-from wbctool.cli.running import stop_on_signals
-from wbctool.cli.terminal import NullProgress
+from wbctool.cli.progress import NullProgress
+from wbctool.cli.run import stop_on_signals
 from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
-from wbctool.pipeline.run import Action
-from wbctool.store import hash_cache
+from wbctool.pipeline.plan import Action
 
 
 def manifest(run):
     return json.loads((run.folder / "run.json").read_text())
 
 
-def test_a_run_worked_by_hand(run):
+def in_an_hour():
+    """A clock by which every file of the test is an hour old or older."""
+    return time.time() + 3600
+
+
+def test_run_matches_results_worked_by_hand(run):
     assert run() == 0
     rows = run.rows()
     assert list(rows) == ["s2", "s10"]
@@ -53,7 +57,7 @@ def test_a_run_worked_by_hand(run):
         ]
 
 
-def test_slide_json_vouches_for_the_other_files(run):
+def test_slide_json_holds_the_hashes_of_the_other_files(run):
     run()
     state = json.loads((run.folder / "s2" / "slide.json").read_text())
     assert state["status"] == "ok"
@@ -65,7 +69,7 @@ def test_slide_json_vouches_for_the_other_files(run):
     }
 
 
-def test_run_json(run):
+def test_run_json_records_the_run(run):
     run(workers=3)
     written = manifest(run)
     assert written["settings"]["workers"] == 3
@@ -78,28 +82,28 @@ def test_run_json(run):
     assert written["start"] <= written["end"]
 
 
-def test_the_numbers_of_run_json_are_those_of_the_table(run):
+def test_run_json_has_the_numbers_of_the_table(run):
     (run.root / "s2" / "bad.png").write_bytes(b"")
     run()
-    told = {entry["slide"]: entry for entry in manifest(run)["slides"]}
+    recorded = {entry["slide"]: entry for entry in manifest(run)["slides"]}
     for slide, row in run.rows().items():
         for name in ("fields", "fields_failed", "cells", "counted"):
-            assert told[slide][name] == int(row[name])
+            assert recorded[slide][name] == int(row[name])
 
 
-def test_run_json_is_there_from_the_start(run):
-    seen = []
+def test_run_json_is_written_at_the_start(run):
+    ends = []
 
-    def look(field):
-        seen.append(manifest(run)["end"])
+    def detect(field):
+        ends.append(manifest(run)["end"])
         return fakes.detect(field)
 
-    run.detect = look
+    run.detect = detect
     run()
-    assert seen == [None] * 3
+    assert ends == [None] * 3
 
 
-def test_an_up_to_date_slide_is_not_looked_at_again(run):
+def test_up_to_date_slide_is_not_processed_again(run):
     run()
     before = run.tree()
     assert run() == 0
@@ -107,21 +111,18 @@ def test_an_up_to_date_slide_is_not_looked_at_again(run):
     assert run.tree() == before
 
 
-def test_an_hourly_run_does_not_read_what_it_has_seen(run, monkeypatch):
-    old = time.time_ns() - 10**10
-    monkeypatch.setattr(time, "time_ns", lambda: old + 2 * 10**10)  # as if the fields were written long ago
+def test_second_run_does_not_read_unchanged_fields(run, monkeypatch):
+    run.now = in_an_hour  # or the fields would be so new that they might change again within a tick of the clock
     run()
     monkeypatch.setattr("wbctool.store.hash_cache.read_image_bytes", None)
     assert run() == 0
     assert run.looked == []
 
 
-def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
+def test_third_run_does_not_read_unchanged_results(run, monkeypatch):
     run()
-    for path in [*run.folder.rglob("*.*"), *run.root.rglob("*.png")]:
-        os.utime(path, (1, 1))
-    monkeypatch.setattr(hash_cache, "_CLOCK_GRAIN_NS", 0)
-    run()  # reads them once more, and notes their times
+    run.now = in_an_hour
+    run()  # reads the results once more, and remembers their times
     read, was_read = Path.read_bytes, []
     monkeypatch.setattr(Path, "read_bytes", lambda path: was_read.append(path.name) or read(path))
     assert run() == 0
@@ -134,14 +135,14 @@ def test_an_hourly_run_does_not_read_the_results_it_has_seen(run, monkeypatch):
 GOLDEN_TABLES = {8: "caca295a42620092905a0939eb3e4db5ca96309afaa64c9c37a1aa98d21dbd63"}
 
 
-def test_other_results_have_another_version(run):
-    """Where this fails, slides of laboratories must be done again: raise RESULTS_VERSION, and put its hash here."""
+def test_changed_results_need_another_results_version(run):
+    """If this fails, laboratories must process their slides again: raise RESULTS_VERSION, and put its hash here."""
     run()
     tables = [content for name, content in sorted(run.tree().items()) if name.endswith(".csv")]
     assert hashlib.sha256(b"".join(tables)).hexdigest() == GOLDEN_TABLES[wbctool.RESULTS_VERSION]
 
 
-def test_without_the_cache_the_content_decides(run):
+def test_without_hash_cache_the_content_decides(run):
     run()
     (run.folder / ".seen.json").write_text("not json")
     for path in run.root.rglob("*.png"):
@@ -150,7 +151,7 @@ def test_without_the_cache_the_content_decides(run):
     assert run.looked == []
 
 
-def test_a_changed_field_of_the_same_size_and_time_is_seen(run):
+def test_changed_field_of_the_same_size_and_time_is_processed(run):
     path = run.root / "s2" / "f2.png"
     fakes.draw_field(path, ["review"])
     run()
@@ -164,7 +165,7 @@ def test_a_changed_field_of_the_same_size_and_time_is_seen(run):
 
 
 @pytest.mark.parametrize("change", ["field", "new field", "gone field", "setting", "model", "result", "lost result"])
-def test_a_slide_is_done_again_when_anything_it_depends_on_changes(run, change):
+def test_slide_is_processed_again_if_anything_it_depends_on_changes(run, change):
     run()
     settings = {}
     if change == "field":
@@ -189,13 +190,13 @@ def test_a_slide_is_done_again_when_anything_it_depends_on_changes(run, change):
     assert run.tree() == fresh.tree()
 
 
-def test_force_does_all_again(run):
+def test_force_processes_all_slides_again(run):
     run()
     run(force=True)
     assert len(run.looked) == 3
 
 
-def test_a_slide_that_has_gone_loses_its_row_and_keeps_its_folder(run):
+def test_removed_slide_loses_its_row_and_keeps_its_folder(run):
     run()
     (run.root / "s10" / "f1.png").unlink()
     run()
@@ -214,7 +215,7 @@ def test_workers_and_batch_size_change_no_byte(run, tmp_path, settings):
 
 
 class TestFailures:
-    def test_a_failure_stays_in_its_field(self, run, real_jpeg):
+    def test_failure_stays_in_its_field(self, run, real_jpeg):
         (run.root / "s2" / "short.jpg").write_bytes(real_jpeg.read_bytes()[:-700])
         assert run() == 3
         rows = run.rows()
@@ -225,7 +226,7 @@ class TestFailures:
         assert (error["slide"], error["field"], error["stage"]) == ("s2", "short.jpg", "read")
         assert "incomplete" in error["cause"]
 
-    def test_all_fields_failed(self, run):
+    def test_slide_with_all_fields_failed_is_failed(self, run):
         for path in (run.root / "s2").iterdir():
             path.write_bytes(b"")
         assert run() == 3
@@ -234,7 +235,7 @@ class TestFailures:
         assert (row["neutrophil_n"], row["neutrophil_pct"]) == ("0", "")
         assert "no_wbc" not in row["flags"]
 
-    def test_is_not_tried_again_but_still_told(self, run):
+    def test_failure_is_not_retried_but_still_reported(self, run):
         (run.root / "s2" / "f1.png").write_bytes(b"")
         run()
         before = run.tree()
@@ -243,7 +244,7 @@ class TestFailures:
         assert run.tree() == before
         assert manifest(run)["slides"][0]["errors"][0]["field"] == "f1.png"
 
-    def test_is_tried_again_when_asked_or_mended(self, run):
+    def test_failure_is_retried_if_asked_or_if_the_field_changes(self, run):
         (run.root / "s2" / "f1.png").write_bytes(b"")
         run()
         assert run(retry_failed=True) == 3
@@ -252,9 +253,9 @@ class TestFailures:
         assert run() == 0
 
     @pytest.mark.parametrize("batch_size", [1, 64])
-    def test_of_the_classifier_falls_on_the_field_at_fault(self, run, batch_size):
+    def test_classifier_failure_falls_on_the_field_at_fault(self, run, batch_size):
         def classify(rgb):
-            if (rgb == fakes.COLOURS["review"]).all(axis=-1).any():
+            if (rgb == fakes.COLORS["review"]).all(axis=-1).any():
                 raise RuntimeError("bad\ncell")
             return fakes.classify(rgb)
 
@@ -264,7 +265,7 @@ class TestFailures:
         assert error == {"slide": "s2", "field": "f2.png", "stage": "classify", "cause": "RuntimeError: bad cell"}
         assert run.rows()["s2"]["counted"] == "2"
 
-    def test_of_the_machine_is_tried_again_without_being_asked(self, run):
+    def test_machine_failure_is_retried_without_being_asked(self, run):
         def detect(field):
             raise RuntimeError("CUDA failure 719")
 
@@ -273,7 +274,7 @@ class TestFailures:
         run.detect = fakes.detect
         assert run() == 0
 
-    def test_of_memory_is_the_machines(self, run, monkeypatch):
+    def test_memory_error_is_a_failure_of_the_machine(self, run, monkeypatch):
         from wbctool.pipeline import field_worker
 
         def decode(data, limit):
@@ -285,7 +286,7 @@ class TestFailures:
         monkeypatch.undo()
         assert run() == 0
 
-    def test_of_the_report_stays_in_its_slide(self, run, monkeypatch):
+    def test_report_failure_stays_in_its_slide(self, run, monkeypatch):
         from wbctool.store import slide_writer
 
         def render(result, *args, render=slide_writer.render_report):
@@ -299,14 +300,14 @@ class TestFailures:
         monkeypatch.undo()
         assert run() == 0
 
-    def test_too_many_stop_the_run(self, run):
+    def test_max_failures_stops_the_run(self, run):
         for slide in ("s2", "s10"):
             (run.root / slide / "f1.png").write_bytes(b"")
         assert run(max_failures=1) == 3
         assert [row["status"] for row in run.rows().values()] == ["partial", "waiting"]
         assert manifest(run)["stopped_by"] == "max_failures"
 
-    def test_a_changed_slide_that_was_not_reached_waits_with_its_earlier_numbers(self, run):
+    def test_unreached_changed_slide_waits_with_its_earlier_numbers(self, run):
         run()
         before = run.rows()["s10"]
         for field in ("s2/f1.png", "s10/f9.png"):
@@ -314,7 +315,7 @@ class TestFailures:
         assert run(max_failures=1) == 3
         assert run.rows()["s10"] == before | {"status": "waiting"}
 
-    def test_a_folder_that_cannot_be_listed(self, run, monkeypatch):
+    def test_unlistable_folder_fails_and_slides_below_it_wait(self, run, monkeypatch):
         fakes.draw_field(run.root / "s2" / "a" / "f1.png", ["neutrophil"])
         run()
         before, earlier = run.rows(), run.tree()
@@ -337,15 +338,11 @@ class TestFailures:
 
 
 class TestWaiting:
-    SETTLE_S = 0.8
+    SETTLE_S = 600.0
 
-    def settled(self):
-        """Long enough after the last change of any file."""
-        time.sleep(self.SETTLE_S + 0.1)
-
-    def test_just_modified_slides_wait(self, run):
-        self.settled()
-        os.utime(run.root / "s10" / "f1.png")
+    def test_just_modified_slide_waits(self, run):
+        run.now = in_an_hour
+        os.utime(run.root / "s10" / "f1.png", (in_an_hour(),) * 2)
         assert run(settle_s=self.SETTLE_S) == 0
         rows = run.rows()
         assert [row["status"] for row in rows.values()] == ["ok", "waiting"]
@@ -357,32 +354,35 @@ class TestWaiting:
         assert rows["s2"] == run.rows()["s2"]
         assert run.rows()["s10"]["status"] == "ok"
 
-    def test_earlier_results_stay(self, run):
+    def test_earlier_results_of_a_waiting_slide_stay(self, run):
         run()
         before = (run.folder / "s10" / "cells.csv").read_bytes()
         fakes.draw_field(run.root / "s10" / "f1.png", ["monocyte"])
-        run(settle_s=600.0)
+        run(settle_s=self.SETTLE_S)
         row = run.rows()["s10"]
         assert (row["status"], row["cells"]) == ("waiting", "12")
         assert (run.folder / "s10" / "cells.csv").read_bytes() == before
 
-    def test_a_clock_that_runs_ahead_by_a_year_does_not_make_a_slide_wait_forever(self, run):
+    def test_times_a_year_ahead_do_not_make_a_slide_wait(self, run):
         for path in run.root.rglob("*.png"):
             os.utime(path, (time.time() + 3e7,) * 2)
-        self.settled()
+        run.now = in_an_hour
         run(settle_s=self.SETTLE_S)
         assert {row["status"] for row in run.rows().values()} == {"ok"}
 
-    def test_a_copy_that_keeps_the_time_of_its_original_is_new_all_the_same(self, run):
-        self.settled()
+    def test_copy_with_the_time_of_its_original_waits(self, run):
+        frozen_at = time.time()
+        run.now = lambda: frozen_at + self.SETTLE_S  # what has changed until now is settled, what changes next is not
         copy = run.root / "s10" / "f2.png"
         shutil.copy2(run.root / "s2" / "f1.png", copy)
         os.utime(copy, (1, 1))
+        while copy.stat().st_ctime <= frozen_at:  # a file system's clock ticks every few milliseconds
+            os.utime(copy, (1, 1))
         run(settle_s=self.SETTLE_S)
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
 
     @pytest.mark.parametrize("change", ["add", "remove", "gone"])
-    def test_a_slide_that_changes_after_the_run_began_waits(self, run, change):
+    def test_slide_that_changes_during_the_run_waits(self, run, change):
         def detect(field):
             if change == "add":
                 fakes.draw_field(run.root / "s10" / "f2.png", ["neutrophil"])
@@ -393,7 +393,7 @@ class TestWaiting:
             return fakes.detect(field)
 
         run.detect = detect
-        for i in range(3, 23):  # more than are looked at ahead of their turn
+        for i in range(3, 23):  # more than are analyzed ahead of their turn
             fakes.draw_field(run.root / "s2" / f"f{i}.png", ["neutrophil"])
         assert run(workers=1) == 0
         assert [row["status"] for row in run.rows().values()] == ["ok", "waiting"]
@@ -405,14 +405,14 @@ class TestWaiting:
 
 class TestStopping:
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_ends_the_run_after_the_field(self, run, number, code):
+    def test_signal_ends_the_run_after_the_field(self, run, number, code):
         def detect(field):
             if field.rgb.shape[0] > fakes.GRID_PX:  # the one field of s10
                 os.kill(os.getpid(), number)
             return fakes.detect(field)
 
         run.detect = detect
-        for i in range(30):  # more than are looked at ahead of their turn
+        for i in range(30):  # more than are analyzed ahead of their turn
             fakes.draw_field(run.root / "s5" / f"f{i}.png", ["neutrophil"])
         before = signal.getsignal(signal.SIGINT)
         with stop_on_signals(run.stop):
@@ -425,7 +425,7 @@ class TestStopping:
         assert run() == 0
         assert len(run.looked) == 31  # s5 and s10
 
-    def test_a_signal_before_the_first_slide_changes_no_row(self, run):
+    def test_signal_before_the_first_slide_changes_no_row(self, run):
         (run.root / "s2" / "f2.png").write_bytes(b"")
         assert run() == 3
         before = run.tree()
@@ -433,7 +433,7 @@ class TestStopping:
         assert run() == 143
         assert run.tree() == before
 
-    def test_a_signal_does_not_wait_for_the_cells_of_a_whole_batch(self, run):
+    def test_signal_does_not_wait_for_a_whole_batch(self, run):
         fakes.draw_field(run.root / "s2" / "f3.png", ["neutrophil"] * 60)
         batches = []
 
@@ -447,7 +447,7 @@ class TestStopping:
         assert sum(batches) <= 8
         assert not (run.folder / "s2").exists()
 
-    def test_killed_at_any_write_the_next_run_goes_on(self, run, tmp_path):
+    def test_run_killed_at_any_write_is_continued_by_the_next(self, run, tmp_path):
         (run.root / "s2" / "f2.png").write_bytes(b"broken")
         reference = type(run)(run.root, tmp_path / "reference" / "counts.csv")
         assert reference() == 3
@@ -484,7 +484,7 @@ def killed_at_sync(run, n):
 
 
 class TestOutput:
-    def test_a_full_disk_leaves_earlier_results(self, run, monkeypatch):
+    def test_full_disk_leaves_earlier_results(self, run, monkeypatch):
         run()
         before = run.tree()
         sync, calls = os.fsync, []
@@ -502,14 +502,14 @@ class TestOutput:
         assert run.tree() == before
         assert run() == 0
 
-    def test_a_file_in_place_of_the_folder(self, run):
+    def test_file_in_place_of_the_results_folder_raises(self, run):
         run.out.parent.mkdir()
         run.folder.write_text("in the way")
         with pytest.raises(OutputNotWritable):
             run()
         assert run.folder.read_text() == "in the way"
 
-    def test_a_file_in_place_of_one_slides_folder_leaves_the_others(self, run):
+    def test_file_in_place_of_one_slides_folder_fails_that_slide_alone(self, run):
         run.folder.mkdir(parents=True)
         (run.folder / "s2").write_text("in the way")
         assert run() == 3
@@ -519,7 +519,7 @@ class TestOutput:
         (run.folder / "s2").unlink()
         assert run() == 0
 
-    def test_a_slide_whose_path_is_too_long_leaves_the_others(self, run):
+    def test_slide_with_too_long_path_fails_alone(self, run):
         deep = run.root / "s1"
         names = ["n" * 250] * 15
         fakes.draw_field(deep.joinpath(*names) / "f.png", ["neutrophil"])
@@ -529,7 +529,7 @@ class TestOutput:
             assert [row["status"] for row in csv.DictReader(lines)] == ["failed", "ok", "ok"]
 
     @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
-    def test_results_do_not_go_where_the_slides_are(self, run, out):
+    def test_results_in_the_folder_of_slides_are_refused(self, run, out):
         with pytest.raises(SettingsInvalid, match="which holds the slides"):
             run(out=run.root.parent / out)
 
@@ -547,12 +547,15 @@ class TestOutput:
         assert list(run.rows()) == ["s2", "s10"]
 
     @pytest.mark.parametrize("place", ["", "s2"])
-    def test_results_do_not_make_the_slide_wait_that_they_lie_beside(self, run, place):
+    def test_results_beside_a_slide_do_not_make_it_wait(self, run, place):
         fakes.draw_field(run.root / "f1.png", ["neutrophil"])
         long_ago = time.time() - 3600
         for path in [*run.root.rglob("*.png"), run.root, run.root / "s2", run.root / "s10"]:
             os.utime(path, (long_ago, long_ago))
-        time.sleep(TestWaiting.SETTLE_S + 0.1)
+        frozen_at = time.time()
+        run.now = lambda: (
+            frozen_at + TestWaiting.SETTLE_S
+        )  # the results that the first run writes are new by this clock
         run.out = run.root / place / "counts.csv"
         for _ in range(2):  # the second time, the first one's results are new
             assert run(settle_s=TestWaiting.SETTLE_S) == 0
@@ -562,7 +565,7 @@ class TestOutput:
         changed = place or run.root.name
         assert [name for name, row in run.rows().items() if row["status"] == "waiting"] == [changed]
 
-    def test_a_root_that_cannot_be_listed_leaves_the_table(self, run, monkeypatch):
+    def test_unlistable_root_leaves_the_table(self, run, monkeypatch):
         run()
         before, scandir = run.tree(), os.scandir
 
@@ -576,7 +579,7 @@ class TestOutput:
             run()
         assert run.tree() == before
 
-    def test_an_unwritable_folder_of_the_table_is_told_before_the_first_slide(self, run, monkeypatch):
+    def test_unwritable_table_raises_before_the_first_slide(self, run, monkeypatch):
         run()
         touch = Path.touch
 
@@ -590,14 +593,14 @@ class TestOutput:
             run(force=True)
         assert run.looked == []
 
-    def test_nothing_is_made_where_there_is_no_image(self, run):
+    def test_without_images_nothing_is_written(self, run):
         for path in run.root.rglob("*.png"):
             path.unlink()
         with pytest.raises(SlidesNotFound):
             run()
         assert not run.out.parent.exists()
 
-    def test_a_dry_run_writes_nothing(self, run):
+    def test_dry_run_writes_nothing(self, run):
         plans = []
 
         class Note(NullProgress):
@@ -619,7 +622,7 @@ class TestOutput:
 class TestNames:
     NAMES = ("new\nline", 'quo"te, comma', "<script>alert(1)</script>", "=1+1", "-x", "@y", "+z", "run.json", "[red]")
 
-    def test_odd_names_go_through(self, run):
+    def test_odd_names_are_published_and_escaped(self, run):
         for name in self.NAMES:
             fakes.draw_field(run.root / name / f"{name}.png".replace("/", ""), ["neutrophil"])
         assert run() == 0
@@ -635,7 +638,7 @@ class TestNames:
         assert run.looked == []
         assert run.tree() == before
 
-    def test_bytes_that_are_not_utf8(self, run):
+    def test_names_that_are_not_utf8_are_published(self, run):
         fakes.draw_field(run.root / "smear\udcff" / "ok.png", ["neutrophil"]).rename(
             run.root / "smear\udcff/\udcfe.png"
         )
@@ -647,7 +650,7 @@ class TestNames:
         assert run.looked == []
 
 
-def test_no_wbc(run):
+def test_slide_without_wbc_has_empty_percents(run):
     fakes.draw_field(run.root / "s3" / "f.png", [])
     assert run() == 0
     row = run.rows()["s3"]
@@ -655,7 +658,7 @@ def test_no_wbc(run):
     assert row["flags"] == "no_wbc;low_count"
 
 
-def test_the_same_image_twice_is_flagged(run):
+def test_same_image_twice_is_flagged(run):
     (run.root / "s10" / "copy.png").write_bytes((run.root / "s10" / "f1.png").read_bytes())
     run()
     assert "duplicate_fields" in run.rows()["s10"]["flags"]

@@ -19,25 +19,25 @@ def read(tmp_path, text, slides=("s1", "a/s2")):
     return read_slides_csv(tmp_path, slides)
 
 
-def test_no_file_says_nothing(tmp_path):
+def test_without_table_returns_nothing(tmp_path):
     assert read_slides_csv(tmp_path, ["s1"]) == {}
 
 
-def test_it_may_be_a_link_but_not_to_nothing(tmp_path):
+def test_link_is_followed_and_broken_link_raises(tmp_path):
     (tmp_path / "slides.csv").symlink_to(tmp_path / "elsewhere.csv")
-    with pytest.raises(SettingsInvalid, match=r"slides\.csv: it is a link that leads nowhere"):
+    with pytest.raises(SettingsInvalid, match=r"slides\.csv: the link leads to no file"):
         read_slides_csv(tmp_path, ["s1"])
     (tmp_path / "elsewhere.csv").write_text("slide,age\ns1,40\n")
     assert read_slides_csv(tmp_path, ["s1"])["s1"].age == 40
 
 
-def test_every_column(tmp_path):
+def test_every_column_is_read(tmp_path):
     found = read(tmp_path, HEADER + "a/s2,A-1,P 7,54.5,F,7.2,100x oil,MGG,0.1\ns1,,,,,,,,\n")
     assert found["a/s2"] == SlideMetadata("A-1", "P 7", 54.5, Sex.FEMALE, 7.2, "100x oil", "MGG", 0.1)
     assert found["s1"] == SlideMetadata()
 
 
-def test_as_a_spreadsheet_saves_it(tmp_path, caplog):
+def test_spreadsheet_with_bom_and_unknown_column_is_read(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     found = read(tmp_path, "\ufeffSlide; AGE ;ward\r\n'=1+1;17;7b\r\n\r\n", ["=1+1"])
     assert found == {"=1+1": SlideMetadata(age=17)}
@@ -55,26 +55,26 @@ def test_as_a_spreadsheet_saves_it(tmp_path, caplog):
         "slide;age;analyser_wbc;;\r\ns1;54;7,4;;\r\n;;;;\r\n",
     ],
 )
-def test_as_spreadsheets_of_other_countries_save_it(tmp_path, text):
+def test_spreadsheets_of_other_locales_are_read(tmp_path, text):
     assert read(tmp_path, text) == {"s1": SlideMetadata(age=54, analyser_wbc=7.4)}
 
 
-def test_a_line_is_told_by_its_number_in_the_file(tmp_path):
+def test_error_names_the_line_of_the_file(tmp_path):
     with pytest.raises(SettingsInvalid, match="line 5, age: 'x'"):
         read(tmp_path, "sep=;\n\nslide;age\na/s2;4\ns1;x\n")
 
 
 @pytest.mark.parametrize("name", ["ward e\u0301/x", "ward \u00e9\\x", "ward \u00e9/x/", " ward \u00e9/x"])
-def test_a_slide_is_known_however_another_system_writes_its_name(tmp_path, name):
+def test_slide_names_of_other_systems_are_resolved(tmp_path, name):
     assert read(tmp_path, f"slide,age\n{name},4\n", ["ward \u00e9/x", "s1"]).keys() == {"ward \u00e9/x"}
 
 
 @pytest.mark.parametrize("name", ["s1 ", " s1", "s1/ ", '" s1	"'])
-def test_spaces_around_a_name_are_nothing_where_one_slide_fits(tmp_path, name):
+def test_spaces_around_an_unambiguous_name_are_ignored(tmp_path, name):
     assert read(tmp_path, f"slide,patient\n{name}, P-1 \n") == {"s1": SlideMetadata(patient="P-1")}
 
 
-def test_ids_that_differ_by_spaces_are_not_taken_for_one_another(tmp_path):
+def test_ids_that_differ_by_spaces_stay_apart(tmp_path):
     slides = ["a", "a ", "b"]
     assert read(tmp_path, "slide,patient,age\na ,P-2,40\n", slides) == {"a ": SlideMetadata(patient="P-2", age=40)}
     found = read(tmp_path, "slide,patient\na ,P-2\na,P-1\n", slides)
@@ -83,13 +83,13 @@ def test_ids_that_differ_by_spaces_are_not_taken_for_one_another(tmp_path):
         read(tmp_path, "slide,patient\n a,P-1\n", slides)
 
 
-def test_counts_csvs_way_to_write_an_id_goes_before_the_plain_one(tmp_path):
+def test_name_as_in_counts_csv_wins_over_the_plain_one(tmp_path):
     slides = ["'=x", "=x"]
     found = read(tmp_path, "slide,age\n'=x,1\n''=x,2\n", slides)
     assert {id_: metadata.age for id_, metadata in found.items()} == {"=x": 1, "'=x": 2}
 
 
-def test_a_file_of_which_it_cannot_be_told_whether_it_is_there(tmp_path, monkeypatch):
+def test_unreadable_folder_raises(tmp_path, monkeypatch):
     def deny(path, **how):
         raise PermissionError(13, "Permission denied")
 
@@ -98,7 +98,7 @@ def test_a_file_of_which_it_cannot_be_told_whether_it_is_there(tmp_path, monkeyp
         read_slides_csv(tmp_path, ["s1"])
 
 
-def test_where_such_a_name_could_be_two_slides_it_is_an_error(tmp_path):
+def test_ambiguous_name_raises(tmp_path):
     ids = ["\u00e9", "e\u0301"]
     assert read(tmp_path, "slide,age\n\u00e9,4\ne\u0301,5\n", ids) == {
         "\u00e9": SlideMetadata(age=4),
@@ -109,12 +109,12 @@ def test_where_such_a_name_could_be_two_slides_it_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("twice", ["'=1+1,4\n=1+1,5\n", "s1,4\ns1/,5\n"])
-def test_two_names_of_one_slide_are_the_same_slide_twice(tmp_path, twice):
+def test_duplicate_slide_raises(tmp_path, twice):
     with pytest.raises(SettingsInvalid, match=r"line 3, slide: .* is already in line 2"):
         read(tmp_path, f"slide,age\n{twice}", ["=1+1", "s1"])
 
 
-def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
+def test_unknown_slides_are_one_warning(tmp_path, caplog):
     assert read(tmp_path, "slide,age\ngone,3\ns1,4\nlost,5\n").keys() == {"s1"}
     (warning,) = caplog.records
     assert warning.getMessage().endswith("names slides that do not exist: gone, lost")
@@ -145,7 +145,7 @@ def test_a_slide_that_is_not_there_is_one_warning(tmp_path, caplog):
         ('slide,age\ns1,"4\n', "invalid CSV"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, text, place):
+def test_invalid_table_names_the_place(tmp_path, text, place):
     with pytest.raises(SettingsInvalid) as caught:
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'slides.csv'}")
@@ -173,7 +173,7 @@ class TestRun:
             (run.folder / "s10" / "report.html").read_text().split()
         )
 
-    def test_low_and_high_are_in_slide_json_and_on_the_index_page_also_of_slides_not_done_again(self, run):
+    def test_range_flags_are_in_slide_json_and_on_the_index_page(self, run):
         (run.root / "slides.csv").write_text("slide,analyser_wbc,age\ns10,11,40\ns2,11,10\n")
         run(low_count_below=10)
         # nine neutrophils (9.0 × 10⁹/L) and one monocyte (1.0, within 0.2 to 1.0)
@@ -184,12 +184,12 @@ class TestRun:
         }
         assert "out_of_range" not in self.slide_json(run, "s2")  # a child
         page = (run.folder / "index.html").read_text()
-        assert page.count('class="beyond">high, absolute high<') == 1
+        assert page.count('class="out-of-range">high, absolute high<') == 1
         run(low_count_below=10)
         assert run.looked == []
         assert (run.folder / "index.html").read_text() == page
 
-    def test_another_age_does_that_slide_again_and_no_other(self, run):
+    def test_changed_age_processes_that_slide_alone(self, run):
         (run.root / "slides.csv").write_text("slide,age\ns10,40\ns2,40\n")
         run()
         (run.root / "slides.csv").write_text("slide,age,ward\ns2,40,7\ns10,4,7\n")
@@ -197,7 +197,7 @@ class TestRun:
         assert run.looked == ["f1.png"]
         assert self.slide_json(run, "s10")["metadata"]["age"] == 4
 
-    def test_the_age_says_who_is_adult(self, run):
+    def test_age_decides_who_is_adult(self, run):
         fakes.draw_field(run.root / "child" / "f.png", ["neutrophil"])
         (run.root / "slides.csv").write_text("slide,age\ns10,18\nchild,17\n")
 
@@ -211,14 +211,14 @@ class TestRun:
         run(adult=True)
         assert [ranges(s) for s in ("s10", "child", "s2")] == [["45.00", "79.00"], ["", ""], ["45.00", "79.00"]]
 
-    def test_a_table_from_elsewhere_is_read_and_not_called_skipped(self, run, tmp_path, caplog):
+    def test_linked_table_is_read_and_not_reported_as_skipped(self, run, tmp_path, caplog):
         (tmp_path / "lab.csv").write_text("slide,age\ns10,40\n")
         (run.root / "slides.csv").symlink_to(tmp_path / "lab.csv")
         run()
         assert self.slide_json(run, "s10")["metadata"]["age"] == 40
         assert "skipped" not in caplog.text
 
-    def test_a_wrong_value_stops_the_run_before_it_begins(self, run):
+    def test_invalid_value_stops_the_run_before_it_begins(self, run):
         (run.root / "slides.csv").write_text("slide,age\ns10,old\n")
         with pytest.raises(SettingsInvalid, match="age: 'old'"):
             run()

@@ -34,7 +34,7 @@ def fails_with(error):
     return fail
 
 
-def test_a_line_each_time_that_a_qc_slide_is_done(run):
+def test_history_has_a_row_each_time_a_qc_slide_is_processed(run):
     run(qc_slides=("s10",))
     (line,) = history(run)
     assert [line[c] for c in ("slide", "analysed", "counted", "neutrophil_n", "neutrophil_pct", "blur_um")] == [
@@ -50,7 +50,7 @@ def test_a_line_each_time_that_a_qc_slide_is_done(run):
     assert [entry["neutrophil_pct"] for entry in history(run)] == ["90.00", "90.00", "100.00"]
 
 
-def test_earlier_results_are_taken_in_once(run):
+def test_history_takes_earlier_results_once(run):
     run()
     assert not (run.folder / "qc-history.csv").exists()
     run(qc_slides=("*",))
@@ -58,7 +58,7 @@ def test_earlier_results_are_taken_in_once(run):
     assert [(line["slide"], line["analysed"]) for line in history(run)] == [("s2", "false"), ("s10", "false")]
 
 
-def test_a_qc_slide_that_fails_or_shows_no_cell_is_out_of_control(run):
+def test_qc_slide_without_counted_cells_is_out_of_control(run):
     """Its chart must not go on saying what the last good run did."""
     for _ in range(3):
         run(qc_slides=("s10",), force=True)
@@ -79,7 +79,7 @@ def test_a_qc_slide_that_fails_or_shows_no_cell_is_out_of_control(run):
     assert "no value since" not in qc(run.out, "--baseline", 2).output
 
 
-def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):
+def test_history_after_killed_run_gets_the_missing_row(run, monkeypatch):
     run(qc_slides=("s10",))
     before = (run.folder / "qc-history.csv").read_bytes()
     fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"])
@@ -96,7 +96,7 @@ def test_a_run_killed_before_the_history_is_made_up_for(run, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"status": "failed"}', b"\xff"])
-def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run, monkeypatch, caplog, content):
+def test_history_damaged_slide_json_costs_only_its_row(run, monkeypatch, caplog, content):
     """It stays where the slide could not be written anew; the run's record would say that it was killed, for ever."""
     run()
 
@@ -110,19 +110,19 @@ def test_a_damaged_slide_json_costs_its_own_line_and_not_the_end_of_the_run(run,
     monkeypatch.setattr(executor, "publish_files", in_the_way)
     assert run(qc_slides=("*",), force=True) == 3
     assert [line["slide"] for line in history(run)] == ["s2"]
-    assert "QC slide 's10' has no line in the history" in caplog.text
+    assert "QC slide 's10' has no row in the history" in caplog.text
     assert json.loads((run.folder / "run.json").read_text())["exit_code"] == 3
 
 
-def test_a_name_too_long_for_its_results_costs_its_own_line_and_not_the_end_of_the_run(run, caplog):
+def test_append_qc_records_too_long_name_costs_only_its_row(run, caplog):
     run()
     named, layout = "n" * 300, OutputPaths(run.out)
     append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
-    assert f"QC slide '{named}' has no line in the history" in caplog.text
+    assert f"QC slide '{named}' has no row in the history" in caplog.text
     assert not layout.qc_history_csv.exists()
 
 
-def test_what_was_written_stays_byte_for_byte(run):
+def test_history_keeps_earlier_rows_byte_for_byte(run):
     run(qc_slides=("s10",))
     before = (run.folder / "qc-history.csv").read_bytes()
     run(qc_slides=("s10",), force=True)
@@ -130,7 +130,7 @@ def test_what_was_written_stays_byte_for_byte(run):
 
 
 @pytest.mark.parametrize("content", [b"something else\n", b"\xff\n"])
-def test_a_history_of_another_kind_is_left_alone(run, caplog, content):
+def test_history_of_another_kind_is_left_unchanged(run, caplog, content):
     run()
     (run.folder / "qc-history.csv").write_bytes(content)
     assert run(qc_slides=("*",)) == 0
@@ -138,7 +138,7 @@ def test_a_history_of_another_kind_is_left_alone(run, caplog, content):
     assert "left unchanged" in caplog.text
 
 
-def test_a_history_that_cannot_be_written_is_fatal(run, monkeypatch):
+def test_history_unwritable_raises(run, monkeypatch):
     run()
     (run.folder / "qc-history.csv").mkdir()
     assert run(qc_slides=("*",)) == 0  # cannot be read: left alone
@@ -154,14 +154,14 @@ class TestCommand:
             fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"] * n + ["lymphocyte"] * (10 - n))
             run(qc_slides=("s10",), force=True)
 
-    def test_in_control(self, run, tmp_path):
+    def test_latest_value_in_control_exits_with_0(self, run, tmp_path):
         self.series(run, [6, 7, 8, 7])
         done = qc(run.out, "--baseline", "3")
         assert done.exit_code == 0
         assert "s10, neutrophil_pct: 4 values, in control" in done.output
         assert (run.out.parent / "counts-qc" / "levey-jennings.html").exists()
 
-    def test_out_of_control(self, run, tmp_path):
+    def test_latest_value_out_of_control_exits_with_3(self, run, tmp_path):
         self.series(run, [6, 7, 8, 2])
         done = qc(run.folder, "--baseline", "3", "--slide", "s10", "--out", tmp_path / "charts")
         assert done.exit_code == 3
@@ -176,25 +176,25 @@ class TestCommand:
         page = (tmp_path / "charts" / "levey-jennings.html").read_text()
         assert "http" not in page.replace("http-equiv", "")
 
-    def test_too_few_values_judge_nothing(self, run):
+    def test_incomplete_baseline_exits_with_0(self, run):
         self.series(run, [6, 1])
         done = qc(run.out)
         assert done.exit_code == 0
         assert "2 of 20 baseline values" in done.output
 
-    def test_without_a_history(self, run):
+    def test_missing_history_exits_with_1(self, run):
         run()
         done = qc(run.out)
         assert done.exit_code == 1
         assert "the setting qc_slides" in done.output
 
-    def test_a_slide_that_is_not_in_it(self, run):
+    def test_unknown_slide_exits_with_1(self, run):
         run(qc_slides=("*",))
         done = qc(run.out, "--slide", "s3")
         assert done.exit_code == 1
         assert "it has s10, s2" in done.output
 
-    def test_a_slide_is_named_by_its_id(self, run):
+    def test_slide_is_named_by_its_id(self, run):
         fakes.draw_field(run.root / "=1+1" / "f.png", ["neutrophil"])
         run(qc_slides=("*",))
         done = qc(run.out, "--slide", "=1+1")
@@ -205,7 +205,7 @@ class TestCommand:
         assert "<h2>=1+1</h2>" in (run.out.parent / "counts-qc" / "levey-jennings.html").read_text()
         assert qc(run.out, "--slide", "'=1+1").exit_code == 1
 
-    def test_names_are_data(self, run):
+    def test_page_escapes_slide_names(self, run):
         fakes.draw_field(run.root / "<script>" / "f.png", ["neutrophil"])
         run(qc_slides=("*",))
         assert qc(run.out).exit_code == 0

@@ -31,7 +31,7 @@ def labels(html):
         yield right - 5.5 * len(text), right
 
 
-def test_values_that_break_rules_one_after_the_other_do_not_write_over_each_other():
+def test_render_charts_labels_do_not_overlap():
     html = page([59, 60, 61, 60, *[60, 90] * 8, 95, 96, 97])
     drawn = list(labels(html))
     assert len(drawn) >= 2
@@ -39,14 +39,14 @@ def test_values_that_break_rules_one_after_the_other_do_not_write_over_each_othe
     assert 'text-anchor="end"' in html
 
 
-def test_every_value_that_breaks_a_rule_is_told_in_words_the_latest_first():
+def test_render_charts_lists_values_that_break_rules_latest_first():
     html = page([59, 60, 61, 60, 90, 60, 97])
     assert "Values that break a rule: 2" in html
     listed = re.findall(r"<li>([\d-]+)", html)
     assert listed == ["2026-01-07", "2026-01-05"]
 
 
-def test_the_page_may_fetch_and_run_nothing_and_its_style_is_known_by_its_hash():
+def test_render_charts_policy_allows_only_its_own_style():
     html = page([59, 60, 61, 60])
     policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)[1])
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
@@ -58,7 +58,7 @@ def test_the_page_may_fetch_and_run_nothing_and_its_style_is_known_by_its_hash()
     assert " style=" not in html  # which the policy would drop
 
 
-def test_in_control_there_is_no_label_and_no_list():
+def test_render_charts_in_control_has_no_label_and_no_list():
     html = page([59, 60, 61, 60, 60.1])
     assert not list(labels(html))
     assert "<details" not in html

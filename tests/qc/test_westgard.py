@@ -37,15 +37,15 @@ def names(z):
         ([-0.1] * 5 + [0.1] * 5, ""),
     ],
 )
-def test_a_rule_and_no_other(z, last):
+def test_westgard_rules_only_the_expected_is_broken(z, last):
     assert names(z)[-1] == last
 
 
-def test_a_rule_is_told_at_the_value_that_breaks_it():
+def test_westgard_rule_is_at_the_value_that_breaks_it():
     assert names([0.1] * 11) == [""] * 9 + ["10-x"] * 2
 
 
-def test_only_1_2s_does_not_reject():
+def test_rule_1_2s_alone_does_not_reject():
     assert [rule for rule in Rule if not rule.is_rejection] == [Rule.ONE_2S]
 
 
@@ -63,7 +63,7 @@ def lines(values, models="m1", slide="qc"):
     ]
 
 
-def test_mean_and_sd_are_those_of_the_baseline():
+def test_control_chart_has_mean_and_sd_of_baseline():
     # 8, 10, 12: mean 10, SD 2; then 15 is 2.5 SD off and 17 3.5
     chart = build_control_chart("qc", "blur_um", lines([8, 10, 12, 15, 17]), baseline=3)
     assert (chart.mean, chart.sd, chart.is_baseline_complete) == (10, 2, True)
@@ -72,20 +72,20 @@ def test_mean_and_sd_are_those_of_the_baseline():
     assert chart.is_out_of_control
 
 
-def test_nothing_is_judged_within_the_baseline():
+def test_control_chart_judges_no_value_of_the_baseline():
     chart = build_control_chart("qc", "blur_um", lines([8, 10, 12, 99]), baseline=4)
     assert all(p.in_baseline and not p.rules for p in chart.points)
     assert not build_control_chart("qc", "blur_um", lines([8, 10]), baseline=4).is_baseline_complete
     assert build_control_chart("qc", "blur_um", lines([8]), baseline=4).points[0].z is None
 
 
-def test_where_the_baseline_never_varied_any_other_value_rejects():
+def test_control_chart_constant_baseline_rejects_any_other_value():
     chart = build_control_chart("qc", "blur_um", lines([0.3, 0.3, 0.3, 0.3, 0.2]), baseline=3)
     assert [p.z for p in chart.points] == [0, 0, 0, 0, -math.inf]
     assert chart.is_out_of_control
 
 
-def test_charts_are_of_what_has_values():
+def test_control_charts_only_of_quantities_with_values():
     charts = build_control_charts([*lines([1, None, 2]), *lines([5], slide="other")], baseline=2)
     assert [(c.slide, c.quantity, [p.value for p in c.points]) for c in charts] == [
         ("qc", "blur_um", [1, 2]),
@@ -93,12 +93,12 @@ def test_charts_are_of_what_has_values():
     ]
 
 
-def test_a_change_of_models_is_marked():
+def test_control_chart_marks_a_change_of_models():
     chart = build_control_chart("qc", "blur_um", lines([1, 2, 3], models=["a", "a", "b"]), baseline=2)
     assert [p.models_changed for p in chart.points] == [False, False, True]
 
 
-def test_a_value_that_is_missing_at_last_is_out_of_control_unless_other_cells_were_counted():
+def test_control_chart_missing_latest_value_is_out_of_control_unless_cells_were_counted():
     (chart,) = build_control_charts(lines([1.0, 1.1, None, 1.0, None, None]), baseline=2)
     assert chart.missing_since == START + timedelta(days=4)
     assert chart.is_out_of_control

@@ -53,7 +53,7 @@ def int8(model: onnx.ModelProto, kept: tuple[str, ...] = ()) -> bytes:
     return quantize(calibrate_ranges(model.SerializeToString(), CELLS), kept)
 
 
-def test_an_identity_is_taken_out_and_the_function_stays() -> None:
+def test_prepare_for_quantization_factors_out_identity_without_change() -> None:
     ready = prepare_for_quantization(graph(identity(TINY)))
     assert [node.op_type for node in ready.graph.node].count("Add") == 1
     (weight,) = (numpy_helper.to_array(t) for t in ready.graph.initializer if t.name == "w")
@@ -71,13 +71,13 @@ def test_an_identity_is_taken_out_and_the_function_stays() -> None:
         (identity(TINY) * np.array([1, 1, 0.2], np.float32)[:, None, None, None], {}),
     ],
 )
-def test_what_is_no_identity_stays_as_it_is(weight: np.ndarray, conv: dict[str, object]) -> None:
+def test_prepare_for_quantization_keeps_other_layers(weight: np.ndarray, conv: dict[str, object]) -> None:
     ready = prepare_for_quantization(graph(weight, **conv))
     assert "Add" not in [node.op_type for node in ready.graph.node]
     np.testing.assert_array_equal(run(ready)[1], run(graph(weight, **conv))[1])
 
 
-def test_what_an_identity_layer_adds_is_not_lost_in_int8() -> None:
+def test_quantize_keeps_small_weights_of_identity_layer() -> None:
     """255 steps from -1 to 1 are 0.008 each: weights of 0.002 beside a 1 would be rounded away."""
     model = graph(identity(TINY))
     float_map = CELLS[0].transpose(0, 3, 1, 2).astype(np.float32)
@@ -87,7 +87,7 @@ def test_what_an_identity_layer_adds_is_not_lost_in_int8() -> None:
     np.testing.assert_allclose(kept, added, atol=0.1 * np.abs(added).max())
 
 
-def test_a_weight_in_half_precision_is_quantised_too() -> None:
+def test_quantize_takes_weights_in_half_precision() -> None:
     weight = RNG.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float16).astype(np.float32)
     quantised = onnx.load_from_string(int8(graph(weight, half=True)))
     assert not [t for t in quantised.graph.initializer if t.data_type == TensorProto.FLOAT16]
@@ -96,15 +96,15 @@ def test_a_weight_in_half_precision_is_quantised_too() -> None:
     assert np.abs(numpy_helper.to_array(stored)).reshape(3, -1).max(axis=1).tolist() == [127, 127, 127]  # per channel
 
 
-def test_int8_is_near_fp32_and_has_its_outputs() -> None:
+def test_quantize_is_near_fp32_with_the_same_outputs() -> None:
     model = graph(RNG.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float32))
-    wanted, got = run(model), run(int8(model))
-    for one, other in zip(wanted, got, strict=True):
+    expected, actual = run(model), run(int8(model))
+    for one, other in zip(expected, actual, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(other, one, atol=0.02 * np.abs(one).max())
 
 
-def test_a_layer_kept_in_fp32_computes_as_before() -> None:
+def test_quantize_layer_in_fp32_computes_as_before() -> None:
     model = graph(RNG.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float32))
     layers = calibrate_ranges(model.SerializeToString(), CELLS).layers
     assert len(layers) == 1
@@ -113,7 +113,7 @@ def test_a_layer_kept_in_fp32_computes_as_before() -> None:
     assert stored == {TensorProto.FLOAT}
 
 
-def test_the_same_cells_give_the_same_bytes(tmp_path: Path) -> None:
+def test_quantize_same_cells_give_the_same_bytes(tmp_path: Path) -> None:
     """In processes whose sets have other orders."""
     (tmp_path / "m.onnx").write_bytes(graph(identity(TINY), half=True).SerializeToString())
     code = (

@@ -19,14 +19,8 @@ from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.inference.classifier_head import read_dense_head
 from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import (
-    ClassifierCard,
-    QuantizationInfo,
-    check_models,
-    default_models_dir,
-    load_fp32_card,
-    read_card,
-)
+from wbctool.inference.model_card import ClassifierCard, QuantizationInfo, default_models_dir, load_fp32_card, read_card
+from wbctool.inference.model_folder import check_models
 from wbctool.labels import CellClass
 from wbctool.quantization.calibration_data import (
     BUNDLED_DIR,
@@ -136,18 +130,18 @@ def change(**facts: object) -> QuantizationInfo:
         ({"psnr_db": 41.9}, "its images are 41.9 dB from the fp32 ones, at least 42 required"),
     ],
 )
-def test_the_limits(facts: dict[str, object], said: str | None) -> None:
+def test_violated_tolerance_describes_the_exceeded_limit(facts: dict[str, object], said: str | None) -> None:
     assert violated_tolerance(change(**facts), QuantizationTolerance()) == said
 
 
-def test_psnr_is_of_all_pictures_together() -> None:
-    black, grey = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)  # a fifth of 255
-    assert psnr_db([black], [grey]) == pytest.approx(20 * np.log10(5))
-    assert psnr_db([black, black], [grey, black]) == pytest.approx(20 * np.log10(5) + 10 * np.log10(2))
+def test_psnr_db_pools_all_images() -> None:
+    black, gray = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)  # a fifth of 255
+    assert psnr_db([black], [gray]) == pytest.approx(20 * np.log10(5))
+    assert psnr_db([black, black], [gray, black]) == pytest.approx(20 * np.log10(5) + 10 * np.log10(2))
     assert psnr_db([black], [black]) == 100.0
 
 
-def test_the_card_says_what_was_measured(folder: Path, models: Models) -> None:
+def test_optimize_classifier_card_has_what_was_measured(folder: Path, models: Models) -> None:
     said = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
     labels = tuple(models.classifier.card.classes[index] for index in said)
     wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
@@ -163,7 +157,7 @@ def test_the_card_says_what_was_measured(folder: Path, models: Models) -> None:
     assert copy.fp32_layers == ()
 
 
-def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
+def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
     folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[str, ...]] = []
@@ -179,18 +173,18 @@ def test_the_most_sensitive_layer_is_the_first_to_stay_in_fp32(
         optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibration_crops[[0, 1, 3, 4]]
-    wanted = models.classifier.run(probes)[0]
+    expected = models.classifier.run(probes)[0]
 
     def lost(kept: tuple[str, ...]) -> float:
         import onnxruntime as ort
 
         session = ort.InferenceSession(quantize(calibrated[0], kept), providers=["CPUExecutionProvider"])
-        return float(((session.run(None, {"rgb": probes})[0] - wanted) ** 2).mean())
+        return float(((session.run(None, {"rgb": probes})[0] - expected) ** 2).mean())
 
     assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))
 
 
-def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
+def test_optimize_command_writes_copies_that_load_models_takes(folder: Path) -> None:
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0, done.output
     assert "classifier: calibrated on 32 training cells shipped with wbctool" in done.output
@@ -205,7 +199,7 @@ def test_the_command_writes_copies_that_a_run_then_uses(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(folder: Path) -> None:
+def test_optimize_command_fp16_copies_are_loaded_on_cpu_only_on_demand(folder: Path) -> None:
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output
     assert "classifier: 2 of 2 convolutions in fp16" in done.output
@@ -225,12 +219,12 @@ def test_fp16_copies_are_for_a_gpu_and_a_cpu_takes_them_where_it_is_told_to(fold
     assert 0 < np.abs(logits - plain_logits).max() < 0.01 * np.abs(plain_logits).max()
 
 
-def test_an_fp16_copy_that_changes_too_much_is_not_made(folder: Path, models: Models) -> None:
+def test_optimize_classifier_fp16_with_too_much_change_raises(folder: Path, models: Models) -> None:
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: in fp16, 0 of 32 labels change"):
         optimize_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
-def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
+def test_optimize_command_slower_copy_is_not_written_and_older_is_deleted(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
@@ -244,13 +238,13 @@ def test_a_copy_that_is_no_faster_is_not_written_and_an_older_one_goes(
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_cpu_does_not_decide_whether_fp16_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimize_command_fp16_copy_slower_on_cpu_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.output.count(" written") == 2
 
 
-def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_optimize_command_out_writes_copies_to_another_folder(folder: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder), "--out", str(tmp_path / "copies")])
     assert done.exit_code == 0, done.output
@@ -262,7 +256,7 @@ def test_copies_can_go_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert (models.classifier.precision, models.generator.precision) == (Precision.INT8, Precision.INT8)
 
 
-def test_what_cannot_be_done_in_int8_is_said_and_not_written(tmp_path: Path) -> None:
+def test_optimize_command_model_without_convolutions_is_rejected(tmp_path: Path) -> None:
     folder = write_tiny_models(tmp_path / "models")  # without convolutions
     before = sorted(path.name for path in folder.iterdir())
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
@@ -272,7 +266,7 @@ def test_what_cannot_be_done_in_int8_is_said_and_not_written(tmp_path: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_without_onnx_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimize_command_without_onnx_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 1
@@ -284,7 +278,7 @@ def in_int8(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("make", [in_int8, convert_to_fp16])
-def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head(make: Callable[[bytes], bytes]) -> None:
+def test_quantized_shipped_classifier_keeps_outputs_and_dense_head(make: Callable[[bytes], bytes]) -> None:
     folder = default_models_dir()
     card = load_fp32_card(folder, ClassifierCard)
     content = (folder / card.file).read_bytes()
@@ -300,7 +294,7 @@ def test_the_shipped_classifiers_copy_keeps_outputs_and_dense_head(make: Callabl
     assert len(copy) < 1.01 * len(content)
 
 
-def test_the_packaged_cells_are_of_training_sources_and_one_each() -> None:
+def test_bundled_cells_are_of_training_groups_one_each() -> None:
     with (BUNDLED_DIR / TABLE_FILE).open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     images = [LabelledImage(Path(r["image"]), CellClass.NEUTROPHIL, r["source"], r["origin"]) for r in rows]
@@ -310,14 +304,14 @@ def test_the_packaged_cells_are_of_training_sources_and_one_each() -> None:
     assert sum(path.stat().st_size for path in BUNDLED_DIR.iterdir()) < 700_000
 
 
-def test_no_packaged_cell_both_calibrates_and_measures() -> None:
+def test_load_bundled_cells_no_cell_both_calibrates_and_measures() -> None:
     cells = load_bundled_cells()
     assert (cells.calibration_crops.shape, cells.validation_crops.shape) == ((32, 128, 128, 3), (64, 128, 128, 3))
     assert len({cell.tobytes() for cell in (*cells.calibration_crops, *cells.validation_crops)}) == 96
     assert cells.labels is None
 
 
-def test_a_sheet_gives_its_cells_back() -> None:
+def test_untile_images_returns_tiled_cells() -> None:
     cells = np.random.default_rng(0).integers(0, 256, (13, 128, 128, 3), dtype=np.uint8)
     sheet = tile_images(cells)
     assert sheet.shape == (256, 12 * 128, 3)
@@ -325,7 +319,7 @@ def test_a_sheet_gives_its_cells_back() -> None:
     np.testing.assert_array_equal(untile_images(sheet, 13), cells)
 
 
-def test_turned_cells() -> None:
+def test_flip_augment_adds_flipped_cells() -> None:
     cell = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1).repeat(3, axis=3)
     assert [one[:, :, 0].tolist() for one in flip_augment(cell)] == [
         [[0, 1], [2, 3]],
@@ -335,15 +329,14 @@ def test_turned_cells() -> None:
     ]
 
 
-def test_the_generator_is_shown_the_sides_it_takes(models: Models) -> None:
+def test_downscaled_inputs_have_sides_of_the_card(models: Models) -> None:
     small = downscaled_inputs(np.zeros((5, 128, 128, 3), np.uint8), models.generator.card)
     assert [one.shape[0] for one in small] == [32, 40, 48, 64, 32]
 
 
-def test_labelled_cells_calibrate_and_measure_by_their_split(
+def test_load_labelled_cells_calibrates_and_measures_by_split(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wbctool.quantization.calibration_data._MIN_VALIDATION_CELLS", 2)
     rng = np.random.default_rng(2)
     for number in range(60):
         folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
@@ -352,17 +345,17 @@ def test_labelled_cells_calibrate_and_measure_by_their_split(
     monkeypatch.chdir(tmp_path / "data")  # given as ".", it has a name still
     images = read_class_folders(Path())
     split = [GroupSplit().assign(image) for image in images]
-    cells = load_labelled_cells(Path(), models, plain)
+    cells = load_labelled_cells(Path(), models, plain, min_validation_cells=2)
     assert cells.labels == tuple(i.label for i, s in zip(images, split, strict=True) if s is Split.VALIDATION)
     assert len(cells.validation_crops) == len(cells.labels) >= 2
     assert len(cells.calibration_crops) == split.count(Split.TRAIN)
-    assert cells.calibrated_on == f"{len(cells.calibration_crops)} cells of data, training sources"
+    assert cells.calibrated_on == f"{len(cells.calibration_crops)} cells of data, training groups"
     assert len({cell.tobytes() for cell in (*cells.calibration_crops, *cells.validation_crops)}) == len(
         cells.calibration_crops
     ) + len(cells.validation_crops)
 
 
-def test_too_few_labelled_cells_are_refused(tmp_path: Path, models: Models) -> None:
+def test_load_labelled_cells_too_few_raises(tmp_path: Path, models: Models) -> None:
     (tmp_path / "data" / "NEUTROPHIL").mkdir(parents=True)
     with pytest.raises(LabelledDataInvalid, match="50 are needed to measure on"):
         load_labelled_cells(tmp_path / "data", models, plain)

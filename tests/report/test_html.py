@@ -35,11 +35,11 @@ from wbctool.types.results import (
 from wbctool.types.slides import FieldQuality, SlideMetadata
 
 NATIVE = make_cell_thumbnail(Crop(np.full((40, 40, 3), 120, np.uint8)))
-ENHANCED = make_super_resolved_thumbnail(np.full((128, 128, 3), 130, np.uint8))
+SUPER_RESOLVED = make_super_resolved_thumbnail(np.full((128, 128, 3), 130, np.uint8))
 
 
 class Checker(HTMLParser):
-    """Every element is closed, nothing is fetched from elsewhere, and the text is at hand."""
+    """Collects text, links and attributes of a page, and checks that every element is closed."""
 
     VOID = frozenset({"meta", "img", "br", "rect", "path", "input", "hr"})
 
@@ -65,16 +65,16 @@ class Checker(HTMLParser):
 def result_of(
     names, slide="ward/s1", failures=(), status=SlideStatus.OK, known=tuple(CellClass), field="f.png", **limits
 ):
-    """A slide of three fields whose cells, all in one of them, are those that ``names`` says."""
+    """Return a slide of three fields; its cells have the classes ``names`` and are all in one field."""
     predictions = [fakes.predict(name) for name in names]
     predictions = [replace(p, probabilities=p.probabilities[: len(known)]) for p in predictions]
     cells = tuple(
         Cell(field, i, Detection(Box(0, 0, 9, 9), 0.9), True, prediction) for i, prediction in enumerate(predictions, 1)
     )
     differential = count_cells(predictions, known, Limits(**limits))
-    pictures = (CellThumbnails(NATIVE, ENHANCED),) * len(cells)
-    overview = make_field_thumbnail(Field(field, np.full((48, 64, 3), 200, np.uint8)))
-    return SlideResult(slide, status, 3, tuple(failures), cells, pictures, differential, (overview,))
+    thumbnails = (CellThumbnails(NATIVE, SUPER_RESOLVED),) * len(cells)
+    field_thumbnail = make_field_thumbnail(Field(field, np.full((48, 64, 3), 200, np.uint8)))
+    return SlideResult(slide, status, 3, tuple(failures), cells, thumbnails, differential, (field_thumbnail,))
 
 
 def read(page):
@@ -86,47 +86,49 @@ def read(page):
     return " ".join(" ".join(checker.text).split()), checker.links
 
 
-def report(names, known=tuple(CellClass), **facts):
-    page = render_report(result_of(names, known=known, **facts), fakes.provenance(known))
+def report(names, known=tuple(CellClass), **options):
+    page = render_report(result_of(names, known=known, **options), fakes.provenance(known))
     return page, *read(page)
 
 
-def test_verdict_and_flags_come_before_the_table():
+def test_report_summary_and_flags_precede_table():
     page, text, _ = report(["neutrophil"] * 120 + ["review"] * 24)
     verdict = "Differential of 120 counted cells; 24 more in review."
     assert page.index(verdict) < page.index("<strong>limited_count") < page.index("<table")
     assert "high_review_share" in text
-    assert "Look closer" in text
+    assert "Check this slide" in text
 
 
-def test_too_few_cells_are_no_differential():
+def test_summary_too_few_cells_is_no_differential():
     assert (
         "Too few cells for a differential: 20 counted; 4 more in review." in report(["basophil"] * 20 + ["odd"] * 4)[1]
     )
 
 
 @pytest.mark.parametrize("counted", [29, 30])
-def test_the_page_has_what_its_script_chooses_a_verdict_by(counted):
-    """Moves of a reader may pass the limit either way: the page's script then says what an applied review says."""
+def test_script_data_summary_texts_give_python_summary(counted):
+    """A reader may cross the threshold; the script then shows the summary that an applied review shows."""
     settings = (("super_resolve", "auto"), ("low_count_below", "30"))
     result = result_of(
         ["neutrophil"] * counted, low_count_below=30, failures=[FieldFailure("ward/s1", "g", "read", "?")]
     )
     data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
     assert data["low_count_below"] == 30
-    sentence = data["texts"]["verdict"]["low" if counted < data["low_count_below"] else "enough"]
-    assert sentence.format(counted=counted, without=data["texts"]["without"], review="") == summary_sentence(result)
+    sentence = data["texts"]["summary"]["low_count" if counted < data["low_count_below"] else "counted"]
+    assert sentence.format(
+        counted=counted, failed_fields=data["texts"]["summary"]["failed_fields"], in_review=""
+    ) == summary_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])
-def test_without_the_setting_the_script_keeps_the_verdict(counted):
+def test_low_count_threshold_setting_missing_keeps_summary(counted):
     data = page_data(render_report(result_of(["neutrophil"] * counted), fakes.provenance()))
     assert (counted < data["low_count_below"]) == (counted < 100)
 
 
-def test_a_failure_of_the_slide_is_no_field_that_the_verdict_lacks():
+def test_summary_slide_failure_is_not_counted_as_field():
     result = result_of(["neutrophil"] * 5, failures=[FieldFailure("ward/s1", "", "report", "?")])
-    assert page_data(render_report(result, fakes.provenance()))["texts"]["without"] == ""
+    assert page_data(render_report(result, fakes.provenance()))["texts"]["summary"]["failed_fields"] == ""
 
 
 def page_data(page):
@@ -134,18 +136,18 @@ def page_data(page):
 
 
 @pytest.mark.parametrize(("age", "shown"), [(0.0, "0"), (0.5, "0.5"), (71, "71")])
-def test_an_age_is_shown_also_of_a_newborn(age, shown):
+def test_metadata_age_zero_is_shown(age, shown):
     metadata = SlideMetadata(patient="P-7", age=age, stain="")
     result = replace(result_of(["neutrophil"]), metadata=metadata)
     assert metadata_rows(result) == [("patient", "P-7"), ("age", shown)]
     assert f"patient P-7 age {shown} " in read(render_report(result, fakes.provenance()))[0]
 
 
-def test_a_slide_without_flags_says_so():
+def test_report_no_flags_says_so():
     assert "No flags Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
 
 
-def test_percents_and_absolute_counts_beyond_their_range_are_no_all_clear():
+def test_severity_value_out_of_range_is_check():
     high = result_of(["neutrophil"] * 240 + ["lymphocyte"] * 10, adult=True)
     assert not high.differential.flags
     assert severity(high) == "check"
@@ -156,7 +158,7 @@ def test_percents_and_absolute_counts_beyond_their_range_are_no_all_clear():
     assert "neutrophil_absolute_low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
 
 
-def test_what_is_said_of_the_blood_stands_apart_from_what_is_said_of_the_count():
+def test_report_findings_are_separate_from_limits():
     page, text, _ = report(["neutrophil"] * 90 + ["immature_granulocyte"] * 10, adult=True)
     assert "Findings neutrophil_high : Neutrophil high: 90.00 %, reference 45 to 79 %." in text
     assert (
@@ -164,48 +166,50 @@ def test_what_is_said_of_the_blood_stands_apart_from_what_is_said_of_the_count()
     )
 
 
-def test_every_flag_has_words():
+def test_flag_texts_cover_all_flags():
     assert tuple(FLAG_TEXTS) == FLAGS
 
 
-def test_numbers_are_those_of_the_table():
+def test_differential_table_shows_percent_and_interval():
     _, text, _ = report(["neutrophil"] * 9 + ["lymphocyte"] * 91)
     assert "neutrophil 9 9.00 4.20 – 16.40 9.00 / 9.00" in text
 
 
-def test_how_far_review_could_move_a_percent():
+def test_differential_table_shows_review_range():
     _, text, _ = report(["neutrophil"] * 6 + ["lymphocyte"] * 2 + ["review"] * 2)
     assert "lymphocyte 2 25.00 3.19 – 65.09 20.00 / 40.00" in text
 
 
-def test_what_it_cannot_see_is_said():
+def test_report_states_its_limits():
     _, text, _ = report([])
-    assert "does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded" in text
-    assert "cover sampling alone" in text
+    assert "does not know blasts or atypical lymphocytes: they are not modeled and cannot be excluded" in text
+    assert "cover sampling error only" in text
     assert "Research use only" in text
 
 
-def test_review_comes_first_and_each_cell_is_shown_once():
+def test_gallery_review_first_and_each_cell_once():
     page, _, links = report(["neutrophil", "review", "platelet"])
     assert len(links) == 2 * 3 + 1  # native and super-resolved each, and their field
     assert page.index('id="cell-2"') < page.index('id="cell-1"') < page.index('id="cell-3"')
-    assert page.index('id="head-review"') < page.index('id="head-neutrophil"') < page.index('id="head-platelet"')
+    assert (
+        page.index('id="heading-review"') < page.index('id="heading-neutrophil"') < page.index('id="heading-platelet"')
+    )
 
 
-def test_not_assessed_is_not_zero():
+def test_differential_unknown_class_is_not_assessed():
     _, text, _ = report(["neutrophil"], known=tuple(CellClass)[:4])
     assert "basophil not assessed" in text
     assert "NRBC per 100 white cells not assessed" in text
 
 
-def test_failed_fields_are_named():
+def test_report_failed_field_is_named_with_cause():
     failure = FieldFailure("s", "f<3>.png", "read", "the file is <empty>")
     _, text, _ = report(["neutrophil"], failures=[failure], status=SlideStatus.PARTIAL)
     assert "f<3>.png (read): the file is <empty>" in text
     assert "without 1 of 3 fields" in text
 
 
-def test_fields_that_show_the_same_are_named():
+def test_report_duplicate_field_names_the_first():
     result = result_of(["neutrophil"], duplicate_correlation=0.5)
     twin = FieldQuality("b<.png", None, None, None, None, None, None, duplicate_of="a.png")
     text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
@@ -213,22 +217,22 @@ def test_fields_that_show_the_same_are_named():
     assert "b<.png : shows the same cells as a.png" in text.replace("b<.png:", "b<.png :")
 
 
-def test_long_lists_of_fields_are_folded():
+def test_report_long_list_of_fields_is_folded():
     quality = tuple(FieldQuality(f"{i}.png", 0.3, 3, None, None, None, None, blurred=True) for i in range(9))
     for number, start in ((8, "<details open><summary>8 in all"), (9, "<details><summary>9 in all")):
         page = render_report(replace(result_of(["neutrophil"]), quality=quality[:number]), fakes.provenance())
         assert start in page
 
 
-def test_a_scale_that_cannot_be_is_told_once():
+def test_report_implausible_scale_is_remarked_once():
     plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
     text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
-    told = "slides.csv : red cells measure 101.0 µm by its um_per_px, which must be wrong; focus was not judged"
-    assert text.replace("slides.csv:", "slides.csv :").count(told) == 1
+    remark = "slides.csv : um_per_px must be wrong, as it makes red cells 101.0 µm wide; correct it and run again"
+    assert text.replace("slides.csv:", "slides.csv :").count(remark) == 1
 
 
-def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
+def test_absolute_counts_correction_is_shown_only_if_made():
     for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
         result = result_of(names)
         counted = add_absolute_counts(result.differential, 10.0, Limits(adult=True))
@@ -238,13 +242,13 @@ def test_the_analysers_count_is_said_to_be_corrected_only_where_it_was():
         assert ". Reference ranges: UK" in text
 
 
-def test_a_failed_slide_says_so():
+def test_summary_failed_slide_says_so():
     _, text, _ = report([], failures=[FieldFailure("s", "f", "read", "empty")] * 3, status=SlideStatus.FAILED)
-    assert "Failed: no field of this slide could be analysed." in text
+    assert "Failed: no field of this slide could be analyzed." in text
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>', "a\x1b[31m\nb", "x\udcff"])
-def test_names_are_data(name):
+def test_report_hostile_name_is_escaped(name):
     page, _, _ = report(["neutrophil"], slide=name, field=name)
     page.encode("utf-8")
     assert page.count("<script") == 2  # the data and our own
@@ -253,103 +257,105 @@ def test_names_are_data(name):
     assert "\x1b" not in page
 
 
-def test_how_it_was_made():
+def test_report_names_version_device_and_models():
     _, text, _ = report([])
     assert "wbctool 0.0.test, CPUExecutionProvider, fp32" in text
     assert "fake 1 ( classifier.onnx , SHA-256 " + "ab" * 32 in text
 
 
-def test_the_same_result_gives_the_same_bytes():
+def test_render_report_same_result_gives_same_bytes():
     assert report(["neutrophil", "review"])[0] == report(["neutrophil", "review"])[0]
 
 
-def test_blasts_are_said_before_the_numbers():
+def test_report_blast_notice_precedes_table():
     page, _, _ = report(["neutrophil"] * 200)
     assert page.index("cannot be excluded") < page.index("<table")
 
 
-def test_a_cell_has_its_second_most_probable_class():
+def test_tile_shows_second_most_probable_class():
     assert "monocyte 0.40 then neutrophil 0.09 low confidence f.png, cell 1" in report(["review"])[1]
 
 
-def test_a_class_with_many_cells_is_not_pictured_whole_and_says_so():
+def test_gallery_large_class_is_limited_and_says_so():
     page, text, links = report(["neutrophil"] * (MAX_CELLS_PER_CLASS + 7) + ["monocyte"])
-    assert f"7 more are not shown; these are the {MAX_CELLS_PER_CLASS} least certain" in text
+    assert f"7 more are not shown; these {MAX_CELLS_PER_CLASS} are the least certain" in text
     assert len(links) == 2 * (MAX_CELLS_PER_CLASS + 1) + 1
     assert len(json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["cells"]) == MAX_CELLS_PER_CLASS + 8
 
 
-def large_slide(*args):
-    """The page of a large result."""
+def render_large_slide(*args):
+    """Render the result of :func:`large_result`."""
     return render_report(large_result(*args), fakes.provenance())
 
 
-def large_result(names, cells_a_field, native, enhanced, overview):
-    """Each cell with the same images, and so each field."""
-    where = [f"{i // cells_a_field}.png" for i in range(len(names))]
+def large_result(names, cells_per_field, native, super_resolved, field_jpeg):
+    """Return a slide whose cells all have the same thumbnails, and so have its fields."""
+    field_names = [f"{i // cells_per_field}.png" for i in range(len(names))]
     predictions = [fakes.predict(name) for name in names]
-    cells = [Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(where, predictions, strict=True)]
-    fields = tuple(FieldThumbnail(name, 640, 480, overview) for name in dict.fromkeys(where))
-    pictures = (CellThumbnails(native, enhanced),) * len(names)
+    cells = [
+        Cell(f, 1, Detection(Box(0, 0, 9, 9), 0.9), True, p) for f, p in zip(field_names, predictions, strict=True)
+    ]
+    fields = tuple(FieldThumbnail(name, 640, 480, field_jpeg) for name in dict.fromkeys(field_names))
+    thumbnails = (CellThumbnails(native, super_resolved),) * len(names)
     return replace(
-        result_of(names), fields=len(fields), cells=tuple(cells), thumbnails=pictures, field_thumbnails=fields
+        result_of(names), fields=len(fields), cells=tuple(cells), thumbnails=thumbnails, field_thumbnails=fields
     )
 
 
 def noisy_webp(side_px, quality, sigma=40, seed=0):
-    """At a sigma of 40, what hardly any camera makes larger."""
+    """Return noise as WebP; with a sigma of 40 it is larger than the thumbnails of real cells."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(seed).normal(150, sigma, (side_px, side_px, 3)).clip(0, 255).astype(np.uint8)
     Image.fromarray(noise).save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
 
 
-def pictured(page):
+def count_images(page):
     return {
         kind: len(re.findall(rf'<img id="{kind}-\d+" src="data:image/(?:webp|jpeg);base64,[^"]', page))
-        for kind in ("native", "enhanced", "field")
+        for kind in ("native", "super-resolved", "field")
     }
 
 
-def test_a_slide_of_thousands_of_fields_has_a_bounded_page(real_jpeg):
+def test_report_thousands_of_fields_has_bounded_size(real_jpeg):
     fields = 3000
     rgb = np.asarray(Image.open(real_jpeg))
     overview, native = (
         make_field_thumbnail(Field("", rgb)).jpeg,
         make_cell_thumbnail(Crop(np.ascontiguousarray(rgb[:128, :128]))),
     )
-    page = large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
-    assert pictured(page) == {"native": 6 * MAX_CELLS_PER_CLASS, "enhanced": 0, "field": MAX_FIELDS}
-    assert f"Fields not shown, with cells that are: {6 * MAX_CELLS_PER_CLASS - MAX_FIELDS}." in page
+    page = render_large_slide([fakes.NAMES[i % 6] for i in range(fields)], 1, native, b"", overview)
+    assert count_images(page) == {"native": 6 * MAX_CELLS_PER_CLASS, "super-resolved": 0, "field": MAX_FIELDS}
+    assert f"Fields not shown, although some of their cells are: {6 * MAX_CELLS_PER_CLASS - MAX_FIELDS}." in page
     assert f"Cells not shown: {fields - 6 * MAX_CELLS_PER_CLASS}." in page
     assert len(page) < 10e6
 
 
 @pytest.mark.parametrize("names", [["review"], ["neutrophil"], ["review", "neutrophil", "platelet"]])
-def test_a_page_is_bounded_whatever_its_pictures(names):
+def test_report_large_thumbnails_has_bounded_size(names):
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
     cells = 10_000
-    page = large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
+    page = render_large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
     assert len(page) < MAX_BYTES + 400 * cells
-    found = pictured(page)
+    found = count_images(page)
     assert f"Cells not shown: {cells - found['native']}." in page
     assert found["native"] >= 200
     if "review" in names:
         assert found["native"] * len(cell) > 2e6  # as many as there is room for
 
 
-def test_two_hundred_noisy_cells_are_under_3_mb_and_none_is_left_out():
+def test_report_200_noisy_cells_is_under_3_mb_with_all_cells():
     cell, field = noisy_webp(128, 82, sigma=16), noisy_webp(480, 50, sigma=16)
-    page = large_slide(["neutrophil"] * 200, 1, cell, cell, field)
+    page = render_large_slide(["neutrophil"] * 200, 1, cell, cell, field)
     assert len(page) < 3e6
-    assert pictured(page)["native"] == 200
-    assert "Fields not shown, with cells that are: " in page
+    assert count_images(page)["native"] == 200
+    assert "Fields not shown, although some of their cells are: " in page
 
 
-def test_cells_in_review_come_before_others_and_leave_some_room():
+def test_gallery_review_cells_leave_room_for_classes():
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
-    page = large_slide(["neutrophil", "review"] * 2000, 5, cell, cell, field)
-    at = [page.index(f'id="group-{place}"') for place in ("review", "neutrophil", "lymphocyte")]
+    page = render_large_slide(["neutrophil", "review"] * 2000, 5, cell, cell, field)
+    at = [page.index(f'id="category-{category}"') for category in ("review", "neutrophil", "lymphocyte")]
     review, neutrophils = (len(re.findall(r'<img id="native-\d+"', page[a:b])) for a, b in pairwise(at))
     assert review > neutrophils == MAX_CELLS_PER_CLASS
 
@@ -363,10 +369,10 @@ def test_keep_shown_renders_the_same_page():
     assert render_report(shown, fakes.provenance()) == page
     assert keep_shown(shown) == shown
     n_native = sum(bool(thumbnails.native) for thumbnails in shown.thumbnails)
-    assert (n_native, len(shown.field_thumbnails)) == (pictured(page)["native"], pictured(page)["field"])
+    assert (n_native, len(shown.field_thumbnails)) == (count_images(page)["native"], count_images(page)["field"])
 
 
-def test_render_report_images_elsewhere_says_where():
+def test_report_images_elsewhere_says_where():
     result = result_of(["neutrophil", "review"])
     result = replace(result, thumbnails=(CellThumbnails(),) * 2, field_thumbnails=())
     page = render_report(result, fakes.provenance(), images_elsewhere=True)
@@ -376,7 +382,7 @@ def test_render_report_images_elsewhere_says_where():
     assert links == []
 
 
-def test_a_reviewed_slide_says_who_moved_what():
+def test_report_reviewed_slide_names_reader_and_changes():
     result = replace(
         result_of(["neutrophil"] * 3),
         reviews=(Review("A<B", "2026-01-02T03:04:05+00:00", 1, "fine & good\n\nbut\x07 <see> f2", "ab" * 32),),
@@ -390,7 +396,7 @@ def test_a_reviewed_slide_says_who_moved_what():
     assert "A<B, 2026-01-02T03:04:05+00:00; cells moved: 1. “fine & good but" in text
 
 
-def test_scripts_and_styles_run_by_their_hash_alone():
+def test_report_policy_allows_script_and_style_by_hash_only():
     page, _, _ = report(["neutrophil"])
     policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1])
     assert policy.startswith("default-src 'none'; img-src data:; ")
@@ -404,14 +410,14 @@ def test_scripts_and_styles_run_by_their_hash_alone():
 
 
 @pytest.mark.parametrize(("side", "shown"), [(40, 40), (128, 128), (300, 128)])
-def test_pictures_are_native_up_to_128_px(side, shown):
+def test_cell_thumbnail_is_native_up_to_128_px(side, shown):
     image = Image.open(io.BytesIO(make_cell_thumbnail(Crop(np.full((side, side, 3), (200, 30, 90), np.uint8)))))
     assert image.size == (shown, shown)
     assert np.abs(np.asarray(image).astype(int) - (200, 30, 90)).max() < 8
 
 
 @pytest.mark.parametrize(("size", "shown"), [((640, 480), (480, 360)), ((200, 9000), (11, 480)), ((30, 20), (30, 20))])
-def test_field_pictures_are_reduced_and_keep_the_fields_size(size, shown):
+def test_field_thumbnail_is_reduced_and_records_field_size(size, shown):
     picture = make_field_thumbnail(Field("f", np.zeros((size[1], size[0], 3), np.uint8)))
     assert (picture.width, picture.height) == size
     assert Image.open(io.BytesIO(picture.jpeg)).size == shown

@@ -14,7 +14,7 @@ def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), rea
     return IndexRow(empty_row(slide, status, 4, fakes.provenance().classes, "low_count;nrbc"), link, failures, readers)
 
 
-def test_failed_fields_are_named_and_nothing_in_a_name_is_markup():
+def test_index_failed_field_is_named_and_escaped():
     failure = FieldFailure("<s>", "f<1>.png", "read", "is <empty>")
     page = render_index([row('"><img src=x>', SlideStatus.PARTIAL, failures=[failure])])
     assert "<code>f&lt;1&gt;.png</code> (read): is &lt;empty&gt;" in page
@@ -22,27 +22,27 @@ def test_failed_fields_are_named_and_nothing_in_a_name_is_markup():
     assert "1 slide: 1 partial. 0 reviewed." in page
 
 
-def test_reviewed_slides_are_marked_and_counted():
+def test_index_reviewed_slide_is_marked_and_counted():
     page = render_index([row(readers=("AB", "C<D")), row("t")])
     assert "</span> AB, C&lt;D</td>" in page
     assert "2 slides: 2 ok. 1 reviewed." in page
 
 
-def test_what_is_low_or_high_stands_beside_its_percent():
+def test_index_out_of_range_value_is_marked():
     counts = list(row().values)
     counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
     page = render_index([replace(row(), values=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
-    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="beyond">high</b></td>' in page
-    assert page.count('class="beyond"') == 1
+    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="out-of-range">high</b></td>' in page
+    assert page.count('class="out-of-range"') == 1
 
 
-def test_a_slide_without_report_has_no_link():
+def test_index_slide_without_report_has_no_link():
     page = render_index([row(link="")])
     assert "<a " not in page
     assert "no report" in page
 
 
-def test_the_same_rows_give_the_same_bytes_quickly_for_thousands():
+def test_render_index_3000_rows_gives_same_bytes():
     rows = [row(f"slide-{i}") for i in range(3000)]
     page = render_index(rows)
     assert page == render_index(rows)
@@ -50,7 +50,7 @@ def test_the_same_rows_give_the_same_bytes_quickly_for_thousands():
 
 
 @pytest.mark.parametrize("name", ["a b#c?.d%20", "smear\udcff", "run.json"])
-def test_links_lead_to_the_reports(run, name):
+def test_index_link_quotes_slide_name(run, name):
     fakes.draw_field(run.root / name / "f.png", ["neutrophil"])
     run()
     page = (run.folder / "index.html").read_text()
@@ -58,7 +58,7 @@ def test_links_lead_to_the_reports(run, name):
     assert f'<a href="{links[name]}/report.html">' in page
 
 
-def test_slides_that_are_not_done_now_keep_their_rows(run):
+def test_index_up_to_date_slide_keeps_its_row(run):
     (run.root / "s2" / "f1.png").write_bytes(b"")
     run()
     before = (run.folder / "index.html").read_bytes()
@@ -68,7 +68,7 @@ def test_slides_that_are_not_done_now_keep_their_rows(run):
     assert (run.folder / "index.html").read_bytes() == before
 
 
-def test_what_is_on_record_is_what_the_run_wrote(run):
+def test_read_outcomes_returns_what_run_wrote(run):
     fakes.draw_field(run.root / "=1" / "f.png", ["neutrophil"])
     assert read_outcomes(OutputPaths(run.out)) is None
     run()
@@ -77,7 +77,7 @@ def test_what_is_on_record_is_what_the_run_wrote(run):
     assert [outcome.row[0] for outcome in outcomes] == ["=1", "s2", "s10"]
 
 
-def test_slides_of_one_patient_can_be_sorted_together(run):
+def test_index_patient_column_only_if_patients_are_given(run):
     """A column that is there where slides.csv names a patient, also of a slide that is not done again."""
     (run.root / "slides.csv").write_text("slide,patient\ns10,P<1\n")
     run()

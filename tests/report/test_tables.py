@@ -32,7 +32,7 @@ def result(names, known=tuple(CellClass), slide="s", **limits):
     return SlideResult(slide, SlideStatus.OK, 1, (), (), (), differential)
 
 
-def test_columns_are_the_contract():
+def test_counts_columns_match_contract():
     assert ",".join(COUNTS_COLUMNS) == (
         "slide,status,fields,fields_failed,cells,counted,review,not_wbc,"
         "neutrophil_n,neutrophil_pct,neutrophil_ci95_low,neutrophil_ci95_high,"
@@ -80,7 +80,7 @@ def test_cells_csv_byte_for_byte():
     )
 
 
-def test_an_empty_row_has_zeros_and_no_percents():
+def test_empty_row_has_zeros_and_no_percents():
     row = dict(zip(COUNTS_COLUMNS, empty_row("s", SlideStatus.WAITING, 4, FOUR), strict=True))
     assert (row["fields"], row["fields_failed"], row["cells"]) == ("4", "0", "0")
     assert (row["neutrophil_n"], row["neutrophil_pct"]) == ("0", "")
@@ -88,11 +88,11 @@ def test_an_empty_row_has_zeros_and_no_percents():
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
-def test_no_spreadsheet_runs_a_name(name):
+def test_encode_csv_name_formula_gets_apostrophe(name):
     assert encode_csv_name(name) == f"'{name}"
 
 
-def test_other_names_stay():
+def test_encode_csv_name_plain_name_is_unchanged():
     assert [encode_csv_name(n) for n in ("1-2", "a=b", "", "'x")] == ["1-2", "a=b", "", "'x"]
 
 
@@ -102,26 +102,26 @@ NAMES = st.one_of(
 
 
 @given(NAMES, NAMES)
-def test_any_name_comes_back_from_its_spreadsheet_form(a, b):
+def test_decode_csv_name_inverts_encode(a, b):
     assert decode_csv_name(encode_csv_name(a)) == a
     assert (encode_csv_name(a) == encode_csv_name(b)) == (a == b)
     assert not encode_csv_name(a).startswith(("=", "+", "-", "@"))
 
 
-def test_names_that_begin_as_ours_would_stay_apart():
+def test_encode_csv_name_is_one_to_one():
     written = {"=x": "'=x", "'=x": "''=x", "'": "'", "'a": "'a"}
     assert {name: encode_csv_name(name) for name in written} == written
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4, unique=True))
-def test_any_name_comes_back_from_the_csv(names):
+def test_counts_csv_any_name_is_read_back(names):
     text = counts_csv([("x" + name, *empty_row("", SlideStatus.WAITING, 1, FOUR)[1:]) for name in names])
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert [row[0] for row in rows[1:]] == ["x" + name for name in names]
     assert {len(row) for row in rows} == {len(COUNTS_COLUMNS)}
 
 
-def test_pandas_reads_it():
+def test_counts_csv_pandas_reads_quoted_name():
     text = counts_csv([counts_row(result(["neutrophil"], slide='a\r\nb,"c"'))])
     table = pd.read_csv(io.StringIO(text), lineterminator="\n")
     assert table.loc[0, "neutrophil_pct"] == 100

@@ -171,7 +171,7 @@ def named(name: str) -> Make:
 INCOMPLETE = "incomplete or damaged|damaged"
 GREY = "grey image"
 NOISE = np.random.default_rng(0).bytes(500)
-PROFILE = "colour profile cannot be read"
+PROFILE = "color profile cannot be read"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NO_IMAGE = "not a JPEG, PNG, BMP or TIFF image"
 SEVERAL = "holds several images"
@@ -209,8 +209,8 @@ KINDS = (
     Kind("a JPEG TIFF", saved("x.tif", lambda i: i, compression="jpeg")),
     Kind("a TIFF packed as a PNG is", saved("x.tif", lambda i: i, compression="tiff_adobe_deflate")),
     Kind("a profile of sRGB", saved("x.png", lambda i: i, icc_profile=SRGB)),
-    Kind("a broken colour profile", saved("x.png", lambda i: i, icc_profile=SRGB[:200]), PROFILE),
-    Kind("a grey colour profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
+    Kind("a broken color profile", saved("x.png", lambda i: i, icc_profile=SRGB[:200]), PROFILE),
+    Kind("a grey color profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
     Kind("16-bit RGB PNG", deep("x.png", 65535)),
     Kind("16-bit RGB TIFF", deep("x.tif", 65535)),
     Kind("12 bits in a 16-bit PNG", deep("x.png", 4095), "only the lower bits"),

@@ -22,7 +22,7 @@ def cannot_be_tried(kind: Kind) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_one_kind(run, real_jpeg, kind: Kind) -> None:
+def test_bad_input_of_one_kind_fails_alone(run, real_jpeg, kind: Kind) -> None:
     if cannot_be_tried(kind):
         pytest.skip("the superuser may read everything")
     odd = run.root / "odd"
@@ -42,7 +42,7 @@ def test_one_kind(run, real_jpeg, kind: Kind) -> None:
         assert errors[0]["stage"] == "read"
 
 
-def test_all_kinds_in_one_run(lab: Lab, fill, real_jpeg, tmp_path, report) -> None:
+def test_bad_input_of_all_kinds_stops_no_other_slide(lab: Lab, fill, real_jpeg, tmp_path, report) -> None:
     fill(3, 2)
     kinds = [kind for kind in KINDS if not cannot_be_tried(kind)]
     for number, kind in enumerate(kinds):
@@ -66,7 +66,7 @@ def test_all_kinds_in_one_run(lab: Lab, fill, real_jpeg, tmp_path, report) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="the superuser may read everything")
-def test_slides_that_nobody_may_list_are_no_typing_error(lab: Lab, fill, tmp_path) -> None:
+def test_unlistable_slides_exit_with_no_images(lab: Lab, fill, tmp_path) -> None:
     fill(1, 1)
     lab.slides.chmod(0)
     command = lab.command(tmp_path / "counts.csv")
@@ -78,7 +78,7 @@ def test_slides_that_nobody_may_list_are_no_typing_error(lab: Lab, fill, tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="the superuser may read everything")
-def test_a_file_nobody_may_read(lab: Lab, fill, tmp_path) -> None:
+def test_unreadable_file_fails_its_field(lab: Lab, fill, tmp_path) -> None:
     fill(2, 2)
     (lab.slides / "slide-000" / "field-000.jpg").chmod(0)
     command = lab.command(tmp_path / "counts.csv")

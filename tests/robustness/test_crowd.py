@@ -7,7 +7,7 @@ from fault_lab import Lab, published
 
 
 @pytest.mark.parametrize("processes", [2, 8])
-def test_processes_started_at_once_on_one_output(lab: Lab, fill, tmp_path, report, processes: int) -> None:
+def test_of_processes_on_one_output_all_but_one_exit_5(lab: Lab, fill, tmp_path, report, processes: int) -> None:
     fill(10, 30)
     alone = tmp_path / "alone" / "counts.csv"
     assert lab.run(alone).returncode == 0

@@ -25,7 +25,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_a_disk_that_fills_up(lab: Lab, fill, small_disk: Path, tmp_path: Path, report) -> None:
+def test_full_disk_stops_the_run_and_keeps_results(lab: Lab, fill, small_disk: Path, tmp_path: Path, report) -> None:
     fill(3, 2)
     out = small_disk / "counts.csv"
     assert lab.run(out).returncode == 0
@@ -57,7 +57,7 @@ def test_a_disk_that_fills_up(lab: Lab, fill, small_disk: Path, tmp_path: Path, 
     report(f"full disk: exit 1, {len(before)} earlier files intact, {len(reference)} files after the next run")
 
 
-def test_a_complete_slide_is_not_half_replaced(lab: Lab, fill, small_disk: Path) -> None:
+def test_full_disk_does_not_half_replace_a_slide(lab: Lab, fill, small_disk: Path) -> None:
     fill(1, 2)
     out = small_disk / "counts.csv"
     assert lab.run(out).returncode == 0

@@ -30,7 +30,7 @@ def examples(long: bool, short_form: int, long_form: int) -> settings:
 
 @pytest.fixture
 def seeds(real_jpeg: Path) -> tuple[bytes, ...]:
-    """One small real picture in every format that is read."""
+    """One small real image in every format that is read."""
     small = Image.open(real_jpeg).resize((96, 64))
     made = []
     for kind in FORMATS:
@@ -40,7 +40,7 @@ def seeds(real_jpeg: Path) -> tuple[bytes, ...]:
     return tuple(made)
 
 
-def test_damaged_images(seeds: tuple[bytes, ...], report, long: bool) -> None:
+def test_fuzzed_images_are_read_or_refused(seeds: tuple[bytes, ...], report, long: bool) -> None:
     outcomes = {"read": 0, "refused": 0}
 
     @examples(long, 300, 60_000)
@@ -97,7 +97,7 @@ def as_toml(value: object) -> str:
     return str(value)
 
 
-def test_settings_files(tmp_path: Path, report, long: bool) -> None:
+def test_fuzzed_settings_files_are_read_or_refused(tmp_path: Path, report, long: bool) -> None:
     outcomes = {"accepted": 0, "refused": 0}
     path = tmp_path / "wbctool.toml"
     names = st.sampled_from([*RunSettings.model_fields, "no_such_setting"])

@@ -13,7 +13,7 @@ from fault_lab import Lab, published
 SEED = 20241123
 
 
-def test_kill_9_at_random_moments(lab: Lab, fill, tmp_path, report, long: bool) -> None:
+def test_kill_9_loses_duplicates_and_tears_nothing(lab: Lab, fill, tmp_path, report, long: bool) -> None:
     kills_wanted, slides = (50, 30) if long else (4, 6)
     fill(slides, 3)
     began = time.monotonic()
@@ -63,7 +63,7 @@ def half_written_files(found: dict[str, bytes], reference: dict[str, bytes]) -> 
     return bad
 
 
-def test_a_signal_to_stop_is_obeyed_within_ten_seconds(lab: Lab, fill, tmp_path) -> None:
+def test_stop_signal_is_obeyed_within_ten_seconds(lab: Lab, fill, tmp_path) -> None:
     fill(12, 20)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = lab.start(tmp_path / number.name / "counts.csv")

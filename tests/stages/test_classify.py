@@ -1,11 +1,13 @@
 """From logits to a decision, by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wbctool.errors import ModelMismatch
+from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells, predictions_from_logits
@@ -28,11 +30,11 @@ def _decide(logits: list[float], **changes: object) -> tuple[CellClass, Outcome,
     return p.label, p.outcome, p.reason
 
 
-def test_a_sure_leukocyte_is_counted() -> None:
+def test_triage_confident_leukocyte_is_counted() -> None:
     assert _decide([9, 0, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.COUNTED, Reason.NONE)
 
 
-def test_a_doubtful_one_goes_to_review_with_its_most_probable_class() -> None:
+def test_triage_low_confidence_is_reviewed_with_its_most_probable_class() -> None:
     assert _decide([5, 4.9, 0, 0]) == (CellClass.NEUTROPHIL, Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE)
 
 
@@ -43,30 +45,60 @@ def test_a_doubtful_one_goes_to_review_with_its_most_probable_class() -> None:
         ([0, 0, 0, 9], CellClass.PLATELET, Reason.PLATELET),
     ],
 )
-def test_erythroblasts_and_platelets_stand_outside(logits: list[float], label: CellClass, reason: Reason) -> None:
+def test_triage_erythroblast_and_platelet_are_not_wbc(logits: list[float], label: CellClass, reason: Reason) -> None:
     assert _decide(logits) == (label, Outcome.NOT_WBC, reason)
 
 
-def test_a_doubtful_platelet_is_reviewed_not_dropped() -> None:
+def test_triage_low_confidence_platelet_is_reviewed() -> None:
     assert _decide([0, 4.9, 0, 5])[1:] == (Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE)
 
 
-def test_a_cell_like_nothing_known_is_out_of_distribution_however_sure() -> None:
+def test_triage_high_energy_is_out_of_distribution_at_any_confidence() -> None:
     # logsumexp of (2, -9, -9, -9) is 2.00005: energy -2.0, above a threshold of -3, though the confidence is 0.99995.
     assert _decide([2, -9, -9, -9], energy_threshold=-3.0)[1:] == (Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION)
     assert _decide([2, -9, -9, -9], energy_threshold=None)[1:] == (Outcome.COUNTED, Reason.NONE)
 
 
-def test_the_temperature_divides_the_logits() -> None:
+def test_predictions_from_logits_divides_by_temperature() -> None:
     (p,) = predictions_from_logits(np.array([[2.0, 0.0, -90.0, -90.0]], np.float32), _card(temperature=2.0))
     assert p.confidence == pytest.approx(math.e / (math.e + 1))
     assert sum(p.probabilities) == pytest.approx(1.0)
 
 
-def test_no_cells_need_no_model() -> None:
+def test_classify_cells_without_cells_returns_nothing() -> None:
     assert classify_cells(np.empty((0, 128, 128, 3), np.uint8), None) == ()  # type: ignore[arg-type]
 
 
-def test_a_model_that_gives_no_number_is_no_model() -> None:
+class NamedOutputs:
+    """A classifier of one feature channel that remembers the outputs it is asked for."""
+
+    def __init__(self) -> None:
+        self.card, self.asked = _card(), list[tuple[str, ...]]()
+
+    def run(self, rgb: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
+        self.asked.append(outputs)
+        arrays = {
+            "last_map": np.array([[[[0, 1], [2, 4]]]], np.float32).repeat(len(rgb), axis=0),
+            "logits": np.array([[9, 0, 0, 0]], np.float32).repeat(len(rgb), axis=0),
+        }
+        return tuple(arrays[name] for name in outputs)
+
+
+def test_classify_cells_without_head_asks_for_the_logits_alone() -> None:
+    model: Any = NamedOutputs()
+    (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), model)
+    assert model.asked == [("logits",)]
+    assert (prediction.label, prediction.cam) == (CellClass.NEUTROPHIL, b"")
+
+
+def test_classify_cells_with_head_maps_the_predicted_class() -> None:
+    model: Any = NamedOutputs()
+    head = DenseHead(False, ((np.ones((4, 1), np.float32), np.zeros(4, np.float32)),))
+    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, head)
+    assert [prediction.label for prediction in predictions] == [CellClass.NEUTROPHIL] * 2
+    assert [list(prediction.cam) for prediction in predictions] == [[0, 64, 128, 255]] * 2
+
+
+def test_predictions_from_logits_with_nan_raises_model_mismatch() -> None:
     with pytest.raises(ModelMismatch, match="non-finite values"):
         predictions_from_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())

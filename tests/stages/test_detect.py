@@ -33,14 +33,14 @@ def _resized(field: Field, scale: float) -> Field:
     return Field(field.name, cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=how).astype(np.uint8))
 
 
-def test_a_real_field_shows_one_whole_cell(detector: OnnxModel[DetectorCard], field: Field) -> None:
+def test_detect_cells_in_real_field_finds_one_whole_cell(detector: OnnxModel[DetectorCard], field: Field) -> None:
     (cell,) = detect_cells(field, detector)
     assert 0.4 <= cell.score <= 1
     assert 80 < cell.box.longer_side_px < 260  # BCCD's white cells measure 109 to 258 pixels in a field of 640×480
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2.0, 4.0])
-def test_the_fields_size_in_pixels_does_not_matter(
+def test_detect_cells_does_not_depend_on_the_fields_size(
     detector: OnnxModel[DetectorCard], field: Field, scale: float
 ) -> None:
     (native,) = detect_cells(field, detector)
@@ -48,7 +48,7 @@ def test_the_fields_size_in_pixels_does_not_matter(
     assert resized.box.longer_side_px / scale == pytest.approx(native.box.longer_side_px, rel=0.12)
 
 
-def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector: OnnxModel[DetectorCard]) -> None:
+def test_detect_cells_small_in_large_field_are_found_by_a_finer_pass(detector: OnnxModel[DetectorCard]) -> None:
     fields = [read_field(path) for path in sorted(DEMO.iterdir())]
     expected = sum(len(detect_cells(f, detector)) for f in fields)
     rows = [np.hstack([f.rgb for f in fields[k : k + 4]]) for k in (0, 4)]
@@ -57,7 +57,7 @@ def test_many_small_cells_in_one_large_field_are_found_by_a_second_look(detector
 
 
 @pytest.mark.parametrize("across", [14, 24])
-def test_cells_too_small_to_be_sure_of_at_first_are_found_by_a_trial(
+def test_detect_cells_too_small_for_the_first_pass_are_found_by_a_trial(
     detector: OnnxModel[DetectorCard], across: int
 ) -> None:
     """Hundreds of cells in a low-power field: seen from afar even its red cells are faint, and none is sure."""
@@ -88,7 +88,7 @@ def _noticed(*targets: ObjectClass, score: float = 0.9) -> tuple[Detection, ...]
         (_noticed(ObjectClass.NUCLEATED, score=0.3), _noticed(*[ObjectClass.RED_CELL] * 2), False),
     ],
 )
-def test_a_trial_holds_where_it_shows_what_was_not_seen(
+def test_detect_objects_keeps_a_trial_that_finds_more(
     detector: OnnxModel[DetectorCard],
     monkeypatch: pytest.MonkeyPatch,
     from_afar: tuple[Detection, ...],
@@ -101,7 +101,7 @@ def test_a_trial_holds_where_it_shows_what_was_not_seen(
     assert found == (closer if holds else from_afar)
 
 
-def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_closely(
+def test_detect_objects_passes_depend_on_the_size_of_red_cells(
     detector: OnnxModel[DetectorCard], field: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[int] = []
@@ -121,7 +121,7 @@ def test_large_red_cells_are_seen_at_a_glance_and_small_ones_are_looked_at_close
     assert sides[2] > 640
 
 
-def test_red_cells_that_turn_out_smaller_are_looked_at_closer_once_more_and_no_more(
+def test_detect_objects_refines_at_most_twice(
     detector: OnnxModel[DetectorCard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From afar clumps look like red cells of 150 pixels; from nearer they are of 40, and of 20 at last."""
@@ -140,7 +140,7 @@ def test_red_cells_that_turn_out_smaller_are_looked_at_closer_once_more_and_no_m
     assert scales == pytest.approx([card.preview_px / 4000, card.input_long_side_px / 4000, by_clumps, 2560 / 4000])
 
 
-def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[DetectorCard], field: Field) -> None:
+def test_detect_cells_keeps_and_marks_a_cell_cut_by_the_border(detector: OnnxModel[DetectorCard], field: Field) -> None:
     (whole,) = detect_cells(field, detector)
     assert not whole.cut_by_border
     middle = whole.box.x + whole.box.width // 2
@@ -149,12 +149,12 @@ def test_a_cell_cut_by_the_border_is_kept_and_marked(detector: OnnxModel[Detecto
     assert [d.cut_by_border for d in cut] == [True]
 
 
-@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (214, 180, 190)])
-def test_an_empty_field_has_no_cells(detector: OnnxModel[DetectorCard], colour: tuple[int, int, int]) -> None:
-    assert detect_cells(Field("empty", np.full((480, 640, 3), colour, np.uint8)), detector) == ()
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (214, 180, 190)])
+def test_detect_cells_in_empty_field_finds_none(detector: OnnxModel[DetectorCard], color: tuple[int, int, int]) -> None:
+    assert detect_cells(Field("empty", np.full((480, 640, 3), color, np.uint8)), detector) == ()
 
 
-def test_cells_come_in_reading_order(detector: OnnxModel[DetectorCard], field: Field) -> None:
+def test_detect_cells_returns_reading_order(detector: OnnxModel[DetectorCard], field: Field) -> None:
     stacked = Field("two", np.vstack([np.hstack([field.rgb, field.rgb]), np.hstack([field.rgb, field.rgb])]))
     corners = [(d.box.y, d.box.x) for d in detect_cells(stacked, detector)]
     assert len(corners) == 4
@@ -162,11 +162,11 @@ def test_cells_come_in_reading_order(detector: OnnxModel[DetectorCard], field: F
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (10, 3000, 3), (7, 5, 3)])
-def test_odd_shapes_do_no_harm(detector: OnnxModel[DetectorCard], shape: tuple[int, int, int]) -> None:
+def test_detect_cells_accepts_any_shape(detector: OnnxModel[DetectorCard], shape: tuple[int, int, int]) -> None:
     assert isinstance(detect_cells(Field("odd", np.full(shape, 200, np.uint8)), detector), tuple)
 
 
-def test_suppress_keeps_the_best_of_overlapping_boxes_and_drops_parts() -> None:
+def test_non_max_suppression_keeps_the_best_and_drops_parts() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [9, 0, 19, 10], [2, 2, 6, 6]], np.float32)
     scores = np.array([0.9, 0.95, 0.5, 0.8], np.float32)
     # 0 overlaps 1 with IoU 90/110; 2 touches 1 with IoU 20/180; 3 lies wholly within 1.
@@ -183,7 +183,7 @@ _SMEAR = Field("smear", cv2.circle(np.full((300, 400, 3), 230, np.uint8), (120, 
 _AROUND_THE_NUCLEUS = Box(70, 100, 100, 100)
 
 
-def test_a_faint_cell_counts_where_a_nucleus_lies_under_it(detector: OnnxModel[DetectorCard]) -> None:
+def test_filter_by_score_keeps_a_low_score_cell_with_a_nucleus(detector: OnnxModel[DetectorCard]) -> None:
     card = detector.card.model_copy(update={"score_threshold": 0.45, "low_score_threshold": 0.2})
     assert len(_faint(card, _AROUND_THE_NUCLEUS)) == 1
     assert _faint(card, Box(270, 100, 100, 100)) == []  # glass
@@ -193,14 +193,14 @@ def test_a_faint_cell_counts_where_a_nucleus_lies_under_it(detector: OnnxModel[D
     assert _faint(card.model_copy(update={"low_score_threshold": None}), _AROUND_THE_NUCLEUS) == []
 
 
-def test_a_sure_cell_needs_no_nucleus_and_none_is_looked_for(
+def test_filter_by_score_segments_no_nuclei_for_confident_cells(
     detector: OnnxModel[DetectorCard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detect, "find_cells_by_nuclei", lambda _: pytest.fail("nuclei were looked for"))
     assert len(_faint(detector.card, Box(270, 100, 100, 100), score=0.5)) == 1
 
 
-def test_a_nucleus_brings_back_the_cells_of_a_stain_that_the_detector_trusts_less(
+def test_detect_cells_of_unfamiliar_stain_are_confirmed_by_nuclei(
     detector: OnnxModel[DetectorCard],
 ) -> None:
     """As on Raabin's fields in training without them (MODEL_CARD); here every score is halved."""

@@ -27,7 +27,7 @@ def by_class(differential):
     ("n", "total", "low", "high"),
     [(9, 100, 4.2, 16.4), (0, 200, 0.0, 1.8), (0, 100, 0.0, 3.6), (50, 100, 39.8, 60.2), (100, 100, 96.4, 100.0)],
 )
-def test_rumkes_table(n, total, low, high):
+def test_clopper_pearson_interval_matches_rumkes_table(n, total, low, high):
     assert [round(bound, 1) for bound in clopper_pearson_interval(n, total)] == [low, high]
 
 
@@ -43,7 +43,7 @@ RUMKE = {
 
 
 @pytest.mark.parametrize("seen", RUMKE)
-def test_the_printed_table(seen):
+def test_clopper_pearson_interval_matches_the_printed_table(seen):
     """Whole percents, rounded differently from print to print: a bound is never off by a whole percent."""
     for total, printed in zip((100, 200, 500, 1000), RUMKE[seen], strict=True):
         assert clopper_pearson_interval(seen * total // 100, total) == pytest.approx(printed, abs=1)
@@ -51,14 +51,14 @@ def test_the_printed_table(seen):
 
 @given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
 @settings(max_examples=50, deadline=None)
-def test_interval_is_scipys_exact_one(case):
+def test_clopper_pearson_interval_equals_scipys_exact_interval(case):
     n, total = case
     expected = binomtest(n, total).proportion_ci(0.95, "exact")
     assert clopper_pearson_interval(n, total) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "total"), [(1, 10), (9, 100), (3, 200), (57, 120)])
-def test_interval_by_its_definition(n, total):
+def test_clopper_pearson_interval_fulfils_its_definition(n, total):
     """Clopper and Pearson 1934: at each bound, as many cells or more (or fewer) come by chance in 2.5 of 100 slides."""
     low, high = (bound / 100 for bound in clopper_pearson_interval(n, total))
 
@@ -69,7 +69,7 @@ def test_interval_by_its_definition(n, total):
     assert chance(high, range(n + 1)) == pytest.approx(0.025)
 
 
-def test_counts_worked_by_hand():
+def test_count_cells_matches_counts_worked_by_hand():
     d = count(
         neutrophil=60, lymphocyte=30, monocyte=6, immature_granulocyte=4, review=25, odd=5, erythroblast=3, platelet=7
     )
@@ -86,7 +86,7 @@ def test_counts_worked_by_hand():
 
 @given(st.lists(st.sampled_from(("neutrophil", "lymphocyte", "eosinophil")), max_size=8), st.integers(0, 4))
 @settings(max_examples=40, deadline=None)
-def test_how_far_review_moves_a_percent_is_what_trying_every_reading_finds(counted, review):
+def test_review_bounds_equal_those_of_every_possible_reading(counted, review):
     """Every way of reading the review cells as one of the six classes: the least and the greatest percent of each."""
     d = count_cells([fakes.predict(n) for n in [*counted, *[fakes.REVIEW] * review]], tuple(CellClass), LIMITS)
     seen = [CellClass(n) for n in counted]
@@ -99,7 +99,7 @@ def test_how_far_review_moves_a_percent_is_what_trying_every_reading_finds(count
             assert (c.review_low, c.review_high) == pytest.approx((min(percents), max(percents)))
 
 
-def test_review_cells_are_not_counted_as_what_they_look_like():
+def test_count_cells_leaves_review_cells_out_of_their_class():
     assert by_class(count(review=3, neutrophil=1))["monocyte"].n == 0
 
 
@@ -113,23 +113,23 @@ def test_review_cells_are_not_counted_as_what_they_look_like():
         (200, ()),
     ],
 )
-def test_count_flags(counted, flags):
+def test_count_cells_raises_count_flags(counted, flags):
     assert count(neutrophil=counted).flags == flags
 
 
 @pytest.mark.parametrize(("review", "flagged"), [(20, False), (21, True)])
-def test_high_review_share_is_more_than_a_tenth(review, flagged):
+def test_high_review_share_is_raised_above_a_tenth(review, flagged):
     d = count(neutrophil=200 - review, review=review)
     assert ("high_review_share" in d.flags) is flagged
 
 
 @pytest.mark.parametrize(("odd", "flagged"), [(10, False), (11, True)])
-def test_out_of_domain_is_more_than_a_twentieth_of_all_cells(odd, flagged):
+def test_out_of_domain_is_raised_above_a_twentieth_of_all_cells(odd, flagged):
     d = count(neutrophil=180 - odd, platelet=20, odd=odd)
     assert ("out_of_domain" in d.flags) is flagged
 
 
-def test_nothing_counted_has_no_percents():
+def test_count_cells_with_nothing_counted_has_no_percents():
     d = count(review=5, platelet=1)
     assert d.nrbc_per_100_wbc is None
     assert all(c.percent is c.ci95_low is c.ci95_high is None for c in d.classes)
@@ -137,11 +137,11 @@ def test_nothing_counted_has_no_percents():
     assert "no_wbc" not in d.flags  # what is in review may well be some
 
 
-def test_where_no_field_could_be_read_nothing_says_that_there_is_no_wbc():
+def test_count_cells_with_no_field_read_does_not_raise_no_wbc():
     assert count(fields_read=0, field_flags={"failed_fields"}).flags == ("low_count", "failed_fields")
 
 
-def test_a_class_the_model_does_not_know_is_not_assessed():
+def test_count_cells_class_unknown_to_the_model_is_not_assessed():
     four = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.MONOCYTE, CellClass.EOSINOPHIL)
     d = count(known=four, neutrophil=10)
     assert [c.assessed for c in d.classes] == [True] * 4 + [False] * 2
@@ -150,7 +150,7 @@ def test_a_class_the_model_does_not_know_is_not_assessed():
     assert not d.nrbc_assessed
 
 
-def test_high_and_low_only_for_adults_and_from_100_cells():
+def test_range_flags_are_raised_for_adults_with_100_cells_only():
     adults = Limits(adult=True)
     d = by_class(count(adults, neutrophil=80, lymphocyte=10, monocyte=10))
     assert [d[c.value].flag for c in DIFFERENTIAL_CLASSES] == ["high", "low", "high", "", "", ""]
@@ -162,7 +162,7 @@ def test_high_and_low_only_for_adults_and_from_100_cells():
 
 @given(st.lists(st.sampled_from(fakes.NAMES), max_size=300))
 @settings(max_examples=50, deadline=None)
-def test_properties(names):
+def test_count_cells_properties_hold(names):
     d = count_cells([fakes.predict(name) for name in names], tuple(CellClass), LIMITS)
     assert d.cells == len(names) == d.counted + d.review + d.not_wbc
     assert sum(c.n for c in d.classes) == d.counted

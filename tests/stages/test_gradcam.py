@@ -23,7 +23,7 @@ def small():
     return DenseHead(False, layers)
 
 
-def test_the_shipped_head_is_the_graphs_own(shipped):
+def test_head_forward_of_shipped_head_gives_the_graphs_logits(shipped):
     """From the graph's last map the head gives the graph's logits."""
     rgb = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3), np.uint8)
     logits, _, last_maps = load_model(default_models_dir(), ClassifierCard).run(rgb)
@@ -31,7 +31,7 @@ def test_the_shipped_head_is_the_graphs_own(shipped):
         assert head_forward(global_pool(last_map, shipped), shipped) == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_gradient_is_that_of_finite_differences(small):
+def test_head_gradient_matches_finite_differences(small):
     rng = np.random.default_rng(7)
     for pooled in rng.normal(size=(20, 2)):
         for label in (0, 1):
@@ -43,7 +43,7 @@ def test_the_gradient_is_that_of_finite_differences(small):
             assert head_gradient(pooled, label, small) == pytest.approx(slopes, abs=1e-2)
 
 
-def test_a_map_is_brightest_where_the_channel_that_counts_is():
+def test_grad_cam_is_brightest_where_the_decisive_channel_is():
     head = DenseHead(False, ((np.array([[1, -1], [-1, 1]], np.float32), np.zeros(2, np.float32)),))
     last_map = np.zeros((2, 2, 2), np.float32)
     last_map[0, 0, 1], last_map[0, 1, 0], last_map[1, 1, 1] = 4, 1, 9
@@ -51,7 +51,7 @@ def test_a_map_is_brightest_where_the_channel_that_counts_is():
     assert list(grad_cam(last_map, 1, head)) == [0, 0, 0, 255]
 
 
-def test_where_nothing_speaks_for_a_class_the_map_is_dark():
+def test_grad_cam_without_evidence_is_dark():
     head = DenseHead(True, ((np.array([[-1.0]], np.float32), np.zeros(1, np.float32)),))
     assert grad_cam(np.ones((1, 2, 2), np.float32), 0, head) == bytes(4)
 
@@ -71,7 +71,7 @@ WEIGHT = numpy_helper.from_array(np.array([[1, 2], [3, 4], [5, 6]], np.float32),
 BIAS = numpy_helper.from_array(np.array([7, 8, 9], np.float32), "bias")
 
 
-def test_a_head_of_known_numbers_is_read():
+def test_read_dense_head_returns_known_weights():
     ((weight, bias),) = read_dense_head(exported(WEIGHT, BIAS, transB=1, alpha=1.0, beta=1.0)).layers
     assert weight.tolist() == [[1, 2], [3, 4], [5, 6]]
     assert bias.tolist() == [7, 8, 9]
@@ -80,12 +80,12 @@ def test_a_head_of_known_numbers_is_read():
 @pytest.mark.parametrize(
     "gemm", [{}, {"transB": 0}, {"transB": 1, "alpha": 2.0}, {"transB": 1, "beta": 0.0}, {"transB": 1, "transA": 1}]
 )
-def test_a_dense_layer_that_takes_its_weights_otherwise_is_not_read_as_if_it_did_not(gemm):
+def test_read_dense_head_of_unusual_gemm_returns_none(gemm):
     """The explanation would be that of another network."""
     assert read_dense_head(exported(WEIGHT, BIAS, **gemm)) is None
 
 
-def test_weights_that_are_not_stored_as_raw_bytes_are_no_head_and_no_error():
+def test_read_dense_head_of_weights_not_stored_raw_returns_none():
     as_floats = helper.make_tensor("weight", TensorProto.FLOAT, [3, 2], [1.0, 2, 3, 4, 5, 6])
     assert not as_floats.raw_data
     assert read_dense_head(exported(as_floats, BIAS, transB=1)) is None
@@ -98,5 +98,5 @@ def test_weights_that_are_not_stored_as_raw_bytes_are_no_head_and_no_error():
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 9])
-def test_what_is_no_classifier_has_no_head(content):
+def test_read_dense_head_of_other_content_returns_none(content):
     assert read_dense_head(content) is None

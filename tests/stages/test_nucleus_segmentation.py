@@ -25,7 +25,7 @@ def smear(nuclei: list[tuple[int, int, int]]) -> Field:
     return Field("smear", rgb)
 
 
-def test_two_nuclei_are_two_cells_of_their_size() -> None:
+def test_find_cells_two_nuclei_returns_two_cells_of_their_size() -> None:
     found = find_cells_by_nuclei(smear([(150, 150, 50), (450, 320, 40)]))
     assert len(found) == 2
     assert found[0].box.iou(Box(85, 85, 130, 130)) > 0.85  # the nucleus of 100 pixels, grown by 1.3
@@ -34,12 +34,12 @@ def test_two_nuclei_are_two_cells_of_their_size() -> None:
     assert found[1].score == pytest.approx((40 / 50) ** 2, abs=0.1)
 
 
-def test_lobes_are_one_cell_and_platelets_none() -> None:
+def test_find_cells_joins_lobes_and_drops_platelets() -> None:
     found = find_cells_by_nuclei(smear([(300, 240, 28), (350, 240, 28), (325, 285, 26), (80, 400, 9)]))
     assert len(found) == 1
 
 
-def test_the_cell_is_found_in_another_light_and_at_another_size() -> None:
+def test_find_cells_under_other_light_and_scale_finds_the_cell() -> None:
     smears = smear([(320, 240, 48)])
     dim = Field("dim", (smears.rgb * np.array([0.8, 0.7, 0.6])).astype(np.uint8))
     large = Field("large", cv2.resize(smears.rgb, (1280, 960)))
@@ -48,16 +48,16 @@ def test_the_cell_is_found_in_another_light_and_at_another_size() -> None:
     assert larger.box.iou(Box(2 * plain.box.x, 2 * plain.box.y, 2 * plain.box.width, 2 * plain.box.height)) > 0.85
 
 
-def test_a_blank_field_has_none() -> None:
+def test_find_cells_in_blank_field_returns_none() -> None:
     assert find_cells_by_nuclei(Field("blank", np.full((90, 120, 3), 200, np.uint8))) == ()
 
 
-def test_it_finds_cells_on_real_fields() -> None:
+def test_find_cells_on_real_fields_returns_cells() -> None:
     found = [find_cells_by_nuclei(read_field(path)) for path in DEMO]
     assert len(DEMO) - 1 <= sum(map(len, found)) <= len(DEMO) + 2  # they show nine
 
 
-def test_small_cells_of_a_large_field_are_found_where_their_size_is_known() -> None:
+def test_find_cells_with_known_size_finds_small_cells_of_a_large_field() -> None:
     corner = smear([(150, 150, 50)]).rgb
     rgb = np.tile(smear([]).rgb, (6, 6, 1))
     rgb[: corner.shape[0], : corner.shape[1]] = corner

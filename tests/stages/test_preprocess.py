@@ -22,7 +22,8 @@ class FakeGenerator:
     def __init__(self) -> None:
         self.sides: list[int] = []
 
-    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
+        assert outputs == ("sr",)
         self.sides += [batch.shape[1]] * len(batch)
         return (batch.repeat(4, axis=1).repeat(4, axis=2),)
 
@@ -42,28 +43,28 @@ class FakeGenerator:
         (20, SuperResolve.NEVER, None),
     ],
 )
-def test_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
+def test_super_resolution_input_px_follows_the_rule(crop_px: int, mode: SuperResolve, expected: int | None) -> None:
     assert super_resolution_input_px(crop_px, mode, CARD) == expected
 
 
-def test_crops_of_many_sizes_come_back_in_order_at_128_pixels() -> None:
+def test_preprocess_crops_of_many_sizes_keeps_order_at_128_pixels() -> None:
     crops = [Crop(np.full((n, n, 3), n % 256, np.uint8)) for n in (40, 200, 60, 40, 128)]
     generator: Any = FakeGenerator()
-    prepared = preprocess_crops(crops, generator, SuperResolve.AUTO)
-    assert prepared.rgb.shape == (5, 128, 128, 3)
-    assert prepared.rgb[:, 64, 64, 0].tolist() == [40, 200, 60, 40, 128]
-    assert prepared.super_resolved == (True, False, True, True, False)
+    preprocessed = preprocess_crops(crops, generator, SuperResolve.AUTO)
+    assert preprocessed.rgb.shape == (5, 128, 128, 3)
+    assert preprocessed.rgb[:, 64, 64, 0].tolist() == [40, 200, 60, 40, 128]
+    assert preprocessed.super_resolved == (True, False, True, True, False)
     assert sorted(generator.sides) == [40, 40, 60]
 
 
-def test_no_crops_are_no_work() -> None:
+def test_preprocess_crops_without_crops_returns_empty_input() -> None:
     generator: Any = FakeGenerator()
-    prepared = preprocess_crops([], generator, SuperResolve.AUTO)
-    assert prepared.rgb.shape == (0, 128, 128, 3)
-    assert prepared.super_resolved == ()
+    preprocessed = preprocess_crops([], generator, SuperResolve.AUTO)
+    assert preprocessed.rgb.shape == (0, 128, 128, 3)
+    assert preprocessed.super_resolved == ()
 
 
-def test_pixels_are_given_up_by_averaging() -> None:
+def test_resize_square_averages_when_it_reduces() -> None:
     checks = np.indices((8, 8)).sum(axis=0) % 2 * 200
     small = resize_square(np.repeat(checks[..., None], 3, axis=2).astype(np.uint8), 4)
     assert (small == 100).all()

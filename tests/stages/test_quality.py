@@ -1,4 +1,4 @@
-"""Focus, crowding and colours of drawn fields whose answer is known, and of real ones that are blurred."""
+"""Focus, crowding and colors of drawn fields whose answer is known, and of real ones that are blurred."""
 
 import tracemalloc
 
@@ -9,13 +9,11 @@ import pytest
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
+from wbctool.stages.focus import RED_CELL_UM, _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (
-    RED_CELL_UM,
-    _squared_gradients,
     apply_quality_limits,
     color_distance,
     compute_quality_flags,
-    estimate_blur_px,
     find_duplicates,
     make_thumbnail,
     measure_quality,
@@ -56,13 +54,13 @@ def quality(**values):
 
 class TestFocus:
     @pytest.mark.parametrize("sigma_px", [1.5, 2.0, 3.0])
-    def test_the_width_of_an_edge_is_found(self, sigma_px):
+    def test_estimate_blur_px_finds_the_width_of_an_edge(self, sigma_px):
         field, found = discs(9, sigma_px)
         measured = measure_quality(field, found, ())
         assert measured.blur_px == pytest.approx(sigma_px, rel=0.2)
         assert measured.blur_um == pytest.approx(measured.blur_px * RED_CELL_UM / 80)
 
-    def test_a_scale_that_cannot_be_costs_no_memory(self):
+    def test_estimate_blur_px_with_absurd_scale_takes_little_memory(self):
         field, found = discs(9, 2.0)
         tracemalloc.start()
         measured = measure_quality(field, found, (), um_per_px=10.0)  # red cells of 0.8 mm
@@ -71,18 +69,18 @@ class TestFocus:
         assert peak < 200e6
         assert measured.blur_px is not None
 
-    def test_blur_only_ever_rises_with_sigma(self):
+    def test_estimate_blur_px_rises_with_sigma(self):
         widths = [measure_quality(*discs(9, sigma), ()).blur_um for sigma in (0, 1, 2, 3, 4)]
         assert widths == sorted(widths)
 
-    def test_the_scale_is_the_laboratorys_where_it_says_so(self):
+    def test_measure_quality_prefers_the_laboratorys_scale(self):
         field, found = discs(4, 2.0)
         measured = measure_quality(field, found, (), um_per_px=0.2)
         assert measured.blur_um == pytest.approx(0.2 * measured.blur_px)
         assert measured.red_cell_um == pytest.approx(80 * 0.2)
         assert measure_quality(field, found, ()).red_cell_um is None
 
-    def test_without_red_cells_or_scale_nothing_is_said(self):
+    def test_measure_quality_without_scale_gives_no_blur(self):
         field, found = discs(4)
         white = [Detection(d.box, d.score) for d in found]
         assert measure_quality(field, white, ()).blur_um is None
@@ -90,7 +88,7 @@ class TestFocus:
         cut = [Detection(d.box, d.score, True, ObjectClass.RED_CELL) for d in found]
         assert measure_quality(field, cut, ()).blur_um is None
 
-    def test_a_thousand_cells_cost_no_more_than_sixty(self):
+    def test_estimate_blur_px_samples_a_few_cells(self):
         field, found = discs(16, 2.0)
         assert estimate_blur_px(field, [d.box for d in found] * 100, 0.1) == pytest.approx(
             estimate_blur_px(field, [d.box for d in found], 0.1), rel=0.05
@@ -98,14 +96,14 @@ class TestFocus:
 
 
 class TestLimits:
-    def test_of_focus(self):
+    def test_apply_quality_limits_marks_blurred_fields(self):
         judged = apply_quality_limits([quality(blur_um=0.19), quality(blur_um=0.2), quality(blur_um=None)], LIMITS)
         assert [f.blurred for f in judged] == [False, True, False]
 
-    def test_edges_as_sharp_as_the_pixels_allow_are_not_blurred(self):
+    def test_apply_quality_limits_pixel_limited_edges_are_not_blurred(self):
         assert not apply_quality_limits([quality(blur_um=0.5, blur_px=1.5)], LIMITS)[0].blurred
 
-    def test_of_a_slides_own_median(self):
+    def test_apply_quality_limits_compares_with_the_slides_median(self):
         sharp = [quality(blur_um=0.10)] * 5
         assert [f.blurred for f in apply_quality_limits([*sharp, quality(blur_um=0.16)], LIMITS)] == [
             *[False] * 5,
@@ -113,7 +111,7 @@ class TestLimits:
         ]
         assert not apply_quality_limits([*sharp[:3], quality(blur_um=0.16)], LIMITS)[-1].blurred  # too few to say
 
-    def test_of_crowding_and_colours(self):
+    def test_apply_quality_limits_marks_crowding_and_stain(self):
         (judged,) = apply_quality_limits([quality(coverage=0.63, stain_delta_e=5.1)], LIMITS)
         assert (judged.crowded, judged.stain_out_of_range) == (True, True)
         (judged,) = apply_quality_limits([quality(coverage=None, stain_delta_e=None)], LIMITS)
@@ -122,11 +120,11 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("red_cell_um", "wrong"), [(None, False), (6.0, False), (9.5, False), (0.8, True), (80.0, True)]
     )
-    def test_of_red_cells_that_cannot_be(self, red_cell_um, wrong):
+    def test_apply_quality_limits_marks_implausible_red_cells(self, red_cell_um, wrong):
         (judged,) = apply_quality_limits([quality(red_cell_um=red_cell_um, blur_um=0.3)], LIMITS)
         assert (judged.scale_mismatch, judged.blurred) == (wrong, not wrong)
 
-    def test_a_share_of_the_fields_raises_the_flag(self):
+    def test_compute_quality_flags_is_raised_above_the_share(self):
         fields = [quality(blur_um=0.3, coverage=0.9)] + [quality()] * 8
         assert compute_quality_flags(apply_quality_limits(fields, LIMITS), LIMITS) == {
             "blurred_fields",
@@ -140,18 +138,18 @@ class TestLimits:
 
 class TestCrowding:
     @pytest.mark.parametrize("number", [4, 9, 16])
-    def test_the_share_under_cells(self, number):
+    def test_red_cell_coverage_is_the_share_under_red_cells(self, number):
         field, found = discs(number)
         expected = number * np.pi * 40**2 / 400**2
         assert measure_quality(field, found, ()).coverage == pytest.approx(expected, rel=0.08)
 
-    def test_cells_that_were_not_found_count_too(self):
+    def test_red_cell_coverage_counts_undetected_red_cells(self):
         field, found = discs(9)
         assert measure_quality(field, found[:3], ()).coverage == pytest.approx(
             measure_quality(field, found, ()).coverage
         )
 
-    def test_nucleated_cells_do_not(self):
+    def test_red_cell_coverage_leaves_nucleated_cells_out(self):
         green = np.full((100, 100), 200, np.uint8)
         green[:50], red = 100, np.zeros((100, 100), bool)
         red[:10, :10] = True
@@ -160,12 +158,12 @@ class TestCrowding:
         assert red_cell_coverage(green, red, nucleated & False) == pytest.approx(0.5)
         assert red_cell_coverage(green, red, nucleated) < 0.4
 
-    def test_without_red_cells_nothing_is_said(self):
+    def test_red_cell_coverage_without_red_cells_is_none(self):
         field, _ = discs(4)
         assert measure_quality(field, [], ()).coverage is None
 
 
-class TestColours:
+class TestColors:
     RANGES = (
         ColorRange(
             dataset="a", fields=9, background_low=(80, 0, 0), background_high=(90, 5, 5),
@@ -186,14 +184,14 @@ class TestColours:
             ((85, 1, 1), (50, 20, 0), 10),  # the worse of the two
         ],
     )
-    def test_the_distance_to_the_nearest_origin(self, background, cells, expected):
+    def test_color_distance_is_that_to_the_nearest_dataset(self, background, cells, expected):
         assert color_distance(background, cells, self.RANGES) == pytest.approx(expected)
 
-    def test_what_is_not_known_is_not_said(self):
+    def test_color_distance_without_reference_is_none(self):
         assert color_distance((85, 1, 1), None, ()) is None
         assert color_distance(None, None, self.RANGES) is None
 
-    def test_of_a_field(self):
+    def test_measure_quality_gives_the_colors_of_a_field(self):
         measured = measure_quality(*discs(4), self.RANGES)
         assert measured.background_color == pytest.approx((91.2, 0, 0), abs=0.5)  # sRGB 230, 230, 230
         assert measured.cell_color is None
@@ -206,8 +204,8 @@ def alike(thumbnails, correlation):
     return find_duplicates(fields, correlation)
 
 
-class TestTheSamePicture:
-    def test_saved_in_another_way(self, demo_slides):
+class TestDuplicates:
+    def test_find_duplicates_finds_a_field_saved_in_another_format(self, demo_slides):
         fields = [read_field(path) for path in sorted((demo_slides / "slide-01").iterdir())]
         _, jpeg = cv2.imencode(".jpg", fields[2].rgb, [cv2.IMWRITE_JPEG_QUALITY, 40])
         again = Field("again", cv2.resize(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), (500, 375)))
@@ -215,7 +213,7 @@ class TestTheSamePicture:
         assert alike(thumbnails, LIMITS.duplicate_correlation) == {}
         assert alike([*thumbnails, make_thumbnail(again.rgb)], LIMITS.duplicate_correlation) == {"8": "2"}
 
-    def test_the_first_that_shows_the_same_is_named(self, demo_slides):
+    def test_find_duplicates_names_the_first_field(self, demo_slides):
         found = [Detection(Box(0, 0, 99, 99), 0.9)]
         a, b = (read_field(path) for path in sorted((demo_slides / "slide-01").iterdir())[:2])
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(a.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 60])
@@ -225,15 +223,15 @@ class TestTheSamePicture:
         assert [(f.field, f.duplicate_of) for f in judged] == [("a", ""), ("b", ""), ("c", "a"), ("d", "a")]
         assert {f.thumbnail for f in judged} == {b""}
 
-    def test_fields_without_cells_are_all_alike_and_none_is_named(self):
+    def test_find_duplicates_leaves_fields_without_cells_out(self):
         blank = [measure_quality(Field(name, np.full((50, 50, 3), 200, np.uint8)), [], ()) for name in "ab"]
         assert [f.duplicate_of for f in apply_quality_limits(blank, LIMITS)] == ["", ""]
 
-    def test_fields_of_one_grey_are_not_the_same_picture(self):
+    def test_find_duplicates_leaves_uniform_fields_out(self):
         blank = make_thumbnail(np.full((50, 50, 3), 200, np.uint8))
         assert alike([blank, blank], 0.5) == {}
 
-    def test_far_apart_in_a_long_slide(self):
+    def test_find_duplicates_far_apart_in_a_long_slide(self):
         noise = np.random.default_rng(1).normal(size=(1200, 256)).astype(np.float32)
         noise /= np.linalg.norm(noise, axis=1, keepdims=True)
         assert alike(list(noise), 0.97) == {}
@@ -244,7 +242,7 @@ class TestTheSamePicture:
 
 
 @pytest.mark.parametrize(("sigma_px", "expected"), [(0, 0), (3, 14)])
-def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
+def test_estimate_blur_px_separates_sharp_and_blurred_real_fields(demo_slides, sigma_px, expected):
     """The shipped detector on the 16 larger demo fields; benchmarks.field_quality set the limits on others."""
     from wbctool.inference.loading import load_model
     from wbctool.inference.model_card import DetectorCard, default_models_dir
@@ -260,17 +258,17 @@ def test_real_fields_sharp_and_blurred(demo_slides, sigma_px, expected):
     assert blurred >= expected if sigma_px else blurred == expected
 
 
-def test_gradients_do_not_hang_on_where_the_pixels_lie_in_memory():
+def test_squared_gradients_do_not_depend_on_memory_alignment():
     """With cv2.magnitude they did: a slide's bytes changed with the number of workers."""
     rng, kept, found = np.random.default_rng(0), [], set()
-    grey = rng.normal(120, 30, (131, 127)).astype(np.float32)
+    gray = rng.normal(120, 30, (131, 127)).astype(np.float32)
     for _ in range(300):
         kept.append(np.empty(int(rng.integers(1, 5000)), np.uint8))
-        found.add(_squared_gradients([grey.copy(), grey.astype(np.uint8)]).tobytes())
+        found.add(_squared_gradients([gray.copy(), gray.astype(np.uint8)]).tobytes())
     assert len(found) == 1
 
 
-def test_whole_numbers_have_the_same_edges():
+def test_squared_gradients_of_integers_equal_those_of_floats():
     """uint8 patches take another way through OpenCV."""
-    grey = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
-    np.testing.assert_array_equal(_squared_gradients([grey]), _squared_gradients([grey.astype(np.float32)]))
+    gray = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
+    np.testing.assert_array_equal(_squared_gradients([gray]), _squared_gradients([gray.astype(np.float32)]))

@@ -1,4 +1,4 @@
-"""Temperature and thresholds on made-up logits whose truth is known."""
+"""Temperature and thresholds on simulated logits with a known answer."""
 
 import numpy as np
 import pytest
@@ -6,58 +6,58 @@ from scipy.special import softmax
 from wbctool_training.calibration import fit_calibration
 
 
-def alike(number: int) -> np.ndarray:
+def equal_weights(number: int) -> np.ndarray:
     return np.full(number, 1 / number)
 
 
-def test_the_temperature_that_made_the_logits_is_found() -> None:
+def test_fit_calibration_scaled_logits_recovers_temperature() -> None:
     rng = np.random.default_rng(0)
-    honest = rng.normal(0, 2, (20_000, 4))
-    wanted = np.array([rng.choice(4, p=p) for p in softmax(honest, axis=1)])
-    assert fit_calibration((honest * 2.5).astype(np.float32), wanted, alike(20_000)).temperature == pytest.approx(
-        2.5, rel=0.05
-    )
+    logits = rng.normal(0, 2, (20_000, 4))
+    y_true = np.array([rng.choice(4, p=p) for p in softmax(logits, axis=1)])
+    assert fit_calibration(
+        (logits * 2.5).astype(np.float32), y_true, equal_weights(20_000)
+    ).temperature == pytest.approx(2.5, rel=0.05)
 
 
-def test_the_confidence_threshold_leaves_97_percent_right() -> None:
+def test_fit_calibration_confidence_threshold_gives_97_percent_accuracy() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 12, (20_000, 3))
     probabilities = softmax(logits, axis=1)
-    wanted = np.array([rng.choice(3, p=p) for p in probabilities])
-    fitted = fit_calibration(logits.astype(np.float32), wanted, alike(20_000))
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == wanted
+    y_true = np.array([rng.choice(3, p=p) for p in probabilities])
+    fitted = fit_calibration(logits.astype(np.float32), y_true, equal_weights(20_000))
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
     assert fitted.confidence_threshold > 0.4
-    assert right[confidence >= fitted.confidence_threshold].mean() >= 0.965
-    assert right[confidence >= fitted.confidence_threshold - 0.03].mean() < 0.97
+    assert correct[confidence >= fitted.confidence_threshold].mean() >= 0.965
+    assert correct[confidence >= fitted.confidence_threshold - 0.03].mean() < 0.97
 
 
-def test_where_97_percent_cannot_be_had_88_in_100_cells_are_counted() -> None:
+def test_fit_calibration_unreachable_accuracy_counts_88_percent() -> None:
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 3, (20_000, 3))
-    wanted = np.where(rng.random(20_000) < 0.8, logits.argmax(axis=1), rng.integers(0, 3, 20_000))
-    fitted = fit_calibration(logits.astype(np.float32), wanted, alike(20_000))
+    y_true = np.where(rng.random(20_000) < 0.8, logits.argmax(axis=1), rng.integers(0, 3, 20_000))
+    fitted = fit_calibration(logits.astype(np.float32), y_true, equal_weights(20_000))
     confidence = softmax(logits / fitted.temperature, axis=1).max(axis=1)
-    known = -np.log(np.exp(logits).sum(axis=1)) <= fitted.energy_threshold
-    shares = [((confidence >= fitted.confidence_threshold + more) & known).mean() for more in (0.0, 0.01)]
+    in_distribution = -np.log(np.exp(logits).sum(axis=1)) <= fitted.energy_threshold
+    shares = [((confidence >= fitted.confidence_threshold + more) & in_distribution).mean() for more in (0.0, 0.01)]
     assert shares[0] >= 0.88 > shares[1]
 
 
-def test_one_known_cell_in_fifty_fails_the_energy_gate() -> None:
+def test_fit_calibration_energy_threshold_excludes_2_percent() -> None:
     logits = np.random.default_rng(2).normal(0, 3, (5000, 8))
-    wanted = logits.argmax(axis=1)
+    y_true = logits.argmax(axis=1)
     energies = -np.log(np.exp(logits).sum(axis=1))
-    gate = fit_calibration(logits.astype(np.float32), wanted, alike(5000)).energy_threshold
+    gate = fit_calibration(logits.astype(np.float32), y_true, equal_weights(5000)).energy_threshold
     assert (energies > gate).mean() == pytest.approx(0.02, abs=0.002)
 
 
-def test_the_thresholds_go_by_the_weights() -> None:
-    """Two cells in three are surely right; the third, seldom right, weighs nothing, or all."""
+def test_fit_calibration_thresholds_follow_weights() -> None:
+    """Two of three cells are almost surely correct; the third, often wrong, has all the weight or none."""
     rng = np.random.default_rng(3)
     logits = np.zeros((3000, 2), np.float32)
     logits[:2000, 0], logits[2000:, 0] = 4.0, 1.0
-    wanted = np.where(rng.random(3000) < np.where(np.arange(3000) < 2000, 0.98, 0.6), 0, 1)
+    y_true = np.where(rng.random(3000) < np.where(np.arange(3000) < 2000, 0.98, 0.6), 0, 1)
     sure, doubtful = np.repeat([1, 0], [2000, 1000]), np.repeat([0, 1], [2000, 1000])
-    assert fit_calibration(logits, wanted, sure / 2000).confidence_threshold == 0.4
-    assert fit_calibration(logits, wanted, doubtful / 1000).confidence_threshold == pytest.approx(0.6, abs=0.03)
-    assert fit_calibration(logits, wanted, sure / 2000).energy_threshold < -4.0
-    assert fit_calibration(logits, wanted, doubtful / 1000).energy_threshold > -1.4
+    assert fit_calibration(logits, y_true, sure / 2000).confidence_threshold == 0.4
+    assert fit_calibration(logits, y_true, doubtful / 1000).confidence_threshold == pytest.approx(0.6, abs=0.03)
+    assert fit_calibration(logits, y_true, sure / 2000).energy_threshold < -4.0
+    assert fit_calibration(logits, y_true, doubtful / 1000).energy_threshold > -1.4

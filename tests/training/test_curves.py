@@ -1,4 +1,4 @@
-"""Curves of a training that was resumed are one."""
+"""Training curves, also over resumptions."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from wbctool_training.curves import draw_curves, read_curves
 
 
-def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:
+def test_draw_curves_resumed_training_joins_all_versions(tmp_path: Path) -> None:
     for version, epochs in enumerate(((0, 1), (2, 3))):
         folder = tmp_path / "metrics" / f"version_{version}"
         folder.mkdir(parents=True)
@@ -19,7 +19,7 @@ def test_curves_are_drawn_over_all_resumptions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "against"), [(1, "step"), (3, "epoch")])
-def test_few_epochs_are_drawn_against_steps(tmp_path: Path, monkeypatch, epochs: int, against: str) -> None:
+def test_draw_curves_few_epochs_uses_steps(tmp_path: Path, monkeypatch, epochs: int, against: str) -> None:
     drawn = []
 
     def plot(axes, x, y, **_):
@@ -41,13 +41,13 @@ def test_few_epochs_are_drawn_against_steps(tmp_path: Path, monkeypatch, epochs:
     )
 
 
-def test_a_learning_rate_alone_is_no_curve(tmp_path: Path) -> None:
+def test_draw_curves_learning_rate_only_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "metrics" / "version_0").mkdir(parents=True)
     (tmp_path / "metrics" / "version_0" / "metrics.csv").write_text("lr-Adam,step\n0.1,0\n")
     draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_nothing_logged_is_nothing_drawn(tmp_path: Path) -> None:
+def test_draw_curves_without_logs_writes_nothing(tmp_path: Path) -> None:
     draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()

@@ -1,4 +1,4 @@
-"""What the networks are shown: drawn evenly, varied, repeatable, and cut as `wbctool run` cuts."""
+"""Training data: balanced sampling, reproducible augmentation, and crops as in `wbctool run`."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,8 +38,8 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 CLASSES = (CellClass.NEUTROPHIL, CellClass.EOSINOPHIL)
 
 
-def _sample(path: Path, label: CellClass, source: str, origin: str = "o") -> CellRef:
-    return CellRef(path, Box(200, 150, 160, 150), label, source, origin)
+def _sample(path: Path, label: CellClass, group: str, dataset: str = "o") -> CellRef:
+    return CellRef(path, Box(200, 150, 160, 150), label, group, dataset)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def rgb() -> np.ndarray:
     return read_field(DEMO[0]).rgb[100:228, 200:328]
 
 
-def test_classes_of_laboratories_are_drawn_softly_by_their_sources() -> None:
+def test_balanced_sampler_samples_classes_by_fourth_root_of_groups() -> None:
     many = [_sample(DEMO[0], CellClass.NEUTROPHIL, f"n{k}", "large") for k in range(256)]
     few = [_sample(DEMO[0], CellClass.BASOPHIL, "b0", "large")]
     other = [_sample(DEMO[0], c, f"x{k}", "small") for k in range(16) for c in CLASSES[:1]]
@@ -63,8 +63,8 @@ def test_classes_of_laboratories_are_drawn_softly_by_their_sources() -> None:
     assert drawn["small", CLASSES[0]] == pytest.approx(2000, rel=0.08)
 
 
-def test_the_data_sets_that_show_a_source_are_drawn_evenly() -> None:
-    """A BCCD cell is there once as a field, and ten times as a copy."""
+def test_balanced_sampler_samples_datasets_of_a_group_equally() -> None:
+    """A BCCD cell occurs once in a field and ten times as a copy."""
     cells = [_sample(DEMO[0], CellClass.MONOCYTE, "7", "copies")] * 10 + [
         _sample(DEMO[1], CellClass.MONOCYTE, "7", "fields")
     ]
@@ -72,14 +72,14 @@ def test_the_data_sets_that_show_a_source_are_drawn_evenly() -> None:
     assert Counter(draw(rng).dataset for _ in range(2000))["fields"] == pytest.approx(1000, rel=0.1)
 
 
-def test_a_source_with_many_copies_is_drawn_no_more_often() -> None:
+def test_balanced_sampler_samples_groups_equally_despite_copies() -> None:
     cells = [_sample(DEMO[0], CellClass.MONOCYTE, "copied")] * 99 + [_sample(DEMO[1], CellClass.MONOCYTE, "single")]
     draw, rng = BalancedSampler(cells), np.random.default_rng(0)
     assert Counter(draw(rng).group for _ in range(2000))["single"] == pytest.approx(1000, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["paper", "strong"])
-def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[CellRef], kind: str) -> None:
+def test_train_dataset_item_depends_on_seed_and_index(cells: list[CellRef], kind: str) -> None:
     crops, again = (TrainDataset(cells, CLASSES, 1.25, kind, seed=3) for _ in range(2))  # type: ignore[arg-type]
     (one, label), (same, same_label), (other, _) = crops[5], again[5], crops[6]
     assert one.shape == (3, 128, 128)
@@ -89,7 +89,7 @@ def test_training_crops_repeat_for_a_seed_and_vary_with_the_index(cells: list[Ce
     assert not torch.equal(one, other)
 
 
-def test_plain_crops_are_what_a_run_cuts(cells: list[CellRef]) -> None:
+def test_eval_dataset_crops_as_a_run(cells: list[CellRef]) -> None:
     image, label, weight = EvalDataset(cells, CLASSES, 1.25)[1]
     (crop,) = crop_cells(read_field(cells[1].path), [cells[1].box], 1.25)
     assert label == 1
@@ -99,29 +99,29 @@ def test_plain_crops_are_what_a_run_cuts(cells: list[CellRef]) -> None:
     assert float(image.float().mean()) == pytest.approx(float(crop.rgb.mean()), abs=1.0)
 
 
-def test_stain_variation_leaves_grey_hueless_glass_nearly_grey_in_the_mean() -> None:
-    grey = np.full((8, 8, 3), 200, np.uint8)
+def test_color_jitter_keeps_gray_background_gray_on_average() -> None:
+    gray = np.full((8, 8, 3), 200, np.uint8)
     rng = np.random.default_rng(0)
-    mean = np.mean([color_jitter(grey, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
+    mean = np.mean([color_jitter(gray, rng).reshape(-1, 3).mean(axis=0) for _ in range(400)], axis=0)
     assert np.ptp(mean) < 6
 
 
-def test_no_variation_at_strength_nought(rgb: np.ndarray) -> None:
+def test_augmentation_strength_0_changes_nothing(rgb: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     assert np.abs(color_jitter(rgb, rng, 0.0).astype(int) - rgb).max() <= 4  # 8-bit hue rounds
     np.testing.assert_array_equal(degrade_optics(rgb, rng, 0.0), rgb)
 
 
-def test_another_dye_keeps_the_order_of_greys_and_glass_nearly_grey_in_the_mean() -> None:
-    greys = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
+def test_random_stain_keeps_order_of_grays_and_gray_background() -> None:
+    grays = np.array([[[20] * 3, [60] * 3, [120] * 3, [235] * 3]], np.uint8)
     rng = np.random.default_rng(0)
-    dyed = np.array([random_stain(greys, rng)[0] for _ in range(400)])
+    dyed = np.array([random_stain(grays, rng)[0] for _ in range(400)])
     assert (np.diff(dyed.astype(int), axis=1) >= 0).all()
     assert np.ptp(dyed[:, 3].mean(axis=0)) < 6
 
 
-def test_another_dye_makes_pink_purple_and_purple_pink() -> None:
-    """Red cells of one laboratory have the colour of another's nuclei; lightness must be what is left to learn."""
+def test_random_stain_reaches_purple_from_pink() -> None:
+    """Red cells of one laboratory have the color of another's nuclei, so only lightness should distinguish them."""
     pink = np.full((1, 1, 3), (225, 170, 165), np.uint8)
     rng = np.random.default_rng(0)
     bluer = [int(rgb[2]) - int(rgb[0]) for rgb in (random_stain(pink, rng)[0, 0] for _ in range(400))]
@@ -129,7 +129,7 @@ def test_another_dye_makes_pink_purple_and_purple_pink() -> None:
     assert max(bluer) > 0
 
 
-def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
+def test_augmentation_keeps_shape_and_dtype(rgb: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     for varied in (
         color_jitter(rgb, rng),
@@ -143,12 +143,12 @@ def test_variations_keep_shape_and_type(rgb: np.ndarray) -> None:
         assert not np.array_equal(varied, rgb)
 
 
-def test_flips_and_turns_lose_no_pixel(rgb: np.ndarray) -> None:
+def test_random_dihedral_keeps_all_pixels(rgb: np.ndarray) -> None:
     turned = random_dihedral(rgb, np.random.default_rng(5))
     assert sorted(map(tuple, turned.reshape(-1, 3))) == sorted(map(tuple, rgb.reshape(-1, 3)))
 
 
-def test_lr_is_the_local_mean_of_hr() -> None:
+def test_degrade_to_lr_ideal_is_local_mean() -> None:
     hr = np.repeat(np.linspace(0, 255, 128)[None, :, None], 128, axis=0).repeat(3, axis=2).astype(np.uint8)
     lr = degrade_to_lr(hr)
     assert lr.shape == (32, 32, 3)
@@ -157,7 +157,7 @@ def test_lr_is_the_local_mean_of_hr() -> None:
 
 
 @pytest.mark.parametrize("varied", [False, True])
-def test_pairs_show_the_same_place(cells: list[CellRef], varied: bool) -> None:
+def test_super_resolution_pairs_show_the_same_region(cells: list[CellRef], varied: bool) -> None:
     lr, hr = SuperResolutionPairs(cells, 1.25, 20, seed=1, augment=varied)[7]
     assert lr.shape == (3, 20, 20)
     assert hr.shape == (3, 80, 80)
@@ -166,21 +166,21 @@ def test_pairs_show_the_same_place(cells: list[CellRef], varied: bool) -> None:
     assert correlation > 0.9
 
 
-def test_every_epoch_draws_anew_and_a_resumed_one_goes_on() -> None:
+def test_epoch_sampler_each_epoch_has_new_indices() -> None:
     slices = EpochSampler(3)
     assert list(slices) == [0, 1, 2]
     slices.set_epoch(4)
     assert list(slices) == [12, 13, 14]
 
 
-def test_cells_are_remembered_and_not_found_twice(cells: list[CellRef], tmp_path: Path) -> None:
+def test_cached_cells_existing_file_is_read(cells: list[CellRef], tmp_path: Path) -> None:
     path = tmp_path / "training" / "cells.csv"
     assert cached_cells(path, cells) == tuple(cells)
     assert cached_cells(path, iter(())) == tuple(cells)
     assert [p.name for p in path.parent.iterdir()] == ["cells.csv"]
 
 
-def test_maps_say_where_the_cell_is_and_how_far_its_sides_are() -> None:
+def test_make_targets_marks_center_and_sides() -> None:
     maps = make_targets(np.array([[40, 48, 120, 112, 0]], np.float32), canvas_px=160)
     row, column = 10, 10  # centre (80, 80), eight pixels a location
     assert maps.heat[0, row, column] == 1.0
@@ -191,14 +191,14 @@ def test_maps_say_where_the_cell_is_and_how_far_its_sides_are() -> None:
     assert (maps.weight == 1).all()
 
 
-def test_a_barely_visible_object_is_neither_asked_for_nor_punished() -> None:
+def test_make_targets_barely_visible_object_has_no_weight() -> None:
     maps = make_targets(np.array([[-70, 0, 10, 80, 0]], np.float32), canvas_px=160)
     assert maps.heat.max() == 0.0
     assert maps.weight[0].min() == 0.0
     assert not maps.positive.any()
 
 
-def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None:
+def test_make_targets_cut_object_ends_at_the_border() -> None:
     maps = make_targets(np.array([[-40, 40, 60, 120, 2]], np.float32), canvas_px=160)
     row, column = (maps.heat[2] == 1).nonzero()[0].tolist()
     middle_x = (column + 0.5) * STRIDE
@@ -206,15 +206,17 @@ def test_an_object_cut_by_the_border_is_asked_for_as_far_as_it_is_seen() -> None
     assert middle_x + maps.sides[2, row, column] == 60.0
 
 
-def test_a_mirrored_and_a_turned_picture_lose_no_pixel(rgb: np.ndarray) -> None:
+def test_affine_matrix_mirror_and_quarter_turn_keep_all_pixels(rgb: np.ndarray) -> None:
     mirror, turn = np.diag([-1.0, 1.0]), np.array([[0.0, -1.0], [1.0, 0.0]])
-    for linear, offset, wanted in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
-        np.testing.assert_array_equal(cv2.warpAffine(rgb, affine_matrix(linear, np.array(offset)), (128, 128)), wanted)
+    for linear, offset, expected in ((mirror, (128, 0), rgb[:, ::-1]), (turn, (128, 0), np.rot90(rgb, -1))):
+        np.testing.assert_array_equal(
+            cv2.warpAffine(rgb, affine_matrix(linear, np.array(offset)), (128, 128)), expected
+        )
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0])
-def test_a_placed_cell_lies_in_the_middle_of_its_box(scale: float) -> None:
-    """Half a pixel off, and the detector learns boxes that are."""
+def test_apply_random_affine_centers_cell_in_its_box(scale: float) -> None:
+    """If it were half a pixel off, the detector would learn shifted boxes."""
     rgb = np.zeros((120, 160, 3), np.uint8)
     rgb[45:65, 60:90] = 255
     field, rng = _AnnotatedImage(rgb, np.array([[60, 45, 90, 65, 0]], np.float32)), np.random.default_rng(0)
@@ -227,8 +229,8 @@ def test_a_placed_cell_lies_in_the_middle_of_its_box(scale: float) -> None:
     assert np.abs(np.mean(off, axis=0)).max() < 0.1
 
 
-def test_canvases_keep_boxes_on_their_cells(tmp_path: Path) -> None:
-    """A green square on grey, whatever is done to the canvas: where the map says a cell is, the canvas is greener."""
+def test_detection_dataset_boxes_stay_on_their_cells(tmp_path: Path) -> None:
+    """The field is a green square on gray, so a canvas is colored only inside a box."""
     rgb = np.full((240, 320, 3), 150, np.uint8)
     rgb[80:140, 100:180] = (20, 220, 20)
     path = tmp_path / "f.png"
@@ -245,6 +247,6 @@ def test_canvases_keep_boxes_on_their_cells(tmp_path: Path) -> None:
             left, top, right, bottom = sides[:, row, column].tolist()
             inside = image[:, int(y - top / 2) : int(y + bottom / 2) + 1, int(x - left / 2) : int(x + right / 2) + 1]
             red, green, blue = inside.float().mean(dim=(1, 2)).tolist()
-            assert max(red, green, blue) - min(red, green, blue) > 25  # coloured, as only the square is
+            assert max(red, green, blue) - min(red, green, blue) > 25  # only the square is colored
             checked += 1
     assert checked > 20

@@ -1,4 +1,4 @@
-"""ONNX agrees with PyTorch, or is not written."""
+"""The exported ONNX model agrees with PyTorch, or is refused."""
 
 from pathlib import Path
 
@@ -45,7 +45,9 @@ def model(graph: GeneratorGraph, crops: np.ndarray) -> onnx.ModelProto:
     return to_onnx(graph, crops, dynamic_side=True)
 
 
-def test_batch_and_side_are_free(graph: GeneratorGraph, model: onnx.ModelProto, crops: np.ndarray) -> None:
+def test_to_onnx_generator_has_dynamic_batch_and_sides(
+    graph: GeneratorGraph, model: onnx.ModelProto, crops: np.ndarray
+) -> None:
     content = model.SerializeToString()
     worst = check_parity(
         graph, content, [crops[:1], crops, np.ascontiguousarray(crops[:, :20, :20])], tolerance=2 / 255
@@ -53,17 +55,17 @@ def test_batch_and_side_are_free(graph: GeneratorGraph, model: onnx.ModelProto, 
     assert 0 <= worst <= 2 / 255
 
 
-def test_large_weights_are_stored_in_half_precision(model: onnx.ModelProto) -> None:
+def test_to_onnx_stores_large_weights_as_fp16(model: onnx.ModelProto) -> None:
     large = [w for w in model.graph.initializer if np.prod(w.dims) >= 256 and w.data_type != TensorProto.INT64]
     assert len(large) >= 8
     assert {w.data_type for w in large} == {TensorProto.FLOAT16}
 
 
-def test_no_path_of_this_machine_travels_with_a_model(model: onnx.ModelProto) -> None:
+def test_to_onnx_contains_no_local_path(model: onnx.ModelProto) -> None:
     assert str(Path(__file__).parents[2]).encode() not in model.SerializeToString()
 
 
-def test_a_graph_that_differs_from_the_network_is_refused(
+def test_check_parity_altered_weights_are_refused(
     graph: GeneratorGraph, model: onnx.ModelProto, crops: np.ndarray
 ) -> None:
     altered = onnx.ModelProto()
@@ -74,8 +76,8 @@ def test_a_graph_that_differs_from_the_network_is_refused(
         check_parity(graph, altered.SerializeToString(), [crops], tolerance=4 / 255)
 
 
-def test_a_network_that_diverged_is_refused() -> None:
-    """It agrees with its graph in giving no number, and no difference to that is larger than the tolerance."""
+def test_check_parity_diverged_network_is_refused() -> None:
+    """Both give nan, and no comparison with nan exceeds the tolerance."""
     network = CellDetector(width=8).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -86,7 +88,7 @@ def test_a_network_that_diverged_is_refused() -> None:
         check_parity(DetectorGraph(network), content, [example], tolerance=0.02)
 
 
-def test_the_detectors_graph_agrees_at_another_size() -> None:
+def test_to_onnx_detector_agrees_at_another_size() -> None:
     torch.manual_seed(0)
     network = CellDetector(width=8).eval()
     field = read_field(DEMO[0]).rgb
@@ -96,7 +98,7 @@ def test_the_detectors_graph_agrees_at_another_size() -> None:
     check_parity(graph, content, [example, np.ascontiguousarray(field[None, :320, :320])], tolerance=0.02)
 
 
-def test_the_card_names_the_bytes_that_were_written(model: onnx.ModelProto, tmp_path: Path) -> None:
+def test_write_model_card_has_hash_of_written_bytes(model: onnx.ModelProto, tmp_path: Path) -> None:
     card = GeneratorCard(
         name="generator", version="1", file="generator.onnx", sha256="0" * 64, parameters=1, tool_version="1",
         recipe="test", training={}, scale=4, min_px=32, max_px=64,

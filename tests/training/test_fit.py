@@ -1,14 +1,13 @@
-"""The training loop computes in what the machine is fast in, and goes on exactly where it was."""
+"""The training loop uses the precision that is fast on the machine, and resumes exactly where it stopped."""
 
 import contextlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from wbctool_training import checkpoints, fit
+from wbctool_training import fit
 from wbctool_training.checkpoints import ResumableEarlyStopping
 from wbctool_training.fit import FitConfig, default_precision, make_loader
 from wbctool_training.modules.ema import EmaModule
@@ -26,10 +25,10 @@ from wbctool.errors import SettingsInvalid
         ("Features : fp asimd bf16", "bf16-mixed"),
     ],
 )
-def test_without_a_gpu_the_processor_decides(
+def test_default_precision_without_gpu_follows_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
 ) -> None:
-    """Emulated, a step of the classifier took 30 s and not 3.5."""
+    """With emulated bfloat16, a step of the classifier took 30 s instead of 3.5 s."""
     (tmp_path / "cpuinfo").write_text(flags)
     monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -37,14 +36,14 @@ def test_without_a_gpu_the_processor_decides(
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_with_a_gpu_the_gpu_decides(monkeypatch: pytest.MonkeyPatch, native: bool, precision: str) -> None:
+def test_default_precision_with_gpu_follows_gpu(monkeypatch: pytest.MonkeyPatch, native: bool, precision: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
     assert default_precision() == precision
 
 
 class Counting(L.LightningModule):
-    """Learns nothing; notes what it was shown. schedule: its learning rate's, if any."""
+    """Learns nothing and records its samples. schedule: of its learning rate, if any."""
 
     def __init__(self, schedule: str | None = None) -> None:
         super().__init__()
@@ -70,47 +69,55 @@ class Counting(L.LightningModule):
         self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.SGD(self.parameters(), 1.0)
+        optimizer = torch.optim.SGD(self.parameters(), 1.0)
         if self.schedule is None:
-            return optimiser
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
+            return optimizer
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
         steps = {"interval": "step", "frequency": 10}
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **steps}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **steps}}
 
 
-EPOCH = 40  # draws, in ten batches
+EPOCH = 40  # samples, in ten batches
+
+
+class HourClock:
+    """A clock that advances an hour whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 3600.0
+        return self.now_s
 
 
 def train(
-    folder: Path, task: Counting, epochs: int = 3, resume: bool = True, workers: int = 0, **more: Any
+    folder: Path, module: Counting, epochs: int = 3, resume: bool = True, workers: int = 0, **config: Any
 ) -> Counting:
-    """``epochs`` of EPOCH draws, which are their own indices."""
+    """Train epochs of EPOCH samples, which are their own indices."""
     with contextlib.suppress(SystemExit, KeyboardInterrupt):
-        FitConfig(folder, epochs, resume, **more).fit(
-            task,
+        FitConfig(folder, epochs, resume, **config).fit(
+            module,
             make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=workers),
             make_loader([0], 1, workers=0),
         )
-    return task
+    return module
 
 
 @pytest.mark.parametrize("workers", [0, 1])  # a worker process takes its first draws before the epoch begins
-def test_every_draw_is_seen_once_though_the_training_is_killed_in_mid_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)  # a checkpoint after each batch
-    task = Counting()
-    task.kill_after = EPOCH + 16
-    before = train(tmp_path, task, resume=False).seen
-    after = train(tmp_path, Counting(), 2, workers=workers).seen
-    later = train(tmp_path, Counting(), 3, workers=workers).seen
+def test_fit_killed_in_mid_epoch_resumes_without_repeating_samples(tmp_path: Path, workers: int) -> None:
+    module = Counting()
+    module.kill_after = EPOCH + 16
+    before = train(tmp_path, module, resume=False, save_interval_s=0).seen  # a checkpoint after each batch
+    after = train(tmp_path, Counting(), 2, workers=workers, save_interval_s=0).seen
+    later = train(tmp_path, Counting(), 3, workers=workers, save_interval_s=0).seen
     assert before == list(range(EPOCH + 16))
     assert after == list(range(EPOCH + 16, 2 * EPOCH))
     assert later == list(range(2 * EPOCH, 3 * EPOCH))
 
 
 class Averaging(EmaModule):
-    """Its weight counts the steps, and so does its average, of a decay of 0. manual: as SrganModule does it."""
+    """Its weight counts the steps, and so does its average, with a decay of 0. manual: optimized as in SrganModule."""
 
     def __init__(self, manual: bool) -> None:
         super().__init__()
@@ -137,17 +144,14 @@ class Averaging(EmaModule):
 
 
 @pytest.mark.parametrize("manual", [False, True])
-def test_a_checkpoint_in_mid_epoch_has_weights_and_average_of_the_same_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: bool
-) -> None:
-    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
-    train(tmp_path, Averaging(manual), resume=False)  # type: ignore[arg-type]
+def test_fit_mid_epoch_checkpoint_has_weights_and_average_of_one_step(tmp_path: Path, manual: bool) -> None:
+    train(tmp_path, Averaging(manual), resume=False, save_interval_s=0)  # type: ignore[arg-type]
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert state["average.n_averaged"] == 5
     assert state["network.weight"] == state["average.module.weight"] == 5
 
 
-def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
+def test_fit_failing_curves_are_only_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -160,44 +164,37 @@ def test_a_training_is_exported_though_its_curves_cannot_be_drawn(
     assert "KeyError: 'epoch'" in caplog.text
 
 
-def test_a_validation_that_is_killed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0)
-    task = Counting()
-    task.kill_in_validation = 1
-    assert train(tmp_path, task, resume=False).validated == [0]
-    assert train(tmp_path, Counting()).validated == [1, 2]
+def test_fit_killed_validation_is_repeated(tmp_path: Path) -> None:
+    module = Counting()
+    module.kill_in_validation = 1
+    assert train(tmp_path, module, resume=False, save_interval_s=0).validated == [0]
+    assert train(tmp_path, Counting(), save_interval_s=0).validated == [1, 2]
 
 
-def test_a_training_that_was_begun_anew_and_killed_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
-    """Its weights may have been fitted to what is held back now."""
-    train(tmp_path, Counting(), resume=False, basis={"splitting": "fold 0"})
+def test_fit_restarted_and_killed_deletes_older_checkpoints(tmp_path: Path) -> None:
+    """Their weights may have been fitted to what is the test split now."""
+    train(tmp_path, Counting(), resume=False, resume_key={"split": "fold 0"})
     killed = Counting()
     killed.kill_after = 8
-    train(tmp_path, killed, resume=False, basis={"splitting": "fold 1"})
-    assert train(tmp_path, Counting(), basis={"splitting": "fold 1"}).seen == list(range(3 * EPOCH))
+    train(tmp_path, killed, resume=False, resume_key={"split": "fold 1"})
+    assert train(tmp_path, Counting(), resume_key={"split": "fold 1"}).seen == list(range(3 * EPOCH))
 
 
-def test_what_a_cut_epoch_gave_is_not_the_best_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its validation comes after the checkpoint that the training goes on from, which knows nothing of it."""
-    hours = iter(range(10_000))
-    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
-    task = Counting()
-    task.losses = [0.5, 0.1, 0.6]
-    train(tmp_path, task, resume=False, monitor="val_loss", max_hours=25)
-    assert EPOCH < len(task.seen) < 2 * EPOCH
+def test_fit_interrupted_epoch_is_not_the_best(tmp_path: Path) -> None:
+    """Its validation comes after the checkpoint from which the training resumes."""
+    module = Counting()
+    module.losses = [0.5, 0.1, 0.6]
+    train(tmp_path, module, resume=False, monitor="val_loss", max_hours=25, clock=HourClock())
+    assert EPOCH < len(module.seen) < 2 * EPOCH
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert best["global_step"] == EPOCH / 4
 
 
-def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lightning's own timer remembers the time that was used up, and takes the cut epoch for a whole one."""
-    hours = iter(range(10_000))
-    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
-    seen = []
+def test_fit_max_hours_stops_in_mid_epoch_and_restarts_with_resume(tmp_path: Path) -> None:
+    """Lightning's own timer keeps the time used across resumptions, and counts the interrupted epoch as complete."""
+    clock, seen = HourClock(), []
     for _ in range(40):
-        part = train(tmp_path, Counting(), max_hours=5).seen
+        part = train(tmp_path, Counting(), max_hours=5, clock=clock).seen
         seen += part
         assert len(part) < EPOCH
         if seen and seen[-1] == 3 * EPOCH - 1:
@@ -205,13 +202,13 @@ def test_hours_end_a_training_in_mid_epoch_and_are_there_again_for_the_next(
     assert seen == list(range(3 * EPOCH))
 
 
-def test_a_rate_that_falls_on_a_plateau_falls_the_same_over_resumptions(tmp_path: Path) -> None:
+def test_fit_plateau_schedule_is_the_same_over_resumptions(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", Counting("plateau"), 4, resume=False).rates
     parts = [train(tmp_path / "parts", Counting("plateau"), epochs).rates[-1] for epochs in (1, 2, 3, 4)]
     assert parts == whole == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_fit_early_stopped_training_does_not_resume(tmp_path: Path) -> None:
     def stopping() -> tuple[ResumableEarlyStopping]:
         return (ResumableEarlyStopping("val_loss", min_delta=0.1, patience=1),)
 
@@ -219,10 +216,10 @@ def test_a_training_that_stopped_early_has_nothing_to_go_on_with(tmp_path: Path)
     assert train(tmp_path, Counting(), 9, callbacks=stopping()).seen == []
 
 
-def test_what_was_begun_on_another_split_is_not_resumed(tmp_path: Path) -> None:
-    """The card would say that sources were held back on which the weights were trained."""
-    basis = {"splitting": "fold 0", "recipe": "a"}
-    train(tmp_path, Counting(), 1, resume=False, basis=basis)
-    assert train(tmp_path, Counting(), 2, basis=basis).seen[0] == EPOCH
-    with pytest.raises(SettingsInvalid, match="started with a different splitting; without --resume it starts afresh"):
-        train(tmp_path, Counting(), 2, basis=basis | {"splitting": "fold 1"})
+def test_fit_resume_with_another_split_is_refused(tmp_path: Path) -> None:
+    """The card would name groups as test groups on which the weights were trained."""
+    resume_key = {"split": "fold 0", "recipe": "a"}
+    train(tmp_path, Counting(), 1, resume=False, resume_key=resume_key)
+    assert train(tmp_path, Counting(), 2, resume_key=resume_key).seen[0] == EPOCH
+    with pytest.raises(SettingsInvalid, match="started with a different split; without --resume it starts afresh"):
+        train(tmp_path, Counting(), 2, resume_key=resume_key | {"split": "fold 1"})

@@ -1,4 +1,4 @@
-"""Going on from trained models: the shipped ones, whose ONNX files give the weights back."""
+"""Starting from the shipped models, whose weights are read from their ONNX files."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from wbctool_training.context import _read_cards
 from wbctool_training.export import ClassifierGraph
 from wbctool_training.init_from import average_weights, copy_bundled_models, load_classifier_weights, load_generator
 from wbctool_training.models.backbones import Backbone
-from wbctool_training.models.classifier import CellClassifier
-from wbctool_training.modules.classifier import ClassifierModule, NormalizedClassifier
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.modules.classifier import ClassifierModule
 from wbctool_training.recipe import Recipe, load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
@@ -35,9 +35,9 @@ def recipe() -> Recipe:
     return load_recipe("fine-tune")
 
 
-def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
-    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
-    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), balanced)
+def test_load_classifier_weights_reproduces_exported_model(recipe: Recipe) -> None:
+    white_balance = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+    network = NormalizedClassifier(CellClassifier(len(recipe.classes)), white_balance)
     network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
@@ -45,15 +45,15 @@ def test_the_network_is_the_one_that_was_exported(recipe: Recipe) -> None:
     assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
 
 
-def test_an_evaluation_beside_the_models_does_not_make_them_another_start(tmp_path: Path) -> None:
-    """Else a training that goes on from them could not be resumed any more."""
+def test_read_cards_ignores_evaluation_files(tmp_path: Path) -> None:
+    """Otherwise a training that starts from them could not be resumed."""
     (tmp_path / "classifier.json").write_text('{"kind": "classifier"}')
     before = _read_cards(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"data": "d"}')
     assert _read_cards(tmp_path) == before == '{"kind": "classifier"}'
 
 
-def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) -> None:
+def test_classifier_module_init_sets_weights_and_freezes_first_blocks(recipe: Recipe) -> None:
     weights = load_classifier_weights(SHIPPED, recipe, GroupSplit())
     task = ClassifierModule(recipe.classifier, len(recipe.classes), weights)
     for network in (task.network, task.average.module):
@@ -63,26 +63,25 @@ def test_a_task_begins_with_them_and_freezes_the_first_blocks(recipe: Recipe) ->
     assert convolutions == [False] * 8 + [True] * 24  # two blocks of two convolutions, each with weight and bias
 
 
-def test_what_saw_other_whites_is_trained_on_but_not_only_calibrated(recipe: Recipe) -> None:
-    balanced = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
+def test_load_classifier_weights_other_white_balance_is_refused_without_training(recipe: Recipe) -> None:
+    white_balance = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
 
-    def with_other_whites(name: str) -> Recipe:
-        of_name = load_recipe(name)
-        part = of_name.classifier.model_copy(update={"white_balance": not balanced})
-        return of_name.model_copy(update={"classifier": part})
+    def with_other_balance(**classifier: object) -> Recipe:
+        config = recipe.classifier.model_copy(update={"white_balance": not white_balance, **classifier})
+        return recipe.model_copy(update={"classifier": config})
 
-    assert load_classifier_weights(SHIPPED, with_other_whites("fine-tune"), GroupSplit())
-    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {balanced}, unlike the recipe"):
-        load_classifier_weights(SHIPPED, with_other_whites("calibrate"), GroupSplit())
-
-
-@pytest.mark.parametrize("splitting", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
-def test_what_has_seen_the_held_back_sources_is_refused(recipe: Recipe, splitting: GroupSplit) -> None:
-    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
-        load_classifier_weights(SHIPPED, recipe, splitting)
+    assert load_classifier_weights(SHIPPED, with_other_balance(), GroupSplit())
+    with pytest.raises(ModelMismatch, match=f"was trained with white_balance {white_balance}, unlike the recipe"):
+        load_classifier_weights(SHIPPED, with_other_balance(samples=0), GroupSplit())
 
 
-def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("group_split", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
+def test_load_classifier_weights_that_saw_test_groups_is_refused(recipe: Recipe, group_split: GroupSplit) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on groups of this training's test split"):
+        load_classifier_weights(SHIPPED, recipe, group_split)
+
+
+def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     for ending in ("json", "onnx"):
         shutil.copy(SHIPPED / f"classifier.{ending}", tmp_path)
     card = json.loads((tmp_path / "classifier.json").read_text())
@@ -96,30 +95,30 @@ def test_a_backbone_whose_norms_export_folds_away_cannot_be_trained_on(recipe: R
     "training", [{}, {"datasets": {"pbc": 9}}, {"groups": 9}, {"datasets": ["pbc"], "groups": 9}], ids=str
 )
 @pytest.mark.parametrize("kind", ["classifier", "generator"])
-def test_a_card_that_does_not_say_what_was_seen_is_refused_before_the_training(
+def test_load_weights_card_without_training_data_is_refused(
     recipe: Recipe, tmp_path: Path, lr: np.ndarray, kind: str, training: dict[str, object]
 ) -> None:
-    """The card of what comes of it could not be written, hours later."""
+    """The new model's card could not be written, hours later."""
     for ending in ("json", "onnx"):
         shutil.copy(SHIPPED / f"{kind}.{ending}", tmp_path)
     card = json.loads((tmp_path / f"{kind}.json").read_text())
     kept = {key: value for key, value in card["training"].items() if key not in {"datasets", "groups"}}
     (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
     pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    begin = {
+    load = {
         "classifier": lambda: load_classifier_weights(tmp_path, recipe, GroupSplit()),
         "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels),
     }[kind]
     with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
-        begin()
+        load()
 
 
-def test_other_classes_are_refused() -> None:
+def test_load_classifier_weights_other_classes_are_refused() -> None:
     with pytest.raises(ModelMismatch, match="not the recipe's"):
         load_classifier_weights(SHIPPED, load_recipe("paper"), GroupSplit())
 
 
-def test_an_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_load_classifier_weights_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         load_classifier_weights(tmp_path, recipe, GroupSplit())
     shutil.copy(SHIPPED / "classifier.json", tmp_path)
@@ -136,17 +135,17 @@ def lr() -> np.ndarray:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_generator_gives_the_exported_ones_pictures_with_batch_statistics_too(lr: np.ndarray, training: bool) -> None:
-    """Export folds BatchNorm away; what is put back must change nothing, or a first step would undo all training."""
+def test_load_generator_reproduces_exported_model_also_with_batch_statistics(lr: np.ndarray, training: bool) -> None:
+    """Export folds BatchNorm away; the restored ones must change nothing, or the first step would undo the training."""
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     network = load_generator(SHIPPED, GroupSplit(), batch).train(training)
     with torch.inference_mode():
         ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
     exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
-    assert np.abs(ours - exported).max() < 0.6  # rounding to whole grey levels is 0.5
+    assert np.abs(ours - exported).max() < 0.6  # rounding to whole gray levels is 0.5
 
 
-def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.ndarray) -> None:
+def test_load_generator_batchnorms_have_statistics_of_given_cells(lr: np.ndarray) -> None:
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     network = load_generator(SHIPPED, GroupSplit(), batch).eval()
     seen = {}
@@ -159,12 +158,12 @@ def test_a_generators_norms_have_the_statistics_of_the_cells_it_is_given(lr: np.
     assert not torch.allclose(norm.weight, torch.ones_like(norm.weight))
 
 
-def test_a_generator_that_has_seen_the_held_back_sources_is_refused(lr: np.ndarray) -> None:
-    with pytest.raises(ModelMismatch, match="was trained on sources that are held back here"):
+def test_load_generator_that_saw_test_groups_is_refused(lr: np.ndarray) -> None:
+    with pytest.raises(ModelMismatch, match="was trained on groups of this training's test split"):
         load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
 
 
-def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, tmp_path: Path) -> None:
+def test_average_weights_two_classifiers_gives_mean(recipe: Recipe, tmp_path: Path) -> None:
     own = load_classifier_weights(SHIPPED, recipe, GroupSplit())
     model = onnx.load(SHIPPED / "classifier.onnx")
     (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
@@ -176,17 +175,17 @@ def test_several_classifiers_begin_as_the_mean_of_their_weights(recipe: Recipe, 
         assert torch.allclose(mean[name], value + moved, atol=1e-6), name
 
 
-def test_another_backbone_is_refused(recipe: Recipe) -> None:
+def test_average_weights_other_backbone_is_refused(recipe: Recipe) -> None:
     with pytest.raises(ModelMismatch, match=r"classifier\.onnx is a vgg19, not a resnet50"):
         average_weights([SHIPPED], recipe, GroupSplit(), Backbone.RESNET50)
 
 
-def test_leaving_out_what_a_model_never_saw_is_no_reason_to_refuse_it(recipe: Recipe) -> None:
+def test_load_classifier_weights_holding_out_unseen_dataset_is_accepted(recipe: Recipe) -> None:
     assert load_classifier_weights(SHIPPED, recipe, GroupSplit(held_out_datasets=("another-laboratory",)))
 
 
 def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
-    """As a classifier beside a card with its hash."""
+    """Write a classifier and a card with its hash."""
     content = model.SerializeToString()
     card = load_fp32_card(SHIPPED, ClassifierCard).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     (folder / card.file).write_bytes(content)
@@ -204,7 +203,7 @@ def write_with_card(model: onnx.ModelProto, folder: Path) -> Path:
         ("default", ["detector"], []),
     ],
 )
-def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
+def test_copy_bundled_models_copies_what_stages_need(
     recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
 ) -> None:
     work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
@@ -214,7 +213,7 @@ def test_what_a_stage_works_with_and_nobody_made_is_the_packages(
         assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
 
 
-def test_what_lies_in_the_output_is_not_replaced(tmp_path: Path) -> None:
+def test_copy_bundled_models_keeps_existing_model(tmp_path: Path) -> None:
     (tmp_path / "detector.json").write_text("mine")
     copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -44,21 +44,21 @@ def test_detector_stays_under_two_million_parameters() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
-def test_generator_enlarges_four_times_whatever_the_shape(height: int, width: int) -> None:
+def test_generator_any_shape_is_enlarged_four_times(height: int, width: int) -> None:
     sr = Generator(blocks=1).eval()(torch.rand(2, 3, height, width))
     assert sr.shape == (2, 3, 4 * height, 4 * width)
 
 
-def test_generator_that_starts_as_interpolation_keeps_the_picture() -> None:
+def test_generator_init_as_interpolation_keeps_the_image() -> None:
     torch.manual_seed(0)
     generator = Generator().eval()
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32).contiguous()
-    wanted = nn.functional.interpolate(ramp, scale_factor=4.0, mode="bilinear")
+    expected = nn.functional.interpolate(ramp, scale_factor=4.0, mode="bilinear")
     inside = (..., slice(24, -24), slice(24, -24))
 
     def error() -> float:
         with torch.inference_mode():
-            return float((generator(ramp) - wanted)[inside].abs().mean())
+            return float((generator(ramp) - expected)[inside].abs().mean())
 
     random_start = error()
     generator.init_as_interpolation()
@@ -87,7 +87,7 @@ def test_every_parameter_gets_a_gradient(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("backbone", Backbone)
-def test_frozen_blocks_halve_the_picture_once_each(backbone: Backbone) -> None:
+def test_count_frozen_layers_each_block_halves_the_side(backbone: Backbone) -> None:
     features = build_features(backbone).eval()
     rgb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():

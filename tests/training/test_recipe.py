@@ -1,4 +1,4 @@
-"""Recipes are complete, and a wrong one is refused by name."""
+"""The recipes are complete, and an invalid one is refused by name."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
 
 
-def test_the_default_recipe_knows_all_eight_classes_in_order() -> None:
+def test_default_recipe_has_all_eight_classes_in_order() -> None:
     assert load_recipe("default").classes == tuple(CellClass)
 
 
-def test_the_paper_recipe_has_the_papers_hyperparameters() -> None:
+def test_paper_recipe_has_hyperparameters_of_the_paper() -> None:
     recipe = load_recipe("paper")
     classifier, srgan = recipe.classifier, recipe.srgan
     assert len(recipe.classes) == 4
@@ -30,7 +30,7 @@ def test_the_paper_recipe_has_the_papers_hyperparameters() -> None:
     assert srgan.generated_per_class == 1000
 
 
-def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path) -> None:
+def test_load_recipe_extends_another_recipe(tmp_path: Path) -> None:
     default, tuned = load_recipe("default"), load_recipe("fine-tune")
     assert tuned.name == "fine-tune"
     assert tuned.classifier.features_lr < default.classifier.features_lr
@@ -41,7 +41,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
     own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 6400\n')
     assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 6400})
     own.write_text('extends = "nothing"\n')
-    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: the recipes are calibrate, default"):
+    with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: the recipes are default, fine-tune"):
         load_recipe(str(own))
 
 
@@ -51,34 +51,33 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path)
         ("default", ["detector", "srgan", "classifier"]),
         ("paper", ["srgan", "classifier"]),
         ("fine-tune", ["classifier"]),
-        ("calibrate", ["classifier"]),
     ],
 )
-def test_what_a_recipe_trains(recipe: str, stages: list[str]) -> None:
+def test_has_stage_by_recipe(recipe: str, stages: list[str]) -> None:
     assert [s for s in ("detector", "srgan", "classifier") if load_recipe(recipe).has_stage(s)] == stages
 
 
-def test_an_unknown_entry_is_named(tmp_path: Path) -> None:
+def test_load_recipe_unknown_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text((RECIPES_DIR / "default.toml").read_text().replace("canvas_px", "canvas_size"))
     with pytest.raises(SettingsInvalid, match=r"(?s)mine\.toml.*canvas_size"):
         load_recipe(str(path))
 
 
-def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(SettingsInvalid, match="calibrate, default, fine-tune, paper"):
+def test_load_recipe_unknown_name_lists_recipes() -> None:
+    with pytest.raises(SettingsInvalid, match="one of default, fine-tune, paper"):
         load_recipe("papers")
 
 
-def test_a_generator_without_any_loss_is_refused(tmp_path: Path) -> None:
+def test_load_recipe_generator_without_loss_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "silent.toml"
     path.write_text('extends = "default"\n[srgan]\ncontent_weight = 0\nadversarial_weight = 0\npixel_weight = 0\n')
-    with pytest.raises(SettingsInvalid, match="are all 0: nothing would be learnt"):
+    with pytest.raises(SettingsInvalid, match="are all 0: nothing would be learned"):
         load_recipe(str(path))
 
 
 @pytest.mark.parametrize(
-    ("part", "entry", "said"),
+    ("section", "entry", "message"),
     [
         ("classifier", "samples = 6000", "classifier: samples = 6000 is not a multiple of epoch_samples = 3200"),
         ("classifier", "samples = 500", "classifier: samples = 500 is not a multiple of epoch_samples = 3200"),
@@ -89,10 +88,35 @@ def test_a_generator_without_any_loss_is_refused(tmp_path: Path) -> None:
         ("detector", "low_score_threshold = 0.9", "detector: low_score_threshold 0.9 exceeds score_threshold 0.45"),
     ],
 )
-def test_what_would_fail_late_or_be_ignored_is_refused_at_once(
-    tmp_path: Path, part: str, entry: str, said: str
-) -> None:
+def test_load_recipe_inconsistent_value_is_refused(tmp_path: Path, section: str, entry: str, message: str) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(f'extends = "default"\n[{part}]\n{entry}\n')
-    with pytest.raises(SettingsInvalid, match=f"mine.toml: {said}$"):
+    path.write_text(f'extends = "default"\n[{section}]\n{entry}\n')
+    with pytest.raises(SettingsInvalid, match=f"mine.toml: {message}$"):
         load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        ("", "needs_start", "requires_init"),
+        ("detector", "faint_threshold", "low_score_threshold"),
+        ("srgan", "warmup_samples", "pretrain_samples"),
+        ("srgan", "warmup_lr", "pretrain_lr"),
+        ("srgan", "clean", "ideal_degradation"),
+        ("srgan", "start_as_interpolation", "init_as_interpolation"),
+        ("classifier", "optimiser", "optimizer"),
+        ("classifier", "borrowed_stain_share", "stain_transfer_prob"),
+        ("classifier", "restained_share", "stain_jitter_prob"),
+    ],
+)
+def test_load_recipe_renamed_key_is_refused_with_its_new_name(tmp_path: Path, section: str, old: str, new: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "default"\n' + (f"[{section}]\n" if section else "") + f"{old} = 1\n")
+    name = f"{section}.{old}" if section else old
+    with pytest.raises(SettingsInvalid, match=f"mine.toml: {name} is now called {new}$"):
+        load_recipe(str(path))
+
+
+def test_load_recipe_calibrate_names_the_command() -> None:
+    with pytest.raises(SettingsInvalid, match="use `wbctool calibrate`"):
+        load_recipe("calibrate")

@@ -1,4 +1,4 @@
-"""Another laboratory's colours on the same cell."""
+"""Cells in the colors of another laboratory."""
 
 from pathlib import Path
 
@@ -30,28 +30,28 @@ def _cells() -> list[CellRef]:
     ]
 
 
-def test_the_stain_of_a_flat_colour_is_its_lab_value() -> None:
+def test_measure_stain_flat_color_is_its_lab_value() -> None:
     mean, deviation = measure_stain(np.full((4, 4, 3), 119, np.uint8))
-    assert mean == pytest.approx([50.0, 0.0, 0.0], abs=0.3)  # sRGB 119 is CIELAB's middle grey
+    assert mean == pytest.approx([50.0, 0.0, 0.0], abs=0.3)  # sRGB 119 is CIELAB's middle gray
     assert deviation == pytest.approx([0, 0, 0], abs=1e-3)
 
 
-def test_a_borrowed_stain_is_the_lenders(rgb: np.ndarray) -> None:
-    lent = measure_stain(rgb) + np.array([[-6, 4, 3], [1.5, -2, 2]], np.float32)
-    own, half, whole = (measure_stain(transfer_stain(rgb, lent, amount)) for amount in (0.0, 0.5, 1.0))
+def test_transfer_stain_full_amount_gives_target_stain(rgb: np.ndarray) -> None:
+    target = measure_stain(rgb) + np.array([[-6, 4, 3], [1.5, -2, 2]], np.float32)
+    own, half, whole = (measure_stain(transfer_stain(rgb, target, amount)) for amount in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(own, measure_stain(rgb), atol=0.1)
-    np.testing.assert_allclose(whole, lent, atol=1.0)  # 8 bits and the gamut's edge
-    np.testing.assert_allclose(half, (measure_stain(rgb) + lent) / 2, atol=1.0)
+    np.testing.assert_allclose(whole, target, atol=1.0)  # 8 bits and the gamut's edge
+    np.testing.assert_allclose(half, (measure_stain(rgb) + target) / 2, atol=1.0)
 
 
-def test_a_flat_crop_is_not_torn_apart() -> None:
+def test_transfer_stain_flat_crop_stays_flat() -> None:
     flat = np.full((8, 8, 3), 180, np.uint8)
     flat[0, 0] += 1
-    lent = np.array([[60, 0, 0], [25, 15, 20]], np.float32)
-    assert transfer_stain(flat, lent, 1.0).std(axis=(0, 1)).max() < 5
+    target = np.array([[60, 0, 0], [25, 15, 20]], np.float32)
+    assert transfer_stain(flat, target, 1.0).std(axis=(0, 1)).max() < 5
 
 
-def test_stains_come_from_every_origin_labelled_or_not() -> None:
+def test_stain_bank_samples_every_dataset_with_and_without_labels() -> None:
     stains = StainBank.from_cells(_cells(), 1.25, seed=0)
     assert [table.shape for table in stains.tables] == [(3, 2, 3), (3, 2, 3)]
     drawn = [stains.sample(rng) for rng in [np.random.default_rng(0)] for _ in range(200)]
@@ -59,7 +59,7 @@ def test_stains_come_from_every_origin_labelled_or_not() -> None:
     assert 70 < from_first < 130
 
 
-def test_training_crops_borrow_as_often_as_they_are_told() -> None:
+def test_train_dataset_stain_transfer_prob_is_kept() -> None:
     cells = [cell for cell in _cells() if cell.label]
     black = StainBank((np.array([[[20, 0, 0], [1, 0, 0]]], np.float32),))
 
@@ -72,7 +72,7 @@ def test_training_crops_borrow_as_often_as_they_are_told() -> None:
     assert not any(float(crops(0.0)[k][0].float().mean()) < 110 for k in range(40))
 
 
-def test_training_crops_are_dyed_anew_as_often_as_they_are_told() -> None:
+def test_train_dataset_stain_jitter_prob_is_kept() -> None:
     cells = [cell for cell in _cells() if cell.label]
 
     def crops(share: float) -> TrainDataset:

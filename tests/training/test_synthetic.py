@@ -1,4 +1,4 @@
-"""The paper's generated images come back as cells of their class and of the source they were made from."""
+"""Synthetic images are read back as cells of their class and group."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from wbctool.types.cells import Box
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 
 
-def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> None:
+def test_generate_cells_images_are_cells_of_their_group(tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = Generator(blocks=1)
     generator.init_as_interpolation()
@@ -23,7 +23,7 @@ def test_generated_images_are_whole_cells_of_their_source(tmp_path: Path) -> Non
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 3, tmp_path, seed=1)
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 2, tmp_path, seed=0)
 
-    first, second = read_generated_cells(tmp_path, 1.25)  # and no more, where this is done again
+    first, second = read_generated_cells(tmp_path, 1.25)  # the first call's images are deleted
     assert (first.label, first.group, first.dataset) == (CellClass.MONOCYTE, "patient/4_a", GENERATED)
     whole = read_field(first.path).rgb
     assert whole.shape == (128, 128, 3)

@@ -1,4 +1,4 @@
-"""White balance: a cell under another lamp is the same cell to the classifier."""
+"""White balance: the classifier gives the same result for a cell under another lamp."""
 
 from pathlib import Path
 
@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from wbctool_training.init_from import load_classifier_weights
-from wbctool_training.models.classifier import CellClassifier
-from wbctool_training.models.white_balance import WhiteBalance
-from wbctool_training.modules.classifier import NormalizedClassifier
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier, WhiteBalance
 from wbctool_training.recipe import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
@@ -32,36 +30,36 @@ def cell() -> Tensor:
     return torch.from_numpy(resize_square(crop.rgb, 128)).permute(2, 0, 1)[None].float()
 
 
-def test_glass_becomes_the_same_grey_and_the_cell_stays_darker(cell: Tensor) -> None:
+def test_white_balance_background_becomes_240_and_cell_stays_darker(cell: Tensor) -> None:
     balanced = WhiteBalance()(cell)
     brightest = balanced.flatten(2).quantile(0.95, dim=2)
     assert brightest == pytest.approx(torch.full((1, 3), 240.0), abs=4)
     assert balanced[:, 1].quantile(0.1) < 160
 
 
-def test_a_cell_under_another_lamp_is_the_same(cell: Tensor) -> None:
+def test_white_balance_removes_color_of_the_lamp(cell: Tensor) -> None:
     assert (cell * LAMP - cell).abs().max() > 40
     assert (WhiteBalance()(cell * LAMP) - WhiteBalance()(cell)).abs().max() < 0.01
 
 
-def test_the_classifier_says_the_same_of_it_only_with_white_balance(cell: Tensor) -> None:
+def test_classifier_ignores_lamp_only_with_white_balance(cell: Tensor) -> None:
     weights = load_classifier_weights(default_models_dir(), load_recipe("default"), GroupSplit())
-    apart = []
+    differences = []
     for balance in (True, False):
         network = NormalizedClassifier(CellClassifier(len(load_recipe("default").classes)), balance).eval()
         network.load_state_dict(weights)
         with torch.inference_mode():
-            apart.append(float((network(cell * LAMP) - network(cell)).abs().max()))
-    assert apart[0] < 1e-3
-    assert apart[1] > 0.3
+            differences.append(float((network(cell * LAMP) - network(cell)).abs().max()))
+    assert differences[0] < 1e-3
+    assert differences[1] > 0.3
 
 
-def test_a_few_glaring_pixels_are_no_glass(cell: Tensor) -> None:
+def test_white_balance_ignores_few_bright_pixels(cell: Tensor) -> None:
     glaring = cell.clone()
     glaring[:, :, 5:15, 5:15] = 255
     assert (WhiteBalance()(glaring)[..., 20:, 20:] - WhiteBalance()(cell)[..., 20:, 20:]).abs().max() < 6
 
 
-def test_a_crop_without_glass_is_not_blown_up() -> None:
+def test_white_balance_dark_crop_is_not_amplified() -> None:
     black = torch.full((2, 3, 128, 128), 3.0)
     assert WhiteBalance()(black).max() < 12

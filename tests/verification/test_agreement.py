@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
 
 from wbctool.verification.agreement import (
     BlandAltman,
     Proportion,
     cohen_kappa,
     fisher_agrees,
-    refit_temperature,
-    split_groups_in_half,
 )
 
 pytest.importorskip("sklearn")
@@ -20,13 +17,13 @@ def own(number: int) -> list[str]:
     return [str(i) for i in range(number)]
 
 
-def test_a_share_has_the_exact_interval() -> None:
+def test_proportion_has_the_exact_interval() -> None:
     share = Proportion.estimate(np.arange(200) < 0, own(200))
     assert share is not None
     assert (share.n, share.percent, share.low, round(share.high, 2)) == (0, 0.0, 0.0, 1.83)  # DOMAIN: 0 of 200
 
 
-def test_copies_of_one_source_widen_the_interval() -> None:
+def test_proportion_copies_of_one_group_widen_the_interval() -> None:
     hits = np.repeat([True, True, True, True, False], 40)
     alone, copies = Proportion.estimate(hits, own(200)), Proportion.estimate(hits, [str(i // 40) for i in range(200)])
     assert alone is not None
@@ -35,26 +32,26 @@ def test_copies_of_one_source_widen_the_interval() -> None:
     assert copies.low < alone.low < alone.high < copies.high
 
 
-def test_no_cell_has_no_share() -> None:
+def test_proportion_without_cells_is_none() -> None:
     assert Proportion.estimate(np.array([], dtype=bool), []) is None
 
 
-def test_kappa_is_the_textbook_one() -> None:
+def test_cohen_kappa_equals_textbook_value() -> None:
     """Two readers, 50 cells: 20 both yes, 5 and 10 apart, 15 both no. Agreement 0.7, by chance 0.5: kappa 0.4."""
-    wanted = ["yes"] * 25 + ["no"] * 25
-    got = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    kappa = cohen_kappa(wanted, got, own(50))
+    y_true = ["yes"] * 25 + ["no"] * 25
+    y_pred = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    kappa = cohen_kappa(y_true, y_pred, own(50))
     assert kappa is not None
     assert kappa.value == pytest.approx(0.4)
     assert 0.1 < kappa.low < 0.2  # standard error 0.126 by Fleiss, Cohen and Everitt (1969)
     assert 0.6 < kappa.high < 0.7
 
 
-def test_kappa_of_one_class_alone_says_nothing() -> None:
+def test_cohen_kappa_of_one_class_is_none() -> None:
     assert cohen_kappa(["a"] * 5, ["a"] * 5, own(5)) is None
 
 
-def test_kappas_interval_keeps_to_what_kappa_can_be() -> None:
+def test_cohen_kappa_interval_stays_in_range() -> None:
     """One class is nearly all: what is left beyond chance is so little that its bounds would reach to -4."""
     kappa = cohen_kappa(["a"] * 40 + ["b"], ["a"] * 41, own(41))
     assert kappa is not None
@@ -62,56 +59,14 @@ def test_kappas_interval_keeps_to_what_kappa_can_be() -> None:
     assert -40 <= kappa.low <= 0  # -by chance / (1 - by chance)
 
 
-def test_kappa_of_perfect_agreement() -> None:
+def test_cohen_kappa_of_perfect_agreement_is_one() -> None:
     kappa = cohen_kappa(["a", "b"] * 20, ["a", "b"] * 20, own(40))
     assert kappa is not None
     # 40 of 40 are at least 91.2 % by Clopper and Pearson, half of which is chance
     assert (kappa.value, round(kappa.low, 2), kappa.high) == (1.0, 0.82, 1.0)
 
 
-def test_halves_share_no_source_and_do_not_go_by_order() -> None:
-    sources = [str(i // 3) for i in range(300)]
-    half = split_groups_in_half(sources)
-    first = {s for s, chosen in zip(sources, half, strict=True) if chosen}
-    assert len(first) == 50
-    assert not first & {s for s, chosen in zip(sources, half, strict=True) if not chosen}
-    assert first != set(own(50))
-    assert (split_groups_in_half(sources[::-1])[::-1] == half).all()
-
-
-@pytest.mark.parametrize("wrong_by", [0.4, 1.0, 2.5])
-def test_a_wrong_temperature_is_found_again(wrong_by: float) -> None:
-    """Labels drawn from softmax(logits): the temperature that fits is 1, whatever the shipped one says."""
-    rng = np.random.default_rng(7)
-    logits = rng.normal(0, 2.5, (6000, 5))
-    true = softmax(logits, axis=1)
-    wanted = (true.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
-    found = refit_temperature(softmax(logits / wrong_by, axis=1), wanted, own(6000), wrong_by)
-    assert found is not None
-    assert found.temperature_refitted == pytest.approx(1.0, abs=0.06)
-    assert found.error_refitted < 0.03
-    assert (found.error > 0.05) == (wrong_by != 1.0)
-    assert (found.fitted_on, found.measured_on) == (3000, 3000)
-
-
-def test_what_is_measured_was_not_fitted_on() -> None:
-    """Cells of the second half do not move the temperature."""
-    rng = np.random.default_rng(1)
-    probabilities = softmax(rng.normal(0, 2, (200, 3)), axis=1)
-    wanted, sources = probabilities.argmax(axis=1), own(200)
-    other = np.where(split_groups_in_half(sources), wanted, (wanted + 1) % 3)
-    first, second = (refit_temperature(probabilities, labels, sources, 1.0) for labels in (wanted, other))
-    assert first is not None
-    assert second is not None
-    assert first.temperature_refitted == second.temperature_refitted
-    assert (all(first.correct), any(second.correct)) == (True, False)
-
-
-def test_one_source_cannot_be_halved() -> None:
-    assert refit_temperature(np.full((4, 2), 0.5), np.zeros(4, dtype=int), ["a"] * 4, 1.0) is None
-
-
-def test_bland_altman_by_hand() -> None:
+def test_bland_altman_equals_values_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, sd 1, limits 2 ± 1.96; t(2) = 4.303 over the root of 3."""
     found = BlandAltman.from_percents("neutrophil", [11, 22, 33], [10, 20, 30])
     assert found is not None
@@ -121,7 +76,7 @@ def test_bland_altman_by_hand() -> None:
     assert BlandAltman.from_percents("neutrophil", [1], [1]) is None
 
 
-def test_sampling_explains_what_ruemke_allows() -> None:
+def test_fisher_agrees_with_ruemkes_table() -> None:
     assert fisher_agrees(60, 100, 50, 100)
     assert not fisher_agrees(60, 100, 40, 100)
     assert fisher_agrees(0, 100, 3, 100)

@@ -12,7 +12,7 @@ import pytest
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
-from wbctool.cli import app, verifying
+from wbctool.cli import app
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
@@ -23,28 +23,29 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Differential
+from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
-from wbctool.verification.verify import CellVerification, compare_cells, compare_slides, verify_cells
+from wbctool.verification.slides import compare_slides
 
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
 
 
 def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerification:
-    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one source."""
+    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one group."""
     images = [
-        LabelledImage(Path(f"{i}.png"), CellClass(wanted), str(i // of_each), "lab")
-        for i, (wanted, _) in enumerate(pairs)
+        LabelledImage(Path(f"{i}.png"), CellClass(y_true), str(i // of_each), "lab")
+        for i, (y_true, _) in enumerate(pairs)
     ]
-    return compare_cells(images, [fakes.predict(got) for _, got in pairs], tuple(CellClass), 1.0)
+    return compare_cells(images, [fakes.predict(y_pred) for _, y_pred in pairs], tuple(CellClass), 1.0)
 
 
 def right(number: int) -> list[tuple[str, str]]:
     return [(LABELS[i % 4], LABELS[i % 4]) for i in range(number)]
 
 
-def test_models_that_name_all_as_the_reader_fit() -> None:
+def test_compare_cells_all_correct_fits() -> None:
     found = compare(right(200))
     assert found.verdict.conclusion is Conclusion.FITS
     assert found.verdict.summary == "The models fit this laboratory: all 4 criteria are met."
@@ -53,12 +54,12 @@ def test_models_that_name_all_as_the_reader_fit() -> None:
     assert found.kappa.value == 1.0
     assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
     assert found.notes == (
-        "classes with fewer than 10 cells, of which nothing is said: "
+        "classes with fewer than 10 cells, which are not judged: "
         "basophil, immature granulocyte, erythroblast, platelet",
     )
 
 
-def test_models_that_are_often_wrong_do_not_fit() -> None:
+def test_compare_cells_often_wrong_does_not_fit() -> None:
     found = compare([*right(120), *[("lymphocyte", "monocyte")] * 40])
     assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
     assert "cells classified as the reader did 75.0 % (required: at least 86 %)" in found.verdict.reason
@@ -66,14 +67,14 @@ def test_models_that_are_often_wrong_do_not_fit() -> None:
     assert found.accuracy_auto.percent == 75.0
 
 
-def test_a_good_whole_hides_no_class_that_is_missed() -> None:
+def test_compare_cells_missed_class_does_not_fit() -> None:
     found = compare([*right(380), *[("basophil", "neutrophil")] * 12])
     assert found.agreement.percent > 96
     assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
     assert "basophil cells found 0.0 % (required: at least 86 %)" in found.verdict.reason
 
 
-def test_what_lies_within_chance_is_not_shown() -> None:
+def test_compare_cells_within_the_interval_is_not_shown() -> None:
     found = compare([*right(96), *[("lymphocyte", "neutrophil")] * 4])
     assert found.verdict.conclusion is Conclusion.NOT_SHOWN
     assert found.verdict.reason.startswith(
@@ -81,7 +82,7 @@ def test_what_lies_within_chance_is_not_shown() -> None:
     )
 
 
-def test_cells_left_to_a_reader_are_told_of() -> None:
+def test_compare_cells_left_to_a_reader_are_counted() -> None:
     found = compare([*right(150), *[("monocyte", "review")] * 40, *[("monocyte", "odd")] * 30])
     assert (found.auto_classified.n, found.auto_classified.total) == (150, 220)
     assert found.accuracy_auto is not None
@@ -93,9 +94,9 @@ def test_cells_left_to_a_reader_are_told_of() -> None:
 
 @pytest.mark.parametrize(
     ("cells", "of_each", "said"),
-    [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 sources; 20 needed")],
+    [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 groups; 20 needed")],
 )
-def test_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
+def test_compare_cells_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
     found = compare(right(cells), of_each)
     assert found.verdict.conclusion is Conclusion.NO_VERDICT
     assert found.verdict.summary == f"No verdict: {said}."
@@ -110,7 +111,7 @@ def read(slide: str, neutrophils: float, counted: int = 100) -> ManualDifferenti
     return ManualDifferential(slide, percents, counted)
 
 
-def test_slides_that_agree_but_for_sampling_fit() -> None:
+def test_compare_slides_within_sampling_error_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * (60 + i % 3) + ["lymphocyte"] * (40 - i % 3)) for i in range(24)}
     found = compare_slides({slide: read(slide, 58) for slide in tool}, tool)
     assert found.verdict.conclusion is Conclusion.FITS
@@ -123,13 +124,13 @@ def test_slides_that_agree_but_for_sampling_fit() -> None:
     assert bias == pytest.approx({"neutrophil": 3.0, "lymphocyte": -3.0, "basophil": 0.0})
 
 
-def test_slides_that_differ_do_not_fit() -> None:
+def test_compare_slides_that_differ_do_not_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 80 + ["lymphocyte"] * 20) for i in range(20)}
     found = compare_slides({slide: read(slide, 50) for slide in tool}, tool)
     assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
 
 
-def test_no_slide_hides_a_class_that_all_of_them_miss() -> None:
+def test_compare_slides_class_missed_on_all_does_not_fit() -> None:
     """Each slide's difference may be sampling (Fisher's p is 0.06 of 0 against 5 of 100), but not all of them."""
     tool = {f"s{i}": differential(["neutrophil"] * 65 + ["lymphocyte"] * 35) for i in range(20)}
     percents = {CellClass.NEUTROPHIL: 62.0, CellClass.LYMPHOCYTE: 33.0, CellClass.EOSINOPHIL: 5.0}
@@ -140,20 +141,20 @@ def test_no_slide_hides_a_class_that_all_of_them_miss() -> None:
     assert found.verdict.reason == "eosinophil: mean difference of the percentages 5.0 % (required: at most 3.2 %)"
 
 
-def test_slides_that_the_tool_leaves_to_a_reader_do_not_fit() -> None:
+def test_compare_slides_left_to_a_reader_do_not_fit() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 60 + ["lymphocyte"] * 40 + ["review"] * 60) for i in range(20)}
     found = compare_slides({slide: read(slide, 60) for slide in tool}, tool)
     assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
     assert found.verdict.reason == "cells left to a reader 37.5 % (required: at most 10 %)"
 
 
-def test_a_readers_few_cells_are_no_differential() -> None:
+def test_compare_slides_few_cells_of_reader_have_no_verdict() -> None:
     tool = {f"s{i}": differential(["neutrophil"] * 20 + ["lymphocyte"] * 80) for i in range(20)}
     found = compare_slides({slide: read(slide, 60, counted=5) for slide in tool}, tool)
     assert found.verdict.conclusion is Conclusion.NO_VERDICT
 
 
-def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
+def test_compare_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     tool = {"a": differential(["neutrophil"] * 8), "b": differential(["neutrophil"] * 100), "c": differential([])}
     found = compare_slides({slide: read(slide, 90) for slide in ("a", "b", "c", "d")}, tool)
     assert (found.slides, found.complete_slides) == (2, 1)
@@ -165,12 +166,12 @@ def test_slides_with_few_cells_are_drawn_but_not_judged() -> None:
     )
 
 
-def test_no_slide_in_common_is_an_error() -> None:
+def test_compare_slides_without_common_slide_raises() -> None:
     with pytest.raises(LabelledDataInvalid, match=r"no slide has both .* x is left out: no such slide"):
         compare_slides({"x": read("x", 50)}, {"y": differential(["neutrophil"])})
 
 
-def test_the_page_says_the_verdict_and_escapes_names() -> None:
+def test_render_verification_has_verdict_and_escapes_names() -> None:
     files = render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
     assert sorted(files) == ["calibration.png", "confusion.png", "verification.html", "verification.json"]
     page = files["verification.html"].decode()
@@ -184,15 +185,15 @@ def test_the_page_says_the_verdict_and_escapes_names() -> None:
     assert files == render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
 
 
-@pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many sources, and of one
-def test_too_few_cells_to_calibrate_with_are_said_as_they_are(cells: int, of_each: int) -> None:
+@pytest.mark.parametrize(("cells", "of_each"), [(40, 1), (40, 40)])  # of many groups, and of one
+def test_render_verification_without_calibration_gives_the_reason(cells: int, of_each: int) -> None:
     found = compare(right(cells), of_each)
     assert found.calibration is None
     files = render_verification("lab", found, fakes.provenance().models, "auto")
     assert "calibration.png" not in files
     page = files["verification.html"].decode()
-    assert "one of these two groups has fewer than 30 cells" in page
-    assert "one source" not in page
+    assert "one of these two halves has fewer than 30 cells" in page
+    assert "one group" not in page
 
 
 @pytest.fixture
@@ -213,16 +214,16 @@ def draw_cells(folder: Path, number: int = 3) -> Path:
     return folder
 
 
-def test_the_command_on_cells(tmp_path: Path, models_dir: Path) -> None:
+def test_verify_command_on_cells_writes_result(tmp_path: Path, models_dir: Path) -> None:
     code, said, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
     assert code == 3
-    assert "6 cells of 6 sources" in said
+    assert "6 cells of 6 groups" in said
     assert said.splitlines()[-1] == "No verdict: 6 cells; 100 needed."
     assert (tmp_path / "out" / "verification.html").is_file()
 
 
-def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "load_stages", fakes.fake_stages)
+def test_verify_command_on_slides_writes_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", fakes.fake_stages)
     fakes.draw_field(tmp_path / "lab" / "=a" / "f.png", ["neutrophil"] * 2 + ["basophil"] * 2)
     fakes.draw_field(tmp_path / "lab" / "b" / "f.png", ["neutrophil"] * 3 + ["basophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil,basophil\n=a,3,1\nb,75.0,25.0\nc,1,1\n")
@@ -242,14 +243,14 @@ def test_the_command_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
+def test_verify_command_signal_gives_exit_code_of_the_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def stopped(settings: RunSettings) -> BoundStages:
         os.kill(os.getpid(), number)
         return fakes.fake_stages(settings)
 
-    monkeypatch.setattr(verifying, "load_stages", stopped)
+    monkeypatch.setattr("wbctool.cli.verify.load_stages", stopped)
     fakes.draw_field(tmp_path / "lab" / "a" / "f.png", ["neutrophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
     assert verify(tmp_path / "lab", "--out", tmp_path / "out")[0] == 128 + number
@@ -257,11 +258,11 @@ def test_a_signal_ends_it_with_the_exit_code_of_that_signal(
 
 
 @pytest.mark.parametrize("kind", ["cells", "slides"])
-def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+def test_verify_command_unwritable_folder_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    for name in ("load_models", "load_stages"):
-        monkeypatch.setattr(verifying, name, lambda *_: pytest.fail("it began"))
+    for name in ("wbctool.load_models", "wbctool.cli.verify.load_stages"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("it began"))
     draw_cells(tmp_path / "lab")
     if kind == "slides":
         (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil\na,1\n")
@@ -270,19 +271,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
     assert (code, error) == (1, f"wbctool: {tmp_path}/file/out cannot be written: Not a directory\n")
 
 
-def test_a_folder_without_labels_is_refused_in_one_line(tmp_path: Path, models_dir: Path) -> None:
+def test_verify_command_folder_without_labels_is_refused(tmp_path: Path, models_dir: Path) -> None:
     code, _, error = verify(tmp_path, "--out", tmp_path / "out", "--models", models_dir)
     assert code == 1
-    assert error.endswith(f"wbctool: {tmp_path}: no labelled cells to verify with\n")
+    assert error.endswith(f"wbctool: {tmp_path}: no labeled cells to verify with\n")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_none_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_verify_command_missing_folder_is_refused_before_models_load(tmp_path: Path) -> None:
     code, _, error = verify(tmp_path / "no", "--out", tmp_path / "out", "--models", tmp_path / "no models")
     assert (code, error) == (1, f"wbctool: {tmp_path}/no is not a folder\n")
 
 
-def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, models_dir: Path) -> None:
+def test_verify_cells_leaves_out_training_data(tmp_path: Path, models_dir: Path) -> None:
     card = json.loads((models_dir / "classifier.json").read_text())
     card["training"] = {"datasets": {"pbc": 100}, "group_split": {"fold": 0, "held_out_datasets": []}}
     (models_dir / "classifier.json").write_text(json.dumps(card))
@@ -293,7 +294,7 @@ def test_cells_that_the_models_may_have_learnt_are_left_out(tmp_path: Path, mode
     assert f"{24 - known.cells} cells left out: the models were trained on a data set of that name" in known.notes
 
 
-def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_path: Path, models_dir: Path) -> None:
+def test_verify_cells_leaves_out_validation_groups_of_calibration_data(tmp_path: Path, models_dir: Path) -> None:
     card = json.loads((models_dir / "classifier.json").read_text())
     card["training"] = {"datasets": {"pbc": 100}, "calibrated_on": {"pbc": 9, "lab": 9}}
     (models_dir / "classifier.json").write_text(json.dumps(card))
@@ -304,7 +305,9 @@ def test_of_cells_that_thresholds_were_fitted_to_only_those_are_left_out(tmp_pat
     assert found.cells == 24 - validation
 
 
-def test_a_missing_library_is_one_line(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_cells_missing_library_names_the_extra(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.metrics", None)
     models = load_models(models_dir, Device.CPU, Precision.FP32)
     with pytest.raises(
@@ -313,7 +316,7 @@ def test_a_missing_library_is_one_line(tmp_path: Path, models_dir: Path, monkeyp
         verify_cells(draw_cells(tmp_path / "lab"), models, SuperResolve.AUTO)
 
 
-def test_an_unreadable_cell_is_named(tmp_path: Path, models_dir: Path) -> None:
+def test_verify_cells_unreadable_cell_is_named(tmp_path: Path, models_dir: Path) -> None:
     (draw_cells(tmp_path / "lab") / "neutrophil" / "bad.png").write_bytes(b"")
     models = load_models(models_dir, Device.CPU, Precision.FP32)
     with pytest.raises(LabelledDataInvalid, match=r"neutrophil/bad.png: the file is empty"):

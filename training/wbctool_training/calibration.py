@@ -1,4 +1,4 @@
-"""Temperature and thresholds, fitted on validation cells: no weight was fitted to them, nothing is reported on them."""
+"""The classifier's temperature and thresholds, fitted on the validation split."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import logsumexp, softmax
 
-_TARGET_ACCURACY = 0.97  # among the counted cells
-_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells pass the energy gate
+from wbctool.evaluation.calibration import fit_temperature
+
+_TARGET_ACCURACY = 0.97  # of the counted cells
+_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells have an energy below the threshold
 _MIN_THRESHOLD = 0.40
-_MIN_COVERAGE = 0.88  # of the cells, whatever it takes: a reader cannot look at all
+_MIN_COVERAGE = 0.88  # counted share of the cells; it has precedence over the accuracy
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationParameters:
-    """As the classifier's card has them (wbctool.inference.model_card.ClassifierCard)."""
+    """What calibration gives a ClassifierCard.
+
+    Attributes:
+        temperature: Divides the logits.
+        confidence_threshold: Cells with a lower probability go to review.
+        energy_threshold: Cells with a higher energy (-logsumexp of the logits) are out of distribution.
+    """
 
     temperature: float
     confidence_threshold: float
@@ -27,19 +34,22 @@ class CalibrationParameters:
 def fit_calibration(
     logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> CalibrationParameters:
-    """logits: (N, classes), y_true: (N,) indices, weights: (N,), sum 1.
+    """Fit temperature and thresholds to validation cells.
 
-    temperature: least negative log-likelihood (Guo 2017, arXiv 1706.04599). confidence_threshold: the lowest at which
-    97 % of the counted cells are right; where none is, the highest that leaves 88 % of the cells counted.
-    energy_threshold: 98 % of the cells lie below it. All of them weighed.
+    The temperature minimizes the negative log-likelihood. The confidence threshold is the lowest with 97 % of the
+    counted cells correct or, if there is none, the highest with 88 % of the cells counted. 98 % of the cells have an
+    energy below its threshold. All shares are weighted.
+
+    Args:
+        logits: (N, n_classes) float32.
+        y_true: (N,) class indices.
+        weights: (N,), sum 1.
+
+    References:
+        Temperature: Guo et al. 2017, arXiv 1706.04599. Energy: Liu et al. 2020, arXiv 2010.03759.
     """
     logits64 = logits.astype(np.float64)
-    rows = np.arange(len(y_true))
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        return float(-weights @ log_softmax(logits64 / np.exp(log_temperature), axis=1)[rows, y_true])
-
-    temperature = float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-2.0, 2.0), method="bounded").x))
+    temperature = fit_temperature(logits64, y_true, weights)
     probabilities = softmax(logits64 / temperature, axis=1)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
     energy = -logsumexp(logits64, axis=1)
@@ -58,7 +68,7 @@ def fit_calibration(
 def _fit_confidence_threshold(
     confidence: NDArray[np.float64], correct: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> float:
-    """confidence: 0 where a cell is not counted anyway."""
+    """Return the confidence threshold; confidence is 0 for a cell that the energy excludes anyway."""
     chosen = _MIN_THRESHOLD
     for threshold in np.arange(_MIN_THRESHOLD, 1.0, 0.01):
         counted = confidence >= threshold

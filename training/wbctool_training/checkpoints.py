@@ -1,10 +1,9 @@
-"""When a training is saved, when it stops, and going on exactly there."""
+"""Lightning callbacks that save and stop a training so that it can be resumed exactly where it stopped."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,40 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from wbctool.errors import SettingsInvalid
+from wbctool.store.atomic_write import write_atomic
 from wbctool_training.data.sampler import EpochSampler
-
-_SAVE_INTERVAL_S = 300.0
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``path`` every five minutes, after every epoch, and in mid-epoch where the hours of this process are up.
+    """Saves ``path`` at intervals, after every epoch, and when the time limit ends a training in mid-epoch.
 
-    A resumed training sees the draws of its epoch that it has not seen.
-    interrupted: whether the hours ended it in mid-epoch.
+    A resumed training continues with the samples of its epoch that it has not seen.
+
+    Args:
+        path: The checkpoint file.
+        sampler: The training loader's sampler; None if it draws no epochs.
+        batch_size: Samples per batch.
+        max_hours: Time limit of this process, or None.
+        save_interval_s: Time between checkpoints, in seconds.
+        clock: Returns the time in seconds.
+
+    Attributes:
+        interrupted: Whether the time limit ended the training in mid-epoch.
     """
 
-    def __init__(self, path: Path, sampler: EpochSampler | None, batch_size: int, max_hours: float | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sampler: EpochSampler | None,
+        batch_size: int,
+        max_hours: float | None,
+        save_interval_s: float,
+        clock: Callable[[], float],
+    ) -> None:
         self.path, self._sampler, self._batch_size = path, sampler, batch_size
         self._max_s = None if max_hours is None else 3600 * max_hours
-        self._start_s = self._saved_s = time.monotonic()
+        self._save_interval_s, self._clock = save_interval_s, clock
+        self._start_s = self._saved_s = clock()
         self.interrupted = False
 
     def on_load_checkpoint(self, _trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -35,35 +52,42 @@ class LastCheckpoint(Checkpoint):
             return
         loop = checkpoint["loops"]["fit_loop"]
         epoch, batches = loop["epoch_progress"]["current"]["processed"], loop["epoch_loop.batch_progress"]
-        self._sampler.set_epoch(epoch)  # worker processes take their first indices before Lightning says which it is
+        self._sampler.set_epoch(epoch)  # worker processes fetch indices before Lightning sets it
         if not batches["is_last_batch"]:
             self._sampler.resume_from(epoch, batches["current"]["ready"] * self._batch_size)
 
     def on_train_start(self, *_: Any) -> None:
-        self._start_s = self._saved_s = time.monotonic()
+        self._start_s = self._saved_s = self._clock()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         is_up = self._max_s is not None and now_s - self._start_s >= self._max_s
-        is_due = now_s - self._saved_s >= _SAVE_INTERVAL_S
+        is_due = now_s - self._saved_s >= self._save_interval_s
         if is_up:
             trainer.should_stop = True
             self.interrupted = not trainer.is_last_batch
-        # Not behind an epoch's last batch: of a training that is resumed there its validation would be missing.
+        # Not after an epoch's last batch: a training resumed from there would skip that epoch's validation.
         if self.interrupted or (is_due and not trainer.is_last_batch):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if not self.interrupted:  # else Lightning takes the epoch for a whole one
+        if not self.interrupted:  # or Lightning would record the epoch as complete
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
+        """Save the checkpoint and restart the interval."""
         trainer.save_checkpoint(self.path)
-        self._saved_s = time.monotonic()
+        self._saved_s = self._clock()
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's, of whole epochs alone: what a cut one gave is not what the training goes on from."""
+    """ModelCheckpoint that ignores interrupted epochs.
+
+    Args:
+        folder: Where ``best.ckpt`` goes.
+        monitor: The logged value to minimize.
+        last: The callback that knows whether the epoch was interrupted.
+    """
 
     def __init__(self, folder: Path, monitor: str, last: LastCheckpoint) -> None:
         super().__init__(folder, filename="best", monitor=monitor, enable_version_counter=False)
@@ -79,7 +103,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class ResumableEarlyStopping(EarlyStopping):
-    """Lightning's, which after a resumption would train an epoch more before it stops again."""
+    """EarlyStopping that stops a resumed training at once if it had stopped; Lightning's trains one epoch more."""
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
         has_stopped = self.stopped_epoch > 0 or self.wait_count >= self.patience
@@ -87,9 +111,16 @@ class ResumableEarlyStopping(EarlyStopping):
 
 
 def check_resumable(path: Path, resume_key: Mapping[str, str]) -> None:
-    """Raises SettingsInvalid where the training was begun on another ``resume_key`` than this, which save_resume_key wrote.
+    """Check that a training may be resumed.
 
-    Weights that were fitted to one split would be taken for those of another, and a schedule cannot be drawn out.
+    Weights fitted to one split must not be reported as those of another, and a schedule cannot change on the way.
+
+    Args:
+        path: What :func:`save_resume_key` wrote.
+        resume_key: The same values for the training at hand.
+
+    Raises:
+        SettingsInvalid: A value differs.
     """
     saved: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     if differing := [name for name, value in resume_key.items() if saved.get(name) != value]:
@@ -100,9 +131,12 @@ def check_resumable(path: Path, resume_key: Mapping[str, str]) -> None:
 
 
 def save_resume_key(path: Path, resume_key: Mapping[str, str]) -> None:
-    """For check_resumable. Checkpoints of an earlier training go, or they would be taken for this one's."""
+    """Record what a training is started with, and delete an earlier training's checkpoints beside it.
+
+    Args:
+        path: The JSON file, for :func:`check_resumable`.
+        resume_key: Values by name.
+    """
     for checkpoint in path.parent.glob("*.ckpt"):
         checkpoint.unlink()
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(dict(resume_key), indent=2) + "\n")
-    temporary.replace(path)
+    write_atomic(path, (json.dumps(dict(resume_key), indent=2) + "\n").encode())

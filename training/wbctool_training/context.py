@@ -1,4 +1,4 @@
-"""What every stage of a training works with: recipe, data, folders, and what the cards say of them."""
+"""The recipe, data and folders of a training, and the card fields that follow from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from torch import nn
 from wbctool import __version__
 from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import Card, DetectorCard, card_paths
+from wbctool.inference.model_card import Card, DetectorCard
+from wbctool.inference.model_folder import card_paths
 from wbctool_training.data.cell_index import CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
 from wbctool_training.models.backbones import Backbone
@@ -26,14 +27,24 @@ from wbctool_training.recipe import Recipe
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item", bound=HasGroup)
-_SHA256_PLACEHOLDER = "0" * 64  # the hash is known once the file is written
+_SHA256_PLACEHOLDER = "0" * 64  # the hash is only known when the file is written
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingContext:
-    """What every stage needs. out: models go here, checkpoints and curves to ``out/training``.
+    """What every stage needs.
 
-    init_from: the folders of the models that generator and classifier go on from; none to begin anew.
+    Attributes:
+        recipe: Hyperparameters.
+        images: Labeled single-cell images.
+        fields: Fields with boxes.
+        out: Folder of the models; checkpoints and curves go to ``out/training``.
+        imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
+        resume: Whether to continue from the last checkpoints.
+        max_hours: Time limit of each training loop, or None.
+        group_split: Which groups are for training, validation and test.
+        backbone: The classifier's network.
+        init_from: Folders of the models that generator and classifier start from; empty starts anew.
     """
 
     recipe: Recipe
@@ -48,14 +59,20 @@ class TrainingContext:
     init_from: tuple[Path, ...] = ()
 
     def fit_config(self, name: str, epochs: int, **kwargs: Any) -> FitConfig:
-        """The training loop of a stage; it is resumed only with what it was begun with."""
+        """Return the settings of a stage's training, whose resume key covers recipe, data, split and start.
+
+        Args:
+            name: Of the stage's folder.
+            epochs: Epochs to train.
+            kwargs: Further fields of FitConfig.
+        """
         image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
         field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
         resume_key = {
             "recipe": _digest(self.recipe.model_dump_json()),
-            "splitting": str(self.group_split),
+            "split": str(self.group_split),
             "backbone": self.backbone.value,
-            "start": _digest("".join(_read_cards(folder) for folder in self.init_from)),
+            "init_from": _digest("".join(_read_cards(folder) for folder in self.init_from)),
             "data": _digest(repr(sorted(map(repr, [*image_keys, *field_keys])))),
         }
         return FitConfig(
@@ -63,11 +80,16 @@ class TrainingContext:
         )
 
     def checkpoint_dir(self, name: str) -> Path:
-        """Where a stage keeps its checkpoints."""
+        """Return the folder of a stage's checkpoints."""
         return self.out / "training" / name
 
     def load_cells(self) -> tuple[CellRef, ...]:
-        """Every cell of the data, found by the detector in ``out``; remembered, since finding them takes minutes."""
+        """Return every cell of the data, as the detector in ``out`` finds them; cached in a CSV file in ``out``.
+
+        Raises:
+            ModelNotFound: ``out`` has no detector.
+            ModelMismatch: The detector's file and card differ.
+        """
         detector = load_model(self.out, DetectorCard)
         self.warn_on_leakage(detector.card)
 
@@ -87,20 +109,23 @@ class TrainingContext:
         )
 
     def warn_on_leakage(self, card: Card) -> None:
-        """Tells of a model that helps in this training and has seen what is held back here.
+        """Warn if a detector or generator that this training uses was trained on groups of its test split.
 
-        It finds or enlarges cells and tells no classes apart: figures on these sources are a little optimistic.
+        Such a model does not learn classes, so results on the test split are only slightly too good.
+
+        Args:
+            card: Of the model in ``out``.
         """
         if self.group_split.has_leakage(card.training):
-            card_splitting = GroupSplit.from_card(card.training)
-            log.warning("%s was trained on sources that are held back here (%s)", self.out / card.file, card_splitting)
+            card_split = GroupSplit.from_card(card.training)
+            log.warning("%s was trained on groups of this training's test split (%s)", self.out / card.file, card_split)
 
     def train_test_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-        """(to train on, held back)."""
+        """Divide items into those of the training and validation splits and those of the test split."""
         in_test = [self.group_split.assign(item) is Split.TEST for item in items]
         return (
-            [item for item, held_back in zip(items, in_test, strict=True) if not held_back],
-            [item for item, held_back in zip(items, in_test, strict=True) if held_back],
+            [item for item, is_test in zip(items, in_test, strict=True) if not is_test],
+            [item for item, is_test in zip(items, in_test, strict=True) if is_test],
         )
 
     def card_fields(
@@ -112,9 +137,15 @@ class TrainingContext:
         parents: Sequence[Card] = (),
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """What the cards of all kinds say. train: what was trained on. kwargs: for the card's ``training``.
+        """Return the fields that the cards of all kinds have.
 
-        parents: the models it went on from; what they were trained on it has seen too, whatever the data at hand.
+        Args:
+            name: The model's name; its file is ``name.onnx``.
+            network: Its parameters are counted.
+            train: What it was trained on.
+            parity: Largest difference between PyTorch and ONNX Runtime.
+            parents: Cards of the models it was started from; their training data count as seen too.
+            kwargs: Further entries of the card's ``training``.
         """
         dataset_counts = Counter(item.dataset for item in train)
         for card in parents:
@@ -145,13 +176,16 @@ class TrainingContext:
 
 
 def _read_cards(folder: Path) -> str:
+    """Return the text of a folder's model cards."""
     return "".join(path.read_text() for path in card_paths(folder))
 
 
 def _digest(text: str) -> str:
+    """Return a short hash of a text."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _file_stat(item: LabelledImage | LabelledField) -> tuple[str, int, int]:
+    """Return an image's path, size in bytes and modification time."""
     stat = item.path.stat()
     return str(item.path.resolve()), stat.st_size, stat.st_mtime_ns

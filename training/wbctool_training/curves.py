@@ -1,4 +1,4 @@
-"""The curves of a training: every logged value against the epoch, drawn from what Lightning logged."""
+"""Training curves, drawn from the values that Lightning logged."""
 
 from __future__ import annotations
 
@@ -9,30 +9,39 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _NON_METRIC_COLUMNS = ("epoch", "step")
-_MIN_EPOCHS = 3  # fewer make no curve: then it is drawn against steps
+_MIN_EPOCHS = 3  # fewer epochs make no curve, so the values are drawn against steps
 
 
 def read_curves(metrics: Path) -> pd.DataFrame:
-    """What a training logged, its resumptions too; no row where it logged nothing. metrics: as in draw_curves."""
+    """Read what a training and its resumptions logged.
+
+    Args:
+        metrics: CSVLogger's folder; every start and every resumption has a ``version_N/metrics.csv``.
+
+    Returns:
+        One row per logged step, in order of time; empty if nothing was logged.
+    """
     parts = sorted(metrics.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     return pd.concat(map(pd.read_csv, parts)) if parts else pd.DataFrame()
 
 
 def draw_curves(metrics: Path, path: Path) -> None:
-    """One panel for each quantity, its training and validation values together; nothing where nothing was logged.
+    """Draw one panel per quantity, with its training and validation values, against epochs.
 
-    Against epochs, or, in a training of one or two, against optimisation steps.
+    A training of one or two epochs is drawn against optimization steps. Nothing is written if nothing was logged.
 
-    metrics: CSVLogger's folder, in which each start and each resumption has its own metrics.csv.
+    Args:
+        metrics: As in :func:`read_curves`.
+        path: The PNG file.
     """
     table = read_curves(metrics)
-    if table.empty or "epoch" not in table:  # without, there is a learning rate at most
+    if table.empty or "epoch" not in table:  # only a learning rate was logged
         return
     x_column = "epoch" if table["epoch"].max() >= _MIN_EPOCHS - 1 else "step"
     names = [c for c in table.columns if c not in _NON_METRIC_COLUMNS and not c.startswith("lr-")]
     if x_column == "epoch":
         names = [name for name in names if not name.endswith("_step")]
-    else:  # an epoch that was logged in steps too is but one more point
+    else:  # a value that was also logged by steps would only add one point per epoch
         names = [name for name in names if f"{name.removesuffix('_epoch')}_step" not in names]
     points = table.groupby(x_column)[names].mean()
     quantities = sorted({_parse_quantity(name) for name in names})
@@ -50,4 +59,5 @@ def draw_curves(metrics: Path, path: Path) -> None:
 
 
 def _parse_quantity(name: str) -> str:
+    """Return the quantity of a logged name, such as ``loss`` of ``train_loss_epoch``."""
     return name.removesuffix("_epoch").removesuffix("_step").removeprefix("train_").removeprefix("val_")

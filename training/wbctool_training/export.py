@@ -1,10 +1,9 @@
-"""From a trained network to ONNX and its card; a model that differs from its network is not written."""
+"""Export of trained networks to ONNX files with cards, after a comparison of ONNX Runtime with PyTorch."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,49 +19,67 @@ from torch import Tensor, nn
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import ModelCard
+from wbctool.inference.model_folder import encode_card
+from wbctool.store.atomic_write import write_atomic_group
+from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.models.detector import CellDetector
 from wbctool_training.models.srgan import Generator
-from wbctool_training.modules.classifier import NormalizedClassifier
 
 log = logging.getLogger(__name__)
 
 _OPSET = 18
-FP16_SUFFIX = ".fp16"  # of a weight's name where it is stored in half precision
-_MIN_FP16_ELEMENTS = 256  # elements; biases and other small tensors stay fp32
+FP16_SUFFIX = ".fp16"  # of the name of a weight that is stored in half precision
+N_PARITY_CELLS = 8  # cells on which PyTorch and ONNX Runtime are compared
+_MIN_FP16_ELEMENTS = 256  # biases and other smaller tensors stay fp32
 
 
 class DetectorGraph(nn.Module):
-    """rgb uint8 NHWC -> heat [N, 3, h, w], sides [N, 4, h, w] in pixels."""
+    """The detector's exported graph.
+
+    Args:
+        network: The trained detector.
+    """
 
     def __init__(self, network: CellDetector) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, H, W, 3) uint8 RGB to the outputs of CellDetector."""
         return self.network(rgb.permute(0, 3, 1, 2).float() / 255)  # type: ignore[no-any-return]
 
 
 class GeneratorGraph(nn.Module):
-    """lr uint8 NHWC -> sr uint8 NHWC, four times the side."""
+    """The generator's exported graph.
+
+    Args:
+        network: The trained generator.
+    """
 
     def __init__(self, network: Generator) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, lr: Tensor) -> Tensor:
+        """Map (N, h, w, 3) uint8 RGB to (N, 4h, 4w, 3) uint8 RGB."""
         sr = self.network(lr.permute(0, 3, 1, 2).float() / 255)
         out: Tensor = (sr.clamp(0.0, 1.0) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
         return out
 
 
 class ClassifierGraph(nn.Module):
-    """rgb uint8 NHWC -> logits, penultimate features, last convolution's map."""
+    """The classifier's exported graph.
+
+    Args:
+        network: The trained classifier.
+    """
 
     def __init__(self, network: NormalizedClassifier) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (N, H, W, 3) uint8 RGB to the outputs of NormalizedClassifier.forward_features."""
         return self.network.forward_features(rgb.permute(0, 3, 1, 2))
 
 
@@ -74,7 +91,13 @@ OUTPUT_NAMES = {
 
 
 def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool) -> onnx.ModelProto:
-    """graph as ONNX: dynamic batch (and sides), large weights stored in fp16. example: (N, H, W, 3) uint8, N > 1."""
+    """Export a graph to ONNX with a dynamic batch size and its large weights stored in fp16.
+
+    Args:
+        graph: One of the keys of OUTPUT_NAMES.
+        example: (N, H, W, 3) uint8 RGB, N > 1.
+        dynamic_side: Whether height and width are dynamic too.
+    """
     names = OUTPUT_NAMES[type(graph)]
     dynamic_dims: dict[int, Any] = {0: torch.export.Dim("batch")}
     if dynamic_side:
@@ -98,7 +121,13 @@ def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool)
 
 
 def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Large fp32 initialisers as fp16, each behind a Cast to fp32: half the bytes on disk, arithmetic in fp32."""
+    """Store large fp32 initializers as fp16, each followed by a Cast to fp32, in place.
+
+    This halves the file, and arithmetic stays in fp32.
+
+    Returns:
+        The same model.
+    """
     casts = []
     for weight in model.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _MIN_FP16_ELEMENTS:
@@ -110,7 +139,7 @@ def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    # The exporter notes every value's shape, weights too, and where in our sources a node came from: neither stays.
+    # The exporter records shapes, which fp16 makes wrong, and source paths, which would reveal this machine's folders.
     del model.graph.value_info[:]
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -121,7 +150,7 @@ def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def round_weights_fp16(network: nn.Module) -> None:
-    """Round the network's own large weights to fp16, so that the parity check compares like with like."""
+    """Round a network's large weights to fp16 in place, as the export stores them, before the parity check."""
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.numel() >= _MIN_FP16_ELEMENTS:
@@ -129,9 +158,19 @@ def round_weights_fp16(network: nn.Module) -> None:
 
 
 def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.uint8]], tolerance: float) -> float:
-    """The largest difference between PyTorch and ONNX Runtime on real crops, relative to each output's largest value.
+    """Compare PyTorch with ONNX Runtime.
 
-    Raises ModelMismatch above ``tolerance``.
+    Args:
+        graph: The network that was exported.
+        model: The serialized ONNX model.
+        batches: (N, H, W, 3) uint8 RGB each, real images.
+        tolerance: Largest accepted difference.
+
+    Returns:
+        The largest absolute difference, relative to each output's largest absolute value (at least 1).
+
+    Raises:
+        ModelMismatch: The difference exceeds ``tolerance``.
     """
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     max_difference = 0.0
@@ -144,7 +183,7 @@ def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.ui
         ):
             reference = expected.float().numpy()
             difference = float(np.abs(reference - actual.astype(np.float32)).max() / max(1.0, np.abs(reference).max()))
-            if not difference <= tolerance:  # a network that diverged differs by nan
+            if not difference <= tolerance:  # False for nan too, the difference of a network that diverged
                 raise ModelMismatch(
                     f"the exported graph differs from the network: {name} by {difference:.2g} of its range"
                 )
@@ -153,21 +192,22 @@ def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.ui
 
 
 def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -> Path:
-    """Write ONNX file and card, each whole or not at all, the card last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an ONNX file and its card atomically, the card last.
+
+    Args:
+        model: The model, or its serialized bytes.
+        card: Its card; ``sha256`` is set to the hash of the bytes written.
+        folder: Where both go.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        OutputNotWritable: The files cannot be written.
+    """
     content = model if isinstance(model, bytes) else model.SerializeToString()
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-    _write_atomic(folder / card.file, content)
     path = folder / f"{Path(card.file).stem}.json"
-    _write_atomic(path, (card.model_dump_json(indent=2) + "\n").encode())
+    write_atomic_group({folder / card.file: content, path: encode_card(card)})
     log.info("wrote %s (%.1f MB) and its card", folder / card.file, len(content) / 1e6)
     return path
-
-
-def _write_atomic(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,6 +1,6 @@
-"""The one training loop of every stage: a Lightning Trainer with checkpoints, resume, logs and a progress bar.
+"""The training loop of every stage: a Lightning Trainer with checkpoints, resume, logs and a progress bar.
 
-On one device: a recipe's batch is what a step sees, and what follows a training runs once.
+It uses one device, so a step sees exactly the recipe's batch and the export after a training runs once.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
@@ -26,16 +28,23 @@ from wbctool_training.data.sampler import EpochSampler
 
 log = logging.getLogger(__name__)
 
-_MAX_WORKERS = 16  # of a loader
+_MAX_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """Where a stage keeps its checkpoints and curves, and how long it trains.
+    """Settings of one training.
 
-    folder: ``last.ckpt``, ``metrics/`` and ``curves.png`` lie here. monitor: the logged value whose least chooses
-    ``best.ckpt``; None where the end of the schedule is what is wanted. max_hours: stop then, keep what there is;
-    resuming goes on for as long again. resume_key: what must be as it was for a training to be resumed, by name.
+    Attributes:
+        folder: Where ``last.ckpt``, ``best.ckpt``, ``metrics/`` and ``curves.png`` go.
+        max_epochs: Epochs to train.
+        resume: Whether to continue from ``last.ckpt`` if it exists.
+        max_hours: Stop after this time; a resumed training gets the same time again. None: no limit.
+        monitor: The logged value whose minimum selects ``best.ckpt``; None uses the last checkpoint.
+        callbacks: Further Lightning callbacks.
+        resume_key: What must be unchanged for a training to be resumed, by name.
+        save_interval_s: Time between checkpoints, in seconds.
+        clock: Returns the time in seconds, for ``max_hours`` and ``save_interval_s``.
     """
 
     folder: Path
@@ -45,14 +54,25 @@ class FitConfig:
     monitor: str | None = None
     callbacks: tuple[Callback, ...] = field(default=())
     resume_key: Mapping[str, str] = field(default_factory=dict)
+    save_interval_s: float = 300.0
+    clock: Callable[[], float] = time.monotonic
 
     def fit(self, module: L.LightningModule, train: DataLoader[Any], validation: DataLoader[Any] | None) -> Path:
-        """Train; returns the checkpoint to export: the best by ``monitor``, or the last.
+        """Train a module.
 
-        Raises SettingsInvalid where it is to resume what was begun on another basis.
+        Args:
+            module: What to train.
+            train: Training batches.
+            validation: Validation batches, or None.
+
+        Returns:
+            The checkpoint to export: the best by ``monitor``, or the last.
+
+        Raises:
+            SettingsInvalid: The training to resume was started with another ``resume_key``.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        last, resume_key_path = self.folder / "last.ckpt", self.folder / "basis.json"
+        last, resume_key_path = self.folder / "last.ckpt", self.folder / "resume_key.json"
         resuming = self.resume and last.is_file()
         if resuming:
             log.info("resuming from %s", last)
@@ -61,7 +81,9 @@ class FitConfig:
             _delete_curves(self.folder / "metrics")
             save_resume_key(resume_key_path, self.resume_key)
         sampler = train.sampler if isinstance(train.sampler, EpochSampler) else None
-        last_checkpoint = LastCheckpoint(last, sampler, train.batch_size or 1, self.max_hours)
+        last_checkpoint = LastCheckpoint(
+            last, sampler, train.batch_size or 1, self.max_hours, self.save_interval_s, self.clock
+        )
         best_checkpoint = BestCheckpoint(self.folder, self.monitor, last_checkpoint) if self.monitor else None
         is_terminal = sys.stderr.isatty()
         trainer = L.Trainer(
@@ -87,27 +109,35 @@ class FitConfig:
         return Path(best_checkpoint.best_model_path) if best_checkpoint and best_checkpoint.best_model_path else last
 
     def _draw_curves(self) -> None:
+        """Draw the curves; an error is only logged."""
         try:
             draw_curves(self.folder / "metrics", self.folder / "curves.png")
-        except Exception:  # whatever it is: a training that is yet to be exported must not be lost for a picture
+        except Exception:  # the training is exported after this and must not be lost to a figure
             log.exception("%s could not be drawn", self.folder / "curves.png")
 
 
 def default_precision() -> Literal["bf16-mixed", "32-true"]:
-    """bfloat16 where the GPU or, without one, the processor computes in it; emulated it is many times slower."""
+    """Choose bfloat16 if the GPU or, without one, the processor supports it natively; emulated it is far slower."""
     native = torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_bf16()
     return "bf16-mixed" if native else "32-true"
 
 
 def _delete_curves(metrics: Path) -> None:
-    """Those of an earlier training, which would be drawn together with this one's."""
+    """Delete an earlier training's logs, which would be drawn together with this one's."""
     shutil.rmtree(metrics, ignore_errors=True)
 
 
 def make_loader(
     dataset: Any, batch_size: int, *, epoch_samples: int | None = None, workers: int | None = None
 ) -> DataLoader[Any]:
-    """A DataLoader with as many workers as the machine bears. epoch_samples: new draws every epoch, that many."""
+    """Make a DataLoader.
+
+    Args:
+        dataset: A torch Dataset, or any sequence.
+        batch_size: Items per batch.
+        epoch_samples: Draw this many new items every epoch (EpochSampler); None visits every item once.
+        workers: Worker processes; None uses every usable core, at most 16.
+    """
     n_workers = min(usable_cores(), _MAX_WORKERS) if workers is None else workers
     return DataLoader(
         dataset,
@@ -119,20 +149,31 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         drop_last=False,
         worker_init_fn=_use_one_thread,
-        # Not forked: OpenCV and onnxruntime have threads by now, and a fork that inherits their locks hangs.
+        # Not "fork": OpenCV and onnxruntime have started threads, and a fork that inherits their locks can hang.
         multiprocessing_context="spawn" if n_workers else None,
     )
 
 
-def _use_one_thread(_: int) -> None:
-    import cv2
+def load_weights(module: L.LightningModule, checkpoint: Path) -> None:
+    """Load a checkpoint's weights strictly, and move the module to the CPU in evaluation mode for the export.
 
+    Args:
+        module: The module that was trained.
+        checkpoint: What :meth:`FitConfig.fit` returned.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state, strict=True)
+    module.cpu().eval()
+
+
+def _use_one_thread(_: int) -> None:
+    """Limit a worker process to one thread, as there is one for each core."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
 class _LineProgress(Callback):
-    """One line an epoch where there is no terminal."""
+    """Prints one line per epoch if there is no terminal."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith(("_step", "_epoch"))}

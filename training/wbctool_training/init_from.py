@@ -1,4 +1,4 @@
-"""Going on from trained models: more training, or the cells of a laboratory of one's own."""
+"""Starting a training from exported models, to train them further or to add a laboratory's own cells."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wbctool_training.recipe import Recipe
 log = logging.getLogger(__name__)
 
 _WITHOUT_BATCHNORM = {Backbone.VGG16, Backbone.VGG19}
-_GRAPH_PREFIX = "network."  # of wbctool_training.export's graphs
+_GRAPH_PREFIX = "network."  # of weights in the graphs of wbctool_training.export
 _REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan")}
 _CARD_TYPES: dict[str, type[ModelCard]] = {
     "detector": DetectorCard,
@@ -44,9 +44,15 @@ _CARD_TYPES: dict[str, type[ModelCard]] = {
 
 
 def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> None:
-    """Copies the models that none of ``stages`` trains from the first start into the output, where they are missing.
+    """Copy the models that no stage trains from the first ``init_from`` folder, if the output lacks them.
 
-    Raises ModelNotFound where it lacks one, ModelMismatch where that was trained on sources that are held back here.
+    Args:
+        context: Of the training; nothing is copied if it has no ``init_from``.
+        stages: Names of the stages that will be trained.
+
+    Raises:
+        ModelNotFound: The folder lacks a model.
+        ModelMismatch: A model was trained on groups of this training's test split.
     """
     if not context.init_from:
         return
@@ -59,9 +65,14 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
 
 
 def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> None:
-    """Copies what ``stages`` work with, but neither train nor find in the output, from the models of the package.
+    """Copy the detector and generator that the stages use, but neither train nor find in the output, from the package.
 
-    They find and enlarge cells; where they saw what is held back here, their use says so (Workplace.warn_on_leakage).
+    If they were trained on groups of this training's test split, :meth:`TrainingContext.warn_on_leakage` says so when
+    they are used.
+
+    Args:
+        context: Of the training.
+        stages: Names of the stages that will be trained.
     """
     for helper in sorted({helper for stage in stages for helper in _REQUIRED_MODELS.get(stage, ())} - set(stages)):
         kind = _CARD_TYPES[helper]
@@ -69,7 +80,7 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
             continue
         if not (context.out / f"{kind_name(kind)}.json").is_file():
             bundled = default_models_dir()
-            log.info("%s has no %s: the shipped one is used", context.out, kind_name(kind))
+            log.info("%s has no %s: using the shipped one", context.out, kind_name(kind))
             card = load_fp32_card(bundled, kind)
             write_model(read_model_bytes(card, bundled), card, context.out)
 
@@ -77,10 +88,21 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
 def average_weights(
     folders: Sequence[Path], recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
 ) -> dict[str, Tensor]:
-    """The mean of some classifiers' weights (:func:`load_classifier_weights`), whose trainings had one start.
+    """Average the weights of classifiers that were fine-tuned from one start.
 
-    On pictures unlike the training's such a mean may err less than each of them (model soups, Wortsman et al. 2022,
-    arXiv 2203.05482).
+    On images unlike the training's, the mean may be more accurate than each of them.
+
+    Args:
+        folders: One for each classifier.
+        recipe: As in :func:`load_classifier_weights`, which also has the errors.
+        group_split: As there.
+        backbone: As there.
+
+    Returns:
+        Weights by the names of NormalizedClassifier.
+
+    References:
+        Model soups: Wortsman et al. 2022, arXiv 2203.05482.
     """
     all_weights = [load_classifier_weights(folder, recipe, group_split, backbone) for folder in folders]
     return {name: torch.stack([weights[name] for weights in all_weights]).mean(dim=0) for name in all_weights[0]}
@@ -89,11 +111,23 @@ def average_weights(
 def load_classifier_weights(
     folder: Path, recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
 ) -> dict[str, Tensor]:
-    """The weights of a folder's classifier.onnx, float32, as wbctool_training.modules.classifier.Normalised names them.
+    """Load the weights of a folder's classifier.onnx.
 
-    Raises ModelNotFound where there is none; ModelMismatch where it was trained on sources that ``group_split`` holds
-    back, whose figures would then be worthless, or where it is another network or tells other classes apart than asked,
-    or where it would not be trained on and saw other whites, or where its card does not say what it was trained on.
+    Args:
+        folder: Of the model and its card.
+        recipe: Of the training at hand: its classes, and whether it trains at all.
+        group_split: The split of the training at hand.
+        backbone: Of the training at hand.
+
+    Returns:
+        float32 weights by the names of NormalizedClassifier.
+
+    Raises:
+        ModelNotFound: The folder has no classifier.
+        ModelMismatch: File and card differ; the classifier was trained on groups of the test split, which would make
+            its results there worthless; it has other classes or another backbone, or one whose BatchNorms export
+            folds away; without further training, it was trained with another white balance; or its card does not
+            record the training data.
     """
     card = load_fp32_card(folder, ClassifierCard)
     _check_no_leakage(card, folder, group_split)
@@ -116,11 +150,21 @@ def load_classifier_weights(
 
 
 def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor) -> Generator:
-    """The generator of a folder's generator.onnx, to be trained on; raises as :func:`load_classifier_weights`.
+    """Load the generator of a folder's generator.onnx for further training.
 
-    lr: [B, 3, h, w] float in [0, 1], cells as it will be trained on. Export folds every BatchNorm into the convolution
-    before it; here each gets the mean and deviation that its channels have on ``lr``, and a scale and shift that give
-    them back. So it changes nothing at first, neither with its own statistics nor with those of a batch.
+    Export folds every BatchNorm into the convolution before it. Here each BatchNorm gets the mean and variance of its
+    input for ``lr`` as statistics, and the scale and shift that undo the normalization. So at first it changes
+    nothing, neither with running nor with batch statistics.
+
+    Args:
+        folder: Of the model and its card.
+        group_split: The split of the training at hand.
+        lr: (N, 3, h, w) float in [0, 1], low-resolution cells of the training at hand.
+
+    Raises:
+        ModelNotFound: The folder has no generator.
+        ModelMismatch: File and card differ, the card does not record the training data, or the generator was trained
+            on groups of the test split.
     """
     card = load_fp32_card(folder, GeneratorCard)
     _check_no_leakage(card, folder, group_split)
@@ -141,7 +185,7 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor) -> Generat
 
 
 def _reset_batchnorm(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
-    """A forward hook: the BatchNorm's statistics become those of its input, which it then passes on unchanged."""
+    """Set a BatchNorm's statistics to those of its input and return that unchanged, as a forward hook."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -155,22 +199,23 @@ def _reset_batchnorm(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
 
 
 def _check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
+    """Raise ModelMismatch if the model was trained on groups of the test split."""
     if group_split.has_leakage(card.training):
-        card_splitting = GroupSplit.from_card(card.training)
-        raise ModelMismatch(f"{folder / card.file} was trained on sources that are held back here ({card_splitting})")
+        card_split = GroupSplit.from_card(card.training)
+        raise ModelMismatch(f"{folder / card.file} was trained on groups of this training's test split ({card_split})")
 
 
 def _check_training_data_recorded(card: Card, folder: Path) -> None:
-    """The new model's card must say what it has seen by way of this one; asked before hours of training, not after."""
+    """Raise ModelMismatch if a card does not record the training data, which the new model's card must include."""
     datasets, n_groups = card.training.get("datasets"), card.training.get("groups")
     if not isinstance(datasets, dict) or not all(isinstance(n, int) for n in (n_groups, *datasets.values())):
         raise ModelMismatch(
-            f"{folder / card.file}: its card does not say what it was trained on (origins and sources in training)"
+            f"{folder / card.file}: its card does not say what it was trained on (datasets and groups in training)"
         )
 
 
 def _read_prelu_slopes(model: onnx.ModelProto, network: Generator) -> dict[str, Tensor]:
-    """The PReLUs' slopes: export shapes them anew, and they lose their names but not their order."""
+    """Return the PReLUs' slopes by name; export renames them but keeps their order."""
     values = _read_initializers(model)
     names = [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.PReLU)]
     nodes = [node for node in model.graph.node if node.op_type == "PRelu"]
@@ -178,7 +223,7 @@ def _read_prelu_slopes(model: onnx.ModelProto, network: Generator) -> dict[str, 
 
 
 def _read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """As the network that was exported names them."""
+    """Return the weights by the names of the network that was exported."""
     return {
         name.removeprefix(_GRAPH_PREFIX): value
         for name, value in _read_initializers(model).items()
@@ -187,7 +232,7 @@ def _read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
 
 
 def _read_initializers(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """By name, in float32 whatever they are stored in."""
+    """Return the initializers by name, in float32 whatever type they are stored in."""
     return {
         tensor.name.removesuffix(FP16_SUFFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()).float()
         for tensor in model.graph.initializer

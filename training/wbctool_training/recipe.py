@@ -1,4 +1,4 @@
-"""Recipes: what a training does, as TOML, validated once."""
+"""Recipes: the hyperparameters of a training, read from TOML and validated once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from wbctool.errors import SettingsInvalid
 from wbctool.labels import CellClass
-from wbctool_training.models.vgg import VGG19_BLOCKS
+from wbctool_training.models.backbones import VGG19_BLOCKS
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
+_RENAMED_KEYS = {
+    "needs_start": "requires_init",
+    "faint_threshold": "low_score_threshold",
+    "warmup_samples": "pretrain_samples",
+    "warmup_lr": "pretrain_lr",
+    "clean": "ideal_degradation",
+    "start_as_interpolation": "init_as_interpolation",
+    "optimiser": "optimizer",
+    "borrowed_stain_share": "stain_transfer_prob",
+    "restained_share": "stain_jitter_prob",
+}
 
 
 class _RecipeSection(BaseModel):
+    """Base of all parts of a recipe: immutable, and unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="after")
     def _check_whole_epochs(self) -> Self:
+        """Raise ValueError if a number of samples is not a whole number of epochs."""
         values = self.model_dump()
         for name, number in values.items():
             if name in {"samples", "pretrain_samples", "gan_samples"} and number % values["epoch_samples"]:
@@ -28,9 +42,18 @@ class _RecipeSection(BaseModel):
 
 
 class DetectorRecipe(_RecipeSection):
-    """samples: canvases drawn in all; 0: no training, the detector of ``--init-from`` is taken over.
+    """Hyperparameters of the detector.
 
-    canvas_px: side of a canvas, a multiple of 32. *_threshold: for the card.
+    Attributes:
+        samples: Canvases in the whole training; 0 keeps the detector of ``--init-from``.
+        epoch_samples: Canvases per epoch.
+        batch: Canvases per step.
+        canvas_px: Side of a canvas, a multiple of 32.
+        lr: Highest learning rate.
+        weight_decay: Of AdamW.
+        ema_decay: Of the weights' exponential moving average.
+        score_threshold: For the card: the score from which a detection is kept.
+        low_score_threshold: For the card: the score from which nucleus segmentation may confirm a detection.
     """
 
     samples: int = Field(ge=0)
@@ -45,6 +68,7 @@ class DetectorRecipe(_RecipeSection):
 
     @model_validator(mode="after")
     def _check_thresholds(self) -> Self:
+        """Raise ValueError if the low threshold is the higher one."""
         if self.low_score_threshold > self.score_threshold:
             raise ValueError(
                 f"low_score_threshold {self.low_score_threshold} exceeds score_threshold {self.score_threshold}"
@@ -53,14 +77,28 @@ class DetectorRecipe(_RecipeSection):
 
 
 class SrganRecipe(_RecipeSection):
-    """pretrain_samples: pixel loss alone. gan_samples: content + adversarial. Both 0: no training, as the detector's.
+    """Hyperparameters of the generator.
 
-    lr_px: side of the warm-up's LR patches.
-    ideal_degradation: LR is the Gaussian-filtered, down-sampled HR and nothing else (the paper's); else blur, noise and JPEG too.
-    init_as_interpolation: the generator begins as a smooth enlargement, not at random. min_hr_px: cells whose native
-    crop measures less are left out, so that HR is not itself an enlargement. content_layer: (block, convolution) of
-    VGG19's feature map. A loss of weight 0 is not computed. per_class: one generator a class beside the shared one, as
-    the paper trained, and ``generated_per_class`` images from each for the classifier.
+    Attributes:
+        pretrain_samples: Pairs in the pretraining with pixel loss.
+        gan_samples: Pairs in the adversarial training. If both are 0, the generator of ``--init-from`` is kept.
+        epoch_samples: Pairs per epoch.
+        batch: Pairs per step of the pretraining.
+        gan_batch: Pairs per step of the adversarial training.
+        lr_px: Side of the pretraining's low-resolution patches.
+        pretrain_lr: Highest learning rate of the pretraining.
+        gan_lr: Learning rate of the adversarial training.
+        ema_decay: Of the weights' exponential moving average.
+        ideal_degradation: Low resolution is made by a Gaussian and downsampling only, as in the paper; otherwise also
+            by random blur, noise and JPEG compression.
+        init_as_interpolation: Start as a smooth interpolation instead of random weights.
+        min_hr_px: Cells with a smaller native crop are left out, so that no target is an enlargement itself.
+        content_layer: (block, convolution) of VGG19's feature map in the content loss.
+        content_weight: Of the content loss; a loss of weight 0 is not computed.
+        adversarial_weight: Of the adversarial loss.
+        pixel_weight: Of the pixel loss in the adversarial training.
+        per_class: Also train one generator per class, as in the paper.
+        generated_per_class: Images that each of these makes for the classifier.
     """
 
     pretrain_samples: int = Field(ge=0)
@@ -84,8 +122,9 @@ class SrganRecipe(_RecipeSection):
 
     @model_validator(mode="after")
     def _check_has_loss(self) -> Self:
+        """Raise ValueError if no loss has a weight or VGG19 lacks the content layer."""
         if self.gan_samples and not (self.content_weight or self.adversarial_weight or self.pixel_weight):
-            raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learnt")
+            raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learned")
         block, convolution = self.content_layer
         if not (1 <= block <= len(VGG19_BLOCKS) and 1 <= convolution <= VGG19_BLOCKS[block - 1][0]):
             raise ValueError(f"content_layer ({block}, {convolution}) is not a convolution of VGG19")
@@ -93,14 +132,29 @@ class SrganRecipe(_RecipeSection):
 
 
 class ClassifierRecipe(_RecipeSection):
-    """frozen_blocks: VGG blocks that are not trained. samples: images drawn in all, unless it stops early; 0:
-    no training, the classifier of ``--init-from`` gets its temperature and thresholds anew.
+    """Hyperparameters of the classifier.
 
-    white_balance: whether the network sees crops with their glass made white (wbctool_training.models.white_balance).
-    stain_transfer_prob: of the draws, so many are shown in the colours of a crop of any origin (wbctool_training.data.stain_transfer).
-    stain_jitter_prob: so many are shown in a dye of no laboratory (wbctool_training.data.augment.restain).
-    super_resolved_share: of the training cells, so many are there a second time, reduced and brought back by the
-    generator in the output folder; the validation cells are then prepared as a run prepares them.
+    Attributes:
+        samples: Images in the whole training, unless it stops early; 0 only calibrates the one of ``--init-from``.
+        epoch_samples: Images per epoch.
+        batch: Images per step.
+        optimizer: adam or adamw.
+        features_lr: Highest learning rate of the convolutions.
+        head_lr: Highest learning rate of the dense layers.
+        weight_decay: Of the optimizer.
+        schedule: One cycle of a cosine, or a rate that falls when the validation loss stops falling.
+        frozen_blocks: The backbone's first blocks that are not trained.
+        label_smoothing: Of the cross-entropy.
+        dropout: Probability before the first two dense layers.
+        ema_decay: Of the weights' exponential moving average.
+        augment: paper or strong; see TrainDataset.
+        white_balance: Whether the network sees white-balanced crops (WhiteBalance).
+        stain_transfer_prob: Probability that a crop is shown in another crop's colors (transfer_stain).
+        stain_jitter_prob: Probability that a crop is shown in a random stain (random_stain).
+        super_resolved_share: Share of the training cells that are added a second time, reduced and super-resolved by
+            the generator in the output folder. Validation cells are then prepared as a run prepares them.
+        early_stopping_min_delta: Smallest fall of the validation loss that counts as progress.
+        early_stopping_patience: Epochs without progress before the training stops.
     """
 
     samples: int = Field(ge=0)
@@ -125,9 +179,17 @@ class ClassifierRecipe(_RecipeSection):
 
 
 class Recipe(_RecipeSection):
-    """One training, whole. classes: what the classifier tells apart, in the order of its outputs.
+    """Hyperparameters of a whole training.
 
-    requires_init: whether it only makes sense for trained models (``--init-from``).
+    Attributes:
+        name: Recorded in the models' cards.
+        requires_init: Whether it needs trained models to start from (``--init-from``).
+        classes: Of the classifier, in the order of its outputs.
+        seed: Of all random numbers.
+        crop_margin: Side of a cell's crop, relative to its box.
+        detector: Of the detector.
+        srgan: Of the generator.
+        classifier: Of the classifier.
     """
 
     name: str
@@ -140,22 +202,31 @@ class Recipe(_RecipeSection):
     classifier: ClassifierRecipe
 
     def has_stage(self, stage: str) -> bool:
-        """Whether a stage (detector, srgan, classifier) has anything to do; the classifier's at least calibrates."""
+        """Return whether a stage (detector, srgan, classifier) has work; the classifier's calibrates at least."""
         if stage == "detector":
             return self.detector.samples > 0
         return stage != "srgan" or self.srgan.pretrain_samples + self.srgan.gan_samples > 0
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """A recipe by name (of training/recipes) or by path. Raises SettingsInvalid, naming file and entry.
+    """Load a recipe.
 
-    ``extends = "NAME"`` takes what the file does not say from another recipe of training/recipes.
+    Args:
+        name_or_path: A name in RECIPES_DIR, or the path of a TOML file. With ``extends = "NAME"`` a file takes what
+            it does not set from the recipe of that name in RECIPES_DIR.
+
+    Raises:
+        SettingsInvalid: There is no such recipe, or it is not valid; the message names file and key.
     """
+    if name_or_path == "calibrate":
+        raise SettingsInvalid("no recipe calibrate: use `wbctool calibrate`")
     path = Path(name_or_path)
     if not path.suffix:
         path = RECIPES_DIR / f"{name_or_path}.toml"
     try:
-        return Recipe.model_validate(_read_toml(path))
+        values = _read_toml(path)
+        _check_renamed_keys(path, values)
+        return Recipe.model_validate(values)
     except FileNotFoundError as error:
         raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_list_recipes()}") from error
     except ValidationError as error:
@@ -165,7 +236,21 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise SettingsInvalid(f"{path}: {error}") from error
 
 
+def _check_renamed_keys(path: Path, values: dict[str, Any]) -> None:
+    """Raise SettingsInvalid, with the new names, if a recipe has keys of earlier versions."""
+    sections = [("", values), *((f"{name}.", value) for name, value in values.items() if isinstance(value, dict))]
+    renamed = [
+        f"{prefix}{key} is now called {_RENAMED_KEYS[key]}"
+        for prefix, section in sections
+        for key in section
+        if key in _RENAMED_KEYS
+    ]
+    if renamed:
+        raise SettingsInvalid(f"{path}: {'; '.join(renamed)}")
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
+    """Read a recipe and merge it into the one that it extends."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
     if "extends" not in values:
         return values
@@ -179,4 +264,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _list_recipes() -> str:
+    """Return the names of the recipes that come with the package."""
     return ", ".join(sorted(p.stem for p in RECIPES_DIR.glob("*.toml")))

@@ -1,4 +1,4 @@
-"""The paper's images: those that one generator a class makes to enlarge the classifier's training."""
+"""The paper's synthetic images: one generator per class makes more images for the classifier's training."""
 
 from __future__ import annotations
 
@@ -28,14 +28,24 @@ GENERATED = "generated"
 def generate_cells(
     generator: Generator, label: CellClass, cells: list[CellRef], margin: float, n_images: int, folder: Path, seed: int
 ) -> None:
-    """Write ``n_images`` super-resolved PNGs of 128×128 to ``folder/<class>/``, named ``<n>_<source>.png``.
+    """Write super-resolved 128×128 PNG images to ``folder/<class>/``, named ``<n>_<group>.png``.
 
-    Each is a drawn training cell, varied as the paper varies, reduced to 32×32 and brought back by the generator.
+    Each is a sampled training cell with the paper's augmentation, reduced to 32×32 and super-resolved. Images of an
+    earlier generator are deleted.
+
+    Args:
+        generator: Of this class.
+        label: The class.
+        cells: Training cells of the class.
+        margin: Side of the crop, relative to the box.
+        n_images: How many images to write.
+        folder: Of all classes.
+        seed: Of the random sampling.
     """
     sampler, rng = BalancedSampler(cells), np.random.default_rng(seed)
     target = folder / label.value
     target.mkdir(parents=True, exist_ok=True)
-    for stale in target.glob("*.png"):  # another generator's
+    for stale in target.glob("*.png"):
         stale.unlink()
     generator.eval()
     for index in range(n_images):
@@ -49,9 +59,14 @@ def generate_cells(
 
 
 def read_generated_cells(folder: Path, margin: float) -> Iterable[CellRef]:
-    """What generate_cells wrote, each image one cell of its source, its box such that the crop is the whole image."""
+    """Yield what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
+
+    Args:
+        folder: Of all classes.
+        margin: Side of the crop, relative to the box.
+    """
     side = round(HR_PX / margin)
     corner = (HR_PX - side) // 2
     for path in sorted(folder.glob("*/*.png")):
-        source = unquote(path.stem.partition("_")[2])
-        yield CellRef(path, Box(corner, corner, side, side), CellClass(path.parent.name), source, GENERATED)
+        group = unquote(path.stem.partition("_")[2])
+        yield CellRef(path, Box(corner, corner, side, side), CellClass(path.parent.name), group, GENERATED)

@@ -1,4 +1,4 @@
-"""`wbctool train`: labelled data in, models out."""
+"""`wbctool train` and `wbctool calibrate`: labeled data in, models out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 
-from experiments.backbones import compare_backbones, format_comparison
-from experiments.losses import ablate_losses
 from wbctool.datasets.labelled import (
     GroupSplit,
     HasGroup,
@@ -21,6 +19,7 @@ from wbctool.datasets.labelled import (
     read_fields,
 )
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.inference.model_card import ClassifierCard, load_fp32_card
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.laboratories import find_laboratories
 from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
@@ -47,34 +46,108 @@ def train(
     max_hours: float | None = None,
     group_split: GroupSplit = _DEFAULT_SPLIT,
     backbone: str = Backbone.VGG19,
-    compare: bool = False,
-    ablate: bool = False,
     init_from: Sequence[Path] = (),
 ) -> None:
-    """Train and export.
+    """Train models and export them to ONNX with their cards.
 
-    data: folders of labelled data, or folders that hold several. out: models, and checkpoints under ``out/training``.
-    stage: one of STAGES, or ``all`` in that order, but for those that the recipe has no samples for. Models that are
-    not trained are taken over from the first ``init_from``; those that a stage works with and that are still missing
-    in ``out`` are the package's.
-    resume: go on from the last checkpoint of each stage. max_hours: for each training loop; what is there then is
-    exported. group_split: which sources are held back. backbone: a value of Backbone.
-    init_from: the folders of models whose generator and classifier are trained further; of several the classifiers'
-    mean.
-    compare: train and test every backbone instead, and print the paper's Table 6 beside ours.
-    ablate: train the generator under every loss of the ablation instead, for `wbctool evaluate` to compare.
+    Args:
+        data: Folders of labeled data, or folders that contain several of these.
+        out: Folder of the models; checkpoints go to ``out/training``.
+        recipe: A name or a file, as in :func:`load_recipe`.
+        stage: One of STAGES, or ``all`` for every stage that the recipe trains, in that order. Models that are not
+            trained are copied from the first ``init_from``; those that a stage needs and ``out`` still lacks are
+            copied from the package.
+        imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
+        resume: Continue from the last checkpoint of each stage.
+        max_hours: Time limit of each training loop; what there is then is exported.
+        group_split: Which groups are for training, validation and test.
+        backbone: A value of Backbone.
+        init_from: Folders of the models that generator and classifier start from. Of several, the classifier starts
+            from the mean of their weights.
+
+    Raises:
+        SettingsInvalid: Options or recipe are wrong or contradict each other.
+        LabelledDataInvalid: The data hold nothing, or not enough, to train on.
+        ModelNotFound: A model or file of weights does not exist.
+        ModelMismatch: A model or file of weights is not usable for this training.
     """
-    _check_options(stage, max_hours, compare, ablate, init_from, backbone)
+    if stage != "all" and stage not in STAGES:
+        raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
     loaded = load_recipe(recipe)
-    stages = _select_stages(loaded, stage, compare, ablate)
+    stages = _select_stages(loaded, stage)
     if (loaded.requires_init or not loaded.classifier.samples) and "classifier" in stages and not init_from:
         raise SettingsInvalid(f"recipe {loaded.name} continues a trained model: name its folder with --init-from")
     if len(init_from) > 1 and stages != ["classifier"]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
+    context = make_context(
+        data, out, loaded, imagenet_weights, resume, max_hours, group_split, Backbone(backbone), init_from
+    )
+    check_imagenet_weights(context, stages)
+    copy_unchanged_models(context, stages)
+    copy_bundled_models(context, stages)
+    for name in stages:
+        STAGES[name](context)
+
+
+def calibrate(
+    data: Sequence[Path],
+    out: Path,
+    init_from: Sequence[Path],
+    group_split: GroupSplit = _DEFAULT_SPLIT,
+) -> None:
+    """Fit a trained classifier's temperature and thresholds to the validation split of other data, without training.
+
+    Args:
+        data: Folders of labeled data, or folders that contain several of these.
+        out: Folder of the calibrated classifier, to which detector and generator of the first ``init_from`` are
+            copied if it lacks them.
+        init_from: Folders of trained models. Of several, the mean of the classifiers' weights is calibrated.
+        group_split: Which groups are the validation split.
+
+    Raises:
+        SettingsInvalid: ``init_from`` is empty, or a dataset to hold out is not in the data.
+        LabelledDataInvalid: The validation split has less than 100 cells or 20 groups.
+        ModelNotFound: A model does not exist.
+        ModelMismatch: A model's file and card differ, or its training data include the test split.
+    """
+    if not init_from:
+        raise SettingsInvalid("calibration needs a trained model: name its folder")
+    card = load_fp32_card(init_from[0], ClassifierCard)
+    default = load_recipe("default")
+    recipe = default.model_copy(
+        update={
+            "name": "calibrate",
+            "classes": card.classes,
+            "crop_margin": card.crop_margin,
+            "classifier": default.classifier.model_copy(
+                update={"samples": 0, "white_balance": card.training.get("white_balance", False)}
+            ),
+        }
+    )
+    backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
+    context = make_context(data, out, recipe, group_split=group_split, backbone=backbone, init_from=init_from)
+    copy_unchanged_models(context, ["classifier"])
+    train_classifier(context)
+
+
+def make_context(
+    data: Sequence[Path],
+    out: Path,
+    recipe: Recipe,
+    imagenet_weights: Path | None = None,
+    resume: bool = False,
+    max_hours: float | None = None,
+    group_split: GroupSplit = _DEFAULT_SPLIT,
+    backbone: Backbone = Backbone.VGG19,
+    init_from: Sequence[Path] = (),
+) -> TrainingContext:
+    """Read the data and build the context of a training; arguments and errors are those of :func:`train`."""
+    if max_hours is not None and not max_hours > 0:
+        raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
     images, fields = _read_data(data, out)
     torch.set_float32_matmul_precision("high")
-    context = TrainingContext(
-        recipe=loaded,
+    return TrainingContext(
+        recipe=recipe,
         images=images,
         fields=fields,
         out=out,
@@ -82,78 +155,27 @@ def train(
         resume=resume,
         max_hours=max_hours,
         group_split=_hold_out_whole_laboratories(group_split, [*images, *fields]),
-        backbone=Backbone(backbone),
+        backbone=backbone,
         init_from=tuple(init_from),
     )
-    if not compare:
-        _check_imagenet_weights(context, stages)
-        copy_unchanged_models(context, () if ablate else stages)
-    copy_bundled_models(context, stages)
-    if compare:
-        print(format_comparison(compare_backbones(context)))
-    elif ablate:
-        ablate_losses(context)
-    else:
-        for name in stages:
-            STAGES[name](context)
 
 
-def _check_options(
-    stage: str,
-    max_hours: float | None,
-    compare: bool,
-    ablate: bool,
-    init_from: Sequence[Path],
-    backbone: str,
-) -> None:
-    if stage != "all" and stage not in STAGES:
-        raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
-    if (compare or ablate) and (stage != "all" or (compare and (ablate or init_from or backbone != Backbone.VGG19))):
-        raise SettingsInvalid(
-            "--compare trains every backbone afresh, --ablate the generator with every loss: neither can be combined "
-            "with the other or with --stage, nor --compare with --init-from or --backbone"
-        )
-    if max_hours is not None and not max_hours > 0:
-        raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
+def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) -> None:
+    """Load the ImageNet weights once, so that a problem shows now and not after hours of training.
 
+    Args:
+        context: Of the training.
+        stages: Names of the stages that will be trained.
 
-def _select_stages(recipe: Recipe, stage: str, compare: bool, ablate: bool) -> list[str]:
-    """The stages that there is something to do for, in order."""
-    if compare or ablate:
-        return ["classifier" if compare else "srgan"]
-    stages = [name for name in STAGES if stage in {"all", name} and recipe.has_stage(name)]
-    if not stages:
-        raise SettingsInvalid(f"recipe {recipe.name} does not train the {stage}: it sets no samples for it")
-    return stages
-
-
-def _read_data(data: Sequence[Path], out: Path) -> tuple[tuple[LabelledImage, ...], tuple[LabelledField, ...]]:
-    """All images and fields of the data, but for what earlier trainings left in ``out``: generated images among it."""
-    own_outputs = (out / "training").resolve()
-    images = tuple(
-        image
-        for folder in data
-        for image in read_class_folders(folder)
-        if not image.path.resolve().is_relative_to(own_outputs)
-    )
-    fields = tuple(
-        f for folder in data for fields_folder in find_field_folders(folder) for f in read_fields(fields_folder)
-    )
-    if not images and not fields:
-        locations = ", ".join(map(str, data)) or "no folder (give --data DIR)"
-        raise LabelledDataInvalid(f"no labelled data: {locations} holds neither class folders nor fields with boxes")
-    return images, fields
-
-
-def _check_imagenet_weights(context: TrainingContext, stages: Collection[str]) -> None:
-    """They are wanted hours from now; that they are there and fit is to be seen now.
-
-    Raises as :func:`load_imagenet_features`; SettingsInvalid where one file is to serve two networks.
+    Raises:
+        SettingsInvalid: One file would have to serve two networks.
+        ModelNotFound: As :func:`load_imagenet_features`.
+        ModelMismatch: As :func:`load_imagenet_features`.
     """
     srgan, classifier = context.recipe.srgan, context.recipe.classifier
     backbones = set()
     if "srgan" in stages and srgan.gan_samples and srgan.content_weight:
-        backbones.add(Backbone.VGG19)  # the content loss looks through it, whatever the classifier's backbone
+        backbones.add(Backbone.VGG19)  # for the content loss, whatever the classifier's backbone
     if "classifier" in stages and classifier.samples and not context.init_from:
         backbones.add(context.backbone)
     if len(backbones) > 1 and context.imagenet_weights is not None:
@@ -165,21 +187,48 @@ def _check_imagenet_weights(context: TrainingContext, stages: Collection[str]) -
         load_imagenet_features(context.imagenet_weights, backbone)
 
 
+def _select_stages(recipe: Recipe, stage: str) -> list[str]:
+    """Return the names of the stages to train, in order."""
+    stages = [name for name in STAGES if stage in {"all", name} and recipe.has_stage(name)]
+    if not stages:
+        raise SettingsInvalid(f"recipe {recipe.name} does not train the {stage}: it sets no samples for it")
+    return stages
+
+
+def _read_data(data: Sequence[Path], out: Path) -> tuple[tuple[LabelledImage, ...], tuple[LabelledField, ...]]:
+    """Read all images and fields, except what earlier trainings left in ``out``, such as synthetic images."""
+    own_outputs = (out / "training").resolve()
+    images = tuple(
+        image
+        for folder in data
+        for image in read_class_folders(folder)
+        if not image.path.resolve().is_relative_to(own_outputs)
+    )
+    fields = tuple(
+        field for folder in data for fields_folder in find_field_folders(folder) for field in read_fields(fields_folder)
+    )
+    if not images and not fields:
+        locations = ", ".join(map(str, data)) or "no folder (give --data DIR)"
+        raise LabelledDataInvalid(f"no labeled data: {locations} holds neither class folders nor fields with boxes")
+    return images, fields
+
+
 def _hold_out_whole_laboratories(group_split: GroupSplit, items: Sequence[HasGroup]) -> GroupSplit:
-    """With the other origins of the laboratories that are left out: copies of an original must not be trained on."""
+    """Also hold out the datasets that share groups with a held-out one, whose copies must not be trained on."""
     laboratory_by_dataset = find_laboratories(items)
     if unknown := set(group_split.held_out_datasets) - laboratory_by_dataset.keys():
         raise SettingsInvalid(
-            f"--hold-out-dataset {', '.join(unknown)}: not in the data, whose datasets are {', '.join(sorted(laboratory_by_dataset))}"
+            f"--hold-out-dataset {', '.join(sorted(unknown))}: not in the data, whose datasets are "
+            f"{', '.join(sorted(laboratory_by_dataset))}"
         )
     for laboratory in sorted(set(laboratory_by_dataset.values())):
-        datasets = [origin for origin, other in sorted(laboratory_by_dataset.items()) if other == laboratory]
+        datasets = [dataset for dataset, other in sorted(laboratory_by_dataset.items()) if other == laboratory]
         if len(datasets) > 1:
-            log.info("taken for one laboratory, as they have sources of the same names: %s", ", ".join(datasets))
-    held_out_laboratories = {laboratory_by_dataset[origin] for origin in group_split.held_out_datasets}
+            log.info("treated as one laboratory, because they share names of groups: %s", ", ".join(datasets))
+    held_out_laboratories = {laboratory_by_dataset[dataset] for dataset in group_split.held_out_datasets}
     held_out_datasets = tuple(
-        sorted(origin for origin, laboratory in laboratory_by_dataset.items() if laboratory in held_out_laboratories)
+        sorted(dataset for dataset, laboratory in laboratory_by_dataset.items() if laboratory in held_out_laboratories)
     )
     if added := set(held_out_datasets) - set(group_split.held_out_datasets):
-        log.info("left out too, as it shares originals with what is left out: %s", ", ".join(sorted(added)))
+        log.info("also held out, because they share groups with a held-out dataset: %s", ", ".join(sorted(added)))
     return replace(group_split, held_out_datasets=held_out_datasets)

@@ -1,4 +1,4 @@
-"""The ImageNet start of a backbone: torchvision's weights where there is a network, else a local file."""
+"""ImageNet weights of a backbone, downloaded by torchvision or read from a local file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
 
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.text import pluralize
-from wbctool_training.models.backbones import Backbone, build_features
-from wbctool_training.models.vgg import VGG16_BLOCKS, VGG19_BLOCKS
+from wbctool_training.models.backbones import VGG16_BLOCKS, VGG19_BLOCKS, Backbone, build_features
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG19) -> nn.Sequential:
-    """A backbone's convolutions with ImageNet weights.
+    """Build a backbone's convolutional part with ImageNet weights.
 
-    path: a torchvision ``state_dict`` of the backbone (``.pth``), or an npz under the same names; None downloads
-    torchvision's. For VGG19 a VGG16 will do: it is grown, the fourth convolution of blocks 3, 4 and 5 beginning as
-    identity, which leaves the function unchanged behind a ReLU (Net2DeeperNet, Chen 2016, arXiv 1511.05641).
+    Args:
+        path: A torchvision ``state_dict`` of the backbone (``.pth``), or an npz file with the same names; None
+            downloads torchvision's. For VGG19, weights of a VGG16 also work: :func:`grow_to_vgg19`.
+        backbone: Which network.
 
-    Raises ModelNotFound where the file or the network is missing, ModelMismatch where the weights do not fit.
+    Returns:
+        As :func:`build_features`.
+
+    Raises:
+        ModelNotFound: The file does not exist, or the download failed.
+        ModelMismatch: The file holds no weights, or those of another network.
     """
     state = _download_weights(backbone) if path is None else _read_weights(path)
     features = build_features(backbone)
@@ -47,13 +51,25 @@ def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG1
 
 
 def _sequential_name(name: str) -> str:
-    """torchvision's ``features.0.weight`` and, in ResNets, ``layer1.0.conv1.weight`` as the layers of a Sequential."""
+    """Convert torchvision's name of a weight (``features.0.weight``, ``layer1.0.conv1.weight``) to a Sequential's."""
     first, _, rest = name.partition(".")
     return f"{_RESNET_LAYERS.index(first)}.{rest}" if first in _RESNET_LAYERS else name.removeprefix("features.")
 
 
 def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
-    """VGG16's convolutions under VGG19's numbers, the added ones as identity."""
+    """Turn VGG16's convolutions into a VGG19 that computes the same function.
+
+    The fourth convolution of blocks 3, 4 and 5 is the identity, which changes nothing after a ReLU.
+
+    Args:
+        vgg16: Weights by name, as :func:`build_features` numbers them.
+
+    Returns:
+        Weights by VGG19's names.
+
+    References:
+        Net2DeeperNet: Chen et al. 2016, arXiv 1511.05641.
+    """
     grown: dict[str, Tensor] = {}
     old = new = 0
     for (n_vgg16, filters), (n_vgg19, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
@@ -70,6 +86,7 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state_dict or npz file; raises as load_imagenet_features."""
     if not path.is_file():
         raise ModelNotFound(f"the ImageNet weights {path} are missing")
     try:
@@ -77,14 +94,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state: dict[str, Tensor] = dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # pickle and zip stumble over a wrong file in every way
+    except Exception as error:  # pickle and zip raise many kinds of errors for a wrong file
         raise ModelMismatch(f"{path} holds no weights: {type(error).__name__}: {error}".splitlines()[0]) from error
     return state
 
 
 def _download_weights(backbone: Backbone) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights
-
+    """Download torchvision's weights, or take them from its cache."""
     weights = get_model_weights(backbone.value)["IMAGENET1K_V1"]
     try:
         state: dict[str, Tensor] = dict(weights.get_state_dict(progress=True, check_hash=True))

@@ -1,1 +1,1 @@
-"""The Dask executor (extra `cluster`)."""
+"""A run's slides on the workers of a Dask cluster (extra ``cluster``)."""

@@ -1,4 +1,4 @@
-"""What the coordinator of a run on a Dask cluster and its workers say to each other."""
+"""What the workers of a Dask cluster tell a run's coordinator."""
 
 from __future__ import annotations
 
@@ -7,78 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import FileStat
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.store.slide_writer import SlideFiles
-from wbctool.types.results import Provenance
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One run, as its workers know it. settings: with paths that mean the same on every machine."""
+class WorkerReport:
+    """How a run's setup on a worker ended. Sent as a Dask event, so of JSON values only.
 
-    id: str
-    settings: RunSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What a worker has for a run.
-
-    process: tells its process from another one of the same address. gpus: how many the lab gave it (``--resources``).
-    provenance, basis: as :class:`~wbctool.pipeline.bound_stages.Stages` has them.
+    error: empty if the worker can process slides. cache_key: all that its results depend on but the fields, as JSON.
+    device_message: what ``--device auto`` fell back to.
     """
 
-    process: str
+    address: str
     host: str
-    gpus: float
-    tool_version: str
-    provenance: Provenance
-    basis: Mapping[str, Any]
-    device_note: str | None
+    error: str = ""
+    provider: str = ""
+    cache_key: str = ""
+    device_message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line for the coordinator's log. traceback: empty where there is none."""
+class SlideCompleted:
+    """A processed slide. files: None if it failed as a whole. log_records: arguments of ``logging.makeLogRecord``.
 
-    logger: str
-    level: int
-    message: str
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
-class SlideDone:
-    """A slide as a worker did it. made: None where it failed as a whole. seen: each field's stamp and SHA-256.
-
-    rows: those of each model's batches, by now.
+    field_hashes: name, size and times, SHA-256 of each field. batch_sizes: cells per batch of each model so far.
     """
 
+    host: str
     outcome: SlideOutcome
-    made: SlideFiles | None
-    seen: tuple[tuple[str, FileStat, str], ...]
-    log: tuple[LogLine, ...]
-    rows: Mapping[str, int]
+    files: SlideFiles | None
+    field_hashes: tuple[tuple[str, FileStat, str], ...]
+    log_records: tuple[dict[str, Any], ...]
+    batch_sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """In place of a slide: this process does not know the run, or not any more. process: which it is."""
+class FieldNotVisible:
+    """In place of a processed slide: the worker at ``address`` cannot see the field ``path``."""
 
-    process: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """In place of a slide: a field that the coordinator sees cannot be seen from this machine."""
-
+    address: str
     path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """In place of an answer: what went wrong. Dask loses a task whose error it cannot send, so none is left to it."""
-
-    cause: str

@@ -1,1 +1,1 @@
-"""Labelled data: class folders, annotated fields, manual differentials, and their splits by group."""
+"""Labeled data: class folders, annotated fields, manual differentials, and their splits by group."""

@@ -1,28 +1,28 @@
-"""Labelled data: class folders of single-cell images, and fields with boxes. Splits are by source.
+"""Labeled data: class folders of single-cell images, and fields with boxes, split by group.
 
 Two layouts are read:
 
-- class folders: ``DATA/.../<class>/*.jpg``, one labelled cell an image; the folders' names go through
-  :func:`wbctool.labels.parse_class`. A ``groups.csv`` (``label,image,source``) in DATA or above it names the
-  original each image is a copy of; without it one image is one source.
+- class folders: ``DATA/.../<class>/*.jpg``, one labeled cell an image; :func:`wbctool.labels.parse_class` has the
+  folders' names. A ``groups.csv`` (``label,image,source``) in DATA or above it names the original that each image is
+  a copy of; without it each image is a group of its own.
 - fields: ``DATA/images/*``, ``DATA/boxes.csv`` (``image,kind,xmin,ymin,xmax,ymax``, kind one of wbc, rbc, platelets),
   optionally ``labels.csv`` (``image,wbc_labels``) and ``sources.csv`` (``image,source``: the microscope).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from wbctool.datasets.tables import TableRow, read_table
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.reader import is_image
 from wbctool.labels import CellClass, parse_class
@@ -30,15 +30,15 @@ from wbctool.types.cells import Box, ObjectClass
 
 log = logging.getLogger(__name__)
 
-# Of the first 3,000 numbers the one whose fifths share out each class of BCCD's 277 originals most evenly; chosen by
-# class counts alone, before anything was trained.
+# Among the first 3,000 numbers, the one whose fifths divide each class of BCCD's 277 originals most evenly. It was
+# chosen by class counts alone, before anything was trained.
 _SPLIT_SALT = 1618
 FOLDS = 5
 _BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
 
 
 class Split(StrEnum):
-    """What a source is for: 70 % to train on, 10 % to choose and calibrate by, 20 % held back to report on."""
+    """What a group is used for: 70 % for training, 10 % for validation and calibration, 20 % for the reported test."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -47,7 +47,14 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """An image of one labelled cell. group: what splits are made by. dataset: the data set's folder name."""
+    """An image of one labeled cell.
+
+    Attributes:
+        path: The file.
+        label: The true class.
+        group: What is never divided between splits, such as the original that the image is a copy of.
+        dataset: Name of the data set's folder.
+    """
 
     path: Path
     label: CellClass
@@ -57,7 +64,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBox:
-    """One annotated object of a field."""
+    """One annotated object of a field, with its box in pixels."""
 
     object_class: ObjectClass
     box: Box
@@ -65,7 +72,15 @@ class LabelledBox:
 
 @dataclass(frozen=True, slots=True)
 class LabelledField:
-    """A field with its boxes. dataset: the microscope. labels: its nucleated cells' classes, empty where unknown."""
+    """A field with annotated objects.
+
+    Attributes:
+        path: The image.
+        group: What is never divided between splits.
+        dataset: The data set or microscope.
+        boxes: The annotated objects.
+        labels: Classes of the nucleated cells, in no order; empty if they are unknown.
+    """
 
     path: Path
     group: str
@@ -75,11 +90,11 @@ class LabelledField:
 
 
 class HasGroup(Protocol):
-    """What splits are made of: an image, a field, a cell."""
+    """What can be split by group: an image, a field or a cell."""
 
     @property
     def group(self) -> str:
-        """The original."""
+        """What is never divided between splits."""
 
     @property
     def dataset(self) -> str:
@@ -88,18 +103,22 @@ class HasGroup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GroupSplit:
-    """Which sources a model is trained on. Its card says it, so that `wbctool evaluate` holds the same ones back.
+    """Which groups a model is trained on. The model's card records it, so that `wbctool evaluate` uses the same split.
 
-    A source's place is a hash of its name alone: adding data never moves it, and one original falls into the same
-    split in every data set that it appears in. fold: which fifth of the sources is held back, 0 to 4; all five make a
-    grouped cross-validation, 0 is what ships. held_out_datasets: origins that are held back whole, as a laboratory never met.
+    A group's split follows from a hash of its name alone: adding data never moves it, and one original falls into the
+    same split in every data set.
+
+    Attributes:
+        fold: Which fifth of the groups is the test split, from 0 to 4. All five make a grouped cross-validation; the
+            shipped models have 0.
+        held_out_datasets: Data sets that belong to the test split as a whole, like an unseen laboratory.
     """
 
     fold: int = 0
     held_out_datasets: tuple[str, ...] = ()
 
     def assign(self, item: HasGroup) -> Split:
-        """The split of an image, field or cell."""
+        """Return the split of an image, field or cell."""
         if item.dataset in self.held_out_datasets:
             return Split.TEST
         digest = hashlib.sha256(f"{_SPLIT_SALT}:{item.group}".encode()).digest()
@@ -110,35 +129,46 @@ class GroupSplit:
 
     @classmethod
     def from_card(cls, training: Mapping[str, Any]) -> GroupSplit:
-        """As the ``training`` of a model's card has it; the shipped splits where it says nothing."""
+        """Read the split from ``training`` of a model's card; the shipped split if the card has none."""
         split_record = training.get("group_split", {})
         return cls(int(split_record.get("fold", 0)), tuple(split_record.get("held_out_datasets", ())))
 
     def has_leakage(self, training: Mapping[str, Any]) -> bool:
-        """Whether a model whose card has that ``training`` may have seen sources that are held back here."""
+        """Tell whether a model with this ``training`` in its card may have seen groups of this test split."""
         other_fold = GroupSplit.from_card(training).fold != self.fold
         return other_fold or not set(self.held_out_datasets).isdisjoint(training.get("datasets", ()))
 
 
 def infer_group(path: Path) -> str:
-    """The source of an image that no ``groups.csv`` names.
+    """Infer the group of an image that no ``groups.csv`` names.
 
-    BCCD's file names carry the number of the original; any other image is its own source, known by its content, so that
-    the same picture in two data sets stays one source.
+    Args:
+        path: The image.
+
+    Returns:
+        The number of the original in BCCD's file names, else a hash of the file's content, so that the same image in
+        two data sets is one group.
     """
     bccd = _BCCD_NAME.match(path.stem)
     return bccd.group(1) if bccd else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def find_field_folders(data: Path) -> tuple[Path, ...]:
-    """DATA, or the folders below it, that hold fields with boxes."""
+    """Return the folders with a boxes.csv, among ``data`` and all folders in it."""
     return tuple(sorted(path.parent for path in data.rglob("boxes.csv")))
 
 
 def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
-    """Every labelled image below DATA, in order of its path; none where no folder is named after a class.
+    """Read the labeled images of a folder, at any depth.
 
-    Raises LabelledDataInvalid where DATA is missing, or a groups.csv misses an image.
+    Args:
+        data: The folder that holds the class folders.
+
+    Returns:
+        The images in order of their paths; empty if no folder is named after a class.
+
+    Raises:
+        LabelledDataInvalid: ``data`` is not a folder, or a groups.csv does not name an image.
     """
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
@@ -153,45 +183,55 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         for path in sorted(p for p in folder.iterdir() if is_image(p)):
             group = infer_group(path) if groups is None else groups.get((folder.name.lower(), path.name))
             if group is None:
-                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its source is unknown")
+                raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
             images.append(LabelledImage(path, label, group, _infer_dataset(data, path)))
     return tuple(images)
 
 
 def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
-    """Folders of images beside class folders that :func:`read_class_folders` leaves out: perhaps a slip of the pen."""
+    """Return folders of images, beside class folders, whose names are not a class: perhaps they are misspelled."""
     folders = _find_image_folders(data)
     class_parents = {folder.parent for folder in folders if parse_class(folder.name)} - set(find_field_folders(data))
     return tuple(folder for folder in folders if folder.parent in class_parents and not parse_class(folder.name))
 
 
 def _find_image_folders(data: Path) -> list[Path]:
+    """Return the folders that directly hold images."""
     return sorted({path.parent for path in data.rglob("*") if is_image(path)})
 
 
 def read_fields(data: Path) -> tuple[LabelledField, ...]:
-    """Every field of DATA that has boxes, in order of its name.
+    """Read the annotated fields of a folder.
 
-    Raises LabelledDataInvalid, naming file and line, where a box is none or its image is missing.
+    Args:
+        data: The folder that holds ``images/`` and boxes.csv.
+
+    Returns:
+        The fields with at least one box, in order of their names. Empty boxes are left out.
+
+    Raises:
+        LabelledDataInvalid: A box is invalid or its image is missing; the message names file and line.
     """
     boxes: dict[str, list[LabelledBox]] = defaultdict(list)
     table = data / "boxes.csv"
-    for line, row in enumerate(_read_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")), start=2):
+    for line in _read_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
+        location, row = f"{table}, line {line.line}", line.values
         try:
             x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
             object_class = ObjectClass(row["kind"])
         except (ValueError, TypeError, OverflowError) as error:
-            raise LabelledDataInvalid(f"{table}, line {line}: {error}") from error
-        if not os.path.isfile(data / "images" / row["image"]):  # noqa: PTH113, of a name too long Path.is_file raises
-            raise LabelledDataInvalid(f"{table}, line {line}: no such image: {data / 'images' / row['image']}")
+            raise LabelledDataInvalid(f"{location}: {error}") from error
+        if not os.path.isfile(data / "images" / row["image"]):  # noqa: PTH113, Path.is_file raises an error if the name is too long
+            raise LabelledDataInvalid(f"{location}: no such image: {data / 'images' / row['image']}")
         if x1 > x0 and y1 > y0:
             boxes[row["image"]].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
     labels = {
-        row["image"]: tuple(c for c in map(parse_class, row["wbc_labels"].split(",")) if c)
-        for row in _read_rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
+        line.values["image"]: tuple(c for c in map(parse_class, line.values["wbc_labels"].split(",")) if c)
+        for line in _read_rows(data / "labels.csv", ("image", "wbc_labels"), required=False)
     }
     datasets = {
-        row["image"]: row["source"] for row in _read_rows(data / "sources.csv", ("image", "source"), required=False)
+        line.values["image"]: line.values["source"]
+        for line in _read_rows(data / "sources.csv", ("image", "source"), required=False)
     }
     return tuple(
         LabelledField(
@@ -206,7 +246,7 @@ def read_fields(data: Path) -> tuple[LabelledField, ...]:
 
 
 def _infer_dataset(data: Path, image: Path) -> str:
-    """The data set an image belongs to: the folder that holds the class folders, past any TRAIN or TEST."""
+    """Return the name of the folder that holds the class folders, not counting folders such as TRAIN or TEST."""
     for folder in image.parent.resolve().parents:
         if folder.name.lower() not in {"train", "test", "val", "images", "test_simple"}:
             return folder.name
@@ -214,34 +254,26 @@ def _infer_dataset(data: Path, image: Path) -> str:
 
 
 def _read_groups(folder: Path, data: Path) -> dict[tuple[str, str], str] | None:
-    """The nearest groups.csv from the class folder upwards, to two levels above it or to DATA and its own parent."""
+    """Read the nearest groups.csv up to two levels above the class folder, but not above the parent of DATA."""
     for candidate in folder.resolve().parents[:2]:
         if (candidate / "groups.csv").is_file():
-            rows = _read_rows(candidate / "groups.csv", ("label", "image", "source"))
+            rows = (line.values for line in _read_rows(candidate / "groups.csv", ("label", "image", "source")))
             return {(row["label"].lower(), row["image"]): row["source"] for row in rows}
         if candidate == data.resolve().parent:
             break
     return None
 
 
-def _read_rows(path: Path, columns: tuple[str, ...], required: bool = True) -> Iterable[dict[str, str]]:
+def _read_rows(path: Path, columns: tuple[str, ...], required: bool = True) -> tuple[TableRow, ...]:
+    """Return the rows of a table, each with a value in every column; none if an optional file is missing."""
     if not path.is_file():
         if required:
             raise LabelledDataInvalid(f"{path} is missing")
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise LabelledDataInvalid(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelledDataInvalid(f"{path} is not a UTF-8 CSV file: {error}") from error
-    missing = [c for c in columns if rows and c not in rows[0]]
-    if missing:
-        raise LabelledDataInvalid(f"{path}: missing column '{missing[0]}'")
-    for line, row in enumerate(rows, start=2):
-        if empty := [c for c in columns if row[c] is None]:
-            raise LabelledDataInvalid(f"{path}, line {line}: missing {empty[0]}")
+        return ()
+    rows = read_table(path, columns, LabelledDataInvalid).rows
+    for row in rows:
+        if missing := [name for name in columns if name not in row.values]:
+            raise LabelledDataInvalid(f"{path}, line {row.line}: missing {missing[0]}")
     return rows
 
 
@@ -249,9 +281,9 @@ Item = TypeVar("Item")
 
 
 def evenly_spaced(items: Sequence[Item], number: int) -> list[Item]:
-    """At most ``number`` items, evenly spread over all, in order.
+    """Return at most ``number`` items, evenly spaced over all, in order.
 
-    >>> spread("abcdefgh", 3)
+    >>> evenly_spaced("abcdefgh", 3)
     ['a', 'c', 'f']
     """
     number = min(number, len(items))

@@ -1,4 +1,4 @@
-"""The labelled cell of a single-cell image: training and evaluation look for it in the same way."""
+"""Detection of the labeled cell in a single-cell image, the same in training and evaluation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ _MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better
 
 
 def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
-    """The cell that an image of one labelled cell shows. None is dropped.
+    """Detect the cell that an image of one labeled cell shows; every image gives a cell.
 
-    The best proposal, nearer the centre before farther; a nucleated cell that a run would count before anything else,
-    then weak proposals and platelets (whose class is one of the labels), and where there is nothing at all the middle
-    of the image, with score 0.
+    A nucleated cell that a run would count is preferred, then weak proposals and platelets, whose class is one of the
+    labels. Among these, score and closeness to the center decide.
+
+    Args:
+        field: The image.
+        model: The detector.
+
+    Returns:
+        The cell in native pixels. If nothing was proposed, it is the middle of the image with the score 0.
     """
     height, width = field.rgb.shape[:2]
 
     def score_candidate(detection: Detection) -> float:
+        """Return the score of a proposal, lowered with its distance from the center."""
         x, y = detection.box.center
         center_distance = math.hypot((x - width / 2) / width, (y - height / 2) / height)
         return detection.score * (1 - min(center_distance, 0.7))

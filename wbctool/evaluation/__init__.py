@@ -1,1 +1,1 @@
-"""The models on labelled data: accuracy, calibration, detection, super-resolution, out-of-distribution probes."""
+"""The models on labeled data: accuracy, calibration, detection, super-resolution, out-of-distribution probes."""

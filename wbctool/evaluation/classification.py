@@ -1,4 +1,4 @@
-"""Labelled cells through detector, cropper, super-resolution and classifier, and the figures of merit."""
+"""Classification of labeled cells by the stages of a run, and its measures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from wbctool.datasets.labelled import LabelledImage
 from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.enums import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
-from wbctool.evaluation.metrics import accuracy_by_group, calibration_error, cluster_bootstrap_interval
+from wbctool.evaluation.calibration import calibration_error
+from wbctool.evaluation.metrics import accuracy_by_group, cluster_bootstrap_interval
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
@@ -28,11 +29,29 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class ClassifierReport:
-    """One data set's cells through detector, cropper, super-resolution and classifier.
+    """How the cells of one data set are classified.
 
-    accuracy: per image, review cells too. ci95: by source. coverage: the share that a run would not send to review.
-    accuracy_restricted_classes: with the choice left to the classes that the data set has.
-    no_detection: images in which the detector proposed nothing at all.
+    All accuracies and fractions are in [0, 1]. All intervals are 95 % cluster bootstrap intervals over groups.
+
+    Attributes:
+        dataset: Name of the data set.
+        images: Number of images, one cell each.
+        n_groups: Number of groups that the images come from.
+        accuracy: Accuracy per image; cells in review count too.
+        ci95_low: Lower bound of the accuracy.
+        ci95_high: Upper bound of the accuracy.
+        accuracy_per_group: Accuracy of a majority vote in each group.
+        accuracy_restricted_classes: Accuracy if the classifier may choose only classes that the data set has.
+        calibration_error: Expected calibration error.
+        coverage: Fraction of cells that a run would not send to review.
+        selective_accuracy: Accuracy of those cells; 0 if there are none.
+        selective_accuracy_ci95: Bounds of the selective accuracy; 0 and 1 if there are no such cells.
+        per_class: Precision, recall, F1 and support of each class.
+        classes: The classes of the model, in order.
+        confusion: Counts; one row for each true class, one column for each predicted class, in order of ``classes``.
+        no_detection: Number of images in which the detector proposed nothing.
+        confidences: Confidence of each cell, in order.
+        correct: Whether each cell is classified correctly, in order.
     """
 
     dataset: str
@@ -57,7 +76,13 @@ class ClassifierReport:
 
 @dataclass(frozen=True, slots=True)
 class LabelledCrop:
-    """The cell of a labelled image. is_detected: False where the detector proposed nothing and the image's middle was cut."""
+    """The cell of a labeled image.
+
+    Attributes:
+        image: The image and its label.
+        crop: The cell at native resolution.
+        is_detected: Whether the detector proposed a cell; if not, the crop is the middle of the image.
+    """
 
     image: LabelledImage
     crop: Crop
@@ -66,7 +91,16 @@ class LabelledCrop:
 
 @dataclass(frozen=True, slots=True)
 class Misclassification:
-    """A cell that was called something else. rgb: its native crop, (n, n, 3) uint8, RGB."""
+    """A cell that the classifier gave the wrong class.
+
+    Attributes:
+        image: File name of the image.
+        group: Group of the image.
+        label: The true class.
+        predicted: The predicted class.
+        confidence: Probability of the predicted class, in [0, 1].
+        rgb: The native crop, (n, n, 3) uint8, RGB.
+    """
 
     image: str
     group: str
@@ -79,21 +113,40 @@ class Misclassification:
 def top_misclassifications(
     cells: Sequence[LabelledCrop], predictions: Sequence[Prediction], limit: int
 ) -> tuple[Misclassification, ...]:
-    """The wrong cells that the classifier was surest of, one of each source, at most ``limit``."""
+    """Return the wrong cells with the highest confidence, one of each group.
+
+    Args:
+        cells: Labeled cells.
+        predictions: Predictions of the same cells, in the same order.
+        limit: Maximum number of cells to return.
+    """
     wrong = [
         Misclassification(c.image.path.name, c.image.group, c.image.label, p.label, p.confidence, c.crop.rgb)
         for c, p in zip(cells, predictions, strict=True)
         if c.image.label is not p.label
     ]
-    wrong.sort(key=lambda mistake: -mistake.confidence)
-    most_confident = {mistake.group: mistake for mistake in reversed(wrong)}
-    return tuple(sorted(most_confident.values(), key=lambda mistake: -mistake.confidence)[:limit])
+    wrong.sort(key=lambda wrong_cell: -wrong_cell.confidence)
+    most_confident = {wrong_cell.group: wrong_cell for wrong_cell in reversed(wrong)}
+    return tuple(sorted(most_confident.values(), key=lambda wrong_cell: -wrong_cell.confidence)[:limit])
 
 
 def crop_labelled_cells(
     images: Sequence[LabelledImage], models: Models, progress: Progress, description: str
 ) -> tuple[LabelledCrop, ...]:
-    """One crop an image, in order; raises LabelledDataInvalid where an image cannot be read."""
+    """Cut the labeled cell out of each image.
+
+    Args:
+        images: The images.
+        models: Their detector finds the cell, and their classifier's card has the margin of the crop.
+        progress: Wraps the images.
+        description: Name of what is worked on, for the progress.
+
+    Returns:
+        One crop an image, in order.
+
+    Raises:
+        LabelledDataInvalid: An image cannot be read.
+    """
     cells = []
     for image in progress(images, len(images), f"{description}: finding cells"):
         field = read_labelled_field(image.path)
@@ -104,7 +157,16 @@ def crop_labelled_cells(
 
 
 def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[Prediction, ...]:
-    """Prepared and classified as a run does it."""
+    """Prepare and classify crops as a run does it.
+
+    Args:
+        crops: Crops at native resolution.
+        models: The generator and the classifier.
+        mode: When crops are super-resolved.
+
+    Returns:
+        One prediction a crop, in order.
+    """
     return tuple(
         prediction
         for start in range(0, len(crops), _BATCH)
@@ -117,20 +179,27 @@ def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[
 def summarize_classifier(
     dataset: str, cells: Sequence[LabelledCrop], predictions: Sequence[Prediction], classes: Sequence[CellClass]
 ) -> ClassifierReport:
-    """cells, predictions: of one data set, in the same order. classes: of the model's card."""
+    """Compare the predictions of one data set's cells with their labels.
+
+    Args:
+        dataset: Name of the data set.
+        cells: The cells, at least one.
+        predictions: Predictions of the same cells, in the same order.
+        classes: The classes of the model's card, in order.
+    """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     images = [cell.image for cell in cells]
     y_true = [str(i.label) for i in images]
     y_pred = [str(p.label) for p in predictions]
     names = [str(c) for c in classes]
-    correct = np.array([w == g for w, g in zip(y_true, y_pred, strict=True)])
+    correct = np.array([true == predicted for true, predicted in zip(y_true, y_pred, strict=True)])
     confidence = np.array([p.confidence for p in predictions])
     is_covered = np.array([p.outcome is not Outcome.NEEDS_REVIEW for p in predictions])
     groups = [i.group for i in images]
     per_group, n_groups = accuracy_by_group(correct, groups)
     low, high = cluster_bootstrap_interval(correct, groups)
-    covered_groups = [s for s, kept in zip(groups, is_covered.tolist(), strict=True) if kept]
+    covered_groups = [group for group, covered in zip(groups, is_covered.tolist(), strict=True) if covered]
     columns = precision_recall_fscore_support(y_true, y_pred, labels=names, zero_division=0.0)
     per_class = {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
@@ -161,6 +230,7 @@ def summarize_classifier(
 
 
 def _accuracy_restricted_classes(y_true: list[str], names: list[str], predictions: Sequence[Prediction]) -> float:
+    """Return the accuracy if only the classes that the data set has may be predicted."""
     probabilities = np.array([p.probabilities for p in predictions])
     probabilities[:, [name not in y_true for name in names]] = -1.0
     return float(
@@ -169,7 +239,11 @@ def _accuracy_restricted_classes(y_true: list[str], names: list[str], prediction
 
 
 def read_labelled_field(path: Path) -> Field:
-    """As a run reads it; raises LabelledDataInvalid, naming it."""
+    """Read an image as a run does it.
+
+    Raises:
+        LabelledDataInvalid: The image cannot be read; the message names it.
+    """
     try:
         return read_field(path)
     except FieldUnreadable as error:

@@ -12,23 +12,32 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from wbctool.evaluation.calibration import reliability_bins
+
 if TYPE_CHECKING:
     from wbctool.evaluation.classification import ClassifierReport, Misclassification
 
 
-_RC: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
+FIGURE_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
 def draw_confusion(report: ClassifierReport, path: Path | BytesIO) -> None:
-    """The confusion matrix of one data set."""
+    """Draw the confusion matrix of one data set as PNG."""
     draw_confusion_matrix(np.array(report.confusion), report.classes, f"{report.dataset}: {report.images} images", path)
 
 
 def draw_confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, path: Path | BytesIO) -> None:
-    """Rows: the true class; columns: what the classifier said; each row's shares as shade, numbers written in."""
+    """Draw a confusion matrix as PNG: one row for each true class, shaded by the row's fractions, with the counts.
+
+    Args:
+        counts: (K, K) int64; rows are true classes, columns are predicted classes.
+        classes: Names of the K classes.
+        title: Title of the figure.
+        path: File, or buffer, to write to.
+    """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [name.replace("_", " ") for name in classes]
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(6.4, 5.6), layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -42,31 +51,31 @@ def draw_confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], tit
         figure.savefig(path, dpi=150)
 
 
-def draw_reliability(report: ClassifierReport, path: Path | BytesIO, bins: int = 10) -> None:
-    """Share right against confidence, in bins of equal width."""
-    confidence, correct = np.array(report.confidences), np.array(report.correct)
-    bin_index = np.minimum((confidence * bins).astype(int), bins - 1)
-    used = np.unique(bin_index)
-    with matplotlib.rc_context(_RC):
+def draw_reliability(report: ClassifierReport, path: Path | BytesIO, n_bins: int = 10) -> None:
+    """Draw the reliability diagram of one data set as PNG.
+
+    Args:
+        report: The classified cells.
+        path: File, or buffer, to write to.
+        n_bins: Number of bins of equal width.
+    """
+    bins = reliability_bins(np.array(report.confidences), np.array(report.correct), n_bins)
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
-        axes.plot(
-            [confidence[bin_index == b].mean() for b in used],
-            [correct[bin_index == b].mean() for b in used],
-            marker="o",
-        )
+        axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
+        axes.plot(bins.confidence, bins.accuracy, marker="o")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")
         axes.set_title(f"{report.dataset}: expected calibration error {report.calibration_error:.3f}")
         figure.savefig(path, dpi=150)
 
 
 def draw_coverage(report: ClassifierReport, path: Path | BytesIO) -> None:
-    """Error among the cells kept against the share kept, as the confidence threshold falls."""
+    """Draw the error among the kept cells against the fraction of cells kept, as the threshold falls, as PNG."""
     order = np.argsort(-np.array(report.confidences), kind="stable")
     wrong = ~np.array(report.correct)[order]
     n_kept = np.arange(1, len(wrong) + 1)
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(n_kept / len(wrong), np.cumsum(wrong) / n_kept)
@@ -81,12 +90,12 @@ def draw_coverage(report: ClassifierReport, path: Path | BytesIO) -> None:
 
 
 def draw_misclassifications(misclassifications: Sequence[Misclassification], title: str, path: Path | BytesIO) -> None:
-    """The cells, the surest mistake first: source and true class, then what the classifier said and how surely."""
+    """Draw misclassified cells as PNG, each with group, true class, predicted class and confidence."""
     columns = min(8, len(misclassifications))
     rows = -(-len(misclassifications) // columns)
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(1.5 * columns, 1.95 * rows + 0.4), layout="constrained")
-        figure.suptitle(f"{title}: misclassified with most confidence, one cell per source", fontsize=9)
+        figure.suptitle(f"{title}: misclassified with most confidence, one cell per group", fontsize=9)
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for axes in grid:
             axes.axis("off")

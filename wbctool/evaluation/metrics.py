@@ -1,4 +1,4 @@
-"""Figures of merit, pure: arrays in, named results out. The textbook ones are scikit-learn's and scikit-image's."""
+"""Pure measures of detection, classification and images, with intervals and tests that respect groups."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binomtest
+from scipy.stats import binomtest
 
+from wbctool.stages.differential import clopper_pearson_interval
 from wbctool.types.cells import Box
 
-_MAX_DRAWS_PER_CHUNK = 1_000_000  # sources
+_MAX_PSNR_DB = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionScore:
-    """Matches at IoU 0.5. mean_iou: of the matched pairs."""
+    """Detections matched with annotated boxes at an intersection over union (IoU) of 0.5.
+
+    Attributes:
+        n_true: Number of annotated boxes.
+        n_pred: Number of detections.
+        tp: Number of matched pairs.
+        mean_iou: Mean IoU of the matched pairs, in [0, 1]; 0 if there are none.
+    """
 
     n_true: int
     n_pred: int
@@ -26,19 +34,19 @@ class DetectionScore:
 
     @property
     def precision(self) -> float:
-        """Matched over detected."""
+        """Matched detections over all detections, in [0, 1]."""
         return self.tp / self.n_pred if self.n_pred else 0.0
 
     @property
     def recall(self) -> float:
-        """Matched over annotated."""
+        """Matched boxes over all annotated boxes, in [0, 1]."""
         return self.tp / self.n_true if self.n_true else 0.0
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall.
+        """Harmonic mean of precision and recall, in [0, 1].
 
-        >>> DetectionScore(annotated=10, detected=8, matched=6, mean_iou=0.8).f1
+        >>> DetectionScore(n_true=10, n_pred=8, tp=6, mean_iou=0.8).f1
         0.6666666666666666
         """
         total = self.n_true + self.n_pred
@@ -47,7 +55,13 @@ class DetectionScore:
 
 @dataclass(frozen=True, slots=True)
 class McNemarResult:
-    """Sources for which the one way is better, and the other; p: two-sided, that so uneven a split is chance."""
+    """McNemar's exact test of two methods on the same groups.
+
+    Attributes:
+        wins: Number of groups in which the first method is correct more often.
+        losses: Number of groups in which the second method is correct more often.
+        p: Two-sided probability of a split at least as uneven if both are equally good.
+    """
 
     wins: int
     losses: int
@@ -55,7 +69,16 @@ class McNemarResult:
 
 
 def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: float = 0.5) -> list[float]:
-    """IoUs of the pairs of a one-to-one matching: detections in the order given, each to the best box still free."""
+    """Match each detection, in the given order, with the free annotated box that it overlaps most.
+
+    Args:
+        annotated: The true boxes; each is matched at most once.
+        detected: The detections, best first.
+        min_iou: Smallest intersection over union of a match, in [0, 1].
+
+    Returns:
+        The intersection over union of each matched pair.
+    """
     unmatched = list(annotated)
     ious: list[float] = []
     for box in detected:
@@ -67,7 +90,11 @@ def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: floa
 
 
 def score_detections(fields: Sequence[tuple[Sequence[Box], Sequence[Box]]]) -> DetectionScore:
-    """fields: (annotated, detected) boxes of each; detections best first."""
+    """Score the detections of many fields together.
+
+    Args:
+        fields: Annotated boxes and detections of each field; detections best first.
+    """
     ious = [iou for annotated, detected in fields for iou in match_boxes(annotated, detected)]
     return DetectionScore(
         n_true=sum(len(a) for a, _ in fields),
@@ -77,22 +104,16 @@ def score_detections(fields: Sequence[tuple[Sequence[Box], Sequence[Box]]]) -> D
     )
 
 
-def calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error (Guo 2017, arXiv 1706.04599, eq. 3): bins of equal width, weighted by their number.
-
-    >>> calibration_error(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
-    0.15000000000000002
-    """
-    bin_index = np.minimum((confidence * bins).astype(int), bins - 1)
-    error = 0.0
-    for index in np.unique(bin_index):
-        in_bin = bin_index == index
-        error += in_bin.mean() * abs(correct[in_bin].mean() - confidence[in_bin].mean())
-    return float(error)
-
-
 def accuracy_by_group(correct: NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, int]:
-    """(share of sources of whose images more than half are right, number of sources)."""
+    """Compute the accuracy of a majority vote in each group.
+
+    Args:
+        correct: (N,) bool, whether each image is classified correctly.
+        groups: The group of each image.
+
+    Returns:
+        The part of the groups of whose images more than half are correct, and the number of groups.
+    """
     votes: dict[str, list[bool]] = defaultdict(list)
     for group, is_correct in zip(groups, correct.tolist(), strict=True):
         votes[group].append(is_correct)
@@ -100,12 +121,31 @@ def accuracy_by_group(correct: NDArray[np.bool_], groups: Sequence[str]) -> tupl
 
 
 def cluster_bootstrap_interval(
-    correct: NDArray[np.bool_], groups: Sequence[str], n_resamples: int = 2000, seed: int = 0
+    correct: NDArray[np.bool_],
+    groups: Sequence[str],
+    n_resamples: int = 2000,
+    seed: int = 0,
+    max_draws: int = 1_000_000,
 ) -> tuple[float, float]:
-    """95 % interval of the accuracy per image, by drawing whole sources with replacement (cluster bootstrap).
+    """Compute a 95 % interval of the accuracy per image by a cluster bootstrap, which draws whole groups.
 
-    Widened, where that is narrower, to the exact one (Clopper and Pearson) of as many trials as there are groups:
-    near 1 the bootstrap is far too narrow, and of all right it gives 1 to 1.
+    The interval covers what another sample of groups from the same population would give; images of one group do not
+    count as independent. If the exact binomial interval of as many trials as there are groups is wider, its bounds
+    are taken: near an accuracy of 1 the bootstrap is far too narrow.
+
+    Args:
+        correct: (N,) bool, N > 0, whether each image is classified correctly.
+        groups: The group of each image.
+        n_resamples: Number of bootstrap samples.
+        seed: Seed of the random draws.
+        max_draws: Number of groups drawn at once, which limits memory and does not change the result.
+
+    Returns:
+        The bounds, in [0, 1].
+
+    References:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, percentile interval; Field and Welsh 2007,
+        J R Stat Soc B 69:369, clusters; Clopper and Pearson 1934, Biometrika 26:404.
 
     >>> low, high = cluster_bootstrap_interval(np.ones(28, bool), [str(i) for i in range(28)])
     >>> round(low, 3), high
@@ -114,25 +154,30 @@ def cluster_bootstrap_interval(
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     hits = np.bincount(index, weights=correct.astype(float))
     images = np.bincount(index)
-    generator, chunk_size = np.random.default_rng(seed), max(1, _MAX_DRAWS_PER_CHUNK // len(names))
+    generator, chunk_size = np.random.default_rng(seed), max(1, max_draws // len(names))
     accuracies = np.empty(n_resamples)
-    for start in range(
-        0, n_resamples, chunk_size
-    ):  # all at once, 17,000 sources took half a GB; the numbers are the same
-        block = accuracies[start : start + chunk_size]
-        drawn = generator.integers(len(names), size=(len(block), len(names)))
-        block[:] = hits[drawn].sum(axis=1) / images[drawn].sum(axis=1)
+    for start in range(0, n_resamples, chunk_size):
+        chunk = accuracies[start : start + chunk_size]
+        drawn = generator.integers(len(names), size=(len(chunk), len(names)))
+        chunk[:] = hits[drawn].sum(axis=1) / images[drawn].sum(axis=1)
     low, high = np.quantile(accuracies, [0.025, 0.975])
-    trials, successes = len(names), len(names) * float(correct.mean())
-    exact_low = beta.ppf(0.025, successes, trials - successes + 1) if successes else 0.0
-    exact_high = beta.ppf(0.975, successes + 1, trials - successes) if successes < trials else 1.0
-    return float(min(low, exact_low)), float(max(high, exact_high))
+    exact_low, exact_high = clopper_pearson_interval(len(names) * float(correct.mean()), len(names))
+    return float(min(low, exact_low / 100)), float(max(high, exact_high / 100))
 
 
 def mcnemar_by_group(one: NDArray[np.bool_], other: NDArray[np.bool_], groups: Sequence[str]) -> McNemarResult:
-    """McNemar's exact test of two ways to classify the same images, by group: copies of one cell are one trial.
+    """Compare two methods that classified the same images by McNemar's exact test.
 
-    A source speaks for the way under which more of its images are right; where they are even, for neither.
+    Each group is one trial, so copies of a cell count once. A group is a win of the method that classified more of
+    its images correctly; a tie counts for neither.
+
+    Args:
+        one: (N,) bool, whether the first method is correct.
+        other: (N,) bool, whether the second method is correct.
+        groups: The group of each image.
+
+    References:
+        McNemar 1947, Psychometrika 12:153.
     """
     balance: dict[str, int] = defaultdict(int)
     for group, a, b in zip(groups, one.tolist(), other.tolist(), strict=True):
@@ -141,3 +186,24 @@ def mcnemar_by_group(one: NDArray[np.bool_], other: NDArray[np.bool_], groups: S
     losses = sum(value < 0 for value in balance.values())
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return McNemarResult(wins, losses, p)
+
+
+def psnr_db(images: Sequence[NDArray[np.uint8]], references: Sequence[NDArray[np.uint8]]) -> float:
+    """Compute the peak signal-to-noise ratio of all images together, from their pooled mean squared error.
+
+    scikit-image's ``peak_signal_noise_ratio`` is not used, as `wbctool models optimize` works without scikit-image.
+
+    Args:
+        images: (H, W, 3) uint8 each; the sizes may differ from image to image.
+        references: The true images, of the same sizes.
+
+    Returns:
+        Decibels, at most 100, also for images without any difference.
+
+    >>> psnr_db([np.zeros((2, 2, 3), np.uint8)], [np.full((2, 2, 3), 255, np.uint8)])
+    0.0
+    """
+    pairs = zip(images, references, strict=True)
+    squared_error = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in pairs)
+    mse = squared_error / sum(image.size for image in images)
+    return min(_MAX_PSNR_DB, float(10 * np.log10(255**2 / mse))) if mse else _MAX_PSNR_DB

@@ -1,4 +1,4 @@
-"""What the classifier says of pictures that are none of its cells: red cells, background, smudges, unknown classes."""
+"""How the classifier treats out-of-distribution images: red cells, background, smudges, unknown classes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ from wbctool.types.progress import Progress
 
 Item = TypeVar("Item")
 _SEED = 0
-_MAX_TRIES = 20  # to find a place in a field that no white cell or platelet touches
-_RED_CELLS_PER_FIELD = 3
-_SMUDGE_SIGMA = 0.08  # the Gaussian's sigma over the crop's side: no nuclear structure is left
+_MAX_TRIES = 20  # random positions of a background square in a field until none touches a white cell or platelet
+_SMUDGE_SIGMA = 0.08  # of the Gaussian, as a part of the crop's side: it leaves no nuclear structure
 
 
 @dataclass(frozen=True, slots=True)
 class OodReport:
-    """One kind of picture that no class fits. Shares are of ``crops``.
+    """How the classifier treats one kind of image that fits none of its classes.
 
-    out_of_distribution: stopped by the energy gate. review: by it or by low confidence. not_wbc: called a platelet
-    or an erythroblast, and so kept out of the differential too. counted: entered the differential, wrongly.
+    Attributes:
+        kind: What the images show.
+        crops: Number of images.
+        out_of_distribution: Fraction that the energy threshold sends to review, in [0, 1].
+        review: Fraction sent to review for any reason, in [0, 1].
+        not_wbc: Fraction classified as platelet or erythroblast, and so not in the differential, in [0, 1].
+        counted: Fraction wrongly counted in the differential, in [0, 1].
     """
 
     kind: str
@@ -51,11 +55,22 @@ def evaluate_ood(
     mode: SuperResolve,
     limit: int,
     progress: Progress,
+    red_cells_per_field: int = 3,
 ) -> tuple[OodReport, ...]:
-    """At most ``limit`` pictures of each kind through the classifier.
+    """Classify out-of-distribution images of several kinds.
 
-    fields: red cells and background are cut from them, where annotated objects are not. cells: blurred to smudges.
-    unknown_cells: cells of classes that the model's card does not name.
+    Args:
+        fields: Annotated fields; red cells and background are cut from them, away from white cells and platelets.
+        cells: Crops of white cells, which are blurred to smudges.
+        unknown_cells: Cells of classes that the model does not have.
+        models: The generator and the classifier.
+        mode: When crops are super-resolved.
+        limit: Maximum number of images of each kind; 0 gives an empty result.
+        progress: Wraps the kinds.
+        red_cells_per_field: Maximum number of red cells from one field.
+
+    Returns:
+        One report for each kind of which there is an image.
     """
     if not limit:
         return ()
@@ -63,7 +78,7 @@ def evaluate_ood(
     margin = models.classifier.card.crop_margin
     classes = sorted({cell.image.label for cell in unknown_cells})
     kinds: dict[str, list[Crop]] = {
-        "red cells": list(islice(_iter_red_cells(_shuffle(fields, rng), margin), limit)),
+        "red cells": list(islice(_iter_red_cells(_shuffle(fields, rng), margin, red_cells_per_field), limit)),
         "background": list(islice(_iter_background(_shuffle(fields, rng), margin, rng), limit)),
         "smudges": [_blur_to_smudge(crop) for crop in _shuffle(cells, rng)[:limit]],
         **{
@@ -72,11 +87,13 @@ def evaluate_ood(
     }
     nonempty = {kind: crops for kind, crops in kinds.items() if crops}
     return tuple(
-        _summarize(kind, crops, models, mode) for kind, crops in progress(nonempty.items(), len(nonempty), "strangers")
+        _summarize(kind, crops, models, mode)
+        for kind, crops in progress(nonempty.items(), len(nonempty), "out-of-distribution images")
     )
 
 
 def _summarize(kind: str, crops: list[Crop], models: Models, mode: SuperResolve) -> OodReport:
+    """Classify the images of one kind and count their outcomes."""
     predictions = predict(crops, models, mode)
 
     def outcome_fraction(outcome: Outcome) -> float:
@@ -92,17 +109,18 @@ def _summarize(kind: str, crops: list[Crop], models: Models, mode: SuperResolve)
     )
 
 
-def _iter_red_cells(fields: Sequence[LabelledField], margin: float) -> Iterator[Crop]:
+def _iter_red_cells(fields: Sequence[LabelledField], margin: float, per_field: int) -> Iterator[Crop]:
+    """Yield red cells that lie apart from white cells and platelets."""
     for annotated in fields:
         red_cells = [b.box for b in annotated.boxes if b.object_class is ObjectClass.RED_CELL]
         if red_cells:
             field = read_field(annotated.path)
             isolated = [box for box in red_cells if _is_isolated(box, annotated, field, margin)]
-            yield from crop_cells(field, isolated[:_RED_CELLS_PER_FIELD], margin)
+            yield from crop_cells(field, isolated[:per_field], margin)
 
 
 def _iter_background(fields: Sequence[LabelledField], margin: float, rng: Generator) -> Iterator[Crop]:
-    """Squares as large as the field's white cells in which none is, and no platelet; red cells may be."""
+    """Yield squares as large as the field's white cells, without white cells and platelets, one a field."""
     for annotated in fields:
         sides_px = [b.box.longer_side_px for b in annotated.boxes if b.object_class is ObjectClass.NUCLEATED]
         if not sides_px:
@@ -119,15 +137,17 @@ def _iter_background(fields: Sequence[LabelledField], margin: float, rng: Genera
 
 
 def _is_isolated(box: Box, annotated: LabelledField, field: Field, margin: float) -> bool:
-    """Whether no white cell or platelet lies in the crop of a box, which is larger than the box."""
+    """Tell whether the crop of a box, which is larger than the box, touches no white cell or platelet."""
     crop_box = square_crop_box(box, margin, *field.rgb.shape[:2])
     return not any(crop_box.iou(b.box) for b in annotated.boxes if b.object_class is not ObjectClass.RED_CELL)
 
 
 def _blur_to_smudge(crop: Crop) -> Crop:
+    """Blur a crop until it shows no structure."""
     blurred = cv2.GaussianBlur(crop.rgb, (0, 0), _SMUDGE_SIGMA * crop.side_px)
     return Crop(np.asarray(blurred, np.uint8))
 
 
 def _shuffle(items: Sequence[Item], rng: Generator) -> list[Item]:
+    """Return the items in random order."""
     return [items[i] for i in rng.permutation(len(items))]

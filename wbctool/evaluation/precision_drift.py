@@ -1,4 +1,4 @@
-"""What the models' arithmetic changes: the same cells named in another precision and in fp32."""
+"""What another precision changes: the same cells classified in it and in fp32."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from wbctool.types.cells import Prediction
 
 @dataclass(frozen=True, slots=True)
 class PrecisionReport:
-    """One data set's cells in another precision against fp32. accuracy: per image, review cells too.
+    """One data set's cells in another precision, compared with fp32.
 
-    changed_labels: cells with another likeliest class. count_changed_outcomes: those that go elsewhere (counted, review, no
-    white cell).
+    Attributes:
+        dataset: Name of the data set.
+        images: Number of images, one cell each.
+        accuracy_fp32: Accuracy in fp32, in [0, 1]; cells in review count too.
+        accuracy: Accuracy in the other precision, in [0, 1].
+        changed_labels: Number of cells whose most probable class differs.
+        changed_outcomes: Number of cells whose outcome (counted, review, not WBC) differs.
     """
 
     dataset: str
@@ -30,7 +35,14 @@ class PrecisionReport:
 def compare_precisions(
     dataset: str, labels: Sequence[CellClass], fp32: Sequence[Prediction], other: Sequence[Prediction]
 ) -> PrecisionReport:
-    """labels: the true ones; all three of the same cells, in the same order."""
+    """Compare predictions in another precision with predictions in fp32.
+
+    Args:
+        dataset: Name of the data set.
+        labels: The true classes.
+        fp32: Predictions of the same cells in fp32, in the same order.
+        other: Predictions of the same cells in the other precision, in the same order.
+    """
     return PrecisionReport(
         dataset=dataset,
         images=len(labels),
@@ -42,15 +54,15 @@ def compare_precisions(
 
 
 def accuracy(predictions: Sequence[Prediction], labels: Sequence[CellClass]) -> float:
-    """The accuracy, in [0, 1], review cells too."""
+    """Return the accuracy, in [0, 1]; cells in review count too."""
     return float(np.mean([p.label is label for p, label in zip(predictions, labels, strict=True)]))
 
 
 def count_changed_labels(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
-    """Cells with another likeliest class."""
+    """Count the cells whose most probable class differs."""
     return sum(a.label is not b.label for a, b in zip(fp32, other, strict=True))
 
 
 def count_changed_outcomes(fp32: Sequence[Prediction], other: Sequence[Prediction]) -> int:
-    """Cells that go elsewhere: counted, review, no white cell."""
+    """Count the cells whose outcome (counted, review, not WBC) differs."""
     return sum(a.outcome is not b.outcome for a, b in zip(fp32, other, strict=True))

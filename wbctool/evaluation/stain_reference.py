@@ -1,4 +1,4 @@
-"""The colours of the fields that the detector was trained on, by origin."""
+"""The colors of the fields that the detector was trained on, by data set."""
 
 from __future__ import annotations
 
@@ -21,10 +21,18 @@ _QUANTILES = (0.01, 0.99)
 
 
 def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]) -> tuple[ColorRange, ...]:
-    """Ranges of the training sources alone, as the detector's card splits them; origins in order of their names.
+    """Measure the color ranges of the fields that the detector was trained on.
 
-    data: folders of fields with boxes, or folders that hold such. Raises LabelledDataInvalid where there is none, or
-    one cannot be read.
+    Args:
+        data: Folders of fields with boxes, or folders that hold such folders.
+        model: The detector. Its card defines which groups are training groups.
+
+    Returns:
+        One range for each data set, in order of their names: the 1st and the 99th percentile of L*, a* and b* of
+        background and cells.
+
+    Raises:
+        LabelledDataInvalid: There are no fields of training groups, or one cannot be read.
     """
     group_split = GroupSplit.from_card(model.card.training)
     measured: dict[str, list[FieldQuality]] = defaultdict(list)
@@ -34,11 +42,12 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
                 field = read_labelled_field(labelled.path)
                 measured[labelled.dataset].append(measure_quality(field, detect_blood_cells(field, model), ()))
     if not measured:
-        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training sources")
-    return tuple(_color_range(origin, fields) for origin, fields in sorted(measured.items()))
+        raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training groups")
+    return tuple(_color_range(dataset, fields) for dataset, fields in sorted(measured.items()))
 
 
 def _color_range(dataset: str, fields: Sequence[FieldQuality]) -> ColorRange:
+    """Return the color range of the fields of one data set."""
     background = _color_quantiles([f.background_color for f in fields if f.background_color])
     cells = _color_quantiles([f.cell_color for f in fields if f.cell_color])
     return ColorRange(
@@ -52,5 +61,6 @@ def _color_range(dataset: str, fields: Sequence[FieldQuality]) -> ColorRange:
 
 
 def _color_quantiles(colors: Sequence[CieLab]) -> tuple[CieLab, CieLab]:
+    """Return the low and the high quantile of each coordinate, to one decimal."""
     low, high = np.quantile(np.array(colors), _QUANTILES, axis=0).round(1).tolist()
     return tuple(low), tuple(high)

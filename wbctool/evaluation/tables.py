@@ -1,4 +1,4 @@
-"""An evaluation as tables of text: the terminal shows them, and `evaluation.md` has them for README and model card."""
+"""An evaluation as tables of text, for the terminal and for `evaluation.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from wbctool.evaluation.super_resolution import SuperResolutionRow
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """rows: of as many texts as there are columns."""
+    """A table of text.
+
+    Attributes:
+        title: Title of the table.
+        columns: Names of the columns.
+        rows: Rows with one text for each column.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -20,7 +26,7 @@ class TextTable:
 
 
 def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
-    """Every figure of an evaluation, in tables that are not empty."""
+    """Return the tables of an evaluation that are not empty."""
     classes = (
         table
         for report in result.classifier
@@ -38,8 +44,8 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
 
 
 def to_markdown(result: Evaluation) -> str:
-    """The tables in Markdown, under a line that says what was measured."""
-    parts = [f"`{result.data}`, sources: {result.split}, super-resolution: {result.super_resolve}."]
+    """Return the tables as Markdown, below a line that says what was measured."""
+    parts = [f"`{result.data}`, split: {result.split}, super-resolution: {result.super_resolve}."]
     for table in build_tables(result):
         lines = (table.columns, ("---",) * len(table.columns), *table.rows)
         parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
@@ -47,8 +53,9 @@ def to_markdown(result: Evaluation) -> str:
 
 
 def _build_classification_table(result: Evaluation) -> TextTable:
-    columns = ("data", "images", "sources", "accuracy per image (95 % by source)", "per source", "among its classes")
-    more_columns = ("calibration error", "kept from review", "correct among these (95 % by source)", "not found")
+    """Return the measures of each data set."""
+    columns = ("data", "images", "groups", "accuracy per image (95 % by group)", "per group", "among its classes")
+    more_columns = ("calibration error", "kept from review", "correct among these (95 % by group)", "not found")
     rows = tuple(
         (
             r.dataset,
@@ -68,22 +75,24 @@ def _build_classification_table(result: Evaluation) -> TextTable:
 
 
 def _build_precision_table(result: Evaluation) -> TextTable:
+    """Return the comparison with fp32 of each data set."""
     rows = tuple(
         (
-            seen.dataset,
-            str(seen.images),
-            f"{seen.accuracy_fp32:.4f}",
-            f"{seen.accuracy:.4f}",
-            f"{seen.changed_labels} ({seen.changed_labels / seen.images:.2%})",
-            str(seen.changed_outcomes),
+            report.dataset,
+            str(report.images),
+            f"{report.accuracy_fp32:.4f}",
+            f"{report.accuracy:.4f}",
+            f"{report.changed_labels} ({report.changed_labels / report.images:.2%})",
+            str(report.changed_outcomes),
         )
-        for seen in result.precisions
+        for report in result.precisions
     )
     columns = ("data", "images", "accuracy in fp32", "accuracy", "changed labels", "changed outcomes")
     return TextTable("These models against the same in fp32", columns, rows)
 
 
 def _build_per_class_table(report: ClassifierReport) -> TextTable:
+    """Return the measures of each class of one data set."""
     rows = tuple(
         (name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(int(row["support"])))
         for name, row in report.per_class.items()
@@ -93,33 +102,37 @@ def _build_per_class_table(report: ClassifierReport) -> TextTable:
 
 
 def _build_confusion_table(report: ClassifierReport) -> TextTable:
+    """Return the confusion matrix of one data set without empty rows."""
     rows = tuple((name, *map(str, row)) for name, row in zip(report.classes, report.confusion, strict=True) if any(row))
     columns = ("true", *(name[:5] for name in report.classes))
     return TextTable(f"{report.dataset}, true class by row, predicted class by column", columns, rows)
 
 
 def _build_detection_table(result: Evaluation) -> TextTable:
+    """Return the scores of both detection methods for each data set."""
     methods = (("detector", result.detection), ("nuclei, without learning", result.detection_by_nuclei))
     rows = tuple(
         (
-            origin,
-            way,
+            dataset,
+            method,
             str(score.n_true),
             *(f"{v:.3f}" for v in (score.precision, score.recall, score.f1, score.mean_iou)),
         )
-        for way, scores in methods
-        for origin, score in scores.items()
+        for method, scores in methods
+        for dataset, score in scores.items()
     )
-    return TextTable("Detection at IoU 0.5", ("data", "way", "cells", "precision", "recall", "F1", "mean IoU"), rows)
+    return TextTable("Detection at IoU 0.5", ("data", "method", "cells", "precision", "recall", "F1", "mean IoU"), rows)
 
 
 def _build_super_resolution_table(result: Evaluation) -> TextTable:
-    columns = ("data", "px", "way", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
+    """Return the comparison of methods to enlarge cells."""
+    columns = ("data", "px", "method", "cells", "PSNR dB", "SSIM", "accuracy", "better : worse than bicubic, p")
     rows = tuple(tuple(_format_super_resolution_row(row)) for row in result.super_resolution)
     return TextTable("Cells reduced to a side in pixels and enlarged to 128", columns, rows)
 
 
 def _format_super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
+    """Yield the texts of one method at one size."""
     yield from (row.dataset, str(row.side_px), row.method, str(row.cells))
     yield "" if row.method == "original" else f"{row.psnr_db:.2f}"
     yield from (f"{row.ssim:.4f}", f"{row.accuracy:.4f}")
@@ -128,13 +141,14 @@ def _format_super_resolution_row(row: SuperResolutionRow) -> Iterator[str]:
 
 
 def _build_ood_table(result: Evaluation) -> TextTable:
+    """Return the outcomes of out-of-distribution images."""
     rows: Sequence[tuple[str, ...]] = [
         (
-            seen.kind,
-            str(seen.crops),
-            *(f"{v:.1%}" for v in (seen.out_of_distribution, seen.review, seen.not_wbc, seen.counted)),
+            report.kind,
+            str(report.crops),
+            *(f"{v:.1%}" for v in (report.out_of_distribution, report.review, report.not_wbc, report.counted)),
         )
-        for seen in result.ood
+        for report in result.ood
     ]
-    columns = ("shown", "crops", "stopped by the gate", "in review", "not WBC", "counted")
+    columns = ("images", "crops", "out of distribution", "in review", "not WBC", "counted")
     return TextTable("Images that fit no class", columns, tuple(rows))

@@ -1,1 +1,1 @@
-"""Published results as GeoJSON, COCO, FHIR and Table Schema."""
+"""Published results as GeoJSON, COCO and FHIR, and the Table Schemas of the CSV files."""

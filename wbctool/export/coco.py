@@ -12,7 +12,9 @@ from wbctool.text import encode_name
 from wbctool.types.cells import Cell
 from wbctool.types.results import PublishedSlide
 
-_CATEGORY_IDS = {name: number for number, name in enumerate((*CellClass, ARTIFACT), start=1)}  # 0 is often background
+_CATEGORY_IDS = {
+    name: number for number, name in enumerate((*CellClass, ARTIFACT), start=1)
+}  # from 1, as 0 is often the background
 
 _LEUKOCYTES = {label for label in CellClass if label.is_leukocyte}
 
@@ -20,11 +22,22 @@ _LEUKOCYTES = {label for label in CellClass if label.is_leukocyte}
 def coco_json(
     slides: Iterable[PublishedSlide], sizes_px: Mapping[tuple[str, str], tuple[int, int]], root_slide: str | None = None
 ) -> str:
-    """All slides as one data set: every field in ``sizes_px`` is an image, with or without cells.
+    """Return all slides as one COCO data set.
 
-    sizes_px: (width, height) of each field that was analysed, by (slide, field). root_slide: the slide whose images lie in
-    SLIDES itself, for a ``file_name`` is the image's path below SLIDES; None where there is no such slide.
-    Beside what COCO asks, an annotation has the classifier's confidence as ``score``, and ``attributes``.
+    Every field in ``sizes_px`` is an image, with or without cells. An annotation also has the confidence of the
+    classifier as ``score``, and ``attributes``, which COCO does not define.
+
+    Args:
+        slides: The slides, with all their cells.
+        sizes_px: (width, height) in pixels of each analyzed field, by (slide, field).
+        root_slide: Id of the slide whose images lie in SLIDES itself, or None. It is needed because ``file_name`` is
+            the path of an image below SLIDES.
+
+    Returns:
+        The data set as JSON. Bounding boxes are (x, y, width, height) in pixels from the top left.
+
+    References:
+        COCO data format, https://cocodataset.org/#format-data
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -52,11 +65,13 @@ def coco_json(
 
 
 def _image(image_id: int, file_name: str, size_px: tuple[int, int]) -> dict[str, Any]:
+    """Return the entry of one field."""
     width, height = size_px
     return {"id": image_id, "file_name": file_name, "width": width, "height": height}
 
 
 def _annotation(annotation_id: int, image_id: int, cell: Cell) -> dict[str, Any]:
+    """Return the entry of one cell."""
     box, prediction = cell.detection.box, cell.prediction
     return {
         "id": annotation_id,

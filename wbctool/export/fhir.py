@@ -1,12 +1,12 @@
-"""Differentials as a FHIR R4 bundle for a laboratory's information system: a report and its observations a slide.
+"""Differentials as a FHIR R4 bundle for a laboratory information system: a report and its observations for each slide.
 
 The resources are built with fhir.resources (its R4B models; the five resources used here are the same in R4, 4.0.1), so
 their structure is valid by construction. That library checks neither bound codes nor invariants; those used here are
-constants below, from the value sets of R4. tests/report/test_fhir.py holds the bundle against the JSON Schema of 4.0.1.
+constants below, from the value sets of R4. tests/export/test_fhir.py checks the bundle against the JSON Schema of
+4.0.1.
 
-Nothing here is of the clock or by chance: the same results give the same bytes. A resource's id is a UUID (version 5)
-of the slide and of the fingerprint of all that its results depend on, so a review of a slide updates its resources, and
-other images, models or settings make new ones.
+The same results give the same bytes. The id of a resource is a UUID (version 5) of the slide and of its fingerprint, so
+a review of a slide updates its resources, and other images, models or settings create new ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
 
 
-# Method-less LOINC terms; a laboratory checks them against the release that it uses.
+# LOINC terms without a method; a laboratory should check them against the release that it uses.
 LOINC_PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
 LOINC = {
     CellClass.NEUTROPHIL: ("26511-6", "Neutrophils/Leukocytes in Blood"),
@@ -39,24 +39,30 @@ LOINC = {
     CellClass.ERYTHROBLAST: ("19048-8", "Nucleated erythrocytes/Leukocytes [Ratio] in Blood"),
 }
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
-NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modelled and cannot be excluded."
+NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modeled and cannot be excluded."
 _INTERVAL_TEXT = (
-    "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling alone, not errors of classification"
+    "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling error only, not errors of classification"
 )
 _NAMESPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _LABORATORY = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
 _HEMATOLOGY = {"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": "HM", "display": "Hematology"}]}
-_INTERPRETATIONS = {"high": ("H", "High"), "low": ("L", "Low")}  # the only flags of a class
+_INTERPRETATIONS = {"high": ("H", "High"), "low": ("L", "Low")}  # by the flag of a class
 
 Resource = dict[str, Any]
 
 
 def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
-    """A Bundle of type ``collection`` as JSON: each slide's DiagnosticReport, its Observations, and the Device.
+    """Return a Bundle of type ``collection`` as JSON.
 
-    Reports are ``final`` once a reader has reviewed the slide and no cell is left in review, ``preliminary`` before.
-    Raises MissingDependency.
+    It has the DiagnosticReport and the Observations of each slide, and the Devices. Reports are ``final`` if a reader
+    has reviewed the slide and no cell is left in review, else ``preliminary``.
+
+    Raises:
+        MissingDependency: The extra ``fhir`` is not installed.
+
+    References:
+        HL7 FHIR R4, https://hl7.org/fhir/R4/
     """
     with require_extra("fhir", "`wbctool export fhir`"):
         from fhir.resources.R4B.bundle import Bundle
@@ -81,6 +87,7 @@ def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
 
 
 def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
+    """Return the DiagnosticReport of a slide."""
     return {
         "resourceType": "DiagnosticReport",
         "id": _id("report", slide.result.slide, slide.fingerprint),
@@ -96,10 +103,11 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
 
 
 def _conclusion(slide: PublishedSlide) -> str:
+    """Return counts, failures, flags and limits of a slide, one sentence per line."""
     result, differential, failed = slide.result, slide.result.differential, count_failed_fields(slide.result)
     lines = [
-        f"{pluralize(differential.counted, 'cell')} counted, {differential.review} undecided and left to a reader, "
-        f"{differential.not_wbc} set aside as not white cells.",
+        f"{pluralize(differential.counted, 'cell')} counted, {differential.review} in review for a reader, "
+        f"{differential.not_wbc} not white cells.",
         f"{failed} of {pluralize(result.fields, 'field')} failed." if failed else "",
         *(EXPORTED_FLAGS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
@@ -110,7 +118,7 @@ def _conclusion(slide: PublishedSlide) -> str:
 
 
 def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
-    """One a class of the differential, in order, and the nucleated red cells."""
+    """Return one Observation per class of the differential, in order, and one of the nucleated red cells."""
     result, differential = slide.result, slide.result.differential
     failed = result.status is SlideStatus.FAILED
     source = slide.provenance.reference_source if slide.provenance else ""
@@ -132,6 +140,7 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
 
 
 def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> Resource:
+    """Return an Observation without its value."""
     text = label.value.replace("_", " ")
     share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
     return {
@@ -149,12 +158,13 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
 
 
 def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bool) -> Resource:
+    """Return the value of an Observation, or the reason why it has none."""
     if value is not None and assessed:
         return {"valueQuantity": _quantity(value, unit, ucum)}
     code, text = (
         ("not-performed", "Not assessed: the model does not know this class")
         if not assessed
-        else ("error", "The slide could not be analysed")
+        else ("error", "The slide could not be analyzed")
         if failed
         else ("unknown", "No cell was counted")
     )
@@ -164,7 +174,7 @@ def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bo
 
 
 def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
-    """The raw counts and the interval, for a system as components and for a person as a note."""
+    """Return the raw counts and the interval, as components for software and as a note for people."""
     if count.percent is None or count.ci95_low is None or count.ci95_high is None:
         return {}
     interval = {
@@ -185,7 +195,7 @@ def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
         _count_component(counted, "Counted leukocytes of all classes"),
     )
     counts_text = f"{count.n} of {pluralize(counted, 'counted cell')}"
-    interval_text = f"95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %, covering sampling alone."
+    interval_text = f"95 % interval {count.ci95_low:.2f} to {count.ci95_high:.2f} %, covering sampling error only."
     return {
         "component": [*cells, interval],
         "note": [{"text": f"{counts_text}; {interval_text}"}, {"text": RESEARCH_USE}],
@@ -193,7 +203,7 @@ def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
 
 
 def _reference_range(count: ClassCount, source: str) -> Resource:
-    """The reference range where the results carry one, and high or low against it."""
+    """Return the reference range with its high or low flag; empty if the results have no range."""
     if count.reference_low is None or count.reference_high is None:
         return {}
     low, high = _quantity(count.reference_low, "%", "%"), _quantity(count.reference_high, "%", "%")
@@ -206,10 +216,10 @@ def _reference_range(count: ClassCount, source: str) -> Resource:
 
 
 def _device(provenance: Provenance | None) -> Resource:
-    """The tool with its models, each by name, version and SHA-256."""
+    """Return the Device: wbctool with the name, version and SHA-256 of each model."""
     device_name = [{"name": "wbctool", "type": "model-name"}]
     if provenance is None:
-        note = "Results from an earlier version, which did not record its models; `wbctool run --force` records them."
+        note = "These results do not record their models. Run `wbctool run --force` to record them."
         return {
             "resourceType": "Device",
             "id": _id("device"),
@@ -234,11 +244,12 @@ def _device(provenance: Provenance | None) -> Resource:
 
 
 def _status(slide: PublishedSlide) -> str:
+    """Return the status of a report and its observations."""
     return "final" if slide.is_final else "preliminary"
 
 
 def _subject(slide: PublishedSlide) -> Resource | None:
-    """The patient by the laboratory's own number, where slides.csv has it."""
+    """Return the patient by the laboratory's own number, or None if slides.csv does not name one."""
     metadata = slide.result.metadata
     if metadata is None or metadata.patient is None:
         return None
@@ -246,27 +257,32 @@ def _subject(slide: PublishedSlide) -> Resource | None:
 
 
 def _specimen(slide: PublishedSlide) -> Resource:
-    """The smear, by its accession number where slides.csv has it, else by the slide's name."""
+    """Return the smear by its accession number, or by the slide's name if slides.csv has no number."""
     metadata = slide.result.metadata
     number = metadata.accession if metadata and metadata.accession else slide.result.slide
     return {"identifier": {"value": display_name(number)}, "display": f"Smear {display_name(slide.result.slide)}"}
 
 
 def _count_component(count: int, text: str) -> Resource:
+    """Return a component with a number of cells."""
     return {"code": {"text": text}, "valueQuantity": _quantity(count, "cells", "{cells}")}
 
 
 def _loinc(code: str, display: str, text: str) -> Resource:
+    """Return a CodeableConcept with a LOINC code."""
     return {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": text}
 
 
 def _quantity(value: float, unit: str, ucum: str) -> Resource:
+    """Return a Quantity with its UCUM unit."""
     return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": ucum}
 
 
 def _reference(resource: Resource) -> Resource:
+    """Return a Reference to a resource of the bundle."""
     return {"reference": f"urn:uuid:{resource['id']}", "type": resource["resourceType"]}
 
 
 def _id(*parts: str) -> str:
+    """Return a UUID that depends only on the parts."""
     return str(uuid.uuid5(_NAMESPACE, "\0".join(map(encode_name, parts))))

@@ -1,28 +1,30 @@
 """Cells as GeoJSON (RFC 7946) that QuPath opens as detections with class and measurements.
 
-One collection a field, because QuPath opens objects into one image. As QuPath from version 0.4 reads it
-(qupath.lib.io.QuPathTypeAdapters, GsonTools): ``objectType`` makes the kind of object, a classification needs both its
-name and its colour, ``measurements`` are numbers by name, ``metadata`` (from 0.5; older ones pass it over) are texts by
-name, and an ``id`` is kept where it is a UUID. Coordinates are pixels of the field, origin top left, and not the
-longitudes that RFC 7946 presumes; its section 4 leaves that to an agreement, and this is QuPath's.
+There is one collection per field, because QuPath opens objects into one image. The format is that of QuPath 0.4 and
+later (qupath.lib.io.QuPathTypeAdapters, GsonTools): ``objectType`` is the kind of object, a classification needs a name
+and a color, ``measurements`` are numbers by name, ``metadata`` are texts by name (from QuPath 0.5; older versions
+ignore them), and an ``id`` is kept if it is a UUID. Coordinates are pixels of the field from the top left, as QuPath
+expects; RFC 7946, section 4, allows such agreements on other coordinates than longitude and latitude.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.report.disposition import ARTIFACT, category_of
 from wbctool.text import encode_name
 from wbctool.types.cells import Box, Cell, Outcome
+from wbctool.types.results import PublishedSlide
 
 _NAMESPACE = uuid.UUID("5ac7e0d3-2c3d-4a54-9a3c-6a9c3c1ef0b7")
 _REVIEW = "review"
 
-# Okabe and Ito's colours, which people with a colour vision deficiency tell apart; grey in place of their black.
+# The colors of Okabe and Ito, which are safe for color-blind readers; gray replaces their black.
 CLASS_COLORS: dict[CellClass, tuple[int, int, int]] = {
     CellClass.NEUTROPHIL: (0, 114, 178),
     CellClass.LYMPHOCYTE: (0, 158, 115),
@@ -37,12 +39,29 @@ _ARTIFACT_COLOR = (96, 96, 96)
 
 
 def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
-    """The FeatureCollection of one field, without features where no cell was found. cells: of that field alone."""
+    """Return the FeatureCollection of one field as JSON; it has no features if no cell was found.
+
+    Args:
+        slide: Id of the slide.
+        field: Name of the field.
+        cells: The cells of this field.
+        classes: The classes of the model, in the order of the probabilities.
+    """
     features = [_feature(slide, field, cell, classes) for cell in cells]
     return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1) + "\n"
 
 
+def slide_geojson(slide: PublishedSlide) -> Iterator[tuple[str, str]]:
+    """Yield (field name, FeatureCollection as JSON) for every analyzed field of a slide, with or without cells."""
+    cells_by_field: dict[str, list[Cell]] = defaultdict(list)
+    for cell in slide.result.cells:
+        cells_by_field[cell.field].append(cell)
+    for field in slide.analyzed_fields:
+        yield field, field_geojson(slide.result.slide, field, cells_by_field[field], slide.classes)
+
+
 def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -> dict[str, Any]:
+    """Return one cell as a Feature."""
     prediction = cell.prediction
     return {
         "type": "Feature",
@@ -70,10 +89,7 @@ def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -
 
 
 def _classification(cell: Cell) -> dict[str, Any]:
-    """A cell in review is of a subclass of its own, so that QuPath does not count it with those that are sure.
-
-    A reader's artefact is of no class of cells, whatever the model called it.
-    """
+    """Return the QuPath class: a subclass for cells in review, so that QuPath counts them apart from certain ones."""
     if category_of(cell.prediction) == ARTIFACT:
         return {"name": ARTIFACT, "color": list(_ARTIFACT_COLOR)}
     label, color = cell.prediction.label, list(CLASS_COLORS[cell.prediction.label])
@@ -83,6 +99,6 @@ def _classification(cell: Cell) -> dict[str, Any]:
 
 
 def _ring(box: Box) -> list[list[int]]:
-    """A closed ring, counter-clockwise in its numbers (RFC 7946, section 3.1.6)."""
+    """Return a box as a closed ring, counter-clockwise in its coordinates (RFC 7946, section 3.1.6)."""
     left, top, right, bottom = box.x, box.y, box.x + box.width, box.y + box.height
     return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]

@@ -1,4 +1,4 @@
-"""The sizes of the images that results were made of: results hold none, and COCO asks for them."""
+"""Image sizes of the analyzed fields, which COCO needs and published results do not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wbctool.errors import FieldUnreadable, RecordInvalid, ResultsInvalid, SlidesNotFound
-from wbctool.imaging.reader import shown_size
+from wbctool.imaging.reader import oriented_size
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides
 from wbctool.store.run_record import read_run_record
@@ -15,9 +15,17 @@ from wbctool.types.results import PublishedSlide
 
 
 def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
-    """The slides that results were made of, and their folder: ``root``, or where the last run found them.
+    """Find the slides of a run again.
 
-    Raises ResultsInvalid where run.json does not say, or nothing is there now.
+    Args:
+        layout: Paths of the results.
+        root: Folder where the slides are now; None for the folder that the run recorded.
+
+    Returns:
+        The slides and their folder.
+
+    Raises:
+        ResultsInvalid: run.json does not name the folder, or there are no slides in it.
     """
     settings = read_run_record(layout).settings
     try:
@@ -27,15 +35,24 @@ def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide
     try:
         return find_slides(folder, follow_links, skip=[layout.folder]), folder
     except SlidesNotFound as error:
-        raise ResultsInvalid(f"{error}; use --slides to say where the images are now") from error
+        raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
 
 
 def read_field_sizes(
     published: Iterable[PublishedSlide], slides: Iterable[Slide], root: Path
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(width, height) in pixels of every field that was analysed, by (slide, field), from the images' headers.
+    """Read the sizes of all analyzed fields from the headers of their images.
 
-    Raises ResultsInvalid where an image is missing or unreadable, or a cell lies outside it: then it is another one.
+    Args:
+        published: Published slides.
+        slides: The slides as :func:`find_run_slides` finds them.
+        root: Their folder, for error messages.
+
+    Returns:
+        (width, height) in pixels as displayed, by (slide, field).
+
+    Raises:
+        ResultsInvalid: An image is missing or unreadable, or a cell lies outside it because it is another image now.
     """
     paths = {(slide.id, path.name): path for slide in slides for path in slide.fields}
     sizes = {}
@@ -46,13 +63,13 @@ def read_field_sizes(
             if path is None:
                 raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
             try:
-                sizes[slide, field] = shown_size(path)
+                sizes[slide, field] = oriented_size(path)
             except FieldUnreadable as error:
                 raise ResultsInvalid(f"{path}: {error}") from error
         for cell in published_slide.result.cells:
             box, (width, height) = cell.detection.box, sizes[slide, cell.field]
             if box.x + box.width > width or box.y + box.height > height:
                 raise ResultsInvalid(
-                    f"{paths[slide, cell.field]} is a different image now, as a cell lies outside it; run again"
+                    f"{paths[slide, cell.field]} is not the analyzed image, because a cell lies outside it; run again"
                 )
     return sizes

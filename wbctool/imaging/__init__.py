@@ -1,1 +1,1 @@
-"""Pixels in and out: reading images whole and in true colors, crops, resizing, thumbnails. No models."""
+"""Pixels in and out, without models: read, check, crop, and resize images."""

@@ -1,66 +1,93 @@
-"""Reading a field: as what it shows, or refused by name.
+"""Read a field: as what it shows, or refused by name.
 
-Pillow and not OpenCV, because OpenCV fills the missing end of a truncated JPEG with grey and says nothing. JPEGs are
-decoded by simplejpeg, the same pixels from the same libjpeg-turbo, because it also tells a hole in the middle.
+Not by OpenCV, which fills the missing end of a truncated JPEG with grey and says nothing. JPEGs are decoded by
+simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile, all of which can be told from damage; Pillow reads headers
+and BMPs.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image, ImageOps
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, PngImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.icc import in_srgb
-from wbctool.imaging.integrity import keep_libtiff_quiet, refuse_incomplete_png, refuse_incomplete_tiff
+from wbctool.imaging.decoded import DecodedImage, ImageHeader
+from wbctool.imaging.icc import convert_to_srgb
+from wbctool.imaging.integrity import decode_jpeg, descriptive_chunks, incomplete, pixel_chunks
+from wbctool.imaging.tiff import decode_tiff, is_tiff, read_tiff_header
 from wbctool.types.cells import Field
+
+Pixels = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
-_SMALLEST_PREALLOCATED = 4096  # bytes; smaller files are not copied in parts
-_DEEP = re.compile(r"RGB[AX]?;16")  # in Pillow's words for how a file's pixels are packed
-_DARKEST_WHITE = 32  # of 255; cameras of 12 bits reach 15
-_FIRST_ON_ITS_SIDE = 5  # of EXIF's orientations 1 to 8
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-_FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|II[*+]\0|MM\0[*+]", re.DOTALL)
-_COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
+_MIN_BYTES_FOR_ZERO_CHECK = 4096  # smaller files are not copied in parts
+_MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
+_MIN_BRIGHT_SHARE = 0.001  # of the samples
+_FIRST_SWAPPING_ORIENTATION = 5  # EXIF's orientations 5 to 8 exchange rows and columns
+_FORMATS = ("JPEG", "PNG", "BMP")
+_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}", re.DOTALL)
+_COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
+_GREY = "a grey image; stained cells are told apart by color, so export RGB"
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB instead of 1 for a color profile
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path names an image of a slide: a visible file with a known ending, in any case."""
+    """Return whether a path names an image of a slide: a visible file with a known ending, in any case."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Field:
     """Read one image.
 
-    path: a JPEG, PNG, BMP or TIFF file. name: the field's name in results; the file's name if None.
-    Returns a Field with (H, W, 3) uint8 RGB; EXIF orientation is applied, transparency is laid over white, and colours
-    of another embedded profile become sRGB's.
+    The EXIF orientation is applied, transparency is laid over white, and the colors of another embedded profile become
+    sRGB's.
 
-    Raises FieldUnreadable for anything that would give missing pixels or wrong colours (truncated, damaged, grey,
-    16-bit grey, CMYK, an unreadable profile, several frames, not an image), FieldTooLarge above ``max_megapixels``,
-    MemoryError where memory is short.
+    Args:
+        path: A JPEG, PNG, BMP, or TIFF file.
+        name: The field's name in results; the file's name if None.
+        max_megapixels: Larger images are refused.
+
+    Returns:
+        The field, (H, W, 3) uint8 RGB.
+
+    Raises:
+        FieldTooLarge: The image is above the limit.
+        FieldUnreadable: The file would give missing pixels or wrong colors: it is truncated, damaged, grey, CMYK, has
+            an unreadable profile or several frames, or is no image.
+        MemoryError: Memory is short.
     """
     data = read_image_bytes(path, max_megapixels)
     return Field(name=path.name if name is None else name, rgb=decode_rgb(data, max_megapixels))
 
 
 def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
-    """A file's bytes, all of one moment.
+    """Read a file's bytes, all of one moment.
 
-    Raises FieldTooLarge where no image of ``max_megapixels`` is that large, else FieldUnreadable: also where the file
-    changed meanwhile, as one does that is still being copied.
+    Args:
+        path: The file.
+        max_megapixels: Files larger than an uncompressed image of that size are refused unread.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        FieldTooLarge: No image within the limit is that large.
+        FieldUnreadable: The file cannot be read, or changed meanwhile, as one does that is still being copied.
     """
     try:
         with path.open("rb") as file:
@@ -76,116 +103,179 @@ def read_image_bytes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> byte
     return data
 
 
-def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
-    """Decode an image file's bytes to (H, W, 3) uint8 RGB; raises as :func:`read_field`."""
+def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
+    """Decode an image file's bytes.
+
+    Args:
+        data: The content of a JPEG, PNG, BMP, or TIFF file.
+        max_megapixels: Larger images are refused before they are decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB, as :func:`read_field`.
+
+    Raises:
+        FieldTooLarge, FieldUnreadable, MemoryError: As :func:`read_field`.
+    """
     if not data:
         raise FieldUnreadable("the file is empty")
-    if len(data) > _SMALLEST_PREALLOCATED and not any(data[-len(data) // 4 :]):
-        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely")
+    if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
+        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _refuse_unfit(image, max_megapixels)
-            return _decode(image, data)
+        return _render(decode_tiff(data, max_megapixels) if is_tiff(data) else _decode(data, max_megapixels))
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        raise FieldUnreadable(_cause(error, data)) from error
+        raise _describe_decode_error(error, data) from error
 
 
-def megapixels(data: bytes) -> float:
-    """What an image promises by its header; 0 where it is none."""
+def header_megapixels(data: bytes) -> float:
+    """Return the size that an image promises by its header, in megapixels; 0 if it is none."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return image.width * image.height / 1e6
+        header = _read_header(data)
     except Exception:  # as above; whoever decodes it will say why
         return 0.0
+    return header.width * header.height / 1e6
 
 
-def shown_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels of an image as :func:`read_field` turns it, from its header. Raises FieldUnreadable."""
-    start = b""
+def oriented_size(path: Path) -> tuple[int, int]:
+    """Return the size of an image as :func:`read_field` turns it, from its header.
+
+    Args:
+        path: An image file.
+
+    Returns:
+        (width, height) in pixels.
+
+    Raises:
+        FieldUnreadable: The header cannot be read.
+    """
+    data = read_image_bytes(path, math.inf)
     try:
-        with path.open("rb") as file:
-            start = file.read(16)
-            with Image.open(file, formats=_FORMATS) as image:
-                width, height = image.size
-                turned_already = image.format == "TIFF"  # by Pillow, as soon as it is opened
-                orientation = 1 if turned_already else image.getexif().get(ExifTags.Base.Orientation, 1)
+        header = _read_header(data)
+    except FieldUnreadable:
+        raise
     except Exception as error:  # as above
-        raise FieldUnreadable(_cause(error, start)) from error
-    return (height, width) if orientation >= _FIRST_ON_ITS_SIDE else (width, height)
+        raise _describe_decode_error(error, data) from error
+    is_turned = header.orientation >= _FIRST_SWAPPING_ORIENTATION
+    return (header.height, header.width) if is_turned else (header.width, header.height)
 
 
-def _decode(image: Image.Image, data: bytes) -> np.ndarray:
-    rgb = _pixels(image, data)
-    if "icc_profile" not in image.info:
-        return rgb
-    return in_srgb(rgb, image.info["icc_profile"])
+def _read_header(data: bytes) -> ImageHeader:
+    """Read an image's size and orientation; raises as the libraries do."""
+    if is_tiff(data):
+        return read_tiff_header(data)
+    with _open(data) as image:
+        return ImageHeader(*image.size, _orientation(image, data))
 
 
-def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
-    """(H, W, 3) uint8, in the colours of whatever profile the file has."""
-    deep = _is_16_bit(image)  # before the next line, which loads a PNG
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    if image.format in {"JPEG", "MPO"} and image.mode == "RGB":
-        rgb: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-        if not turned:
-            return rgb
-    if isinstance(image, TiffImageFile):
-        keep_libtiff_quiet()
-        refuse_incomplete_tiff(image, data)
-    image.load()
-    if isinstance(image, PngImageFile):
-        refuse_incomplete_png(image, data)
-    rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
-    if deep and rgb.max() < _DARKEST_WHITE:
-        raise FieldUnreadable("a 16-bit image that uses only the lower bits and would appear black; export 8-bit RGB")
-    return rgb
+@contextmanager
+def _open(data: bytes) -> Iterator[Image.Image]:
+    """Open a JPEG, PNG, or BMP in memory, of which Pillow reads the header."""
+    is_png = data.startswith(b"\x89PNG")
+    with Image.open(io.BytesIO(descriptive_chunks(data) if is_png else data), formats=_FORMATS) as image:
+        yield image
 
 
-def _is_16_bit(image: Image.Image) -> bool:
-    """Whether the file holds 16 bits a colour, of which Pillow keeps the upper eight. Before its pixels are loaded."""
-    return any(_DEEP.search(str(tile[3])) for tile in getattr(image, "tile", ()))
+def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
+    """Decode a JPEG, PNG, or BMP."""
+    with _open(data) as image:
+        _check_supported(image, max_megapixels)
+        samples: NDArray[Any]
+        if image.format == "PNG":
+            samples = imagecodecs.png_decode(pixel_chunks(data))
+        elif image.format == "BMP":
+            samples = np.asarray(image.convert("RGBA" if image.mode == "RGBA" else "RGB"))
+            if samples.shape[-1] == 4 and not samples[..., 3].any():  # as Windows programs write what is opaque
+                samples = samples[..., :3]
+        else:
+            samples = decode_jpeg(data)
+        has_profile = "icc_profile" in image.info
+        return DecodedImage(
+            samples=samples,
+            bits=8 * samples.dtype.itemsize,
+            is_palette=image.mode == "P",
+            orientation=_orientation(image, data),
+            icc_profile=(image.info["icc_profile"] or b"") if has_profile else None,
+        )
 
 
-def _refuse_unfit(image: Image.Image, max_megapixels: float) -> None:
+def _check_supported(image: Image.Image, max_megapixels: float) -> None:
+    """Refuse by name what would be too large or show wrong colors."""
     width, height = image.size
     if width * height > max_megapixels * 1e6:
         raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first picture is the picture
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
         raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
     if image.mode in {"1", "L", "LA", "La"}:
-        raise FieldUnreadable("a grey image; stained cells are told apart by colour")
-    if image.mode not in _COLOUR_MODES:
-        raise FieldUnreadable(f"the colour mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
+        raise FieldUnreadable(_GREY)
+    if image.mode not in _COLOR_MODES:
+        raise FieldUnreadable(f"the color mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in {"RGBA", "PA"} or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[1] == 0:
-            raise FieldUnreadable("the image is completely transparent")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
-    if image.mode == "P" and _is_grey(rgb):
-        raise FieldUnreadable("a grey image; stained cells are told apart by colour")
-    return np.ascontiguousarray(rgb)
+def _orientation(image: Image.Image, data: bytes) -> int:
+    """Return EXIF's orientation, 1 if its metadata are missing or broken."""
+    if image.format == "PNG" and not any(word in data for word in (b"eXIf", b"Raw profile type exif", b"adobe.xmp")):
+        return 1  # Pillow would decode the image to look for metadata behind the pixels
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # metadata touch no pixel
+        return 1
+    return value if value in range(1, 9) else 1
 
 
-def _is_grey(rgb: np.ndarray) -> bool:
-    return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
+def _render(image: DecodedImage) -> Pixels:
+    """Return an image as it shows: (H, W, 3) uint8 sRGB."""
+    samples = _to_8_bits(image)
+    rgb = _over_white(samples, image.premultiplied) if samples.shape[-1] == 4 else samples
+    if image.is_palette and (rgb == rgb[..., :1]).all():
+        raise FieldUnreadable(_GREY)
+    rgb = np.ascontiguousarray(_oriented(rgb, image.orientation), dtype=np.uint8)
+    return rgb if image.icc_profile is None else convert_to_srgb(rgb, image.icc_profile)
 
 
-def _cause(error: Exception, start: bytes) -> str:
-    """Words for the lab. start: the file's first bytes, at least."""
+def _to_8_bits(image: DecodedImage) -> Pixels:
+    """Keep the upper eight bits."""
+    if image.samples.dtype == np.uint8:
+        return image.samples
+    reduced = np.empty(image.samples.shape, np.uint8)
+    np.right_shift(image.samples, image.bits - 8, out=reduced, casting="unsafe")
+    bright = np.count_nonzero(reduced[..., :3] >= _MIN_BRIGHT)
+    if bright < _MIN_BRIGHT_SHARE * reduced[..., :3].size:
+        raise FieldUnreadable("a 16-bit image that uses only the lower bits and would appear black; export 8-bit RGB")
+    return reduced
+
+
+def _over_white(rgba: Pixels, premultiplied: bool) -> Pixels:
+    """Lay an image with alpha, (H, W, 4) uint8, over white."""
+    if not rgba[..., 3].any():
+        raise FieldUnreadable("the image is completely transparent; export it without transparency")
+    image = Image.fromarray(np.ascontiguousarray(rgba))
+    if premultiplied:
+        image = Image.frombytes("RGBa", image.size, image.tobytes()).convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+
+
+def _oriented(rgb: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror an image as EXIF's orientation says."""
+    if orientation >= _FIRST_SWAPPING_ORIENTATION:
+        rgb = rgb.transpose(1, 0, 2)
+    if orientation in {3, 4, 7, 8}:
+        rgb = rgb[::-1]
+    if orientation in {2, 3, 6, 7}:
+        rgb = rgb[:, ::-1]
+    return rgb
+
+
+def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
+    """Return the error in words for the laboratory."""
     text = str(error) or type(error).__name__
-    if "cannot identify image file" in text:
-        if _FIRST_BYTES.match(start):  # of one of those formats
-            return "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"
-        return "not a JPEG, PNG, BMP or TIFF image"
-    if any(word in text for word in ("truncated", "broken data stream", "remature end")):
-        return f"the image is incomplete or damaged ({text})"
-    return f"the image is damaged ({text})"
+    if "cannot identify image file" not in text:
+        return incomplete(text)
+    if _SIGNATURES.match(data):
+        return FieldUnreadable(
+            "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"
+        )
+    return FieldUnreadable("not a JPEG, PNG, BMP or TIFF image; export it as one of those")

@@ -1,7 +1,7 @@
-"""The dense layers behind a classifier's last convolution, read out of its ONNX file.
+"""The dense layers after a classifier's last convolution, read from its ONNX file.
 
-onnxruntime runs a graph but shows no weights, and `onnx` is a library of training alone; so the few messages of
-onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold them are declared here to protobuf.
+onnxruntime runs a graph but does not show its weights, and the library `onnx` is a dependency of training alone. So the
+few messages of onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold the weights are declared here.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-LAST_MAP, LOGITS = "last_map", "logits"  # as the export names them
+from wbctool.inference.session import LAST_MAP, LOGITS
+
 _DTYPES = {1: np.float32, 10: np.float16}  # TensorProto.DataType
-# message -> field -> (number, whether repeated, type: a message's name, or a scalar of protobuf's)
+# message: {field: (number, is repeated, name of a message or of a scalar type of protobuf)}
 _MESSAGES: dict[str, dict[str, tuple[int, bool, str]]] = {
     "Tensor": {
         "dims": (1, True, "INT64"),
@@ -43,9 +44,12 @@ _GEMM_EXPORTED = {**_GEMM_DEFAULTS, "transB": 1}
 
 @dataclass(frozen=True, slots=True)
 class DenseHead:
-    """max_pooled: whether the map is reduced by 2×2 maxima before its mean is taken.
+    """The layers between a classifier's last convolution and its logits.
 
-    layers: (weight (out, in), bias (out,)) float32 each, the last one gives the logits; ReLU between them.
+    Attributes:
+        max_pooled: Whether a 2×2 max pooling comes before the global average pooling.
+        layers: The weight, (out, in) float32, and the bias, (out,) float32, of each dense layer. A ReLU lies between
+            two layers; the last layer gives the logits.
     """
 
     max_pooled: bool
@@ -53,9 +57,14 @@ class DenseHead:
 
 
 def read_dense_head(content: bytes) -> DenseHead | None:
-    """The head of a classifier's ONNX file; None where what follows its last map is not what training exports.
+    """Read the dense layers of a classifier.
 
-    That is: the map, perhaps MaxPool of 2×2, ReduceMean, and then dense layers with ReLU between.
+    Args:
+        content: The content of the ONNX file.
+
+    Returns:
+        The layers; None if the graph is not built as training exports it: the last map, perhaps a MaxPool of 2×2,
+        ReduceMean, then dense layers (Gemm) with ReLU between.
     """
     try:
         graph = _build_model_class().FromString(content).graph
@@ -65,7 +74,7 @@ def read_dense_head(content: bytes) -> DenseHead | None:
     producers = {output: node for node in graph.node for output in node.output}
 
     def skip_casts(value: str) -> str:
-        """Without the Casts behind it, which a copy that computes in fp16 has."""
+        """Return the value before any Cast, which an fp16 copy of the model has."""
         while value in producers and producers[value].op_type == "Cast":
             value = producers[value].input[0]
         return value
@@ -91,7 +100,7 @@ def read_dense_head(content: bytes) -> DenseHead | None:
 def _read_gemm(
     node: Any, parameters: Sequence[NDArray[np.float32] | None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """(weight (out, in), bias (out,)) of a Gemm; None where it takes them otherwise."""
+    """Return the weight, (out, in), and the bias, (out,), of a Gemm; None if it uses them in another way."""
     attributes = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
     if _GEMM_DEFAULTS | attributes != _GEMM_EXPORTED or len(parameters) != 2:
         return None
@@ -102,7 +111,7 @@ def _read_gemm(
 
 
 def _read_array(tensors: Mapping[str, Any], producers: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
-    """A weight, also one that is stored in fp16 behind a Cast; None where it is stored otherwise than as raw bytes."""
+    """Return a weight as float32, also if it is stored in fp16 before a Cast; None if it is not stored as raw bytes."""
     if name not in tensors and name in producers and producers[name].op_type == "Cast":
         name = producers[name].input[0]
     tensor = tensors.get(name)
@@ -116,6 +125,7 @@ def _read_array(tensors: Mapping[str, Any], producers: Mapping[str, Any], name: 
 
 @cache
 def _build_model_class() -> Any:
+    """Declare the messages to protobuf and return the class of ``Model``."""
     file = descriptor_pb2.FileDescriptorProto(name="wbctool_onnx.proto", package="wbctool_onnx", syntax="proto2")
     field_proto = descriptor_pb2.FieldDescriptorProto
     for name, fields in _MESSAGES.items():

@@ -1,6 +1,6 @@
-"""The models of a run: which card each kind has for a precision and a provider, and their sessions.
+"""Loading of the three models of a run, in the precision that fits the device.
 
-A model is loaded only if its bytes are the ones its card names (wbctool.inference.model_card).
+A model is loaded only if its bytes are those that its card names (wbctool.inference.model_card).
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ from wbctool.inference.model_card import (
     ClassifierCard,
     DetectorCard,
     GeneratorCard,
-    card_paths,
     kind_name,
     load_fp32_card,
     quantized_card_path,
     read_card,
     read_card_of_kind,
     read_model_bytes,
-    staleness_reason,
 )
-from wbctool.inference.session import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
+from wbctool.inference.model_folder import card_paths, staleness_reason
+from wbctool.inference.session import CPU, CUDA, LAST_MAP, OnnxModel, create_session, cuda_unavailable_reason
 
 log = logging.getLogger(__name__)
 
-_AUTO_PRECISION = {CPU: Precision.INT8, CUDA: Precision.FP16}  # what is fastest there
+_AUTO_PRECISION = {CPU: Precision.INT8, CUDA: Precision.FP16}  # the fastest one on each provider
 
 Cards = tuple[DetectorCard, GeneratorCard, ClassifierCard]
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The three models of a run. device_message: one line on what ``auto`` fell back to; None where it did not.
+    """The three models of a run.
 
-    head: the classifier's dense layers; None where its graph is not built as training builds it.
+    Attributes:
+        detector: Finds the cells of a field.
+        generator: Super-resolves crops.
+        classifier: Classifies preprocessed crops.
+        device_message: One line about the device that ``auto`` fell back to; None if it did not.
+        head: The classifier's dense layers, for Grad-CAM; None if its graph is not built as training exports it.
     """
 
     detector: OnnxModel[DetectorCard]
@@ -52,21 +56,31 @@ class Models:
 
     @property
     def provider(self) -> str:
-        """The provider the models really run on."""
+        """The execution provider that the models really run on."""
         return self.classifier.provider
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """The rows of each model's batches, by the model file's name; fewer than at first once memory was full."""
+        """The current number of rows of each model's batches, by file name; it falls if a GPU's memory is full."""
         return {m.card.file: m.batch_size for m in (self.detector, self.generator, self.classifier)}
 
 
 def load_models(folder: Path, device: Device, precision: Precision, threads: int = 0) -> Models:
     """Load, start and warm up the three models.
 
-    threads: that one call takes on a CPU; 0 for all cores, 1 where several calls are made at a time.
+    Args:
+        folder: The folder of models.
+        device: The device.
+        precision: The precision of the generator and the classifier.
+        threads: The number of threads of one call on a CPU; 0 for all cores, 1 if several threads call at a time.
 
-    Raises ModelNotFound, ModelMismatch, or DeviceUnavailable where CUDA is demanded and no session runs there.
+    Returns:
+        The models.
+
+    Raises:
+        ModelNotFound: A model or a card is missing.
+        ModelMismatch: A model is not the one that its card describes.
+        DeviceUnavailable: CUDA is demanded, and no session runs there.
     """
     fp32_card = load_fp32_card(folder, DetectorCard)
     provider, device_message = _choose_provider(device, fp32_card, read_model_bytes(fp32_card, folder))
@@ -79,13 +93,26 @@ def load_models(folder: Path, device: Device, precision: Precision, threads: int
     with ThreadPoolExecutor(thread_name_prefix="load") as executor:
         detector, generator = executor.submit(load, DetectorCard), executor.submit(load, GeneratorCard)
         classifier, content = load(ClassifierCard)
-    return Models(detector.result()[0], generator.result()[0], classifier, device_message, read_dense_head(content))
+    head = read_dense_head(content) if LAST_MAP in classifier.output_names else None
+    return Models(detector.result()[0], generator.result()[0], classifier, device_message, head)
 
 
 def select_cards(folder: Path, provider: str, precision: Precision) -> Cards:
-    """The cards of the models that a machine with that provider would load; raises as :func:`load_models`.
+    """Choose the cards of the models that a machine with that provider would load, and check their files.
 
-    No session is started: a cluster's coordinator may have no GPU.
+    No session is started: the coordinator of a cluster may have no GPU.
+
+    Args:
+        folder: The folder of models.
+        provider: The execution provider.
+        precision: The precision of the generator and the classifier.
+
+    Returns:
+        The cards of the detector, the generator and the classifier.
+
+    Raises:
+        ModelNotFound: A model or a card is missing.
+        ModelMismatch: A model is not the one that its card describes.
     """
     kinds = (DetectorCard, GeneratorCard, ClassifierCard)
     cards = tuple(_choose_card(folder, kind, provider, precision) for kind in kinds)
@@ -99,16 +126,26 @@ def select_cards(folder: Path, provider: str, precision: Precision) -> Cards:
 
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:
-    """The one model of a kind, in fp32; raises as :func:`load_models`."""
+    """Load the fp32 model of one kind; raises as :func:`load_models`."""
     card = load_fp32_card(folder, kind)
     content = read_model_bytes(card, folder)
     return create_session(card, content, _choose_provider(device, card, content)[0])
 
 
 def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
-    """Every generator of a folder, on the CPU, in order of the cards' names; raises as :func:`load_models`.
+    """Load every generator of a folder on the CPU, in order of the cards' names.
 
-    A copy of another model than the one beside it is left out, and it is logged.
+    A copy that was not made from the fp32 generator beside it is left out with a warning.
+
+    Args:
+        folder: The folder of models.
+
+    Returns:
+        The generators.
+
+    Raises:
+        ModelNotFound: A model or a card is missing.
+        ModelMismatch: A model is not the one that its card describes.
     """
     generators = []
     for path in card_paths(folder):
@@ -124,26 +161,22 @@ def load_generators(folder: Path) -> list[OnnxModel[GeneratorCard]]:
 
 
 def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Precision) -> CardT:
-    """The card of the precision asked for. ``is_auto`` takes an int8 copy on a CPU, an fp16 one on CUDA, if there is one.
-
-    A copy of another model than the fp32 one beside it is refused, or with ``is_auto`` left alone with a warning. There
-    are no copies of the detector, and none of a generator that would be no faster.
-    """
+    """Choose the card of a kind; with ``auto``, a missing or stale copy falls back to the fp32 model."""
     fp32_card = load_fp32_card(folder, kind)
     is_auto = precision is Precision.AUTO
     chosen = _AUTO_PRECISION[provider] if is_auto else precision
     path = quantized_card_path(folder, kind, chosen)
-    if chosen is Precision.FP32 or issubclass(kind, DetectorCard):
+    if chosen is Precision.FP32 or issubclass(kind, DetectorCard):  # the detector has no copies
         return fp32_card
     if not path.is_file():
-        if is_auto or issubclass(kind, GeneratorCard):
+        if is_auto or issubclass(kind, GeneratorCard):  # a generator that would be no faster has no copy
             return fp32_card
         raise ModelNotFound(
             f"there is no {chosen} copy of the {kind_name(kind)}: {path} is missing; "
             f"`wbctool models optimize --precision {chosen}` makes one where it is faster"
         )
     quantized = read_card_of_kind(path, kind)
-    read_model_bytes(fp32_card, folder)  # so that its card's hash is its own
+    read_model_bytes(fp32_card, folder)  # checks the hash that the copy's card names as its source
     problem = staleness_reason(quantized, fp32_card)
     if problem is None:
         return quantized
@@ -154,6 +187,7 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
 
 
 def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
+    """Choose the provider of a device; with it comes a message if ``auto`` fell back to the CPU."""
     if device is Device.CPU:
         return CPU, None
     problem = cuda_unavailable_reason(card, content)

@@ -1,6 +1,6 @@
-"""Model cards: the JSON beside each ONNX file, and whether the file is the one its card describes.
+"""Model cards: the JSON file beside each ONNX file.
 
-A card carries everything the tool must know about a model; the code hard-codes none of it.
+A card carries everything that the tool must know about a model; the code hard-codes none of it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from wbctool import former_names
 from wbctool.enums import Precision
-from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
+from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 from wbctool.types.slides import CieLab
+
+KINDS = ("detector", "generator", "classifier")
 
 _T = TypeVar("_T")
 
 
 class QuantizationInfo(BaseModel):
-    """Whose int8 or fp16 copy a model is, and what that changes: `wbctool models optimize` measured it.
+    """What an int8 or fp16 copy was made from, and what the copy changes, as `wbctool models optimize` measured it.
 
-    source_sha256: of the fp32 model's file. calibrated_on, measured_on: the cells in words; no cell is in both, and
-    fp16 needs none to calibrate. images: what the cells were shown as, with their turned copies. changed_labels,
-    count_changed_outcomes: pictures whose most probable class, or whose way (counted, review, not WBC), is another one.
-    accuracy_*: per picture; None where the cells say nothing of it. min_psnr_db: against the fp32 generator's picture.
-    fp32_layers: layers that stay fp32.
+    Attributes:
+        source_sha256: The SHA-256 of the fp32 model's file.
+        calibrated_on: The cells that the copy was calibrated on, in words; empty for fp16, which needs none.
+        measured_on: The cells that the copy was measured on, in words. No cell is in both sets.
+        images: The number of measured images: the cells with their flipped copies.
+        changed_labels: The number of images with another most probable class.
+        changed_outcomes: The number of images with another outcome (counted, review, not WBC).
+        accuracy_fp32, accuracy_quantized: The accuracies per image, in [0, 1]; None if they do not apply.
+        psnr_db: The PSNR against the fp32 generator's images, in dB; None for a classifier.
+        fp32_layers: The layers that stay fp32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -49,15 +56,23 @@ class QuantizationInfo(BaseModel):
 
 
 def _unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Validate that no name occurs twice."""
     if len(set(names)) < len(names):
         raise ValueError("duplicate name")
     return names
 
 
 class Card(BaseModel):
-    """What every card says. file: the ONNX file's name beside the card; sha256: of its bytes.
+    """The fields of every card.
 
-    quantized_from: what an int8 or fp16 copy is a copy of; None in every other card.
+    Attributes:
+        kind: ``detector``, ``generator`` or ``classifier``.
+        file, sha256: The name of the ONNX file beside the card, and its SHA-256.
+        precision: The arithmetic of the graph.
+        input: The graph's input: uint8 RGB, (N, H, W, 3).
+        training: How the model was trained, and on what.
+        metrics: What training measured.
+        quantized_from: What an int8 or fp16 copy was made from; None for an fp32 model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -81,7 +96,12 @@ class Card(BaseModel):
 
 
 class ColorRange(BaseModel):
-    """Colours of one origin's training fields in CIELAB: the central 98 % of their medians, channel by channel."""
+    """The colors of one dataset's training fields in CIELAB: the central 98 % of their medians, per channel.
+
+    Attributes:
+        background_low, background_high: The 1st and 99th percentile of the background between the cells.
+        cells_low, cells_high: The 1st and 99th percentile of the nucleated cells.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -94,13 +114,22 @@ class ColorRange(BaseModel):
 
 
 class DetectorCard(Card):
-    """A field is scaled so that its longer side measures ``input_long_side_px``, and padded to a multiple of ``size_divisor``.
+    """The card of a detector of nucleated cells, red cells and platelets.
 
-    Where red cells then measure less than ``min_red_cell_px``, it is looked at again, scaled so that they measure
-    ``target_red_cell_px``. Where they measure more even with the longer side at ``preview_px``, that is enough; 0: no such
-    glance. A nucleated cell counts from ``score_threshold``, and from ``low_score_threshold`` where a nucleus lies under it
-    that was found without learning; None: never. classes: the channels of the heat map, in order. stain_reference: of the
-    training fields, by origin, as `wbctool models colours` measured them; empty where it has not.
+    Attributes:
+        classes: The object class of each channel of the heat map.
+        stride: The side of a heat map's point, in scaled pixels.
+        input_long_side_px: The longer side that a field is scaled to, as in training.
+        size_divisor: The scaled field is padded to a multiple of this, in pixels.
+        target_red_cell_px: If red cells are too small, the field is scaled so that they measure this.
+        min_red_cell_px: The smallest side of red cells, in scaled pixels, for which one pass is enough.
+        preview_px: The longer side of the first, coarse pass. If red cells are large enough in it, no other pass
+            follows. 0: no coarse pass.
+        score_threshold: The score from which a detection is kept.
+        low_score_threshold: The score from which a nucleated cell is kept if classical nucleus segmentation confirms
+            it; None: never.
+        nms_iou_threshold: The highest IoU of two detections of one class.
+        stain_reference: The colors of the training fields, by dataset; empty if they were not measured.
     """
 
     kind: Literal["detector"] = "detector"
@@ -118,7 +147,13 @@ class DetectorCard(Card):
 
 
 class GeneratorCard(Card):
-    """Inputs are squares of ``min_px`` to ``max_px`` a side; outputs are ``scale`` times that, uint8 NHWC RGB."""
+    """The card of a super-resolution generator. Its output is uint8 NHWC RGB, ``scale`` times as large as its input.
+
+    Attributes:
+        scale: The magnification.
+        min_px: The smallest side of the square input.
+        max_px: The largest side of the square input.
+    """
 
     kind: Literal["generator"] = "generator"
     scale: int = Field(gt=0)
@@ -127,10 +162,16 @@ class GeneratorCard(Card):
 
 
 class ClassifierCard(Card):
-    """classes: the order of the logits. crop_margin: the crop's side over the box's longer side.
+    """The card of a cell classifier.
 
-    temperature: divides the logits. confidence_threshold: below it a cell goes to review. energy_threshold: above it a
-    cell is out of distribution; None where the model has no such gate.
+    Attributes:
+        classes: The class of each logit.
+        input_px: The side of the square input.
+        crop_margin: The side of a cell's square crop over the longer side of its box.
+        temperature: The logits are divided by this before the softmax (Guo et al. 2017, arXiv 1706.04599).
+        confidence_threshold: A cell with a smaller probability goes to review.
+        energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
+            if the model has no such threshold.
     """
 
     kind: Literal["classifier"] = "classifier"
@@ -143,27 +184,30 @@ class ClassifierCard(Card):
 
 
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard
-_QUANTIZED_FIELDS = {
-    "name",
-    "file",
-    "sha256",
-    "precision",
-    "quantized_from",
-}  # all else of its card is the fp32 model's
 _CARD_ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
-_KINDS = ("detector", "generator", "classifier")
 CardT = TypeVar("CardT", bound=Card)
 
 
 def default_models_dir() -> Path:
-    """The models inside the installed package, or ``exported/`` of a source checkout."""
+    """Return the folder of models in the installed package, or ``exported/`` of a source checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "exported"
     return packaged if packaged.is_dir() else package.parent / "exported"
 
 
 def read_card(path: Path) -> ModelCard:
-    """Raises ModelNotFound where the card is missing, ModelMismatch where it is not a card."""
+    """Read a model card.
+
+    Args:
+        path: The card's JSON file.
+
+    Returns:
+        The card of its kind.
+
+    Raises:
+        ModelNotFound: The file is missing.
+        ModelMismatch: The file is not a card.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if renamed := _describe_renames(content):
@@ -176,20 +220,21 @@ def read_card(path: Path) -> ModelCard:
 
 
 def _describe_renames(content: object) -> str:
-    """How the former names in a card are called now; empty if it has none."""
+    """Say how the former names in a card are called now; empty if it has none."""
     if not isinstance(content, dict):
         return ""
     return former_names.describe_renames(content, _former_names(str(content.get("kind"))))
 
 
 def _former_names(kind: str) -> Mapping[str, str]:
+    """Return the former names of a card's keys, with the current ones."""
     return former_names.DETECTOR_CARD if kind == "detector" else former_names.CARD
 
 
 def fingerprint_entry(card: Card) -> dict[str, Any]:
-    """What a slide's fingerprint takes of a card: all but what a quantized copy's measurements say.
+    """Return what a slide's fingerprint takes of a card: all but the measurements of a quantized copy.
 
-    Under the names of card schema 1, so that the renames of schema 2 process no slide again.
+    The keys are those of card schema 1, so that the renames of schema 2 process no slide again.
     """
     content = card.model_dump(mode="json", exclude={"quantized_from"})
     entry: dict[str, Any] = former_names.restore_former_names(content, _former_names(card.kind))
@@ -197,7 +242,7 @@ def fingerprint_entry(card: Card) -> dict[str, Any]:
 
 
 def _first_error(error: Exception) -> str:
-    """An error in one line; of many entries that are wrong in a card, the first."""
+    """Format an error in one line; of several wrong entries of a card, the first."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
@@ -205,7 +250,19 @@ def _first_error(error: Exception) -> str:
 
 
 def read_model_bytes(card: Card, folder: Path) -> bytes:
-    """The ONNX file of a card, if it is the one the card names; raises ModelNotFound or ModelMismatch."""
+    """Read the ONNX file of a card and check its hash.
+
+    Args:
+        card: The card.
+        folder: The folder of the ONNX file.
+
+    Returns:
+        The content of the ONNX file.
+
+    Raises:
+        ModelNotFound: The file is missing or unreadable.
+        ModelMismatch: The file is not the one that the card describes.
+    """
     path = folder / card.file
     try:
         content = path.read_bytes()
@@ -219,105 +276,18 @@ def read_model_bytes(card: Card, folder: Path) -> bytes:
     return content
 
 
-def check_models(folder: Path) -> list[tuple[Path, str | None]]:
-    """Each card of a folder and what is wrong with it or its model; None where nothing is.
-
-    The cards of the three models that a run needs are named too where they are missing. Raises ModelNotFound where
-    there is no card at all.
-    """
-    report: list[tuple[Path, str | None]] = []
-    for path, card in list_cards(folder):
-        problem: str | None
-        try:
-            if isinstance(card, WbctoolError):
-                raise card
-            _check_kind(card, path)
-            read_model_bytes(card, folder)
-            problem = (
-                None if card.precision is Precision.FP32 else staleness_reason(card, load_fp32_card(folder, type(card)))
-            )
-        except ModelNotFound as error:
-            problem = str(error) if path.is_file() else "the model card is missing"
-        except ModelMismatch as error:
-            problem = str(error)
-        report.append((path, problem))
-    return report
-
-
-def _check_kind(card: Card, path: Path) -> None:
-    """Raises ModelMismatch where a card's file is named after another kind."""
-    expected_kind = path.name.partition(".")[0]
-    if expected_kind in _KINDS and card.kind != expected_kind:
-        raise ModelMismatch(f"{path} describes a {card.kind}, not a {expected_kind}")
-
-
-def list_cards(folder: Path) -> list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]]:
-    """Each card of a folder, or why it cannot be read, and those that a run needs too where they are missing.
-
-    No model is looked at. Raises ModelNotFound where there is no card at all.
-    """
-    paths = card_paths(folder)
-    if not paths:
-        raise ModelNotFound(f"no model card in {folder}")
-    required = [folder / f"{name}.json" for name in _KINDS]
-    cards: list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]] = []
-    for path in (*paths, *(path for path in required if path not in paths)):
-        try:
-            cards.append((path, read_card(path)))
-        except (ModelNotFound, ModelMismatch) as error:
-            cards.append((path, error))
-    return cards
-
-
-def card_paths(folder: Path) -> tuple[Path, ...]:
-    """The cards of a folder, in order of their names; one that is damaged is a card still, for its reader to refuse.
-
-    Left out is other JSON, such as an evaluation that was written beside the models: whole, without a ``kind``, and not
-    named as a card that a run looks for.
-    """
-    return tuple(path for path in sorted(folder.glob("*.json")) if _is_card_file(path))
-
-
-def _is_card_file(path: Path) -> bool:
-    if path.name.partition(".")[0] in _KINDS:
-        return True
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return path.is_file()
-    return isinstance(content, dict) and "kind" in content
-
-
 def load_fp32_card(folder: Path, kind: type[CardT]) -> CardT:
-    """The card of a kind that is named after it, as training writes it; raises as :func:`read_card`."""
+    """Read the fp32 card of a kind, which training names after the kind; raises as :func:`read_card_of_kind`."""
     return read_card_of_kind(folder / f"{kind_name(kind)}.json", kind)
 
 
 def quantized_card_path(folder: Path, kind: type[Card], precision: Precision) -> Path:
-    """Where the card of a kind's copy of that precision lies."""
+    """Return the path of the card of a kind's int8 or fp16 copy."""
     return folder / f"{kind_name(kind)}.{precision}.json"
 
 
-def staleness_reason(quantized: Card, source: Card) -> str | None:
-    """Why ``quantized`` is no copy of ``source``, the fp32 model beside it, in another precision; None if it is one."""
-    if quantized.precision is Precision.FP32 or quantized.quantized_from is None:
-        return f"{quantized.file} does not name the model it is a copy of"
-    if quantized.quantized_from.source_sha256 != source.sha256:
-        return (
-            f"{quantized.file} is not a copy of {source.file} but of a model with SHA-256 {quantized.quantized_from.source_sha256}, "
-            f"not {source.sha256}; make a new one with `wbctool models optimize`"
-        )
-    source_fields, quantized_fields = (card.model_dump(exclude=_QUANTIZED_FIELDS) for card in (source, quantized))
-    if changed := [name for name in source_fields if source_fields[name] != quantized_fields.get(name)]:
-        return (
-            f"the card of {quantized.file} differs from that of {source.file} in {changed[0]}; make a new copy with "
-            "`wbctool models optimize`"
-        )
-    return None
-
-
 def read_card_of_kind(path: Path, kind: type[CardT]) -> CardT:
-    """As :func:`read_card`; raises ModelMismatch too where the card is of another kind."""
+    """Read a card and check its kind; raises as :func:`read_card`, and ModelMismatch for another kind."""
     card = read_card(path)
     if not isinstance(card, kind):
         raise ModelMismatch(f"{path} describes a {card.kind}, not a {kind_name(kind)}")
@@ -325,5 +295,5 @@ def read_card_of_kind(path: Path, kind: type[CardT]) -> CardT:
 
 
 def kind_name(kind: type[Card]) -> str:
-    """detector, generator or classifier."""
+    """Return ``detector``, ``generator`` or ``classifier``."""
     return str(kind.model_fields["kind"].default)

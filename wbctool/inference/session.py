@@ -1,6 +1,6 @@
-"""Trained models as sessions that run them, and what a provider is asked for.
+"""Trained models as onnxruntime sessions.
 
-The only module that runs onnxruntime's sessions; its quantiser is wbctool.quantization.int8's.
+This is the only module that runs sessions of onnxruntime.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ctypes
 import io
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from threading import Lock
@@ -27,56 +28,80 @@ log = logging.getLogger(__name__)
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
-# Rows of every batch a session sees. A fixed shape makes a cell's result independent of the cells beside it; few rows
-# on a CPU, where a row more costs its full time, many on a GPU, where it costs nearly nothing. Fields come one by one;
-# the generator's crops come in many sizes, so that few share a batch.
+# The names of the graphs' outputs, as training exports them. Those of the detector and the classifier are float32.
+HEAT = "heat"  # (N, classes, h, w), the probability of a cell's center, in [0, 1]
+SIDES = "sides"  # (N, 4, h, w), the distances to a cell's left, top, right and bottom edge, in pixels of the input
+SUPER_RESOLVED = "sr"  # (N, scale * H, scale * W, 3) uint8 RGB
+LOGITS = "logits"  # (N, classes)
+LAST_MAP = "last_map"  # (N, C, h, w), the output of the last convolution and its ReLU
+_REQUIRED_OUTPUTS = {"detector": (HEAT, SIDES), "generator": (SUPER_RESOLVED,), "classifier": (LOGITS,)}
+# The number of rows of every batch. It is fixed, so that a cell's result does not depend on the cells beside it. It is
+# small on a CPU, where the time grows with the rows, and large on a GPU, where it hardly does. The detector gets one
+# field at a time; the generator's crops have many sizes, so few share a batch.
 _BATCH_SIZES = {
     CPU: {"detector": 1, "generator": 1, "classifier": 1},
     CUDA: {"detector": 1, "generator": 8, "classifier": 64},
 }
-# On CUDA no algorithm is chosen by timing it, so that the same input gives the same bytes: HEURISTIC asks cuDNN which.
-# DEFAULT is not it: since onnxruntime 1.20 that takes those of last resort, many times slower (its issue 22705).
+# On CUDA no algorithm is chosen by timing, so that the same input gives the same bytes: with HEURISTIC cuDNN chooses.
+# With DEFAULT onnxruntime has taken algorithms that are many times slower since 1.20 (its issue 22705).
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-_NO_TF32 = {"use_tf32": "0"}  # not with fp16: it would take the tensor cores from that too
-# Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. Where the processor adds in 32 bits
-# (wbctool.hardware) it would cost more than half of int8's speed for nothing.
+_NO_TF32 = {"use_tf32": "0"}  # not for fp16, which would lose the tensor cores
+# Makes int8 weights unsigned, so that sums of products do not overflow 16 bits. A processor with VNNI adds in 32 bits;
+# there the option would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc(ation)?_failed", re.IGNORECASE)
 _LOG_FATAL = 4
-_LOG_ERROR = 3  # onnxruntime warns of every missing GPU on standard error; what matters of that is said by us
+_LOG_ERROR = 3  # onnxruntime warns of every missing GPU on standard error; device_message says what matters of it
 
 AnyArray = NDArray[Any]
 
 
 class OnnxModel(Generic[CardT]):
-    """A model ready to run.
+    """A model with its session, ready to run.
 
-    provider: the provider of the warmed-up session. batch_size: the fixed number of rows each call of the session has.
+    Attributes:
+        card: The model's card.
+        provider: The execution provider of onnxruntime.
+        batch_size: The fixed number of rows of every call of the session.
+        output_names: The names of the graph's outputs, in the graph's order.
     """
 
     def __init__(self, session: ort.InferenceSession, card: CardT, provider: str, batch_size: int) -> None:
         self._session = session
         self.card: CardT = card
         self.provider, self.batch_size = provider, batch_size
+        self.output_names = tuple(output.name for output in session.get_outputs())
         self._input_name = session.get_inputs()[0].name
-        # Calls on a GPU share its memory and would only wait there for each other.
+        # Calls on a GPU share its memory, and there would only wait for each other.
         self._gpu_lock: AbstractContextManager[object] = Lock() if provider == CUDA else nullcontext()
 
     @property
     def precision(self) -> Precision:
-        """The arithmetic of this graph, as its card says."""
+        """The arithmetic of the graph, according to its card."""
         return self.card.precision
 
-    def run(self, batch: AnyArray) -> tuple[AnyArray, ...]:
-        """batch: (N, H, W, 3) uint8 RGB, N any number -> the graph's outputs, N rows each.
+    def run(self, batch: AnyArray, *outputs: str) -> tuple[AnyArray, ...]:
+        """Run the graph on any number of images.
 
-        The session sees ``rows`` rows at a time, the last batch filled up with zeros, so that what a row gives does not
-        depend on N. On a GPU one call is made at a time.
+        The session gets ``batch_size`` rows at a time, and the last batch is filled up with zeros, so that a row's
+        result does not depend on N. On a GPU one thread calls the session at a time.
+
+        Args:
+            batch: (N, H, W, 3) uint8 RGB.
+            outputs: The names of the outputs to return. Others are not copied out of the session, nor computed if
+                nothing else needs them. Default: all outputs, in the graph's order.
+
+        Returns:
+            One array of N rows per output.
+
+        Raises:
+            Exception: What onnxruntime raises. A GPU that is out of memory halves ``batch_size`` first.
         """
         with self._gpu_lock:
-            return self._run(batch)
+            return self._run(batch, outputs or self.output_names)
 
-    def _run(self, batch: AnyArray) -> tuple[AnyArray, ...]:
+    def _run(self, batch: AnyArray, output_names: Sequence[str]) -> tuple[AnyArray, ...]:
+        """Run the graph batch by batch; the caller holds the lock."""
         outputs_by_batch: list[list[AnyArray]] = []
         start = 0
         while start < len(batch):
@@ -86,8 +111,8 @@ class OnnxModel(Generic[CardT]):
                 np.concatenate([chunk, np.zeros((n_padding, *chunk.shape[1:]), chunk.dtype)]) if n_padding else chunk
             )
             try:
-                outputs = self._session.run(None, {self._input_name: padded})
-            except Exception as error:  # onnxruntime's own classes do not tell memory from the rest
+                outputs = self._session.run(output_names, {self._input_name: padded})
+            except Exception as error:  # onnxruntime has no class of its own for memory
                 self._halve_batch_size(error)
                 continue
             outputs_by_batch.append([output[: len(chunk)] for output in outputs])
@@ -95,10 +120,8 @@ class OnnxModel(Generic[CardT]):
         return tuple(np.concatenate(column) for column in zip(*outputs_by_batch, strict=True))
 
     def _halve_batch_size(self, error: Exception) -> None:
-        """Raises ``error`` again, unless it says that the device's memory is full and fewer rows may fit.
-
-        Rows of another shape may differ in their last digits: it is logged, and ``Models.rows`` goes into run.json.
-        """
+        """Halve the batch if the device's memory is full, and log it; raise any other error again."""
+        # The last digits may depend on the number of rows, so run.json records it (``Models.batch_sizes``).
         if self.batch_size == 1 or self.provider == CPU or not _OUT_OF_MEMORY.search(str(error)):
             raise error
         self.batch_size //= 2
@@ -106,13 +129,23 @@ class OnnxModel(Generic[CardT]):
 
 
 def cuda_unavailable_reason(card: Card, content: bytes) -> str | None:
-    """Why no session runs on CUDA here; None if one does. The proof is a session that ran, not a list of providers."""
+    """Say why no session runs on CUDA here.
+
+    A session is started and run, because the list of providers alone proves nothing.
+
+    Args:
+        card: The card of the model to try.
+        content: The content of its ONNX file.
+
+    Returns:
+        The reason in one line; None if a session runs.
+    """
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime has no CUDA provider (install onnxruntime-gpu)"
     preload = getattr(ort, "preload_dlls", None)
     ort.set_default_logger_severity(_LOG_FATAL)
     if preload is not None:
-        with redirect_stdout(io.StringIO()):  # it prints which libraries it misses
+        with redirect_stdout(io.StringIO()):  # it prints which libraries are missing
             preload()
     try:
         create_session(card, content, CUDA)
@@ -122,7 +155,21 @@ def cuda_unavailable_reason(card: Card, content: bytes) -> str | None:
 
 
 def create_session(card: CardT, content: bytes, provider: str = CPU, threads: int = 0) -> OnnxModel[CardT]:
-    """A session of the model ``content``, warmed up; threads, errors: as :func:`load_models`."""
+    """Start a session of a model, warm it up and compare its outputs with the card.
+
+    Args:
+        card: The model's card.
+        content: The content of its ONNX file.
+        provider: The execution provider.
+        threads: The number of threads of one call on a CPU; 0 for all cores.
+
+    Returns:
+        The model, ready to run.
+
+    Raises:
+        ModelMismatch: The model cannot be run, or its outputs do not fit the card.
+        DeviceUnavailable: The session does not run on the provider.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _LOG_ERROR
@@ -130,13 +177,13 @@ def create_session(card: CardT, content: bytes, provider: str = CPU, threads: in
         options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     batch_size = _BATCH_SIZES[provider][card.kind]
     try:
-        # Without fallback: a provider that fails would be left for the CPU, with but a word on standard output.
+        # With fallback, onnxruntime would replace a provider that fails by the CPU and only print a line about it.
         session = ort.InferenceSession(
             content, options, providers=[(provider, provider_options(provider, card.precision))], enable_fallback=0
         )
         model = OnnxModel(session, card, provider, batch_size)
-        outputs = model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
-    except Exception as error:  # onnxruntime raises classes of its own making, and bare RuntimeErrors
+        arrays = model.run(np.zeros((1, *_warm_up_shape(card)), np.uint8))
+    except Exception as error:  # onnxruntime raises classes of its own, and plain RuntimeErrors
         if provider == CUDA:
             raise DeviceUnavailable(f"{card.file} does not run on CUDA: {error}") from error
         raise ModelMismatch(f"{card.file} cannot be run: {error}") from error
@@ -145,20 +192,21 @@ def create_session(card: CardT, content: bytes, provider: str = CPU, threads: in
         if provider == CUDA and (cause := _cuda_load_error()):
             raise DeviceUnavailable(f"onnxruntime cannot load its CUDA provider: {cause}")
         raise DeviceUnavailable(f"{card.file}: asked for {provider}, but the session runs on {actual_provider}")
-    if not _matches_card(outputs, card):
-        raise ModelMismatch(f"{card.file} gives outputs of shape {[o.shape for o in outputs]}, unlike its card")
+    shapes = {name: array.shape for name, array in zip(model.output_names, arrays, strict=True)}
+    if not _matches_card(shapes, card):
+        raise ModelMismatch(f"{card.file} gives outputs of shape {shapes}, unlike its card")
     return model
 
 
 def provider_options(provider: str, precision: Precision) -> dict[str, str]:
-    """onnxruntime's, for a model of that precision."""
+    """Return onnxruntime's options of a provider, for a model of that precision."""
     if provider == CPU:
         return {}
     return _CUDA_OPTIONS if precision is Precision.FP16 else _CUDA_OPTIONS | _NO_TF32
 
 
 def _cuda_load_error() -> str:
-    """What the system says of the CUDA provider's library, which onnxruntime leaves out silently; empty if nothing."""
+    """Return why the CUDA provider's library cannot be loaded, which onnxruntime does not say; empty if it can."""
     for library in (Path(ort.__file__).parent / "capi").glob("*onnxruntime_providers_cuda.*"):
         try:
             ctypes.CDLL(str(library))
@@ -167,18 +215,20 @@ def _cuda_load_error() -> str:
     return ""
 
 
-def _matches_card(outputs: tuple[AnyArray, ...], card: Card) -> bool:
-    """Whether the outputs for one warm-up input have the shape that the card promises."""
-    shape = outputs[0].shape
+def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
+    """Return whether the outputs for one warm-up image have the names and shapes that the card promises."""
+    if not shapes.keys() >= set(_REQUIRED_OUTPUTS[card.kind]):
+        return False
     if isinstance(card, DetectorCard):
         side = card.input_long_side_px // card.stride
-        return len(outputs) == 2 and shape == (1, len(card.classes), side, side) and outputs[1].shape[1] == 4
+        return shapes[HEAT] == (1, len(card.classes), side, side) and shapes[SIDES] == (1, 4, side, side)
     if isinstance(card, GeneratorCard):
-        return shape == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
-    return isinstance(card, ClassifierCard) and shape == (1, len(card.classes))
+        return shapes[SUPER_RESOLVED] == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
+    return isinstance(card, ClassifierCard) and shapes[LOGITS] == (1, len(card.classes))
 
 
 def _warm_up_shape(card: Card) -> tuple[int, int, int]:
+    """Return height, width and channels of the image that a session is warmed up with."""
     if isinstance(card, DetectorCard):
         return card.input_long_side_px, card.input_long_side_px, 3
     if isinstance(card, GeneratorCard):

@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BoundStages:
-    """provenance: what the results say of how they were made. cache_key: all that they depend on but the fields.
+    """The stages of one field, as functions without models, and what the results say of the models.
 
-    detect: the nucleated and the red cells of a field. prefers_large_batches: whether large batches are faster than small ones,
-    as on a GPU. batch_sizes: those of each model's batches, by now. stain_reference: those of the detector's training fields.
+    Attributes:
+        detect: Returns the nucleated and the red cells of a field.
+        crop: Cuts the cells in the boxes out of a field.
+        preprocess: Brings crops to the classifier's input, (N, 128, 128, 3) uint8 RGB.
+        classify: Returns one prediction per row of the classifier's input.
+        provenance: What the results record of how they were made.
+        cache_key: Everything that the results depend on except the fields, as JSON values.
+        device_message: One line about the device that ``auto`` fell back to; None if it did not.
+        batch_sizes: Returns the current number of rows of each model's batches, by file name.
+        stain_reference: The color ranges of the detector's training fields.
     """
 
     detect: Callable[[Field], tuple[Detection, ...]]
@@ -38,13 +46,26 @@ class BoundStages:
     provenance: Provenance
     cache_key: Mapping[str, Any]
     device_message: str | None = None
-    prefers_large_batches: bool = False
     batch_sizes: Callable[[], Mapping[str, int]] = dict
     stain_reference: tuple[ColorRange, ...] = ()
 
+    @property
+    def prefers_large_batches(self) -> bool:
+        """Whether large batches are faster than small ones, as on a GPU."""
+        return self.provenance.provider != CPU
+
 
 def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
-    """What the results of these models say of how they were made."""
+    """Describe how the results of a run are made.
+
+    Args:
+        cards: The cards of the models.
+        provider: The execution provider of onnxruntime that the models run on.
+        settings: The settings of the run.
+
+    Returns:
+        The description that slide.json and the reports carry.
+    """
     _, generator, classifier = cards
     result_settings = settings.result_settings()
     precision = classifier.precision.value
@@ -61,7 +82,7 @@ def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Prov
 
 
 def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
-    """All that the results of these models depend on but the fields, as JSON values."""
+    """Collect everything that the results depend on except the fields, as JSON values."""
     return {
         "results": wbctool.RESULTS_VERSION,
         "cards": [fingerprint_entry(card) for card in cards],
@@ -70,7 +91,7 @@ def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
 
 
 def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
-    """The stages with the loaded models."""
+    """Bind loaded models to the stages."""
     cards = (models.detector.card, models.generator.card, models.classifier.card)
     return BoundStages(
         detect=lambda field: detect_blood_cells(field, models.detector),
@@ -80,7 +101,6 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
         provenance=build_provenance(cards, models.provider, settings),
         cache_key=build_cache_key(cards, settings),
         device_message=models.device_message,
-        prefers_large_batches=models.provider != CPU,
         batch_sizes=lambda: models.batch_sizes,
         stain_reference=models.detector.card.stain_reference,
     )

@@ -1,4 +1,4 @@
-"""Finding the slides below a folder."""
+"""Discovery of the slides below a folder."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 
 def _compile_schema_pattern(schema: str, legacy_prefix: str = "") -> re.Pattern[bytes]:
-    """A record of ours in any version. legacy_prefix: how one began that had no schema yet."""
+    """Return a pattern for the beginning of one of our records in any version, with or without a schema."""
     return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{legacy_prefix})'.encode())
 
 
-# The figures of `wbctool verify` and `evaluate`: their names, and how the record beside them begins.
+# The figures of `wbctool verify` and `evaluate`: their names, the record beside them, and how the record begins.
 _FIGURES = (
     (
         re.compile(rf"({'|'.join(VERIFICATION_FIGURES)})\.png"),
@@ -52,13 +52,22 @@ _HEAD_BYTES = 4096
 
 
 def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] = ()) -> tuple[Slide, ...]:
-    """Every slide below ``root``, in natural order of their ids; the fields of each in natural order of their names.
+    """Find every slide below a folder.
 
-    Left out: hidden files and folders, the folders in ``skip``, the results of other runs, the figures of
-    verifications and evaluations, and links that lead out of ``root`` unless ``follow_links``. A folder is visited
-    once, whatever links lead to it, so loops end. A folder that cannot be listed is a slide with a problem.
+    Left out are hidden files and folders, the results of other runs, the figures of verifications and evaluations, and
+    links that lead out of the folder. A folder is visited once, whatever links lead to it, so loops of links end. A
+    folder that cannot be listed becomes a slide with a problem.
 
-    Raises SlidesNotFound where ``root`` is no folder, cannot be listed, or holds no image.
+    Args:
+        root: The folder.
+        follow_links: Whether to follow links that lead out of the folder.
+        skip: Folders to leave out.
+
+    Returns:
+        The slides, in natural order of their ids; the fields of each in natural order of their names.
+
+    Raises:
+        SlidesNotFound: ``root`` is no folder, cannot be listed, or holds no image.
     """
     try:
         is_folder = root.resolve(strict=True).is_dir()
@@ -87,7 +96,7 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
 
 
 def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
-    """Whether a slide's folder still holds the fields that it held when it was found."""
+    """Return whether a slide's folder still holds the fields that it held when it was found."""
     try:
         current_images = _FolderWalker(root.resolve(), follow_links, frozenset(), log_skipped=False).list_images(
             slide.folder
@@ -98,7 +107,7 @@ def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
 
 
 def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts numbers in names by their value, and the rest without regard to case; a tie goes to the plain order.
+    """Return a sort key by which numbers in names sort by value, and letters without regard to case.
 
     >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_sort_key)
     ['field1.png', 'Field2.png', 'field10.png']
@@ -109,6 +118,8 @@ def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 @dataclass(slots=True)
 class _SlideFolder:
+    """A folder that directly holds images, or cannot be listed."""
+
     folder: Path
     images: list[Path]
     problem: str = ""
@@ -116,15 +127,17 @@ class _SlideFolder:
 
 @dataclass(slots=True)
 class _FolderWalker:
+    """Collects the slides below ``root``, by the parts of their paths."""
+
     root: Path
     follow_links: bool
     skip: frozenset[Path]
-    log_skipped: bool = True  # of the links it skips
+    log_skipped: bool = True  # whether to warn of links that are not followed
     slide_folders: dict[tuple[str, ...], _SlideFolder] = field(default_factory=dict)
     _visited: set[tuple[int, int]] = field(default_factory=set)
 
     def visit(self) -> None:
-        """Real folders first, so that a slide is known by its own path and not by a link to it."""
+        """Visit all folders, real ones before links, so that a slide is known by its own path and not by a link."""
         links = self._descend(self.root, ())
         while links:
             next_links: list[tuple[Path, tuple[str, ...]]] = []
@@ -133,7 +146,7 @@ class _FolderWalker:
             links = next_links
 
     def _descend(self, top: Path, top_parts: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
-        """Visit a folder and the real folders below it; returns the linked folders that were met."""
+        """Visit a folder and the real folders below it; return the links to folders."""
         links: list[tuple[Path, tuple[str, ...]]] = []
         folders = [(top, top_parts)]
         while folders:
@@ -148,7 +161,7 @@ class _FolderWalker:
                     elif _is_field(Path(entry.path)):
                         images.append(Path(entry.path))
             except OSError as error:
-                if not parts:  # no slide of its own: all of them would be gone
+                if not parts:  # without the root every slide would seem to be gone
                     raise SlidesNotFound(f"{self.root} cannot be listed: {error.strerror or error}") from error
                 self.slide_folders[parts] = _SlideFolder(folder, [], f"the folder cannot be listed: {error.strerror}")
                 continue
@@ -157,7 +170,7 @@ class _FolderWalker:
         return links
 
     def list_images(self, folder: Path) -> list[Path]:
-        """The images that lie directly in a folder."""
+        """Return the images that lie directly in a folder."""
         return [
             Path(entry.path)
             for entry in self._iter_entries(folder)
@@ -165,11 +178,13 @@ class _FolderWalker:
         ]
 
     def _iter_entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        """Yield the entries of a folder that are neither hidden nor links to leave out, in natural order."""
         for entry in sorted(os.scandir(folder), key=lambda entry: natural_sort_key(entry.name)):
             if not entry.name.startswith(".") and (not entry.is_symlink() or self._should_follow(entry)):
                 yield entry
 
     def _mark_visited(self, folder: Path) -> bool:
+        """Return whether to visit a folder, and remember that it was visited."""
         stat = folder.stat()
         identity = (stat.st_dev, stat.st_ino)
         if identity in self._visited or folder.resolve() in self.skip or is_results(folder):
@@ -178,6 +193,7 @@ class _FolderWalker:
         return True
 
     def _should_follow(self, entry: os.DirEntry[str]) -> bool:
+        """Return whether to follow a link; log why not."""
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
@@ -189,16 +205,18 @@ class _FolderWalker:
         return False
 
     def _warn_skipped(self, message: str, entry: os.DirEntry[str]) -> None:
-        if self.log_skipped and entry.name != SLIDES_CSV:  # that is read, link or not
+        """Log a link that is not followed."""
+        if self.log_skipped and entry.name != SLIDES_CSV:  # slides.csv is read even if it is such a link
             log.warning(message, entry.path)
 
 
 def _is_field(path: Path) -> bool:
+    """Return whether a file is an image that no other command of wbctool drew."""
     return is_image(path) and not _is_figure(path)
 
 
 def _is_figure(path: Path) -> bool:
-    """Whether an image is one that we drew. Not its whole folder is left out: it may be a slide's, and hold fields."""
+    """Return whether an image is a figure that wbctool drew. Its folder may still be a slide's, and hold fields."""
     return any(
         name.fullmatch(path.name) and begin.match(_read_head(path.with_name(record)))
         for name, record, begin in _FIGURES
@@ -206,6 +224,7 @@ def _is_figure(path: Path) -> bool:
 
 
 def _read_head(path: Path) -> bytes:
+    """Return the beginning of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)

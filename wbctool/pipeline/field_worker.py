@@ -1,36 +1,45 @@
-"""One field on its way to the classifier: read, its cells detected and cut, its quality measured."""
+"""The first half of a field's way: read the image, detect and crop its cells, measure its quality."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from wbctool.errors import WbctoolError
-from wbctool.imaging.reader import decode_rgb, megapixels, read_image_bytes
+from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
-from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.context import RunContext
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat, get_file_stat
 from wbctool.timing import StageTimer
-from wbctool.types.cells import Crop, Detection, Field, ObjectClass
+from wbctool.types.cells import Crop, Detection, Field, ObjectClass, Slide
 from wbctool.types.results import FieldFailure, FieldThumbnail
 from wbctool.types.slides import FieldQuality
 
 log = logging.getLogger(__name__)
 
-_LARGE_FIELD_MEGAPIXELS = 50  # of those only one is in memory at a time: decoding takes some ten bytes a pixel
+_LARGE_FIELD_MEGAPIXELS = 50  # only one larger field is decoded at a time: decoding takes about ten bytes per pixel
 
 
 @dataclass(frozen=True, slots=True)
 class FieldAnalysis:
-    """A field after detection: its crops, or why there are none. The field's pixels are gone by then.
+    """A field after detection. Its pixels are no longer in memory.
 
-    slide: its id. name: the field's.
+    Attributes:
+        slide: The slide's id.
+        name: The field's name.
+        timer: The seconds per stage.
+        sha256: The SHA-256 of the file; None if it could not be read.
+        file_stat: The file's size and times; None if they could not be read.
+        detections: The nucleated cells.
+        crops: The crop of each cell.
+        thumbnails: The thumbnail of each crop, as WebP.
+        field_thumbnail: The thumbnail of the field; None without cells.
+        failure: Why the field could not be analyzed; None if it was.
+        quality: The field's quality; None if it could not be analyzed.
     """
 
     slide: str
@@ -46,71 +55,82 @@ class FieldAnalysis:
     quality: FieldQuality | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FieldAnalyzer:
-    """What it takes to look at fields, in several threads. max_megapixels: larger fields are refused.
+def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysis:
+    """Read a field, detect its cells and cut them out, and measure its quality.
 
-    large_field_lock: held by the one thread that decodes a large one.
+    This function raises nothing: any error is a failure of this field alone.
+
+    Args:
+        context: The run.
+        slide: The field's slide.
+        path: The field's image.
+
+    Returns:
+        The analysis; an empty one if the run was asked to stop.
     """
-
-    stages: BoundStages
-    max_megapixels: float
-    should_stop: Callable[[], bool]
-    large_field_lock: Lock = field(default_factory=Lock)
-
-    def analyze(self, slide: str, path: Path, um_per_px: float | None) -> FieldAnalysis:
-        """Raises nothing: whatever goes wrong is this field's alone. um_per_px: None where nobody said."""
-        timer, sha256, file_stat = StageTimer(), None, None
-        if self.should_stop():
-            return FieldAnalysis(slide, path.name, timer, None, None)  # nobody will look at it
-        try:
+    timer, sha256, file_stat = StageTimer(), None, None
+    if context.should_stop():
+        return FieldAnalysis(slide.id, path.name, timer, None, None)
+    stages, max_megapixels = context.stages, context.settings.max_megapixels
+    metadata = context.metadata.get(slide.id)
+    try:
+        with timer("read"):
+            file_stat = get_file_stat(path)
+            data = read_image_bytes(path, max_megapixels)
+            sha256 = hashlib.sha256(data).hexdigest()
+        with context.large_field_lock if header_megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
             with timer("read"):
-                file_stat = get_file_stat(path)
-                data = read_image_bytes(path, self.max_megapixels)
-                sha256 = hashlib.sha256(data).hexdigest()
-            with self.large_field_lock if megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
-                with timer("read"):
-                    field_ = Field(path.name, decode_rgb(data, self.max_megapixels))
-                del data
-                with timer("detect"):
-                    all_detections = self.stages.detect(field_)
-                    detections = tuple(d for d in all_detections if d.object_class is ObjectClass.NUCLEATED)
-                with timer("crop"):
-                    crops = self.stages.crop(field_, [detection.box for detection in detections])
-                with timer("picture"):
-                    thumbnails = tuple(make_cell_thumbnail(crop) for crop in crops)
-                    field_thumbnail = make_field_thumbnail(field_) if crops else None
-                with timer("quality"):
-                    quality = measure_quality(field_, all_detections, self.stages.stain_reference, um_per_px)
-        except Exception as error:  # whatever it is, it is this field's alone
-            # Short memory is not the field's fault: another time there may be enough.
-            stage = "memory" if isinstance(error, MemoryError) else timer.stage
-            return FieldAnalysis(
-                slide, path.name, timer, sha256, file_stat, failure=make_failure(slide, path.name, stage, error)
-            )
-        return FieldAnalysis(
-            slide,
-            path.name,
-            timer,
-            sha256,
-            file_stat,
-            detections,
-            crops,
-            thumbnails,
-            field_thumbnail,
-            quality=quality,
-        )
+                field = Field(path.name, decode_rgb(data, max_megapixels))
+            del data
+            with timer("detect"):
+                detections = stages.detect(field)
+                cells = tuple(d for d in detections if d.object_class is ObjectClass.NUCLEATED)
+            with timer("crop"):
+                crops = stages.crop(field, [cell.box for cell in cells])
+            with timer("picture"):
+                thumbnails = tuple(make_cell_thumbnail(crop) for crop in crops)
+                field_thumbnail = make_field_thumbnail(field) if crops else None
+            with timer("quality"):
+                um_per_px = metadata.um_per_px if metadata else None
+                quality = measure_quality(field, detections, stages.stain_reference, um_per_px)
+    except Exception as error:  # any error is this field's alone
+        # The field is not at fault if memory is short: with more memory it may succeed.
+        stage = "memory" if isinstance(error, MemoryError) else timer.stage
+        failure = make_failure(slide.id, path.name, stage, error)
+        return FieldAnalysis(slide.id, path.name, timer, sha256, file_stat, failure=failure)
+    return FieldAnalysis(
+        slide=slide.id,
+        name=path.name,
+        timer=timer,
+        sha256=sha256,
+        file_stat=file_stat,
+        detections=cells,
+        crops=crops,
+        thumbnails=thumbnails,
+        field_thumbnail=field_thumbnail,
+        quality=quality,
+    )
 
 
 def format_error(error: Exception) -> str:
-    """A cause in one line: ours are written for the user, others are named by their class too."""
+    """Return an error's cause in one line. Errors that are not ours are named by their class, too."""
     text = " ".join(str(error).split())
     return text if isinstance(error, WbctoolError) else f"{type(error).__name__}: {text}"
 
 
 def make_failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
-    """The failure of a field in a stage; logged."""
+    """Record and log that a field failed.
+
+    Args:
+        slide: The slide's id.
+        name: The field's name.
+        stage: The stage that raised the error.
+        error: The error. The log gets its traceback if it is not one of ours.
+
+    Returns:
+        The record of the failure.
+    """
     failure = FieldFailure(slide, name, stage, format_error(error))
-    exc_info = None if isinstance(error, WbctoolError) else error  # of which the log keeps the traceback
+    exc_info = None if isinstance(error, WbctoolError) else error
     log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=exc_info)
     return failure

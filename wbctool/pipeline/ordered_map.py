@@ -1,4 +1,4 @@
-"""Steps of a pipeline that overlap and still keep their order."""
+"""A parallel map that keeps the order of its items and bounds how many are in memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,23 @@ Result = TypeVar("Result")
 def map_ordered(
     pool: Executor, func: Callable[[Item], Result], items: Iterable[Item], prefetch: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in the items' order, while the pool works on up to ``prefetch`` items after it.
+    """Apply a function to items in a pool and yield the results in the order of the items.
 
-    Nothing more is taken from ``items`` until a result is fetched, so however slow the one who fetches, what waits in
-    memory is bounded. Raises what ``func`` raises, at that item's turn. Once the iterator is closed, items that nobody
-    has begun on are dropped.
+    The next item is taken only when a result is fetched. However slow the consumer is, the number of results that wait
+    in memory is therefore bounded. (``Executor.map`` takes all items at once.)
+
+    Args:
+        pool: The pool that calls ``func``.
+        func: The function.
+        items: The items, taken in the consumer's thread.
+        prefetch: How many items after the one that is fetched the pool works on.
+
+    Yields:
+        Each item with its result.
+
+    Raises:
+        Exception: What ``func`` raises, when that item's result is fetched. Closing the iterator cancels the items that
+            no thread has begun.
     """
     pending: deque[tuple[Item, Future[Result]]] = deque()
     try:

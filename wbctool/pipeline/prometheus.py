@@ -1,4 +1,4 @@
-"""The state of an output as metrics for Prometheus, in a file for node_exporter's textfile collector."""
+"""Metrics of a run for Prometheus, in a file for the textfile collector of node_exporter."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from wbctool.types.results import SlideStatus
 
 
 def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:
-    """Publish the metrics of a run that has just ended.
+    """Write the metrics of a run that has just ended.
 
-    report: what run.json says, None where the run ended before there was one. exit_code: the run's, whatever became
-    of run.json. Raises OutputNotWritable.
+    Args:
+        path: The file, ``x.prom``.
+        report: The contents of run.json; None if the run ended before it wrote one.
+        exit_code: The run's exit code.
+
+    Raises:
+        OutputNotWritable: The file cannot be written.
     """
     registry = CollectorRegistry()
 
     def add_gauge(name: str, description: str, value: float) -> None:
+        """Add one metric without labels."""
         Gauge(f"wbctool_{name}", description, registry=registry).set(value)
 
     add_gauge("last_run_end_timestamp_seconds", "When the last run ended, Unix time.", time.time())

@@ -1,4 +1,4 @@
-"""What a run has found of one slide so far, and the slide's result once all its fields are done."""
+"""The results of one slide's fields as they come in, and the slide's result once all are in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from statistics import median
 from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import ClassifiedField
 from wbctool.pipeline.field_worker import FieldAnalysis
-from wbctool.settings import RunSettings
-from wbctool.stages.absolute_counts import add_absolute_counts, resolve_limits
+from wbctool.settings import Limits
+from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
 from wbctool.store.hash_cache import HashCache
@@ -25,7 +25,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SlideAccumulator:
-    """A slide's fields as they come in, in order. field_hashes: each one's name and its content's, None where unreadable."""
+    """The fields of one slide, added in order.
+
+    Attributes:
+        slide: The slide.
+        hash_cache: Takes the hashes of the fields.
+        field_hashes: The name and the SHA-256 of each added field; None if it could not be read.
+        cells: The cells of all added fields.
+        thumbnails: The thumbnails of each cell.
+        field_thumbnails: The thumbnails of the fields with cells.
+        failures: The fields that failed.
+        seconds: The seconds per stage.
+        quality: The quality of each field that could be analyzed.
+    """
 
     slide: Slide
     hash_cache: HashCache
@@ -39,11 +51,11 @@ class SlideAccumulator:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every field of the slide is in."""
+        """Whether every field of the slide was added."""
         return len(self.field_hashes) == len(self.slide.fields)
 
     def add(self, analysis: FieldAnalysis, classified: ClassifiedField) -> None:
-        """The next field."""
+        """Add the next field, after its detection and its classification."""
         self.field_hashes.append((analysis.name, analysis.sha256))
         if analysis.file_stat and analysis.sha256:
             self.hash_cache.remember(analysis.name, analysis.file_stat, analysis.sha256)
@@ -59,16 +71,25 @@ class SlideAccumulator:
 
 
 def build_result(
-    accumulator: SlideAccumulator, classes: Sequence[CellClass], settings: RunSettings, metadata: SlideMetadata | None
+    accumulator: SlideAccumulator, model_classes: Sequence[CellClass], limits: Limits, metadata: SlideMetadata | None
 ) -> SlideResult:
-    """A complete slide: counted, flagged, its fields' quality judged. classes: of the model."""
-    limits = resolve_limits(settings, metadata)
+    """Count the cells of a complete slide, apply the quality limits to its fields and raise its flags.
+
+    Args:
+        accumulator: The slide with all its fields.
+        model_classes: The classes that the classifier knows.
+        limits: The slide's limits.
+        metadata: The slide's row of slides.csv; None if it has none.
+
+    Returns:
+        The slide's result.
+    """
     n_failed = sum(bool(failure.field) for failure in accumulator.failures)
     n_read = len(accumulator.slide.fields) - n_failed
     quality = apply_quality_limits(accumulator.quality, limits)
     _log_quality_warnings(accumulator.slide.id, quality)
     flags = _field_flags(accumulator) | compute_quality_flags(quality, limits)
-    differential = count_cells([cell.prediction for cell in accumulator.cells], classes, limits, flags, n_read)
+    differential = count_cells([cell.prediction for cell in accumulator.cells], model_classes, limits, flags, n_read)
     return SlideResult(
         slide=accumulator.slide.id,
         status=SlideStatus.FAILED if not n_read else SlideStatus.PARTIAL if accumulator.failures else SlideStatus.OK,
@@ -84,6 +105,7 @@ def build_result(
 
 
 def _field_flags(accumulator: SlideAccumulator) -> set[str]:
+    """Return the flags that depend on the fields' files alone."""
     hashes = [sha256 for _, sha256 in accumulator.field_hashes if sha256 is not None]
     flags = {"failed_fields"} if accumulator.failures else set()
     if len(set(hashes)) < len(hashes):
@@ -92,20 +114,20 @@ def _field_flags(accumulator: SlideAccumulator) -> set[str]:
 
 
 def _log_quality_warnings(slide: str, qualities: Sequence[FieldQuality]) -> None:
+    """Log what is wrong with the quality of a slide's fields."""
     red_cell_sizes_um = [q.red_cell_um for q in qualities if q.scale_mismatch and q.red_cell_um is not None]
     if red_cell_sizes_um:
-        message = (
-            "slide %r: red cells measure %.1f µm by um_per_px in slides.csv, which must be wrong; focus is not judged"
+        log.warning(
+            "slide %r: red cells measure %.1f µm by um_per_px in slides.csv, which must be wrong; focus is not judged",
+            slide,
+            median(red_cell_sizes_um),
         )
-        log.warning(message, slide, median(red_cell_sizes_um))
     for quality in qualities:
         if quality.blurred:
             log.info("slide %r, field %r: blurred, edges of %.2f µm", slide, quality.field, quality.blur_um)
         if quality.crowded:
-            log.info(
-                "slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, 100 * (quality.coverage or 0)
-            )
+            coverage = 100 * (quality.coverage or 0)
+            log.info("slide %r, field %r: crowded, %.0f %% covered", slide, quality.field, coverage)
         if quality.stain_out_of_range:
-            log.info(
-                "slide %r, field %r: colours %.0f from the training's", slide, quality.field, quality.stain_delta_e
-            )
+            message = "slide %r, field %r: stain colors differ by ΔE %.0f from the training data"
+            log.info(message, slide, quality.field, quality.stain_delta_e)

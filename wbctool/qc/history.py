@@ -1,4 +1,4 @@
-"""qc-history.csv as text: a line for each time that a QC slide was done."""
+"""qc-history.csv: a row for each time that a QC slide was processed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from wbctool.store.slide_record import SlideOutcome, SlideRecord, read_slide_rec
 from wbctool.text import encode_name
 from wbctool.types.results import Provenance, SlideStatus
 
+log = logging.getLogger(__name__)
+
 _COUNT_COLUMNS = tuple(f"{label}_{column}" for label in DIFFERENTIAL_CLASSES for column in ("n", "pct"))
 HISTORY_COLUMNS: tuple[str, ...] = (
     *("time", "slide", "analysed", "status", "fingerprint", "tool_version", "provider", "precision", "models"),
@@ -31,7 +33,15 @@ QUANTITIES: tuple[str, ...] = (*(f"{label}_pct" for label in DIFFERENTIAL_CLASSE
 def history_row(
     time: datetime, slide: str, analyzed: bool, record: SlideRecord, provenance: Provenance
 ) -> tuple[str, ...]:
-    """The values of HISTORY_COLUMNS. record: the slide's. analyzed: not kept from an earlier run."""
+    """Return the values of HISTORY_COLUMNS for one slide.
+
+    Args:
+        time: When the row is written.
+        slide: The slide's id.
+        analyzed: Whether this run processed the slide, and did not keep an earlier result.
+        record: The slide's record.
+        provenance: Tool version, models, provider and precision of the run.
+    """
     counts = record.counts
     blurs = sorted(quality.blur_um for quality in record.quality if quality.blur_um is not None)
     models = ";".join(f"{model.file}={model.sha256}" for model in provenance.models)
@@ -44,7 +54,11 @@ def history_row(
 
 
 def parse_rows(text: str) -> list[dict[str, str]]:
-    """Every row by column. Raises ValueError where the text is no history, or that of another version."""
+    """Parse a history into one dict of texts by column for each row.
+
+    Raises:
+        ValueError: The text is no history, or one of another version.
+    """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         if tuple(reader.fieldnames or ()) != HISTORY_COLUMNS:
@@ -54,16 +68,21 @@ def parse_rows(text: str) -> list[dict[str, str]]:
         raise ValueError(f"line {reader.line_num}: {error}") from error
     for row in rows:
         if None in row or None in row.values():
-            raise ValueError(f"the line of {row.get('time')} and the header differ in length")
+            raise ValueError(f"the row of {row.get('time')} and the header differ in length")
     return rows
 
 
 def parse_history(text: str) -> tuple[QcRecord, ...]:
-    """The lines in their order; raises ValueError as :func:`parse_rows`, and where a value is no number."""
+    """Parse a history into records, in order of their rows.
+
+    Raises:
+        ValueError: The text is no history, one of another version, or a value is not a number.
+    """
     return tuple(_parse_record(row) for row in parse_rows(text))
 
 
 def _parse_record(row: Mapping[str, str]) -> QcRecord:
+    """Turn a row of texts into a record."""
     values = {name: _parse_number(row[name]) for name in QUANTITIES if name != REVIEW_PCT}
     total = int(row["counted"]) + int(row["review"])
     values[REVIEW_PCT] = 100 * int(row["review"]) / total if total else None
@@ -73,10 +92,8 @@ def _parse_record(row: Mapping[str, str]) -> QcRecord:
 
 
 def _parse_number(text: str) -> float | None:
+    """Return a number; None for an empty or not assessed value."""
     return None if text in {"", "not_assessed"} else float(text)
-
-
-log = logging.getLogger(__name__)
 
 
 def append_qc_records(
@@ -86,16 +103,22 @@ def append_qc_records(
     processed_ids: Container[str],
     provenance: Provenance,
 ) -> None:
-    """Append a line for each QC slide that this run did, and for one whose last results are not on record yet.
+    """Append a row for each QC slide whose results are not in the history yet.
 
-    The latter were made by a run that was killed before it came here, or before the slide was a QC slide. A slide that
-    was found up to date is not measured anew and adds nothing. processed_ids: the slides that this run did. Only for the
-    holder of the lock; the file is written whole, so a run that is killed here loses no earlier line.
+    Such results are from this run, from a run that was killed before it came here, or from a time when the slide was no
+    QC slide. A slide that failed has a row without counted cells, unless nothing of it could be published. The file is
+    written whole, so a killed run loses no earlier row. A history that this version cannot read is left unchanged, with
+    an error in the log. The caller must hold the output's lock.
 
-    A slide that failed as a whole has a line of nothing counted, for `wbctool qc` to see; one of which nothing could be
-    published has none.
+    Args:
+        layout: The output paths.
+        patterns: Shell patterns of the QC slides' ids.
+        outcomes: The outcomes of all slides.
+        processed_ids: The slides that this run processed.
+        provenance: Tool version, models, provider and precision of this run.
 
-    Raises OutputNotWritable. A history that this version cannot read is left alone, which is logged as an error.
+    Raises:
+        OutputNotWritable: The history cannot be written.
     """
     qc_outcomes = [outcome for outcome in outcomes if _has_results(outcome) and _is_qc(outcome.slide, patterns)]
     if not qc_outcomes:
@@ -133,16 +156,13 @@ def _make_row(
     now: datetime,
     provenance: Provenance,
 ) -> tuple[str, ...] | None:
-    """The line of one QC slide; None where it adds nothing. previous_fingerprint: the fingerprint that the history has of it.
-
-    A slide.json that cannot be read costs this line alone: the run must come to its end.
-    """
+    """Return the row of one QC slide; None if it adds nothing, or if its slide.json cannot be read."""
     path = layout.slide_file(outcome.slide, SLIDE_JSON)
     try:
         record = read_slide_record(path, outcome.slide)
     except RecordInvalid as error:
         if not isinstance(error.__cause__, FileNotFoundError):
-            log.error("QC slide %r has no line in the history: %s", outcome.slide, error)  # noqa: TRY400
+            log.error("QC slide %r has no row in the history: %s", outcome.slide, error)  # noqa: TRY400
         return None
     if record.status is not outcome.status or not (analyzed or record.fingerprint != previous_fingerprint):
         return None
@@ -150,8 +170,10 @@ def _make_row(
 
 
 def _has_results(outcome: SlideOutcome) -> bool:
+    """Tell whether a slide was processed, now or earlier."""
     return outcome.status in {SlideStatus.OK, SlideStatus.PARTIAL, SlideStatus.FAILED}
 
 
 def _is_qc(slide: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a slide's id matches a pattern."""
     return any(fnmatchcase(encode_name(slide), pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Control charts as one self-contained page, and as a table."""
+"""Levey-Jennings charts as one self-contained HTML page, and as CSV."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from wbctool.report.tables import csv_text, encode_csv_name
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
-_LETTER_WIDTH = 5.5  # the width of a label's letter
-_MAX_SHOWN_SD = 4.0  # values farther out are drawn at the edge, and their number is beside them
+_LETTER_WIDTH = 5.5  # px, of a label
+_MAX_SHOWN_SD = 4.0  # values farther out are drawn at the edge with their number beside them
 _COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baseline", "rules")
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
+    """One value in a drawing; x and y are in pixels."""
+
     x: float
     y: float
     point: ControlPoint
@@ -29,7 +31,7 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """Where a chart's parts lie in the picture. grid_lines: (y, its name, whether it is the mean)."""
+    """The parts of a drawn chart; each grid line is its y in pixels, its name, and whether it is the mean."""
 
     chart: ControlChart
     grid_lines: tuple[tuple[float, str, bool], ...]
@@ -39,7 +41,7 @@ class _Drawing:
 
 
 def render_charts(charts: Sequence[ControlChart]) -> str:
-    """The page as HTML, charts by slide; the same charts give the same bytes."""
+    """Render control charts as an HTML page, grouped by slide; the same charts give the same bytes."""
     drawings = [_draw(chart) for chart in charts]
     slides = {chart.slide: [d for d in drawings if d.chart.slide == chart.slide] for chart in charts}
     return render_page(
@@ -58,7 +60,7 @@ def render_charts(charts: Sequence[ControlChart]) -> str:
 
 
 def charts_csv(charts: Sequence[ControlChart]) -> str:
-    """One row a value."""
+    """Return control charts as CSV, one row a value."""
     rows = (
         (
             *(encode_csv_name(chart.slide), chart.quantity, point.time.isoformat(), f"{point.value:g}"),
@@ -77,7 +79,7 @@ def charts_csv(charts: Sequence[ControlChart]) -> str:
 
 
 def chart_state(chart: ControlChart) -> str:
-    """One line on a chart's latest value."""
+    """Describe the state of a chart at its latest value in one line."""
     last = chart.points[-1]
     if chart.missing_since is not None:
         return f"out of control: no value since {chart.missing_since:%Y-%m-%d %H:%M}, when no cell was counted"
@@ -92,12 +94,14 @@ def chart_state(chart: ControlChart) -> str:
 
 
 def _draw(chart: ControlChart) -> _Drawing:
+    """Lay out one chart."""
     values = [point.value for point in chart.points]
     mean = values[0] if chart.mean is None else chart.mean
     unit = chart.sd or max((abs(value - mean) for value in values), default=0) / 2 or 1.0
     half = (HEIGHT - _TOP - _BOTTOM) / 2
 
     def to_y(sds: float) -> float:
+        """Return the y of a distance from the mean in standard deviations."""
         return round(_TOP + half - half * max(-_MAX_SHOWN_SD, min(_MAX_SHOWN_SD, sds)) / _MAX_SHOWN_SD, 1)
 
     step = (WIDTH - _LEFT - _RIGHT) / max(len(values) - 1, 1)
@@ -115,7 +119,7 @@ def _draw(chart: ControlChart) -> _Drawing:
 
 
 def _add_labels(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
-    """The marks with the rules they break beside them: the latest, and earlier ones where there is room."""
+    """Label the marks with the rules they break: the latest, and earlier ones if there is room."""
     labeled, free_until = list[_Mark](), math.inf
     for mark in reversed(marks):
         label = " ".join(mark.point.rules)
@@ -129,11 +133,12 @@ def _add_labels(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
 
 
 def is_near_right_edge(x: float) -> bool:
-    """Whether a mark's label must lie left of it."""
+    """Tell whether a mark at ``x`` pixels must have its label on its left."""
     return x > WIDTH - _RIGHT - 60
 
 
 def _tooltip(point: ControlPoint) -> str:
+    """Return time, value, distance and rules of a value."""
     z = "" if point.z is None or math.isinf(point.z) else f", z {point.z:+.2f}"
     rules = f", {' '.join(point.rules)}" if point.rules else ""
     baseline = ", baseline" if point.in_baseline else ""
@@ -141,4 +146,5 @@ def _tooltip(point: ControlPoint) -> str:
 
 
 def _format_number(value: float | None) -> str:
+    """Return four decimals; empty for None."""
     return "" if value is None else f"{value:.4f}"

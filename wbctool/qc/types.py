@@ -1,4 +1,4 @@
-"""The records of quality control over time."""
+"""The records of control slides over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Rule(StrEnum):
-    """The control rules of Westgard, Barry, Hunt and Groth 1981 (Clin Chem 27:493). 1-2s warns, the others reject."""
+    """The control rules of Westgard et al. 1981 (Clin Chem 27:493); 1-2s warns, the others reject."""
 
     ONE_2S = "1-2s"
     ONE_3S = "1-3s"
@@ -20,15 +20,20 @@ class Rule(StrEnum):
 
     @property
     def is_rejection(self) -> bool:
-        """Whether a value that breaks it is out of control."""
+        """Whether a value that breaks the rule is out of control."""
         return self is not Rule.ONE_2S
 
 
 @dataclass(frozen=True, slots=True)
 class QcRecord:
-    """One line of a history. values: by quantity; None where the slide had none. models: their files and hashes.
+    """One row of a QC history.
 
-    counted: the cells of its differential; 0 where the slide failed too.
+    Attributes:
+        time: When the slide was processed.
+        slide: The slide's id.
+        models: Files and hashes of the models.
+        counted: Number of counted cells; 0 if the slide failed.
+        values: Value of each quantity; None if the slide had none.
     """
 
     time: datetime
@@ -40,10 +45,15 @@ class QcRecord:
 
 @dataclass(frozen=True, slots=True)
 class ControlPoint:
-    """One value. z: its distance from the mean in SDs, None where there are no limits yet.
+    """One value of a control chart.
 
-    rules: those that it breaks with the values before it; none are judged within the baseline.
-    models_changed: whether it was made with other models than the value before.
+    Attributes:
+        time: When the slide was processed.
+        value: The value.
+        z: Distance from the mean in standard deviations; None if there are no limits yet.
+        in_baseline: Whether the value belongs to the baseline.
+        rules: The rules that the value breaks together with those before it; none are judged within the baseline.
+        models_changed: Whether other models were used than for the value before.
     """
 
     time: datetime
@@ -56,10 +66,18 @@ class ControlPoint:
 
 @dataclass(frozen=True, slots=True)
 class ControlChart:
-    """One quantity of one slide over time. mean, sd: of the baseline so far; None of fewer than two values.
+    """One quantity of one control slide over time.
 
-    baseline: how many values make it; is_baseline_complete: whether there are so many. missing_since: when the slide was first done
-    without a cell that counts, and so without this value, since the last of ``points``; None where it has a value.
+    Attributes:
+        slide: The slide's id.
+        quantity: What is measured.
+        mean: Mean of the baseline so far; None with fewer than two values.
+        sd: Standard deviation of the baseline so far; None with fewer than two values.
+        baseline: Number of values of a complete baseline.
+        is_baseline_complete: Whether there are that many values.
+        points: The values in order of time, at least one.
+        missing_since: When the slide was first processed without a counted cell, and so without a value, after the last
+            of ``points``; None if the latest time has a value.
     """
 
     slide: str
@@ -73,5 +91,5 @@ class ControlChart:
 
     @property
     def is_out_of_control(self) -> bool:
-        """Whether the latest value breaks a rule that rejects, or there is none any more."""
+        """Whether the latest value breaks a rule that rejects, or is missing."""
         return self.missing_since is not None or any(rule.is_rejection for rule in self.points[-1].rules)

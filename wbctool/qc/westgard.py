@@ -1,4 +1,7 @@
-"""Control charts after Levey and Jennings 1950 with the rules of Westgard et al. 1981 (Clin Chem 27:493). Pure."""
+"""Control charts (Levey and Jennings 1950, Am J Clin Pathol 20:1059) with the rules of Westgard et al. 1981.
+
+pandas is not used here: its rolling windows take infinite values, as a baseline that never varied gives, for missing.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,50 @@ from itertools import takewhile
 from wbctool.qc.history import QUANTITIES
 from wbctool.qc.types import ControlChart, ControlPoint, QcRecord, Rule
 
-BASELINE = 20  # values that CLSI C24 asks for before limits are fixed
+BASELINE = 20  # values before limits are fixed (CLSI C24)
 
 
 def build_control_charts(records: Sequence[QcRecord], baseline: int = BASELINE) -> tuple[ControlChart, ...]:
-    """One chart for each slide and each quantity that it has a value of, slides in order of their first line."""
-    slides = dict.fromkeys(line.slide for line in records)
+    """Build the control charts of a history.
+
+    Args:
+        records: The rows of the history, in order of time.
+        baseline: Number of values that fix mean and standard deviation.
+
+    Returns:
+        One chart for each slide and each quantity that the slide has a value of, slides in order of their first row.
+    """
+    slides = dict.fromkeys(record.slide for record in records)
     return tuple(
         replace(
             build_control_chart(slide, quantity, members, baseline),
-            missing_since=_find_missing_since([line for line in records if line.slide == slide], quantity),
+            missing_since=_find_missing_since([record for record in records if record.slide == slide], quantity),
         )
         for slide in slides
         for quantity in QUANTITIES
-        if (members := [line for line in records if line.slide == slide and line.values[quantity] is not None])
+        if (members := [r for r in records if r.slide == slide and r.values[quantity] is not None])
     )
 
 
 def _find_missing_since(records: Sequence[QcRecord], quantity: str) -> datetime | None:
-    """records: all of a slide. A class that other models do not know is no silence: then other cells are counted."""
-    missing = list(takewhile(lambda line: line.values[quantity] is None and not line.counted, reversed(records)))
+    """Return since when a slide has no counted cell; a class that the models lack is not missing."""
+    missing = list(takewhile(lambda record: record.values[quantity] is None and not record.counted, reversed(records)))
     return missing[-1].time if missing else None
 
 
 def build_control_chart(slide: str, quantity: str, records: Sequence[QcRecord], baseline: int) -> ControlChart:
-    """records: those of the slide that have the quantity, in order of time; at least one."""
-    values = [value for line in records if (value := line.values[quantity]) is not None]
+    """Build the control chart of one quantity of one slide.
+
+    Args:
+        slide: The slide's id.
+        quantity: The quantity.
+        records: The slide's rows that have the quantity, in order of time, at least one.
+        baseline: Number of values that fix mean and standard deviation.
+
+    References:
+        Levey and Jennings 1950, Am J Clin Pathol 20:1059; CLSI C24, on the baseline.
+    """
+    values = [value for record in records if (value := record.values[quantity]) is not None]
     baseline_values = values[:baseline]
     mean, sd = (
         (statistics.fmean(baseline_values), statistics.stdev(baseline_values))
@@ -47,18 +68,18 @@ def build_control_chart(slide: str, quantity: str, records: Sequence[QcRecord], 
     z = [None if mean is None or sd is None else z_score(value, mean, sd) for value in values]
     violations = apply_westgard_rules([score for score in z[baseline:] if score is not None])
     rules = [*([()] * min(baseline, len(values))), *violations]
-    models = [line.models for line in records]
+    models = [record.models for record in records]
     points = tuple(
         ControlPoint(
-            line.time, value, score, index < baseline, rules[index], index > 0 and models[index - 1] != models[index]
+            record.time, value, score, index < baseline, rules[index], index > 0 and models[index - 1] != models[index]
         )
-        for index, (line, value, score) in enumerate(zip(records, values, z, strict=True))
+        for index, (record, value, score) in enumerate(zip(records, values, z, strict=True))
     )
     return ControlChart(slide, quantity, mean, sd, baseline, len(values) >= baseline, points)
 
 
 def z_score(value: float, mean: float, sd: float) -> float:
-    """The distance from the mean in SDs; infinite where the baseline never varied and this value does."""
+    """Return the distance from the mean in standard deviations; infinite outside a baseline that never varied."""
     deviation = value - mean
     if sd > 0:
         return deviation / sd
@@ -66,17 +87,27 @@ def z_score(value: float, mean: float, sd: float) -> float:
 
 
 def apply_westgard_rules(z: Sequence[float]) -> tuple[tuple[Rule, ...], ...]:
-    """For each value, in order, the rules that it breaks together with those before it.
+    """Apply the control rules to the values of one slide.
 
-    R-4s, made for the controls of one run, is applied to two values in a row of the one slide.
+    R-4s was made for several controls of one run; here it is applied to two consecutive values of one slide.
 
-    >>> [" ".join(rules) for rules in westgard([0.5, 2.1, 2.2, -2.3])]
+    Args:
+        z: Distances from the mean in standard deviations, in order of time.
+
+    Returns:
+        For each value, the rules that it breaks together with the values before it.
+
+    References:
+        Westgard, Barry, Hunt and Groth 1981, Clin Chem 27:493.
+
+    >>> [" ".join(rules) for rules in apply_westgard_rules([0.5, 2.1, 2.2, -2.3])]
     ['', '1-2s', '1-2s 2-2s', '1-2s R-4s']
     """
     return tuple(tuple(rule for rule in Rule if _is_violated(rule, z[: end + 1])) for end in range(len(z)))
 
 
 def _is_violated(rule: Rule, z: Sequence[float]) -> bool:
+    """Tell whether the last value breaks a rule."""
     match rule:
         case Rule.ONE_2S:
             return abs(z[-1]) > 2
@@ -93,5 +124,6 @@ def _is_violated(rule: Rule, z: Sequence[float]) -> bool:
 
 
 def _is_beyond_on_one_side(z: Sequence[float], number: int, beyond: float) -> bool:
+    """Tell whether the last ``number`` values all lie more than ``beyond`` on one side of the mean."""
     last = z[-number:]
     return len(last) == number and (min(last) > beyond or max(last) < -beyond)

@@ -1,4 +1,4 @@
-"""Cells to calibrate int8 copies with, and others to measure int8 and fp16 copies on; never one source for both."""
+"""Cells to calibrate int8 copies with, and cells of other groups to measure int8 and fp16 copies on."""
 
 from __future__ import annotations
 
@@ -28,16 +28,22 @@ Item = TypeVar("Item")
 BUNDLED_DIR = Path(__file__).parent / "calibration"
 SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"
 SHEET_COLUMNS = 12  # cells in a row of the sheet
-_CALIBRATION_STRIDE = 3  # of the packaged cells every third calibrates
-_MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # at most so many labelled cells
-_MIN_VALIDATION_CELLS = 50  # cells to measure on, fewer say nothing of a change of one in a hundred
-_FLIP_BELOW = 200  # with fewer each is shown turned, too
+_CALIBRATION_STRIDE = 3  # every third packaged cell is for calibration
+_MAX_CALIBRATION_CELLS, _MAX_VALIDATION_CELLS = 64, 400  # of labeled cells
+MIN_VALIDATION_CELLS = 50  # fewer cannot show a change of one cell in a hundred
+_FLIP_BELOW = 200  # with fewer validation cells, each is also shown flipped
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationData:
-    """calibration_crops, validation_crops: (N, 128, 128, 3) uint8 RGB, prepared crops. labels: of ``validation_crops``; None where it is
-    pointless to ask for accuracy. calibrated_on, measured_on: what they are, in words.
+    """Prepared crops to calibrate with and to measure on.
+
+    Attributes:
+        calibration_crops: (N, 128, 128, 3) uint8 RGB.
+        validation_crops: (M, 128, 128, 3) uint8 RGB.
+        labels: The true class of each validation crop; None if the accuracy on them would say nothing.
+        calibrated_on: Description of the calibration crops, for the card.
+        measured_on: Description of the validation crops, for the card.
     """
 
     calibration_crops: Rgb
@@ -48,19 +54,32 @@ class CalibrationData:
 
     @property
     def n_flips(self) -> int:
-        """How often each cell to measure on is shown: as it is, or also turned (:func:`turned`)."""
+        """How often each validation crop is shown: once, or with its flipped copies (:func:`flip_augment`)."""
         return 1 if len(self.validation_crops) >= _FLIP_BELOW else len(flip_augment(self.validation_crops[:1]))
 
 
 def flip_augment(rgb: Rgb) -> Rgb:
-    """rgb: (N, s, s, 3) -> (4 N, s, s, 3): as it is, then mirrored left to right, upside down, and both."""
+    """Add flipped copies: the crops as they are, then flipped left to right, upside down, and both.
+
+    Args:
+        rgb: (N, s, s, 3) uint8 RGB.
+
+    Returns:
+        (4 N, s, s, 3) uint8 RGB.
+    """
     return np.concatenate([rgb, rgb[:, :, ::-1], rgb[:, ::-1], rgb[:, ::-1, ::-1]])
 
 
 def load_bundled_cells(folder: Path = BUNDLED_DIR) -> CalibrationData:
-    """The cells that come with wbctool (``wbctool/calibration/README.md``): a third calibrates, the rest measures.
+    """Load the cells that come with wbctool: a third to calibrate with, the rest to measure on.
 
-    All are of training sources, so of accuracy they say nothing.
+    All are of training groups, so they have no labels: accuracy on them would say nothing.
+
+    Args:
+        folder: The folder of the sheet and its table; its README.md describes both.
+
+    Raises:
+        LabelledDataInvalid: The sheet is not an image.
     """
     sheet = cv2.imdecode(np.frombuffer((folder / SHEET_FILE).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if sheet is None:
@@ -80,7 +99,14 @@ def load_bundled_cells(folder: Path = BUNDLED_DIR) -> CalibrationData:
 
 
 def tile_images(cells: Rgb) -> Rgb:
-    """cells: (N, 128, 128, 3) -> one image, COLUMNS in a row, the last row filled up with black."""
+    """Tile cells into one image, SHEET_COLUMNS in a row; the rest of the last row is black.
+
+    Args:
+        cells: (N, 128, 128, 3) uint8 RGB.
+
+    Returns:
+        (rows · 128, SHEET_COLUMNS · 128, 3) uint8 RGB.
+    """
     rows = -(-len(cells) // SHEET_COLUMNS)
     sheet = np.zeros((rows * SHEET_COLUMNS, *cells.shape[1:]), np.uint8)
     sheet[: len(cells)] = cells
@@ -89,17 +115,35 @@ def tile_images(cells: Rgb) -> Rgb:
 
 
 def untile_images(sheet: Rgb, number: int) -> Rgb:
-    """The first ``number`` cells of a sheet as :func:`tile_images` makes it: (number, 128, 128, 3)."""
+    """Cut the cells out of a sheet that :func:`tile_images` made.
+
+    Args:
+        sheet: (rows · 128, columns · 128, 3) uint8 RGB.
+        number: Number of cells.
+
+    Returns:
+        (number, 128, 128, 3) uint8 RGB.
+    """
     rows, columns = sheet.shape[0] // CLASSIFIER_INPUT_PX, sheet.shape[1] // CLASSIFIER_INPUT_PX
     grid = sheet.reshape(rows, CLASSIFIER_INPUT_PX, columns, CLASSIFIER_INPUT_PX, 3).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(grid.reshape(-1, CLASSIFIER_INPUT_PX, CLASSIFIER_INPUT_PX, 3)[:number])
 
 
-def load_labelled_cells(data: Path, models: Models, progress: Progress) -> CalibrationData:
-    """Cells of class folders, found, cut and prepared as a run does it.
+def load_labelled_cells(
+    data: Path, models: Models, progress: Progress, min_validation_cells: int = MIN_VALIDATION_CELLS
+) -> CalibrationData:
+    """Load labeled cells, found, cut and prepared as a run does it.
 
-    Training sources calibrate, validation sources measure; those that are held back stay so. models: the fp32 ones.
-    Raises LabelledDataInvalid where there are too few.
+    Training groups are for calibration, validation groups for measuring. Test groups are not used.
+
+    Args:
+        data: The folder that holds the class folders.
+        models: The fp32 models.
+        progress: Wraps the images.
+        min_validation_cells: Smallest number of cells to measure on.
+
+    Raises:
+        LabelledDataInvalid: There are too few cells, or an image cannot be read.
     """
     group_split = GroupSplit.from_card(models.classifier.card.training)
     candidates = [image for image in read_class_folders(data) if image.label in models.classifier.card.classes]
@@ -109,21 +153,22 @@ def load_labelled_cells(data: Path, models: Models, progress: Progress) -> Calib
     validation_images = evenly_spaced(
         [image for image in candidates if group_split.assign(image) is Split.VALIDATION], _MAX_VALIDATION_CELLS
     )
-    if not calibration_images or len(validation_images) < _MIN_VALIDATION_CELLS:
+    if not calibration_images or len(validation_images) < min_validation_cells:
         raise LabelledDataInvalid(
-            f"{data}: {pluralize(len(validation_images), 'labelled cell')} of validation sources, which are a tenth of all; "
-            f"{_MIN_VALIDATION_CELLS} are needed to measure on"
+            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation groups, which are a tenth of "
+            f"all; {min_validation_cells} are needed to measure on"
         )
     description = f"cells of {data.resolve().name}"
     return CalibrationData(
         _preprocess_images(calibration_images, models, progress),
         _preprocess_images(validation_images, models, progress),
         tuple(image.label for image in validation_images),
-        f"{len(calibration_images)} {description}, training sources",
-        f"{len(validation_images)} {description}, validation sources",
+        f"{len(calibration_images)} {description}, training groups",
+        f"{len(validation_images)} {description}, validation groups",
     )
 
 
 def _preprocess_images(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:
+    """Return the prepared crop (128, 128, 3) of each image's cell."""
     crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, "cells for the copies")]
     return preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb

@@ -1,7 +1,7 @@
-"""An fp32 ONNX model as an int8 one: static quantisation in QDQ form, by onnxruntime.quantization.
+"""Static int8 quantization of an fp32 ONNX model in QDQ form (Jacob et al. 2018, arXiv 1712.05877).
 
-Weights are signed, symmetric and per channel, activations unsigned and per tensor, the fastest on x86 with VNNI. The
-graph's inputs and outputs stay as they are, and so do its dense layers, which cost nothing.
+Weights are signed, symmetric and per channel; activations are unsigned and per tensor, which is fastest on x86 with
+VNNI. Inputs, outputs and dense layers keep fp32: the dense layers take next to no time.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from wbctool.optional import require_extra
 Rgb = NDArray[np.uint8]
 
 _CONV = "Conv"
-_INT8_OP_TYPES = (_CONV, "Relu", "MaxPool", "Resize")  # what runs faster in int8, or can hand on int8 as it is
-_IDENTITY_THRESHOLD = 0.5  # a centre weight above this is nearer to 1 than to 0
+_INT8_OP_TYPES = (_CONV, "Relu", "MaxPool", "Resize")  # they run faster in int8, or pass int8 on unchanged
+_IDENTITY_THRESHOLD = 0.5  # a center weight above this is nearer to 1 than to 0
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedModel:
-    """A model made ready (:func:`prepare_for_quantization`) and the range of each of its tensors. layers: its convolutions' names."""
+    """A model that is ready for quantization.
+
+    Attributes:
+        model: The onnx.ModelProto of :func:`prepare_for_quantization`.
+        ranges: The range of each tensor, as onnxruntime measured it.
+        layers: Names of the convolutions.
+    """
 
     model: Any
     ranges: Any
@@ -36,9 +42,14 @@ class CalibratedModel:
 
 
 def calibrate_ranges(content: bytes, batches: Sequence[Rgb]) -> CalibratedModel:
-    """content: an fp32 ONNX file. batches: (N, H, W, 3) uint8 RGB each, what the model is to see in use.
+    """Measure the range of each tensor on typical input.
 
-    Raises MissingDependency where `onnx` is not installed.
+    Args:
+        content: An fp32 ONNX file.
+        batches: (N, H, W, 3) uint8 RGB each, like the input in use.
+
+    Raises:
+        MissingDependency: `onnx` is not installed.
     """
     with require_extra("optimize", "wbctool models optimize"):
         import onnx
@@ -59,9 +70,16 @@ def calibrate_ranges(content: bytes, batches: Sequence[Rgb]) -> CalibratedModel:
 
 
 def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
-    """The int8 model as an ONNX file; the same bytes for the same model, cells and ``fp32_layers`` (layers' names).
+    """Quantize a model to int8.
 
-    What reads an output of the graph stays fp32 too: behind the classifier's last map are its dense layers.
+    Nodes that read an output of the graph keep fp32 too, such as the classifier's dense layers behind its last map.
+
+    Args:
+        calibrated: The model and its ranges.
+        fp32_layers: Names of the convolutions that keep fp32.
+
+    Returns:
+        The int8 ONNX file; the same bytes for the same input.
     """
     import onnx
     from onnxruntime.quantization import QuantType
@@ -75,7 +93,7 @@ def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
-            False,  # no reduced range: wbctool.inference.session sees to processors whose sums would overflow
+            False,  # full range: wbctool.inference.session handles processors whose sums would overflow
             QuantType.QInt8,
             QuantType.QUInt8,
             calibrated.ranges,
@@ -93,16 +111,23 @@ def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
 
 
 def count_convolutions(content: bytes) -> int:
-    """Of an ONNX file."""
+    """Count the convolutions of an ONNX file."""
     import onnx
 
     return sum(node.op_type == _CONV for node in onnx.load_from_string(content).graph.node)
 
 
 def prepare_for_quantization(model: Any) -> Any:
-    """model: an onnx.ModelProto -> the same function, of which int8 can be made with little loss.
+    """Rewrite a model so that int8 loses little, without a change of what it computes.
 
-    The convolutions' weights become constants, identities leave them, every node has a name, every value a type.
+    The convolutions' weights become fp32 constants, identities are taken out of them, and every node gets a name and
+    every value a type.
+
+    Args:
+        model: An onnx.ModelProto, which is changed.
+
+    Returns:
+        An onnx.ModelProto.
     """
     import onnx
 
@@ -115,7 +140,7 @@ def prepare_for_quantization(model: Any) -> Any:
 
 
 def _fold_weights(model: Any) -> None:
-    """The convolutions' weights that are stored in fp16 behind a Cast become fp32 constants; the dense layers' stay."""
+    """Turn convolution weights that are stored in fp16 behind a Cast into fp32 constants; dense layers stay."""
     from onnx import numpy_helper
 
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -128,11 +153,9 @@ def _fold_weights(model: Any) -> None:
 
 
 def _factor_out_identity(model: Any, node: Any) -> None:
-    """conv(x, W) = conv(x, W - I) + x, where all of W's middle diagonal is nearer to 1 than to 0.
-
-    A layer that was grown as an identity (Net2Net, Chen 2016, arXiv 1511.05641) is 1 plus weights of thousandths, which
-    255 steps from -1 to 1 would lose; once the 1 is out, the steps are as fine as they need to be.
-    """
+    """Rewrite conv(x, W) as conv(x, W - I) + x if the whole middle diagonal of W is nearer to 1 than to 0."""
+    # A layer that was added as an identity (Net2Net, Chen et al. 2016, arXiv 1511.05641) is 1 plus weights of
+    # thousandths, which 255 steps from -1 to 1 would lose. Without the 1 the steps are fine enough.
     from onnx import helper, numpy_helper
 
     tensor = next((tensor for tensor in model.graph.initializer if tensor.name == node.input[1]), None)
@@ -154,7 +177,7 @@ def _factor_out_identity(model: Any, node: Any) -> None:
 
 
 def _is_shape_preserving(node: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a convolution of weights (out, in, h, w) gives what has its input's shape, pixel upon pixel."""
+    """Tell whether a convolution with weights (out, in, h, w) keeps its input's shape and pixel positions."""
     from onnx import helper
 
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -168,7 +191,7 @@ def _is_shape_preserving(node: Any, shape: tuple[int, ...]) -> bool:
 
 
 class _CalibrationReader:
-    """A calibration data reader, as onnxruntime asks for one."""
+    """The calibration data reader that onnxruntime requires."""
 
     def __init__(self, name: str, batches: Sequence[Rgb]) -> None:
         self._feeds: Iterator[dict[str, Rgb]] = ({name: batch} for batch in batches)
@@ -182,7 +205,7 @@ class _CalibrationReader:
 
 @contextmanager
 def _silence_onnxruntime() -> Iterator[None]:
-    """Without onnxruntime's advice to its developers, which goes to the root logger."""
+    """Silence the root logger, to which onnxruntime sends advice to its developers."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

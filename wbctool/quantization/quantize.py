@@ -1,4 +1,4 @@
-"""`wbctool models optimize`: int8 or fp16 copies of classifier and generator that change little, or none."""
+"""Quantized copies of classifier and generator, for `wbctool models optimize`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from wbctool.types.progress import Progress
 Rgb = NDArray[np.uint8]
 
 _BATCH = 4
-_MIN_PROBES = 4  # cells that tell the layers' sensitivities, and how long a cell takes
-_MAX_GENERATOR_CELLS = 160  # at most so many cells to measure the generator on, which takes its time
-_GENERATOR_SIDES_PX = (32, 40, 48, 64)  # of what the generator is shown
+_MIN_PROBES = 4  # cells that measure the layers' sensitivities and the time a cell takes
+_MAX_GENERATOR_CELLS = 160  # to measure the generator on, which is slow
+_GENERATOR_SIDES_PX = (32, 40, 48, 64)  # of the generator's input
 
 
 def optimize_classifier(
@@ -42,9 +42,19 @@ def optimize_classifier(
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
 ) -> QuantizedModel[ClassifierCard]:
-    """A copy of the classifier. models: the fp32 ones of ``folder``. precision: int8 or fp16.
+    """Quantize the classifier.
 
-    Raises QuantizationRejected, MissingDependency.
+    Args:
+        models: The fp32 models of ``folder``.
+        folder: The folder of the models.
+        data: Cells to calibrate with and to measure on.
+        progress: Wraps the items of slow loops.
+        precision: int8 or fp16.
+        tolerance: How much the copy may change; the default tolerance if None.
+
+    Raises:
+        QuantizationRejected: Every copy would change too much.
+        MissingDependency: The extra ``optimize`` is not installed.
     """
     rgb = flip_augment(data.validation_crops) if data.n_flips > 1 else data.validation_crops
     probes = np.stack(_select_probes(data, models.classifier))
@@ -75,19 +85,29 @@ def optimize_generator(
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
 ) -> QuantizedModel[GeneratorCard]:
-    """A copy of the generator: its cells are reduced to 32 to 64 px, and the fp32 classifier names its pictures.
+    """Quantize the generator, measured on reduced cells whose enlarged images the fp32 classifier classifies.
 
-    models: the fp32 ones of ``folder``. Raises QuantizationRejected, MissingDependency.
+    Args:
+        models: The fp32 models of ``folder``.
+        folder: The folder of the models.
+        data: Cells to calibrate with and to measure on.
+        progress: Wraps the items of slow loops.
+        precision: int8 or fp16.
+        tolerance: How much the copy may change; the default tolerance if None.
+
+    Raises:
+        QuantizationRejected: Every copy would change too much.
+        MissingDependency: The extra ``optimize`` is not installed.
     """
     card = models.generator.card
     indices = evenly_spaced(range(len(data.validation_crops)), _MAX_GENERATOR_CELLS)
     small = downscaled_inputs(data.validation_crops[indices], card)
-    calibration = [one[None] for one in downscaled_inputs(data.calibration_crops, card)]
-    probes = np.stack([resize_square(one, card.min_px) for one in _select_probes(data, models.generator)])
+    calibration = [image[None] for image in downscaled_inputs(data.calibration_crops, card)]
+    probes = np.stack([resize_square(crop, card.min_px) for crop in _select_probes(data, models.generator)])
 
     def evaluate(model: OnnxModel[GeneratorCard]) -> ModelOutputs:
-        images = tuple(model.run(one[None])[0][0] for one in small)
-        prepared = np.stack([resize_square(picture, CLASSIFIER_INPUT_PX) for picture in images])
+        images = tuple(model.run(image[None])[0][0] for image in small)
+        prepared = np.stack([resize_square(image, CLASSIFIER_INPUT_PX) for image in images])
         return ModelOutputs(classify_cells(prepared, models.classifier), images)
 
     case = QuantizationCase(
@@ -106,7 +126,15 @@ def optimize_generator(
 
 
 def downscaled_inputs(rgb: Rgb, card: GeneratorCard) -> list[Rgb]:
-    """rgb: (N, 128, 128, 3) -> N cells of the sides that the generator takes, by turns: (s, s, 3) each."""
+    """Reduce cells to the sides that the generator takes, in turn.
+
+    Args:
+        rgb: (N, 128, 128, 3) uint8 RGB.
+        card: The generator's card, which has its smallest and its largest input.
+
+    Returns:
+        N images (s, s, 3) uint8 RGB.
+    """
     sides = [side for side in _GENERATOR_SIDES_PX if card.min_px <= side <= card.max_px] or [card.min_px]
     small = []
     for index, image in enumerate(rgb):
@@ -116,10 +144,11 @@ def downscaled_inputs(rgb: Rgb, card: GeneratorCard) -> list[Rgb]:
 
 
 def _select_probes(data: CalibrationData, model: OnnxModel[CardT]) -> list[Rgb]:
-    """As many cells as fill whole batches: on a GPU one of many rows costs the same with fewer cells in it."""
+    """Return enough cells to fill a batch, as a GPU takes as long for a batch with fewer cells."""
     chosen = evenly_spaced(list(data.calibration_crops), _MIN_PROBES)
     return [chosen[index % len(chosen)] for index in range(max(_MIN_PROBES, model.batch_size))]
 
 
 def _split_batches(rgb: Rgb) -> list[Rgb]:
+    """Split crops into batches."""
     return [rgb[start : start + _BATCH] for start in range(0, len(rgb), _BATCH)]

@@ -1,4 +1,4 @@
-"""Copies of a model that compute in int8 or fp16: made, measured against fp32, and refused if they change much."""
+"""The search for a quantized copy of a model that changes little, measured against fp32."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
+from wbctool.evaluation.metrics import psnr_db
 from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
 from wbctool.inference.model_card import CardT, QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
@@ -36,10 +37,14 @@ _ON_ONE_CORE = "on one core"
 
 @dataclass(frozen=True, slots=True)
 class QuantizationTolerance:
-    """What a copy may change at most: the share of the labels, the accuracy, and the generator's picture.
+    """How much a quantized copy may change.
 
-    min_psnr_db: of the copy's picture against the fp32 generator's. That one is 37 dB from the truth on BCCD and 29 dB on
-    PBC (README): an error 42 dB down is a third of the one there, a twentieth of the other.
+    Attributes:
+        max_changed_labels: Largest fraction of images whose label changes, in [0, 1].
+        max_accuracy_loss: Largest loss of accuracy, as a fraction.
+        min_psnr_db: Smallest PSNR of the copy's images against the fp32 generator's, in decibels. The fp32 images have
+            37 dB against the truth on BCCD and 29 dB on PBC (docs/models.md): an error at 42 dB is a third and a
+            twentieth of the error that is there anyway.
     """
 
     max_changed_labels: float = 0.01
@@ -49,10 +54,15 @@ class QuantizationTolerance:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedModel(Generic[CardT]):
-    """A copy, not yet written. content: the ONNX file. card: its own, with its hash and what it changes.
+    """A quantized copy that is not written yet.
 
-    n_layers: how many convolutions there are. fp32_s, quantized_s: seconds that a cell takes ``timed_on``, a generator's of its
-    smallest side.
+    Attributes:
+        content: The ONNX file.
+        card: The copy's card, with its hash and what it changes.
+        n_layers: Number of convolutions.
+        fp32_s: Seconds a cell takes in fp32; for a generator, a cell of its smallest side.
+        quantized_s: Seconds the same cell takes in the copy.
+        timed_on: What the times were measured on.
     """
 
     content: bytes
@@ -64,7 +74,7 @@ class QuantizedModel(Generic[CardT]):
 
     @property
     def is_faster(self) -> bool:
-        """Whether it is faster. fp16 is for a GPU, so what a CPU takes for it does not count."""
+        """Whether the copy is faster. fp16 is meant for a GPU, so its time on a CPU does not count."""
         return self.quantized_s < self.fp32_s or (
             self.card.precision is Precision.FP16 and self.timed_on == _ON_ONE_CORE
         )
@@ -72,9 +82,11 @@ class QuantizedModel(Generic[CardT]):
 
 @dataclass(frozen=True, slots=True)
 class ModelOutputs:
-    """What a model gave for the cells to measure on, in their order.
+    """The outputs of a model for the validation cells, in their order.
 
-    images: the generator's, (4 s, 4 s, 3) uint8 RGB each; none of the classifier.
+    Attributes:
+        predictions: Predictions of the classifier.
+        images: Images of the generator, (4s, 4s, 3) uint8 RGB each; empty if the classifier is measured.
     """
 
     predictions: tuple[Prediction, ...]
@@ -83,10 +95,19 @@ class ModelOutputs:
 
 @dataclass(frozen=True, slots=True)
 class QuantizationCase(Generic[CardT]):
-    """How to look at one kind of model. precision: of the copy. n_shown: how many cells it is measured on.
+    """A model to quantize, and how to measure its copies.
 
-    labels: of the pictures shown; None where there are none. evaluate: all that is measured. probe: the output for
-    ``n_probes`` pictures, float64, from which sensitivities come.
+    Attributes:
+        model: The fp32 model.
+        content: Its ONNX file.
+        precision: Precision of the copy.
+        calibration_batches: (N, H, W, 3) uint8 RGB each.
+        data: The cells, described for the card.
+        n_shown: Number of cells that copies are measured on.
+        labels: The true class of each image shown; None if there are no labels.
+        evaluate: Computes the outputs for all validation cells.
+        probe: Computes the raw output for a few cells, float64, for sensitivities and times.
+        n_probes: Number of those cells.
     """
 
     model: OnnxModel[CardT]
@@ -104,14 +125,24 @@ class QuantizationCase(Generic[CardT]):
 def quantize_model(
     case: QuantizationCase[CardT], tolerance: QuantizationTolerance, progress: Progress
 ) -> QuantizedModel[CardT]:
-    """The copy that ``case`` asks for, measured. Raises QuantizationRejected where it would break ``tolerance``, MissingDependency."""
+    """Make and measure a quantized copy.
+
+    Args:
+        case: The model, and how to measure its copies.
+        tolerance: How much the copy may change.
+        progress: Wraps the layers whose sensitivity is measured.
+
+    Raises:
+        QuantizationRejected: Every copy would change too much.
+        MissingDependency: The extra ``optimize`` is not installed.
+    """
     if case.precision is Precision.FP16:
         return _to_fp16(case, tolerance)
     return _search_int8(case, tolerance, progress)
 
 
 def _to_fp16(case: QuantizationCase[CardT], tolerance: QuantizationTolerance) -> QuantizedModel[CardT]:
-    """All of it in fp16, if that keeps the limits."""
+    """Convert the whole model to fp16, if the change is tolerable."""
     content = convert_to_fp16(case.content)
     model = _create_quantized_session(case, content)
     change = _measure_change(case, case.evaluate(case.model), case.evaluate(model), ())
@@ -123,17 +154,19 @@ def _to_fp16(case: QuantizationCase[CardT], tolerance: QuantizationTolerance) ->
 def _search_int8(
     case: QuantizationCase[CardT], tolerance: QuantizationTolerance, progress: Progress
 ) -> QuantizedModel[CardT]:
-    """The copy with the fewest layers in fp32 that keeps the limits; the most sensitive are the first to stay."""
+    """Return the tolerable copy with the fewest layers in fp32; the most sensitive layers keep fp32 first."""
     card = case.model.card
     calibrated = calibrate_ranges(case.content, case.calibration_batches)
     if not calibrated.layers:
         raise QuantizationRejected(f"{card.file} has no convolutions to compute in int8; no copy is written")
 
     def quantize_keeping(fp32_layers: Sequence[str]) -> tuple[bytes, OnnxModel[CardT]]:
+        """Quantize all layers but these."""
         content = quantize(calibrated, fp32_layers)
         return content, _create_quantized_session(case, content)
 
     def measure_sensitivity(layer: str) -> float:
+        """Return the mean squared error of the output if only this layer is quantized."""
         _, one_layer_model = quantize_keeping([other for other in calibrated.layers if other != layer])
         return float(((case.probe(one_layer_model) - reference_probe) ** 2).mean())
 
@@ -160,16 +193,15 @@ def _search_int8(
 def _make_result(
     case: QuantizationCase[CardT], content: bytes, card: CardT, change: QuantizationInfo, n_layers: int
 ) -> QuantizedModel[CardT]:
+    """Time a tolerable copy and complete its card."""
     quantized_card = card.model_copy(update={"quantized_from": change})
     timed_on = _ON_ONE_CORE if case.model.provider == CPU else "on the GPU"
     return QuantizedModel(content, quantized_card, n_layers, *_time_models(case, content, quantized_card), timed_on)
 
 
 def _time_models(case: QuantizationCase[CardT], content: bytes, card: CardT) -> tuple[float, float]:
-    """Of a cell in fp32 and in the copy: the least of a few rounds, by turns, as other programs run here too.
-
-    In sessions of their own with one thread, as a run's have: threads of another session would wait by spinning.
-    """
+    """Return the seconds a cell takes in fp32 and in the copy, each the fastest of a few rounds."""
+    # New sessions with one thread, as in a run: threads of another session would spin while they wait.
     provider = case.model.provider
     models = create_session(case.model.card, case.content, provider, 1), create_session(card, content, provider, 1)
     durations: tuple[list[float], list[float]] = ([], [])
@@ -182,6 +214,7 @@ def _time_models(case: QuantizationCase[CardT], content: bytes, card: CardT) -> 
 
 
 def _create_quantized_session(case: QuantizationCase[CardT], content: bytes) -> OnnxModel[CardT]:
+    """Load a copy with a card of its own."""
     card, precision = case.model.card, case.precision
     update = {
         "name": f"{card.name}-{precision}",
@@ -195,7 +228,10 @@ def _create_quantized_session(case: QuantizationCase[CardT], content: bytes) -> 
 def _measure_change(
     case: QuantizationCase[CardT], fp32: ModelOutputs, quantized: ModelOutputs, fp32_layers: tuple[str, ...]
 ) -> QuantizationInfo:
+    """Compare the outputs of a copy with those of the fp32 model."""
+
     def accuracy_or_none(outputs: ModelOutputs) -> float | None:
+        """Return the accuracy; None without labels."""
         return None if case.labels is None else accuracy(outputs.predictions, case.labels)
 
     return QuantizationInfo(
@@ -214,7 +250,7 @@ def _measure_change(
 
 
 def fp32_layer_schedule(n_layers: int) -> Iterator[int]:
-    """How many layers to keep in fp32, one try after the other, up to half of them.
+    """Yield how many layers to keep in fp32, one attempt after the other, up to half of them.
 
     >>> list(fp32_layer_schedule(20))
     [0, 1, 2, 3, 4, 6, 8, 10]
@@ -227,26 +263,17 @@ def fp32_layer_schedule(n_layers: int) -> Iterator[int]:
 
 
 def violated_tolerance(change: QuantizationInfo, tolerance: QuantizationTolerance) -> str | None:
-    """The limit that a copy does not keep, in words; None where it keeps all."""
+    """Describe the limit that a copy exceeds; None if it exceeds none."""
     if change.changed_labels > tolerance.max_changed_labels * change.images:
-        return f"{change.changed_labels} of {change.images} labels change, at most {tolerance.max_changed_labels:.1%} allowed"
+        limit = f"at most {tolerance.max_changed_labels:.1%} allowed"
+        return f"{change.changed_labels} of {change.images} labels change, {limit}"
     if change.accuracy_fp32 is not None and change.accuracy_quantized is not None:
         accuracy_loss = change.accuracy_fp32 - change.accuracy_quantized
         if accuracy_loss > tolerance.max_accuracy_loss:
-            return f"accuracy falls by {100 * accuracy_loss:.2f} points, at most {100 * tolerance.max_accuracy_loss:.1f} allowed"
+            limit = f"at most {100 * tolerance.max_accuracy_loss:.1f} allowed"
+            return f"accuracy falls by {100 * accuracy_loss:.2f} points, {limit}"
     if change.psnr_db is not None and change.psnr_db < tolerance.min_psnr_db:
         return (
             f"its images are {change.psnr_db:.1f} dB from the fp32 ones, at least {tolerance.min_psnr_db:.0f} required"
         )
     return None
-
-
-def psnr_db(one: Sequence[Rgb], other: Sequence[Rgb]) -> float:
-    """Of all pictures together, by their mean squared error; 100 where that is nearly nothing.
-
-    >>> round(min_psnr_db([np.zeros((2, 2, 3), np.uint8)], [np.full((2, 2, 3), 255, np.uint8)]), 2)
-    0.0
-    """
-    square = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in zip(one, other, strict=True))
-    error = square / sum(a.size for a in one)
-    return float(10 * np.log10(255**2 / error)) if error > 255**2 * 1e-10 else 100.0

@@ -1,4 +1,4 @@
-"""Where a cell stands for a reader: in a class, in review, or outside as an artefact; and what moving it does."""
+"""The category in which a report shows a cell: a class, review or artifact; and reclassification by a reader."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATE
 
 
 def category_of(prediction: Prediction) -> str:
-    """One of PLACES."""
+    """Return the category of a cell, one of ``CATEGORIES``."""
     if prediction.outcome is Outcome.NEEDS_REVIEW:
         return REVIEW
     return ARTIFACT if prediction.reason is Reason.ARTIFACT else prediction.label.value
 
 
 def reclassify(original: Prediction, category: str, model_classes: Sequence[CellClass]) -> Prediction:
-    """What the tool said of a cell, once a reader has put it to ``category``; the model's probabilities stay as they are.
+    """Return the prediction after a reader has moved a cell to another category.
 
-    The label is then the reader's and the confidence is what the model gave to it. Back where the tool had it, a cell
-    is what it was. A counted cell that is sent to review has low confidence: the reader's.
-    model_classes: the model's classes, in the order of the probabilities; a class outside them raises ValueError.
+    The label becomes the reader's, and the confidence is the model's probability of that label. Moving a cell back to
+    its original category restores the original prediction. A cell moved to review has the reason ``low_confidence``.
+
+    Args:
+        original: The prediction of the model.
+        category: The reader's category, one of ``CATEGORIES``.
+        model_classes: The classes of the model, in the order of the probabilities.
+
+    Raises:
+        ValueError: ``category`` is not in ``CATEGORIES``, or the model does not know the class.
     """
     if category == category_of(original):
         return original

@@ -1,4 +1,4 @@
-"""Which pictures a page shows: every one of a usual slide; of a huge one as many as still open and travel easily.
+"""Selection of the thumbnails of a report: all of them for a usual slide, as many as fit a size limit for a huge one.
 
 What is left out is not stored either, and so stays left out when a review renders the page again.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import accumulate, takewhile, zip_longest
 
 from wbctool.labels import CellClass
 from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
@@ -17,15 +17,24 @@ from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, Sl
 
 MAX_CELLS_PER_CLASS = 200
 MAX_FIELDS = 300
-MIN_BYTES, MAX_BYTES = 2_300_000, 8_000_000  # of pictures in a page; with the least, a page is under 3 MB
+MIN_BYTES, MAX_BYTES = 2_300_000, 8_000_000  # limits of the byte budget; with the lower one, a page is under 3 MB
 BYTES_PER_CELL = 11_500
-REVIEW_BYTE_SHARE = 0.6  # of those bytes that the crops of cells in review may take, so that every class has some
-_TILE_OVERHEAD_BYTES = 1_000  # what a page writes around a cell's crop
+REVIEW_BYTE_SHARE = 0.6  # of the budget for cells in review, so that some is left for every class
+_TILE_OVERHEAD_BYTES = 1_000  # of markup around the thumbnails of a cell
 
 
 @dataclass(frozen=True, slots=True)
 class CellTile:
-    """A cell as the page shows it. row: counts from 1 in cells.csv. field_index: where its field is in the page's list."""
+    """A cell as the page shows it.
+
+    Attributes:
+        row: Row in cells.csv, from 1.
+        cell: The cell.
+        category: One of ``disposition.CATEGORIES``.
+        field_index: Index of the cell's field in the page's list of fields, from 0.
+        thumbnails: Images of the cell; ``super_resolved`` is empty if it is left out.
+        note: What readers did with the cell, or None.
+    """
 
     row: int
     cell: Cell
@@ -37,7 +46,13 @@ class CellTile:
 
 @dataclass(frozen=True, slots=True)
 class GallerySection:
-    """A heading of the gallery: the cells that stand in a place, least certain first. total: with those not shown."""
+    """The cells of one category.
+
+    Attributes:
+        category: One of ``disposition.CATEGORIES``.
+        tiles: The cells shown, least certain first.
+        total: Number of cells in the category, including those not shown.
+    """
 
     category: str
     tiles: tuple[CellTile, ...]
@@ -46,10 +61,14 @@ class GallerySection:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What is pictured: a group for every place, in order, the cells in review first; and reduced fields.
+    """The images of a page.
 
-    omitted_cells, omitted_super_resolved, omitted_fields: how many cells, super-resolved pictures of pictured cells, and
-    fields of pictured cells the page does without.
+    Attributes:
+        sections: One section per category, the cells in review first.
+        field_thumbnails: The fields shown.
+        omitted_cells: Number of cells not shown.
+        omitted_super_resolved: Number of cells shown without their super-resolved image.
+        omitted_fields: Number of fields not shown that have cells shown.
     """
 
     sections: tuple[GallerySection, ...]
@@ -60,50 +79,39 @@ class Gallery:
 
 
 def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
-    """The pictures for a page, within its bounds. fields: the page's list of them."""
+    """Select the images of a page within its limits, cells in review first.
+
+    Args:
+        result: The slide.
+        fields: The page's list of fields, to which ``CellTile.field_index`` refers.
+    """
     tiles_by_category = _tiles_by_category(result, fields)
     review_tiles, class_tiles = tiles_by_category[REVIEW], _round_robin(list(tiles_by_category.values())[1:])
-    remaining = budget = min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells)))
-    selected: list[CellTile] = []
-    for tiles, limit in ((review_tiles, int(REVIEW_BYTE_SHARE * budget)), (class_tiles, budget)):
-        n_taken = _count_within_budget(
-            [view.thumbnails.native for view in tiles], min(remaining, limit), _TILE_OVERHEAD_BYTES
-        )
-        selected += tiles[:n_taken]
-        remaining -= _total_bytes([view.thumbnails.native for view in tiles[:n_taken]], _TILE_OVERHEAD_BYTES)
-    overviews = {picture.name: picture for picture in result.field_thumbnails}
-    super_resolved_rows, chosen_fields = set[int](), dict[str, None]()
-    for tiles in ([v for v in selected if v.category == REVIEW], [v for v in selected if v.category != REVIEW]):
-        super_resolved_tiles = [view for view in tiles if view.thumbnails.super_resolved]
-        n_taken = _count_within_budget([view.thumbnails.super_resolved for view in super_resolved_tiles], remaining)
-        super_resolved_rows |= {view.row for view in super_resolved_tiles[:n_taken]}
-        remaining -= _total_bytes([view.thumbnails.super_resolved for view in super_resolved_tiles[:n_taken]])
-        names = [
-            n for n in dict.fromkeys(view.cell.field for view in tiles) if n in overviews and n not in chosen_fields
-        ]
-        names = names[: MAX_FIELDS - len(chosen_fields)]
-        n_taken = _count_within_budget([overviews[name].jpeg for name in names], remaining)
-        chosen_fields |= dict.fromkeys(names[:n_taken])
-        remaining -= _total_bytes([overviews[name].jpeg for name in names[:n_taken]])
-    tiles_by_row = {
-        v.row: v if v.row in super_resolved_rows else replace(v, thumbnails=replace(v.thumbnails, super_resolved=b""))
-        for v in selected
-    }
+    budget = _ByteBudget(min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells))))
+    review_tiles = budget.take_tiles(review_tiles, int(REVIEW_BYTE_SHARE * budget.remaining))
+    class_tiles = budget.take_tiles(class_tiles, budget.remaining)
+    field_jpegs = {thumbnail.name: thumbnail.jpeg for thumbnail in result.field_thumbnails}
+    tiles_by_row, chosen_fields = dict[int, CellTile](), dict[str, None]()
+    for tiles in (review_tiles, class_tiles):
+        tiles_by_row |= {tile.row: tile for tile in budget.drop_super_resolved(tiles)}
+        names = [name for name in dict.fromkeys(tile.cell.field for tile in tiles) if name in field_jpegs]
+        names = [name for name in names if name not in chosen_fields][: MAX_FIELDS - len(chosen_fields)]
+        chosen_fields |= dict.fromkeys(names[: budget.take([field_jpegs[name] for name in names])])
     totals = Counter(category_of(cell.prediction) for cell in result.cells)
     sections = tuple(
         GallerySection(
-            place, tuple(tiles_by_row[view.row] for view in views if view.row in tiles_by_row), totals[place]
+            category, tuple(tiles_by_row[tile.row] for tile in tiles if tile.row in tiles_by_row), totals[category]
         )
-        for place, views in tiles_by_category.items()
+        for category, tiles in tiles_by_category.items()
     )
     return Gallery(
         sections,
-        tuple(picture for picture in result.field_thumbnails if picture.name in chosen_fields),
+        tuple(thumbnail for thumbnail in result.field_thumbnails if thumbnail.name in chosen_fields),
         omitted_cells=len(result.cells) - len(tiles_by_row),
         omitted_super_resolved=sum(
-            v.cell.super_resolved and not v.thumbnails.super_resolved for v in tiles_by_row.values()
+            tile.cell.super_resolved and not tile.thumbnails.super_resolved for tile in tiles_by_row.values()
         ),
-        omitted_fields=len({v.cell.field for v in tiles_by_row.values()} - chosen_fields.keys()),
+        omitted_fields=len({tile.cell.field for tile in tiles_by_row.values()} - chosen_fields.keys()),
     )
 
 
@@ -129,8 +137,8 @@ def keep_shown(result: SlideResult) -> SlideResult:
 
 
 def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, list[CellTile]]:
-    """The cells that may be pictured: of each place, those with a crop; what a reader spoke of, then the uncertain."""
-    tiles_by_category: dict[str, list[CellTile]] = {place: [] for place in (REVIEW, *CellClass, ARTIFACT)}
+    """Return the cells with a thumbnail by category: first those with a reader's note, then the least certain."""
+    tiles_by_category: dict[str, list[CellTile]] = {category: [] for category in (REVIEW, *CellClass, ARTIFACT)}
     field_indices = {name: index for index, name in enumerate(fields)}
     notes = {note.row: note for note in result.notes}
     for row, (cell, thumbnails) in enumerate(zip(result.cells, result.thumbnails, strict=True), start=1):
@@ -140,31 +148,38 @@ def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, 
                 CellTile(row, cell, category, field_indices[cell.field], thumbnails, notes.get(row))
             )
     for category, tiles in tiles_by_category.items():
-        tiles.sort(key=lambda view: (view.note is None, view.cell.prediction.confidence))
+        tiles.sort(key=lambda tile: (tile.note is None, tile.cell.prediction.confidence))
         if category != REVIEW:
             del tiles[MAX_CELLS_PER_CLASS:]
     return tiles_by_category
 
 
 def _round_robin(classes: Sequence[Sequence[CellTile]]) -> list[CellTile]:
-    """One of each class, then the next of each, so that no class is crowded out."""
-    return [view for turn in zip_longest(*classes) for view in turn if view is not None]
+    """Interleave the classes so that no class is crowded out."""
+    return [tile for turn in zip_longest(*classes) for tile in turn if tile is not None]
 
 
-def _count_within_budget(images: Sequence[bytes], budget: int, overhead: int = 0) -> int:
-    """How many of the first pictures a page takes for so many bytes. overhead: what it writes about each."""
-    for count, spent in enumerate(_cumulative_bytes(images, overhead)):
-        if spent > budget:
-            return count
-    return len(images)
+class _ByteBudget:
+    """The bytes that are left for the images of a page."""
 
+    def __init__(self, n_bytes: int) -> None:
+        self.remaining = n_bytes
 
-def _total_bytes(images: Sequence[bytes], overhead: int = 0) -> int:
-    return max(_cumulative_bytes(images, overhead), default=0)
+    def take(self, images: Sequence[bytes], limit: int | None = None, overhead: int = 0) -> int:
+        """Take the first images that fit, with ``overhead`` bytes of markup each, and return their number."""
+        limit = self.remaining if limit is None else limit
+        sizes = accumulate(4 * -(-len(image) // 3) + overhead for image in images)  # in base64
+        taken = list(takewhile(lambda size: size <= limit, sizes))
+        self.remaining -= taken[-1] if taken else 0
+        return len(taken)
 
+    def take_tiles(self, tiles: Sequence[CellTile], limit: int) -> list[CellTile]:
+        """Take the first tiles whose native images fit."""
+        return list(tiles[: self.take([tile.thumbnails.native for tile in tiles], limit, _TILE_OVERHEAD_BYTES)])
 
-def _cumulative_bytes(images: Sequence[bytes], overhead: int) -> Iterator[int]:
-    spent = 0
-    for image in images:
-        spent += 4 * -(-len(image) // 3) + overhead  # base64
-        yield spent
+    def drop_super_resolved(self, tiles: Sequence[CellTile]) -> Iterator[CellTile]:
+        """Take the first super-resolved images that fit, and yield the tiles, without the others."""
+        n_taken = self.take([tile.thumbnails.super_resolved for tile in tiles if tile.thumbnails.super_resolved])
+        for tile in tiles:
+            n_taken -= bool(tile.thumbnails.super_resolved)
+            yield tile if n_taken >= 0 else replace(tile, thumbnails=replace(tile.thumbnails, super_resolved=b""))

@@ -1,4 +1,4 @@
-"""report.html: one slide on one self-contained page, for a reader to look through and correct."""
+"""report.html: one slide on one self-contained page, which a reader checks and corrects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
     return render_page(
         "report.html.j2",
         "report.css",
-        ("binomial.js", "report.js"),
+        ("binomial.js", "counts.js", "report.js"),
         result=result,
         differential=result.differential,
         provenance=provenance,
@@ -67,32 +67,35 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
 
 
 def bar_geometry(count: ClassCount) -> dict[str, str]:
-    """The drawing of one class on a scale of 0 to 100: x of the bar, the interval, the review span; and it in words."""
+    """Return what the chart of one class shows, as text with two decimals on a scale of 0 to 100.
+
+    Returns:
+        ``percent``, ``ci_low``, ``ci_high``: the bar and its interval. ``review_low``, ``review_high``: the percentage
+        if none or all of the cells in review were of this class. All are empty if nothing was counted. ``alt``: the
+        same as a sentence.
+    """
     geometry = {
-        "pct": format_percent(count.percent),
-        "low": format_percent(count.ci95_low),
-        "high": format_percent(count.ci95_high),
-        "none": format_percent(count.review_low),
-        "all": format_percent(count.review_high),
-        "alt": strings.NOTHING_COUNTED,
+        "percent": format_percent(count.percent),
+        "ci_low": format_percent(count.ci95_low),
+        "ci_high": format_percent(count.ci95_high),
+        "review_low": format_percent(count.review_low),
+        "review_high": format_percent(count.review_high),
     }
-    if count.percent is not None:
-        words = {"percent": geometry["pct"], "low": geometry["low"], "high": geometry["high"]}
-        geometry["alt"] = strings.CHART_ALT.format(**words, none=geometry["none"], all=geometry["all"])
-    return geometry
+    alt = strings.NOTHING_COUNTED if count.percent is None else strings.CHART_ALT.format(**geometry)
+    return {**geometry, "alt": alt}
 
 
 def second_class_text(tile: CellTile, classes: Sequence[CellClass]) -> str:
-    """The second most probable class in words; empty where the model knows but one."""
+    """Return the second most probable class with its probability; empty if there is none, or it rounds to 0.00."""
     ranked = sorted(zip(tile.cell.prediction.probabilities, classes, strict=True), key=lambda pair: -pair[0])
     others = [pair for pair in ranked if pair[1] is not tile.cell.prediction.label]
-    if not others:
+    if not others or others[0][0] < 0.005:
         return ""
     return strings.SECOND_CLASS.format(label=strings.humanize(others[0][1].value), probability=others[0][0])
 
 
 def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[CellTile]]:
-    """The shown cells of each field, in order."""
+    """Group the shown cells by field, in the order of cells.csv."""
     tiles_by_field: dict[str, list[CellTile]] = {}
     for tile in sorted((tile for section in sections for tile in section.tiles), key=lambda tile: tile.row):
         tiles_by_field.setdefault(tile.cell.field, []).append(tile)
@@ -102,7 +105,7 @@ def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[Cel
 def _script_data(
     result: SlideResult, provenance: Provenance, fields: Sequence[str], sections: Sequence[GallerySection], sha256: str
 ) -> Mapping[str, Any]:
-    """What the page's script works on, and what a review finds again. One row a cell: field, cell, box, place, ‰."""
+    """Return the data of the page's script. A row of ``cells``: field, cell, box, category and probabilities in ‰."""
     field_indices = {name: index for index, name in enumerate(fields)}
     cells = [
         [
@@ -118,7 +121,7 @@ def _script_data(
         "slide": result.slide,
         "results": sha256,
         "categories": CATEGORIES,
-        "names": [strings.humanize(category) for category in CATEGORIES],
+        "category_names": [strings.humanize(category) for category in CATEGORIES],
         "model_classes": [label.value for label in provenance.classes],
         "fields": fields,
         "field_display_names": [display_name(name) for name in fields],
@@ -132,17 +135,19 @@ def _script_data(
         },
         "texts": {
             **strings.PANEL,
-            "chart": strings.CHART_ALT,
-            "note": strings.COUNTS_NOTE,
-            "where": strings.CELL_LOCATION,
-            "verdict": {
+            "chart_alt": strings.CHART_ALT,
+            "nothing_counted": strings.NOTHING_COUNTED,
+            "counts_note": strings.COUNTS_NOTE,
+            "cell_location": strings.CELL_LOCATION,
+            "reclassified": strings.RECLASSIFIED,
+            "summary": {
                 "no_wbc": strings.SUMMARY_NO_WBC,
                 "all_in_review": strings.SUMMARY_ALL_IN_REVIEW,
-                "low": strings.SUMMARY_LOW_COUNT,
-                "enough": strings.SUMMARY,
+                "low_count": strings.SUMMARY_LOW_COUNT,
+                "counted": strings.SUMMARY,
                 "review": strings.SUMMARY_REVIEW,
+                "failed_fields": failed_fields_clause(result),
             },
-            "without": failed_fields_clause(result),
         },
         "low_count_below": low_count_threshold(result, provenance),
         "slide_fields": result.fields,

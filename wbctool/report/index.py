@@ -1,4 +1,4 @@
-"""index.html: every slide of a run in one table that can be sorted, with its report behind its name."""
+"""index.html: a sortable table of all slides of a run, with links to their reports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One slide. values: its values of COUNTS_COLUMNS. link: the report's address from the page; empty where none is.
+    """One slide in the table.
 
-    readers: who reviewed it. patient: whose slide it is; empty where nothing says so. out_of_range: by
-    class, which of its values are low or high.
+    Attributes:
+        values: Values of ``COUNTS_COLUMNS``.
+        link: URL of the report relative to the page; empty if there is no report.
+        failures: Fields that failed.
+        readers: Initials of the readers who reviewed the slide.
+        patient: Patient from slides.csv; empty if not given.
+        out_of_range: By class, which of its values are low or high.
     """
 
     values: tuple[str, ...]
@@ -30,22 +35,24 @@ class IndexRow:
     out_of_range: OutOfRange = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> str:
-        """The value of a column of counts.csv."""
+        """Return the value of a column of counts.csv."""
         return self.values[COUNTS_COLUMNS.index(column)]
 
     @property
     def flags(self) -> list[str]:
-        """Its flags, in order."""
+        """Flags of the slide, in order."""
         return [flag for flag in self["flags"].split(";") if flag]
 
     def out_of_range_text(self, label: str) -> str:
-        """What is low or high of a class, in words; empty where nothing is."""
+        """Describe which quantities of a class are low or high; empty if none is."""
         flags_by_quantity = self.out_of_range.get(label, {})
-        return ", ".join(strings.INDEX_OUT_OF_RANGE[what].format(flag=flag) for what, flag in flags_by_quantity.items())
+        return ", ".join(
+            strings.INDEX_OUT_OF_RANGE[quantity].format(flag=flag) for quantity, flag in flags_by_quantity.items()
+        )
 
 
 def render_index(rows: Sequence[IndexRow]) -> str:
-    """The page as HTML; the same rows give the same bytes."""
+    """Return the page as HTML; the same rows give the same bytes."""
     headings = dict(strings.INDEX_HEADINGS)
     if not any(row.patient for row in rows):
         del headings["patient"]
@@ -55,11 +62,11 @@ def render_index(rows: Sequence[IndexRow]) -> str:
         "index.css",
         ("index.js",),
         rows=rows,
-        heads=headings,
+        headings=headings,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=strings.INDEX_COUNTS.format(
             slides=pluralize(len(rows), "slide"),
             counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
         ),
-        reviewed=sum(bool(row.readers) for row in rows),
+        n_reviewed=sum(bool(row.readers) for row in rows),
     )

@@ -1,6 +1,7 @@
-"""What the pages share: the template environment, styles and scripts written into the page, and data for the scripts.
+"""Rendering of self-contained HTML pages from the templates, styles and scripts of a package.
 
-A page needs nothing but itself, and its policy lets it fetch nothing: styles and scripts run by their hash alone.
+A page fetches nothing: its Content-Security-Policy allows its own style and script by their hash, and images as data
+URIs.
 """
 
 from __future__ import annotations
@@ -24,45 +25,53 @@ from wbctool.text import display_name
 def render_page(
     template: str, style: str, scripts: tuple[str, ...], package: str = "wbctool.report", **values: Any
 ) -> str:
-    """A page as HTML. template, style, scripts: names in templates/; the scripts run in their order, as one."""
+    """Return a page as HTML.
+
+    Args:
+        template: Name of a Jinja template in ``templates/`` of the package.
+        style: Name of a CSS file there.
+        scripts: Names of JavaScript files there, joined in this order to one script.
+        package: The package that has the folder ``templates/``.
+        **values: Values for the template.
+    """
     css, script = read_asset(style, package), "\n".join(read_asset(name, package) for name in scripts)
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{_csp_hash(css)}'; script-src 'sha256-{_csp_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{_csp_hash(css)}'; "
+        f"script-src 'sha256-{_csp_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
     page = template_environment(package).get_template(template)
-    # Markup: both are our own files, and escaping would break them; neither may hold what ends its element.
+    # Markup: both are files of the package, and escaping would break them. Neither may contain its closing tag.
     return page.render(css=Markup(css), script=Markup(script), policy=policy, t=strings, **values)  # noqa: S704
 
 
 def script_json(content: Any) -> Markup:
-    """JSON for a ``<script type="application/json">``: pure ASCII, and nothing in it can end the element."""
+    """Return JSON for a ``<script type="application/json">``: ASCII, without characters that could end the element."""
     text = json.dumps(content, separators=(",", ":"))
     escaped = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(escaped)  # noqa: S704
 
 
 def data_uri(image: bytes) -> str:
-    """A JPEG or WebP as an address that holds it."""
+    """Return a JPEG or WebP image as a data URI."""
     kind = "jpeg" if image.startswith(b"\xff\xd8") else "webp"
     return f"data:image/{kind};base64," + base64.b64encode(image).decode("ascii")
 
 
 def line_breaks(text: str) -> Markup:
-    """A text that a reader wrote, its lines as lines; other control characters are made visible."""
+    """Return a reader's text with ``<br>`` for line breaks; other control characters are made visible."""
     return Markup("<br>").join(display_name(line) for line in re.split(r"\r\n|\r|\n", text))
 
 
 @cache
 def read_asset(name: str, package: str = "wbctool.report") -> str:
-    """A style or script of templates/, without its empty lines."""
+    """Return a style or script of ``templates/`` without its empty lines."""
     text = files(package).joinpath("templates", name).read_text(encoding="utf-8")
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
 
 @cache
 def template_environment(package: str = "wbctool.report") -> Environment:
-    """The templates of a package, autoescaped."""
+    """Return the Jinja environment of a package, with autoescaping and the filters of the pages."""
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -82,4 +91,5 @@ def template_environment(package: str = "wbctool.report") -> Environment:
 
 
 def _csp_hash(text: str) -> str:
+    """Return the SHA-256 of a style or script in base64, as a Content-Security-Policy has it."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,61 +1,61 @@
-"""Every English text of the pages, so that a translation is one file. Placeholders are those of ``str.format``."""
+"""All English text of the reports and the index. Placeholders are filled with ``str.format``."""
 
 LANGUAGE = "en"
 
 # What each flag means, and what to do about it.
 FLAGS = {
-    "no_wbc": "No white cells were found. Check that the images show a stained smear, sharp and at high magnification.",
-    "low_count": "Too few cells were counted to report any value as high or low. Add fields and run again.",
-    "limited_count": "Fewer cells were counted than for a reference differential. For one, add fields and run again.",
-    "high_review_share": "Many cells await review; the percentages may shift considerably. Classify those cells first.",
+    "no_wbc": "No white cells were found. Check that the images show a stained smear in focus at high magnification.",
+    "low_count": "Too few cells were counted to mark any value as high or low. Add fields and run again.",
+    "limited_count": "Fewer cells were counted than a reference differential needs. Add fields and run again.",
+    "high_review_share": "Many cells are in review, so the percentages may still change. Classify those cells first.",
     "out_of_domain": (
-        "Many cells are unlike anything the model was trained on: another stain, camera or cell type. Check every "
-        "class by eye; `wbctool verify` tests whether the models fit this laboratory."
+        "Many cells are unlike those the model was trained on. The stain, the camera or the cell type may differ. "
+        "Check every class by eye. To test whether the models suit this laboratory, run `wbctool verify`."
     ),
-    "immature_granulocytes": "Immature granulocytes were counted. Inspect each one, and look for blasts.",
-    "nrbc": "Nucleated red cells were found. Inspect each one.",
-    "blurred_fields": "Some fields, listed below, are blurred. Check their cells by eye, or photograph them again.",
-    "crowded_fields": "Some fields, listed below, are crowded. Thinner parts of the smear show the cells better.",
+    "immature_granulocytes": "Immature granulocytes were counted. Check each one, and look for blasts.",
+    "nrbc": "Nucleated red cells were found. Check each one.",
+    "blurred_fields": "Some fields are blurred; see Fields to check. Check their cells or photograph the fields again.",
+    "crowded_fields": "Some fields are crowded; see Fields to check. Photograph a thinner part of the smear instead.",
     "failed_fields": (
-        "Some fields, listed below, could not be read or analysed, so their cells are missing. Repair or replace these "
+        "Some fields could not be read or analyzed, so their cells are missing; see Failures. Repair or replace these "
         "images and run again."
     ),
     "duplicate_fields": (
-        "Some fields, listed below, show the same cells, which were counted more than once. Remove the duplicates and "
-        "run again."
+        "Some fields show the same cells, which were counted more than once; see Fields to check. Remove the "
+        "duplicates and run again."
     ),
 }
-# The same for exports, which are read without the page and by others than those who run the tool.
+# The flags in exports: without instructions, because readers of an export cannot see the page or run the tool.
 EXPORTED_FLAGS = {
     "no_wbc": "No white cells were found.",
-    "low_count": "Too few cells were counted to report any value as high or low.",
-    "limited_count": "Fewer cells were counted than for a reference differential.",
-    "high_review_share": "Many cells await review; the percentages may shift considerably.",
-    "out_of_domain": "Many cells are unlike anything the model was trained on.",
+    "low_count": "Too few cells were counted to mark any value as high or low.",
+    "limited_count": "Fewer cells were counted than a reference differential needs.",
+    "high_review_share": "Many cells are in review, so the percentages may still change.",
+    "out_of_domain": "Many cells are unlike those the model was trained on.",
     "immature_granulocytes": "Immature granulocytes were counted.",
     "nrbc": "Nucleated red cells were found.",
     "blurred_fields": "Some fields are blurred.",
     "crowded_fields": "Some fields are crowded.",
-    "failed_fields": "Some fields could not be read or analysed; their cells are missing.",
+    "failed_fields": "Some fields could not be read or analyzed; their cells are missing.",
     "duplicate_fields": "Some fields show the same cells, which were counted more than once.",
 }
-FINDING_FLAGS = frozenset({"immature_granulocytes", "nrbc"})  # flags that speak of the blood, not of the count
+FINDING_FLAGS = frozenset({"immature_granulocytes", "nrbc"})  # flags about the blood, not about the count
 
-# The first lines: how the slide stands.
-SEVERITIES = {"failed": "Not usable", "check": "Look closer", "clear": "No flags"}
+# The banner.
+SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags"}
 SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
 REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
-SUMMARY_FAILED = "Failed: no field of this slide could be analysed."
-SUMMARY_NO_WBC = "No white cells were found{without}."
-SUMMARY_ALL_IN_REVIEW = "No cells could be counted{without}; {review} in review."
-SUMMARY_LOW_COUNT = "Too few cells for a differential: {counted} counted{without}{review}."
-SUMMARY = "Differential of {counted} counted cells{without}{review}."
+SUMMARY_FAILED = "Failed: no field of this slide could be analyzed."
+SUMMARY_NO_WBC = "No white cells were found{failed_fields}."
+SUMMARY_ALL_IN_REVIEW = "No cell was counted{failed_fields}; {review} in review."
+SUMMARY_LOW_COUNT = "Too few cells for a differential: {counted} counted{failed_fields}{in_review}."
+SUMMARY = "Differential of {counted} counted cells{failed_fields}{in_review}."
 SUMMARY_FAILED_FIELDS = ", without {failed} of {fields} fields"
 SUMMARY_REVIEW = "; {review} more in review"
 NOT_MODELED = (
-    "The model does not know blasts or atypical lymphocytes: they are not modelled and cannot be excluded. "
+    "The model does not know blasts or atypical lymphocytes: they are not modeled and cannot be excluded. "
     "Research use only: no diagnosis without a qualified reader."
 )
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
@@ -67,32 +67,38 @@ OF_TOTAL = "{n} of {total}"
 # The differential.
 DIFFERENTIAL = "Differential"
 TABLE_REGION = "table of the differential"
-TABLE_HEADINGS = ("class", "n", "percent", "95 % interval", "if none / all of review")
+TABLE_HEADINGS = ("class", "n", "percent", "95 % interval", "if none / all in review")
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
 NOT_ASSESSED = "not assessed: the model does not know this class"
-CHART_ALT = "{percent} percent; 95 % interval {low} to {high}; with the review cells {none} to {all}"
+CHART_ALT = (
+    "{percent} percent; 95 % interval {ci_low} to {ci_high}; "
+    "{review_low} to {review_high} depending on the cells in review"
+)
 NOTHING_COUNTED = "nothing counted"
-LEGEND = {"bar": "percent", "ci": "95 % interval", "span": "if none or all of the review cells were this class"}
-LEGEND_REFERENCE = "reference range"
+LEGEND = {
+    "percent": "percent",
+    "ci": "95 % interval",
+    "review_range": "if none or all of the cells in review were this class",
+}
 NRBC = "NRBC per 100 white cells"
 COUNTS_NOTE = (
-    "Cells found: {cells}, of which {counted} counted, {review} in review, {not_wbc} not white cells. "
-    "Fields: {fields}. Percentages are of the counted cells. The intervals are exact binomial "
-    "(Clopper\u2013Pearson); they cover sampling alone, not errors of detection or classification."
+    "Cells found: {cells} ({counted} counted, {review} in review, {not_wbc} not white cells). "
+    "Fields: {fields}. Percentages refer to the counted cells. The intervals are exact binomial "
+    "(Clopper\u2013Pearson). They cover sampling error only, not errors of detection or classification."
 )
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
 # Absolute counts.
 ABSOLUTE = "Absolute counts"
 ABSOLUTE_HEADINGS = ("class", "10⁹/L", "95 % interval")
-ABSOLUTE_NOTE = "Percentage × the analyser's WBC, {wbc} × 10⁹/L. The intervals are those of the percentages."
+ABSOLUTE_NOTE = "Percentage × the analyzer's WBC of {wbc} × 10⁹/L. The intervals are those of the percentages."
 ABSOLUTE_CORRECTED = (
-    "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC), which is correct for an "
-    "analyser that counts them as white cells."
+    "Corrected to {wbc} × 10⁹/L for nucleated red cells: WBC × 100 / (100 + NRBC per 100 WBC). This is correct if the "
+    "analyzer counts nucleated red cells as white cells."
 )
 
-# What slides.csv says of the slide.
+# Labels of the entries of slides.csv.
 METADATA_LABELS = {
     "accession": "accession",
     "patient": "patient",
@@ -107,72 +113,79 @@ FAILURES_HEADING = "Failures"
 QUALITY_HEADING = "Fields to check"
 FIELD_REMARKS = {
     "duplicate_of": "shows the same cells as {field}",
-    "blurred": "blurred: edges of {blur_um:.2f} µm",
-    "crowded": "crowded: {coverage:.0f} % covered",
-    "stain_out_of_range": "colors {stain_delta_e:.0f} (CIE76) away from those the detector was trained on",
-    "scale_mismatch": "red cells measure {red_cell_um:.1f} µm by its um_per_px, which must be wrong; focus was not judged",
+    "blurred": "blurred: cell edges are {blur_um:.2f} µm wide",
+    "crowded": "crowded: cells cover {coverage:.0f} % of the field",
+    "stain_out_of_range": "colors differ from those the detector was trained on (CIE76 difference {stain_delta_e:.0f})",
+    "scale_mismatch": (
+        "um_per_px must be wrong, as it makes red cells {red_cell_um:.1f} µm wide; correct it and run again. "
+        "Focus was not judged."
+    ),
 }
 
 # The cells.
 TO_REVIEW = "To review"
-TO_REVIEW_NOTE = "Not counted. Shown with the most probable class and its probability, least certain first."
-NOT_SHOWN = "{missing} more are not shown; these are the {shown} least certain."
+TO_REVIEW_NOTE = (
+    "These cells are not counted. Each is shown with its most probable class and the probability, least certain first."
+)
+NOT_SHOWN = "{missing} more are not shown; these {shown} are the least certain."
 OMITTED = "To keep this page small, some images are left out. The numbers and cells.csv include all cells."
 CELLS_OMITTED = "Cells not shown: {n}."
 SUPER_RESOLVED_OMITTED = "Cells shown without their super-resolved image: {n}."
-FIELDS_OMITTED = "Fields not shown, with cells that are: {n}."
+FIELDS_OMITTED = "Fields not shown, although some of their cells are: {n}."
 IMAGES_ELSEWHERE = "An earlier version of wbctool processed this slide: its images are in original-report.html."
 NATIVE_ALT = "Cell {cell} of {field}"
 SUPER_RESOLVED_ALT = "the same, super-resolved"
 SECOND_CLASS = "then {label} {probability:.2f}"
 CELL_LOCATION = "{field}, cell {cell}"
-RECLASSIFIED = "reader: {place}; tool: {was}"
+RECLASSIFIED = "reader: {category}; tool: {original}"
 REASONS = {"low_confidence": "low confidence", "out_of_distribution": "unlike the training cells"}
 FIELDS_HEADING = "Fields"
-FIELDS_NOTE = "Every field with cells shown here, reduced. The numbers are those of the cells in the field."
+FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 FIELD_ALT = "Field {field}, cells outlined"
 
 # Reviews, and how the page was made.
 REVIEWS_HEADING = "Reviews"
 REVIEW_LINE = "{reader}, {time}; cells moved: {moved}."
-AUDIT_ENTRY = "Entry in audit.jsonl"
+AUDIT_ENTRY = "SHA-256 of the entry in audit.jsonl"
 PROVENANCE_HEADING = "How this report was made"
 RESEARCH_USE = "Research use only."
 SHA256 = "SHA-256"
 CELLS_HASH = "cells.csv"
 
-# The reader's panel; the script has these too.
+# The panel of the reader; the script uses these texts too.
 PANEL = {
-    "title": "Reader",
-    "help": "Select a cell (click, or Tab and the arrow keys), then press a key or a button below.",
-    "native": "native pixels",
-    "enhanced": "super-resolved",
-    "attention": "where the class was seen",
-    "attention_note": "Grad-CAM: a check, not evidence.",
-    "field": "in its field",
-    "move": "Move the cell to",
-    "unknown_class": "the model does not know this class; leave the cell in review, with a comment",
+    "title": "Your review",
+    "help": "Select a cell: click it, or use Tab and the arrow keys. Then press a key or a button below to move it.",
+    "native": "as photographed",
+    "super_resolved": "super-resolved",
+    "show_cam": "Show which regions led to the class",
+    "cam": "Grad-CAM",
+    "cam_alt": "Grad-CAM heat map: the regions that led to the class",
+    "cam_note": "(Grad-CAM; a check, not evidence)",
+    "field_alt": "The field of {cell}",
+    "field_omitted": "The field of this cell is not shown.",
+    "move_to": "Move the cell to",
+    "unknown_class": "The model does not know this class. Leave the cell in review and add a comment",
     "cell_comment": "Comment on this cell",
     "slide_comment": "Comment on the slide",
     "initials": "Initials",
     "undo": "Undo",
     "save": "Save review",
-    "need_initials": "Enter your initials first",
-    "saved": "Saved; apply it with: wbctool review apply",
+    "need_initials": "Not saved. Enter your initials, then save again",
+    "saved": "Saved to your downloads as review.json. Apply it with: wbctool review apply",
     "unsaved": "not saved yet",
     "changes": "cells moved",
-    "moved_to": "{cell} moved to {place}",
+    "moved_to": "{cell} moved to {category}",
     "was": "was {value}",
-    "changed_note": (
-        "Changed by you: flags, reference marks and absolute counts are recalculated when the review is applied."
+    "changes_note": (
+        "You have changed this differential. Flags, high and low marks and absolute counts are recalculated when the "
+        "review is applied."
     ),
-    "read_as": RECLASSIFIED,
-    "no_field": "this field is not shown",
 }
 
 # The index of a run.
 INDEX_TITLE = "Slides"
-INDEX_NOTE = "Click a column heading to sort. A slide's name opens its report."
+INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
@@ -186,16 +199,16 @@ INDEX_HEADINGS = {
     "fields_failed": "failed",
     "counted": "counted",
     "review": "in review",
-    "nrbc": "NRBC / 100",
+    "nrbc": "NRBC per 100 WBC",
 }
 INDEX_OUT_OF_RANGE = {"percent": "{flag}", "absolute": "absolute {flag}"}
-INDEX_FAILED = "{n} failed"
+INDEX_FAILED = "Failures: {n}"
 TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
-INDEX_NOT_ASSESSED = "n/a"
+INDEX_NOT_ASSESSED = "not assessed"
 STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}
 
 
 def humanize(name: str) -> str:
-    """A class, a flag or a reason as words."""
+    """Return a class, a category or a reason as words."""
     return REASONS.get(name, name.replace("_", " "))

@@ -1,4 +1,4 @@
-"""What a report says first: how the slide stands, what was found, whose it is, and which fields to look at twice."""
+"""The first lines of a report: severity, summary, findings, metadata, and remarks on single fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wbctool.types.slides import FieldQuality
 
 
 def severity(result: SlideResult) -> str:
-    """Of strings.LEVELS."""
+    """Return how much attention a slide needs, a key of ``strings.SEVERITIES``: failed, check or clear."""
     if result.status is SlideStatus.FAILED:
         return "failed"
     differential = result.differential
@@ -23,29 +23,30 @@ def severity(result: SlideResult) -> str:
 
 
 def summary_sentence(result: SlideResult) -> str:
-    """The slide in one sentence."""
+    """Return one sentence on the slide: how many cells were counted, or why none was."""
     differential, clause = result.differential, failed_fields_clause(result)
     if result.status is SlideStatus.FAILED:
         return strings.SUMMARY_FAILED
     if not differential.counted and differential.review:
-        return strings.SUMMARY_ALL_IN_REVIEW.format(without=clause, review=differential.review)
+        return strings.SUMMARY_ALL_IN_REVIEW.format(failed_fields=clause, review=differential.review)
     if not differential.counted:
-        return strings.SUMMARY_NO_WBC.format(without=clause)
-    review = strings.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
+        return strings.SUMMARY_NO_WBC.format(failed_fields=clause)
+    in_review = strings.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
     sentence = strings.SUMMARY_LOW_COUNT if "low_count" in differential.flags else strings.SUMMARY
-    return sentence.format(counted=differential.counted, without=clause, review=review)
+    return sentence.format(counted=differential.counted, failed_fields=clause, in_review=in_review)
 
 
 def failed_fields_clause(result: SlideResult) -> str:
-    """What a verdict says of the fields that failed; empty where none did."""
+    """Return the part of the summary that names the failed fields; empty if no field failed."""
     failed = count_failed_fields(result)
     return strings.SUMMARY_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
 
 
 def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
-    """From how many counted cells on a slide has no low_count: a reader's moves may pass that number.
+    """Return the smallest count without the ``low_count`` flag.
 
-    Where the settings at hand do not have it, a number that leaves the verdict as it is.
+    The script of the page needs it because a reader's changes can cross that threshold. If the settings of the run are
+    not recorded, the returned number leaves the summary as it is.
     """
     setting = dict(provenance.settings).get("low_count_below")
     if setting is not None:
@@ -54,7 +55,7 @@ def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
 
 
 def findings(result: SlideResult) -> list[tuple[str, str]]:
-    """What is said of the blood: percents and absolute counts outside their range, then flags, each with its words."""
+    """Return the findings as (key, sentence): percentages and absolute counts out of range, then flags on the blood."""
     out_of_range = [
         (
             f"{count.label.value}_{count.flag}",
@@ -89,19 +90,19 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
 
 
 def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
-    """What slides.csv says of slide and patient, where it says it."""
+    """Return the entries of slides.csv for this slide as (label, value), without empty ones."""
     if result.metadata is None:
         return []
-    values = ((words, getattr(result.metadata, name)) for name, words in strings.METADATA_LABELS.items())
+    values = ((label, getattr(result.metadata, name)) for name, label in strings.METADATA_LABELS.items())
     return [
-        (words, f"{value:g}" if isinstance(value, float) else str(value))
-        for words, value in values
+        (label, f"{value:g}" if isinstance(value, float) else str(value))
+        for label, value in values
         if value not in {None, ""}
     ]
 
 
 def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
-    """What is to be said of slides.csv, once, and of a field, of most nothing: (of which, what)."""
+    """Yield remarks on quality as (file, remark): on slides.csv if its scale is wrong, then on single fields."""
     diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
     if diameters_um:
         yield SLIDES_CSV, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
@@ -111,6 +112,7 @@ def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
 
 
 def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
+    """Yield the remarks on one field."""
     if quality.duplicate_of:
         yield strings.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
     if quality.blurred and quality.blur_um is not None:

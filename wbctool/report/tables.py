@@ -1,4 +1,4 @@
-"""The CSV files: UTF-8, comma, ``\\n``, a header always, quoted as RFC 4180 says. Nothing is written to disk here."""
+"""The CSV files as text: comma-separated, newline as line end, always with a header, quoted as in RFC 4180."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS_COLUMNS: tuple[str, ...] = (
     *("nrbc_per_100_wbc", "flags"),
 )
 DIFFERENTIAL_COLUMNS = (*("class", "n", "percent", "ci95_low", "ci95_high", "reference_low", "reference_high", "flag"),)
-PROBABILITY_PREFIX = "p_"  # begins the names of the columns that follow, one for each class of the model's card
+PROBABILITY_PREFIX = "p_"  # of the columns after CELL_COLUMNS, one for each class of the model
 CELL_COLUMNS = (
     *("slide", "field", "cell", "x", "y", "width", "height", "detection_score", "cut_by_border", "super_resolved"),
     *("label", "confidence", "outcome", "reason"),
@@ -26,12 +26,12 @@ CELL_COLUMNS = (
 
 
 def count_failed_fields(result: SlideResult) -> int:
-    """How many fields failed. A failure of the slide as a whole is none of a field."""
+    """Count the fields that failed; a failure of the slide as a whole is not one of them."""
     return sum(bool(failure.field) for failure in result.failures)
 
 
 def counts_row(result: SlideResult) -> tuple[str, ...]:
-    """The values of COUNTS_COLUMNS; the slide's id as it is, not yet fit for a spreadsheet."""
+    """Return the values of ``COUNTS_COLUMNS``, with the slide's id as it is, before :func:`encode_csv_name`."""
     differential = result.differential
     numbers = (count_failed_fields(result), differential.cells, differential.counted, differential.review)
     nrbc = format_percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
@@ -45,23 +45,35 @@ def counts_row(result: SlideResult) -> tuple[str, ...]:
 def empty_row(
     slide: str, status: SlideStatus, fields: int, model_classes: Iterable[CellClass], flags: str = ""
 ) -> tuple[str, ...]:
-    """The row of a slide without results: one that waits, or one that failed as a whole."""
+    """Return the values of ``COUNTS_COLUMNS`` for a slide without results, which is waiting or failed as a whole.
+
+    Args:
+        slide: Id of the slide.
+        status: State of the slide.
+        fields: Number of its images.
+        model_classes: Classes of the loaded model; columns of others say ``not_assessed``.
+        flags: Flags of the slide, separated by semicolons.
+    """
     model_classes = frozenset(model_classes)
     failed = fields if status is SlideStatus.FAILED else 0
     return (
         *(slide, status.value, str(fields), str(failed), "0", "0", "0", "0"),
-        *(v for c in DIFFERENTIAL_CLASSES for v in (("0", "", "", "") if c in model_classes else (NOT_ASSESSED,) * 4)),
+        *(
+            value
+            for label in DIFFERENTIAL_CLASSES
+            for value in (("0", "", "", "") if label in model_classes else (NOT_ASSESSED,) * 4)
+        ),
         *("" if CellClass.ERYTHROBLAST in model_classes else NOT_ASSESSED, flags),
     )
 
 
 def counts_csv(rows: Iterable[Sequence[str]]) -> str:
-    """rows: of :func:`counts_row`, in slide order."""
+    """Return counts.csv from the rows of :func:`counts_row`, in slide order."""
     return csv_text(COUNTS_COLUMNS, ((encode_csv_name(slide), *values) for slide, *values in rows))
 
 
 def differential_csv(differential: Differential) -> str:
-    """One row a class, in order."""
+    """Return differential.csv: one row per class, in order."""
     rows = (
         (
             count.label.value,
@@ -76,24 +88,28 @@ def differential_csv(differential: Differential) -> str:
 
 
 def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
-    """One row a cell, in order of field and cell. classes: of the model's card, in its order."""
+    """Return cells.csv: one row per cell. The classes are those of the model, in the order of the probabilities."""
     columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes))
     return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
 
 
 def format_percent(value: float | None) -> str:
-    """Two decimals; empty for None."""
+    """Format a number with two decimals; None gives an empty text."""
     return "" if value is None else f"{value:.2f}"
 
 
 def encode_csv_name(name: str) -> str:
-    """A slide's or field's name as a CSV cell that no spreadsheet runs. One to one: ``'=x`` gets an apostrophe too."""
+    """Return a name so that no spreadsheet runs it as a formula.
+
+    A name that begins with ``=``, ``+``, ``-`` or ``@`` gets an apostrophe in front. The encoding is one to one: a name
+    that already begins with apostrophes before such a character gets one more.
+    """
     text = encode_name(name)
     return f"'{text}" if text.lstrip("'").startswith(_FORMULA_PREFIXES) else text
 
 
 def decode_csv_name(cell: str) -> str:
-    """The name that :func:`encode_csv_name` wrote as ``cell``.
+    """Return the name that :func:`encode_csv_name` wrote as ``cell``.
 
     >>> [decode_csv_name(cell) for cell in ("'=1+1", "'x", "''=1")]
     ['=1+1', "'x", "'=1"]
@@ -103,18 +119,20 @@ def decode_csv_name(cell: str) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as all of them are written; the values are as they shall stand there, names by encode_csv_name."""
-    # Not the csv module: it leaves a lone carriage return unquoted (until Python 3.13), which then ends the row.
+    """Return a table as CSV. The values are written as they are: encode names with :func:`encode_csv_name` first."""
+    # The csv module leaves a lone carriage return unquoted before Python 3.13, and readers then end the row there.
     return "".join(",".join(map(_quote, row)) + "\n" for row in (columns, *rows))
 
 
 def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
+    """Return the values of ``_CLASS_COLUMNS`` for one class."""
     if not count.assessed:
         return (NOT_ASSESSED,) * 4
     return str(count.n), format_percent(count.percent), format_percent(count.ci95_low), format_percent(count.ci95_high)
 
 
 def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
+    """Return the values of one cell in cells.csv."""
     box, prediction = cell.detection.box, cell.prediction
     return (
         *(encode_csv_name(slide), encode_csv_name(cell.field), str(cell.index)),

@@ -1,4 +1,4 @@
-"""Absolute counts: each class's percent of the analyser's white cells. Never without the analyser. Pure."""
+"""Absolute counts: each class's percent of the white cell count of an analyzer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,34 @@ ADULT_YEARS = 18
 
 
 def resolve_limits(limits: Limits, metadata: SlideMetadata | None) -> Limits:
-    """The limits of one slide: an age that is known says whether the ranges of adults hold, else the setting."""
+    """Return the limits of one slide.
+
+    The reference ranges hold for adults. A known age decides whether the patient is one, else the setting ``adult``.
+
+    Args:
+        limits: The limits of the run.
+        metadata: The slide's row of slides.csv; None if it has none.
+
+    Returns:
+        The slide's limits.
+    """
     if metadata is None or metadata.age is None:
         return limits
     return limits.model_copy(update={"adult": metadata.age >= ADULT_YEARS})
 
 
 def add_absolute_counts(differential: Differential, analyser_wbc: float | None, limits: Limits) -> Differential:
-    """The differential with absolute counts, 10⁹/L, where the analyser's count is known; else as it is.
+    """Add absolute counts in 10⁹/L to a differential.
 
-    The bounds are those of the percent: they cover the sampling of cells, not the analyser's own error.
+    Their confidence bounds are those of the percents: they cover the sampling of cells, not the analyzer's own error.
+
+    Args:
+        differential: The differential in percent.
+        analyser_wbc: The analyzer's white cell count, 10⁹/L; None if it is not known.
+        limits: The slide's limits, with the reference ranges.
+
+    Returns:
+        The differential with absolute counts; unchanged without the analyzer's count.
     """
     if analyser_wbc is None:
         return differential
@@ -37,10 +55,17 @@ def add_absolute_counts(differential: Differential, analyser_wbc: float | None, 
 
 
 def correct_wbc(analyser_wbc: float, nrbc_per_100_wbc: float) -> float:
-    """White cells alone, of an analyser that counts nucleated red cells with them: WBC × 100 / (100 + NRBC).
+    """Correct an analyzer's white cell count for nucleated red cells: WBC × 100 / (100 + NRBC).
 
-    analyser_wbc: 10⁹/L. nrbc_per_100_wbc: nucleated red cells per 100 white ones. Analysers that tell the two apart
-    give the corrected count already: the setting correct_wbc_for_nrbc then is to be false.
+    The correction applies to analyzers that count nucleated red cells as white cells. Others give the corrected count
+    already; for them the setting ``correct_wbc_for_nrbc`` must be false.
+
+    Args:
+        analyser_wbc: The analyzer's count, 10⁹/L.
+        nrbc_per_100_wbc: Nucleated red cells per 100 white cells.
+
+    Returns:
+        The corrected count, 10⁹/L.
 
     >>> correct_wbc(12.0, 20.0)
     10.0
@@ -49,6 +74,7 @@ def correct_wbc(analyser_wbc: float, nrbc_per_100_wbc: float) -> float:
 
 
 def _add_absolute_count(count: ClassCount, wbc: float, counted: int, limits: Limits) -> ClassCount:
+    """Add the absolute count of one class, if its percent is known."""
     if count.percent is None or count.ci95_low is None or count.ci95_high is None:
         return count
     reference = limits.absolute_ranges.get(count.label) if limits.adult else None

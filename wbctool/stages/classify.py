@@ -1,4 +1,4 @@
-"""Naming each cell, and saying where the model does not know."""
+"""Classification of cells, and the decision which cells a reader must see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import logsumexp, softmax
 from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
-from wbctool.inference.session import OnnxModel
+from wbctool.inference.session import LAST_MAP, LOGITS, OnnxModel
 from wbctool.labels import CellClass
 from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
@@ -22,26 +22,48 @@ _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATE
 def classify_cells(
     rgb: NDArray[np.uint8], model: OnnxModel[ClassifierCard], head: DenseHead | None = None
 ) -> tuple[Prediction, ...]:
-    """rgb: (N, 128, 128, 3) uint8, RGB -> one prediction a cell, in order.
+    """Classify preprocessed crops.
 
-    head: the model's dense layers; with them each prediction says where its class was seen.
+    Args:
+        rgb: (N, 128, 128, 3) uint8 RGB.
+        model: The classifier.
+        head: The classifier's dense layers. With them each prediction gets its Grad-CAM map; without, the last map is
+            not fetched from the model.
+
+    Returns:
+        One prediction per cell, in order.
+
+    Raises:
+        ModelMismatch: The model gave a value that is not finite.
     """
     if not len(rgb):
         return ()
-    logits, *extra_outputs = model.run(rgb)
+    if head is None:
+        (logits,) = model.run(rgb, LOGITS)
+        return predictions_from_logits(logits, model.card)
+    logits, last_maps = model.run(rgb, LOGITS, LAST_MAP)
     predictions = predictions_from_logits(logits, model.card)
-    if head is None or len(extra_outputs) != 2:
-        return predictions
     class_indices = (model.card.classes.index(prediction.label) for prediction in predictions)
-    cams = (grad_cam(one, label, head) for one, label in zip(extra_outputs[1], class_indices, strict=True))
-    return tuple(replace(p, cam=seen) for p, seen in zip(predictions, cams, strict=True))
+    cams = (grad_cam(last_map, index, head) for last_map, index in zip(last_maps, class_indices, strict=True))
+    return tuple(replace(prediction, cam=cam) for prediction, cam in zip(predictions, cams, strict=True))
 
 
 def predictions_from_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:
-    """logits: (N, classes) -> predictions.
+    """Turn logits into calibrated probabilities and outcomes.
 
-    Probabilities are softmax(logits / temperature) (Guo 2017, arXiv 1706.04599); the energy is -logsumexp(logits)
-    (Liu 2020, arXiv 2010.03759). Raises ModelMismatch where a logit is not finite.
+    Args:
+        logits: (N, classes) float32.
+        card: The classifier's card.
+
+    Returns:
+        One prediction per row. Its probabilities are softmax(logits / temperature); its energy is -logsumexp(logits).
+
+    Raises:
+        ModelMismatch: A logit is not finite.
+
+    References:
+        Guo et al. 2017, On calibration of modern neural networks, arXiv 1706.04599 (the temperature).
+        Liu et al. 2020, Energy-based out-of-distribution detection, arXiv 2010.03759 (the energy).
     """
     if not np.isfinite(logits).all():
         raise ModelMismatch(f"{card.file} gave non-finite values for a cell")
@@ -51,6 +73,7 @@ def predictions_from_logits(logits: NDArray[np.float32], card: ClassifierCard) -
 
 
 def _triage(probabilities: NDArray[np.float64], energy: float, card: ClassifierCard) -> Prediction:
+    """Decide whether a cell is counted, is no white cell or goes to review."""
     best = int(probabilities.argmax())
     label, confidence = card.classes[best], float(probabilities[best])
     if card.energy_threshold is not None and energy > card.energy_threshold:

@@ -1,4 +1,8 @@
-"""Finding the white cells of a field with the learned detector."""
+"""Detection of the cells of a field: an anchor-free center-point detector, applied from coarse to fine.
+
+The heat map and box distances follow CenterNet (Zhou et al. 2019, arXiv 1904.07850) and FCOS (Tian et al. 2019, arXiv
+1904.01355).
+"""
 
 from __future__ import annotations
 
@@ -10,40 +14,54 @@ from numpy.typing import NDArray
 
 from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import DetectorCard
-from wbctool.inference.session import OnnxModel
+from wbctool.inference.session import HEAT, SIDES, OnnxModel
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
-_MIN_RED_CELLS = 3  # for a glance to be trusted: it takes a clump of tiny cells for a large one
-_MAX_REFINEMENTS = 2  # at most
-_MAX_LONG_SIDE_PX = 2560  # a closer look at a huge field stays within memory and a second of time
-_BORDER_FRACTION = 0.03  # of the box's side: an edge this near the field's edge counts as cut off there
-_NUCLEUS_IOU = 0.5  # IoU of a faint cell and what its nucleus says the cell is
-_CONTAINMENT_THRESHOLD = 0.75  # a box of which this share lies in a better one is a part of the same cell
+_MIN_RED_CELLS = 3  # fewer do not show the scale: a coarse pass may take a clump of tiny cells for one large cell
+_MAX_REFINEMENTS = 2
+_MAX_LONG_SIDE_PX = 2560  # bounds the memory and the time (about a second) of a finer pass over a huge field
+_BORDER_FRACTION = 0.03  # a box that ends within this fraction of its side of the field's edge counts as cut off
+_NUCLEUS_IOU = 0.5  # the smallest IoU of a low-score cell and the cell that its nucleus suggests
+_CONTAINMENT_THRESHOLD = 0.75  # a box with a larger share inside a better one is a part of the same cell
 
 FloatArray = NDArray[np.float32]
 
 
 def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
-    """The nucleated cells of a field, whole cells in native pixels, in reading order (by top edge, then left).
+    """Detect the nucleated cells of a field. The classifier decides what they are.
 
-    Cells cut by the field's border are kept and marked. What the cells are is for the classifier to say.
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        model: The detector.
+
+    Returns:
+        The cells, in reading order (by top edge, then left edge). Their boxes hold whole cells, in whole native pixels.
+        Cells that the field's border cuts are kept and marked.
     """
     return tuple(d for d in detect_blood_cells(field, model) if d.object_class is ObjectClass.NUCLEATED)
 
 
 def detect_blood_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
-    """As :func:`detect_cells`, the red cells among them."""
+    """Detect nucleated and red cells, both in one list; see :func:`detect_cells`."""
     detections = [d for d in detect_objects(field, model) if d.object_class is not ObjectClass.PLATELET]
     cells = filter_by_score(detections, field, model.card)
     return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
 
 
 def filter_by_score(detections: Iterable[Detection], field: Field, card: DetectorCard) -> list[Detection]:
-    """Those above the card's threshold, and faint nucleated cells that have a nucleus.
+    """Keep the detections that the field supports.
 
-    In a stain that it was not trained on the detector finds the cells but trusts itself less. What the field itself
-    says of nuclei tells them from faint red cells and platelets; it is asked only where there is a faint cell.
+    On unfamiliar stains the detector's scores are low. A low-score nucleated cell is kept if classical nucleus
+    segmentation confirms it; the segmentation runs only if there is such a cell.
+
+    Args:
+        detections: The detections of one field.
+        field: The field.
+        card: The detector's card, with the two thresholds.
+
+    Returns:
+        The detections above ``score_threshold``, then the confirmed ones above ``low_score_threshold``.
     """
     detections = list(detections)
     confident = [d for d in detections if d.score >= card.score_threshold]
@@ -61,12 +79,21 @@ def filter_by_score(detections: Iterable[Detection], field: Field, card: Detecto
 
 
 def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: float = 0.1) -> tuple[Detection, ...]:
-    """Nucleated cells, red cells and platelets above ``min_score``, best first.
+    """Detect nucleated cells, red cells and platelets, from coarse to fine.
 
-    A glance at few pixels is enough where it shows large red cells. Else the field is looked at as in training, and
-    closer where its red cells are small in it, so that its size in pixels does not matter. Closer once more where they
-    turn out smaller yet: from afar a clump may look like a cell. Where no red cell is sure, everything may be too small
-    to be latest: then a closer look is a trial, which holds if it shows what the one before did not.
+    The first pass is at ``preview_px``; it is enough if its red cells are large. Otherwise a pass at the training
+    resolution follows, and at most two finer ones, in which red cells measure ``target_red_cell_px``. So the result
+    does not depend on the field's size in pixels. Two finer passes are needed because a coarse pass may take a clump
+    for a cell. If no red cell is found, all cells may be too small to be detected; then a finer pass is a trial, and
+    its result is used only if it shows what the pass before did not.
+
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        model: The detector.
+        min_score: The smallest score, in [0, 1].
+
+    Returns:
+        The detections in native pixels, by falling score.
     """
     card = model.card
     long_side_px = max(field.rgb.shape[:2])
@@ -89,9 +116,10 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
 
 
 def _finds_more(refined: Sequence[Detection], previous: Sequence[Detection], card: DetectorCard) -> bool:
-    """Whether a trial look shows red cells, or anything sure where nothing was. A large cell would show in pieces."""
+    """Return whether a trial pass finds red cells, or confident objects for the first time."""
+    # A large cell would show as several objects in a pass that is too fine, so other new objects do not count.
     n_confident, n_confident_before = (
-        sum(d.score >= card.score_threshold for d in look) for look in (refined, previous)
+        sum(d.score >= card.score_threshold for d in detections) for detections in (refined, previous)
     )
     return (
         not previous
@@ -103,7 +131,7 @@ def _finds_more(refined: Sequence[Detection], previous: Sequence[Detection], car
 def _refined_scale(
     detections: Sequence[Detection], scale: float, long_side_px: int, card: DetectorCard
 ) -> float | None:
-    """The scale at which red cells measure what the detector likes best; None where another look would not help."""
+    """Return the scale for red cells of ``target_red_cell_px``; None if another pass would not help."""
     sides_px = _measure_red_cells_px(detections, card)
     red_cell_px = float(np.median(sides_px)) * scale if sides_px else card.min_red_cell_px / 2
     if red_cell_px >= card.min_red_cell_px:
@@ -113,7 +141,7 @@ def _refined_scale(
 
 
 def _measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) -> list[float]:
-    """Of the sure red cells, in native pixels."""
+    """Return the sides of the confident red cells, in native pixels."""
     boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL and d.score >= card.score_threshold]
     return [(box.width * box.height) ** 0.5 for box in boxes]
 
@@ -121,13 +149,14 @@ def _measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) -
 def _detect_at_scale(
     field: Field, model: OnnxModel[DetectorCard], scale: float, min_score: float
 ) -> tuple[Detection, ...]:
+    """Detect objects in a field that is resized by ``scale``; the boxes are in native pixels."""
     card = model.card
     height, width = field.rgb.shape[:2]
     scaled_size = max(1, round(width * scale)), max(1, round(height * scale))
     scaled = downscale(field.rgb, *scaled_size) if scale < 1 else cv2.resize(field.rgb, scaled_size)
     pad_x, pad_y = (-size % card.size_divisor for size in scaled_size)
     padded = cv2.copyMakeBorder(scaled, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    heatmaps, sides = (output[0] for output in model.run(padded[None]))
+    heatmaps, sides = (output[0] for output in model.run(padded[None], HEAT, SIDES))
     detections: list[Detection] = []
     for channel, object_class in enumerate(card.classes):
         boxes, scores = _read_peaks(heatmaps[channel], sides, card.stride, min_score)
@@ -137,7 +166,7 @@ def _detect_at_scale(
 
 
 def _read_peaks(heatmap: FloatArray, sides: FloatArray, stride: int, min_score: float) -> tuple[FloatArray, FloatArray]:
-    """Local maxima of a heat map -> boxes (n, 4) as x0, y0, x1, y1 in scaled pixels, scores (n,)."""
+    """Return boxes (n, 4) as x0, y0, x1, y1 in scaled pixels, and scores (n,), of the local maxima of a heat map."""
     peaks = (heatmap >= cv2.dilate(heatmap, np.ones((3, 3), np.uint8))) & (heatmap >= min_score)
     rows, columns = np.nonzero(peaks)
     left, top, right, bottom = sides[:, rows, columns]
@@ -147,9 +176,15 @@ def _read_peaks(heatmap: FloatArray, sides: FloatArray, stride: int, min_score: 
 
 
 def non_max_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: float) -> NDArray[np.intp]:
-    """Indices of the boxes to keep, best first: greedy suppression by IoU, and of boxes that lie within a better one.
+    """Suppress boxes that overlap a better one too much, or lie within it (greedy non-maximum suppression).
 
-    boxes: (n, 4) as x0, y0, x1, y1; iou_threshold: the highest IoU two kept boxes may have.
+    Args:
+        boxes: (n, 4) float32, as x0, y0, x1, y1.
+        scores: (n,) float32.
+        iou_threshold: The highest IoU of two boxes that are kept.
+
+    Returns:
+        The indices of the boxes to keep, by falling score.
     """
     order = np.argsort(-scores, kind="stable")
     x0, y0, x1, y1 = boxes[order].T
@@ -171,6 +206,7 @@ def non_max_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: fl
 def _to_image_coordinates(
     boxes: FloatArray, scores: FloatArray, object_class: ObjectClass, size: tuple[int, int]
 ) -> Iterable[Detection]:
+    """Yield detections in whole native pixels, clipped to the field of ``size`` (width, height)."""
     width, height = size
     for (x0, y0, x1, y1), score in zip(boxes.tolist(), scores.tolist(), strict=True):
         margin = _BORDER_FRACTION * max(x1 - x0, y1 - y0)

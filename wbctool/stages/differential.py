@@ -1,17 +1,17 @@
-"""The differential: counts, percents, exact intervals and flags. Pure."""
+"""The differential of a slide: counts, percents, exact confidence intervals and flags."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from scipy.special import betaincinv  # and not scipy.stats, which takes half a second to import
+from scipy.special import betaincinv  # scipy.stats would take half a second to import
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.settings import Limits
 from wbctool.types.cells import ClassCount, Differential, Outcome, Prediction, Reason
 
-# The order in which flags are written: DOMAIN.md's.
+# The flags, in the order in which they are written.
 FLAGS = (
     "no_wbc",
     "low_count",
@@ -34,10 +34,17 @@ def count_cells(
     field_flags: Collection[str] = (),
     fields_read: int = 1,
 ) -> Differential:
-    """The differential of a slide's cells.
+    """Count the cells of a slide and raise its flags.
 
-    model_classes: the classes of the model; the others are not assessed. field_flags: flags that say something of the fields
-    and not of the cells, such as ``count_failed_fields``. analyzed_fields: where none was, nothing says that there is no WBC.
+    Args:
+        predictions: The prediction of each cell.
+        model_classes: The classes that the model knows; the others are not assessed.
+        limits: The slide's limits, with the reference ranges.
+        field_flags: The flags that depend on the fields and not on the cells, such as ``failed_fields``.
+        fields_read: The number of fields that could be read. Without any, the flag ``no_wbc`` is not raised.
+
+    Returns:
+        The differential.
     """
     outcomes = Counter(p.outcome for p in predictions)
     counts = Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED)
@@ -69,10 +76,22 @@ def count_cells(
     )
 
 
-def clopper_pearson_interval(n: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval (Clopper and Pearson 1934) of n out of total > 0, in percent.
+def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the exact binomial confidence interval of a proportion, in percent.
 
-    >>> tuple(round(bound, 1) for bound in clopper_pearson_interval(9, 100))  # Rümke's table
+    Args:
+        n: The number of successes; not whole if it is an estimate.
+        total: The number of trials, > 0.
+        confidence: The confidence level, in (0, 1).
+
+    Returns:
+        The lower and the upper bound, in percent.
+
+    References:
+        Clopper and Pearson 1934, Biometrika 26:404.
+        The example is from Rümke's table for differentials.
+
+    >>> tuple(round(bound, 1) for bound in clopper_pearson_interval(9, 100))
     (4.2, 16.4)
     """
     tail = (1 - confidence) / 2
@@ -82,6 +101,7 @@ def clopper_pearson_interval(n: int, total: int, confidence: float = 0.95) -> tu
 
 
 def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review: int, limits: Limits) -> ClassCount:
+    """Compute the percent of one class, with its confidence bounds and its flag."""
     if not assessed:
         return ClassCount(label, False, n, None, None, None)
     total = counted + review
@@ -104,7 +124,7 @@ def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review:
 
 
 def range_flag(value: float | None, reference: tuple[float, float] | None) -> str:
-    """``low`` or ``high`` outside a reference range, else empty."""
+    """Return ``low`` or ``high`` for a value outside a reference range; empty inside it, or if there is none."""
     if value is None or reference is None:
         return ""
     low, high = reference

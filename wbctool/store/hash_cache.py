@@ -30,8 +30,8 @@ class HashCache:
     results are never the same, as results do not end like images.
     """
 
-    def __init__(self, layout: OutputPaths) -> None:
-        self._layout = layout
+    def __init__(self, layout: OutputPaths, now: Callable[[], float] = time.time) -> None:
+        self._layout, self._now = layout, now
         self._slide = ""
         self._stored: dict[str, list[Any]] = {}
         self._current: dict[str, list[Any]] = {}
@@ -79,7 +79,7 @@ class HashCache:
             file_stat: Its size and times, from before it was read.
             sha256: The hash of its content.
         """
-        if time.time_ns() - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
+        if self._now() * 1e9 - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
             self._current[name] = [*file_stat, sha256]
 
     def hash_file(self, path: Path, read: Callable[[Path], bytes]) -> str | None:

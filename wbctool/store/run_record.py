@@ -128,7 +128,7 @@ def start_run_record(
     """
     return RunRecord(
         argv=tuple(argv),
-        settings=settings.model_dump(mode="json"),
+        settings=settings.to_flat_dict(),
         tool_version=wbctool.__version__,
         git_commit=read_git_commit(),
         host=platform.node(),

@@ -1,1 +1,1 @@
-"""Frozen records that the packages pass on; no logic beyond what follows from their own values."""
+"""Frozen records that the packages pass on, without logic beyond what follows from their own values."""

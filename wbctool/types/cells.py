@@ -1,4 +1,4 @@
-"""The records that stages, batch, report and lab pass on. No logic beyond what follows from their own values."""
+"""Fields, cells and counts: what the stages pass on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 class Slide:
     """One smear: a folder that directly holds images.
 
-    id: path relative to the root, ``/`` as separator.
-    fields: the images' paths, in natural order of their names.
-    problem: why the folder could not be listed; empty where it could.
+    Attributes:
+        id: The path relative to the root, with ``/`` as separator.
+        folder: The folder.
+        fields: The paths of the images, in natural order of their names.
+        problem: Why the folder could not be listed; empty if it could.
     """
 
     id: str
@@ -33,7 +35,12 @@ class Slide:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One image of a slide. rgb: (H, W, 3) uint8, RGB."""
+    """One image of a slide.
+
+    Attributes:
+        name: The image's name within the slide.
+        rgb: (H, W, 3) uint8 RGB.
+    """
 
     name: str
     rgb: Rgb
@@ -41,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box in whole native pixels of a field; origin top left, x to the right, y down."""
+    """A box in whole native pixels of a field. The origin is at the top left, x to the right, y down."""
 
     x: int
     y: int
@@ -50,16 +57,16 @@ class Box:
 
     @property
     def longer_side_px(self) -> int:
-        """The longer side."""
+        """The longer side, in pixels."""
         return max(self.width, self.height)
 
     @property
     def center(self) -> tuple[float, float]:
-        """(x, y) of the centre, in pixels."""
+        """The center (x, y), in pixels."""
         return self.x + self.width / 2, self.y + self.height / 2
 
     def iou(self, other: Box) -> float:
-        """Intersection over union, in [0, 1]."""
+        """Return the intersection over union with another box, in [0, 1]."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         if width <= 0 or height <= 0:
@@ -69,7 +76,7 @@ class Box:
 
 
 class ObjectClass(StrEnum):
-    """What the detector tells apart. Only nucleated cells become cells of a slide."""
+    """The classes of the detector. Only nucleated cells become cells of a slide."""
 
     NUCLEATED = "wbc"
     RED_CELL = "rbc"
@@ -78,7 +85,14 @@ class ObjectClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object the detector proposes. score: in [0, 1]."""
+    """One object that the detector found.
+
+    Attributes:
+        box: The object's box.
+        score: The detector's score, in [0, 1].
+        cut_by_border: Whether the field's border cuts the object.
+        object_class: What the object is.
+    """
 
     box: Box
     score: float
@@ -88,18 +102,22 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The square of native pixels around a cell. rgb: (n, n, 3) uint8, RGB."""
+    """The square of native pixels around a cell.
+
+    Attributes:
+        rgb: (n, n, 3) uint8 RGB.
+    """
 
     rgb: Rgb
 
     @property
     def side_px(self) -> int:
-        """n, the side that DESIGN's super-resolution rule speaks of."""
+        """n, the side, by which super-resolution is decided."""
         return int(self.rgb.shape[0])
 
 
 class Outcome(StrEnum):
-    """Where a cell goes."""
+    """What happens with a cell: it is counted, shown to a reader, or no white cell."""
 
     COUNTED = "counted"
     NEEDS_REVIEW = "review"
@@ -119,12 +137,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the classifier says of one cell.
+    """The classifier's prediction for one cell.
 
-    label: the most probable class. probabilities: calibrated, in the order of the model's classes, sum 1.
-    confidence: the probability of ``label``. energy: -logsumexp of the logits; high where the cell looks like nothing
-    known. cam: a square map of where in the prepared crop ``label`` was seen, row by row, a byte a point, 255 the
-    strongest; empty where the model gives none (wbctool.stages.gradcam).
+    Attributes:
+        label: The most probable class.
+        confidence: The probability of ``label``, in [0, 1].
+        probabilities: The calibrated probabilities, in the order of the model's classes; their sum is 1.
+        energy: -logsumexp of the logits; high if the cell looks like nothing known.
+        outcome: What happens with the cell.
+        reason: Why the cell is not counted.
+        cam: The Grad-CAM map of ``label`` over the preprocessed crop (wbctool.stages.gradcam): a square of bytes, row
+            by row, 255 at the strongest point. Empty if the model gives none.
     """
 
     label: CellClass
@@ -138,7 +161,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a slide. field: the image's name within its slide. index: counts from 1 within a field."""
+    """One cell of a slide.
+
+    Attributes:
+        field: The name of its field.
+        index: Its number within the field, from 1.
+        detection: Its detection.
+        super_resolved: Whether the classifier saw it super-resolved.
+        prediction: Its prediction.
+    """
 
     field: str
     index: int
@@ -149,7 +180,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class AbsoluteCount:
-    """Cells of one class in 10⁹/L, with the bounds of its percent. reference_*, flag: as ClassCount has them."""
+    """The absolute count of one class.
+
+    Attributes:
+        value: The count, in 10⁹/L.
+        ci95_low: The lower bound of its 95 % confidence interval, in 10⁹/L.
+        ci95_high: The upper bound.
+        reference_low: The lower bound of the adult reference range, in 10⁹/L; None if none applies.
+        reference_high: The upper bound of the adult reference range.
+        flag: ``low`` or ``high`` if the value is outside the range, else empty.
+    """
 
     value: float
     ci95_low: float
@@ -161,9 +201,13 @@ class AbsoluteCount:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerCount:
-    """The analyser's white cells, 10⁹/L: as it gives them, and as absolute counts take them.
+    """The white cell count of an analyzer.
 
-    reference_source: of the absolute counts' ranges; empty where they do not apply.
+    Attributes:
+        analyser_wbc: The count as the analyzer gives it, in 10⁹/L.
+        wbc: The count that the absolute counts use, in 10⁹/L.
+        corrected_for_nrbc: Whether ``wbc`` was corrected for nucleated red cells.
+        reference_source: The source of the absolute reference ranges; empty if they do not apply.
     """
 
     analyser_wbc: float
@@ -176,12 +220,19 @@ class AnalyzerCount:
 class ClassCount:
     """One class of a differential.
 
-    percent and the bounds are percents of the counted cells; None where nothing was counted.
-    assessed: False where the loaded model does not know the class.
-    review_low, review_high: the percent if none, or all, of the review cells were of this class; None where there is
-    neither a counted nor a review cell.
-    reference_low, reference_high: the adult reference range in percent, None where none applies.
-    flag: ``low`` or ``high`` against that range, else empty. absolute: None without the analyser's count.
+    Attributes:
+        label: The class.
+        assessed: Whether the model knows the class.
+        n: The number of counted cells.
+        percent: The percent of the counted cells; None if nothing was counted.
+        ci95_low: The lower bound of the 95 % confidence interval, in percent.
+        ci95_high: The upper bound.
+        review_low: The percent if none of the review cells were of this class; None without any counted or review cell.
+        review_high: The percent if all of the review cells were of this class.
+        reference_low: The lower bound of the adult reference range, in percent; None if none applies.
+        reference_high: The upper bound of the adult reference range.
+        flag: ``low`` or ``high`` if the percent is outside the range, else empty.
+        absolute: The absolute count; None without the analyzer's count.
     """
 
     label: CellClass
@@ -200,9 +251,19 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True)
 class Differential:
-    """The differential of one slide: the six leukocyte classes in order, and what stands outside them.
+    """The differential of one slide.
 
-    nrbc_per_100_wbc: None where nothing was counted. nrbc_assessed: False where the model does not know erythroblasts.
+    Attributes:
+        classes: The six leukocyte classes, in order.
+        cells: The number of all cells: counted + review + not_wbc.
+        counted: The number of counted cells.
+        review: The number of cells that a reader must see.
+        not_wbc: The number of cells that are no white cells.
+        erythroblasts: The number of erythroblasts, which are among ``not_wbc``.
+        nrbc_per_100_wbc: Erythroblasts per 100 counted cells; None if nothing was counted.
+        nrbc_assessed: Whether the model knows erythroblasts.
+        flags: The slide's flags, in order.
+        analyzer: The analyzer's count; None if slides.csv does not give it.
     """
 
     classes: tuple[ClassCount, ...]

@@ -1,4 +1,4 @@
-"""How a long measurement tells how far it is."""
+"""The progress of a long measurement."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Takes the items, their number and a word for them; hands the items on."""
+"""Wraps items, given their number and a word for them, and shows how many of them have been taken."""

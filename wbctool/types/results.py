@@ -1,4 +1,4 @@
-"""The records of a slide once its cells are counted: what happened to it, what is published, what readers did since."""
+"""The results of a slide: what a run found, what is published, and what readers changed since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ OutOfRange = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class FieldFailure:
-    """A field, or a whole slide where field is empty, that could not be read or analysed."""
+    """A field, or a whole slide, that could not be read or analyzed.
+
+    Attributes:
+        slide: The slide's id.
+        field: The field's name; empty if the whole slide failed.
+        stage: The stage that failed.
+        cause: The cause, in one line.
+    """
 
     slide: str
     field: str
@@ -35,7 +42,12 @@ class SlideStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CellThumbnails:
-    """What the report shows of a cell, WebP each. super_resolved: the generator's picture; empty where it was not used."""
+    """The images of a cell in the report, as WebP.
+
+    Attributes:
+        native: The native crop; empty if the report does not show the cell.
+        super_resolved: The generator's output; empty if it was not used.
+    """
 
     native: bytes = b""
     super_resolved: bytes = b""
@@ -43,7 +55,14 @@ class CellThumbnails:
 
 @dataclass(frozen=True, slots=True)
 class FieldThumbnail:
-    """A reduced JPEG of a field. width, height: of the field itself, in native pixels."""
+    """A small image of a field.
+
+    Attributes:
+        name: The field's name.
+        width: The field's own width, in native pixels.
+        height: The field's own height, in native pixels.
+        jpeg: The small image, as JPEG.
+    """
 
     name: str
     width: int
@@ -53,7 +72,13 @@ class FieldThumbnail:
 
 @dataclass(frozen=True, slots=True)
 class ReviewNote:
-    """What readers did with a cell. row: counts from 1 in cells.csv. original: where the tool had put it (a place)."""
+    """What readers did with a cell.
+
+    Attributes:
+        row: The cell's row in cells.csv, from 1.
+        original: The category that the tool had put the cell into (wbctool.report.disposition).
+        comment: The reader's comment.
+    """
 
     row: int
     original: str
@@ -62,9 +87,14 @@ class ReviewNote:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One reader's review of a slide. time: ISO 8601, by the reader's clock. n_reclassified: cells moved to another place.
+    """One reader's review of a slide.
 
-    entry_sha256: the SHA-256 of its line in the audit trail.
+    Attributes:
+        reader: The reader's name.
+        time: The time by the reader's clock, in ISO 8601.
+        n_reclassified: The number of cells that were moved to another category.
+        comment: The reader's comment.
+        entry_sha256: The SHA-256 of the review's line in the audit log.
     """
 
     reader: str
@@ -76,11 +106,21 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class SlideResult:
-    """All that is known of one slide after a run.
+    """Everything that is known of one slide after a run.
 
-    thumbnails: of each cell, in order; one without a native crop stands for a cell that the report does not show.
-    field_thumbnails: of fields with cells. reviews, notes: what readers did to the results since; empty after a run.
-    metadata: None where slides.csv does not name the slide. quality: of each field that was read, in order.
+    Attributes:
+        slide: The slide's id.
+        status: The slide's status.
+        fields: The number of fields, failed ones included.
+        failures: The fields that failed.
+        cells: The cells, in order.
+        thumbnails: The thumbnails of each cell.
+        differential: The differential.
+        field_thumbnails: The thumbnails of the fields with cells.
+        reviews: The readers' reviews since the run.
+        notes: What the readers did with single cells.
+        metadata: The slide's row of slides.csv; None if it has none.
+        quality: The quality of each field that was read, in order.
     """
 
     slide: str
@@ -99,7 +139,14 @@ class SlideResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model as results name it. file: the ONNX file's name. sha256: of its bytes."""
+    """A model, as results name it.
+
+    Attributes:
+        file: The name of the ONNX file.
+        name: The model's name.
+        version: The model's version.
+        sha256: The SHA-256 of the ONNX file.
+    """
 
     file: str
     name: str
@@ -109,11 +156,16 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class PublishedSlide:
-    """A slide as its published files have it.
+    """A slide as it was published.
 
-    result: without pictures; percents and probabilities as rounded there; energies, which are not published, are NaN.
-    field_names: of all its fields, failed ones too. classes: of the model. fingerprint: of all the results depend on.
-    provenance: None where an earlier version left none. reviewed: whether a reader has been over it.
+    Attributes:
+        result: The result, without thumbnails. Percents and probabilities are rounded as in the files; energies, which
+            are not published, are NaN.
+        field_names: The names of all fields, failed ones included.
+        classes: The classes of the model.
+        fingerprint: The hash of everything that the results depend on.
+        provenance: How the results were made; None if an earlier version did not record it.
+        reviewed: Whether a reader has reviewed the slide.
     """
 
     result: SlideResult
@@ -125,19 +177,29 @@ class PublishedSlide:
 
     @property
     def analyzed_fields(self) -> tuple[str, ...]:
-        """The names of the fields that were analysed."""
+        """The names of the fields that did not fail."""
         failed = {failure.field for failure in self.result.failures}
         return tuple(name for name in self.field_names if name not in failed)
 
     @property
     def is_final(self) -> bool:
-        """Whether a reader has been over it and left no cell undecided."""
+        """Whether a reader has reviewed the slide and left no cell in review."""
         return self.reviewed and not self.result.differential.review
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made a result. settings: (name, value) of those that change results."""
+    """How a result was made.
+
+    Attributes:
+        tool_version: The version of wbctool.
+        provider: The execution provider of onnxruntime.
+        precision: The arithmetic of the models.
+        classes: The classes of the model.
+        models: The models.
+        settings: The name and value of each setting that changes results.
+        reference_source: The source of the reference ranges; empty if they do not apply.
+    """
 
     tool_version: str
     provider: str

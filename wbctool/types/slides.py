@@ -1,4 +1,4 @@
-"""The records of what is known of a slide beside its cells: what the laboratory says of it, how good its fields are."""
+"""What is known of a slide besides its cells: the laboratory's metadata and the quality of its fields."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 CieLab = tuple[float, float, float]
-"""CIELAB: L* 0 to 100, a* and b*; sRGB taken with its own white (D65)."""
+"""A CIELAB color: L* in [0, 100], a* and b*; of sRGB with its own white point (D65)."""
 
 
 class Sex(StrEnum):
-    """As FHIR's administrative gender has it."""
+    """The sex of a patient, as FHIR's administrative gender."""
 
     FEMALE = "female"
     MALE = "male"
@@ -20,9 +20,17 @@ class Sex(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlideMetadata:
-    """One slide's line of slides.csv; None where the line says nothing.
+    """One slide's row of slides.csv. A field is None if its column is missing or empty.
 
-    age: in years. analyser_wbc: the analyser's white cells, 10⁹/L. um_per_px: the side of a pixel in the smear.
+    Attributes:
+        accession: The accession number.
+        patient: The patient's identifier.
+        age: The patient's age, in years.
+        sex: The patient's sex.
+        analyser_wbc: The analyzer's white cell count, in 10⁹/L.
+        objective: The microscope's objective.
+        stain: The stain.
+        um_per_px: The side of a pixel, in µm of smear.
     """
 
     accession: str | None = None
@@ -37,17 +45,27 @@ class SlideMetadata:
 
 @dataclass(frozen=True, slots=True)
 class FieldQuality:
-    """How good one field is.
+    """The quality of one field.
 
-    max_blur_um: the Gaussian sigma of its cells' sharpest edges, in µm of smear; None where nothing tells its scale.
-    min_blur_px: the same in native pixels. coverage: the share of the field, nucleated cells left out, that absorbs as much
-    green light as half a red cell; None where there is no red cell. background_color, cell_color: CIELAB of what lies between the
-    cells, and of nucleated cells; None where there is none. stain_delta_e: how far the colours are from those the detector
-    was trained on (CIE76); None where its card does not know them. blurred, crowded, stain_out_of_range: whether a limit of the
-    settings is passed. red_cell_um: the median diameter of its red cells in the laboratory's own scale; None where it
-    gave none, or there is no red cell. scale_mismatch: whether no red cell can be so large or so small. duplicate_of: the first
-    field that shows the same cells; empty where none does. thumbnail: by which that is told, until it is; empty where
-    the field has no nucleated cell, for empty fields are all alike.
+    Attributes:
+        field: The field's name.
+        blur_um: The Gaussian sigma of its cells' sharpest edges, in µm of smear; None if its scale is not known.
+        blur_px: The same in native pixels.
+        coverage: The share of the field, without nucleated cells, that absorbs at least half as much green light as a
+            red cell, in [0, 1]; None without a red cell.
+        background_color: CIELAB of what lies between the cells; None if nothing does.
+        cell_color: CIELAB of the nucleated cells; None without any.
+        stain_delta_e: The color difference (CIE76) from the detector's training fields; None if its card does not know
+            their colors.
+        blurred: Whether the edges are wider than the limit.
+        crowded: Whether the coverage is above the limit.
+        stain_out_of_range: Whether ``stain_delta_e`` is above the limit.
+        red_cell_um: The median diameter of the red cells by the laboratory's scale, in µm; None if slides.csv gives no
+            scale, or there is no red cell.
+        scale_mismatch: Whether no red cell can have that diameter.
+        duplicate_of: The first field that shows the same cells; empty if none does.
+        thumbnail: The thumbnail that duplicates are found by; empty afterwards, and in a field without nucleated cells,
+            because empty fields are all alike.
     """
 
     field: str

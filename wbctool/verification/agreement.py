@@ -1,31 +1,38 @@
-"""How far two readers agree, pure: arrays in, named results out. The textbook ones are scikit-learn's and SciPy's."""
+"""Statistics of agreement between two readers, as pure functions."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 from scipy.stats import fisher_exact, t
 
-from wbctool.evaluation.metrics import calibration_error, cluster_bootstrap_interval
+from wbctool.evaluation.metrics import cluster_bootstrap_interval
 from wbctool.stages.differential import clopper_pearson_interval
 
 _N_RESAMPLES = 1000
-MIN_CALIBRATION_CELLS = 30  # ours: to fit a temperature to, and to measure a calibration error on
-_MIN_PROBABILITY = 1e-12  # probabilities that underflow to 0 have a logarithm too
 
 
 @dataclass(frozen=True, slots=True)
 class Proportion:
-    """n of total, in percent, with a 95 % interval.
+    """A proportion with 95 % intervals.
 
-    exact: Clopper and Pearson's, which takes all cells for independent. low, high: that one, widened to the one by
-    source (cluster bootstrap) where several cells have one source.
+    The exact interval covers what another sample of independent cells would give. Cells of one group are not
+    independent, so the wider interval also covers what another sample of groups would give.
+
+    Attributes:
+        n: Number of successes.
+        total: Number of trials.
+        percent: The proportion, in percent.
+        exact_low: Lower bound of the exact interval, in percent.
+        exact_high: Upper bound of the exact interval, in percent.
+        low: The exact bound, or that of a cluster bootstrap over groups if it is lower, in percent.
+        high: The exact bound, or that of a cluster bootstrap over groups if it is higher, in percent.
+
+    References:
+        Clopper and Pearson 1934, Biometrika 26:404.
     """
 
     n: int
@@ -38,10 +45,17 @@ class Proportion:
 
     @classmethod
     def estimate(cls, successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion | None:
-        """The share of True; None where there is nothing to share.
+        """Estimate a proportion from trials.
 
-        >>> share = Share.of(np.arange(100) < 9, [str(i) for i in range(100)])
-        >>> round(share.exact_low, 1), round(share.exact_high, 1), share.low == share.exact_low
+        Args:
+            successes: (N,) bool, the result of each trial.
+            groups: The group of each trial.
+
+        Returns:
+            The proportion; None if there are no trials.
+
+        >>> proportion = Proportion.estimate(np.arange(100) < 9, [str(i) for i in range(100)])
+        >>> round(proportion.exact_low, 1), round(proportion.exact_high, 1), proportion.low == proportion.exact_low
         (4.2, 16.4, True)
         """
         n, total = int(successes.sum()), len(successes)
@@ -56,10 +70,19 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """Cohen's kappa (1960), with a 95 % interval by drawing whole sources with replacement.
+    """Cohen's kappa with a 95 % interval.
 
-    Widened, where that is narrower, to what the agreement's interval makes of it at the agreement by chance: of perfect
-    agreement the draws give 1 to 1.
+    The interval covers what another sample of groups would give (cluster bootstrap). If it is wider, the interval is
+    taken that follows from the interval of the agreement at a fixed agreement by chance: for perfect agreement, the
+    bootstrap alone gives 1 to 1.
+
+    Attributes:
+        value: Kappa, at most 1.
+        low: Lower bound.
+        high: Upper bound.
+
+    References:
+        Cohen 1960, Educ Psychol Meas 20:37.
     """
 
     value: float
@@ -68,7 +91,17 @@ class Kappa:
 
 
 def cohen_kappa(y_true: Sequence[str], y_pred: Sequence[str], groups: Sequence[str], seed: int = 0) -> Kappa | None:
-    """Agreement beyond chance; None where both name one class alone, of which chance leaves nothing to tell."""
+    """Compute Cohen's kappa, the agreement of two readers beyond chance.
+
+    Args:
+        y_true: The first reader's class of each cell.
+        y_pred: The second reader's class of each cell.
+        groups: The group of each cell.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Kappa with its interval; None if both readers use only one class, as kappa is undefined then.
+    """
     from sklearn.metrics import cohen_kappa_score
 
     if len({*y_true, *y_pred}) < 2:
@@ -81,15 +114,15 @@ def cohen_kappa(y_true: Sequence[str], y_pred: Sequence[str], groups: Sequence[s
         len(group_names), np.full(len(group_names), 1 / len(group_names)), size=_N_RESAMPLES
     )
     low, high = np.quantile(_kappa_from_confusions(np.tensordot(resample_counts, group_confusions, 1)), [0.025, 0.975])
-    agreements = np.array([w == g for w, g in zip(y_true, y_pred, strict=True)])
+    agreements = np.array([true == predicted for true, predicted in zip(y_true, y_pred, strict=True)])
     value, chance = float(cohen_kappa_score(y_true, y_pred)), float(_chance_agreement(group_confusions.sum(axis=0)))
-    implied_bounds = [(share - chance) / (1 - chance) for share in cluster_bootstrap_interval(agreements, groups)]
-    min_kappa = -chance / (1 - chance)  # where no cell is named as the reader named it
+    implied_bounds = [(bound - chance) / (1 - chance) for bound in cluster_bootstrap_interval(agreements, groups)]
+    min_kappa = -chance / (1 - chance)  # of no agreement at all
     return Kappa(value, max(min_kappa, min(float(low), implied_bounds[0])), max(float(high), implied_bounds[1]))
 
 
 def _kappa_from_confusions(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """confusions: (N, K, K) -> (N,); 1 where all cells are of one class for both readers."""
+    """Compute kappa of (N, K, K) confusion matrices as (N,); 1 if all cells have one class for both readers."""
     observed = np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
     chance = _chance_agreement(confusions)
     beyond = 1 - chance
@@ -97,76 +130,22 @@ def _kappa_from_confusions(confusions: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _chance_agreement(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """confusions: (..., K, K) -> (...): how often two readers agree who name as often, but at random."""
+    """Compute, for (..., K, K) confusion matrices, how often readers with these class frequencies agree by chance."""
     marginal_products = confusions.sum(axis=-2) * confusions.sum(axis=-1)
     chance: NDArray[np.float64] = marginal_products.sum(axis=-1) / confusions.sum(axis=(-2, -1)) ** 2
     return chance
 
 
 @dataclass(frozen=True, slots=True)
-class TemperatureRefit:
-    """The shipped temperature and one fitted to other cells of this laboratory, both measured on the rest.
-
-    fitted_on, measured_on: cells; no source is in both. error: expected calibration error (Guo 2017, arXiv 1706.04599).
-    confidences, correct: of the measured cells, with the shipped temperature and the refitted one.
-    """
-
-    fitted_on: int
-    measured_on: int
-    temperature: float
-    temperature_refitted: float
-    error: float
-    error_refitted: float
-    confidences: tuple[float, ...]
-    confidences_refitted: tuple[float, ...]
-    correct: tuple[bool, ...]
-
-
-def refit_temperature(
-    probabilities: NDArray[np.float64], y_true: NDArray[np.int64], groups: Sequence[str], temperature: float
-) -> TemperatureRefit | None:
-    """probabilities: (N, classes) at ``temperature``; y_true: (N,) indices. None where a half has too few cells to say.
-
-    Logits are needed only up to a constant, so the logarithms of the probabilities, times the temperature, serve.
-    """
-    is_fitted = split_groups_in_half(groups)
-    if min(is_fitted.sum(), (~is_fitted).sum()) < MIN_CALIBRATION_CELLS:
-        return None
-    log_probabilities = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
-    rows = np.arange(int(is_fitted.sum()))
-
-    def loss(log_factor: float) -> float:
-        return float(
-            -log_softmax(log_probabilities[is_fitted] / np.exp(log_factor), axis=1)[rows, y_true[is_fitted]].mean()
-        )
-
-    factor = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
-    before = probabilities[~is_fitted].max(axis=1)
-    after = softmax(log_probabilities[~is_fitted] / factor, axis=1).max(axis=1)
-    correct = probabilities[~is_fitted].argmax(axis=1) == y_true[~is_fitted]
-    return TemperatureRefit(
-        fitted_on=int(is_fitted.sum()),
-        measured_on=len(correct),
-        temperature=temperature,
-        temperature_refitted=temperature * factor,
-        error=calibration_error(before, correct),
-        error_refitted=calibration_error(after, correct),
-        confidences=tuple(before.tolist()),
-        confidences_refitted=tuple(after.tolist()),
-        correct=tuple(correct.tolist()),
-    )
-
-
-def split_groups_in_half(groups: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each cell is of every second source, in an order that has nothing to do with their names."""
-    order = sorted(set(groups), key=lambda source: hashlib.sha256(source.encode(errors="surrogateescape")).digest())
-    chosen = set(order[::2])
-    return np.array([source in chosen for source in groups], dtype=np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
 class MeanDifference:
-    """How far two readers' percents of a class lie apart on average, without sign; low, high: its 95 % interval."""
+    """The mean difference of two readers' percents of one class, without sign.
+
+    Attributes:
+        slides: Number of slides.
+        percent: The mean difference, in percentage points.
+        low: Lower bound of its 95 % interval, in percentage points.
+        high: Upper bound of its 95 % interval, in percentage points.
+    """
 
     slides: int
     percent: float
@@ -175,10 +154,10 @@ class MeanDifference:
 
     @classmethod
     def from_bland_altman(cls, comparison: BlandAltman) -> MeanDifference:
-        """The mean difference of a comparison.
+        """Take the mean difference from a Bland–Altman comparison.
 
-        >>> bias = BlandAltman.of("eosinophil", [1.0, 1.0, 1.0], [5.0, 6.0, 4.0])
-        >>> Difference.of(bias).percent
+        >>> comparison = BlandAltman.from_percents("eosinophil", [1.0, 1.0, 1.0], [5.0, 6.0, 4.0])
+        >>> MeanDifference.from_bland_altman(comparison).percent
         4.0
         """
         magnitude, half_width = abs(comparison.bias), (comparison.bias_high - comparison.bias_low) / 2
@@ -187,9 +166,21 @@ class MeanDifference:
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """Tool minus reader, in percentage points over slides (Bland and Altman 1986).
+    """A Bland–Altman comparison of tool and reader over slides: tool minus reader, in percentage points.
 
-    bias: the mean difference, with its 95 % interval; low, high: the 95 % limits of agreement, bias ± 1.96 sd.
+    Attributes:
+        label: The class.
+        slides: Number of slides.
+        bias: Mean difference.
+        bias_low: Lower bound of the bias's 95 % interval (Student's t), which covers the mean of many more slides.
+        bias_high: Upper bound of that interval.
+        low: Lower 95 % limit of agreement, bias - 1.96 standard deviations; most single slides lie within the limits.
+        high: Upper 95 % limit of agreement, bias + 1.96 standard deviations.
+        means: Mean of tool and reader on each slide, in percent.
+        differences: Tool minus reader on each slide.
+
+    References:
+        Bland and Altman 1986, Lancet 327:307.
     """
 
     label: str
@@ -204,12 +195,21 @@ class BlandAltman:
 
     @property
     def mean_percent(self) -> float:
-        """Of tool and reader over all slides."""
+        """Mean of tool and reader over all slides, in percent."""
         return float(np.mean(self.means))
 
     @classmethod
     def from_percents(cls, label: str, tool: Sequence[float], reader: Sequence[float]) -> BlandAltman | None:
-        """None for fewer than two slides."""
+        """Compare the percents of one class.
+
+        Args:
+            label: The class.
+            tool: The tool's percent on each slide.
+            reader: The reader's percent on each slide, in the same order.
+
+        Returns:
+            The comparison; None for fewer than two slides.
+        """
         if len(tool) < 2:
             return None
         a, b = np.asarray(tool, dtype=float), np.asarray(reader, dtype=float)
@@ -230,7 +230,16 @@ class BlandAltman:
 
 
 def fisher_agrees(n: int, total: int, other_n: int, other_total: int) -> bool:
-    """Whether two counts of one smear differ by no more than sampling explains: Fisher's exact test at 5 %.
+    """Tell whether two counts of one smear differ by no more than sampling explains (Fisher's exact test, 5 %).
+
+    Args:
+        n: Cells of the class in the first count.
+        total: All cells of the first count.
+        other_n: Cells of the class in the second count.
+        other_total: All cells of the second count.
+
+    References:
+        Fisher 1922, J R Stat Soc 85:87.
 
     >>> fisher_agrees(60, 100, 55, 100), fisher_agrees(60, 100, 30, 100)
     (True, False)

@@ -1,7 +1,7 @@
-"""Whether the models fit a laboratory: every criterion, with its source, in this one place.
+"""The criteria of a verification with their sources, and the conclusion drawn from them.
 
-A criterion is met where the measured value meets it, and failed where even the end of its 95 % interval that speaks for
-the models does not; in between more cells would tell. The models fit where all are met, do not fit where one is failed.
+A criterion is met if the measured value meets it, and failed if even the better end of its 95 % interval does not. In
+between, more cells would decide. The models fit if all criteria are met, and do not fit if one is failed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from wbctool.settings import Limits
 from wbctool.stages.differential import clopper_pearson_interval
 from wbctool.verification.agreement import BlandAltman, MeanDifference, Proportion
 
-MIN_CELLS = 100  # those of a routine differential (CLSI H20)
-MIN_GROUPS = 20  # originals or slides that the cells come from; ours: fewer are one stain and one day
-MIN_CELLS_PER_CLASS = 10  # ours: with fewer, nothing is said of a class
-MIN_SLIDES = 20  # ours; of 100 cells counted by both, as CLSI H20's routine differential has
-REFERENCE_CELLS = 200  # that a reader of CLSI H20's reference differential counts
+MIN_CELLS = 100  # as many as in a routine differential (CLSI H20)
+MIN_GROUPS = 20  # originals or slides of the cells; our choice: fewer may be one stain and one day
+MIN_CELLS_PER_CLASS = 10  # our choice: with fewer, a class is not judged
+MIN_SLIDES = 20  # our choice; with 100 cells counted by tool and reader, as in CLSI H20's routine differential
+REFERENCE_CELLS = 200  # as many as a reader of CLSI H20's reference differential counts
 MIN_AGREEMENT_PERCENT = 86.0
 MIN_COUNTED_ACCURACY_PERCENT = 97.0
 MIN_WITHIN_SAMPLING_ERROR_PERCENT = 90.0
@@ -26,7 +26,7 @@ _PUBLISHED_AGREEMENT = "published pre-classification agreement: Sysmex DI-60 86.
 
 
 class Conclusion(StrEnum):
-    """What a verification comes to."""
+    """The conclusion of a verification."""
 
     FITS = "fits"
     NOT_SHOWN = "not shown to fit"
@@ -36,7 +36,15 @@ class Conclusion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One demand. limit: in percent; is_lower_bound: a lower limit, else an upper one. source: why this limit."""
+    """One criterion and what was measured for it.
+
+    Attributes:
+        name: What is measured.
+        limit: The limit, in percent.
+        is_lower_bound: Whether at least ``limit`` is required; if not, at most ``limit`` is.
+        source: Why the limit was chosen.
+        estimate: The measured value with its 95 % interval.
+    """
 
     name: str
     limit: float
@@ -46,18 +54,24 @@ class Criterion:
 
     @property
     def is_met(self) -> bool:
-        """By the measured value."""
+        """Whether the measured value meets the limit."""
         return self.estimate.percent >= self.limit if self.is_lower_bound else self.estimate.percent <= self.limit
 
     @property
     def is_failed(self) -> bool:
-        """By the whole interval."""
+        """Whether the whole interval misses the limit."""
         return self.estimate.high < self.limit if self.is_lower_bound else self.estimate.low > self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """fit, and why in one sentence. criteria: all that were looked at."""
+    """The result of a verification.
+
+    Attributes:
+        conclusion: Whether the models fit the laboratory.
+        reason: Why, in one sentence without a full stop.
+        criteria: All criteria that were judged.
+    """
 
     conclusion: Conclusion
     reason: str
@@ -65,7 +79,7 @@ class VerificationResult:
 
     @property
     def summary(self) -> str:
-        """The verdict in one line."""
+        """Conclusion and reason in one line."""
         statement = {
             Conclusion.FITS: "The models fit this laboratory",
             Conclusion.NOT_SHOWN: "The models are not shown to fit this laboratory",
@@ -76,21 +90,21 @@ class VerificationResult:
 
 
 def criterion_agreement(proportion: Proportion) -> Criterion:
-    """Of all cells."""
+    """Return the criterion of the agreement of all cells."""
     return Criterion(
         "cells classified as the reader did", MIN_AGREEMENT_PERCENT, True, _PUBLISHED_AGREEMENT, proportion
     )
 
 
 def criterion_class_recall(label: str, proportion: Proportion) -> Criterion:
-    """Of the cells of one class: a good whole must not hide a class that is missed."""
+    """Return the criterion of one class's recall: a good total must not hide a class that is missed."""
     return Criterion(
         f"{label} cells found", MIN_AGREEMENT_PERCENT, True, f"as for all cells; {_PUBLISHED_AGREEMENT}", proportion
     )
 
 
 def criterion_counted_accuracy(proportion: Proportion) -> Criterion:
-    """Of the cells that a run names without a reader."""
+    """Return the criterion of the cells that a run classifies without a reader."""
     source = "what the models' confidence threshold was chosen for"
     return Criterion(
         "correct among the cells not left to a reader", MIN_COUNTED_ACCURACY_PERCENT, True, source, proportion
@@ -98,13 +112,13 @@ def criterion_counted_accuracy(proportion: Proportion) -> Criterion:
 
 
 def criterion_review(proportion: Proportion) -> Criterion:
-    """Of all cells, of cell images or of slides."""
+    """Return the criterion of the cells left to a reader, among cell images or on slides."""
     limit = 100 * float(Limits.model_fields["high_review_share"].default)
     return Criterion("cells left to a reader", limit, False, "above this a run raises high_review_share", proportion)
 
 
 def criterion_ood(proportion: Proportion) -> Criterion:
-    """Of all cells."""
+    """Return the criterion of the cells that are out of distribution."""
     limit = 100 * float(Limits.model_fields["out_of_domain_share"].default)
     return Criterion(
         "cells unlike anything the models know", limit, False, "above this a run raises out_of_domain", proportion
@@ -112,7 +126,7 @@ def criterion_ood(proportion: Proportion) -> Criterion:
 
 
 def criterion_sampling_error(proportion: Proportion) -> Criterion:
-    """Of all pairs of a slide and a class."""
+    """Return the criterion of the pairs of a slide and a class whose difference sampling explains."""
     source = (
         "two counts of one smear differ by more than sampling explains in 5 of 100 cases (Rümke); our limit: 10 of 100"
     )
@@ -120,7 +134,7 @@ def criterion_sampling_error(proportion: Proportion) -> Criterion:
 
 
 def criterion_bias(comparison: BlandAltman) -> Criterion:
-    """Of the percents of one class over all slides: what each slide's sampling hides, all of them together show."""
+    """Return the criterion of one class's mean difference: all slides together show what sampling hides on one."""
     mean = comparison.mean_percent
     low, high = clopper_pearson_interval(round(REFERENCE_CELLS * mean / 100), REFERENCE_CELLS)
     source = (
@@ -133,7 +147,12 @@ def criterion_bias(comparison: BlandAltman) -> Criterion:
 
 
 def conclude(criteria: Sequence[Criterion], shortfall: str) -> VerificationResult:
-    """The verdict. shortfall: why there can be none, else empty."""
+    """Draw the conclusion from criteria.
+
+    Args:
+        criteria: All criteria that were judged.
+        shortfall: Which data are missing for a verdict; empty if none are.
+    """
     all_criteria = tuple(criteria)
     failed = [criterion for criterion in all_criteria if criterion.is_failed]
     unmet = [criterion for criterion in all_criteria if not criterion.is_met]
@@ -143,12 +162,13 @@ def conclude(criteria: Sequence[Criterion], shortfall: str) -> VerificationResul
         return VerificationResult(Conclusion.DOES_NOT_FIT, _summarize_criteria(failed), all_criteria)
     if unmet:
         return VerificationResult(
-            Conclusion.NOT_SHOWN, f"{_summarize_criteria(unmet)}; more labelled data would decide", all_criteria
+            Conclusion.NOT_SHOWN, f"{_summarize_criteria(unmet)}; more labeled data would decide", all_criteria
         )
     return VerificationResult(Conclusion.FITS, f"all {len(all_criteria)} criteria are met", all_criteria)
 
 
 def _summarize_criteria(criteria: Sequence[Criterion]) -> str:
+    """Return name, value and limit of each criterion in one line."""
     return "; ".join(
         f"{c.name} {c.estimate.percent:.1f} % (required: {'at least' if c.is_lower_bound else 'at most'} {c.limit:g} %)"
         for c in criteria

@@ -1,36 +1,55 @@
-"""What a laboratory changes about a picture without changing the cell: light, stain, focus, resolution, compression.
+"""Augmentation by what differs between laboratories: light, stain, focus, resolution and compression.
 
-All functions take and give (H, W, 3) uint8 RGB and draw from the generator they are handed, so a seed repeats them.
+Images are (H, W, 3) uint8 RGB arrays. Random numbers come from ``rng``, so a seed repeats them.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch import Tensor
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
 
-_ABSORBANCE = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # of a grey level: absorbance, natural logarithm
+
+_ABSORBANCE = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # by gray level, natural logarithm
 
 
 def affine_matrix(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 3), for cv2.warpAffine, of the map ``linear @ point + offset`` of points as boxes have them.
+    """Convert an affine map of box coordinates to a matrix for cv2.warpAffine.
 
-    There a picture begins at 0 and its first pixel's centre lies at 0.5; for warpAffine it lies at 0.
+    In box coordinates the center of the first pixel is at 0.5; for warpAffine it is at 0.
+
+    Args:
+        linear: (2, 2).
+        offset: (2,); a point p is mapped to ``linear @ p + offset``.
+
+    Returns:
+        (2, 3) float64.
     """
     half = np.full(2, 0.5)
     return np.hstack([linear, (offset + linear @ half - half)[:, None]])
 
 
 def color_jitter(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
-    """Another stain, lamp and camera: a colour matrix near identity, gain and gamma a channel, hue and saturation.
+    """Vary stain, lamp and camera: a color matrix near the identity, gain, gamma, hue and saturation.
 
-    strength: 0 changes nothing, 1 covers what differs between the public data sets.
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        rng: Random numbers.
+        strength: 0 changes nothing; 1 covers the differences between the public datasets.
+
+    Returns:
+        The same shape.
     """
     mixing = np.eye(3) + rng.normal(0, 0.06 * strength, (3, 3))
-    mixing /= mixing.sum(axis=1, keepdims=True)  # grey stays grey: white glass must not take a colour here
+    mixing /= mixing.sum(axis=1, keepdims=True)  # gray stays gray: background gets no color here
     mixed = cv2.transform(rgb, mixing)
     gamma = np.exp(rng.normal(0, 0.18 * strength) + rng.normal(0, 0.10 * strength, 3))
     gain = np.exp(rng.normal(0, 0.08 * strength) + rng.normal(0, 0.06 * strength, 3))
@@ -44,13 +63,23 @@ def color_jitter(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
 
 
 def random_stain(rgb: Rgb, rng: Generator) -> Rgb:
-    """Another dye: what each channel absorbs (Beer-Lambert) mixed anew, more or less of it, on tinted glass.
+    """Show an image in a random stain: mix and scale the channels' absorbances (Beer-Lambert), on a tinted background.
 
-    Goes far beyond what one laboratory's stains differ by, as another's red cells may be purple. Like HED augmentation
-    (Tellez et al. 2018, doi 10.1109/TMI.2018.2820199), without stain vectors that are right for one dye alone.
+    The range goes far beyond one laboratory's stains, because another's red cells may be purple.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        rng: Random numbers.
+
+    Returns:
+        The same shape.
+
+    References:
+        Similar to HED augmentation, Tellez et al. 2018, doi 10.1109/TMI.2018.2820199, but without stain vectors,
+        which fit only one stain.
     """
     mixing = np.eye(3) + rng.normal(0, 0.2, (3, 3))
-    mixing /= mixing.sum(axis=1, keepdims=True).clip(0.5)  # grey stays grey: a nucleus stays dark
+    mixing /= mixing.sum(axis=1, keepdims=True).clip(0.5)  # gray stays gray: a nucleus stays dark
     density = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.12, 3))
     tint = rng.normal(0, 0.06) + rng.normal(0, 0.06, 3)
     absorbance = _ABSORBANCE[rgb] @ (mixing * density[:, None]).T.astype(np.float32) + tint.astype(np.float32)
@@ -59,7 +88,16 @@ def random_stain(rgb: Rgb, rng: Generator) -> Rgb:
 
 
 def degrade_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
-    """Another objective, sensor and file format: blur, fewer pixels, noise, JPEG. Each with its own chance."""
+    """Vary objective, sensor and file format: blur, fewer pixels, noise, JPEG and sharpening, each at random.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        rng: Random numbers.
+        strength: Multiplies each probability; 0 changes nothing.
+
+    Returns:
+        The same shape.
+    """
     if rng.random() < 0.3 * strength:
         rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.8)).astype(np.uint8)
     if rng.random() < 0.25 * strength:
@@ -76,7 +114,16 @@ def degrade_optics(rgb: Rgb, rng: Generator, strength: float = 1.0) -> Rgb:
 
 
 def downscale_upscale(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
-    """Throw pixels away (by area) and bring the size back (by a random interpolation)."""
+    """Reduce an image by area and enlarge it to its size again with a random interpolation.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        scale: Of the reduced image, below 1; its sides are at least 4 pixels.
+        rng: Random numbers.
+
+    Returns:
+        The same shape.
+    """
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (max(4, round(width * scale)), max(4, round(height * scale))), interpolation=cv2.INTER_AREA)
     interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
@@ -84,7 +131,15 @@ def downscale_upscale(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
 
 
 def compress_jpeg(rgb: Rgb, quality: int) -> Rgb:
-    """Through JPEG at ``quality`` (1 to 100) and back."""
+    """Compress an image as JPEG and decode it again.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        quality: 1 to 100.
+
+    Returns:
+        The same shape.
+    """
     encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     assert decoded is not None
@@ -92,6 +147,19 @@ def compress_jpeg(rgb: Rgb, quality: int) -> Rgb:
 
 
 def random_dihedral(rgb: Rgb, rng: Generator) -> Rgb:
-    """One of the eight symmetries of the square: a smear has no up."""
+    """Apply one of the eight symmetries of the square, because a smear has no orientation.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        rng: Random numbers.
+
+    Returns:
+        The same pixels, rotated by a multiple of 90° and perhaps mirrored.
+    """
     rgb = np.rot90(rgb, int(rng.integers(4)))
     return np.ascontiguousarray(rgb[:, ::-1] if rng.random() < 0.5 else rgb)
+
+
+def to_tensor(rgb: Rgb) -> Tensor:
+    """Convert an image from (H, W, 3) to a tensor (3, H, W), both uint8 RGB."""
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))

@@ -1,9 +1,8 @@
-"""The cells that the classifier and the generator train on, found and cut by wbctool's own detector and cropper."""
+"""The cells for classifier and generator, found and cropped by the same code as in a run."""
 
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +15,31 @@ from wbctool.datasets.labelled import LabelledField, LabelledImage
 from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
+from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.labels import CellClass
+from wbctool.report.tables import csv_text
 from wbctool.stages.detect import detect_cells
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+from wbctool.store.atomic_write import write_atomic
 from wbctool.types.cells import Box, Field, ObjectClass
 
-log = logging.getLogger(__name__)
-
+_COLUMNS = ("path", "x", "y", "width", "height", "label", "source", "origin")
 _MATCH_IOU = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class CellRef:
-    """A cell in an image. label: None where the class is not known. dataset: the data set or microscope."""
+    """A cell in an image.
+
+    Attributes:
+        path: The image.
+        box: The cell's box, in native pixels.
+        label: The class, or None if it is unknown.
+        group: The original, by which splits are made.
+        dataset: The dataset or microscope.
+    """
 
     path: Path
     box: Box
@@ -39,14 +49,24 @@ class CellRef:
 
 
 def detect_image_cells(images: Sequence[LabelledImage], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
-    """One cell for each single-cell image; none is dropped."""
+    """Yield one cell for each single-cell image, even if the detector finds none there.
+
+    Args:
+        images: Labeled single-cell images.
+        detector: The detector.
+    """
     for image in images:
         detection = detect_labelled_cell(read_field(image.path), detector)
         yield CellRef(image.path, detection.box, image.label, image.group, image.dataset)
 
 
 def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
-    """The detected cells that match an annotated one; labelled where all cells of their field are of one class."""
+    """Yield the detected cells that match an annotated box; labeled if all cells of their field have one class.
+
+    Args:
+        fields: Fields with boxes.
+        detector: The detector.
+    """
     for field in fields:
         annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
         label = field.labels[0] if len(set(field.labels)) == 1 else None
@@ -56,17 +76,14 @@ def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[Dete
 
 
 def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
-    """The cells written to ``path``; where that file is already there, its cells and nothing is detected again."""
+    """Write cells to a CSV file, or read them from it if it exists.
+
+    Args:
+        path: The CSV file.
+        cells: Consumed only if the file does not exist.
+    """
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{path.name}")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("path", "x", "y", "width", "height", "label", "source", "origin"))
-            for c in cells:
-                box = (c.box.x, c.box.y, c.box.width, c.box.height)
-                writer.writerow((c.path.resolve(), *box, c.label or "", c.group, c.dataset))
-        temporary.replace(path)
+        write_atomic(path, csv_text(_COLUMNS, map(_to_row, cells)).encode())
     with path.open(newline="", encoding="utf-8") as file:
         return tuple(
             CellRef(
@@ -81,14 +98,40 @@ def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
 
 
 def crop_cell(cell: CellRef, margin: float, rng: Generator | None = None) -> NDArray[np.uint8]:
-    """The square native crop of a cell. rng: box and margin off by a little, as detectors are; None: exactly."""
+    """Return a cell's square crop at native resolution.
+
+    Args:
+        cell: The cell.
+        margin: Side of the crop, relative to the box.
+        rng: Varies box and margin a little, as a detector does; None: the exact crop.
+
+    Returns:
+        (n, n, 3) uint8 RGB.
+    """
     field: Field = read_field(cell.path)
     box = cell.box if rng is None else _jitter_box(cell.box, rng)
     margin_factor = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
     return crop_cells(field, [box], margin * margin_factor)[0].rgb
 
 
+def preprocess_cells(cells: Sequence[CellRef], margin: float) -> NDArray[np.uint8]:
+    """Return cells as a run prepares large ones, (N, 128, 128, 3) uint8 RGB.
+
+    Args:
+        cells: The cells.
+        margin: Side of the crop, relative to the box.
+    """
+    return np.stack([resize_square(crop_cell(cell, margin), CLASSIFIER_INPUT_PX) for cell in cells])
+
+
+def _to_row(cell: CellRef) -> tuple[str, ...]:
+    """Return a cell as a row of the CSV file."""
+    box = (cell.box.x, cell.box.y, cell.box.width, cell.box.height)
+    return (str(cell.path.resolve()), *map(str, box), cell.label or "", cell.group, cell.dataset)
+
+
 def _jitter_box(box: Box, rng: Generator) -> Box:
+    """Shift and scale a box randomly by about 5 %."""
     dx, dy = rng.normal(0, 0.05, 2) * (box.width, box.height)
     scale = np.exp(rng.normal(0, 0.05, 2))
     width, height = max(1, round(box.width * scale[0])), max(1, round(box.height * scale[1]))

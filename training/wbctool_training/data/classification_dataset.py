@@ -1,15 +1,13 @@
-"""Cells as the classifier trains on them: cut as `wbctool run` cuts them, then varied as laboratories vary."""
+"""The classifier's datasets: cells cropped as in `wbctool run`, and augmented for training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,18 +21,35 @@ from wbctool_training.data.augment import (
     downscale_upscale,
     random_dihedral,
     random_stain,
+    to_tensor,
 )
 from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.data.stain_transfer import StainBank, transfer_stain
 
-Rgb = NDArray[np.uint8]
-_SMALL_CELL_PROB = 0.3  # of the draws shows a cell as a low-power scan would: 24 to 80 pixels a side
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
+
+_SMALL_CELL_PROB = 0.3  # of showing a cell with the 24 to 80 pixels of a low-power scan
 
 
 class TrainDataset(Dataset[tuple[Tensor, int]]):
-    """Drawn and varied crops: rgb [3, 128, 128] uint8, class index. An item depends on seed and index alone."""
+    """Randomly sampled and augmented cells.
+
+    Items: rgb (3, 128, 128) uint8 and the class index. An item depends on the seed and its index alone.
+
+    Args:
+        cells: Labeled cells; sampled by BalancedSampler.
+        classes: In the order of the class indices.
+        margin: Side of the crop, relative to the box.
+        augment: ``paper`` uses :func:`paper_augmentation`; ``strong`` varies crop, resolution, orientation, stain,
+            color and optics.
+        seed: Of all random numbers.
+        stain_bank: Stains for :func:`transfer_stain`, or None.
+        stain_transfer_prob: Probability of a transferred stain (strong only).
+        stain_jitter_prob: Probability of a random stain (strong only).
+    """
 
     def __init__(
         self,
@@ -50,11 +65,8 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
         self._sampler = BalancedSampler(cells)
         self._index = {label: index for index, label in enumerate(classes)}
         self._margin, self._augment, self._seed = margin, augment, seed
-        self._stain_bank, self._stain_transfer_prob, self._stain_jitter_prob = (
-            stain_bank,
-            stain_transfer_prob,
-            stain_jitter_prob,
-        )
+        self._stain_bank = stain_bank
+        self._stain_transfer_prob, self._stain_jitter_prob = stain_transfer_prob, stain_jitter_prob
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         rng = np.random.default_rng((self._seed, index))
@@ -63,22 +75,30 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
         if self._augment == "paper":
             rgb = paper_augmentation(resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX), rng)
         else:
-            rgb = resize_square(crop_cell(cell, self._margin, rng), CLASSIFIER_INPUT_PX)
-            if rng.random() < _SMALL_CELL_PROB:
-                rgb = downscale_upscale(rgb, rng.uniform(24, 80) / CLASSIFIER_INPUT_PX, rng)
-            rgb = _rotate_randomly(random_dihedral(rgb, rng), rng)
-            if self._stain_bank is not None and rng.random() < self._stain_transfer_prob:
-                rgb = transfer_stain(rgb, self._stain_bank.sample(rng), rng.uniform(0.4, 1.0))
-            if rng.random() < self._stain_jitter_prob:
-                rgb = random_stain(rgb, rng)
-            rgb = degrade_optics(color_jitter(rgb, rng, 1.2), rng)
-        return _to_tensor(rgb), self._index[cell.label]
+            rgb = self._augment_strongly(resize_square(crop_cell(cell, self._margin, rng), CLASSIFIER_INPUT_PX), rng)
+        return to_tensor(rgb), self._index[cell.label]
+
+    def _augment_strongly(self, rgb: Rgb, rng: Generator) -> Rgb:
+        """Vary resolution, orientation, stain, color and optics."""
+        if rng.random() < _SMALL_CELL_PROB:
+            rgb = downscale_upscale(rgb, rng.uniform(24, 80) / CLASSIFIER_INPUT_PX, rng)
+        rgb = _rotate_randomly(random_dihedral(rgb, rng), rng)
+        if self._stain_bank is not None and rng.random() < self._stain_transfer_prob:
+            rgb = transfer_stain(rgb, self._stain_bank.sample(rng), rng.uniform(0.4, 1.0))
+        if rng.random() < self._stain_jitter_prob:
+            rgb = random_stain(rgb, rng)
+        return degrade_optics(color_jitter(rgb, rng, 1.2), rng)
 
 
 class EvalDataset(Dataset[tuple[Tensor, int, float]]):
-    """Every cell once, unvaried, as `wbctool run --super-resolve never` would show it to the classifier.
+    """Every cell once, without augmentation, prepared as in `wbctool run --super-resolve never`.
 
-    Items: rgb [3, 128, 128] uint8, class index, the cell's share of all (wbctool_training.data.laboratories.laboratory_balanced_weights).
+    Items: rgb (3, 128, 128) uint8, the class index, and the cell's weight (:func:`laboratory_balanced_weights`).
+
+    Args:
+        cells: Labeled cells.
+        classes: In the order of the class indices.
+        margin: Side of the crop, relative to the box.
     """
 
     def __init__(self, cells: Sequence[CellRef], classes: Sequence[CellClass], margin: float) -> None:
@@ -92,11 +112,22 @@ class EvalDataset(Dataset[tuple[Tensor, int, float]]):
         cell = self._cells[index]
         assert cell.label is not None
         rgb = resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX)
-        return _to_tensor(rgb), self._index[cell.label], float(self._weights[index])
+        return to_tensor(rgb), self._index[cell.label], float(self._weights[index])
 
 
 def paper_augmentation(rgb: Rgb, rng: Generator) -> Rgb:
-    """The paper's augmentation: rotation 15°, shifts 0.1, shear 0.2, zoom 0.2, horizontal flip; black fill."""
+    """Apply the paper's augmentation: rotation 15°, shifts 0.1, shear 0.2, zoom 0.2, horizontal flip; black fill.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        rng: Random numbers.
+
+    Returns:
+        The same shape.
+
+    References:
+        Ferdousi et al. 2024, doi 10.1016/j.teler.2024.100163.
+    """
     height, width = rgb.shape[:2]
     angle, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -109,14 +140,10 @@ def paper_augmentation(rgb: Rgb, rng: Generator) -> Rgb:
 
 
 def _rotate_randomly(rgb: Rgb, rng: Generator) -> Rgb:
-    """By any angle, half of the time; the corners are mirrored."""
+    """Rotate and shear by up to 45° with probability 1/2; the corners are filled by reflection."""
     if rng.random() < 0.5:
         return rgb
     height, width = rgb.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(rng.uniform(-45, 45)), 1.0)
     matrix = matrix + np.hstack([rng.normal(0, 0.05, (2, 2)), np.zeros((2, 1))])
     return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
-
-
-def _to_tensor(rgb: Rgb) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""Which data sets come from one laboratory: those that share originals."""
+"""Datasets of one laboratory: those that share groups."""
 
 from __future__ import annotations
 
@@ -13,18 +13,31 @@ from wbctool.datasets.labelled import HasGroup
 
 
 def find_laboratories(items: Sequence[HasGroup]) -> dict[str, str]:
-    """Origin -> laboratory, named by the first of its origins: two data sets of one original are one laboratory's."""
+    """Group datasets into laboratories: two datasets that share a group come from one laboratory.
+
+    Args:
+        items: Images, fields or cells.
+
+    Returns:
+        Each dataset's laboratory, which is named after the alphabetically first of its datasets.
+    """
     disjoint_sets = DisjointSet(sorted({item.dataset for item in items}))
     first_dataset: dict[str, str] = {}
     for item in items:
         disjoint_sets.merge(item.dataset, first_dataset.setdefault(item.group, item.dataset))
-    return {origin: min(subset) for subset in disjoint_sets.subsets() for origin in subset}
+    return {dataset: min(subset) for subset in disjoint_sets.subsets() for dataset in subset}
 
 
 def laboratory_balanced_weights(items: Sequence[HasGroup]) -> NDArray[np.float64]:
-    """(N,), sum 1: every laboratory weighs the same, in it every source, in that every item.
+    """Weight items so that every laboratory weighs the same, in it every group, and in that every item.
 
-    A laboratory with many cells, or a cell with many copies, must not decide for all.
+    So neither a laboratory with many cells nor a cell with many copies dominates.
+
+    Args:
+        items: Images, fields or cells.
+
+    Returns:
+        (N,), sum 1.
     """
     laboratory_by_dataset = find_laboratories(items)
     keys = [(laboratory_by_dataset[item.dataset], item.group) for item in items]

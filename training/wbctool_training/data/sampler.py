@@ -1,4 +1,4 @@
-"""Drawing cells so that every laboratory and every class is seen, whatever their numbers."""
+"""Samplers: cells balanced over laboratories and classes, and the indices of an epoch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from torch.utils.data import Sampler
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.data.laboratories import find_laboratories
 
-_BALANCING_EXPONENT = (
-    0.25  # 0 draws all evenly, 1 as often as they have sources; even draws would repeat three basophils endlessly
-)
+# 0 samples all classes equally often, 1 by their number of groups. At 0, three basophils would be repeated endlessly.
+_BALANCING_EXPONENT = 0.25
 
-Tree = dict[tuple[str, str], dict[str, dict[str, list[CellRef]]]]
+Tree = dict[tuple[str, str], dict[str, dict[str, list[CellRef]]]]  # (laboratory, class), group, dataset
 
 
 class BalancedSampler:
-    """Draws a class of a laboratory, one of its sources, a data set that shows it, and a cell there.
+    """Samples a class of a laboratory, one of its groups, a dataset that shows it, and a cell there.
 
-    Classes by their number of sources to the power 1/4, the rest evenly. So a laboratory of few originals is not shown
-    so often that they are learned by heart, and not so seldom that its stain stays strange.
+    Classes are sampled by the fourth root of their number of groups, the rest uniformly. So a laboratory with few
+    groups is neither memorized nor too rare for its stain to be learned.
+
+    Args:
+        cells: What to sample from.
     """
 
     def __init__(self, cells: Sequence[CellRef]) -> None:
@@ -31,13 +33,14 @@ class BalancedSampler:
         for cell in cells:
             tree[laboratory_by_dataset[cell.dataset], str(cell.label)][cell.group][cell.dataset].append(cell)
         self._classes = [
-            [[origins[name] for name in sorted(origins)] for _, origins in sorted(tree[key].items())]
+            [[datasets[name] for name in sorted(datasets)] for _, datasets in sorted(tree[key].items())]
             for key in sorted(tree)
         ]
-        weights = [len(sources) ** _BALANCING_EXPONENT for sources in self._classes]
+        weights = [len(groups) ** _BALANCING_EXPONENT for groups in self._classes]
         self._probabilities = [weight / sum(weights) for weight in weights]
 
     def __call__(self, rng: Generator) -> CellRef:
+        """Sample one cell."""
         groups = self._classes[int(rng.choice(len(self._classes), p=self._probabilities))]
         datasets = groups[int(rng.integers(len(groups)))]
         cells = datasets[int(rng.integers(len(datasets)))]
@@ -45,7 +48,11 @@ class BalancedSampler:
 
 
 class EpochSampler(Sampler[int]):
-    """Indices ``epoch * length … (epoch + 1) * length - 1``. Lightning calls set_epoch, on resume too."""
+    """Yields the indices from ``epoch * length`` up to ``(epoch + 1) * length``; Lightning calls set_epoch.
+
+    Args:
+        length: Items per epoch.
+    """
 
     def __init__(self, length: int) -> None:
         self.length, self.epoch = length, 0
@@ -55,7 +62,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def resume_from(self, epoch: int, n_drawn: int) -> None:
-        """The first ``n_drawn`` draws of that epoch were seen before."""
+        """Skip the first ``n_drawn`` indices of an epoch, which an interrupted training has used."""
         self._resume_point = epoch, n_drawn
 
     def __len__(self) -> int:

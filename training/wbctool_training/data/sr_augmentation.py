@@ -1,6 +1,6 @@
-"""Cells as `wbctool run` shows the small ones to the classifier: few pixels, brought back by the generator.
+"""Super-resolved cells for the classifier, made from few pixels as `wbctool run` makes them from small cells.
 
-The paper trains its classifier on originals plus super-resolved images; so does the default recipe.
+The paper and the default recipe train the classifier on original and super-resolved images.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops, super_resolution_input_px
+from wbctool.store.atomic_write import write_atomic
 from wbctool.types.cells import Box, Crop
 from wbctool_training.data.cell_index import CellRef, crop_cell
 
 log = logging.getLogger(__name__)
 
-_SIDES_PX = (24, 32, 40, 48, 56, 64)  # of a small cell's crop
-_MARGIN_FACTOR = 1.12  # about the crop, for the classifier's own jitter
+_SIDES_PX = (24, 32, 40, 48, 56, 64)  # sides of a small cell's crop
+_MARGIN_FACTOR = 1.12  # leaves room around the crop for the random variation of the box
 _BATCH_SIZE = 96
 
 
@@ -37,9 +38,17 @@ def super_resolved_subset(
     cache_dir: Path,
     seed: int,
 ) -> list[CellRef]:
-    """``fraction`` of the cells again, reduced to 24 to 64 pixels a side and super-resolved; both drawn by ``seed``.
+    """Make super-resolved copies of a random subset of cells, each reduced to a random side of 24 to 64 pixels first.
 
-    Label, source and origin are the cell's own, so no split is crossed.
+    Label, group and dataset stay the cell's, so a copy is in the same split.
+
+    Args:
+        cells: The cells.
+        generator: The generator.
+        margin: Side of the crop, relative to the box.
+        fraction: Share of the cells, in [0, 1].
+        cache_dir: Where the images are kept as PNG files.
+        seed: Of the random choice.
     """
     rng = np.random.default_rng(seed)
     indices = sorted(rng.choice(len(cells), round(fraction * len(cells)), replace=False).tolist())
@@ -50,7 +59,17 @@ def super_resolved_subset(
 def as_inference(
     cells: Sequence[CellRef], generator: OnnxModel[GeneratorCard], margin: float, cache_dir: Path
 ) -> list[CellRef]:
-    """The cells in order; those that ``--super-resolve auto`` would send through the generator, after it."""
+    """Replace the cells that ``--super-resolve auto`` would super-resolve by their super-resolved images.
+
+    Args:
+        cells: The cells.
+        generator: The generator.
+        margin: Side of the crop, relative to the box.
+        cache_dir: Where the images are kept as PNG files.
+
+    Returns:
+        All cells, in order.
+    """
     sides_px = [round(cell.box.longer_side_px * margin) for cell in cells]
     is_small = [super_resolution_input_px(side, SuperResolve.AUTO, generator.card) is not None for side in sides_px]
     super_resolved = iter(
@@ -72,22 +91,16 @@ def _super_resolve(
     margin: float,
     cache_dir: Path,
 ) -> list[CellRef]:
-    """margin: of the cut; the returned box is the cell in it.
-
-    PNGs of 128×128 in ``cache_dir``, not made again where they are there: a resumed training starts at once.
-    """
+    """Return cells as 128×128 PNG images in ``cache_dir``, which are only made if they are missing."""
     paths = [cache_dir / f"{_cache_key(c, s, margin)}.png" for c, s in zip(cells, sides_px, strict=True)]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
     if missing:
         log.info("super-resolving %d of %d cells", len(missing), len(cells))
-        cache_dir.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(missing), _BATCH_SIZE):
         batch = missing[start : start + _BATCH_SIZE]
         crops = [Crop(resize_square(crop_cell(cells[i], margin), sides_px[i])) for i in batch]
         for i, rgb in zip(batch, preprocess_crops(crops, generator, SuperResolve.AUTO).rgb, strict=True):
-            temporary = paths[i].with_name(f".tmp-{paths[i].name}")  # a killed training must not leave half a picture
-            cv2.imwrite(str(temporary), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-            temporary.replace(paths[i])
+            write_atomic(paths[i], cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
     side = round(CLASSIFIER_INPUT_PX / margin)
     corner = (CLASSIFIER_INPUT_PX - side) // 2
     full_box = Box(corner, corner, side, side)
@@ -95,5 +108,6 @@ def _super_resolve(
 
 
 def _cache_key(cell: CellRef, side_px: int, margin: float) -> str:
+    """Return a file name for a cell that was reduced to ``side_px``."""
     text = f"{cell.path}|{cell.box}|{side_px}|{margin:g}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -1,31 +1,36 @@
-"""Pairs of low and high resolution: HR is a sharp crop, LR is HR Gaussian-filtered and reduced by four."""
+"""Pairs of low and high resolution: HR is a sharp crop, LR is HR filtered by a Gaussian and reduced by four."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from wbctool.evaluation.super_resolution import degrade
 from wbctool.imaging.resize import resize_square
-from wbctool_training.data.augment import color_jitter, compress_jpeg, random_dihedral
+from wbctool_training.data.augment import color_jitter, compress_jpeg, random_dihedral, to_tensor
 from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.models.srgan import HR_PX, SCALE
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wbctool.types.cells import Rgb
 
 
 def degrade_to_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
-    """hr: (4h, 4w, 3) uint8 -> lr: (h, w, 3) uint8.
+    """Make a low-resolution image.
 
-    rng: None for the clean way (Gaussian, reduction by area); else blur of any width, and by chance noise and JPEG,
-    because real low-resolution scans are not clean.
+    Args:
+        hr: (4h, 4w, 3) uint8 RGB.
+        rng: Random blur and, in half of the cases, noise and JPEG compression, as in real scans; None: a fixed
+            Gaussian and reduction by area only.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
     """
     lr = degrade(hr) if rng is None else degrade(hr, float(rng.uniform(0.2, 1.8)))
     if rng is None or rng.random() < 0.5:
@@ -36,10 +41,17 @@ def degrade_to_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
 
 
 class SuperResolutionPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Drawn pairs: lr [3, s, s], hr [3, 4s, 4s], uint8. An item depends on seed and index alone.
+    """Randomly sampled pairs of low and high resolution.
 
-    cells: those whose crop measures 128 pixels or more, so that HR is never itself an enlargement.
-    lr_px: s; below 32 a window of the cell. varied: other stains and degraded LR; else clean pairs.
+    Items: lr (3, s, s) and hr (3, 4s, 4s), uint8 RGB. An item depends on the seed and its index alone.
+
+    Args:
+        cells: Cells whose crop has at least 128 pixels, so that HR is not an enlargement.
+        margin: Side of the crop, relative to the box.
+        lr_px: s; below 32, the pair is a random window of the cell.
+        seed: Of all random numbers.
+        augment: Vary crop, orientation and color, and degrade LR at random; otherwise exact crops and ideal LR.
+        length: Items in a validation epoch.
     """
 
     def __init__(
@@ -63,8 +75,4 @@ class SuperResolutionPairs(Dataset[tuple[Tensor, Tensor]]):
             x, y = rng.integers(0, HR_PX - side + 1, 2)
             hr = np.ascontiguousarray(hr[y : y + side, x : x + side])
         lr = degrade_to_lr(hr, rng if self._augment else None)
-        return _to_tensor(lr), _to_tensor(hr)
-
-
-def _to_tensor(rgb: Rgb) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+        return to_tensor(lr), to_tensor(hr)

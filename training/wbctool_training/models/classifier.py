@@ -1,18 +1,53 @@
-"""The classifier of Ferdousi et al. 2024, Table 3: VGG19 with their head, 21,206,852 parameters for four classes."""
+"""The classifier of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Table 3, and what precedes it.
+
+VGG19 with their head has 21,206,852 parameters for four classes.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
-from wbctool_training.models.backbones import CHANNELS, Backbone, build_features
+from wbctool_training.models.backbones import CHANNELS, IMAGENET_MEAN, IMAGENET_STD, Backbone, build_features
+
+_BACKGROUND_LEVEL = 240.0  # gray level of empty background after balancing, in every channel
+_BACKGROUND_FRACTION = 0.05  # of a crop's blocks, the brightest, are taken as background
+_BLOCK_PX = 4  # averaging over blocks keeps single bright pixels from counting as background
+_MIN_BACKGROUND_LEVEL = 64.0  # background is brighter; without a limit, a crop without any would be amplified
+
+
+class WhiteBalance(nn.Module):
+    """Scale every channel so that empty background has the same light gray in every laboratory; has no parameters.
+
+    The background level of a channel is the 95 % quantile of its 4×4 block means.
+
+    References:
+        The white patch of Land and McCann 1971, doi 10.1364/JOSA.61.000001, taken at a quantile.
+    """
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Balance images.
+
+        Args:
+            rgb: (N, 3, H, W) float in [0, 255], H and W at least 20.
+
+        Returns:
+            The same shape; pixels brighter than the background may exceed 255.
+        """
+        blocks = avg_pool2d(rgb, _BLOCK_PX).flatten(2)
+        brightest = blocks.topk(int(_BACKGROUND_FRACTION * blocks.shape[2]), dim=2).values
+        background = brightest[:, :, -1:, None].clamp(min=_MIN_BACKGROUND_LEVEL)
+        return rgb * (_BACKGROUND_LEVEL / background)
 
 
 class CellClassifier(nn.Module):
-    """A backbone's convolutions, global average pooling, dense 1024, 512, 256 and the classes, ReLU between.
+    """A backbone, global average pooling, dense layers of 1024, 512 and 256 units with ReLU, and the classes.
 
-    rgb: [B, 3, H, W] normalised with ImageNet's mean and deviation
-      -> logits [B, classes]; ``forward_features`` gives the penultimate features [B, 256] and the last convolution's map too
-      (VGG19: [B, 512, H/16, W/16]).
+    Args:
+        n_classes: Number of outputs.
+        dropout: Probability before the first two dense layers.
+        backbone: The convolutional network; its weights start random.
     """
 
     def __init__(self, n_classes: int, dropout: float = 0.0, backbone: Backbone = Backbone.VGG19) -> None:
@@ -26,11 +61,55 @@ class CellClassifier(nn.Module):
         self.output = nn.Linear(256, n_classes)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(logits, penultimate features, last convolution's map after its ReLU)."""
+        """Classify, and return what Grad-CAM and the out-of-distribution measures need.
+
+        Args:
+            rgb: (N, 3, H, W) float, normalized with ImageNet's mean and standard deviation.
+
+        Returns:
+            Logits (N, n_classes), penultimate features (N, 256) and the last convolution's map after its ReLU
+            (VGG19: (N, 512, H/16, W/16)).
+        """
         last_map = self.features[:-1](rgb)
         pooled = self.features[-1](last_map).mean(dim=(2, 3))
         penultimate = self.dense(pooled)
         return self.output(penultimate), penultimate, last_map
 
     def forward(self, rgb: Tensor) -> Tensor:
+        """Return the logits of :meth:`forward_features`, (N, n_classes)."""
+        return self.forward_features(rgb)[0]
+
+
+class NormalizedClassifier(nn.Module):
+    """A classifier that takes pixels: optional white balance and ImageNet's normalization, then the network.
+
+    Args:
+        network: The classifier of normalized images.
+        white_balance: Whether the network sees white-balanced images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: CellClassifier, white_balance: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.balance = WhiteBalance() if white_balance else nn.Identity()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
+
+    def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Classify pixels.
+
+        Args:
+            rgb: (N, 3, H, W) uint8, or float in [0, 255].
+
+        Returns:
+            As :meth:`CellClassifier.forward_features`.
+        """
+        normalized = ((self.balance(rgb.float()) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.network.forward_features(normalized)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Return the logits of :meth:`forward_features`, (N, n_classes)."""
         return self.forward_features(rgb)[0]

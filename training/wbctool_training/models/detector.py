@@ -1,7 +1,7 @@
-"""The learned detector: a centre-point network in the manner of CenterNet (Zhou 2019, arXiv 1904.07850).
+"""The learned detector: a center-point network like CenterNet (Zhou et al. 2019, arXiv 1904.07850).
 
-Each object is the peak of a heat map for its target; the box is read at the peak as distances to its four sides
-(FCOS, Tian 2019, arXiv 1904.01355), which keeps boxes precise when a cell is cut by the border.
+Each object is a peak in its class's heat map. The box is read at the peak as the distances to its four sides (FCOS,
+Tian et al. 2019, arXiv 1904.01355), which keeps boxes precise if the image's border cuts a cell.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 STRIDE = 8
 N_CLASSES = 3
-_PRIOR_LOGIT = -4.6  # a heat map starts at probability 0.01, so that the background does not swamp the first steps
-_PRIOR_LOG_SIDE = 1.5  # sides start at 18 pixels
+_PRIOR_LOGIT = -4.6  # heat maps start at probability 0.01, or the background would dominate the first steps
+_PRIOR_LOG_SIDE = 1.5  # the distances start at 18 pixels
 
 
 class CellDetector(nn.Module):
-    """Finds nucleated cells, red cells and platelets.
+    """Find nucleated cells, red cells and platelets.
 
-    rgb: [B, 3, H, W] float in [0, 1], H and W multiples of 32
-      -> heat [B, 3, H/8, W/8] probability that a target's centre lies here (order of wbctool.types.cells.Target),
-         sides [B, 4, H/8, W/8] pixels from the location's centre to the box's left, top, right and bottom.
+    Args:
+        width: Channels of the first resolution; deeper ones have two and four times as many.
     """
 
     mean: Tensor
@@ -43,7 +42,7 @@ class CellDetector(nn.Module):
         self.sides = nn.Sequential(_conv_block(w2, w2), _output_conv(w2, 4, _PRIOR_LOG_SIDE))
 
     def forward_logits(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """As forward, with the heat map before its sigmoid."""
+        """Compute the outputs of :meth:`forward` with the heat maps as logits, before their sigmoid."""
         at8 = self.stage8(self.stem((rgb - self.mean) / self.std))
         at16 = self.stage16(at8)
         at16 = self.lateral16(at16) + _upsample(self.stage32(at16))
@@ -52,17 +51,29 @@ class CellDetector(nn.Module):
         return self.heat(features).float(), sides
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute heat maps and boxes.
+
+        Args:
+            rgb: (N, 3, H, W) float in [0, 1]; H and W multiples of 32.
+
+        Returns:
+            heat: (N, 3, H/8, W/8), the probability that an object's center lies there, one map for each
+            wbctool.types.cells.ObjectClass in its order. sides: (N, 4, H/8, W/8), pixels from the location's center
+            to the box's left, top, right and bottom side.
+        """
         heat, sides = self.forward_logits(rgb)
         return heat.sigmoid(), sides
 
 
 def _conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Build a 3×3 convolution with batch normalization and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 def _output_conv(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
+    """Build a 1×1 convolution whose bias starts at ``bias``."""
     conv = nn.Conv2d(inputs, outputs, 1)
     assert conv.bias is not None
     nn.init.constant_(conv.bias, bias)
@@ -70,10 +81,13 @@ def _output_conv(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
 
 
 def _upsample(features: Tensor) -> Tensor:
+    """Double height and width by nearest neighbor."""
     return nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
 
 
 class _Residual(nn.Module):
+    """Two 3×3 convolutions with a skip connection."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _conv_block(width, width)

@@ -1,8 +1,7 @@
 """The SRGAN of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Tables 1 and 2.
 
-After Ledig et al. 2017, arXiv 1609.04802.
-
-Parameter counts follow Keras, which counts BatchNorm's moving mean and variance: 2,044,291 and 38,249,281.
+After Ledig et al. 2017, arXiv 1609.04802. Generator and discriminator have 2,044,291 and 38,249,281 parameters as
+Keras counts them, with BatchNorm's moving mean and variance.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ HR_PX = 128
 
 
 class _ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch normalization, PReLU between them, and a skip connection."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
@@ -32,7 +33,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """Convolution, nearest-neighbour doubling, PReLU. The slope is one a channel, so doubling after it is the same."""
+    """Convolution, PReLU, nearest-neighbor doubling; PReLU has one slope per channel, so their order is free."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -44,7 +45,12 @@ class _UpBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """lr: [B, 3, h, w] float in [0, 1] -> sr: [B, 3, 4h, 4w], meant for [0, 1] but not clipped to it."""
+    """The generator (SRResNet), Table 1.
+
+    Args:
+        blocks: Number of residual blocks.
+        width: Channels of the residual blocks.
+    """
 
     def __init__(self, blocks: int = 16, width: int = 64) -> None:
         super().__init__()
@@ -55,16 +61,27 @@ class Generator(nn.Module):
         self.tail = nn.Conv2d(4 * width, 3, 9, padding=4)
 
     def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge images four times.
+
+        Args:
+            lr: (N, 3, h, w) float in [0, 1].
+
+        Returns:
+            (N, 3, 4h, 4w) float, trained to be in [0, 1] but not clipped.
+        """
         first = self.head(lr)
         out: Tensor = self.tail(self.up(first + self.trunk(self.blocks(first))))
         return out
 
     @torch.no_grad()
     def init_as_interpolation(self) -> None:
-        """Initialise so that the network begins as a smooth enlargement and learns what is missing from it.
+        """Initialize the network as a smooth interpolation, so that it learns only what that lacks.
 
-        Three channels carry the colours through (Dirac kernels), each residual branch begins at zero (Goyal 2017, arXiv
-        1706.02677), and the last convolution smooths the doubled pixels; all other weights keep their random start.
+        Three channels carry the colors through (Dirac kernels), every residual branch starts at zero, and the last
+        convolution smooths the doubled pixels. All other weights stay random.
+
+        References:
+            Zero-initialized residual branches: Goyal et al. 2017, arXiv 1706.02677.
         """
         _init_identity(cast(nn.Conv2d, self.head[0]))
         for block in self.blocks:
@@ -84,6 +101,7 @@ class Generator(nn.Module):
 
 
 def _init_identity(conv: nn.Conv2d) -> None:
+    """Make the first three output channels copies of the first three input channels."""
     center = conv.kernel_size[0] // 2
     assert conv.bias is not None
     for channel in range(3):
@@ -93,7 +111,7 @@ def _init_identity(conv: nn.Conv2d) -> None:
 
 
 class Discriminator(nn.Module):
-    """hr: [B, 3, 128, 128] float in [0, 1] -> logits [B, 1]; their sigmoid is the probability that hr is real."""
+    """The discriminator, Table 2."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,11 +130,19 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, hr: Tensor) -> Tensor:
+        """Judge images.
+
+        Args:
+            hr: (N, 3, 128, 128) float in [0, 1].
+
+        Returns:
+            Logits (N, 1); the sigmoid is the probability that an image is real.
+        """
         out: Tensor = self.head(self.features(hr))
         return out
 
 
 def count_keras_parameters(network: nn.Module) -> int:
-    """Parameters as Keras counts them: BatchNorm's moving mean and variance are among them."""
+    """Count parameters as Keras does, including BatchNorm's moving mean and variance."""
     n_moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
     return sum(p.numel() for p in network.parameters()) + n_moving

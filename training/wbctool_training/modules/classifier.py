@@ -1,4 +1,4 @@
-"""Training the classifier."""
+"""The classifier's LightningModule."""
 
 from __future__ import annotations
 
@@ -10,42 +10,23 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
 from wbctool_training.models.backbones import Backbone, count_frozen_layers
-from wbctool_training.models.classifier import CellClassifier
-from wbctool_training.models.white_balance import WhiteBalance
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import ClassifierRecipe
-from wbctool_training.weights import IMAGENET_MEAN, IMAGENET_STD
 
-Batch = tuple[Tensor, Tensor]
-WeightedBatch = tuple[Tensor, Tensor, Tensor]
-
-
-class NormalizedClassifier(nn.Module):
-    """A network behind white balance and ImageNet's normalisation. rgb: [B, 3, H, W] uint8, or float in [0, 255]."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: CellClassifier, white_balance: bool) -> None:
-        super().__init__()
-        self.network = network
-        self.balance = WhiteBalance() if white_balance else nn.Identity()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
-
-    def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(logits, penultimate features, last convolution's map)."""
-        normalized = ((self.balance(rgb.float()) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.network.forward_features(normalized)
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        return self.forward_features(rgb)[0]
+Batch = tuple[Tensor, Tensor]  # rgb (N, 3, H, W) uint8, class index (N,)
+WeightedBatch = tuple[Tensor, Tensor, Tensor]  # also each cell's weight (N,)
 
 
 class ClassifierModule(EmaModule):
-    """average is validated and exported.
+    """Trains a NormalizedClassifier with cross-entropy; validates its average with weighted cells.
 
-    start: the backbone's convolutions with ImageNet weights, or the weights of all of ``Normalised``; None: random.
+    Args:
+        recipe: Hyperparameters.
+        n_classes: Number of classes.
+        init: The backbone's convolutions with ImageNet weights, or the weights of a whole NormalizedClassifier; None
+            starts from random weights.
+        backbone: Which network.
     """
 
     def __init__(
@@ -63,7 +44,7 @@ class ClassifierModule(EmaModule):
             classifier.features.load_state_dict(init.state_dict(), strict=True)
         elif init is not None:
             network.load_state_dict(init, strict=True)
-        if init is not None:  # random convolutions would be of no use unless they learn
+        if init is not None:  # random convolutions would be useless if they were frozen
             classifier.features[: count_frozen_layers(backbone, recipe.frozen_blocks)].requires_grad_(False)
         self.init_ema(network.to(memory_format=torch.channels_last), recipe.ema_decay)
         self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
@@ -95,7 +76,7 @@ class ClassifierModule(EmaModule):
         steps = int(self.trainer.estimated_stepping_batches)
         if config.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.2, patience=2)
-            # By an epoch's steps and not by the epoch, whose checkpoint Lightning would save before the plateau's step.
+            # By steps, because Lightning saves an epoch's checkpoint before a scheduler that steps by epochs.
             epoch = {"interval": "step", "frequency": steps // (self.trainer.max_epochs or 1)}
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **epoch}}
         max_lrs = [g["lr"] for g in optimizer.param_groups]

@@ -1,4 +1,4 @@
-"""Training the detector: CenterNet's focal loss on the heat maps, GIoU on the boxes at the peaks."""
+"""The detector's LightningModule: focal loss on the heat maps, generalized IoU on the boxes at the peaks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from wbctool_training.models.detector import STRIDE, CellDetector
 from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import DetectorRecipe
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # items of DetectionDataset, stacked
 
 
 class DetectorModule(EmaModule):
-    """network is trained; average, its exponential moving average, is validated and exported."""
+    """Trains a CellDetector.
+
+    Args:
+        recipe: Hyperparameters.
+    """
 
     def __init__(self, recipe: DetectorRecipe) -> None:
         super().__init__()
@@ -43,7 +47,19 @@ class DetectorModule(EmaModule):
 
 
 def compute_detector_losses(network: CellDetector | Any, batch: Batch) -> dict[str, Tensor]:
-    """heat: penalty-reduced focal loss (CenterNet, eq. 1), a positive's share. sides: 1 - GIoU, mean over positives."""
+    """Compute both losses of the detector.
+
+    Args:
+        network: The detector, or anything with its ``forward_logits``.
+        batch: rgb (N, 3, S, S) uint8, then the targets of DetectionTargets with a batch axis in front.
+
+    Returns:
+        heat: The penalty-reduced focal loss, divided by the number of peaks. sides: 1 - GIoU, averaged over the
+        locations that have a box. Both scalars.
+
+    References:
+        Focal loss: Zhou et al. 2019, arXiv 1904.07850, equation 1. GIoU: Rezatofighi et al. 2019, arXiv 1902.09630.
+    """
     rgb, heat, weight, sides, positive = batch
     logits, predicted_sides = network.forward_logits(rgb.float() / 255)
     probability = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -60,4 +76,5 @@ def compute_detector_losses(network: CellDetector | Any, batch: Batch) -> dict[s
 
 
 def _to_boxes(sides: Tensor, centers: Tensor) -> Tensor:
+    """Convert distances to the sides (n, 4) at centers (n, 2) to corners x0, y0, x1, y1 (n, 4)."""
     return torch.cat([centers - sides[:, :2], centers + sides[:, 2:]], dim=1)

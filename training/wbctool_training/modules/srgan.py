@@ -1,4 +1,7 @@
-"""Training the generator: first on pixels alone (SRResNet), then against the discriminator (SRGAN)."""
+"""The generator's LightningModules: pretraining with pixel loss (SRResNet), then adversarial training (SRGAN).
+
+Ledig et al. 2017, arXiv 1609.04802.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,23 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from wbctool_training.losses import ContentLoss, adversarial_loss, discriminator_loss
 from wbctool_training.models.srgan import Discriminator, Generator
 from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import SrganRecipe
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]  # lr (N, 3, s, s), hr (N, 3, 4s, 4s), uint8
 
 
 class SrresnetModule(EmaModule):
-    """The warm-up: mean absolute difference of pixels. average, the running mean of the weights, is what goes on."""
+    """Pretrains a generator with the mean absolute difference of pixels.
+
+    Args:
+        recipe: Hyperparameters.
+        generator: The network to train.
+    """
 
     def __init__(self, recipe: SrganRecipe, generator: Generator) -> None:
         super().__init__()
@@ -44,10 +53,14 @@ class SrresnetModule(EmaModule):
 
 
 class SrganModule(EmaModule):
-    """Content, adversarial and pixel loss, as the recipe weighs them, against a discriminator that learns beside it.
+    """Trains a generator with content, adversarial and pixel loss, and a discriminator against it.
 
-    Without an adversarial term the discriminator is left as it is. generator: where the warm-up ended.
-    features: VGG19's convolutions with ImageNet weights; None where the recipe has no content loss.
+    The discriminator is trained only if the adversarial loss has a weight.
+
+    Args:
+        recipe: Hyperparameters.
+        generator: The pretrained network.
+        features: VGG19's convolutions with ImageNet weights, or None if the recipe has no content loss.
     """
 
     def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential | None) -> None:
@@ -92,7 +105,19 @@ class SrganModule(EmaModule):
 def compute_generator_losses(
     recipe: SrganRecipe, sr: Tensor, hr: Tensor, content: ContentLoss | None, discriminator: nn.Module
 ) -> dict[str, Tensor]:
-    """Each term that the recipe weighs, and ``generator``, their weighed sum (METHOD, equation 4; pixel is ours)."""
+    """Compute the generator's losses.
+
+    Args:
+        recipe: The weights; a loss of weight 0 is not computed.
+        sr: (N, 3, 128, 128) float in [0, 1], super-resolved.
+        hr: The same shape and range, the target.
+        content: The content loss, or None.
+        discriminator: The discriminator.
+
+    Returns:
+        ``content``, ``adversarial`` and ``pixel``, each if it has a weight, and ``generator``, their weighted sum
+        (Ferdousi et al. 2024, equation 4; the pixel loss is an addition). All scalars.
+    """
     losses: dict[str, Tensor] = {}
     if recipe.content_weight and content is not None:
         losses["content"] = content(sr, hr)
@@ -105,11 +130,13 @@ def compute_generator_losses(
 
 
 def _to_unit_range(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Convert lr and hr from uint8 to float in [0, 1]."""
     lr, hr = ((part.float() / 255).contiguous(memory_format=torch.channels_last) for part in batch)
     return lr, hr
 
 
 def _log_psnr(module: L.LightningModule, generator: nn.Module, batch: Batch) -> None:
+    """Log the mean of the images' peak signal-to-noise ratios, in decibels."""
     lr, hr = _to_unit_range(batch)
-    mse = (generator(lr).float().clamp(0, 1) - hr).square().mean(dim=(1, 2, 3))
-    module.log("val_psnr_db", (-10 * mse.clamp(min=1e-10).log10()).mean(), prog_bar=True)
+    psnr_db = peak_signal_noise_ratio(generator(lr).float(), hr, data_range=(0.0, 1.0), dim=(1, 2, 3))
+    module.log("val_psnr_db", psnr_db, prog_bar=True)

@@ -1,4 +1,4 @@
-"""The classifier: cells in, classifier.onnx out."""
+"""Trains, calibrates and exports the classifier."""
 
 from __future__ import annotations
 
@@ -24,18 +24,25 @@ from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 from wbctool_training.calibration import fit_calibration
 from wbctool_training.checkpoints import ResumableEarlyStopping
 from wbctool_training.context import TrainingContext
-from wbctool_training.data.cell_index import CellRef
+from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset
 from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
 from wbctool_training.data.stain_transfer import StainBank
-from wbctool_training.export import ClassifierGraph, check_parity, round_weights_fp16, to_onnx, write_model
-from wbctool_training.fit import make_loader
+from wbctool_training.export import (
+    N_PARITY_CELLS,
+    ClassifierGraph,
+    check_parity,
+    round_weights_fp16,
+    to_onnx,
+    write_model,
+)
+from wbctool_training.fit import load_weights, make_loader
 from wbctool_training.init_from import average_weights
 from wbctool_training.models.backbones import Backbone
-from wbctool_training.modules.classifier import ClassifierModule, NormalizedClassifier
+from wbctool_training.models.classifier import NormalizedClassifier
+from wbctool_training.modules.classifier import ClassifierModule
 from wbctool_training.synthetic import read_generated_cells
-from wbctool_training.trainers.common import N_PARITY_CELLS, load_weights, preprocess_cells
 from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
@@ -43,10 +50,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSplit:
-    """train: to train on, of which the first ``n_native`` are native crops and the rest super-resolved or generated.
+    """The classifier's cells by split.
 
-    validation, test: prepared as a run prepares them, if the recipe has super-resolved ones at all. stain_bank: what
-    the training cells are also shown in.
+    Attributes:
+        train: Training cells: native crops, then super-resolved or synthetic ones.
+        n_native: Number of native crops in ``train``.
+        validation: Validation cells, prepared as a run prepares them if the recipe has super-resolved cells.
+        test: Test cells, prepared likewise; empty in a training.
+        stain_bank: Stains in which training cells are also shown, or None.
     """
 
     train: tuple[CellRef, ...]
@@ -57,7 +68,19 @@ class ClassifierSplit:
 
 
 def train_classifier(context: TrainingContext) -> None:
-    """Cells -> classifier.onnx. Checkpoint, temperature and thresholds come from the validation split alone."""
+    """Train the classifier, calibrate it and write classifier.onnx; without samples to train on, only calibrate.
+
+    Checkpoint, temperature and thresholds are chosen by the validation split alone.
+
+    Args:
+        context: Of the training; ``out`` holds the detector and, if the recipe super-resolves cells, the generator.
+
+    Raises:
+        LabelledDataInvalid: A split has no cells, or too few to calibrate on.
+        SettingsInvalid: The recipe trains no classifier and there is none to start from.
+        ModelNotFound: A model or file of weights does not exist.
+        ModelMismatch: The start is not usable, or the exported model differs from the network.
+    """
     recipe = context.recipe
     cells, init = gather_cells(context), _load_initial_weights(context)
     _check_calibration_data(context, cells.validation)
@@ -96,22 +119,24 @@ def train_classifier(context: TrainingContext) -> None:
 
 
 def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) -> None:
-    """Raises LabelledDataInvalid where there is nothing but a calibration to do, and too little for it; else warns."""
+    """Warn if there are few validation cells; raise LabelledDataInvalid if calibrating is all there is to do."""
     n_groups, present = len({cell.group for cell in cells}), {cell.label for cell in cells}
     missing = [label.value for label in context.recipe.classes if label not in present]
-    description = f"{pluralize(len(cells), 'cell')} of {pluralize(n_groups, 'source')}" + (
+    description = f"{pluralize(len(cells), 'cell')} of {pluralize(n_groups, 'group')}" + (
         f", none of {', '.join(missing)}" if missing else ""
     )
     if len(cells) >= MIN_CELLS and n_groups >= MIN_GROUPS and not missing:
         return
     if not context.recipe.classifier.samples and (len(cells) < MIN_CELLS or n_groups < MIN_GROUPS):
         raise LabelledDataInvalid(
-            f"{description} to calibrate on, in the {Split.VALIDATION} part; {MIN_CELLS} of {MIN_GROUPS} are needed"
+            f"{description} to calibrate on, in the {Split.VALIDATION} split; {MIN_CELLS} cells of {MIN_GROUPS} groups "
+            "are needed"
         )
-    log.warning("temperature and thresholds come from %s: verify them before use", description)
+    log.warning("temperature and thresholds are fitted to only %s: verify them before use", description)
 
 
 def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str, Tensor]:
+    """Load the weights to start from: those of ``init_from``, or ImageNet's."""
     if context.init_from:
         return average_weights(context.init_from, context.recipe, context.group_split, context.backbone)
     if context.recipe.classifier.samples:
@@ -120,7 +145,15 @@ def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str,
 
 
 def gather_cells(context: TrainingContext, include_test: bool = False) -> ClassifierSplit:
-    """The recipe's cells by split. include_test: else there are none, as a training has no use for them."""
+    """Return the cells of the recipe's classes by split.
+
+    Args:
+        context: Of the training.
+        include_test: Whether to include the test cells, which a training does not use.
+
+    Raises:
+        LabelledDataInvalid: A split that is needed has no cells.
+    """
     recipe, config = context.recipe, context.recipe.classifier
     cells = context.load_cells()
     by_split = {
@@ -131,11 +164,11 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
     for split in (Split.TRAIN, Split.VALIDATION):
         if not by_split[split]:
             raise LabelledDataInvalid(
-                f"no cells in the {split} part: cells are split by source, and the classifier needs more sources"
+                f"no cells in the {split} split: cells are split by group, and the classifier needs more groups"
             )
     test = by_split[Split.TEST] if include_test else []
     if include_test and not test:
-        raise LabelledDataInvalid("no cells in the held-back part to test on: cells are split by source")
+        raise LabelledDataInvalid("no cells in the test split: cells are split by group, and more groups are needed")
     n_native = len(train)
     if recipe.srgan.per_class:
         train += read_generated_cells(context.checkpoint_dir("generated"), recipe.crop_margin)
@@ -164,10 +197,17 @@ def fit_classifier(
     backbone: Backbone,
     init: nn.Sequential | dict[str, Tensor] | None,
 ) -> NormalizedClassifier:
-    """The averaged network of the epoch with the least validation loss, every laboratory and original weighed evenly.
+    """Train a classifier, and return the weights' average from the epoch with the lowest validation loss.
 
-    name: the folder of its checkpoints. init: the backbone's ImageNet convolutions, or a trained classifier's weights
-    (wbctool_training.init_from); None: random.
+    In that loss every laboratory weighs the same, and in it every group.
+
+    Args:
+        context: Of the training.
+        name: Of the checkpoints' folder.
+        cells: By split.
+        backbone: Which network.
+        init: The backbone's ImageNet convolutions, or the weights of a trained classifier
+            (:func:`load_classifier_weights`); None starts from random weights.
     """
     recipe, config = context.recipe, context.recipe.classifier
     L.seed_everything(recipe.seed, workers=True)
@@ -201,7 +241,16 @@ def fit_classifier(
 def compute_logits(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """graph: of ClassifierGraph. Returns logits (N, classes) and the true classes' indices (N,)."""
+    """Run a classifier on cells.
+
+    Args:
+        graph: A ClassifierGraph.
+        cells: Labeled cells.
+        context: Of the training.
+
+    Returns:
+        Logits (N, n_classes) float32 and true class indices (N,) int64.
+    """
     logits, y_true = [], []
     for rgb, index, _ in make_loader(EvalDataset(cells, context.recipe.classes, context.recipe.crop_margin), 32):
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The detector: fields with boxes in, detector.onnx out."""
+"""Trains and exports the detector."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from wbctool.types.cells import ObjectClass
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.detection_dataset import DetectionDataset
 from wbctool_training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
-from wbctool_training.fit import make_loader
+from wbctool_training.fit import load_weights, make_loader
 from wbctool_training.models.detector import STRIDE, CellDetector
 from wbctool_training.modules.detector import DetectorModule
-from wbctool_training.trainers.common import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +29,20 @@ _VALIDATION_SEED = 1
 
 
 def train_detector(context: TrainingContext) -> None:
-    """Fields with boxes -> detector.onnx. The schedule ends where it should: nothing is chosen by validation."""
+    """Train the detector on the context's fields and write detector.onnx; the last checkpoint is used.
+
+    Args:
+        context: Of the training.
+
+    Raises:
+        LabelledDataInvalid: There are no fields with boxes outside the test split.
+        ModelMismatch: The exported model differs from the network.
+    """
     config = context.recipe.detector
     train, test = context.train_test_split(context.fields)
     if not train:
         raise LabelledDataInvalid("no fields with boxes to train the detector on; the other stages need none")
-    log.info("detector: %d fields to train on, %d held back", len(train), len(test))
+    log.info("detector: %d fields to train on, %d in the test split", len(train), len(test))
     example = _make_example(context.fields, config.canvas_px)
     L.seed_everything(context.recipe.seed, workers=True)
     module = DetectorModule(config)
@@ -53,7 +60,7 @@ def train_detector(context: TrainingContext) -> None:
     round_weights_fp16(network)
     graph = DetectorGraph(network)
     model = to_onnx(graph, example, dynamic_side=True)
-    # BatchNorm folds into the convolutions on export, and rounds differently there: a thousandth of the range.
+    # Export folds BatchNorm into the convolutions, which rounds differently by about a thousandth of the range.
     parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=0.02)
     card = DetectorCard(
         **context.card_fields("detector", network, train, parity),
@@ -72,7 +79,7 @@ def train_detector(context: TrainingContext) -> None:
 
 
 def _make_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
-    """(N, canvas_px, canvas_px, 3) uint8, N > 1: fields, squeezed."""
+    """Return at least two fields, resized to (N, canvas_px, canvas_px, 3) uint8 RGB."""
     rgb = [read_field(field.path).rgb for field in evenly_spaced(fields, 3)]
     resized = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
     return np.asarray(np.stack(resized if len(resized) > 1 else resized * 2), np.uint8)

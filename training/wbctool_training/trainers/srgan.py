@@ -1,4 +1,4 @@
-"""The generator: cells in, generator.onnx out."""
+"""Trains and exports the generator."""
 
 from __future__ import annotations
 
@@ -16,43 +16,73 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import GeneratorCard, load_fp32_card
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool_training.context import TrainingContext
-from wbctool_training.data.cell_index import CellRef
+from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.data.sr_pairs import SuperResolutionPairs
-from wbctool_training.export import GeneratorGraph, check_parity, round_weights_fp16, to_onnx, write_model
-from wbctool_training.fit import make_loader
+from wbctool_training.export import (
+    N_PARITY_CELLS,
+    GeneratorGraph,
+    check_parity,
+    round_weights_fp16,
+    to_onnx,
+    write_model,
+)
+from wbctool_training.fit import load_weights, make_loader
 from wbctool_training.init_from import load_generator
 from wbctool_training.models.srgan import SCALE, Generator
 from wbctool_training.modules.srgan import SrganModule, SrresnetModule
 from wbctool_training.synthetic import generate_cells
-from wbctool_training.trainers.common import N_PARITY_CELLS, load_weights, preprocess_cells
 from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 1
-_N_BATCHNORM_CELLS = 32  # cells from which a generator that is trained further gets its BatchNorms' statistics
+_N_BATCHNORM_CELLS = 32  # cells that give the BatchNorm statistics of a generator to be trained further
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorSplit:
-    """Cells sharp enough for HR. train: to train on. test: for the curves alone."""
+    """The generator's cells by split.
+
+    Attributes:
+        train: Cells to train on.
+        test: Test cells, for the curves only.
+    """
 
     train: list[CellRef]
     test: list[CellRef]
 
     @classmethod
     def from_context(cls, context: TrainingContext) -> GeneratorSplit:
-        """Those of the data whose native crop measures the recipe's ``min_hr_px`` or more."""
+        """Select the cells whose native crop has at least the recipe's ``min_hr_px``.
+
+        Args:
+            context: Of the training; ``out`` holds the detector.
+
+        Raises:
+            LabelledDataInvalid: There is no such cell to train on.
+        """
         min_px = context.recipe.srgan.min_hr_px / context.recipe.crop_margin
         train, test = context.train_test_split([c for c in context.load_cells() if c.box.longer_side_px >= min_px])
         if not train:
             raise LabelledDataInvalid(f"no cells to train the generator on: none measures {min_px:.0f} pixels or more")
-        log.info("generator: %d cells to train on, %d held back", len(train), len(test))
+        log.info("generator: %d cells to train on, %d in the test split", len(train), len(test))
         return cls(train, test)
 
 
 def train_srgan(context: TrainingContext) -> None:
-    """Cells -> generator.onnx: the warm-up on pixels, then the GAN. generator-pixel.onnx keeps the warm-up's end."""
+    """Train the generator with pixel loss, then adversarially, and write generator.onnx.
+
+    generator-pixel.onnx is the pretrained generator. If the recipe asks for it, one more generator per class makes
+    synthetic images for the classifier.
+
+    Args:
+        context: Of the training; ``out`` holds the detector.
+
+    Raises:
+        LabelledDataInvalid: There are no cells to train on, or none of a class that needs its own generator.
+        ModelNotFound: A model or file of weights does not exist.
+        ModelMismatch: The start is not usable, or an exported model differs from its network.
+    """
     config = context.recipe.srgan
     cells = GeneratorSplit.from_context(context)
     if config.per_class:
@@ -84,7 +114,15 @@ def train_srgan(context: TrainingContext) -> None:
 
 
 def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
-    """Where the GAN begins: the recipe's warm-up on pixels, from its start or the generator of ``--init-from``."""
+    """Pretrain a generator with pixel loss, from the recipe's start or the generator of ``init_from``.
+
+    Args:
+        context: Of the training.
+        cells: By split.
+
+    Returns:
+        The average of its weights; if the recipe does not pretrain, the start itself.
+    """
     config, margin = context.recipe.srgan, context.recipe.crop_margin
     L.seed_everything(context.recipe.seed, workers=True)
     module = SrresnetModule(config, _make_initial_generator(context, cells))
@@ -102,7 +140,17 @@ def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
 
 
 def train_gan(context: TrainingContext, initial_generator: Generator, cells: GeneratorSplit, name: str) -> Generator:
-    """A copy of ``initial_generator``, trained on whole cells with the recipe's losses. name: the folder of its checkpoints."""
+    """Train a copy of a generator on whole cells with the recipe's losses.
+
+    Args:
+        context: Of the training.
+        initial_generator: Where it starts; unchanged.
+        cells: By split.
+        name: Of the checkpoints' folder.
+
+    Returns:
+        The average of its weights.
+    """
     config, margin = context.recipe.srgan, context.recipe.crop_margin
     L.seed_everything(context.recipe.seed, workers=True)
     network = Generator()
@@ -123,7 +171,17 @@ def train_gan(context: TrainingContext, initial_generator: Generator, cells: Gen
 
 
 def export_generator(context: TrainingContext, network: Generator, cells: GeneratorSplit, name: str) -> None:
-    """``name``.onnx and its card, into the output folder."""
+    """Write ``name``.onnx and its card to the output folder.
+
+    Args:
+        context: Of the training.
+        network: The trained generator; its weights are rounded to fp16.
+        cells: By split.
+        name: Of the model.
+
+    Raises:
+        ModelMismatch: The exported model differs from the network.
+    """
     round_weights_fp16(network)
     graph = GeneratorGraph(network)
     crops = preprocess_cells(cells.train[:N_PARITY_CELLS], context.recipe.crop_margin)
@@ -138,6 +196,7 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
 
 
 def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> Generator:
+    """Return the generator of ``init_from``, or a new one."""
     config, margin = context.recipe.srgan, context.recipe.crop_margin
     if context.init_from:
         pairs = SuperResolutionPairs(
@@ -152,7 +211,7 @@ def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> 
 
 
 def _make_validation_loader(cells: GeneratorSplit, margin: float) -> Any:
-    """A curve to look at; nothing is chosen by it."""
+    """Return the loader for the validation curve, or None without test cells; no checkpoint is chosen by it."""
     if not cells.test:
         return None
     return make_loader(

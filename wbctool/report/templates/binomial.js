@@ -1,6 +1,6 @@
 "use strict";
 
-// The exact binomial interval (Clopper and Pearson 1934), as wbctool/stages/differential.py has it from scipy.
+// The exact binomial interval (Clopper and Pearson 1934), as wbctool/stages/differential.py computes it with scipy.
 const Binomial = (() => {
   const LANCZOS = [
     0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
@@ -15,7 +15,7 @@ const Binomial = (() => {
   }
 
   // The continued fraction of the incomplete beta function, by Lentz's method (Press et al., Numerical Recipes, 6.4).
-  function fraction(a, b, x) {
+  function continuedFraction(a, b, x) {
     const tiny = 1e-300;
     const guard = (value) => (Math.abs(value) < tiny ? tiny : value);
     let c = 1, d = 1 / guard(1 - ((a + b) * x) / (a + 1)), h = d;
@@ -33,14 +33,14 @@ const Binomial = (() => {
     return h;
   }
 
-  // The regularised incomplete beta function I_x(a, b), for a, b ≥ 1.
+  // The regularized incomplete beta function I_x(a, b), for a, b ≥ 1.
   function cumulative(x, a, b) {
     if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
     const front = Math.exp(lnGamma(a + b) - lnGamma(a) - lnGamma(b) + a * Math.log(x) + b * Math.log1p(-x));
-    return x < (a + 1) / (a + b + 2) ? (front * fraction(a, b, x)) / a : 1 - (front * fraction(b, a, 1 - x)) / b;
+    return x < (a + 1) / (a + b + 2) ? (front * continuedFraction(a, b, x)) / a : 1 - (front * continuedFraction(b, a, 1 - x)) / b;
   }
 
-  // The x with I_x(a, b) = p, by bisection: slow, and never wrong.
+  // The x with I_x(a, b) = p, by bisection, which always converges.
   function quantile(p, a, b) {
     let low = 0, high = 1;
     for (let i = 0; i < 200 && high - low > 1e-16 * high; i++) {
@@ -60,7 +60,7 @@ const Binomial = (() => {
     ];
   }
 
-  // Two decimals as Python's format has them: a value that lies exactly between two goes to the even one.
+  // Rounds to two decimals as Python's format does: a value exactly between two goes to the even one.
   function twoDecimals(value) {
     const eighths = value * 8;
     if (!Number.isInteger(eighths) || eighths % 2 === 0) return value.toFixed(2);

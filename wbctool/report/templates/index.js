@@ -1,25 +1,28 @@
 "use strict";
 
-// Sorting the table by a column: a press on its heading, once for ascending, again for descending. Empty values go last.
+// Sorts the table by a column: a click on its heading sorts ascending, the next one descending. Empty values come last.
 (() => {
   const table = document.getElementById("slides"), body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
-  const WORDS = ["patient", "status", "readers"];
+  const headings = [...table.tHead.rows[0].cells];
+  const TEXT_COLUMNS = ["patient", "status", "readers"];
 
-  function sortBy(head) {
-    const column = heads.indexOf(head);
-    const falling = head.getAttribute("aria-sort") === "ascending";
-    for (const other of heads) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+  const compareNumbers = (a, b) => a - b;
+
+  // Numbers within texts are compared as numbers. 7 and 007 are different patients, so equal ones are ordered as texts.
+  const compareTexts = (a, b) => a.localeCompare(b, undefined, { numeric: true }) || (a < b ? -1 : +(a > b));
+
+  function sortBy(heading) {
+    const column = headings.indexOf(heading);
+    const order = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+    for (const other of headings) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", order);
+    const compare = TEXT_COLUMNS.includes(heading.dataset.key) ? compareTexts : compareNumbers;
+    const sign = order === "ascending" ? 1 : -1;
     const rows = [...body.rows].map((row) => ({ row, value: row.cells[column].dataset.value }));
-    const compare = WORDS.includes(head.dataset.key) ? byWords : (a, b) => a - b;
-    rows.sort((a, b) => (!a.value || !b.value ? !a.value - !b.value : (falling ? -1 : 1) * compare(a.value, b.value)));
+    rows.sort((a, b) => (a.value && b.value ? sign * compare(a.value, b.value) : !a.value - !b.value));
     body.append(...rows.map(({ row }) => row));
-    document.getElementById("sorted").textContent = `${head.textContent}: ${head.getAttribute("aria-sort")}`;
+    document.getElementById("sorted").textContent = `${heading.textContent}: ${order}`;
   }
 
-  // 7 and 007 are two patients: what collates alike is parted by its letters, so that equals stand together.
-  const byWords = (a, b) => a.localeCompare(b, undefined, { numeric: true }) || (a < b ? -1 : +(a > b));
-
-  for (const head of heads) head.querySelector("button").addEventListener("click", () => sortBy(head));
+  for (const heading of headings) heading.querySelector("button").addEventListener("click", () => sortBy(heading));
 })();

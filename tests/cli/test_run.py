@@ -1,0 +1,172 @@
+"""`wbctool run` with fake stages; tests/test_end_to_end.py runs the real models."""
+
+import os
+
+import fakes
+import pytest
+from typer.testing import CliRunner
+
+from wbctool import errors
+from wbctool.cli import app
+from wbctool.cli.errors import get_exit_code
+from wbctool.paths import OutputPaths
+from wbctool.store.lock import lock_output
+
+
+def test_run_prints_a_line_for_each_slide(cli, slides, tmp_path):
+    done = cli("run", slides, "--out", tmp_path / "counts.csv")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "s2: ok, 2 fields, 3 cells: 2 counted, 1 review, 0 not WBC",
+        "s10: ok, 1 field, 12 cells: 10 counted, 0 review, 2 not WBC",
+        f"{tmp_path}/counts.csv written",
+    ]
+    assert done.stderr == ""
+    again = cli("run", slides, "--out", tmp_path / "counts.csv")
+    assert again.stdout.splitlines()[0] == "s2: ok (up to date)"
+
+
+def test_quiet_run_prints_errors_alone(cli, slides, tmp_path):
+    assert cli("run", slides, "--out", tmp_path / "a.csv", "--quiet").output == ""
+    (slides / "s2" / "bad.png").write_bytes(b"")
+    done = cli("run", slides, "--out", tmp_path / "a.csv", "--quiet")
+    assert done.exit_code == 3
+    assert done.stdout == ""
+    assert done.stderr == "wbctool: slide 's2', field 'bad.png', read: the file is empty\n"
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(cli, slides, tmp_path):
+    fakes.draw_field(slides / "a\x1b[2J\nb [red]" / "f.png", [])
+    (slides / "s2" / "\x1b[31m.png").write_bytes(b"")
+    done = cli("run", slides, "--out", tmp_path / "a.csv")
+    assert "\x1b" not in done.output
+    assert r"a\x1b[2J\nb [red]: ok" in done.stdout
+
+
+def test_dry_run_prints_plan_and_writes_nothing(cli, slides, tmp_path):
+    done = cli("run", slides, "--out", tmp_path / "out" / "a.csv", "--dry-run", "--log-file", tmp_path / "out" / "log")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == ["s2: to do, 2 fields", "s10: to do, 1 field", "2 slides: 2 to do"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_takes_settings_from_file(cli, slides, tmp_path):
+    (tmp_path / "lab.toml").write_text("quiet = true\nlow_count_below = 5\nlimited_count_below = 5\n")
+    done = cli("run", slides, "--out", tmp_path / "a.csv", "--config", tmp_path / "lab.toml")
+    assert done.output == ""
+    assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",10.00,nrbc")
+
+
+def test_run_with_adult_has_reference_ranges(cli, slides, tmp_path):
+    cli("run", slides, "--out", tmp_path / "a.csv", "--adult")
+    assert ",45.00,79.00," in (tmp_path / "a" / "s10" / "differential.csv").read_text()
+
+
+class TestExitCodes:
+    def test_output_on_slides_csv_is_wrong_usage(self, cli, slides, tmp_path):
+        (slides / "slides.csv").write_text("slide,age\ns2,40\n")
+        for option in (["--out"], ["--out", tmp_path / "a.csv", "--log-file"]):
+            done = cli("run", slides, *option, slides / "slides.csv")
+            assert done.exit_code == 2
+            assert done.stderr.startswith(f"wbctool: {option[-1]}: {slides}/slides.csv is the laboratory's own table")
+        assert (slides / "slides.csv").read_text() == "slide,age\ns2,40\n"
+
+    def test_output_folder_of_something_else_is_wrong_usage(self, cli, slides, tmp_path):
+        (tmp_path / "proj").mkdir()
+        (tmp_path / "proj" / "index.html").write_text("mine")
+        for options in ([], ["--dry-run"]):
+            done = cli("run", slides, "--out", tmp_path / "proj.csv", *options)
+            assert done.exit_code == 2
+            assert "which holds files of the same names that no run wrote; choose another name" in done.stderr
+        assert [path.name for path in (tmp_path / "proj").iterdir()] == ["index.html"]
+
+    def test_wrong_value_in_slides_csv_is_wrong_usage(self, cli, slides, tmp_path):
+        (slides / "slides.csv").write_text("slide,age\ns2,old\n")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 2
+        assert f"{slides}/slides.csv, line 2, age: 'old': " in done.stderr
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (["--out", "a.csv", "--workers", "0"], "wbctool: --workers: "),
+            (["--out", "a.txt"], "wbctool: --out: the name must end in .csv"),
+            (["--out", "a.csv", "--device", "gpu"], "--device"),
+            (["--out", "a.csv", "--config", "gone.toml"], "wbctool: gone.toml: cannot be read"),
+            ([], "--out"),
+        ],
+    )
+    def test_wrong_option_is_wrong_usage(self, cli, slides, args, message):
+        done = cli("run", slides, *args)
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+    def test_failed_field_needs_attention(self, cli, slides, tmp_path):
+        (slides / "s2" / "bad.png").write_bytes(b"")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 3
+        assert "s2: partial, 3 fields (1 failed), 3 cells" in done.stdout
+
+    def test_folder_without_image_ends_with_4(self, cli, tmp_path):
+        assert cli("run", tmp_path, "--out", tmp_path / "a.csv").exit_code == 4
+        assert cli("run", tmp_path / "gone", "--out", tmp_path / "a.csv").exit_code == 4
+
+    def test_output_of_another_run_ends_with_5(self, cli, slides, tmp_path):
+        ready, done = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with lock_output(OutputPaths(tmp_path / "a.csv")):
+                    os.write(ready[1], b"x")
+                    os.read(done[0], 1)
+            finally:
+                os._exit(0)
+        os.read(ready[0], 1)
+        called = cli("run", slides, "--out", tmp_path / "a.csv")
+        os.write(done[1], b"x")
+        os.waitpid(pid, 0)
+        assert called.exit_code == 5
+        assert f"in use by another run (process {pid} on" in called.stderr
+
+    def test_output_that_cannot_be_written_is_fatal(self, cli, slides, tmp_path):
+        (tmp_path / "a").write_text("in the way")
+        done = cli("run", slides, "--out", tmp_path / "a.csv")
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"wbctool: {tmp_path}/a cannot be written: ")
+
+    def test_loop_of_links_is_fatal(self, cli, slides, tmp_path):
+        (tmp_path / "loop").symlink_to("loop")
+        done = cli("run", slides, "--out", tmp_path / "loop" / "a.csv")
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"wbctool: {tmp_path}/loop/a cannot be written: ")
+
+    def test_name_that_is_too_long_is_fatal(self, cli, slides, tmp_path):
+        for length in (252, 300):
+            for folder in (tmp_path, slides):
+                done = cli("run", slides, "--out", folder / f"{'n' * length}.csv")
+                assert done.exit_code == 1
+                assert done.stderr.endswith("cannot be written: File name too long\n")
+                assert done.stdout == ""
+
+    def test_missing_models_are_fatal(self, slides, tmp_path):
+        args = ["run", str(slides), "--out", str(tmp_path / "a.csv"), "--models", str(tmp_path)]
+        done = CliRunner().invoke(app, args)
+        assert done.exit_code == 1
+        assert f"the model card {tmp_path}/detector.json is missing" in done.stderr
+
+    def test_log_that_cannot_be_written_is_fatal(self, cli, slides, tmp_path):
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path)
+        assert done.exit_code == 1
+        assert "the log" in done.stderr
+
+    def test_ctrl_c_while_models_load_ends_with_130(self, cli, slides, tmp_path, monkeypatch):
+        def load(settings):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("wbctool.cli.run.load_stages", load)
+        assert cli("run", slides, "--out", tmp_path / "a.csv").exit_code == 130
+
+    def test_every_error_is_fatal_but_three(self):
+        kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+        others = {kind: get_exit_code(kind()) for kind in kinds if get_exit_code(kind()) != 1}
+        assert others == {errors.SettingsInvalid: 2, errors.SlidesNotFound: 4, errors.OutputLocked: 5}

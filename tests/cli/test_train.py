@@ -1,0 +1,73 @@
+"""`wbctool train` and `wbctool calibrate`: what they pass on, and what they say without torch."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from wbctool.cli.train import BackboneChoice
+from wbctool.datasets.labelled import GroupSplit
+from wbctool.inference.model_card import default_models_dir
+
+
+def test_train_offers_every_backbone():
+    from wbctool_training.models.backbones import Backbone
+
+    assert [choice.value for choice in BackboneChoice] == [backbone.value for backbone in Backbone]
+
+
+def test_train_without_torch_names_the_extra(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "wbctool_training"]:
+        monkeypatch.delitem(sys.modules, name)
+    done = cli("train")
+    assert done.exit_code == 1
+    assert done.stderr == "wbctool: `wbctool train` needs torch: pip install 'wbctool[train]'\n"
+
+
+@pytest.mark.parametrize("module", ["wbctool_training.train", "wbctool.datasets.labelled"])
+def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = cli("train")
+    assert isinstance(done.exception, ModuleNotFoundError)
+    assert "pip install" not in done.output
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The arguments of each call of the training, which is not run."""
+    calls = []
+    monkeypatch.setattr("wbctool.cli.train.import_train", lambda command: lambda **options: calls.append(options))
+    monkeypatch.setattr("wbctool.cli.calibrate.import_train", lambda command: lambda **options: calls.append(options))
+    return calls
+
+
+def test_train_passes_its_options_on(cli, trainings):
+    done = cli(
+        "train", "--data", "a", "--data", "b", "--out", "o", "--stage", "classifier", "--init-from", "m", "--fold", 2
+    )
+    assert done.exit_code == 0, done.output
+    (options,) = trainings
+    assert options["data"] == [Path("a"), Path("b")]
+    assert (options["out"], options["stage"], options["backbone"]) == (Path("o"), "classifier", "vgg19")
+    assert (options["init_from"], options["group_split"]) == ([Path("m")], GroupSplit(2, ()))
+
+
+@pytest.mark.parametrize("option", ["--models", "--init-from"])
+def test_calibrate_fits_given_models_without_training(cli, trainings, option):
+    done = cli("calibrate", "--data", "d", "--out", "o", option, "m", option, "n", "--hold-out-dataset", "pbc")
+    assert done.exit_code == 0, done.output
+    assert trainings == [
+        {
+            "data": [Path("d")],
+            "out": Path("o"),
+            "recipe": "calibrate",
+            "init_from": [Path("m"), Path("n")],
+            "group_split": GroupSplit(0, ("pbc",)),
+        }
+    ]
+
+
+def test_calibrate_without_models_takes_shipped_ones(cli, trainings):
+    cli("calibrate", "--out", "o")
+    assert trainings[0]["init_from"] == [default_models_dir()]

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wbctool.datasets.tables import Table, find_table, read_table
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+
+
+def read(path: Path, content: str | bytes) -> Table:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(path, ("slide",), LabelledDataInvalid)
+
+
+def write_excel(path: Path, rows: list[list[object]]) -> Path:
+    pd.DataFrame(rows).to_excel(path, header=False, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "slide,age\na,7\n",
+        "\ufeffSlide ; AGE\r\na;7\r\n",
+        "slide\tage\na\t7\n",
+        "sep=;\r\nslide;age\r\na;7\r\n",
+        "SEP=\t\nslide\tage\na\t7\n",
+        "\n\nslide,age\n\n,\na,7\n",
+        '"slide","age"\n"a","7"\n',
+        "slide,age,,\na,7,,\n",
+    ],
+)
+def test_read_table_in_any_dialect_gives_the_same_values(tmp_path: Path, content: str) -> None:
+    table = read(tmp_path / "t.csv", content)
+    assert table.columns == ("slide", "age")
+    assert [row.values for row in table.rows] == [{"slide": "a", "age": "7"}]
+
+
+def test_read_table_numbers_rows_by_their_line_in_the_file(tmp_path: Path) -> None:
+    table = read(tmp_path / "t.csv", 'sep=,\n\nslide,age\na,"1\n2"\n\nb,3\n')
+    assert [row.line for row in table.rows] == [5, 7]
+
+
+def test_read_table_keeps_a_line_sep_that_is_not_the_first(tmp_path: Path) -> None:
+    table = read(tmp_path / "t.csv", "slide,note\na,sep=;\nb,x\n")
+    assert [row.values["note"] for row in table.rows] == ["sep=;", "x"]
+
+
+def test_read_table_of_a_short_row_leaves_columns_out(tmp_path: Path) -> None:
+    assert read(tmp_path / "t.csv", "slide,age\na\n").rows[0].values == {"slide": "a"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("slide;n\na;62,5\n", "62.5"), ('slide,n\na,"62,5"\n', "62,5"), ("slide\tn\na\t7,200\n", "7,200")],
+)
+def test_number_text_takes_a_comma_for_a_decimal_sign_only_beside_semicolons(
+    tmp_path: Path, content: str, expected: str
+) -> None:
+    table = read(tmp_path / "t.csv", content)
+    assert table.number_text(table.rows[0].values["n"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "location"),
+    [
+        ("", "line 1, slide: missing column"),
+        ("\nname\nx\n", "line 2, slide: missing column"),
+        ("slide,Age,age\n", "line 1, age: duplicate column"),
+        ("slide\na,b\n", "line 2: more values"),
+        ('slide\n"a\n', "line 2: invalid CSV"),
+        (b"slide\na\nM\xfcller\n", "line 3: not UTF-8"),
+    ],
+)
+def test_read_table_that_is_wrong_names_file_and_line(tmp_path: Path, content: str | bytes, location: str) -> None:
+    with pytest.raises(LabelledDataInvalid) as caught:
+        read(tmp_path / "t.csv", content)
+    assert str(caught.value).startswith(f"{tmp_path / 't.csv'}, {location}")
+
+
+def test_read_table_of_excel_gives_texts_and_row_numbers(tmp_path: Path) -> None:
+    path = write_excel(
+        tmp_path / "t.xlsx", [[None, None, None], ["Slide", "age", "id"], ["a", 7, "001"], [None] * 3, ["b", 0.5, None]]
+    )
+    table = read_table(path, ("slide",), LabelledDataInvalid)
+    assert [(row.line, row.values) for row in table.rows] == [
+        (3, {"slide": "a", "age": "7", "id": "001"}),
+        (5, {"slide": "b", "age": "0.5", "id": ""}),
+    ]
+
+
+def test_read_table_of_a_file_that_is_no_workbook_names_it(tmp_path: Path) -> None:
+    (tmp_path / "t.xlsx").write_bytes(b"slide,age\n")
+    with pytest.raises(LabelledDataInvalid, match=r"t\.xlsx: cannot be read as an Excel workbook"):
+        read_table(tmp_path / "t.xlsx", ("slide",), LabelledDataInvalid)
+
+
+def test_find_table_prefers_csv_to_excel(tmp_path: Path) -> None:
+    assert find_table(tmp_path, "t", SettingsInvalid) is None
+    (tmp_path / "t.xlsx").touch()
+    assert find_table(tmp_path, "t", SettingsInvalid) == tmp_path / "t.xlsx"
+    (tmp_path / "t.csv").touch()
+    assert find_table(tmp_path, "t", SettingsInvalid) == tmp_path / "t.csv"

@@ -1,0 +1,129 @@
+"""Fixtures of a training that takes seconds: 16 labeled fields, a short recipe, random VGG16 weights."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import wbctool_training.trainers.classifier
+import wbctool_training.trainers.detector
+import wbctool_training.trainers.srgan
+from wbctool_training.context import TrainingContext
+from wbctool_training.fit import make_loader
+from wbctool_training.models.backbones import Backbone, build_features
+from wbctool_training.recipe import RECIPES_DIR, load_recipe
+
+from wbctool.datasets.labelled import GroupSplit, Split, find_field_folders, read_class_folders, read_fields
+from wbctool.inference.model_card import default_models_dir
+
+DATA = Path(__file__).parent / "data"
+FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
+SHORT = {
+    "samples = 24000": "samples = 4",
+    "epoch_samples = 2000": "epoch_samples = 4",
+    "canvas_px = 320": "canvas_px = 96",
+    "pretrain_samples = 22000": "pretrain_samples = 4",
+    "gan_samples = 1000": "gan_samples = 2",
+    "epoch_samples = 1000": "epoch_samples = 2",
+    "gan_batch = 8": "gan_batch = 2",
+    "lr_px = 20": "lr_px = 8",
+    "samples = 25600": "samples = 4",
+    "epoch_samples = 3200": "epoch_samples = 4",
+    "batch = 32": "batch = 4",
+    "batch = 16": "batch = 2",
+}
+
+
+def assign_split(group: str) -> Split:
+    """The split of a group of BCCD."""
+    return GroupSplit().assign(SimpleNamespace(group=group, dataset="bccd"))
+
+
+def write_labeled_data(root: Path) -> Path:
+    """The demo's fields under numbers that spread them over the splits, with BCCD's boxes, and as class folders."""
+    (root / "fields" / "images").mkdir(parents=True)
+    splits = [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.TEST] * 4
+    numbers: list[int] = []
+    for split in splits:
+        numbers.append(next(n for n in range(1000) if n not in numbers and assign_split(str(n)) is split))
+    names = {path.name: f"BloodImage_{n:05d}.jpg" for path, n in zip(FIELDS, numbers, strict=True)}
+    for path in FIELDS:
+        shutil.copy(path, root / "fields" / "images" / names[path.name])
+    for table in ("boxes.csv", "labels.csv"):
+        with (
+            (DATA / "labelled" / table).open(newline="") as file,
+            (root / "fields" / table).open("w", newline="") as out,
+        ):
+            header, *rows = csv.reader(file)
+            csv.writer(out).writerows([header, *([names[row[0]], *row[1:]] for row in rows)])
+    with (root / "fields" / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            folder = root / "cells" / row["wbc_labels"].split(",")[0].upper()
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / "fields" / "images" / row["image"], folder)
+    return root
+
+
+def write_short_recipe(path: Path) -> Path:
+    """The default recipe with a few samples of everything."""
+    text = (RECIPES_DIR / "default.toml").read_text()
+    for long, short in SHORT.items():
+        assert long in text
+        text = text.replace(long, short)
+    path.write_text(text)
+    return path
+
+
+def write_vgg16_weights(path: Path) -> Path:
+    """Random weights of a VGG16 in half precision, as npz."""
+    state = build_features(Backbone.VGG16).state_dict()
+    np.savez(path, **{f"features.{k}": v.numpy().astype(np.float16) for k, v in state.items()})
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labeled_data(tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_short_recipe(tmp_path_factory.mktemp("recipe") / "short.toml")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vgg16_weights(tmp_path_factory.mktemp("weights") / "vgg16.npz")
+
+
+@pytest.fixture
+def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load training data in this process: starting workers takes longer than these trainings."""
+    for trainer in (
+        wbctool_training.trainers.detector,
+        wbctool_training.trainers.srgan,
+        wbctool_training.trainers.classifier,
+    ):
+        monkeypatch.setattr(trainer, "make_loader", functools.partial(make_loader, workers=0))
+
+
+def make_training_context(data: Path, recipe: Path, weights: Path, out: Path) -> TrainingContext:
+    fields = tuple(field for folder in find_field_folders(data) for field in read_fields(folder))
+    images = read_class_folders(data)
+    return TrainingContext(
+        load_recipe(str(recipe)), images, fields, out, weights, False, None, GroupSplit(), Backbone.VGG19
+    )
+
+
+def copy_shipped_models(folder: Path, *names: str) -> Path:
+    """Copy shipped models with their cards, by default all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or ("detector", "generator", "classifier"):
+        for suffix in ("json", "onnx"):
+            shutil.copy(default_models_dir() / f"{name}.{suffix}", folder)
+    return folder

@@ -1,0 +1,200 @@
+"""The functions of the Python API; ``import wbctool`` imports them when one is first used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.errors import ResultsInvalid
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
+from wbctool.inference import loading
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import default_models_dir
+from wbctool.paths import CELLS_CSV, OutputPaths
+from wbctool.report.tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
+from wbctool.settings import Limits
+from wbctool.stages.classify import classify_cells
+from wbctool.stages.detect import detect_blood_cells
+from wbctool.stages.differential import count_cells
+from wbctool.stages.preprocess import preprocess_crops
+from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
+from wbctool.types.cells import Cell, Differential, Field, ObjectClass
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAME_COLUMNS = {"slide", "field"}
+_TEXT_COLUMNS = {"status", "flags", "label", "outcome", "reason"}
+_BOOLEAN_COLUMNS = {"cut_by_border", "super_resolved"}
+_FLOAT_COLUMNS = {"nrbc_per_100_wbc", "detection_score", "confidence"}
+_FLOAT_SUFFIXES = ("_pct", "_ci95_low", "_ci95_high")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnalysis:
+    """The white cells of one image.
+
+    Attributes:
+        cells: Each cell with its box in native pixels, class probabilities and outcome.
+        differential: The count over these cells, with intervals and flags.
+    """
+
+    cells: tuple[Cell, ...]
+    differential: Differential
+
+
+def load_models(
+    folder: Path | str | None = None,
+    device: Device | str = Device.AUTO,
+    precision: Precision | str = Precision.AUTO,
+    threads: int = 0,
+) -> Models:
+    """Load, start and warm up the detector, the generator and the classifier.
+
+    Args:
+        folder: Folder of models; the shipped models if None.
+        device: ``auto`` takes CUDA if a session works there, otherwise the CPU; ``cuda`` or ``cpu``.
+        precision: ``auto`` takes the int8 copies on a CPU and the fp16 copies on CUDA if there are any, otherwise fp32;
+            or ``fp32``, ``fp16``, ``int8``.
+        threads: CPU threads of one call; 0 for all cores, 1 if several calls are made at a time.
+
+    Returns:
+        The models, to pass to :func:`analyze_image`.
+
+    Raises:
+        ModelNotFound: A model or its card is missing.
+        ModelMismatch: A model is not the one that its card describes.
+        DeviceUnavailable: CUDA is demanded and does not work.
+    """
+    return loading.load_models(
+        default_models_dir() if folder is None else Path(folder), Device(device), Precision(precision), threads
+    )
+
+
+def analyze_image(
+    image: Path | str | NDArray[np.uint8],
+    models: Models,
+    super_resolve: SuperResolve | str = SuperResolve.AUTO,
+    limits: Limits | None = None,
+) -> ImageAnalysis:
+    """Detect, classify and count the white cells of one image, as `wbctool run` does.
+
+    Args:
+        image: Path of a JPEG, PNG, BMP or TIFF file, or an array (H, W, 3) of uint8, RGB.
+        models: What :func:`load_models` returned.
+        super_resolve: Which cells the generator enlarges: ``auto``, ``always`` or ``never``.
+        limits: Limits of the flags, and reference ranges; the defaults if None.
+
+    Returns:
+        The cells and their differential.
+
+    Raises:
+        FieldUnreadable: The file cannot be read as an image of a stained smear.
+        ValueError: The array has another shape or dtype.
+
+    >>> models = load_models(device="cpu")
+    >>> analysis = analyze_image(np.full((240, 320, 3), 240, np.uint8), models)
+    >>> analysis.cells, analysis.differential.flags
+    ((), ('no_wbc', 'low_count'))
+    """
+    field = _as_field(image)
+    limits = limits or Limits()
+    card = models.classifier.card
+    objects = detect_blood_cells(field, models.detector)
+    detections = [detection for detection in objects if detection.object_class is ObjectClass.NUCLEATED]
+    crops = crop_cells(field, [detection.box for detection in detections], card.crop_margin)
+    inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
+    predictions = classify_cells(inputs.rgb, models.classifier, models.head)
+    quality = apply_quality_limits([measure_quality(field, objects, models.detector.card.stain_reference)], limits)
+    flags = compute_quality_flags(quality, limits)
+    return ImageAnalysis(
+        cells=tuple(
+            Cell(field.name, index, *parts)
+            for index, parts in enumerate(zip(detections, inputs.super_resolved, predictions, strict=True), start=1)
+        ),
+        differential=count_cells(predictions, card.classes, limits, flags),
+    )
+
+
+def read_results(out: Path | str) -> pd.DataFrame:
+    """Read the table of all slides that `wbctool run` wrote.
+
+    Args:
+        out: The CSV that was given to ``--out``, or the folder beside it.
+
+    Returns:
+        One row a slide, in the order of the table, with the columns of counts.csv: slide, status and flags as text,
+        numbers of fields and cells as Int64, percentages as Float64. What was not counted or not assessed is missing
+        (``pd.NA``). Slides' names are as in the file system.
+
+    Raises:
+        ResultsInvalid: The table is missing or not one that `wbctool run` wrote.
+    """
+    return _read_table(OutputPaths.from_path(Path(out)).counts_csv)
+
+
+def read_cells(out: Path | str) -> pd.DataFrame:
+    """Read the cells of all slides that `wbctool run` wrote.
+
+    Args:
+        out: The CSV that was given to ``--out``, or the folder beside it.
+
+    Returns:
+        One row a cell, slide after slide, with the columns of cells.csv: names, label, outcome and reason as text,
+        pixels as Int64, scores and probabilities as Float64. Slides without results have no rows.
+
+    Raises:
+        ResultsInvalid: A table is missing or not one that `wbctool run` wrote.
+    """
+    import pandas as pd
+
+    paths = OutputPaths.from_path(Path(out))
+    files = (paths.slide_file(slide, CELLS_CSV) for slide in read_results(out)["slide"])
+    tables = [_read_table(file) for file in files if file.is_file()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _as_field(image: Path | str | NDArray[np.uint8]) -> Field:
+    """Read a file, or check an array."""
+    if not isinstance(image, np.ndarray):
+        return read_field(Path(image))
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image is (H, W, 3) of uint8, RGB; this array is {image.shape} of {image.dtype}")
+    return Field("image", np.ascontiguousarray(image))
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read one of our CSV files; no name of a slide is taken for a missing value."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        for column in table.columns:
+            table[column] = _convert(table[column])
+    except FileNotFoundError as error:
+        raise ResultsInvalid(f"{path} is missing: no run has ended on this output, or it was moved") from error
+    except (OSError, ValueError) as error:
+        raise ResultsInvalid(f"{path} is not a table written by wbctool: {error}") from error
+    return table
+
+
+def _convert(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give a column of text the type of its contents."""
+    import pandas as pd
+
+    name = str(column.name)
+    if name in _NAME_COLUMNS:
+        return column.map(decode_csv_name).astype(pd.StringDtype("python"))  # pyarrow takes no lone surrogates
+    if name in _TEXT_COLUMNS:
+        return column.astype("string")
+    if name in _BOOLEAN_COLUMNS:
+        return column.map({"true": True, "false": False}).astype("boolean")
+    numbers = pd.to_numeric(column.mask(column.isin(["", NOT_ASSESSED])))
+    is_float = name in _FLOAT_COLUMNS or name.endswith(_FLOAT_SUFFIXES) or name.startswith(PROBABILITY_PREFIX)
+    return numbers.astype("Float64" if is_float else "Int64")

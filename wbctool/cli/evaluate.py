@@ -1,0 +1,125 @@
+"""`wbctool evaluate`: the models on labeled data, as tables on the terminal and files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import ModelsDir, SuperResolveMode
+from wbctool.cli.output import check_writable, echo, echo_optional
+from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.optional import require_extra
+from wbctool.text import display_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wbctool.evaluation.evaluate import Evaluation
+
+
+class SplitChoice(StrEnum):
+    """Which groups of the labeled data `evaluate` uses."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+    ALL = "all"
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders of cell images, or fields with boxes.")],
+    models_dir: ModelsDir = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the figures and evaluation.json go.")] = None,
+    split: Annotated[
+        SplitChoice, typer.Option(help="Groups that no choice was made on; groups used for making choices; or all.")
+    ] = SplitChoice.TEST,
+    super_resolve: SuperResolveMode = SuperResolve.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Precision of the models.")] = Precision.AUTO,
+    sr_cells: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Cells per dataset for comparing the generators; 0: none.")
+    ] = 100,
+    ood_images: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Images of each kind that show no cell of a known class; 0: none.")
+    ] = 100,
+) -> None:
+    """Measure the models on labeled data. Requires: pip install 'wbctool[evaluate]'."""
+    with handle_errors():
+        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images)
+
+
+def evaluate_models(
+    data: Path,
+    models_dir: Path | None,
+    out: Path | None,
+    split: SplitChoice,
+    mode: SuperResolve,
+    precision: Precision,
+    sr_cells: int,
+    ood_images: int,
+) -> None:
+    """Evaluate, write the files if there is a folder for them, and print the tables.
+
+    Raises:
+        OutputNotWritable: The folder cannot be written; without a folder, standard output cannot.
+    """
+    with require_extra("evaluate", "`wbctool evaluate`"):  # before minutes of work whose results could not be shown
+        import matplotlib  # noqa: F401
+        import skimage  # noqa: F401
+        import sklearn  # noqa: F401
+
+    import wbctool
+    from wbctool.cli.progress import track_progress
+    from wbctool.datasets.labelled import Split
+    from wbctool.evaluation.evaluate import evaluate, write_evaluation
+    from wbctool.evaluation.tables import to_markdown
+    from wbctool.inference.loading import load_generators
+    from wbctool.inference.model_card import default_models_dir
+
+    emit = echo if out is None else echo_optional
+    if out is not None:
+        check_writable(out)
+    models = wbctool.load_models(models_dir, Device.AUTO, precision)
+    if models.device_message:
+        emit(f"wbctool: {models.device_message}")
+    fp32 = None
+    if any(model.precision is not Precision.FP32 for model in (models.classifier, models.generator)):
+        fp32 = wbctool.load_models(models_dir, Device.AUTO, Precision.FP32)
+        emit(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
+    generators = load_generators(models_dir or default_models_dir())
+    selected_split = None if split is SplitChoice.ALL else Split(split.value)
+    result = evaluate(data, models, generators, selected_split, mode, sr_cells, ood_images, track_progress, fp32)
+    if out is not None:
+        write_evaluation(result, to_markdown(result), out)
+    emit(_render_tables(result))
+    if out is not None:
+        emit(f"{display_name(str(out))} written")
+
+
+def _render_tables(result: Evaluation) -> str:
+    """Return the tables as wide as the terminal, or 200 columns wide if there is none."""
+    from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else 200)
+    with console.capture() as capture:
+        _print_tables(result, console)
+    return capture.get().removesuffix("\n")
+
+
+def _print_tables(result: Evaluation, console: Console) -> None:
+    """Print what was measured on which data, and a table for each measurement."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from wbctool.evaluation.tables import build_tables
+
+    console.print(escape(f"{result.data}, split: {result.split}, super-resolution: {result.super_resolve}"))
+    for content in build_tables(result):
+        table = Table(title=f"\n{content.title}", title_justify="left", box=None, pad_edge=False)
+        for number, column in enumerate(content.columns):
+            table.add_column(column, justify="right" if number and column != "method" else "left")
+        for row in content.rows:
+            table.add_row(*(escape(display_name(text)) for text in row))
+        console.print(table)

@@ -1,0 +1,189 @@
+"""`wbctool export`: published results for other programs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import Results
+from wbctool.cli.output import echo_error, echo_optional
+from wbctool.enums import ExitCode
+from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.text import display_name, pluralize
+
+if TYPE_CHECKING:
+    from wbctool.paths import OutputPaths
+    from wbctool.types.cells import Cell
+    from wbctool.types.results import PublishedSlide
+
+SCHEMAS = ("counts", "differential", "cells")
+_EXIT_CODES_HELP = (
+    "Exit codes: 0 done; 1 results missing or altered, or nothing could be written; 3 done, but some slide failed"
+)
+
+export_app = typer.Typer(help="Export published results for other programs.", no_args_is_help=True)
+
+
+@export_app.command(epilog=f"{_EXIT_CODES_HELP} and has no results, or an image's name is too long.")
+def geojson(
+    out: Results,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to. Default: OUT-geojson beside the CSV.")
+    ] = None,
+) -> None:
+    """Write the cells of every field as GeoJSON for QuPath: one file per image, DIR/<slide>/<image>.geojson."""
+    with handle_errors():
+        raise typer.Exit(_export_geojson(out, to))
+
+
+@export_app.command(epilog=f"{_EXIT_CODES_HELP} and has no results.")
+def coco(
+    out: Results,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write. Default: OUT-coco.json beside the CSV.")
+    ] = None,
+    slides: Annotated[
+        Path | None, typer.Option(metavar="SLIDES", help="Where the images are now. Default: where the run found them.")
+    ] = None,
+) -> None:
+    """Write all cells as one COCO dataset for annotation tools. Image sizes are read from the files' headers."""
+    with handle_errors():
+        raise typer.Exit(_export_coco(out, to, slides))
+
+
+@export_app.command(epilog=f"{_EXIT_CODES_HELP} and has no results.")
+def fhir(
+    out: Results,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write. Default: OUT-fhir.json beside the CSV.")
+    ] = None,
+) -> None:
+    """Write the differentials as a FHIR R4 Bundle. Requires: pip install 'wbctool[fhir]'."""
+    with handle_errors():
+        raise typer.Exit(_export_fhir(out, to))
+
+
+@export_app.command()
+def schema(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path(),
+) -> None:
+    """Write the Table Schemas of counts.csv, differential.csv and cells.csv (specs.frictionlessdata.io)."""
+    with handle_errors():
+        from importlib import resources
+
+        from wbctool.store.atomic_write import write_atomic
+
+        for name in SCHEMAS:
+            path = to / f"{name}.schema.json"
+            write_atomic(path, (resources.files("wbctool.report") / "schemas" / f"{name}.json").read_bytes())
+            echo_optional(f"{display_name(str(path))} written")
+
+
+def _export_geojson(out: Path, to: Path | None) -> int:
+    """Write a file for each field that was analyzed, and return the exit code.
+
+    A field whose name leaves no room for the ending is reported and left out.
+    """
+    from wbctool.export.geojson import field_geojson
+    from wbctool.paths import OutputPaths, safe_join
+    from wbctool.store.atomic_write import write_atomic
+
+    layout = OutputPaths.from_path(out)
+    folder = _resolve_target(layout, to, "geojson")
+    slides = _ExportableSlides(layout)
+    n_files = 0
+    for slide in slides:
+        cells: dict[str, list[Cell]] = defaultdict(list)
+        for cell in slide.result.cells:
+            cells[cell.field].append(cell)
+        for field in slide.analyzed_fields:
+            text = field_geojson(slide.result.slide, field, cells[field], slide.classes)
+            try:
+                write_atomic(safe_join(folder, slide.result.slide, f"{field}.geojson"), text.encode())
+                n_files += 1
+            except OutputNotWritable as error:
+                if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+                    raise
+                slides.skip(f"{slide.result.slide}/{field}", "its name is too long to end in .geojson")
+    return slides.finish(f"{display_name(str(folder))} written: {pluralize(n_files, 'file')}, one per image")
+
+
+def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
+    """Write one file with all cells, and return the exit code."""
+    from wbctool.export.coco import coco_json
+    from wbctool.export.image_sizes import find_run_slides, read_field_sizes
+    from wbctool.paths import OutputPaths
+    from wbctool.store.atomic_write import write_atomic
+
+    layout = OutputPaths.from_path(out)
+    path = _resolve_target(layout, to, "coco.json")
+    slides = _ExportableSlides(layout)
+    published = list(slides)
+    sizes_px, root_slide_id = {}, None
+    if published:
+        run_slides, folder = find_run_slides(layout, slides_dir)
+        sizes_px = read_field_sizes(published, run_slides, folder)
+        root_slide_id = next((slide.id for slide in run_slides if slide.folder.samefile(folder)), None)
+    write_atomic(path, coco_json(published, sizes_px, root_slide_id).encode())
+    return slides.finish(f"{display_name(str(path))} written: {pluralize(len(sizes_px), 'image')}")
+
+
+def _export_fhir(out: Path, to: Path | None) -> int:
+    """Write one Bundle with all differentials, and return the exit code."""
+    from wbctool.export.fhir import fhir_bundle
+    from wbctool.paths import OutputPaths
+    from wbctool.store.atomic_write import write_atomic
+
+    layout = OutputPaths.from_path(out)
+    path = _resolve_target(layout, to, "fhir.json")
+    slides = _ExportableSlides(layout)
+    write_atomic(path, fhir_bundle(slides).encode())
+    return slides.finish(
+        f"{display_name(str(path))} written: {pluralize(slides.n_exported, 'report')}, {slides.n_final} final"
+    )
+
+
+def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
+    """Return where to write; refuse a place inside the results, which would overwrite what is read."""
+    target = to or layout.export_path(kind)
+    resolved = Path(os.path.realpath(target))  # Path.resolve raises RuntimeError for a loop of links
+    if resolved == layout.counts_csv or resolved.is_relative_to(layout.folder):
+        raise SettingsInvalid(f"--to {target} lies inside the results to be exported; choose another place")
+    return target
+
+
+class _ExportableSlides:
+    """The slides to export, one after the other; those without results are reported and left out."""
+
+    def __init__(self, layout: OutputPaths) -> None:
+        self._layout = layout
+        self.n_exported = self.n_final = self._n_missing = 0
+
+    def __iter__(self) -> Iterator[PublishedSlide]:
+        from wbctool.store.reader import SkippedSlide, read_published_slides
+        from wbctool.types.results import SlideStatus
+
+        for slide in read_published_slides(self._layout):
+            if isinstance(slide, SkippedSlide):
+                self.skip(slide.slide, slide.reason, affects_exit_code=slide.status is not SlideStatus.WAITING)
+            else:
+                self.n_exported += 1
+                self.n_final += slide.is_final
+                yield slide
+
+    def skip(self, name: str, reason: str, affects_exit_code: bool = True) -> None:
+        """Report a slide or a field that is not written."""
+        echo_error(f"{name} is left out: {reason}")
+        self._n_missing += affects_exit_code
+
+    def finish(self, message: str) -> int:
+        """Print what was written, and return the exit code."""
+        echo_optional(message)
+        return ExitCode.NEEDS_ATTENTION if self._n_missing else ExitCode.DONE

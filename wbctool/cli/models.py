@@ -1,0 +1,78 @@
+"""`wbctool models`: the cards of the trained models, their hashes, and what belongs to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.models_optimize import optimize
+from wbctool.cli.options import ModelsDir
+from wbctool.cli.output import echo, echo_error, echo_optional
+from wbctool.enums import ExitCode
+from wbctool.errors import WbctoolError
+from wbctool.text import display_name, pluralize
+
+models_app = typer.Typer(help="List, check and optimize the trained models.", no_args_is_help=True)
+
+
+@models_app.command("list")
+def list_models(models_dir: ModelsDir = None) -> None:
+    """List the models, and the classes they know."""
+    with handle_errors():
+        from wbctool.inference.model_card import ClassifierCard, default_models_dir
+        from wbctool.inference.model_folder import list_cards
+
+        code = ExitCode.DONE
+        for _, card in list_cards(models_dir or default_models_dir()):
+            if isinstance(card, WbctoolError):
+                echo_error(str(card))
+                code = ExitCode.FATAL
+                continue
+            classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
+            echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+        raise typer.Exit(code)
+
+
+@models_app.command("verify")
+def check_hashes(models_dir: ModelsDir = None) -> None:
+    """Check each model against the hash in its card."""
+    with handle_errors():
+        from wbctool.inference.model_card import default_models_dir
+        from wbctool.inference.model_folder import check_models
+
+        problems = 0
+        for path, problem in check_models(models_dir or default_models_dir()):
+            echo(f"{path.name}: {problem or 'ok'}")
+            problems += problem is not None
+        raise typer.Exit(ExitCode.FATAL if problems else ExitCode.DONE)
+
+
+models_app.command("optimize")(optimize)
+
+
+@models_app.command("stain-reference")
+def measure_stain_reference(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields that the detector was trained on.")],
+    models_dir: ModelsDir = None,
+) -> None:
+    """Measure the colors of the training fields and record them in the detector's card."""
+    with handle_errors():
+        from wbctool.evaluation.stain_reference import measure_stain_reference
+        from wbctool.inference.loading import load_model
+        from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
+        from wbctool.inference.model_folder import encode_card
+        from wbctool.store.atomic_write import write_atomic
+
+        folder = models_dir or default_models_dir()
+        model = load_model(folder, DetectorCard)
+        stain_ranges = measure_stain_reference(data, model)
+        card = model.card.model_copy(update={"stain_reference": stain_ranges})
+        path = folder / f"{kind_name(DetectorCard)}.json"  # the card that was read, whatever its model is called
+        write_atomic(path, encode_card(card))
+        for entry in stain_ranges:
+            low, high = entry.background_low, entry.background_high
+            echo_optional(f"{entry.dataset}: {pluralize(entry.fields, 'field')}, background L*a*b* {low} to {high}")
+        echo_optional(f"{display_name(str(path))} written")

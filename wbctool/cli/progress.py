@@ -1,0 +1,122 @@
+"""The progress of a run or of another long command: a bar on a terminal, otherwise a line a slide."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+
+from wbctool.cli.output import echo, echo_optional
+from wbctool.pipeline.plan import Action, PlanItem
+from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.store.slide_record import SlideOutcome
+from wbctool.text import display_name, pluralize
+
+_T = TypeVar("_T")
+
+
+class NullProgress:
+    """The progress of a quiet run: prints nothing. The base of the others."""
+
+    def plan_ready(self, plan: Sequence[PlanItem]) -> None:
+        """Receive what will be done, before the first slide."""
+
+    def field_done(self) -> None:
+        """Receive that one more field is done."""
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """Receive the state of one more slide."""
+
+
+class LineProgress(NullProgress):
+    """A plain line for each slide."""
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """Print the slide's name, status and counts."""
+        echo_optional(format_slide_line(outcome, action))
+
+
+class DryRunProgress(NullProgress):
+    """What a dry run would do."""
+
+    def plan_ready(self, plan: Sequence[PlanItem]) -> None:
+        """Print a line for each slide, and a summary."""
+        for item in plan:
+            echo(f"{display_name(item.slide.id)}: {item.action}, {pluralize(len(item.slide.fields), 'field')}")
+        counts = Counter(str(item.action) for item in plan)
+        echo(f"{pluralize(len(plan), 'slide')}: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
+
+
+class BarProgress(NullProgress):
+    """A bar that counts the fields, with a line above it for each slide that was processed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("fields", total=None)
+
+    def plan_ready(self, plan: Sequence[PlanItem]) -> None:
+        """Set the length of the bar."""
+        total = sum(len(item.slide.fields) for item in plan if item.action is Action.PROCESS)
+        self._progress.update(self._task, total=total)
+
+    def field_done(self) -> None:
+        """Advance the bar."""
+        self._progress.advance(self._task)
+
+    def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
+        """Print a line above the bar if the slide was processed."""
+        if action is Action.PROCESS:
+            line = format_slide_line(outcome, action)
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def show_progress(quiet: bool, dry_run: bool) -> Iterator[NullProgress]:
+    """Choose how to show a run: nothing, a plan, a bar if standard output is a terminal, or lines."""
+    if quiet:
+        yield NullProgress()
+    elif dry_run:
+        yield DryRunProgress()
+    elif sys.stdout is not None and sys.stdout.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console()) as progress:
+            yield BarProgress(progress)
+    else:
+        yield LineProgress()
+
+
+def format_slide_line(outcome: SlideOutcome, action: Action) -> str:
+    """Describe a slide in one line.
+
+    >>> from wbctool.types.results import SlideStatus
+    >>> format_slide_line(SlideOutcome("ward 3/17", SlideStatus.OK, (), ()), Action.SKIP)
+    'ward 3/17: ok (up to date)'
+    """
+    line = f"{display_name(outcome.slide)}: {outcome.status.value}"
+    if action is not Action.PROCESS:
+        return f"{line} ({action})"
+    row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    missing = f" ({row['fields_failed']} failed)" if int(row["fields_failed"]) else ""
+    totals = f"{pluralize(int(row['fields']), 'field')}{missing}, {pluralize(int(row['cells']), 'cell')}"
+    return f"{line}, {totals}: {row['counted']} counted, {row['review']} review, {row['not_wbc']} not WBC"
+
+
+def track_progress(items: Iterable[_T], total: int, description: str) -> Iterable[_T]:
+    """Show a bar on standard error while items are taken, if that is a terminal.
+
+    Args:
+        items: What is worked through.
+        total: How many there are.
+        description: What is done with them.
+
+    Returns:
+        The items.
+    """
+    console = Console(stderr=True)
+    return track(items, escape(description), total, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,75 @@
+"""`wbctool review`: readers' corrections applied to the results, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import Results
+from wbctool.cli.output import echo, echo_error, echo_optional
+from wbctool.enums import ExitCode
+from wbctool.errors import ReviewRefused
+from wbctool.text import display_name, pluralize
+
+review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_help=True)
+
+
+@review_app.command("apply")
+def apply_review(
+    out: Results,
+    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="A review.json saved by a report.")],
+) -> None:
+    """Apply readers' reviews: update the slides' tables and reports, keep the originals, extend the audit log.
+
+    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
+    """
+    with handle_errors():
+        raise typer.Exit(_apply_reviews(out, reviews))
+
+
+@review_app.command("verify")
+def verify_review(out: Results) -> None:
+    """Check the audit log, and every slide's results against the run and the log.
+
+    Exit codes: 0 all match; 1 otherwise.
+    """
+    with handle_errors():
+        from wbctool.paths import OutputPaths
+        from wbctool.review.audit import audit_reviews
+
+        result = audit_reviews(OutputPaths.from_path(out))
+        for problem in result.problems:
+            echo_error(problem)
+        if result.problems:
+            raise typer.Exit(ExitCode.FATAL)
+        last = f", the last {result.last_sha256}" if result.last_sha256 else ""
+        echo(
+            f"{pluralize(result.slides, 'slide')}, {result.reviewed} reviewed; "
+            f"{pluralize(result.entries, 'line')} in the audit log{last}: all match"
+        )
+
+
+def _apply_reviews(out: Path, reviews: Sequence[Path]) -> int:
+    """Apply the reviews, print what each changed, and return the exit code."""
+    from wbctool.cli.logging import configure_logging
+    from wbctool.paths import OutputPaths
+    from wbctool.review.apply import apply_reviews
+
+    code = ExitCode.DONE
+    with configure_logging(quiet=False, log_file=None):
+        for path, outcome in apply_reviews(OutputPaths.from_path(out), reviews):
+            if isinstance(outcome, ReviewRefused):
+                code = ExitCode.FATAL
+                echo_error(f"{path}: {outcome}")
+                continue
+            review, differential = outcome.reviews[-1], outcome.differential
+            echo_optional(
+                f"{display_name(outcome.slide)}: reviewed by {display_name(review.reader)}, "
+                f"{pluralize(review.n_reclassified, 'cell')} moved; "
+                f"now {differential.counted} counted, {differential.review} review, {differential.not_wbc} not WBC"
+            )
+    return code

@@ -1,0 +1,234 @@
+"""`wbctool run`: many slides, unattended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wbctool.cli.errors import get_exit_code, handle_errors
+from wbctool.cli.options import ModelsDir
+from wbctool.cli.output import echo_optional
+from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.errors import OutputLocked, OutputNotWritable
+from wbctool.optional import require_extra
+from wbctool.text import display_name
+
+if TYPE_CHECKING:
+    from wbctool.pipeline.bound_stages import BoundStages
+    from wbctool.pipeline.run import StopRequest
+    from wbctool.settings import RunSettings
+    from wbctool.store.status import RunReport
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    slides: Annotated[
+        Path,
+        typer.Argument(metavar="SLIDES", readable=False, help="Folder of slides. A slide is a folder of images."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="CSV", help="Table to write, x.csv. The other results go into the folder x beside it."),
+    ],
+    models_dir: ModelsDir = None,
+    device: Annotated[Device | None, typer.Option(help="Where the models run. Default: auto.")] = None,
+    super_resolve: Annotated[
+        SuperResolve | None, typer.Option(help="Which cells the generator enlarges. Default: auto.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Precision of the models. Default: auto.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker threads. Default: one per core.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Cells classified together on a GPU. Default: 64.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file of settings. Options given here override it."),
+    ] = None,
+    force: Annotated[bool | None, typer.Option("--force", help="Process every slide again.")] = None,
+    retry_failed: Annotated[
+        bool | None, typer.Option("--retry-failed", help="Process failed and partial slides again.")
+    ] = None,
+    settle_s: Annotated[
+        float | None, typer.Option("--settle", metavar="SECONDS", help="Skip slides changed within the last SECONDS.")
+    ] = None,
+    follow_links: Annotated[
+        bool | None, typer.Option("--follow-links", help="Follow symbolic links that lead out of SLIDES.")
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop once N slides of this run are failed or partial.")
+    ] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors only.")] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Log to FILE, one JSON object per line.")
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector to FILE, x.prom."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Process the slides on this Dask scheduler's workers.")
+    ] = None,
+    adult: Annotated[
+        bool | None,
+        typer.Option("--adult", help="Treat slides without an age in slides.csv as adults: show reference ranges."),
+    ] = None,
+) -> None:
+    """Count the white cells on every slide in SLIDES.
+
+    Exit codes: 0 done; 1 nothing usable could be written; 2 wrong usage; 3 at least one slide is failed or partial;
+    4 no image found; 5 another run is using the output; 130, 143 stopped.
+    """
+    with handle_errors():
+        # NumPy reads it when it is first imported. BLAS threads that spin took an eighth of the time from the workers.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from wbctool.settings import load_settings
+
+        options = {
+            "slides": slides,
+            "out": out,
+            "models_dir": models_dir,
+            "device": device,
+            "super_resolve": super_resolve,
+            "precision": precision,
+            "workers": workers,
+            "batch_size": batch_size,
+            "force": force,
+            "retry_failed": retry_failed,
+            "settle_s": settle_s,
+            "follow_links": follow_links,
+            "max_failures": max_failures,
+            "dry_run": dry_run,
+            "quiet": quiet,
+            "log_file": log_file,
+            "metrics": metrics,
+            "scheduler": scheduler,
+            "adult": adult,
+        }
+        raise typer.Exit(run_with_settings(load_settings(options, config)))
+
+
+def run_with_settings(settings: RunSettings) -> int:
+    """Run, log how it started and ended, write the metrics, and return the exit code.
+
+    Raises:
+        WbctoolError: The run could not begin or go on; it is logged and recorded for `wbctool status`.
+    """
+    from wbctool.cli.logging import configure_logging
+    from wbctool.paths import OutputPaths
+    from wbctool.pipeline.preflight import check_log_file
+
+    if settings.log_file is not None and not settings.dry_run:
+        check_log_file(OutputPaths(settings.out), settings.log_file)
+    start = datetime.fromisoformat(datetime.now(UTC).isoformat(timespec="milliseconds"))  # as run.json has it
+    with configure_logging(settings.quiet, None if settings.dry_run else settings.log_file):
+        log.info("started: %s", sys.argv)
+        try:
+            code = _run_folder(settings)
+        except BaseException as error:
+            log.info("ended with exit code %d: %s", get_exit_code(error), error or type(error).__name__)
+            if not isinstance(error, OutputLocked) and not settings.dry_run:  # the other run reports on itself
+                _record_early_failure(settings, start, get_exit_code(error), str(error) or type(error).__name__)
+            raise
+        log.info("ended with exit code %d", code)
+        if not settings.dry_run:
+            _write_metrics(settings, start, code)
+    if not settings.quiet and not settings.dry_run:
+        echo_optional(f"{display_name(str(settings.out))} written")
+    return code
+
+
+def _run_folder(settings: RunSettings) -> int:
+    """Process the slides in this process or on a cluster, and return the exit code."""
+    from wbctool.cli.progress import show_progress
+    from wbctool.pipeline.run import StopRequest, run_folder
+
+    stop_request = StopRequest()
+    with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
+        if settings.scheduler is None:
+            return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
+        with require_extra("cluster", "--scheduler"):
+            from wbctool.cluster.executor import DaskExecutor
+
+        with closing(DaskExecutor(settings, settings.scheduler, stop_request)) as executor:
+            return run_folder(settings, executor.connect, sys.argv, progress, stop_request, executor)
+
+
+def load_stages(settings: RunSettings) -> BoundStages:
+    """Load the models of a run, and warn if ``auto`` falls back to another device."""
+    import cv2
+
+    import wbctool
+    from wbctool.pipeline.bound_stages import bind_stages
+
+    cv2.setNumThreads(1)  # the workers are threads enough
+    models = wbctool.load_models(settings.models_dir, settings.device, settings.precision, threads=1)
+    if models.device_message:
+        log.warning("%s", models.device_message)
+    if not models.detector.card.stain_reference:
+        log.info(
+            "the detector's card has no colors of its training fields, so stains are not compared "
+            "(see `wbctool models stain-reference`)"
+        )
+    return bind_stages(models, settings)
+
+
+@contextmanager
+def stop_on_signals(stop_request: StopRequest) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM ask the run to stop; a second one ends the process as usual."""
+
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        stop_request.signal = number
+        restore_handlers()
+
+    def restore_handlers() -> None:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
+
+    previous_handlers = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore_handlers()
+
+
+def _record_early_failure(settings: RunSettings, start: datetime, code: int, cause: str) -> None:
+    """Record for `wbctool status` that a run ended before it could write run.json."""
+    from wbctool.paths import OutputPaths
+    from wbctool.store.status import save_failure
+
+    if _read_report_since(settings, start) is None:
+        save_failure(OutputPaths(settings.out), start, code, cause)
+    _write_metrics(settings, start, code)
+
+
+def _write_metrics(settings: RunSettings, start: datetime, code: int) -> None:
+    """Write the metrics; if that fails, only log it: whoever watches them sees that they grow old."""
+    if settings.metrics is None:
+        return
+    from wbctool.pipeline.prometheus import write_metrics
+
+    try:
+        write_metrics(settings.metrics, _read_report_since(settings, start), code)
+    except OutputNotWritable as error:
+        log.error("metrics not written: %s", error)  # noqa: TRY400
+
+
+def _read_report_since(settings: RunSettings, start: datetime) -> RunReport | None:
+    """Read the record of the run that started at ``start``; None if it left none."""
+    from wbctool.paths import OutputPaths
+    from wbctool.store.status import read_report_or_none
+
+    report = read_report_or_none(OutputPaths(settings.out))
+    return report if report and report.end and not report.failure and report.start >= start else None

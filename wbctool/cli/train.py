@@ -1,0 +1,107 @@
+"""`wbctool train`: labeled data in, models out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+
+LabeledData = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labeled data. May be repeated.")]
+Fold = Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the groups is the test split.")]
+HoldOutDataset = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DATASET", help="Put this whole dataset or microscope into the test split. May be repeated."),
+]
+
+
+class TrainStage(StrEnum):
+    """What `train` trains."""
+
+    ALL = "all"
+    DETECTOR = "detector"
+    SRGAN = "srgan"
+    CLASSIFIER = "classifier"
+
+
+class BackboneChoice(StrEnum):
+    """The backbones of wbctool_training.models.backbones, which cannot be imported without torch."""
+
+    VGG19 = "vgg19"
+    VGG16 = "vgg16"
+    RESNET50 = "resnet50"
+    EFFICIENTNET_B7 = "efficientnet_b7"
+
+
+def train(
+    data: LabeledData = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, or a TOML file, x.toml.")
+    ] = "default",
+    stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
+    backbone: Annotated[
+        BackboneChoice, typer.Option(help="The classifier's convolutional network.")
+    ] = BackboneChoice.VGG19,
+    imagenet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of ImageNet weights. Default: download them.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoints.")] = False,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(metavar="HOURS", help="Stop each training loop after HOURS and export what there is."),
+    ] = None,
+    fold: Fold = 0,
+    hold_out_dataset: HoldOutDataset = None,
+    init_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Start from the generator and classifier in DIR, e.g. to add cells of your own. "
+            "If repeated, from the mean of the classifiers' weights.",
+        ),
+    ] = None,
+) -> None:
+    """Train the models and export them to ONNX. Requires: pip install 'wbctool[train]'."""
+    with handle_errors():
+        train_models = import_train("`wbctool train`")
+        from wbctool.datasets.labelled import GroupSplit
+
+        train_models(
+            data=data or [],
+            out=out,
+            recipe=recipe,
+            stage=stage.value,
+            imagenet_weights=imagenet_weights,
+            resume=resume,
+            max_hours=max_hours,
+            backbone=backbone.value,
+            init_from=init_from or [],
+            group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
+        )
+
+
+def import_train(command: str) -> Callable[..., None]:
+    """Import the training, and let it log its progress on standard error.
+
+    Args:
+        command: The command that needs it, for the message.
+
+    Returns:
+        wbctool_training.train.train.
+
+    Raises:
+        MissingDependency: A library of the extra `train` is not installed.
+    """
+    from wbctool.optional import require_extra
+
+    with require_extra("train", command):
+        from wbctool_training.train import train as train_models
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("wbctool_training").setLevel(logging.INFO)
+    return train_models

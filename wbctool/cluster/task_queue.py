@@ -1,0 +1,218 @@
+"""Slides in transit: submitted to Dask, which picks the workers, and published here in slide order.
+
+Dask submits a slide again if its worker dies. What it cannot know is decided here: how many slides may be in transit,
+what a reply means, and that a slide has failed if several workers died while processing it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from distributed import Client, Future
+
+from wbctool.cluster.messages import FieldNotVisible, SlideCompleted
+from wbctool.cluster.worker_plugin import SLIDE_RESOURCE, process_slide
+from wbctool.cluster.workers import WorkerPool
+from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.field_worker import format_error
+from wbctool.store.atomic_write import is_name_error
+from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
+from wbctool.store.slide_writer import publish_files
+from wbctool.timing import StageTimer, add_seconds
+from wbctool.types.cells import Slide
+
+log = logging.getLogger(__name__)
+
+SLIDES_PER_WORKER = 4
+"""Slides in transit per worker: being processed, or waiting for an earlier one to be published."""
+_POLL_S = 0.05
+_FETCH_TIMEOUT_S = 10.0  # its worker may just have died; then Dask has the slide processed again
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLimits:
+    """How long and how often a run tries. no_worker_s: a nanny or a queue may be about to start a worker."""
+
+    connect_s: float = 5.0
+    no_worker_s: float = 300.0
+    max_attempts: int = 3
+
+
+@dataclass(slots=True)
+class _Task:
+    """A slide in transit. workers: those that Dask may give it to. outcome: of one that has failed for good."""
+
+    slide: Slide
+    future: Future[Any] | None = None
+    workers: frozenset[str] = frozenset()
+    allow_missing: bool = False
+    failures: list[str] = field(default_factory=list)
+    reply: SlideCompleted | None = None
+    outcome: SlideOutcome | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a worker must still process it."""
+        return self.reply is None and self.outcome is None
+
+    def withdraw(self) -> None:
+        """Take it back from Dask."""
+        if self.future is not None:
+            self.future.release()
+        self.future, self.workers = None, frozenset()
+
+
+class TaskQueue:
+    """A run's slides in transit.
+
+    Attributes:
+        hosts: Name of the machine that processed each slide.
+        batch_sizes: Cells per batch of each model, the fewest of any worker.
+    """
+
+    def __init__(self, client: Client, pool: WorkerPool, context: RunContext, limits: ClusterLimits) -> None:
+        self._client, self._pool, self._context, self._limits = client, pool, context, limits
+        self._tasks = deque[_Task]()
+        self._last_worker_at = time.monotonic()
+        self.hosts: dict[str, str] = {}
+        self.batch_sizes: dict[str, int] = {}
+
+    def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
+        """Process and publish slides in their order, as SlideExecutor says."""
+        tasks, supply, is_last_taken = self._tasks, iter(slides), False
+        try:
+            while not self._context.should_stop():
+                self._check_workers()
+                for task in tasks:
+                    if task.future is not None and task.future.done():
+                        self._collect(task, task.future)
+                while not is_last_taken and self._has_room():
+                    slide = next(supply, None)
+                    is_last_taken = slide is None
+                    if slide is not None:
+                        tasks.append(_Task(slide))
+                self._submit_open()
+                if not tasks and is_last_taken:
+                    return
+                if tasks and not tasks[0].is_open:
+                    yield self._publish(tasks.popleft())
+                else:
+                    time.sleep(_POLL_S)
+        finally:
+            for task in tasks:
+                task.withdraw()
+
+    def _has_room(self) -> bool:
+        """One slide per worker is with Dask at a time, so that a worker's death is held against few slides."""
+        n_open, n_workers = sum(task.is_open for task in self._tasks), len(self._pool.available)
+        return n_open < n_workers and len(self._tasks) < SLIDES_PER_WORKER * n_workers
+
+    def _check_workers(self) -> None:
+        """Count the attempts of slides whose workers died. Raises ClusterUnusable if there has long been no worker."""
+        died = self._pool.poll()
+        for task in self._tasks:
+            if task.is_open and task.future is not None and task.future.key in died:
+                self._count_failure(task, f"{died[task.future.key]} died while processing it")
+        now = time.monotonic()
+        if self._pool.available:
+            self._last_worker_at = now
+        elif now - self._last_worker_at > self._limits.no_worker_s:
+            raise ClusterUnusable(f"no worker has been left for {self._limits.no_worker_s:.0f} seconds")
+
+    def _submit_open(self) -> None:
+        """Submit the slides that Dask does not have, or could give only to workers that have gone."""
+        workers = frozenset(self._pool.available)
+        for task in self._tasks:
+            if task.slide.problem and task.is_open:
+                self._fail(task, "list", task.slide.problem)
+            elif workers and task.is_open and not task.workers & workers:
+                task.withdraw()
+                self._submit(task, workers)
+
+    def _submit(self, task: _Task, workers: frozenset[str]) -> None:
+        slide = task.slide
+        task.workers = workers
+        task.future = self._client.submit(
+            process_slide,
+            self._pool.run,
+            replace(slide, folder=slide.folder.absolute(), fields=tuple(path.absolute() for path in slide.fields)),
+            self._context.metadata.get(slide.id),
+            task.allow_missing,
+            workers=list(workers),
+            resources={SLIDE_RESOURCE: 1},
+            pure=False,
+        )
+
+    def _collect(self, task: _Task, future: Future[Any]) -> None:
+        """Take in what a worker made of a slide. Raises ClusterUnusable if Dask has dropped it."""
+        if future.status == "cancelled":
+            raise ClusterUnusable("the Dask scheduler has dropped the slides of this run")
+        try:
+            reply: SlideCompleted | FieldNotVisible = future.result(timeout=_FETCH_TIMEOUT_S)
+        except TimeoutError:
+            return
+        except Exception as error:  # the slide's, or the network's
+            if future.status == "error":
+                self._fail(task, "cluster", format_error(error))
+            else:
+                self._count_failure(task, f"its results were lost in transit: {error!r}")
+        else:
+            if isinstance(reply, SlideCompleted):
+                task.reply = reply
+            elif reply.path.is_file():
+                self._pool.reject(reply.address, f"it cannot see {reply.path}")
+            else:
+                task.allow_missing = True  # gone from here too: the field fails, as on one machine
+        task.withdraw()
+
+    def _publish(self, task: _Task) -> SlideOutcome:
+        """Publish a slide that is processed, or has failed, as Pipeline does on one machine."""
+        if task.outcome is None and task.reply is not None:
+            try:
+                task.outcome = self._publish_reply(task.slide, task.reply)
+            except OutputNotWritable as error:
+                if not is_name_error(error):
+                    raise
+                self._fail(task, "write", format_error(error))
+            except Exception as error:  # what is wrong with one slide must not cost the others theirs
+                log.exception("slide %r failed", task.slide.id)
+                self._fail(task, "report", format_error(error))
+        for _ in task.slide.fields:
+            self._context.field_done()
+        assert task.outcome is not None
+        return task.outcome
+
+    def _publish_reply(self, slide: Slide, reply: SlideCompleted) -> SlideOutcome:
+        self.hosts[slide.id] = reply.host
+        for model, size in reply.batch_sizes.items():
+            self.batch_sizes[model] = min(size, self.batch_sizes.get(model, size))
+        for attributes in reply.log_records:
+            logging.getLogger(attributes["name"]).handle(logging.makeLogRecord(attributes))
+        if reply.files is not None:
+            hash_cache, timer = self._context.make_hash_cache(), StageTimer()
+            hash_cache.load_slide(slide.id)
+            with timer("write"):
+                publish_files(self._context.layout, reply.files)
+            for name, file_stat, sha256 in reply.field_hashes:
+                hash_cache.remember(name, file_stat, sha256)
+            hash_cache.flush()
+            add_seconds(reply.outcome.seconds, timer.seconds)
+        return reply.outcome
+
+    def _count_failure(self, task: _Task, failure: str) -> None:
+        """Something kept a worker from processing a slide; the slide may be that something."""
+        log.warning("slide %r: %s", task.slide.id, failure)
+        task.failures.append(failure)
+        if len(task.failures) >= self._limits.max_attempts:
+            self._fail(task, "cluster", f"given up after {len(task.failures)} attempts: {'; '.join(task.failures)}")
+
+    def _fail(self, task: _Task, stage: str, cause: str) -> None:
+        log.error("slide %r, %s: %s", task.slide.id, stage, cause)
+        task.withdraw()
+        task.outcome = make_failed_outcome(task.slide, stage, cause, self._context.stages.provenance.classes)

@@ -1,0 +1,33 @@
+"""Table Schemas of counts.csv, differential.csv and cells.csv, for programs that check tables."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+TABLES = ("counts", "differential", "cells")
+
+
+def table_schema_json(table: str) -> str:
+    """Return the Table Schema of one CSV file.
+
+    Args:
+        table: One of ``TABLES``, the name of the CSV file without its ending.
+
+    Returns:
+        The schema as JSON. It has a column ``p_<class>`` for every class; a model that knows fewer classes writes fewer
+        columns.
+
+    Raises:
+        ValueError: There is no such table.
+
+    References:
+        Table Schema, https://specs.frictionlessdata.io/table-schema/
+    """
+    if table not in TABLES:
+        raise ValueError(f"no Table Schema for {table!r}; choose one of {', '.join(TABLES)}")
+    return files("wbctool.export").joinpath("schemas", f"{table}.json").read_text(encoding="utf-8")
+
+
+def table_schema_files() -> dict[str, bytes]:
+    """Return every schema by the name of the file to write, ``<table>.schema.json``, in the order of ``TABLES``."""
+    return {f"{table}.schema.json": table_schema_json(table).encode() for table in TABLES}

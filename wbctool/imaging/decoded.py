@@ -1,0 +1,44 @@
+"""The record that every decoder of an image file returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An image as its file stores it: not yet of 8 bits, laid over white, turned, or converted to sRGB.
+
+    Attributes:
+        samples: (H, W, 3) or, with alpha, (H, W, 4) uint8 or uint16, RGB.
+        bits: Bits per sample that the values use.
+        premultiplied: Whether the colors are already multiplied by alpha.
+        is_palette: Whether the colors come from a palette.
+        orientation: 1 to 8, as in EXIF.
+        icc_profile: The embedded profile; None if there is none, empty if it cannot be unpacked.
+    """
+
+    samples: NDArray[Any]
+    bits: int = 8
+    premultiplied: bool = False
+    is_palette: bool = False
+    orientation: int = 1
+    icc_profile: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What a file says of its image.
+
+    Attributes:
+        width: In pixels, as stored.
+        height: In pixels, as stored.
+        orientation: 1 to 8, as in EXIF.
+    """
+
+    width: int
+    height: int
+    orientation: int

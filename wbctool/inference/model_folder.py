@@ -1,0 +1,133 @@
+"""A folder of models: the cards in it, and whether each describes the model beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from wbctool.enums import Precision
+from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
+from wbctool.inference.model_card import KINDS, Card, ModelCard, load_fp32_card, read_card, read_model_bytes
+
+_QUANTIZED_FIELDS = {"name", "file", "sha256", "precision", "quantized_from"}  # the others equal the fp32 card's
+
+
+def card_paths(folder: Path) -> tuple[Path, ...]:
+    """List the cards of a folder, in order of their names.
+
+    Damaged cards are in the list, so that whoever reads them gets the error. Other JSON files are not: those that are
+    valid, have no ``kind`` and no name that a run looks for, such as an evaluation that was written beside the models.
+
+    Args:
+        folder: The folder of models.
+
+    Returns:
+        The paths of the cards.
+    """
+    return tuple(path for path in sorted(folder.glob("*.json")) if _is_card_file(path))
+
+
+def _is_card_file(path: Path) -> bool:
+    """Return whether a JSON file is a card, perhaps a damaged one."""
+    if path.name.partition(".")[0] in KINDS:
+        return True
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return path.is_file()
+    return isinstance(content, dict) and "kind" in content
+
+
+def list_cards(folder: Path) -> list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]]:
+    """Read the cards of a folder, without their models.
+
+    Args:
+        folder: The folder of models.
+
+    Returns:
+        Each path with its card, or with the error why it cannot be read. The cards that a run needs are listed even if
+        they are missing.
+
+    Raises:
+        ModelNotFound: The folder has no card.
+    """
+    paths = card_paths(folder)
+    if not paths:
+        raise ModelNotFound(f"no model card in {folder}")
+    required = [folder / f"{name}.json" for name in KINDS]
+    cards: list[tuple[Path, ModelCard | ModelNotFound | ModelMismatch]] = []
+    for path in (*paths, *(path for path in required if path not in paths)):
+        try:
+            cards.append((path, read_card(path)))
+        except (ModelNotFound, ModelMismatch) as error:
+            cards.append((path, error))
+    return cards
+
+
+def check_models(folder: Path) -> list[tuple[Path, str | None]]:
+    """Check each card of a folder and its model.
+
+    Args:
+        folder: The folder of models.
+
+    Returns:
+        Each card's path with what is wrong with the card or its model; None if nothing is.
+
+    Raises:
+        ModelNotFound: The folder has no card.
+    """
+    report: list[tuple[Path, str | None]] = []
+    for path, card in list_cards(folder):
+        problem: str | None
+        try:
+            if isinstance(card, WbctoolError):
+                raise card
+            _check_kind(card, path)
+            read_model_bytes(card, folder)
+            is_fp32 = card.precision is Precision.FP32
+            problem = None if is_fp32 else staleness_reason(card, load_fp32_card(folder, type(card)))
+        except ModelNotFound as error:
+            problem = str(error) if path.is_file() else "the model card is missing"
+        except ModelMismatch as error:
+            problem = str(error)
+        report.append((path, problem))
+    return report
+
+
+def _check_kind(card: Card, path: Path) -> None:
+    """Raise ModelMismatch if a card's file is named after another kind."""
+    expected_kind = path.name.partition(".")[0]
+    if expected_kind in KINDS and card.kind != expected_kind:
+        raise ModelMismatch(f"{path} describes a {card.kind}, not a {expected_kind}")
+
+
+def staleness_reason(quantized: Card, source: Card) -> str | None:
+    """Say why a card is not that of an int8 or fp16 copy of a model.
+
+    Args:
+        quantized: The card of the copy.
+        source: The card of the fp32 model beside it.
+
+    Returns:
+        The reason; None if the copy is up to date.
+    """
+    if quantized.precision is Precision.FP32 or quantized.quantized_from is None:
+        return f"{quantized.file} does not name the model it is a copy of"
+    source_sha256 = quantized.quantized_from.source_sha256
+    if source_sha256 != source.sha256:
+        return (
+            f"{quantized.file} is not a copy of {source.file} but of a model with SHA-256 {source_sha256}, "
+            f"not {source.sha256}; make a new one with `wbctool models optimize`"
+        )
+    source_fields, quantized_fields = (card.model_dump(exclude=_QUANTIZED_FIELDS) for card in (source, quantized))
+    if changed := [name for name in source_fields if source_fields[name] != quantized_fields.get(name)]:
+        return (
+            f"the card of {quantized.file} differs from that of {source.file} in {changed[0]}; make a new copy with "
+            "`wbctool models optimize`"
+        )
+    return None
+
+
+def encode_card(card: Card) -> bytes:
+    """Return the content of a card's JSON file."""
+    return (card.model_dump_json(indent=2) + "\n").encode()

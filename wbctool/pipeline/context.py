@@ -1,0 +1,61 @@
+"""Everything that the steps of a run share, in one object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+
+from wbctool.paths import OutputPaths
+from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.settings import Limits, RunSettings
+from wbctool.stages.absolute_counts import resolve_limits
+from wbctool.store.hash_cache import HashCache
+from wbctool.types.slides import SlideMetadata
+
+_CPU_BATCH_SIZE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a run knows before its first slide. Every step takes it, in every thread.
+
+    Attributes:
+        settings: The settings of the run.
+        stages: The stages with their models.
+        metadata: The rows of slides.csv, by slide id; slides that it does not name are missing here.
+        should_stop: Returns whether the run was asked to stop. It is called between fields and between batches.
+        field_done: Called after each field, in the thread that fetches the outcomes.
+        now: Returns the Unix time in seconds.
+        large_field_lock: Held by the one thread that decodes a large field.
+    """
+
+    settings: RunSettings
+    stages: BoundStages
+    metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
+    should_stop: ShouldStop = lambda: False
+    field_done: Callable[[], None] = lambda: None
+    now: Callable[[], float] = time.time
+    large_field_lock: Lock = field(default_factory=Lock)
+
+    @property
+    def layout(self) -> OutputPaths:
+        """The paths of the output files."""
+        return OutputPaths(self.settings.out)
+
+    @property
+    def cells_per_batch(self) -> int:
+        """The most cells that are classified together."""
+        size = self.settings.batch_size
+        return size if self.stages.prefers_large_batches else min(size, _CPU_BATCH_SIZE)
+
+    def make_hash_cache(self) -> HashCache:
+        """Return a cache of the content hashes of one slide's files."""
+        return HashCache(self.layout, self.now)
+
+    def limits_for(self, slide: str) -> Limits:
+        """Return the limits of one slide, which depend on its patient's age."""
+        return resolve_limits(self.settings.limits, self.metadata.get(slide))

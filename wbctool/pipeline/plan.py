@@ -1,0 +1,146 @@
+"""The plan of a run: which slides it processes, and why it leaves the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.discovery import is_unchanged
+from wbctool.pipeline.preflight import contains_run_outputs
+from wbctool.settings import RunSettings
+from wbctool.store.hash_cache import HashCache
+from wbctool.store.slide_record import (
+    SlideRecord,
+    build_slide_cache_key,
+    find_slide_record,
+    fingerprint,
+    iter_records_below,
+    outputs_match,
+)
+from wbctool.types.cells import Slide
+from wbctool.types.results import SlideStatus
+
+FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
+
+
+class Action(StrEnum):
+    """What a run does with a slide."""
+
+    PROCESS = "to do"
+    SKIP = "up to date"
+    DEFER = "waiting: just modified"
+    NOT_CHECKED = "not looked at"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """A slide and what the run does with it.
+
+    Attributes:
+        slide: The slide.
+        action: What the run does with it.
+        record: The slide's last record, up to date or not; None if it has none.
+    """
+
+    slide: Slide
+    action: Action
+    record: SlideRecord | None
+
+
+def make_plan(slides: Sequence[Slide], context: RunContext) -> list[PlanItem]:
+    """Decide what to do with each slide.
+
+    The records and, if their size or times changed, the fields and result files are read. Their hashes are saved for
+    the next run, except in a dry run.
+
+    Args:
+        slides: The slides that were found.
+        context: The run.
+
+    Returns:
+        One item per slide, in order. After a folder that cannot be listed follow the slides that an earlier run found
+        below it: their results stay.
+    """
+    hash_cache = context.make_hash_cache()
+    ids = {slide.id for slide in slides}
+    plan = []
+    for slide in slides:
+        record = find_slide_record(context.layout, slide.id)
+        plan.append(PlanItem(slide, _choose_action(slide, record, context, hash_cache), record))
+        if slide.problem:
+            hidden = list(_iter_hidden_slides(slide, context, ids))
+            ids.update(item.slide.id for item in hidden)
+            plan += hidden
+    return plan
+
+
+def has_changed(slide: Slide, settings: RunSettings, now: Callable[[], float]) -> bool:
+    """Return whether a slide is no longer as it was found, or has just been modified.
+
+    Args:
+        slide: The slide as it was found when the run began, which may be hours ago.
+        settings: The settings of the run.
+        now: Returns the Unix time in seconds.
+    """
+    if slide.problem:
+        return False
+    return _is_recently_modified(slide, settings, now) or not is_unchanged(
+        slide, settings.slides, settings.follow_links
+    )
+
+
+def _iter_hidden_slides(slide: Slide, context: RunContext, known_ids: set[str]) -> Iterator[PlanItem]:
+    """Yield the slides that earlier runs found below a folder that can no longer be listed."""
+    for record in iter_records_below(context.layout, slide.id):
+        if record.slide not in known_ids:
+            yield PlanItem(Slide(record.slide, slide.folder, ()), Action.DEFER, record)
+
+
+def _choose_action(slide: Slide, record: SlideRecord | None, context: RunContext, hash_cache: HashCache) -> Action:
+    """Choose what to do with one slide."""
+    if _is_recently_modified(slide, context.settings, context.now):
+        return Action.DEFER
+    if record is None or slide.problem or _is_reprocess_requested(context.settings, record):
+        return Action.PROCESS
+    if context.should_stop():
+        return Action.NOT_CHECKED
+    hash_cache.load_slide(slide.id)
+    is_current = _is_current(slide, record, context, hash_cache)
+    if not context.settings.dry_run:
+        hash_cache.flush()
+    return Action.SKIP if is_current else Action.PROCESS
+
+
+def _is_current(slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache) -> bool:
+    """Return whether a slide's results are those that processing it again would give."""
+    cache_key = build_slide_cache_key(context.stages.cache_key, context.metadata.get(slide.id))
+    field_hashes = hash_cache.hash_fields(slide, context.settings.max_megapixels)
+    return (
+        fingerprint(field_hashes, cache_key) == record.fingerprint
+        and record.is_deterministic
+        and outputs_match(context.layout, record, hash_cache)
+    )
+
+
+def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:
+    """Return whether an option asks to process the slide again."""
+    return settings.force or (settings.retry_failed and record.status in FAILURE_STATUSES)
+
+
+def _is_recently_modified(slide: Slide, settings: RunSettings, now: Callable[[], float]) -> bool:
+    """Return whether the slide's folder or a field was changed less than ``settle_s`` ago."""
+    if not settings.settle_s:
+        return False
+    time_s = now()
+    # A run writes its outputs into this folder, so by the folder's own time such a slide would wait for ever.
+    folders = () if contains_run_outputs(slide.folder, settings) else (slide.folder,)
+    for path in (*folders, *slide.fields):
+        with suppress(OSError):
+            stat = path.stat()
+            # mtime may lie in the future, by a clock that runs ahead. Copies keep mtime, so ctime counts too.
+            if abs(time_s - stat.st_mtime) < settings.settle_s or 0 <= time_s - stat.st_ctime < settings.settle_s:
+                return True
+    return False

@@ -1,0 +1,210 @@
+"""Verification of the models with a laboratory's own labeled cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
+from wbctool.enums import SuperResolve
+from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.classification import crop_labelled_cells, predict
+from wbctool.inference.loading import Models
+from wbctool.labels import CellClass
+from wbctool.optional import require_extra
+from wbctool.text import pluralize
+from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.progress import Progress
+from wbctool.verification.agreement import Kappa, Proportion, cohen_kappa
+from wbctool.verification.calibration import TemperatureRefit, refit_temperature
+from wbctool.verification.criteria import (
+    MIN_CELLS,
+    MIN_CELLS_PER_CLASS,
+    MIN_GROUPS,
+    Criterion,
+    VerificationResult,
+    conclude,
+    criterion_agreement,
+    criterion_class_recall,
+    criterion_counted_accuracy,
+    criterion_ood,
+    criterion_review,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CellVerification:
+    """A verification with labeled cells.
+
+    Attributes:
+        verdict: The conclusion and its criteria.
+        cells: Number of cells.
+        n_groups: Number of groups that the cells come from.
+        agreement: Cells that the models and the reader gave the same class.
+        kappa: Agreement beyond chance; None if only one class occurs.
+        auto_classified: Cells that a run would not leave to a reader.
+        accuracy_auto: Correct cells among the automatically classified; None if there are none.
+        recall_by_class: For each class with cells, those that the models gave this class.
+        classes: The classes of the model, in order.
+        confusion: Counts; one row for each true class, one column for each predicted class, in order of ``classes``.
+        calibration: The shipped and a refitted temperature; None if there are too few cells.
+        notes: What was left out, and which classes are not judged.
+    """
+
+    verdict: VerificationResult
+    cells: int
+    n_groups: int
+    agreement: Proportion
+    kappa: Kappa | None
+    auto_classified: Proportion
+    accuracy_auto: Proportion | None
+    recall_by_class: dict[str, Proportion]
+    classes: tuple[str, ...]
+    confusion: list[list[int]]
+    calibration: TemperatureRefit | None
+    notes: tuple[str, ...]
+
+
+def verify_cells(
+    data: Path, models: Models, mode: SuperResolve, progress: Progress = lambda items, _total, _description: items
+) -> CellVerification:
+    """Verify the models with class folders of single-cell images, which go through the stages of a run.
+
+    Args:
+        data: The folder that holds the class folders.
+        models: The models to verify.
+        mode: When cells are super-resolved.
+        progress: Wraps the items of slow loops.
+
+    Raises:
+        LabelledDataInvalid: There is no cell to verify with, or an image cannot be read.
+        MissingDependency: The extra ``evaluate`` is not installed.
+    """
+    with require_extra("evaluate", "`wbctool verify`"):
+        import sklearn.metrics  # noqa: F401
+    images, notes = _exclude_training_data(read_class_folders(data), models)
+    notes += [
+        f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
+    ]
+    if not images:
+        raise LabelledDataInvalid("; ".join([f"{data}: no labeled cells to verify with", *notes]))
+    crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, data.resolve().name)]
+    predictions = predict(crops, models, mode)
+    card = models.classifier.card
+    return compare_cells(images, predictions, card.classes, card.temperature, notes)
+
+
+def compare_cells(
+    images: Sequence[LabelledImage],
+    predictions: Sequence[Prediction],
+    classes: Sequence[CellClass],
+    temperature: float,
+    notes: Sequence[str] = (),
+) -> CellVerification:
+    """Compare predictions with a reader's labels and draw the conclusion.
+
+    Args:
+        images: The labeled cells, at least one.
+        predictions: Predictions of the same cells, in the same order.
+        classes: The classes of the model, in order.
+        temperature: The temperature of the model's card.
+        notes: Notes on what was left out before.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    groups = [image.group for image in images]
+    n_groups = len(set(groups))
+    labels = [label.value for label in classes]
+    y_true, y_pred = [image.label.value for image in images], [p.label.value for p in predictions]
+    correct = np.array([true == predicted for true, predicted in zip(y_true, y_pred, strict=True)])
+    is_auto = np.array([p.outcome is not Outcome.NEEDS_REVIEW for p in predictions])
+    is_ood = np.array([p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions])
+    recalls = {label: _proportion_within(correct, groups, np.array(y_true) == label) for label in labels}
+    recall_by_class = {label: recall for label, recall in recalls.items() if recall is not None}
+    agreement, auto_classified = _proportion(correct, groups), _proportion(is_auto, groups)
+    accuracy_auto = _proportion_within(correct, groups, is_auto)
+    criteria = [
+        criterion_agreement(agreement),
+        *([criterion_counted_accuracy(accuracy_auto)] if accuracy_auto else []),
+        criterion_review(_proportion(~is_auto, groups)),
+        criterion_ood(_proportion(is_ood, groups)),
+        *_failed_class_criteria(recall_by_class),
+    ]
+    indices = np.array([labels.index(label) for label in y_true])
+    probabilities = np.array([p.probabilities for p in predictions])
+    return CellVerification(
+        verdict=conclude(criteria, _describe_shortfall(len(images), n_groups)),
+        cells=len(images),
+        n_groups=n_groups,
+        agreement=agreement,
+        kappa=cohen_kappa(y_true, y_pred, groups),
+        auto_classified=auto_classified,
+        accuracy_auto=accuracy_auto,
+        recall_by_class=recall_by_class,
+        classes=tuple(labels),
+        confusion=confusion_matrix(y_true, y_pred, labels=labels).tolist(),
+        calibration=refit_temperature(probabilities, indices, groups, temperature),
+        notes=(*notes, *_underpowered_classes(labels, recall_by_class)),
+    )
+
+
+def _exclude_training_data(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:
+    """Return the cells of known classes that the models were not trained on, and notes on the others."""
+    card = models.classifier.card
+    group_split = GroupSplit.from_card(card.training)
+    training_splits = {
+        (dataset, split) for dataset in card.training.get("datasets", ()) for split in (Split.TRAIN, Split.VALIDATION)
+    }
+    training_splits |= {(dataset, Split.VALIDATION) for dataset in card.training.get("calibrated_on", ())}
+    known = [image for image in images if image.label in card.classes]
+    unseen = [image for image in known if (image.dataset, group_split.assign(image)) not in training_splits]
+    notes = []
+    if n_unknown := len(images) - len(known):
+        notes.append(f"{pluralize(n_unknown, 'cell')} left out: the models do not know their classes")
+    if n_seen := len(known) - len(unseen):
+        notes.append(f"{pluralize(n_seen, 'cell')} left out: the models were trained on a data set of that name")
+    return unseen, notes
+
+
+def _proportion_within(
+    successes: NDArray[np.bool_], groups: Sequence[str], mask: NDArray[np.bool_]
+) -> Proportion | None:
+    """Return the proportion of successes among the masked trials; None if there are none."""
+    return Proportion.estimate(successes[mask], [group for group, chosen in zip(groups, mask, strict=True) if chosen])
+
+
+def _proportion(successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion:
+    """Return the proportion of successes among trials, of which there is at least one."""
+    proportion = Proportion.estimate(successes, groups)
+    assert proportion is not None
+    return proportion
+
+
+def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Criterion]:
+    """Return the criteria of classes that surely fall short; an interval of a small class says little otherwise."""
+    criteria = (
+        criterion_class_recall(label.replace("_", " "), recall)
+        for label, recall in recall_by_class.items()
+        if recall.total >= MIN_CELLS_PER_CLASS
+    )
+    return [criterion for criterion in criteria if criterion.is_failed]
+
+
+def _underpowered_classes(labels: Sequence[str], recall_by_class: Mapping[str, Proportion]) -> list[str]:
+    """Return a note on the classes with too few cells to judge them, if there are any."""
+    totals = {label: recall.total for label, recall in recall_by_class.items()}
+    underpowered = [label.replace("_", " ") for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
+    if not underpowered:
+        return []
+    return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which are not judged: {', '.join(underpowered)}"]
+
+
+def _describe_shortfall(n_cells: int, n_groups: int) -> str:
+    """Return which data are missing for a verdict; empty if none are."""
+    if n_cells < MIN_CELLS:
+        return f"{pluralize(n_cells, 'cell')}; {MIN_CELLS} needed"
+    return f"the cells are from {pluralize(n_groups, 'group')}; {MIN_GROUPS} needed" if n_groups < MIN_GROUPS else ""

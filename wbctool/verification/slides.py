@@ -1,0 +1,152 @@
+"""Verification of the models with a laboratory's own manual differentials."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wbctool.datasets.manual_differentials import ManualDifferential
+from wbctool.errors import LabelledDataInvalid
+from wbctool.settings import Limits
+from wbctool.text import pluralize
+from wbctool.types.cells import Differential
+from wbctool.verification.agreement import BlandAltman, Proportion, fisher_agrees
+from wbctool.verification.criteria import (
+    MIN_SLIDES,
+    VerificationResult,
+    conclude,
+    criterion_bias,
+    criterion_review,
+    criterion_sampling_error,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAIR_COLUMNS = ("slide", "label", "tool_n", "tool_total", "tool_percent", "reader_n", "reader_total", "reader_percent")
+
+
+@dataclass(frozen=True, slots=True)
+class SlideVerification:
+    """A verification with slides that have a manual differential.
+
+    Attributes:
+        verdict: The conclusion and its criteria.
+        slides: Number of slides that were compared.
+        complete_slides: Number of slides of which tool and reader each counted enough cells for a differential.
+        within_sampling_error: Of the complete slides' pairs of slide and class, without those of which both counted
+            no cell, those that differ by no more than sampling explains; None if there are none.
+        bland_altman: The comparison of each class over all slides.
+        notes: What was left out.
+    """
+
+    verdict: VerificationResult
+    slides: int
+    complete_slides: int
+    within_sampling_error: Proportion | None
+    bland_altman: tuple[BlandAltman, ...]
+    notes: tuple[str, ...]
+
+
+def compare_slides(
+    manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]
+) -> SlideVerification:
+    """Compare a reader's differentials with the tool's, slide by slide and class by class.
+
+    Args:
+        manual: The reader's differentials by slide id.
+        automated: The tool's differentials by slide id.
+
+    Raises:
+        LabelledDataInvalid: No slide has both.
+
+    References:
+        CLSI H20, reference leukocyte differential count, on the sampling error of differentials (after Rümke).
+    """
+    compared = [slide for slide in manual if slide in automated and automated[slide].counted]
+    notes = _describe_omissions(manual, automated)
+    if not compared:
+        raise LabelledDataInvalid("; ".join(["no slide has both a reader's differential and counted cells", *notes]))
+    min_counted = int(Limits.model_fields["low_count_below"].default)
+    complete = [slide for slide in compared if min(automated[slide].counted, manual[slide].counted) >= min_counted]
+    if n_incomplete := len(compared) - len(complete):
+        notes.append(
+            f"not in the verdict: {pluralize(n_incomplete, 'slide')} with fewer than {min_counted} cells counted "
+            "by the tool or the reader"
+        )
+    pairs = _pair_counts(compared, manual, automated)
+    complete_pairs = pairs[pairs["slide"].isin(complete)]
+    within_sampling_error = _proportion_within_sampling_error(complete_pairs)
+    criteria = [
+        *([criterion_sampling_error(within_sampling_error)] if within_sampling_error else []),
+        *map(criterion_bias, _compare_percents(complete_pairs)),
+        *([criterion_review(review)] if (review := _review_proportion(complete, automated)) else []),
+    ]
+    n_missing_note = f"{pluralize(len(complete), 'slide')} with {min_counted} counted cells; {MIN_SLIDES} needed"
+    return SlideVerification(
+        verdict=conclude(criteria, "" if len(complete) >= MIN_SLIDES else n_missing_note),
+        slides=len(compared),
+        complete_slides=len(complete),
+        within_sampling_error=within_sampling_error,
+        bland_altman=_compare_percents(pairs),
+        notes=tuple(notes),
+    )
+
+
+def _describe_omissions(manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]) -> list[str]:
+    """Return a note on each slide that is left out."""
+    return [
+        *(f"{slide} is left out: no such slide, or it failed" for slide in manual if slide not in automated),
+        *(f"{slide} is left out: no reader's differential" for slide in automated if slide not in manual),
+        *(
+            f"{slide} is left out: no cell was counted"
+            for slide in manual
+            if slide in automated and not automated[slide].counted
+        ),
+    ]
+
+
+def _pair_counts(
+    slides: Collection[str], manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]
+) -> pd.DataFrame:
+    """Return one row for each slide and each class that tool and reader both assessed."""
+    import pandas as pd  # late: only this comparison needs it
+
+    rows = [
+        (
+            *(slide, count.label.value, count.n, automated[slide].counted, count.percent),
+            *(reader.cell_count(count.label), reader.counted, reader.percents[count.label]),
+        )
+        for slide in slides
+        for reader in (manual[slide],)
+        for count in automated[slide].classes
+        if count.assessed and count.percent is not None and count.label in reader.percents
+    ]
+    return pd.DataFrame(rows, columns=list(_PAIR_COLUMNS))
+
+
+def _proportion_within_sampling_error(pairs: pd.DataFrame) -> Proportion | None:
+    """Return the pairs that differ by no more than sampling explains, among those with a cell of the class."""
+    found = pairs[(pairs["tool_n"] > 0) | (pairs["reader_n"] > 0)]
+    counts = found[["tool_n", "tool_total", "reader_n", "reader_total"]].itertuples(index=False)
+    agrees = np.array([fisher_agrees(*map(int, count)) for count in counts], dtype=np.bool_)
+    return Proportion.estimate(agrees, found["slide"].tolist())
+
+
+def _compare_percents(pairs: pd.DataFrame) -> tuple[BlandAltman, ...]:
+    """Return the comparison of each class with at least two slides."""
+    comparisons = (
+        BlandAltman.from_percents(str(label), of_class["tool_percent"].tolist(), of_class["reader_percent"].tolist())
+        for label, of_class in pairs.groupby("label", sort=False)
+    )
+    return tuple(comparison for comparison in comparisons if comparison is not None)
+
+
+def _review_proportion(slides: Collection[str], automated: Mapping[str, Differential]) -> Proportion | None:
+    """Return the cells left to a reader among all cells of the slides; None if there are none."""
+    is_review = [n < automated[slide].review for slide in sorted(slides) for n in range(automated[slide].cells)]
+    groups = [slide for slide in sorted(slides) for _ in range(automated[slide].cells)]
+    return Proportion.estimate(np.array(is_review, dtype=np.bool_), groups)
