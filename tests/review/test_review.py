@@ -427,24 +427,24 @@ class TestVerify:
         ],
     )
     def test_changed_row_of_counts_csv_is_found(self, reviewed, was, now, why):
-        text = reviewed.counts.read_text()
+        text = reviewed.counts_csv.read_text()
         assert was in text
-        reviewed.counts.write_text(text.replace(was, now, 1))
+        reviewed.counts_csv.write_text(text.replace(was, now, 1))
         found = self.problems(reviewed)
         assert why in found
         assert bool(found) == bool(why)
 
     def test_empty_or_missing_counts_csv_is_found(self, reviewed):
-        header = reviewed.counts.read_text().partition("\n")[0]
+        header = reviewed.counts_csv.read_text().partition("\n")[0]
         for text in ("", header, header + "\n"):
-            reviewed.counts.write_text(text)
+            reviewed.counts_csv.write_text(text)
             assert "counts.csv" in self.problems(reviewed)
-        reviewed.counts.unlink()
+        reviewed.counts_csv.unlink()
         assert "counts.csv cannot be read: No such file or directory" in self.problems(reviewed)
 
     def test_other_order_of_slides_is_found(self, reviewed):
-        header, first, second = reviewed.counts.read_text().splitlines(keepends=True)
-        reviewed.counts.write_text(header + second + first)
+        header, first, second = reviewed.counts_csv.read_text().splitlines(keepends=True)
+        reviewed.counts_csv.write_text(header + second + first)
         assert "counts.csv lists the slides in a different order from run.json" in self.problems(reviewed)
 
     def test_slide_without_its_record_is_named(self, reviewed):
