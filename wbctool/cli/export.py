@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +19,8 @@ from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
     from wbctool.paths import OutputPaths
-    from wbctool.types.cells import Cell
     from wbctool.types.results import PublishedSlide
 
-SCHEMAS = ("counts", "differential", "cells")
 _EXIT_CODES_HELP = (
     "Exit codes: 0 done; 1 results missing or altered, or nothing could be written; 3 done, but some slide failed"
 )
@@ -76,13 +73,12 @@ def schema(
 ) -> None:
     """Write the Table Schemas of counts.csv, differential.csv and cells.csv (specs.frictionlessdata.io)."""
     with handle_errors():
-        from importlib import resources
-
+        from wbctool.export.table_schema import table_schema_files
         from wbctool.store.atomic_write import write_atomic
 
-        for name in SCHEMAS:
-            path = to / f"{name}.schema.json"
-            write_atomic(path, (resources.files("wbctool.report") / "schemas" / f"{name}.json").read_bytes())
+        for name, content in table_schema_files().items():
+            path = to / name
+            write_atomic(path, content)
             echo_optional(f"{display_name(str(path))} written")
 
 
@@ -91,7 +87,7 @@ def _export_geojson(out: Path, to: Path | None) -> int:
 
     A field whose name leaves no room for the ending is reported and left out.
     """
-    from wbctool.export.geojson import field_geojson
+    from wbctool.export.geojson import slide_geojson
     from wbctool.paths import OutputPaths, safe_join
     from wbctool.store.atomic_write import write_atomic
 
@@ -100,11 +96,7 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     slides = _ExportableSlides(layout)
     n_files = 0
     for slide in slides:
-        cells: dict[str, list[Cell]] = defaultdict(list)
-        for cell in slide.result.cells:
-            cells[cell.field].append(cell)
-        for field in slide.analyzed_fields:
-            text = field_geojson(slide.result.slide, field, cells[field], slide.classes)
+        for field, text in slide_geojson(slide):
             try:
                 write_atomic(safe_join(folder, slide.result.slide, f"{field}.geojson"), text.encode())
                 n_files += 1

@@ -184,7 +184,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
         if image.format == "PNG":
             samples = imagecodecs.png_decode(pixel_chunks(data))
         elif image.format == "BMP":
-            samples = np.asarray(image.convert("RGBA" if image.mode == "RGBA" else "RGB"))
+            samples = np.asarray(image if image.mode in {"RGB", "RGBA"} else image.convert("RGB"))
             if samples.shape[-1] == 4 and not samples[..., 3].any():  # as Windows programs write what is opaque
                 samples = samples[..., :3]
         else:
