@@ -14,7 +14,7 @@ pytest.importorskip("distributed")
 from wbctool.cluster import task_queue
 from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerReport
 from wbctool.cluster.task_queue import SLIDES_PER_WORKER, ClusterLimits, TaskQueue
-from wbctool.errors import ClusterUnusable, OutputNotWritable, TrailBroken, WbctoolError
+from wbctool.errors import AuditLogCorrupt, ClusterUnusable, OutputNotWritable, WbctoolError
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
@@ -205,10 +205,10 @@ def test_field_that_has_gone_fails_as_on_one_machine(process, tmp_path: Path) ->
 
 def test_slide_that_cannot_be_published_costs_no_other(process, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise TrailBroken("line 3 of audit.jsonl is damaged")
+        raise AuditLogCorrupt("line 3 of audit.jsonl is damaged")
 
     monkeypatch.setattr(task_queue, "publish_files", broken)
-    outcomes = process(FakeCluster(lambda slide, _: completed(slide, SlideFiles(slide.id, {}, None, ())), "w"), "abc")
+    outcomes = process(FakeCluster(lambda slide, _: completed(slide, SlideFiles({}, None)), "w"), "abc")
     assert stages_of(outcomes) == ["report"] * 3
     assert "audit.jsonl is damaged" in outcomes[0].failures[0].cause
 
@@ -219,4 +219,4 @@ def test_output_that_cannot_be_written_ends_run(process, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(task_queue, "publish_files", full)
     with pytest.raises(OutputNotWritable):
-        process(FakeCluster(lambda slide, _: completed(slide, SlideFiles(slide.id, {}, None, ())), "w"), "abc")
+        process(FakeCluster(lambda slide, _: completed(slide, SlideFiles({}, None)), "w"), "abc")
