@@ -176,7 +176,7 @@ def test_run_on_cluster_publishes_same_bytes_as_on_one_machine(
     monkeypatch.chdir(lab.folder)  # a relative path that the workers, which are elsewhere, could not follow
     caplog.set_level("INFO", "wbctool")
     assert lab.run("one") == 3
-    logged = {record.getMessage() for record in caplog.records if "field" in record.getMessage()}
+    logged = {record.getMessage() for record in caplog.records if "slide " in record.getMessage()}
     assert any("broken.jpg" in message for message in logged)
     caplog.clear()
     assert lab.run("many", slides=Path("slides"), scheduler=dask.address) == 3

@@ -15,10 +15,8 @@ from wbctool.cluster import task_queue
 from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerReport
 from wbctool.cluster.task_queue import SLIDES_PER_WORKER, ClusterLimits, TaskQueue
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, OutputNotWritable, WbctoolError
-from wbctool.paths import OutputPaths
 from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
-from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
 from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.cells import Slide
@@ -91,12 +89,10 @@ def process(tmp_path: Path) -> Callable[..., list[SlideOutcome]]:
         limits: ClusterLimits = ClusterLimits(),  # noqa: B008, it is frozen
         loops: int = 1000,
     ) -> list[SlideOutcome]:
-        layout = OutputPaths(tmp_path / "counts.csv")
-        settings, turns = load_settings({"slides": tmp_path, "out": layout.counts}), count()
-        stages, seen = fakes.fake_stages(settings), HashCache(layout)
-        work = RunContext(settings, stages, layout, seen, lambda: next(turns) >= loops, lambda: None, {})
+        settings, turns = load_settings({"slides": tmp_path, "out": tmp_path / "counts.csv"}), count()
+        context = RunContext(settings, fakes.fake_stages(settings), should_stop=lambda: next(turns) >= loops)
         found = [slide if isinstance(slide, Slide) else Slide(slide, tmp_path, ()) for slide in slides]
-        return list(TaskQueue(cluster, cluster, work, limits).process_slides(found))
+        return list(TaskQueue(cluster, cluster, context, limits).process_slides(found))
 
     return process
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from wbctool.errors import ResultsInvalid
 from wbctool.export.image_sizes import find_run_slides, read_field_sizes
-from wbctool.imaging.reader import read_field, shown_size
+from wbctool.imaging.reader import oriented_size, read_field
 from wbctool.paths import OutputPaths
 from wbctool.store.reader import read_published_slides
 
@@ -52,4 +52,4 @@ def test_image_size_follows_exif_orientation(tmp_path, orientation):
     with Image.open(path) as image:
         image.save(tmp_path / "f.jpg", exif=exif)
     rgb = read_field(tmp_path / "f.jpg").rgb
-    assert shown_size(tmp_path / "f.jpg") == (rgb.shape[1], rgb.shape[0])
+    assert oriented_size(tmp_path / "f.jpg") == (rgb.shape[1], rgb.shape[0])

@@ -21,9 +21,11 @@ Pixels = NDArray[np.uint8]
 
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_PROGRESSIVE = b"\xff\xc2"
 _SEGMENT = re.compile(rb"\xff+([\x01-\xfe])")
 _NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _PNG_DESCRIPTIVE_CHUNKS = frozenset({b"acTL", b"fcTL", b"eXIf", b"iCCP"})
 _PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # ImageMagick's and Adobe's
 
@@ -66,11 +68,12 @@ def decode_jpeg(jpeg: bytes) -> Pixels:
     except ValueError as error:
         if "extraneous bytes" not in str(error):
             raise
-        # Padding follows the last byte of data, which is hardly ever zero. If more zeros than that one are needed to
-        # fill the image they are no padding but a hole.
-        for kept_zeros in (0, 1):
+        # Padding follows the last byte of data, which is hardly ever zero. If more zeros than these are needed to fill
+        # the image they are no padding but a hole.
+        max_zeros = 2 if _PROGRESSIVE in jpeg else 1
+        for kept_zeros in range(max_zeros + 1):
             try:
-                return _decode_strictly(_without_padding(jpeg, kept_zeros))
+                return _decode_strictly(_without_padding(jpeg, kept_zeros, max_zeros))
             except ValueError:
                 continue
         raise
@@ -113,7 +116,9 @@ def pixel_chunks(png: bytes) -> bytes:
     """
     parts = [_PNG_SIGNATURE]
     for chunk in _png_chunks(png):
-        if chunk.is_of_pixels:
+        if chunk.kind == b"IEND":  # holds nothing, so its check sum guards nothing
+            parts.append(_PNG_END)
+        elif chunk.is_of_pixels:
             content = png[chunk.start : chunk.end]
             if struct.pack(">I", zlib.crc32(content[4:-4])) != content[-4:]:
                 raise incomplete("its check sum is wrong")
@@ -129,7 +134,9 @@ def descriptive_chunks(png: bytes) -> bytes:
     parts = [_PNG_SIGNATURE]
     for chunk in _png_chunks(png):
         content = png[chunk.start : chunk.end]
-        if chunk.is_of_pixels:
+        if chunk.kind == b"IEND":
+            parts.append(_PNG_END)
+        elif chunk.is_of_pixels:
             parts.append(content)
         elif chunk.kind in _PNG_DESCRIPTIVE_CHUNKS or content[8:].startswith(_PNG_ORIENTATION_TEXTS):
             parts.append(content[:-4] + struct.pack(">I", zlib.crc32(content[4:-4])))
@@ -141,8 +148,8 @@ def _decode_strictly(jpeg: bytes) -> Pixels:
     return rgb
 
 
-def _without_padding(jpeg: bytes, kept_zeros: int) -> bytes:
-    """Return a JPEG without bytes between its segments, and with at most that many zeros before a marker."""
+def _without_padding(jpeg: bytes, kept_zeros: int, max_zeros: int) -> bytes:
+    """Return a JPEG without bytes between its segments, and with that many zeros at most where padding may be."""
     parts, position = [jpeg[:2]], 2
     while (marker := _SEGMENT.search(jpeg, position)) and marker[1] != _END_OF_JPEG[1:]:
         position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
@@ -153,7 +160,10 @@ def _without_padding(jpeg: bytes, kept_zeros: int) -> bytes:
             scan = jpeg[position:end]
             data = scan.rstrip(b"\0")
             stuffed = data.endswith(b"\xff")  # the zero behind it belongs to it
-            parts.append(scan[: len(data) + max(kept_zeros, int(stuffed))])
+            is_last = following is None or following[0].endswith(_END_OF_JPEG[1:])
+            if is_last or len(scan) - len(data) > max_zeros + stuffed:
+                scan = scan[: len(data) + max(kept_zeros, int(stuffed))]
+            parts.append(scan)
             position = end
     if marker:
         parts.append(_END_OF_JPEG)
