@@ -5,6 +5,7 @@ libjpeg fills damaged parts with grey and mentions it in a warning, beside warni
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
@@ -21,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
-_PROGRESSIVE = b"\xff\xc2"
+_MAX_REPAIRS = 16  # of a progressive JPEG, of which several scans may end in zeros
 _SEGMENT = re.compile(rb"\xff+([\x01-\xfe])")
 _NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -68,12 +69,9 @@ def decode_jpeg(jpeg: bytes) -> Pixels:
     except ValueError as error:
         if "extraneous bytes" not in str(error):
             raise
-        # Padding follows the last byte of data, which is hardly ever zero. If more zeros than these are needed to fill
-        # the image they are no padding but a hole.
-        max_zeros = 2 if _PROGRESSIVE in jpeg else 1
-        for kept_zeros in range(max_zeros + 1):
+        for repaired in itertools.islice(_without_padding(jpeg), _MAX_REPAIRS):
             try:
-                return _decode_strictly(_without_padding(jpeg, kept_zeros, max_zeros))
+                return _decode_strictly(repaired)
             except ValueError:
                 continue
         raise
@@ -148,26 +146,28 @@ def _decode_strictly(jpeg: bytes) -> Pixels:
     return rgb
 
 
-def _without_padding(jpeg: bytes, kept_zeros: int, max_zeros: int) -> bytes:
-    """Return a JPEG without bytes between its segments, and with that many zeros at most where padding may be."""
-    parts, position = [jpeg[:2]], 2
+def _without_padding(jpeg: bytes) -> Iterator[bytes]:
+    """Yield a JPEG without bytes between its segments, and with no zeros, or one, at the end of each scan.
+
+    A scan's last byte of data is hardly ever zero. If more zeros than that are needed to fill the image they are no
+    padding but a hole.
+    """
+    parts: list[tuple[bytes, ...]] = [(jpeg[:2],)]
+    position = 2
     while (marker := _SEGMENT.search(jpeg, position)) and marker[1] != _END_OF_JPEG[1:]:
         position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
-        parts.append(jpeg[marker.end() - 2 : position])
+        parts.append((jpeg[marker.end() - 2 : position],))
         if marker[1][0] == _START_OF_SCAN:
             following = _NEXT_MARKER.search(jpeg, position)
             end = following.start() if following else len(jpeg)
             scan = jpeg[position:end]
             data = scan.rstrip(b"\0")
-            stuffed = data.endswith(b"\xff")  # the zero behind it belongs to it
-            is_last = following is None or following[0].endswith(_END_OF_JPEG[1:])
-            if is_last or len(scan) - len(data) > max_zeros + stuffed:
-                scan = scan[: len(data) + max(kept_zeros, int(stuffed))]
-            parts.append(scan)
+            data = scan[: len(data) + data.endswith(b"\xff")]  # the zero behind 255 belongs to it
+            parts.append((data,) if data == scan else (data, data + b"\0"))
             position = end
     if marker:
-        parts.append(_END_OF_JPEG)
-    return b"".join(parts)
+        parts.append((_END_OF_JPEG,))
+    return map(b"".join, itertools.product(*parts))
 
 
 def _png_chunks(png: bytes) -> Iterator[_PngChunk]:
