@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wbctool.report.csv_tables import empty_row
 from wbctool.report.index import render_index
-from wbctool.report.tables import empty_row
 from wbctool.store.counts_table import IndexRow
 from wbctool.types.results import SlideStatus
 

@@ -96,8 +96,8 @@ def test_key_press_updates_counts_and_undo_restores_them(window, out):
     low, high = clopper_pearson_interval(n, total)
     assert shown_table(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
     assert window.text("#n-review") == str(int(before["review"]) - 1)
-    assert f"Differential of {total} counted" in window.text("#summary") or f"{total} counted" in window.text(
-        "#summary"
+    assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
+        "#verdict"
     )
     window.click("#undo")
     assert shown_table(window) == expected_table(out)
@@ -115,28 +115,28 @@ def test_key_held_down_moves_one_cell(window, out):
     assert window.text("#n-review") == str(int(before["review"]) - 1)
 
 
-def test_summary_crosses_threshold_as_applied_review_does(window, out, run_again):
+def test_verdict_crosses_threshold_as_applied_review_does(window, out, run_again):
     shutil.rmtree(out.parent / "slides" / "normal")
     counted = int(counts(out)[SLIDE]["counted"])
     run_again(low_count_below=counted + 1)
     window.open(folder(out) / "report.html")
     few, enough = f"Too few cells for a differential: {counted} counted", f"Differential of {counted + 1} counted cells"
-    assert window.text("#summary").startswith(few)
+    assert window.text("#verdict").startswith(few)
     window.js("document.querySelector('#category-review .cell').focus()")
     row = focused_row(window)
     window.press("3")
-    assert window.text("#summary").startswith(enough)
+    assert window.text("#verdict").startswith(enough)
     window.js(f"document.getElementById('cell-{row}').focus()")
     window.press("r")
-    assert window.text("#summary").startswith(few)
+    assert window.text("#verdict").startswith(few)
     window.press("3")
-    last_summary = window.text("#summary")
-    assert last_summary.startswith(enough)
+    last_verdict = window.text("#verdict")
+    assert last_verdict.startswith(enough)
     applied = wbctool("review", "apply", out, save(window))
     assert applied.exit_code == 0, applied.output
     assert "low_count" not in counts(out)[SLIDE]["flags"]
     page = (folder(out) / "report.html").read_text()
-    assert f'id="summary">{last_summary}</p>' in page
+    assert f'id="verdict">{last_verdict}</p>' in page
 
 
 def test_review_applied_updates_tables_and_audit_log(window, out, review):

@@ -21,7 +21,7 @@ from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.evaluation.ood import evaluate_ood
-from wbctool.evaluation.tables import build_tables, to_markdown
+from wbctool.evaluation.text_tables import build_tables, to_markdown
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir

@@ -11,7 +11,7 @@ import pytest
 from wbctool.enums import Device, Precision
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.evaluation.precision_drift import compare_precisions
-from wbctool.evaluation.tables import build_tables
+from wbctool.evaluation.text_tables import build_tables
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.labels import CellClass

@@ -8,7 +8,7 @@ import pytest
 
 from wbctool.export.coco import coco_json
 from wbctool.paths import OutputPaths
-from wbctool.report.disposition import ARTIFACT, reclassify
+from wbctool.report.categories import ARTIFACT, reclassify
 from wbctool.store.reader import read_published_slides
 
 coco = pytest.importorskip("pycocotools.coco")

@@ -11,7 +11,7 @@ import pytest
 from wbctool.export.geojson import CLASS_COLORS, field_geojson, slide_geojson
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
-from wbctool.report.disposition import ARTIFACT, reclassify
+from wbctool.report.categories import ARTIFACT, reclassify
 from wbctool.store.reader import read_published_slides
 from wbctool.types.cells import Box, Cell, Detection
 

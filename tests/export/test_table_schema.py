@@ -8,7 +8,7 @@ import pytest
 
 from wbctool.export.table_schema import TABLES, table_schema_files, table_schema_json
 from wbctool.labels import CellClass
-from wbctool.report.tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
+from wbctool.report.csv_tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
 
 frictionless = pytest.importorskip("frictionless")
 
@@ -86,7 +86,7 @@ def test_table_schema_rejects_altered_file(run, tmp_path, name, old, new):
 
 
 def test_table_schema_accepts_model_with_fewer_classes(tmp_path):
-    from wbctool.report.tables import cells_csv
+    from wbctool.report.csv_tables import cells_csv
 
     (tmp_path / "cells.csv").write_text(cells_csv("s", [], tuple(CellClass)[:4]))
     assert problems(tmp_path / "cells.csv", "cells", schema_sync=True) == []

@@ -512,7 +512,7 @@ def test_cuda_takes_an_fp16_copy_that_agrees_with_the_cpu(
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
     monkeypatch.setattr(
-        "wbctool.quantization.search._time_models", lambda *_: (2.0, 1.0)
+        "wbctool.quantization.measure._time_models", lambda *_: (2.0, 1.0)
     )  # how it counts, not how fast
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.exit_code == 0, done.output

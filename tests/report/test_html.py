@@ -18,7 +18,7 @@ from wbctool.labels import CellClass
 from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS, keep_shown
 from wbctool.report.html import render_report
 from wbctool.report.strings import FLAGS as FLAG_TEXTS
-from wbctool.report.summary import metadata_rows, severity, summary_sentence
+from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
@@ -91,7 +91,7 @@ def report(names, known=tuple(CellClass), **options):
     return page, *read(page)
 
 
-def test_report_summary_and_flags_precede_table():
+def test_report_verdict_and_flags_precede_table():
     page, text, _ = report(["neutrophil"] * 120 + ["review"] * 24)
     verdict = "Differential of 120 counted cells; 24 more in review."
     assert page.index(verdict) < page.index("<strong>limited_count") < page.index("<table")
@@ -99,36 +99,36 @@ def test_report_summary_and_flags_precede_table():
     assert "Check this slide" in text
 
 
-def test_summary_too_few_cells_is_no_differential():
+def test_verdict_too_few_cells_is_no_differential():
     assert (
         "Too few cells for a differential: 20 counted; 4 more in review." in report(["basophil"] * 20 + ["odd"] * 4)[1]
     )
 
 
 @pytest.mark.parametrize("counted", [29, 30])
-def test_script_data_summary_texts_give_python_summary(counted):
-    """A reader may cross the threshold; the script then shows the summary that an applied review shows."""
+def test_script_data_summary_texts_give_python_verdict(counted):
+    """A reader may cross the threshold; the script then shows the verdict that an applied review shows."""
     settings = (("super_resolve", "auto"), ("low_count_below", "30"))
     result = result_of(
         ["neutrophil"] * counted, low_count_below=30, failures=[FieldFailure("ward/s1", "g", "read", "?")]
     )
     data = page_data(render_report(result, replace(fakes.provenance(), settings=settings)))
     assert data["low_count_below"] == 30
-    sentence = data["texts"]["summary"]["low_count" if counted < data["low_count_below"] else "counted"]
+    sentence = data["texts"]["verdict"]["low_count" if counted < data["low_count_below"] else "counted"]
     assert sentence.format(
-        counted=counted, failed_fields=data["texts"]["summary"]["failed_fields"], in_review=""
-    ) == summary_sentence(result)
+        counted=counted, failed_fields=data["texts"]["verdict"]["failed_fields"], in_review=""
+    ) == verdict_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])
-def test_low_count_threshold_setting_missing_keeps_summary(counted):
+def test_low_count_threshold_setting_missing_keeps_verdict(counted):
     data = page_data(render_report(result_of(["neutrophil"] * counted), fakes.provenance()))
     assert (counted < data["low_count_below"]) == (counted < 100)
 
 
-def test_summary_slide_failure_is_not_counted_as_field():
+def test_verdict_slide_failure_is_not_counted_as_field():
     result = result_of(["neutrophil"] * 5, failures=[FieldFailure("ward/s1", "", "report", "?")])
-    assert page_data(render_report(result, fakes.provenance()))["texts"]["summary"]["failed_fields"] == ""
+    assert page_data(render_report(result, fakes.provenance()))["texts"]["verdict"]["failed_fields"] == ""
 
 
 def page_data(page):
@@ -242,7 +242,7 @@ def test_absolute_counts_correction_is_shown_only_if_made():
         assert ". Reference ranges: UK" in text
 
 
-def test_summary_failed_slide_says_so():
+def test_verdict_failed_slide_says_so():
     _, text, _ = report([], failures=[FieldFailure("s", "f", "read", "empty")] * 3, status=SlideStatus.FAILED)
     assert "Failed: no field of this slide could be analyzed." in text
 

@@ -4,8 +4,8 @@ import fakes
 import pytest
 
 from wbctool.paths import OutputPaths
+from wbctool.report.csv_tables import COUNTS_COLUMNS, empty_row
 from wbctool.report.index import IndexRow, render_index
-from wbctool.report.tables import COUNTS_COLUMNS, empty_row
 from wbctool.store.counts_table import read_outcomes
 from wbctool.types.results import FieldFailure, SlideStatus
 

@@ -12,7 +12,7 @@ import pytest
 from wbctool.errors import ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
-from wbctool.report.tables import cells_csv, counts_row, differential_csv
+from wbctool.report.csv_tables import cells_csv, counts_row, differential_csv
 from wbctool.store.checksum import add_checksum
 from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.types.cells import Outcome

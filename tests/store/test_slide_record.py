@@ -6,7 +6,7 @@ import pytest
 
 from wbctool.errors import RecordInvalid
 from wbctool.paths import OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.settings import Limits
 from wbctool.store.audit_log import read_audit_log
 from wbctool.store.checksum import add_checksum

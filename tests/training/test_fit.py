@@ -10,7 +10,7 @@ import torch
 from wbctool_training import fit
 from wbctool_training.checkpoints import ResumableEarlyStopping
 from wbctool_training.fit import FitConfig, default_precision, make_loader
-from wbctool_training.modules.ema import EmaModule
+from wbctool_training.lightning_modules.ema import EmaModule
 
 from wbctool import hardware
 from wbctool.errors import SettingsInvalid

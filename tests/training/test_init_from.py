@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from wbctool_training.context import _read_cards
 from wbctool_training.export import ClassifierGraph
 from wbctool_training.init_from import average_weights, copy_bundled_models, load_classifier_weights, load_generator
+from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.modules.classifier import ClassifierModule
 from wbctool_training.recipe import Recipe, load_recipe
 
 from wbctool.datasets.labelled import GroupSplit

@@ -27,7 +27,7 @@ from wbctool.cli.run import run
 from wbctool.cli.status import status
 from wbctool.cli.train import train
 from wbctool.cli.verify import verify
-from wbctool.enums import ExitCode
+from wbctool.exit_codes import ExitCode
 from wbctool.former_names import describe_former_arguments
 
 app = typer.Typer(

@@ -19,8 +19,9 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import AsJson, ModelsDir
 from wbctool.cli.output import echo
-from wbctool.enums import Device, ExitCode
+from wbctool.enums import Device
 from wbctool.errors import WbctoolError
+from wbctool.exit_codes import ExitCode
 from wbctool.hardware import usable_cores
 
 PACKAGES = (

@@ -9,7 +9,7 @@ import typer
 
 from wbctool import errors
 from wbctool.cli.output import echo_error
-from wbctool.enums import ExitCode
+from wbctool.exit_codes import ExitCode
 
 _EXIT_CODES: dict[type[errors.WbctoolError], ExitCode] = {
     errors.SettingsInvalid: ExitCode.USAGE,

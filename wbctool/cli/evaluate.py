@@ -74,7 +74,7 @@ def evaluate_models(
     from wbctool.cli.progress import track_progress
     from wbctool.datasets.labelled import Split
     from wbctool.evaluation.evaluate import evaluate, write_evaluation
-    from wbctool.evaluation.tables import to_markdown
+    from wbctool.evaluation.text_tables import to_markdown
     from wbctool.inference.loading import load_generators
     from wbctool.inference.model_card import default_models_dir
 
@@ -113,7 +113,7 @@ def _print_tables(result: Evaluation, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from wbctool.evaluation.tables import build_tables
+    from wbctool.evaluation.text_tables import build_tables
 
     console.print(escape(f"{result.data}, split: {result.split}, super-resolution: {result.super_resolve}"))
     for content in build_tables(result):

@@ -11,8 +11,8 @@ from wbctool.cli.errors import handle_errors
 from wbctool.cli.models_optimize import optimize
 from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo, echo_error, echo_optional
-from wbctool.enums import ExitCode
 from wbctool.errors import WbctoolError
+from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 models_app = typer.Typer(help="List, check and optimize the trained models.", no_args_is_help=True)

@@ -11,13 +11,14 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo_error, echo_optional
-from wbctool.enums import Device, ExitCode, Precision
+from wbctool.enums import Device, Precision
 from wbctool.errors import OutputNotWritable, QuantizationRejected
+from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
-    from wbctool.quantization.search import QuantizedModel
+    from wbctool.quantization.measure import QuantizedModel
 
 
 class CopyPrecision(StrEnum):
@@ -56,7 +57,7 @@ def _optimize_models(models_dir: Path | None, data: Path | None, out: Path | Non
     from wbctool.cli.progress import track_progress
     from wbctool.inference.model_card import default_models_dir
     from wbctool.quantization.calibration_data import load_bundled_cells, load_labelled_cells
-    from wbctool.quantization.quantize import optimize_classifier, optimize_generator
+    from wbctool.quantization.optimize import optimize_classifier, optimize_generator
 
     folder = models_dir or default_models_dir()
     device = Device.CPU if precision is Precision.INT8 else Device.AUTO  # each is measured on what it is made for

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wbctool.cli.output import echo, echo_optional
 from wbctool.pipeline.plan import Action, PlanItem
-from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.text import display_name, pluralize
 

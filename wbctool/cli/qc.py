@@ -11,8 +11,8 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import Results
 from wbctool.cli.output import echo_optional
-from wbctool.enums import ExitCode
 from wbctool.errors import StatusUnknown
+from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import Results
 from wbctool.cli.output import echo, echo_error, echo_optional
-from wbctool.enums import ExitCode
 from wbctool.errors import ReviewRefused
+from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_help=True)

@@ -12,8 +12,8 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import AsJson, Results
 from wbctool.cli.output import echo, echo_error
-from wbctool.enums import ExitCode
 from wbctool.errors import SettingsInvalid
+from wbctool.exit_codes import ExitCode
 
 
 def status(

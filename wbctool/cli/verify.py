@@ -13,8 +13,9 @@ from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir, SuperResolveMode
 from wbctool.cli.output import check_writable, echo_optional
 from wbctool.cli.run import load_stages, stop_on_signals
-from wbctool.enums import ExitCode, SuperResolve
+from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
+from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
 from wbctool.text import display_name, encode_name, pluralize
 

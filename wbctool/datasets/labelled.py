@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from wbctool.datasets.tables import TableRow, read_table
+from wbctool.datasets.laboratory_tables import TableRow, read_table
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.reader import is_image
 from wbctool.labels import CellClass, parse_class

@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.datasets.tables import Table, find_table, read_table
+from wbctool.datasets.laboratory_tables import Table, find_table, read_table
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class
-from wbctool.report.tables import decode_csv_name
+from wbctool.report.csv_tables import decode_csv_name
 
 _STEM = "differentials"
 _SLIDE, _OTHER, _COUNTED = "slide", "other", "counted"
@@ -49,7 +49,7 @@ def find_differentials(folder: Path) -> Path | None:
 
 
 def read_differentials(path: Path) -> dict[str, ManualDifferential]:
-    """Read a table of manual differentials (:func:`wbctool.datasets.tables.read_table` has the dialects).
+    """Read a table of manual differentials (:func:`wbctool.datasets.laboratory_tables.read_table` has the dialects).
 
     Returns:
         The differentials by slide id.

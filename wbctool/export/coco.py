@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wbctool.labels import CellClass
-from wbctool.report.disposition import ARTIFACT, category_of
+from wbctool.report.categories import ARTIFACT, category_of
 from wbctool.text import encode_name
 from wbctool.types.cells import Cell
 from wbctool.types.results import PublishedSlide

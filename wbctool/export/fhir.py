@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
+from wbctool.report.csv_tables import count_failed_fields
 from wbctool.report.strings import EXPORTED_FLAGS
-from wbctool.report.tables import count_failed_fields
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.cells import ClassCount
 from wbctool.types.results import Provenance, PublishedSlide, SlideStatus

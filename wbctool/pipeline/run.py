@@ -10,8 +10,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wbctool.enums import ExitCode
 from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.exit_codes import ExitCode
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
@@ -21,7 +21,7 @@ from wbctool.pipeline.plan import FAILURE_STATUSES, Action, PlanItem, has_change
 from wbctool.pipeline.preflight import check_counts_writable, check_output_location
 from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.qc.history import append_qc_records
-from wbctool.report.tables import empty_row
+from wbctool.report.csv_tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
 from wbctool.store.lock import lock_output

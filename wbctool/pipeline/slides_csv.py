@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wbctool.datasets.tables import Table, find_table, read_table
+from wbctool.datasets.laboratory_tables import Table, find_table, read_table
 from wbctool.errors import SettingsInvalid
 from wbctool.paths import SLIDES_CSV
-from wbctool.report.tables import encode_csv_name
+from wbctool.report.csv_tables import encode_csv_name
 from wbctool.text import encode_name
 from wbctool.types.slides import Sex, SlideMetadata
 

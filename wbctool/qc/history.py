@@ -13,7 +13,7 @@ from wbctool.errors import RecordInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
-from wbctool.report.tables import csv_text, decode_csv_name, encode_csv_name
+from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.slide_record import SlideOutcome, SlideRecord, read_slide_record
 from wbctool.text import encode_name

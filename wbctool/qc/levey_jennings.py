@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wbctool.qc.types import ControlChart, ControlPoint
+from wbctool.report.csv_tables import csv_text, encode_csv_name
 from wbctool.report.render import render_page
-from wbctool.report.tables import csv_text, encode_csv_name
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24

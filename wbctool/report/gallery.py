@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile, zip_longest
 
 from wbctool.labels import CellClass
-from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
+from wbctool.report.categories import ARTIFACT, REVIEW, category_of
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, SlideResult
 

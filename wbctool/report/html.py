@@ -9,19 +9,19 @@ from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.report import strings
-from wbctool.report.disposition import CATEGORIES, category_of
+from wbctool.report.categories import CATEGORIES, category_of
+from wbctool.report.csv_tables import cells_csv, format_percent
 from wbctool.report.gallery import CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
-from wbctool.report.summary import (
+from wbctool.report.verdict import (
     failed_fields_clause,
     field_remarks,
     findings,
     low_count_threshold,
     metadata_rows,
     severity,
-    summary_sentence,
+    verdict_sentence,
 )
-from wbctool.report.tables import cells_csv, format_percent
 from wbctool.text import display_name
 from wbctool.types.cells import ClassCount
 from wbctool.types.results import Provenance, SlideResult
@@ -48,7 +48,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         differential=result.differential,
         provenance=provenance,
         severity=severity(result),
-        summary=summary_sentence(result),
+        verdict=verdict_sentence(result),
         metadata=metadata_rows(result),
         field_remarks=list(field_remarks(result)),
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
@@ -140,12 +140,12 @@ def _script_data(
             "counts_note": strings.COUNTS_NOTE,
             "cell_location": strings.CELL_LOCATION,
             "reclassified": strings.RECLASSIFIED,
-            "summary": {
-                "no_wbc": strings.SUMMARY_NO_WBC,
-                "all_in_review": strings.SUMMARY_ALL_IN_REVIEW,
-                "low_count": strings.SUMMARY_LOW_COUNT,
-                "counted": strings.SUMMARY,
-                "review": strings.SUMMARY_REVIEW,
+            "verdict": {
+                "no_wbc": strings.VERDICT_NO_WBC,
+                "all_in_review": strings.VERDICT_ALL_IN_REVIEW,
+                "low_count": strings.VERDICT_LOW_COUNT,
+                "counted": strings.VERDICT,
+                "review": strings.VERDICT_REVIEW,
                 "failed_fields": failed_fields_clause(result),
             },
         },

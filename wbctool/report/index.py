@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
+from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.report.render import render_page
-from wbctool.report.tables import COUNTS_COLUMNS
 from wbctool.text import pluralize
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 

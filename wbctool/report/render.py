@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from wbctool.report import strings
-from wbctool.report.tables import format_percent
+from wbctool.report.csv_tables import format_percent
 from wbctool.text import display_name
 
 

@@ -18,8 +18,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from wbctool.errors import ReviewRefused
 from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
-from wbctool.report.disposition import ARTIFACT, REVIEW, category_of
-from wbctool.report.tables import cells_csv, counts_row
+from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.csv_tables import cells_csv, counts_row
 from wbctool.review.replay import load_original, replay_reviews
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic

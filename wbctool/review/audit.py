@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wbctool.errors import AuditLogCorrupt, RecordInvalid, ReviewRefused
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, counts_row, empty_row
+from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED, counts_row, empty_row
 from wbctool.review.audit_lists import (
     CountsTable,
     Row,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wbctool.errors import RecordInvalid
 from wbctool.paths import SLIDE_JSON, OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS, counts_csv, decode_csv_name
+from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv, decode_csv_name
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import read_slide_record
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from wbctool.errors import ReviewRefused
 from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
-from wbctool.report.disposition import category_of, reclassify
+from wbctool.report.categories import category_of, reclassify
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.store.audit_log import AuditEntry

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from wbctool.errors import RecordInvalid
 from wbctool.paths import REPORT_HTML, OutputPaths
+from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv
 from wbctool.report.index import IndexRow, render_index
-from wbctool.report.tables import COUNTS_COLUMNS, counts_csv
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import SlideOutcome, find_slide_record

@@ -17,7 +17,7 @@ from pathlib import Path
 from wbctool.errors import RecordInvalid, ResultsInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
+from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.types.cells import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
 from wbctool.types.results import PublishedSlide, SlideResult, SlideStatus

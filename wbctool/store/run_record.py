@@ -17,7 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, PlainSerializer, TypeAdapter
 import wbctool
 from wbctool.errors import RecordInvalid
 from wbctool.paths import RUN_JSON, RUN_SIGNATURE, OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS
+from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json, write_atomic

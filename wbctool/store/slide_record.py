@@ -17,7 +17,7 @@ from pydantic import AfterValidator, TypeAdapter
 from wbctool.errors import RecordInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
-from wbctool.report.tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
+from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json

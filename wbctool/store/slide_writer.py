@@ -17,9 +17,9 @@ from wbctool.paths import (
     THUMBNAILS_ZIP,
     OutputPaths,
 )
+from wbctool.report.csv_tables import COUNTS_COLUMNS, cells_csv, counts_row, differential_csv
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
-from wbctool.report.tables import COUNTS_COLUMNS, cells_csv, counts_row, differential_csv
 from wbctool.settings import Limits
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic_group

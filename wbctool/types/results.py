@@ -76,7 +76,7 @@ class ReviewNote:
 
     Attributes:
         row: The cell's row in cells.csv, from 1.
-        original: The category that the tool had put the cell into (wbctool.report.disposition).
+        original: The category that the tool had put the cell into (wbctool.report.categories).
         comment: The reader's comment.
     """
 

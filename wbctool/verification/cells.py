@@ -20,7 +20,6 @@ from wbctool.text import pluralize
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress
 from wbctool.verification.agreement import Kappa, Proportion, cohen_kappa
-from wbctool.verification.calibration import TemperatureRefit, refit_temperature
 from wbctool.verification.criteria import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,
@@ -34,6 +33,7 @@ from wbctool.verification.criteria import (
     criterion_ood,
     criterion_review,
 )
+from wbctool.verification.temperature_refit import TemperatureRefit, refit_temperature
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from wbctool.evaluation.calibration import reliability_bins
 from wbctool.evaluation.figures import FIGURE_STYLE
 from wbctool.verification.agreement import BlandAltman
-from wbctool.verification.calibration import TemperatureRefit
+from wbctool.verification.temperature_refit import TemperatureRefit
 
 _N_BINS = 10
 

@@ -26,11 +26,11 @@ from wbctool.report.render import template_environment
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import ModelRef
 from wbctool.verification.agreement import MeanDifference, Proportion
-from wbctool.verification.calibration import MIN_CALIBRATION_CELLS
 from wbctool.verification.cells import CellVerification
 from wbctool.verification.criteria import Criterion
 from wbctool.verification.figures import draw_bland_altman, draw_calibration
 from wbctool.verification.slides import SlideVerification
+from wbctool.verification.temperature_refit import MIN_CALIBRATION_CELLS
 
 
 def render_verification(

@@ -19,7 +19,7 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.labels import CellClass
-from wbctool.report.tables import csv_text
+from wbctool.report.csv_tables import csv_text
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.store.atomic_write import write_atomic

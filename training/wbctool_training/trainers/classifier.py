@@ -39,9 +39,9 @@ from wbctool_training.export import (
 )
 from wbctool_training.fit import load_weights, make_loader
 from wbctool_training.init_from import average_weights
+from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import NormalizedClassifier
-from wbctool_training.modules.classifier import ClassifierModule
 from wbctool_training.synthetic import read_generated_cells
 from wbctool_training.weights import load_imagenet_features
 

@@ -20,8 +20,8 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.data.detection_dataset import DetectionDataset
 from wbctool_training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
 from wbctool_training.fit import load_weights, make_loader
+from wbctool_training.lightning_modules.detector import DetectorModule
 from wbctool_training.models.detector import STRIDE, CellDetector
-from wbctool_training.modules.detector import DetectorModule
 
 log = logging.getLogger(__name__)
 

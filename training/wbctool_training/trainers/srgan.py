@@ -28,8 +28,8 @@ from wbctool_training.export import (
 )
 from wbctool_training.fit import load_weights, make_loader
 from wbctool_training.init_from import load_generator
+from wbctool_training.lightning_modules.srgan import SrganModule, SrresnetModule
 from wbctool_training.models.srgan import SCALE, Generator
-from wbctool_training.modules.srgan import SrganModule, SrresnetModule
 from wbctool_training.synthetic import generate_cells
 from wbctool_training.weights import load_imagenet_features
 

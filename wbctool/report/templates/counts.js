@@ -27,8 +27,8 @@ const Counts = (() => {
     return { byCategory, counted, review, not_wbc: cells.length - total, cells: cells.length, classes };
   }
 
-  // The summary in the banner, as wbctool/report/summary.py words it. texts: the sentences. Not for a slide without cells.
-  function summary(counts, texts, lowCountBelow) {
+  // The verdict in the banner, as wbctool/report/verdict.py words it. texts: the sentences. Not for a slide without cells.
+  function verdict(counts, texts, lowCountBelow) {
     const values = { ...counts, failed_fields: texts.failed_fields };
     if (!counts.counted) return format(counts.review ? texts.all_in_review : texts.no_wbc, values);
     const sentence = counts.counted < lowCountBelow ? texts.low_count : texts.counted;
@@ -86,5 +86,5 @@ const Counts = (() => {
     chart.setAttribute("aria-label", format(texts.chart_alt, values));
   }
 
-  return { count, format, showClass, showNrbc, showTotals, summary, svgElement };
+  return { count, format, showClass, showNrbc, showTotals, verdict, svgElement };
 })();

@@ -36,7 +36,7 @@
     Counts.showTotals(counts);
     Counts.showNrbc(counts);
     byId("counts-note").textContent = format(texts.counts_note, { ...counts, fields: data.slide_fields });
-    if (counts.cells) byId("summary").textContent = Counts.summary(counts, texts.summary, data.low_count_below);
+    if (counts.cells) byId("verdict").textContent = Counts.verdict(counts, texts.verdict, data.low_count_below);
     counts.classes.forEach((entry, index) => Counts.showClass(entry, originalCounts.classes[index], texts));
     for (const category of data.categories) showButtonCount(counts, category);
     const isChanged = cells.some(isReclassified);

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbctool.labels import CellClass
-from wbctool.report.tables import (
+from wbctool.report.csv_tables import (
     COUNTS_COLUMNS,
     cells_csv,
     counts_csv,

@@ -35,8 +35,8 @@ from wbctool.quantization.calibration_data import (
 )
 from wbctool.quantization.fp16 import convert_to_fp16
 from wbctool.quantization.int8 import calibrate_ranges, quantize
-from wbctool.quantization.quantize import downscaled_inputs, optimize_classifier
-from wbctool.quantization.search import QuantizationTolerance, psnr_db, violated_tolerance
+from wbctool.quantization.measure import QuantizationTolerance, psnr_db, violated_tolerance
+from wbctool.quantization.optimize import downscaled_inputs, optimize_classifier
 
 NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
@@ -44,7 +44,7 @@ NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change a
 @pytest.fixture(autouse=True)
 def faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of models as small as these are not; what is written must not hang on how fast this machine is."""
-    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (2.0, 1.0))
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
         tried.append(tuple(kept))
         return quantize(ready, kept)
 
-    monkeypatch.setattr("wbctool.quantization.search.quantize", remembered)
+    monkeypatch.setattr("wbctool.quantization.measure.quantize", remembered)
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
         optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
@@ -232,7 +232,7 @@ def test_optimize_command_slower_copy_is_not_written_and_older_is_deleted(
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
-    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 0
     assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
@@ -242,7 +242,7 @@ def test_optimize_command_slower_copy_is_not_written_and_older_is_deleted(
 
 @pytest.mark.usefixtures("no_gpu")
 def test_optimize_command_fp16_copy_slower_on_cpu_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.quantization.search._time_models", lambda *_: (1.0, 1.1))
+    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (1.0, 1.1))
     done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
     assert done.output.count(" written") == 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from wbctool.verification.calibration import refit_temperature, split_groups_in_half
+from wbctool.verification.temperature_refit import refit_temperature, split_groups_in_half
 
 
 def own(number: int) -> list[str]:

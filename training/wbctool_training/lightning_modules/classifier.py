@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
+from wbctool_training.lightning_modules.ema import EmaModule
 from wbctool_training.models.backbones import Backbone, count_frozen_layers
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import ClassifierRecipe
 
 Batch = tuple[Tensor, Tensor]  # rgb (N, 3, H, W) uint8, class index (N,)

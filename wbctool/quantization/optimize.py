@@ -15,7 +15,7 @@ from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.inference.session import OnnxModel
 from wbctool.quantization.calibration_data import CalibrationData, flip_augment
-from wbctool.quantization.search import (
+from wbctool.quantization.measure import (
     ModelOutputs,
     QuantizationCase,
     QuantizationTolerance,

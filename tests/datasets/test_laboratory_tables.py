@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wbctool.datasets.tables import Table, find_table, read_table
+from wbctool.datasets.laboratory_tables import Table, find_table, read_table
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 
 

@@ -1,4 +1,4 @@
-"""The first lines of a report: severity, summary, findings, metadata, and remarks on single fields."""
+"""The first lines of a report: severity, verdict, findings, metadata, and remarks on single fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
-from wbctool.report.tables import count_failed_fields, format_percent
+from wbctool.report.csv_tables import count_failed_fields, format_percent
 from wbctool.text import display_name
 from wbctool.types.results import Provenance, SlideResult, SlideStatus
 from wbctool.types.slides import FieldQuality
@@ -22,31 +22,31 @@ def severity(result: SlideResult) -> str:
     return "check" if differential.flags or differential.review or result.failures or has_out_of_range else "clear"
 
 
-def summary_sentence(result: SlideResult) -> str:
+def verdict_sentence(result: SlideResult) -> str:
     """Return one sentence on the slide: how many cells were counted, or why none was."""
     differential, clause = result.differential, failed_fields_clause(result)
     if result.status is SlideStatus.FAILED:
-        return strings.SUMMARY_FAILED
+        return strings.VERDICT_FAILED
     if not differential.counted and differential.review:
-        return strings.SUMMARY_ALL_IN_REVIEW.format(failed_fields=clause, review=differential.review)
+        return strings.VERDICT_ALL_IN_REVIEW.format(failed_fields=clause, review=differential.review)
     if not differential.counted:
-        return strings.SUMMARY_NO_WBC.format(failed_fields=clause)
-    in_review = strings.SUMMARY_REVIEW.format(review=differential.review) if differential.review else ""
-    sentence = strings.SUMMARY_LOW_COUNT if "low_count" in differential.flags else strings.SUMMARY
+        return strings.VERDICT_NO_WBC.format(failed_fields=clause)
+    in_review = strings.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
+    sentence = strings.VERDICT_LOW_COUNT if "low_count" in differential.flags else strings.VERDICT
     return sentence.format(counted=differential.counted, failed_fields=clause, in_review=in_review)
 
 
 def failed_fields_clause(result: SlideResult) -> str:
-    """Return the part of the summary that names the failed fields; empty if no field failed."""
+    """Return the part of the verdict that names the failed fields; empty if no field failed."""
     failed = count_failed_fields(result)
-    return strings.SUMMARY_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
+    return strings.VERDICT_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
 
 
 def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
     """Return the smallest count without the ``low_count`` flag.
 
     The script of the page needs it because a reader's changes can cross that threshold. If the settings of the run are
-    not recorded, the returned number leaves the summary as it is.
+    not recorded, the returned number leaves the verdict as it is.
     """
     setting = dict(provenance.settings).get("low_count_below")
     if setting is not None:

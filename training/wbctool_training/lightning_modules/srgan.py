@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from wbctool_training.losses import ContentLoss, adversarial_loss, discriminator_loss
+from wbctool_training.lightning_modules.ema import EmaModule
 from wbctool_training.models.srgan import Discriminator, Generator
-from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import SrganRecipe
+from wbctool_training.srgan_losses import ContentLoss, adversarial_loss, discriminator_loss
 
 Batch = tuple[Tensor, Tensor]  # lr (N, 3, s, s), hr (N, 3, 4s, 4s), uint8
 

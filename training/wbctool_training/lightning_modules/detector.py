@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from wbctool_training.lightning_modules.ema import EmaModule
 from wbctool_training.models.detector import STRIDE, CellDetector
-from wbctool_training.modules.ema import EmaModule
 from wbctool_training.recipe import DetectorRecipe
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # items of DetectionDataset, stacked
