@@ -15,7 +15,7 @@ def _field(height: int, width: int) -> Field:
 def test_the_square_is_centred_on_the_box_and_wider_by_the_margin() -> None:
     (crop,) = crop_cells(_field(100, 200), [Box(x=50, y=40, width=20, height=10)], margin=1.5)
     assert crop.side_px == 30
-    assert crop.rgb[0, 0].tolist() == [45, 30, 0]  # centre (60, 45) less 15
+    assert crop.rgb[0, 0].tolist() == [45, 30, 0]  # center (60, 45) less 15
     assert crop.rgb[-1, -1].tolist() == [74, 59, 0]
 
 

@@ -81,15 +81,15 @@ def test_a_missing_file(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
 def test_grey(picture, tmp_path, mode):
-    path = tmp_path / "grey.png"
+    path = tmp_path / "gray.png"
     picture.convert(mode).save(path)
-    assert "grey" in refused(path)
+    assert "gray" in refused(path)
 
 
 def test_grey_palette(picture, tmp_path):
-    path = tmp_path / "grey.png"
+    path = tmp_path / "gray.png"
     picture.convert("L").convert("P").save(path)
-    assert "grey" in refused(path)
+    assert "gray" in refused(path)
 
 
 def test_sixteen_bit(tmp_path):
@@ -527,7 +527,7 @@ def test_colours_are_converted_in_every_part_of_a_large_picture(picture, tmp_pat
         profile(ADOBE_PRIMARIES, 2.2).replace(b"RGB ", b"GRAY"),
         profile(ADOBE_PRIMARIES, 2.2).replace(b"RGB ", b"CMYK"),
     ],
-    ids=["text", "cut", "grey", "ink"],
+    ids=["text", "cut", "gray", "ink"],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
 def test_a_profile_that_cannot_be_used_is_refused(picture, tmp_path, icc, kind):

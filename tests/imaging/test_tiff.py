@@ -264,14 +264,14 @@ def test_decode_of_a_palette_of_pillow_gives_its_colors(rgb):
 def test_decode_of_a_grey_palette_is_refused():
     ramp = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
     content = written(np.full((HEIGHT, WIDTH), 90, np.uint8), photometric="palette", colormap=ramp)
-    assert "grey" in refusal(content)
+    assert "gray" in refusal(content)
 
 
 @pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_decode_of_grey_is_refused(rgb, photometric, dtype):
     said = refusal(written(rgb[..., 0].astype(dtype), photometric=photometric))
-    assert "grey" in said
+    assert "gray" in said
     assert ("16-bit or floating-point" in said) == (dtype != "u1")
 
 
@@ -297,7 +297,7 @@ def test_decode_of_samples_of_another_type_is_refused(rgb, dtype):
 @pytest.mark.parametrize("samples", [2, 5, 8])
 def test_decode_of_other_numbers_of_samples_is_refused(samples):
     content = written(np.full((HEIGHT, WIDTH, samples), 90, np.uint8), photometric="minisblack", planarconfig="contig")
-    assert "grey" in refusal(content)
+    assert "gray" in refusal(content)
     with_color = np.full((HEIGHT, WIDTH, max(5, samples)), 90, np.uint8)
     assert "samples" in refusal(written(with_color, planarconfig="contig"))
 

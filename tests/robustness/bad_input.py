@@ -169,7 +169,7 @@ def named(name: str) -> Make:
 
 
 INCOMPLETE = "incomplete or damaged|damaged"
-GREY = "grey image"
+GRAY = "gray image"
 NOISE = np.random.default_rng(0).bytes(500)
 PROFILE = "color profile cannot be read"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -210,23 +210,23 @@ KINDS = (
     Kind("a TIFF packed as a PNG is", saved("x.tif", lambda i: i, compression="tiff_adobe_deflate")),
     Kind("a profile of sRGB", saved("x.png", lambda i: i, icc_profile=SRGB)),
     Kind("a broken color profile", saved("x.png", lambda i: i, icc_profile=SRGB[:200]), PROFILE),
-    Kind("a grey color profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
+    Kind("a gray color profile", saved("x.jpg", lambda i: i, icc_profile=SRGB.replace(b"RGB ", b"GRAY", 1)), PROFILE),
     Kind("16-bit RGB PNG", deep("x.png", 65535)),
     Kind("16-bit RGB TIFF", deep("x.tif", 65535)),
     Kind("12 bits in a 16-bit PNG", deep("x.png", 4095), "only the lower bits"),
     Kind(
-        "16-bit grey PNG",
+        "16-bit gray PNG",
         saved("x.png", lambda i: Image.fromarray(np.asarray(i.convert("L"), np.uint16) * 256)),
         "16-bit",
     ),
     Kind("floating-point TIFF", saved("x.tif", lambda i: i.convert("F")), "floating-point"),
-    Kind("grey JPEG", saved("x.jpg", lambda i: i.convert("L")), GREY),
-    Kind("black and white TIFF", saved("x.tif", lambda i: i.convert("1")), GREY),
+    Kind("gray JPEG", saved("x.jpg", lambda i: i.convert("L")), GRAY),
+    Kind("black and white TIFF", saved("x.tif", lambda i: i.convert("1")), GRAY),
     Kind("CMYK JPEG", saved("x.jpg", lambda i: i.convert("CMYK")), "CMYK"),
     Kind("CMYK TIFF", saved("x.tif", lambda i: i.convert("CMYK")), "CMYK"),
     Kind("CIELAB TIFF", saved("x.tif", lambda i: i.convert("LAB")), "LAB"),
     Kind("palette PNG", saved("x.png", lambda i: i.quantize(64))),
-    Kind("grey palette PNG", saved("x.png", lambda i: i.convert("L").convert("P")), GREY),
+    Kind("gray palette PNG", saved("x.png", lambda i: i.convert("L").convert("P")), GRAY),
     Kind("alpha PNG", saved("x.png", lambda i: i.convert("RGBA"))),
     Kind("wholly transparent PNG", saved("x.png", lambda i: Image.new("RGBA", i.size)), "transparent"),
     Kind("EXIF-rotated JPEG", turned),

@@ -57,7 +57,7 @@ def test_grad_cam_without_evidence_is_dark():
 
 
 def exported(weight, bias, **gemm):
-    """A graph that ends as training exports it: the last map, its mean, one dense layer. weight, bias: initialisers."""
+    """A graph that ends as training exports it: the last map, its mean, one dense layer. weight, bias: initializers."""
     nodes = [
         helper.make_node("Identity", ["rgb"], ["last_map"]),
         helper.make_node("ReduceMean", ["last_map", "axes"], ["mean"], keepdims=0),

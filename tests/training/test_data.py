@@ -182,7 +182,7 @@ def test_cached_cells_existing_file_is_read(cells: list[CellRef], tmp_path: Path
 
 def test_make_targets_marks_center_and_sides() -> None:
     maps = make_targets(np.array([[40, 48, 120, 112, 0]], np.float32), canvas_px=160)
-    row, column = 10, 10  # centre (80, 80), eight pixels a location
+    row, column = 10, 10  # center (80, 80), eight pixels a location
     assert maps.heat[0, row, column] == 1.0
     assert maps.heat[1:].max() == 0.0
     assert maps.sides[:, row, column].tolist() == [84 - 40, 84 - 48, 120 - 84, 112 - 84]

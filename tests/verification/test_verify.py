@@ -33,7 +33,7 @@ LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
 
 
 def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerification:
-    """pairs: (the reader's class, a name of fakes.COLOURS). of_each: cells of one group."""
+    """pairs: (the reader's class, a name of fakes.COLORS). of_each: cells of one group."""
     images = [
         LabelledImage(Path(f"{i}.png"), CellClass(y_true), str(i // of_each), "lab")
         for i, (y_true, _) in enumerate(pairs)

@@ -31,7 +31,7 @@ def convert_to_srgb(rgb: Pixels, profile: bytes) -> Pixels:
         (H, W, 3) uint8 in sRGB; the same array if the profile is sRGB's own.
 
     Raises:
-        FieldUnreadable: The profile is broken, or is one of grey or of ink.
+        FieldUnreadable: The profile is broken, or is one of gray or of ink.
     """
     try:
         transform = _srgb_transform(profile)

@@ -1,6 +1,6 @@
 """Tell whether a file holds every pixel that its header promises, apart from complaints that touch no pixel.
 
-libjpeg fills damaged parts with grey and mentions it in a warning, beside warnings that mean nothing.
+libjpeg fills damaged parts with gray and mentions it in a warning, beside warnings that mean nothing.
 """
 
 from __future__ import annotations

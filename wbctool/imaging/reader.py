@@ -1,6 +1,6 @@
 """Read a field: as what it shows, or refused by name.
 
-Not by OpenCV, which fills the missing end of a truncated JPEG with grey and says nothing. JPEGs are decoded by
+Not by OpenCV, which fills the missing end of a truncated JPEG with gray and says nothing. JPEGs are decoded by
 simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile, all of which can be told from damage; Pillow reads headers
 and BMPs.
 """
@@ -40,7 +40,7 @@ _FIRST_SWAPPING_ORIENTATION = 5  # EXIF's orientations 5 to 8 exchange rows and 
 _FORMATS = ("JPEG", "PNG", "BMP")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}", re.DOTALL)
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
-_GREY = "a grey image; stained cells are told apart by color, so export RGB"
+_GRAY = "a gray image; stained cells are told apart by color, so export RGB"
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB instead of 1 for a color profile
@@ -67,7 +67,7 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
 
     Raises:
         FieldTooLarge: The image is above the limit.
-        FieldUnreadable: The file would give missing pixels or wrong colors: it is truncated, damaged, grey, CMYK, has
+        FieldUnreadable: The file would give missing pixels or wrong colors: it is truncated, damaged, gray, CMYK, has
             an unreadable profile or several frames, or is no image.
         MemoryError: Memory is short.
     """
@@ -207,9 +207,9 @@ def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
         raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
     if image.mode.startswith("I") or image.mode == "F":
-        raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
+        raise FieldUnreadable("a 16-bit or floating-point gray image; export 8-bit RGB")
     if image.mode in {"1", "L", "LA", "La"}:
-        raise FieldUnreadable(_GREY)
+        raise FieldUnreadable(_GRAY)
     if image.mode not in _COLOR_MODES:
         raise FieldUnreadable(f"the color mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
 
@@ -230,7 +230,7 @@ def _render(image: DecodedImage) -> Pixels:
     samples = _to_8_bits(image)
     rgb = _over_white(samples, image.premultiplied) if samples.shape[-1] == 4 else samples
     if image.is_palette and (rgb == rgb[..., :1]).all():
-        raise FieldUnreadable(_GREY)
+        raise FieldUnreadable(_GRAY)
     rgb = np.ascontiguousarray(_oriented(rgb, image.orientation), dtype=np.uint8)
     return rgb if image.icc_profile is None else convert_to_srgb(rgb, image.icc_profile)
 

@@ -181,8 +181,8 @@ def _check_color_space(page: TiffPage) -> None:
     photometric, bits = int(page.photometric), page.bitspersample
     if photometric in {_MIN_IS_WHITE, _MIN_IS_BLACK}:
         if bits == 16 or page.sampleformat != _UNSIGNED:
-            raise FieldUnreadable("a 16-bit or floating-point grey image; export 8-bit RGB")
-        raise FieldUnreadable("a grey image; stained cells are told apart by color, so export RGB")
+            raise FieldUnreadable("a 16-bit or floating-point gray image; export 8-bit RGB")
+        raise FieldUnreadable("a gray image; stained cells are told apart by color, so export RGB")
     if photometric == _PALETTE and page.samplesperpixel == 1 and bits in {1, 2, 4, 8}:
         return
     is_jpeg_ycbcr = photometric == _YCBCR and page.compression == _JPEG and page.planarconfig != _PLANAR
