@@ -211,7 +211,7 @@ def read_card(path: Path) -> ModelCard:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if renamed := _describe_renames(content):
-            raise ModelMismatch(f"{path} is a model card from before wbctool 0.2: {renamed}")
+            raise ModelMismatch(f"{path} is a model card of schema 1: {renamed}")
         return _CARD_ADAPTER.validate_python(content)
     except FileNotFoundError as error:
         raise ModelNotFound(f"the model card {path} is missing") from error

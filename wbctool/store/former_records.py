@@ -1,4 +1,4 @@
-"""Records of schema version 1, brought to the current one so that results of wbctool 0.1 stay readable."""
+"""Records of schema version 1, brought to the current one so that older results stay readable."""
 
 from __future__ import annotations
 
