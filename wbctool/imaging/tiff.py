@@ -226,9 +226,9 @@ def _decode_strip(page: TiffPage, strip: bytes, index: int) -> Any:
     except Exception:
         if page.compression not in _STRICT_ABOUT_EXCESS or page.fillorder != 1:
             raise
-        wanted = _strip_bytes(page, index)
-        found = TIFF.DECOMPRESSORS[page.compression](strip, out=2 * wanted)
-        return page.decode(TIFF.COMPRESSORS[page.compression](found[:wanted]), index)
+        n_bytes = _strip_bytes(page, index)
+        found = TIFF.DECOMPRESSORS[page.compression](strip, out=2 * n_bytes)
+        return page.decode(TIFF.COMPRESSORS[page.compression](found[:n_bytes]), index)
 
 
 def _strip_bytes(page: TiffPage, index: int) -> int:
