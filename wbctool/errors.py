@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import ValidationError
+
 
 class WbctoolError(Exception):
     """The base of every error whose message is written for the user."""
@@ -91,3 +93,22 @@ class ReviewRefused(WbctoolError, ValueError):
 
 class AuditLogCorrupt(WbctoolError, ValueError):
     """The lines of an audit log do not follow from one another."""
+
+
+def list_problems(error: ValidationError) -> list[tuple[str, str]]:
+    """Return what is wrong with a record that pydantic refused.
+
+    Args:
+        error: The refusal.
+
+    Returns:
+        For each problem its path in the record, such as ``quality.3.blur_um``, empty for the record as a whole, and its
+        cause, in our own words if we raised it.
+    """
+    return [
+        (
+            ".".join(map(str, problem["loc"])),
+            str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"]),
+        )
+        for problem in error.errors(include_url=False)
+    ]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
 
 from wbctool.enums import Device, Precision, SuperResolve
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.hardware import usable_cores
 from wbctool.limits import Limits, SettingsModel
@@ -151,7 +150,7 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Run
     try:
         return RunSettings(**entries, limits=limits)
     except ValidationError as error:
-        raise SettingsInvalid(_format_error(error.errors()[0], given, config)) from error
+        raise SettingsInvalid(_format_error(error, given, config)) from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -182,13 +181,13 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _format_error(problem: ErrorDetails, given: Mapping[str, Any], config: Path | None) -> str:
+def _format_error(error: ValidationError, given: Mapping[str, Any], config: Path | None) -> str:
     """Name the file or the option, the entry, and what is wrong with it."""
-    entry, *path = (str(part) for part in problem["loc"] if part != "limits")
+    path_in_settings, cause = list_problems(error)[0]
+    entry, *path = path_in_settings.removeprefix("limits.").split(".")
     is_from_file = config is not None and entry not in given
     location = ".".join([f"{config}: {entry}" if is_from_file else _option_name(entry), *path])
-    cause = problem.get("ctx", {}).get("error")  # our own words; pydantic would begin them with "Value error"
-    return f"{location}: {problem['msg'] if cause is None else cause}"
+    return f"{location}: {cause}"
 
 
 def _option_name(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.labels import CellClass
 from wbctool_training.models.backbones import VGG19_BLOCKS
 
@@ -230,8 +230,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     except FileNotFoundError as error:
         raise SettingsInvalid(f"no recipe {name_or_path}: neither a file nor one of {_list_recipes()}") from error
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors())
-        raise SettingsInvalid(f"{path}: {'; '.join(problems)}") from error
+        problems = "; ".join(f"{location}: {cause}" for location, cause in list_problems(error))
+        raise SettingsInvalid(f"{path}: {problems}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: {error}") from error
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from wbctool import former_names
 from wbctool.enums import Precision
-from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 from wbctool.types.slides import CieLab
@@ -245,8 +245,8 @@ def _first_error(error: Exception) -> str:
     """Format an error in one line; of several wrong entries of a card, the first."""
     if not isinstance(error, ValidationError):
         return str(error)
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first["loc"] else str(first["msg"])
+    location, cause = list_problems(error)[0]
+    return f"{location}: {cause}" if location else cause
 
 
 def read_model_bytes(card: Card, folder: Path) -> bytes:

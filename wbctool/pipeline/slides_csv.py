@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.datasets.laboratory_tables import Table, find_table, read_table
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.paths import SLIDES_CSV
 from wbctool.report.csv_tables import encode_csv_name
 from wbctool.text import encode_name
@@ -145,8 +145,6 @@ def _parse_row(location: str, texts: Mapping[str, str]) -> _Row:
     try:
         return _Row(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        column = str(first["loc"][0])
-        cause = str(first["msg"]).removeprefix("Value error, ")
+        column, cause = list_problems(error)[0]
         given = f"{values[column]!r}: " if column in values else ""
         raise SettingsInvalid(f"{location}, {column}: {given}{cause}") from error

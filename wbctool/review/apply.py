@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wbctool.errors import ReviewRefused
+from wbctool.errors import ReviewRefused, list_problems
 from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
 from wbctool.report.csv_tables import cells_csv, counts_row
@@ -104,10 +104,8 @@ def read_review(path: Path) -> ReviewFile:
     except OSError as error:
         raise ReviewRefused(f"cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        location = ".".join(map(str, first["loc"])) or "the file"
-        cause = first["msg"].removeprefix("Value error, ")
-        raise ReviewRefused(f"not a review saved by a wbctool report: {location}: {cause}") from error
+        location, cause = list_problems(error)[0]
+        raise ReviewRefused(f"not a review saved by a wbctool report: {location or 'the file'}: {cause}") from error
     except (ValueError, RecursionError) as error:
         raise ReviewRefused(f"not a review saved by a wbctool report: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from wbctool.errors import RecordInvalid
+from wbctool.errors import RecordInvalid, list_problems
 
 _T = TypeVar("_T")
 
@@ -67,9 +67,7 @@ def validate_record(content: Any, path: Path, schema: RecordSchema[_T]) -> _T:
     try:
         return schema.adapter.validate_python(content if name == schema.name else schema.upgrade(content))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        location = ".".join(map(str, first["loc"]))
-        cause = first["msg"].removeprefix("Value error, ")
+        location, cause = list_problems(error)[0]
         raise RecordInvalid(path, f"{invalid}: {location + ': ' if location else ''}{cause}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # of the upgrade
         raise RecordInvalid(path, f"{invalid}: {error!r}") from error
