@@ -157,25 +157,44 @@ def test_results_that_are_late_are_fetched_again(process) -> None:
 
 def test_slide_whose_workers_die_has_failed_after_the_last_attempt(process) -> None:
     deadly = FakeCluster(lambda slide, _: UNFINISHED if slide.id == "b" else completed(slide), "w", "v", "u")
-    deadly.polls = [dict, *(lambda: {"key-2": "worker w on host"} for _ in range(3))]
+
+    def die() -> dict[str, str]:
+        latest = max(number for number, (slide, *_) in enumerate(deadly.submitted, start=1) if slide == "b")
+        return {f"key-{latest}": "worker w on host"}
+
+    deadly.polls = [dict, die, die, die]
     outcomes = process(deadly, "abc")
     assert stages_of(outcomes) == ["read", "cluster", "read"]
     assert outcomes[1].failures[0].cause == "given up after 3 attempts: " + "; ".join(
         ["worker w on host died while processing it"] * 3
     )
+    assert sum(slide == "a" for slide, *_ in deadly.submitted) == 1
 
 
-def test_slide_is_submitted_again_if_all_workers_it_could_go_to_have_gone(process) -> None:
+def test_each_slide_has_a_worker_of_its_own(process) -> None:
+    cluster = FakeCluster(lambda *_: UNFINISHED, "w", "v")
+    process(cluster, "abc", loops=5)
+    assert cluster.submitted == [("a", False, ("w",)), ("b", False, ("v",))]
+
+
+def test_slide_whose_worker_has_gone_is_submitted_to_another(process) -> None:
     cluster = FakeCluster(lambda slide, times: completed(slide) if times else UNFINISHED, "w", "v")
+    cluster.polls = [dict, lambda: cluster.available.pop("w") and {}]
+    process(cluster, "a")
+    assert cluster.submitted == [("a", False, ("w",)), ("a", False, ("v",))]
+    assert cluster.futures[0].released
 
-    def replace_workers() -> dict[str, str]:
+
+def test_slide_whose_only_worker_has_gone_waits_for_a_new_one(process) -> None:
+    cluster = FakeCluster(lambda slide, times: completed(slide) if times else UNFINISHED, "w")
+
+    def join() -> dict[str, str]:
         cluster.available = {"new": WorkerReport("new", "host")}
         return {}
 
-    cluster.polls = [dict, lambda: cluster.available.pop("w") and {}, dict, replace_workers]
+    cluster.polls = [dict, lambda: cluster.available.pop("w") and {}, dict, join]
     process(cluster, "a")
-    assert cluster.submitted == [("a", False, ("v", "w")), ("a", False, ("new",))]
-    assert cluster.futures[0].released
+    assert cluster.submitted == [("a", False, ("w",)), ("a", False, ("new",))]
 
 
 def test_cancelled_slide_ends_run(process) -> None:

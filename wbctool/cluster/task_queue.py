@@ -1,7 +1,7 @@
-"""Slides in transit: submitted to Dask, which picks the workers, and published here in slide order.
+"""Slides in transit: each submitted to one idle worker, and published here in slide order.
 
-Dask submits a slide again if its worker dies. What it cannot know is decided here: how many slides may be in transit,
-what a reply means, and that a slide has failed if several workers died while processing it.
+A worker has one slide at a time, so its death is held against that slide alone. What Dask cannot know is decided here:
+how many slides may be in transit, what a reply means, and that a slide has failed if several workers died with it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class ClusterLimits:
 
 @dataclass(slots=True)
 class _Task:
-    """A slide in transit. workers: those that Dask may give it to. outcome: of one that has failed for good."""
+    """A slide in transit. worker: the address of the one that has it. outcome: of one that has failed for good."""
 
     slide: Slide
     future: Future[Any] | None = None
-    workers: frozenset[str] = frozenset()
+    worker: str = ""
     allow_missing: bool = False
     failures: list[str] = field(default_factory=list)
     reply: SlideCompleted | None = None
@@ -65,7 +65,7 @@ class _Task:
         """Take it back from Dask."""
         if self.future is not None:
             self.future.release()
-        self.future, self.workers = None, frozenset()
+        self.future, self.worker = None, ""
 
 
 class TaskQueue:
@@ -109,7 +109,7 @@ class TaskQueue:
                 task.withdraw()
 
     def _has_room(self) -> bool:
-        """One slide per worker is with Dask at a time, so that a worker's death is held against few slides."""
+        """Return whether another slide may be taken: there is one open slide per worker."""
         n_open, n_workers = sum(task.is_open for task in self._tasks), len(self._pool.available)
         return n_open < n_workers and len(self._tasks) < SLIDES_PER_WORKER * n_workers
 
@@ -119,6 +119,7 @@ class TaskQueue:
         for task in self._tasks:
             if task.is_open and task.future is not None and task.future.key in died:
                 self._count_failure(task, f"{died[task.future.key]} died while processing it")
+                task.withdraw()
         now = time.monotonic()
         if self._pool.available:
             self._last_worker_at = now
@@ -126,25 +127,27 @@ class TaskQueue:
             raise ClusterUnusable(f"no worker has been left for {self._limits.no_worker_s:.0f} seconds")
 
     def _submit_open(self) -> None:
-        """Submit the slides that Dask does not have, or could give only to workers that have gone."""
-        workers = frozenset(self._pool.available)
+        """Submit the slides that no worker has, or that were with a worker that has gone."""
+        busy = {task.worker for task in self._tasks if task.is_open}
+        idle = [address for address in self._pool.available if address not in busy]
         for task in self._tasks:
             if task.slide.problem and task.is_open:
                 self._fail(task, "list", task.slide.problem)
-            elif workers and task.is_open and not task.workers & workers:
+            elif task.is_open and task.worker not in self._pool.available:
                 task.withdraw()
-                self._submit(task, workers)
+                if idle:
+                    self._submit(task, idle.pop(0))
 
-    def _submit(self, task: _Task, workers: frozenset[str]) -> None:
+    def _submit(self, task: _Task, worker: str) -> None:
         slide = task.slide
-        task.workers = workers
+        task.worker = worker
         task.future = self._client.submit(
             process_slide,
             self._pool.run,
             replace(slide, folder=slide.folder.absolute(), fields=tuple(path.absolute() for path in slide.fields)),
             self._context.metadata.get(slide.id),
             task.allow_missing,
-            workers=list(workers),
+            workers=[worker],
             resources={SLIDE_RESOURCE: 1},
             pure=False,
         )

@@ -38,7 +38,7 @@ from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
 
 SLIDE_RESOURCE = "wbctool-slide"
-"""The Dask resource that a slide takes and of which a worker has one: a worker's death is then one slide's alone."""
+"""The Dask resource that a slide takes and of which a worker has one, also if several runs share the worker."""
 _VISIBILITY_TIMEOUT_S = 10.0  # a network file system may show a new file late
 _POLL_S = 0.5
 
