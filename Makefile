@@ -16,11 +16,11 @@ demo: $(VENV_DEMO)/ready
 	@echo "Open in a browser: $(CURDIR)/demo/counts/example-adult/report.html"
 
 test: $(VENV)/ready
-	$(PYTEST) $(VENV)/bin/python -m pytest -n auto
+	$(PYTEST) $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 # What an engineer runs while working: no torch to install, none of the slow tests.
 check: $(VENV_CHECK)/ready
-	$(PYTEST) $(VENV_CHECK)/bin/python -m pytest -n auto -m "not (train or cluster or browser or fault or slow)"
+	$(PYTEST) $(VENV_CHECK)/bin/python -m pytest -n auto --dist loadfile -m "not (train or cluster or browser or fault or slow)"
 
 # The tests of tests/robustness in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
 fault: $(VENV)/ready

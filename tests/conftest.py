@@ -29,17 +29,21 @@ _MARKERS = {
     "robustness": "fault",
 }
 """The marker of every test below a folder of tests/."""
+_LONGEST = ("train", "fault", "cluster", "browser", "slow")
 
 collect_ignore_glob = [] if find_spec("torch") else ["training/*", "experiments/*"]
 collect_ignore_glob += [] if find_spec("distributed") else ["cluster/*"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder."""
+    """Mark tests by their folder, and begin with those that take longest, so that no core waits for them at the end."""
     for item in items:
         for folder, marker in _MARKERS.items():
             if item.path.is_relative_to(Path(__file__).parent / folder):
                 item.add_marker(marker)
+    items.sort(
+        key=lambda item: next((i for i, name in enumerate(_LONGEST) if item.get_closest_marker(name)), len(_LONGEST))
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

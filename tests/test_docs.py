@@ -105,6 +105,7 @@ def test_command_reference_has_each_command_with_its_options(hooks):
     assert "* `--settle SECONDS`: " in page
 
 
+@pytest.mark.slow
 def test_site_builds_strictly_and_fetches_nothing(tmp_path):
     pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'wbctool[docs]'")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]

@@ -12,6 +12,8 @@ import pytest
 
 from wbctool.inference.model_card import default_models_dir
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 # Runs the command `wbctool`; the last line on standard error says whether torch was imported.
 COMMAND = """
 import sys

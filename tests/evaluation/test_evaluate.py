@@ -29,6 +29,8 @@ from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import Box, Crop, ObjectClass, Outcome, Prediction, Reason
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 pytest.importorskip("sklearn")
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 

@@ -17,6 +17,8 @@ from wbctool.inference.model_card import default_models_dir
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction, Reason
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 NEUTROPHIL, LYMPHOCYTE = CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE
 

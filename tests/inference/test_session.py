@@ -37,6 +37,8 @@ from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_rea
 from wbctool.pipeline.bound_stages import build_provenance
 from wbctool.settings import RunSettings
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 
 @pytest.fixture(scope="module")
 def models() -> Models:

@@ -447,6 +447,7 @@ class TestStopping:
         assert sum(batches) <= 8
         assert not (run.folder / "s2").exists()
 
+    @pytest.mark.slow
     def test_run_killed_at_any_write_is_continued_by_the_next(self, run, tmp_path):
         (run.root / "s2" / "f2.png").write_bytes(b"broken")
         reference = type(run)(run.root, tmp_path / "reference" / "counts.csv")

@@ -38,6 +38,8 @@ from wbctool.quantization.int8 import calibrate_ranges, quantize
 from wbctool.quantization.measure import QuantizationTolerance, psnr_db, violated_tolerance
 from wbctool.quantization.optimize import downscaled_inputs, optimize_classifier
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
 

@@ -48,6 +48,7 @@ def test_detect_cells_does_not_depend_on_the_fields_size(
     assert resized.box.longer_side_px / scale == pytest.approx(native.box.longer_side_px, rel=0.12)
 
 
+@pytest.mark.slow
 def test_detect_cells_small_in_large_field_are_found_by_a_finer_pass(detector: OnnxModel[DetectorCard]) -> None:
     fields = [read_field(path) for path in sorted(DEMO.iterdir())]
     expected = sum(len(detect_cells(f, detector)) for f in fields)
@@ -56,6 +57,7 @@ def test_detect_cells_small_in_large_field_are_found_by_a_finer_pass(detector: O
     assert len(detect_cells(whole, detector)) == pytest.approx(2 * expected, abs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("across", [14, 24])
 def test_detect_cells_too_small_for_the_first_pass_are_found_by_a_trial(
     detector: OnnxModel[DetectorCard], across: int

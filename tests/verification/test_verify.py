@@ -28,6 +28,8 @@ from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
 from wbctool.verification.slides import compare_slides
 
+pytestmark = pytest.mark.slow  # it works with the shipped models
+
 pytest.importorskip("sklearn")
 LABELS = ("neutrophil", "lymphocyte", "monocyte", "eosinophil")
 
