@@ -46,7 +46,7 @@ $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 
 $(VENV_CHECK)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV_CHECK)
-	$(VENV_CHECK)/bin/python $(PIP) -c constraints.txt -e '.[evaluate,fhir,optimize,dev]'
+	$(VENV_CHECK)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,optimize,dev]'
 	touch $@
 
 $(VENV)/ready: pyproject.toml constraints.txt

@@ -31,8 +31,7 @@ _MARKERS = {
 """The marker of every test below a folder of tests/."""
 _LONGEST = ("train", "fault", "cluster", "browser", "slow")
 
-collect_ignore_glob = [] if find_spec("torch") else ["training/*", "experiments/*"]
-collect_ignore_glob += [] if find_spec("distributed") else ["cluster/*"]
+collect_ignore = [] if find_spec("torch") else ["training", "experiments", "tiny_training.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
