@@ -164,6 +164,20 @@ def test_review_applied_updates_tables_and_audit_log(window, out, review):
     assert wbctool("review", "verify", out).exit_code == 0
 
 
+def test_cells_moved_together_are_applied_one_by_one(window, out):
+    window.open(folder(out) / "report.html")
+    rows = window.js("[...document.querySelectorAll('#category-review .cell')].map(tile => +tile.dataset.row)")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.driver.switch_to.active_element.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.NULL)
+    window.press("2")
+    applied = wbctool("review", "apply", out, save(window))
+    assert applied.exit_code == 0, applied.output
+    categories = categories_by_row(out)
+    assert [categories[row] for row in rows[:3]] == ["lymphocyte"] * 3
+    entries = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
+    assert sorted(entry["row"] for entry in entries if entry["event"] == "cell") == sorted(rows[:3])
+
+
 def test_reviewed_report_names_reader_and_can_be_reviewed_again(window, out, review):
     wbctool("review", "apply", out, review[0])
     window.open(folder(out) / "report.html", "dark")

@@ -15,7 +15,14 @@ from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass
-from wbctool.report.gallery import MAX_BYTES, MAX_CELLS_PER_CLASS, MAX_FIELDS, keep_shown
+from wbctool.report.gallery import (
+    MAX_BYTES,
+    MAX_CELLS_PER_CLASS,
+    MAX_FIELDS,
+    MAX_REVIEW_BYTES,
+    REVIEW_GROUPS,
+    keep_shown,
+)
 from wbctool.report.html import render_report
 from wbctool.report.strings import FLAGS as FLAG_TEXTS
 from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
@@ -336,12 +343,50 @@ def test_report_large_thumbnails_has_bounded_size(names):
     cell, field = noisy_webp(128, 82), noisy_webp(480, 50)
     cells = 10_000
     page = render_large_slide([names[i % len(names)] for i in range(cells)], 5, cell, cell, field)
-    assert len(page) < MAX_BYTES + 400 * cells
+    assert len(page) < MAX_BYTES + 400 * cells + (MAX_REVIEW_BYTES if "review" in names else 0)
     found = count_images(page)
     assert f"Cells not shown: {cells - found['native']}." in page
     assert found["native"] >= 200
     if "review" in names:
-        assert found["native"] * len(cell) > 2e6  # as many as there is room for
+        assert found["native"] * len(cell) > 0.6 * MAX_REVIEW_BYTES  # as many as there is room for
+        in_review = sum(names[i % len(names)] == "review" for i in range(cells))
+        missing = in_review - count_images(review_section(page))["native"]
+        assert f"{missing} more are not shown and cannot be classified on this page" in page
+
+
+def review_section(page):
+    """Return the part of a page with the cells in review."""
+    return page[page.index('id="category-review"') : page.index('id="category-neutrophil"')]
+
+
+def test_gallery_thousands_in_review_are_all_shown(real_jpeg):
+    rgb = np.asarray(Image.open(real_jpeg))
+    native = make_cell_thumbnail(Crop(np.ascontiguousarray(rgb[:128, :128])))
+    page = render_large_slide(["review", "odd"] * 1250, 10, native, b"", b"")
+    assert count_images(review_section(page))["native"] == 2500
+    assert "Cells not shown" not in page
+
+
+def test_review_groups_are_the_proposed_classes_and_unlike_cells_come_first():
+    predictions = [fakes.predict(name) for name in ("review", "odd", "odd", "review")]
+    other = replace(predictions[2], label=CellClass.NEUTROPHIL, confidence=0.99)
+    result = result_of(["review", "odd", "odd", "review"])
+    cells = [replace(cell, prediction=p) for cell, p in zip(result.cells, predictions, strict=True)]
+    cells[2] = replace(cells[2], prediction=other)
+    cells[3] = replace(cells[3], prediction=replace(predictions[3], label=CellClass.LYMPHOCYTE))
+    page = render_report(replace(result, cells=tuple(cells)), fakes.provenance())
+    assert rows_by_group(page) == {"out_of_distribution": [3, 2], "lymphocyte": [4], "monocyte": [1]}
+
+
+def rows_by_group(page):
+    """Return the rows of the cells in each group of the review that has any."""
+    parts = re.split(r'id="group-review-(\w+)"', review_section(page))[1:]
+    assert parts[::2] == list(REVIEW_GROUPS)
+    rows = {
+        name: [int(row) for row in re.findall(r'data-row="(\d+)"', part)]
+        for name, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    return {name: found for name, found in rows.items() if found}
 
 
 def test_report_200_noisy_cells_is_under_3_mb_with_all_cells():

@@ -12,15 +12,19 @@ from itertools import accumulate, takewhile, zip_longest
 
 from wbctool.labels import CellClass
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
-from wbctool.types.cells import Cell
+from wbctool.types.cells import Cell, Reason
 from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, SlideResult
 
 MAX_CELLS_PER_CLASS = 200
 MAX_FIELDS = 300
 MIN_BYTES, MAX_BYTES = 2_300_000, 8_000_000  # limits of the byte budget; with the lower one, a page is under 3 MB
 BYTES_PER_CELL = 11_500
-REVIEW_BYTE_SHARE = 0.6  # of the budget for cells in review, so that some is left for every class
+MAX_REVIEW_BYTES = 24_000_000  # for the native images of cells in review: a reader cannot name a cell that is not shown
+MAX_REVIEW_SHARE = 0.6  # of that budget for cells in review, so that some is left for every class
 _TILE_OVERHEAD_BYTES = 1_000  # of markup around the thumbnails of a cell
+DOUBTED_REASONS: tuple[str, ...] = (Reason.OUT_OF_DISTRIBUTION,)  # of review cells whose label is not to be relied on
+_LABELS = tuple(CellClass)
+REVIEW_GROUPS: tuple[str, ...] = (*DOUBTED_REASONS, *_LABELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class CellTile:
     Attributes:
         row: Row in cells.csv, from 1.
         cell: The cell.
-        category: One of ``disposition.CATEGORIES``.
+        category: One of ``categories.CATEGORIES``.
         field_index: Index of the cell's field in the page's list of fields, from 0.
         thumbnails: Images of the cell; ``super_resolved`` is empty if it is left out.
         note: What readers did with the cell, or None.
@@ -43,13 +47,19 @@ class CellTile:
     thumbnails: CellThumbnails
     note: ReviewNote | None
 
+    @property
+    def review_group(self) -> str:
+        """The group in which the cell is shown if it is in review, one of ``REVIEW_GROUPS``."""
+        prediction = self.cell.prediction
+        return prediction.reason if prediction.reason in DOUBTED_REASONS else prediction.label
+
 
 @dataclass(frozen=True, slots=True)
 class GallerySection:
     """The cells of one category.
 
     Attributes:
-        category: One of ``disposition.CATEGORIES``.
+        category: One of ``categories.CATEGORIES``.
         tiles: The cells shown, least certain first.
         total: Number of cells in the category, including those not shown.
     """
@@ -57,6 +67,16 @@ class GallerySection:
     category: str
     tiles: tuple[CellTile, ...]
     total: int
+
+    @property
+    def review_groups(self) -> dict[str, list[CellTile]]:
+        """The tiles by group, as a reader names them in review; doubted ones with those of the same label together."""
+        groups: dict[str, list[CellTile]] = {group: [] for group in REVIEW_GROUPS}
+        for tile in self.tiles:
+            groups[tile.review_group].append(tile)
+        for reason in DOUBTED_REASONS:
+            groups[reason].sort(key=lambda tile: _LABELS.index(tile.cell.prediction.label))
+        return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +107,11 @@ def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
     """
     tiles_by_category = _tiles_by_category(result, fields)
     review_tiles, class_tiles = tiles_by_category[REVIEW], _round_robin(list(tiles_by_category.values())[1:])
-    budget = _ByteBudget(min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells))))
-    review_tiles = budget.take_tiles(review_tiles, int(REVIEW_BYTE_SHARE * budget.remaining))
-    class_tiles = budget.take_tiles(class_tiles, budget.remaining)
+    n_bytes = min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells)))
+    review_budget = _ByteBudget(MAX_REVIEW_BYTES)
+    review_tiles = review_budget.take_tiles(review_tiles)
+    budget = _ByteBudget(n_bytes - min(review_budget.taken, int(MAX_REVIEW_SHARE * n_bytes)))
+    class_tiles = budget.take_tiles(class_tiles)
     field_jpegs = {thumbnail.name: thumbnail.jpeg for thumbnail in result.field_thumbnails}
     tiles_by_row, chosen_fields = dict[int, CellTile](), dict[str, None]()
     for tiles in (review_tiles, class_tiles):
@@ -164,18 +186,20 @@ class _ByteBudget:
 
     def __init__(self, n_bytes: int) -> None:
         self.remaining = n_bytes
+        self.taken = 0
 
-    def take(self, images: Sequence[bytes], limit: int | None = None, overhead: int = 0) -> int:
+    def take(self, images: Sequence[bytes], overhead: int = 0) -> int:
         """Take the first images that fit, with ``overhead`` bytes of markup each, and return their number."""
-        limit = self.remaining if limit is None else limit
         sizes = accumulate(4 * -(-len(image) // 3) + overhead for image in images)  # in base64
-        taken = list(takewhile(lambda size: size <= limit, sizes))
-        self.remaining -= taken[-1] if taken else 0
+        taken = list(takewhile(lambda size: size <= self.remaining, sizes))
+        if taken:
+            self.remaining -= taken[-1]
+            self.taken += taken[-1]
         return len(taken)
 
-    def take_tiles(self, tiles: Sequence[CellTile], limit: int) -> list[CellTile]:
+    def take_tiles(self, tiles: Sequence[CellTile]) -> list[CellTile]:
         """Take the first tiles whose native images fit."""
-        return list(tiles[: self.take([tile.thumbnails.native for tile in tiles], limit, _TILE_OVERHEAD_BYTES)])
+        return list(tiles[: self.take([tile.thumbnails.native for tile in tiles], _TILE_OVERHEAD_BYTES)])
 
     def drop_super_resolved(self, tiles: Sequence[CellTile]) -> Iterator[CellTile]:
         """Take the first super-resolved images that fit, and yield the tiles, without the others."""

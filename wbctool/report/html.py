@@ -11,7 +11,7 @@ from wbctool.labels import CellClass
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
 from wbctool.report.csv_tables import cells_csv, format_percent
-from wbctool.report.gallery import CellTile, GallerySection, page_fields, select_thumbnails
+from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.verdict import (
     failed_fields_clause,
@@ -43,7 +43,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
     return render_page(
         "report.html.j2",
         "report.css",
-        ("binomial.js", "counts.js", "report.js"),
+        ("binomial.js", "counts.js", "cells.js", "gallery.js", "selection.js", "panel.js", "review.js", "report.js"),
         result=result,
         differential=result.differential,
         provenance=provenance,
@@ -57,6 +57,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
         gallery=gallery,
+        doubted_reasons=DOUBTED_REASONS,
         field_thumbnails=[(fields.index(thumbnail.name), thumbnail) for thumbnail in gallery.field_thumbnails],
         tiles_by_field=_tiles_by_field(sections),
         second_class=lambda tile: second_class_text(tile, provenance.classes),
@@ -135,6 +136,7 @@ def _script_data(
         },
         "texts": {
             **strings.PANEL,
+            **strings.GALLERY,
             "chart_alt": strings.CHART_ALT,
             "nothing_counted": strings.NOTHING_COUNTED,
             "counts_note": strings.COUNTS_NOTE,

@@ -125,9 +125,25 @@ FIELD_REMARKS = {
 # The cells.
 TO_REVIEW = "To review"
 TO_REVIEW_NOTE = (
-    "These cells are not counted. Each is shown with its most probable class and the probability, least certain first."
+    "These cells are not counted. They are grouped by their most probable class, each with its probability, least "
+    "certain first."
 )
+PROPOSED = "Probably {category}"
+DOUBTED_NOTE = "Do not rely on the classes that these cells are shown with."
 NOT_SHOWN = "{missing} more are not shown; these {shown} are the least certain."
+REVIEW_NOT_SHOWN = (
+    "{missing} more are not shown and cannot be classified on this page; these {shown} are the least certain. To "
+    "review all, divide the images of this slide between several folders and run again."
+)
+GALLERY = {
+    "options": "Cells shown",
+    "min_confidence": "Confidence from",
+    "max_confidence": "Confidence up to",
+    "cell_size": "Size",
+    "shown": "{shown} of {total} cells shown",
+    "select_group": "Select all",
+    "accept_group": "Accept {n} as {category}",
+}
 OMITTED = "To keep this page small, some images are left out. The numbers and cells.csv include all cells."
 CELLS_OMITTED = "Cells not shown: {n}."
 SUPER_RESOLVED_OMITTED = "Cells shown without their super-resolved image: {n}."
@@ -155,7 +171,8 @@ CELLS_HASH = "cells.csv"
 # The panel of the reader; the script uses these texts too.
 PANEL = {
     "title": "Your review",
-    "help": "Select a cell: click it, or use Tab and the arrow keys. Then press a key or a button below to move it.",
+    "help_heading": "How to review",
+    "help": "Select one or more cells, then press a key or a button below to move them.",
     "native": "as photographed",
     "super_resolved": "super-resolved",
     "show_cam": "Show which regions led to the class",
@@ -164,7 +181,10 @@ PANEL = {
     "cam_note": "(Grad-CAM; a check, not evidence)",
     "field_alt": "The field of {cell}",
     "field_omitted": "The field of this cell is not shown.",
-    "move_to": "Move the cell to",
+    "selected": "{n} cells selected. The last one:",
+    "move_to": "Move the selected cells to",
+    "accept": "their proposed classes",
+    "no_proposal": "Only cells in review have a proposed class",
     "unknown_class": "The model does not know this class. Leave the cell in review and add a comment",
     "cell_comment": "Comment on this cell",
     "slide_comment": "Comment on the slide",
@@ -176,12 +196,26 @@ PANEL = {
     "unsaved": "not saved yet",
     "changes": "cells moved",
     "moved_to": "{cell} moved to {category}",
+    "moved_cells_to": "{n} cells moved to {categories}",
+    "undone": "Undone: {n} cells moved back",
+    "undone_one": "Undone: {cell} moved back to {category}",
     "was": "was {value}",
     "changes_note": (
         "You have changed this differential. Flags, high and low marks and absolute counts are recalculated when the "
         "review is applied."
     ),
 }
+
+# The keys of the gallery.
+KEYS = (
+    ("arrows", "select the next cell"),
+    ("Shift", "with arrows or click: select up to there"),
+    ("Ctrl", "with click: select one more; with arrows and Space too"),
+    ("Ctrl A", "select all of the group"),
+    ("1\u20138 r x", "move the selected cells"),
+    ("a", "move each to its proposed class"),
+    ("Ctrl Z", "undo the last move, of all its cells"),
+)
 
 # The index of a run.
 INDEX_TITLE = "Slides"

@@ -1,0 +1,144 @@
+// The reader's review: moving cells to other categories, undoing that, comments, and saving review.json.
+// Nothing is sent anywhere: the page's Content-Security-Policy forbids it.
+const Review = (() => {
+  const { data, texts, REVIEW, tileOf, ofTile, categoryName, isReclassified } = Cells;
+  const { format } = Counts;
+  const byId = (id) => document.getElementById(id);
+  const originalCounts = Cells.count();
+  const undoStack = []; // a list for each step, of { cell, category } as they were before
+  let isSaved = true;
+
+  // --- moving --------------------------------------------------------------------------------------------------------
+
+  // Moves the selected cells to one category.
+  function reclassify(category) {
+    if (!Cells.isKnown(category)) return showStatus(texts.unknown_class);
+    move(Selection.cells().map((cell) => ({ cell, category })));
+  }
+
+  // Moves those of the cells that are in review to their proposed classes.
+  function accept(cells) {
+    const inReview = cells.filter((cell) => cell.category === REVIEW);
+    if (!inReview.length) return showStatus(texts.no_proposal);
+    move(inReview.map((cell) => ({ cell, category: Cells.proposedCategory(cell) })));
+  }
+
+  // Moves cells in one step, and selects the next one, so that key after key can be pressed.
+  function move(moves) {
+    const changes = moves.filter(({ cell, category }) => cell.category !== category);
+    if (!changes.length) return;
+    const moved = changes.map(({ cell }) => cell), next = nextCell(moved);
+    undoStack.push(moved.map((cell) => ({ cell, category: cell.category })));
+    setCategories(changes);
+    showStatus(describe(changes));
+    Selection.select(next);
+  }
+
+  // The cell to select after a move: the next of the same category, else the one before, else the last that is moved.
+  function nextCell(moved) {
+    const cells = Gallery.visibleIn(tileOf(moved[0]).closest(".category")).map(ofTile), stays = (cell) => !moved.includes(cell);
+    const position = cells.findLastIndex((cell) => !stays(cell));
+    return cells.slice(position).find(stays) || cells.slice(0, position).findLast(stays) || moved.at(-1);
+  }
+
+  function undo() {
+    const changes = undoStack.pop();
+    if (!changes) return;
+    setCategories(changes);
+    const [{ cell, category }] = changes, n = changes.length;
+    const values = { n, cell: Cells.locationOf(cell), category: categoryName(category) };
+    showStatus(format(n === 1 ? texts.undone_one : texts.undone, values));
+    Selection.selectAll(changes.map((change) => change.cell).filter((moved) => !tileOf(moved).hidden));
+  }
+
+  function setCategories(changes) {
+    for (const { cell, category } of changes) cell.category = category;
+    Gallery.place(changes.map(({ cell }) => cell));
+    isSaved = false;
+    byId("undo").disabled = undoStack.length === 0;
+    showCounts();
+  }
+
+  // What was moved where, for a reader who does not see it.
+  function describe(changes) {
+    const [{ cell, category }] = changes, n = changes.length;
+    if (n === 1) return format(texts.moved_to, { cell: Cells.locationOf(cell), category: categoryName(category) });
+    const targets = [...new Set(changes.map((change) => change.category))];
+    return format(texts.moved_cells_to, { n, categories: targets.map(categoryName).join(", ") });
+  }
+
+  // --- counts --------------------------------------------------------------------------------------------------------
+
+  function showCounts() {
+    const counts = Cells.count();
+    Counts.showTotals(counts);
+    Counts.showNrbc(counts);
+    byId("counts-note").textContent = format(texts.counts_note, { ...counts, fields: data.slide_fields });
+    if (counts.cells) byId("verdict").textContent = Counts.verdict(counts, texts.verdict, data.low_count_below);
+    counts.classes.forEach((entry, index) => Counts.showClass(entry, originalCounts.classes[index], texts));
+    for (const category of data.categories) Panel.showButtonCount(counts, category);
+    const isChanged = Cells.all.some(isReclassified);
+    byId("changes-note").hidden = !isChanged;
+    for (const flag of document.querySelectorAll(".range-flag")) flag.hidden = isChanged;
+  }
+
+  // --- saving --------------------------------------------------------------------------------------------------------
+
+  // The content of review.json, which `wbctool review apply` reads.
+  function content() {
+    const changed = Cells.all.filter((cell) => isReclassified(cell) || cell.comment !== cell.originalComment);
+    return {
+      schema: "wbctool-review/1",
+      slide: data.slide,
+      results: data.results,
+      reader: byId("initials").value.trim(),
+      time: new Date().toISOString(),
+      comment: byId("slide-comment").value.trim(),
+      cells: changed.map((cell) => ({
+        row: cell.row,
+        field: data.fields[cell.field],
+        cell: cell.cell,
+        from: cell.originalCategory,
+        to: cell.category,
+        comment: cell.comment,
+      })),
+    };
+  }
+
+  function save() {
+    if (!byId("initials").value.trim()) {
+      showStatus(texts.need_initials);
+      byId("initials").focus();
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(content(), null, 1) + "\n"], { type: "application/json" }));
+    link.download = "review.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+    isSaved = true;
+    showStatus(texts.saved);
+  }
+
+  function showStatus(text) {
+    const n = Cells.all.filter(isReclassified).length;
+    byId("review-status").textContent = `${text} (${texts.changes}: ${n}${isSaved ? "" : ", " + texts.unsaved})`;
+  }
+
+  function start() {
+    byId("cell-comment").addEventListener("input", (event) => {
+      Selection.current().comment = event.target.value;
+      isSaved = false;
+    });
+    byId("slide-comment").addEventListener("input", () => (isSaved = false));
+    byId("accept").addEventListener("click", () => accept(Selection.cells()));
+    byId("undo").addEventListener("click", undo);
+    byId("save").addEventListener("click", save);
+    window.addEventListener("beforeunload", (event) => {
+      if (!isSaved) event.preventDefault();
+    });
+    showCounts();
+  }
+
+  return { reclassify, accept, undo, start };
+})();
