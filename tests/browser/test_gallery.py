@@ -382,7 +382,16 @@ def test_gallery_takes_the_windows_width(window, many_page, width):
     assert panel - right < 210  # less than one more column
 
 
-# --- accessibility and speed ---
+def test_print_has_cells_without_controls_and_marks_of_selection(window, many_page):
+    window.open(many_page, media="print")
+    focus(window, REVIEW)
+    for selector in ("#gallery-options", ".group-actions", "#panel"):
+        assert window.js("document.querySelector(arguments[0]).offsetHeight", selector) == 0
+    style = window.js("(s => [s.boxShadow, s.outlineStyle])(getComputedStyle(document.activeElement))")
+    assert style == ["none", "none"]
+
+
+# --- accessibility and keystrokes ---
 
 
 def test_groups_are_listboxes_of_several_options(gallery):

@@ -424,6 +424,7 @@ def test_report_images_elsewhere_says_where():
     text, links = read(page)
     assert "An earlier version of wbctool processed this slide: its images are in original-report.html." in text
     assert "Cells not shown" not in text
+    assert "gallery-options" not in page[page.index("<body") : page.index("<script")]
     assert links == []
 
 

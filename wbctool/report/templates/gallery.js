@@ -4,7 +4,7 @@ const Gallery = (() => {
   const SIZE_KEY = "wbctool.cell-size";
   const byId = (id) => document.getElementById(id);
   const root = byId("gallery");
-  const options = byId("gallery-options"); // null on a page without cells
+  const options = byId("gallery-options"); // null on a page without images
   const sizeInput = byId("cell-size"), minInput = byId("min-confidence"), maxInput = byId("max-confidence");
   const tiles = [...root.querySelectorAll(".cell")];
   const originalPosition = new Map(tiles.map((tile, index) => [tile, index]));
