@@ -20,10 +20,10 @@ from wbctool.optional import require_extra
 from wbctool.text import display_name, encode_name, pluralize
 
 if TYPE_CHECKING:
+    from wbctool.evaluation.proportion import Proportion
     from wbctool.pipeline.bound_stages import BoundStages
     from wbctool.settings import RunSettings
     from wbctool.types.results import ModelRef
-    from wbctool.verification.agreement import Proportion
     from wbctool.verification.cells import CellVerification
     from wbctool.verification.slides import SlideVerification
 

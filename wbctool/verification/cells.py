@@ -13,13 +13,14 @@ from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, find_unr
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells, predict
+from wbctool.evaluation.proportion import Proportion
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.optional import require_extra
 from wbctool.text import pluralize
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress
-from wbctool.verification.agreement import Kappa, Proportion, cohen_kappa
+from wbctool.verification.agreement import Kappa, cohen_kappa
 from wbctool.verification.criteria import (
     MIN_CELLS,
     MIN_CELLS_PER_CLASS,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wbctool.evaluation.proportion import Proportion
 from wbctool.settings import Limits
 from wbctool.stages.differential import clopper_pearson_interval
-from wbctool.verification.agreement import BlandAltman, MeanDifference, Proportion
+from wbctool.verification.agreement import BlandAltman, MeanDifference
 
 MIN_CELLS = 100  # as many as in a routine differential (CLSI H20)
 MIN_GROUPS = 20  # originals or slides of the cells; our choice: fewer may be one stain and one day

@@ -14,6 +14,7 @@ from jinja2 import Environment
 
 import wbctool
 from wbctool.evaluation.figures import draw_confusion_matrix
+from wbctool.evaluation.proportion import Proportion
 from wbctool.paths import (
     BLAND_ALTMAN,
     CALIBRATION,
@@ -25,7 +26,7 @@ from wbctool.paths import (
 from wbctool.report.render import template_environment
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import ModelRef
-from wbctool.verification.agreement import MeanDifference, Proportion
+from wbctool.verification.agreement import MeanDifference
 from wbctool.verification.cells import CellVerification
 from wbctool.verification.criteria import Criterion
 from wbctool.verification.figures import draw_bland_altman, draw_calibration

@@ -10,10 +10,11 @@ import numpy as np
 
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.proportion import Proportion
 from wbctool.settings import Limits
 from wbctool.text import pluralize
 from wbctool.types.cells import Differential
-from wbctool.verification.agreement import BlandAltman, Proportion, fisher_agrees
+from wbctool.verification.agreement import BlandAltman, fisher_agrees
 from wbctool.verification.criteria import (
     MIN_SLIDES,
     VerificationResult,
