@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 from wbctool_training.data.cell_index import CellRef, crop_cell, detect_field_cells, detect_image_cells
 
-from wbctool.datasets.labelled import GroupSplit, Split, read_class_folders, read_fields
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.fields import read_fields
+from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, DetectorCard, default_models_dir, load_fp32_card

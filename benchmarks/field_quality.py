@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from wbctool.datasets.labelled import find_field_folders, read_fields
+from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.imaging.reader import is_image, read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir

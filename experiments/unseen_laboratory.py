@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wbctool.datasets.labelled import GroupSplit, LabelledField, LabelledImage, Split, read_fields
+from wbctool.datasets.fields import read_fields
+from wbctool.datasets.labelled import GroupSplit, LabelledField, LabelledImage, Split
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.evaluation.classification import LabelledCrop, predict, summarize_classifier
 from wbctool.imaging.crop import crop_cells
@@ -76,7 +77,7 @@ def detect_labelled_cells(
             if any(detection.box.iou(box) > _MATCH_IOU for box in annotated):
                 image = LabelledImage(labelled.path, labels[labelled.path.name], labelled.group, labelled.dataset)
                 (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
-                yield LabelledCrop(image, crop, is_detected=True)
+                yield LabelledCrop(image, crop, is_detected=True, is_found=True)
                 break
 
 

@@ -18,7 +18,9 @@ from wbctool_training.fit import make_loader
 from wbctool_training.models.backbones import Backbone, build_features
 from wbctool_training.recipe import RECIPES_DIR, load_recipe
 
-from wbctool.datasets.labelled import GroupSplit, Split, find_field_folders, read_class_folders, read_fields
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.inference.model_card import default_models_dir
 
 DATA = Path(__file__).parent / "data"

@@ -1,4 +1,4 @@
-"""Labelled data: both layouts, and splits by source."""
+"""Groups, and splits by group."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,62 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from wbctool.datasets.labelled import (
-    FOLDS,
-    GroupSplit,
-    Split,
-    find_field_folders,
-    find_unrecognized_folders,
-    infer_group,
-    read_class_folders,
-    read_fields,
-)
-from wbctool.errors import LabelledDataInvalid
-from wbctool.labels import CellClass
-from wbctool.types.cells import Box, ObjectClass
+from wbctool.datasets.labelled import FOLDS, GroupSplit, Split, infer_group
 
 
 def _image(path: Path, content: bytes = b"x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def test_read_class_folders_reads_kaggle_and_pbc_together(tmp_path: Path) -> None:
-    _image(tmp_path / "kaggle" / "TRAIN" / "EOSINOPHIL" / "_0_1.jpeg", b"a")
-    _image(tmp_path / "pbc" / "ig" / "MMY_1.jpg", b"b")
-    _image(tmp_path / "pbc" / "smudge" / "1.jpg", b"c")
-    found = read_class_folders(tmp_path)
-    assert [(i.label, i.dataset) for i in found] == [
-        (CellClass.EOSINOPHIL, "kaggle"),
-        (CellClass.IMMATURE_GRANULOCYTE, "pbc"),
-    ]
-
-
-def test_read_class_folders_logs_folder_that_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
-    _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")
-    _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
-    assert find_unrecognized_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
-    assert len(read_class_folders(tmp_path)) == 1
-    assert "lymphocite is left out: its name is not a class" in caplog.text
-
-
-def test_read_class_folders_takes_groups_from_groups_csv(tmp_path: Path) -> None:
-    for name in ("_0_1.jpeg", "_0_2.jpeg", "_1_3.jpeg"):
-        _image(tmp_path / "TRAIN" / "MONOCYTE" / name)
-    (tmp_path / "groups.csv").write_text(
-        "label,image,source\nMONOCYTE,_0_1.jpeg,7\nMONOCYTE,_0_2.jpeg,7\nMONOCYTE,_1_3.jpeg,9\n"
-    )
-    for data in (tmp_path, tmp_path / "TRAIN"):
-        assert [i.group for i in read_class_folders(data)] == ["7", "7", "9"]
-
-
-def test_read_class_folders_image_missing_in_groups_csv_raises(tmp_path: Path) -> None:
-    _image(tmp_path / "MONOCYTE" / "new.jpeg")
-    (tmp_path / "groups.csv").write_text("label,image,source\nMONOCYTE,old.jpeg,7\n")
-    with pytest.raises(LabelledDataInvalid, match=r"new\.jpeg is not in groups\.csv"):
-        read_class_folders(tmp_path)
 
 
 def test_infer_group_is_by_content_not_by_name(tmp_path: Path) -> None:
@@ -71,81 +22,6 @@ def test_infer_group_is_by_content_not_by_name(tmp_path: Path) -> None:
 
 def test_infer_group_of_bccd_field_is_that_of_its_kaggle_copies() -> None:
     assert infer_group(Path("BloodImage_00036.jpg")) == "36"
-
-
-def test_read_fields_reads_boxes_labels_and_datasets(tmp_path: Path) -> None:
-    _image(tmp_path / "set" / "images" / "f.jpg")
-    (tmp_path / "set" / "boxes.csv").write_text(
-        "image,kind,xmin,ymin,xmax,ymax\nf.jpg,wbc,1,2,11,22\nf.jpg,rbc,5,5,5,9\n"
-    )
-    (tmp_path / "set" / "labels.csv").write_text('image,wbc_labels\nf.jpg,"neutrophil,basophil"\n')
-    (tmp_path / "set" / "sources.csv").write_text("image,source\nf.jpg,raabin\n")
-    assert find_field_folders(tmp_path) == (tmp_path / "set",)
-    (field,) = read_fields(tmp_path / "set")
-    assert [(b.object_class, b.box) for b in field.boxes] == [
-        (ObjectClass.NUCLEATED, Box(1, 2, 10, 20))
-    ]  # an empty box is none
-    assert field.labels == (CellClass.NEUTROPHIL, CellClass.BASOPHIL)
-    assert field.dataset == "raabin"
-
-
-def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
-    (tmp_path / "boxes.csv").write_text("image,xmin\nf.jpg,1\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 1, kind: missing column"):
-        read_fields(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
-        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid ObjectClass"),
-        ("f.jpg,wbc,1,2", "line 2: missing xmax"),
-        ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
-    ],
-)
-def test_read_fields_invalid_box_is_named_by_line(tmp_path: Path, row: str, said: str) -> None:
-    _image(tmp_path / "images" / "f.jpg")
-    (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{row}\n")
-    with pytest.raises(LabelledDataInvalid, match=rf"boxes\.csv, {said}"):
-        read_fields(tmp_path)
-
-
-def test_read_class_folders_groups_csv_not_utf8_raises(tmp_path: Path) -> None:
-    _image(tmp_path / "MONOCYTE" / "a.jpg")
-    (tmp_path / "groups.csv").write_bytes("label,image,source\nMONOCYTE,a.jpg,Müller\n".encode("latin-1"))
-    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 2: not UTF-8"):
-        read_class_folders(tmp_path)
-
-
-def test_read_fields_unreadable_table_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n")
-
-    def deny(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", deny)
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv: cannot be read: Permission denied"):
-        read_fields(tmp_path)
-
-
-def test_read_fields_too_long_image_name_is_named_by_line(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{'n' * 300},wbc,1,1,2,2\n")
-    with pytest.raises(LabelledDataInvalid, match=r"boxes\.csv, line 2: no such image"):
-        read_fields(tmp_path)
-
-
-def test_dataset_is_named_after_its_folder_for_any_form_of_the_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else `wbctool verify .` would take cells that the models were trained on for new ones."""
-    _image(tmp_path / "pbc" / "neutrophil" / "a.jpg")
-    _image(tmp_path / "kaggle" / "TRAIN" / "MONOCYTE" / "a.jpg")
-    monkeypatch.chdir(tmp_path / "pbc")
-    assert [i.dataset for i in read_class_folders(Path())] == ["pbc"]
-    assert [i.dataset for i in read_class_folders(Path("neutrophil"))] == ["pbc"]
-    assert [i.dataset for i in read_class_folders(Path("../kaggle/TRAIN"))] == ["kaggle"]
 
 
 SHIPPED = GroupSplit()

@@ -14,7 +14,8 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cli.app import app
-from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.hardware import has_vnni

@@ -14,7 +14,8 @@ from tiny_training import FIELDS, assign_split, copy_shipped_models, make_traini
 from wbctool_training.context import TrainingContext
 from wbctool_training.train import calibrate, train
 
-from wbctool.datasets.labelled import GroupSplit, Split, infer_group, read_class_folders
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.labelled import GroupSplit, Split, infer_group
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, ModelNotFound, SettingsInvalid
 from wbctool.imaging.reader import read_field

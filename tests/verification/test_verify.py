@@ -13,7 +13,8 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cli import app
-from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, read_class_folders
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency

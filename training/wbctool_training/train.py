@@ -9,19 +9,13 @@ from pathlib import Path
 
 import torch
 
-from wbctool.datasets.labelled import (
-    GroupSplit,
-    HasGroup,
-    LabelledField,
-    LabelledImage,
-    find_field_folders,
-    read_class_folders,
-    read_fields,
-)
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage
+from wbctool.datasets.laboratories import find_laboratories
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.model_card import ClassifierCard, load_fp32_card
 from wbctool_training.context import TrainingContext
-from wbctool_training.data.laboratories import find_laboratories
 from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.recipe import Recipe, load_recipe

@@ -13,9 +13,14 @@ _MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better
 
 
 def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
+    """Detect the cell that an image of one labeled cell shows; see :func:`find_labelled_cell`."""
+    return find_labelled_cell(field, model)[0]
+
+
+def find_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, bool]:
     """Detect the cell that an image of one labeled cell shows; every image gives a cell.
 
-    A nucleated cell that a run would count is preferred, then weak proposals and platelets, whose class is one of the
+    A nucleated cell that a run would detect is preferred, then weak proposals and platelets, whose class is one of the
     labels. Among these, score and closeness to the center decide.
 
     Args:
@@ -23,7 +28,8 @@ def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detect
         model: The detector.
 
     Returns:
-        The cell in native pixels. If nothing was proposed, it is the middle of the image with the score 0.
+        The cell in native pixels, and whether a run would detect it. If nothing was proposed, the cell is the middle of
+        the image with the score 0.
     """
     height, width = field.rgb.shape[:2]
 
@@ -35,8 +41,8 @@ def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detect
 
     objects = detect_objects(field, model, _MIN_SCORE)
     candidates = [d for d in objects if d.object_class is not ObjectClass.RED_CELL]
-    counted = filter_by_score((d for d in candidates if d.object_class is ObjectClass.NUCLEATED), field, model.card)
-    if counted or candidates:
-        return max(counted or candidates, key=score_candidate)
+    detected = filter_by_score((d for d in candidates if d.object_class is ObjectClass.NUCLEATED), field, model.card)
+    if detected or candidates:
+        return max(detected or candidates, key=score_candidate), bool(detected)
     side = max(1, min(height, width) // 2)
-    return Detection(Box((width - side) // 2, (height - side) // 2, side, side), 0.0)
+    return Detection(Box((width - side) // 2, (height - side) // 2, side, side), 0.0), False

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.datasets.labelled import LabelledImage
-from wbctool.datasets.single_cell import detect_labelled_cell
+from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.enums import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.evaluation.calibration import calibration_error
@@ -82,11 +82,13 @@ class LabelledCrop:
         image: The image and its label.
         crop: The cell at native resolution.
         is_detected: Whether the detector proposed a cell; if not, the crop is the middle of the image.
+        is_found: Whether a run would detect the cell; it asks for more than a weak proposal.
     """
 
     image: LabelledImage
     crop: Crop
     is_detected: bool
+    is_found: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +149,29 @@ def crop_labelled_cells(
     Raises:
         LabelledDataInvalid: An image cannot be read.
     """
-    cells = []
-    for image in progress(images, len(images), f"{description}: finding cells"):
-        field = read_labelled_field(image.path)
-        detection = detect_labelled_cell(field, models.detector)
-        (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
-        cells.append(LabelledCrop(image, crop, detection.score > 0))
-    return tuple(cells)
+    return tuple(
+        LabelledCrop(image, *crop_single_cell(image.path, models))
+        for image in progress(images, len(images), f"{description}: finding cells")
+    )
+
+
+def crop_single_cell(path: Path, models: Models) -> tuple[Crop, bool, bool]:
+    """Cut the cell out of an image of one cell.
+
+    Args:
+        path: The image.
+        models: Their detector finds the cell, and their classifier's card has the margin of the crop.
+
+    Returns:
+        The crop, whether the detector proposed a cell, and whether a run would detect it.
+
+    Raises:
+        LabelledDataInvalid: The image cannot be read.
+    """
+    field = read_labelled_field(path)
+    detection, is_found = find_labelled_cell(field, models.detector)
+    (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
+    return crop, detection.score > 0, is_found
 
 
 def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[Prediction, ...]:

@@ -11,15 +11,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import (
     GroupSplit,
     HasGroup,
     LabelledField,
     LabelledImage,
     Split,
-    find_field_folders,
-    read_class_folders,
-    read_fields,
 )
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid

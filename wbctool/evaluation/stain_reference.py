@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wbctool.datasets.labelled import GroupSplit, Split, find_field_folders, read_fields
+from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import read_labelled_field
 from wbctool.inference.model_card import ColorRange, DetectorCard

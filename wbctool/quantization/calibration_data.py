@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, evenly_spaced, read_class_folders
+from wbctool.datasets.class_folders import read_class_folders
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, evenly_spaced
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, find_unrecognized_folders, read_class_folders
+from wbctool.datasets.class_folders import find_unrecognized_folders, read_single_cell_images
+from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells, predict
@@ -87,7 +88,8 @@ def verify_cells(
     """
     with require_extra("evaluate", "`wbctool verify`"):
         import sklearn.metrics  # noqa: F401
-    images, notes = _exclude_training_data(read_class_folders(data), models)
+    labelled, unknown_images = read_single_cell_images(data)
+    images, notes = _exclude_training_data(labelled, len(unknown_images), models)
     notes += [
         f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
     ]
@@ -153,7 +155,9 @@ def compare_cells(
     )
 
 
-def _exclude_training_data(images: Sequence[LabelledImage], models: Models) -> tuple[list[LabelledImage], list[str]]:
+def _exclude_training_data(
+    images: Sequence[LabelledImage], n_unknown_kinds: int, models: Models
+) -> tuple[list[LabelledImage], list[str]]:
     """Return the cells of known classes that the models were not trained on, and notes on the others."""
     card = models.classifier.card
     group_split = GroupSplit.from_card(card.training)
@@ -164,7 +168,7 @@ def _exclude_training_data(images: Sequence[LabelledImage], models: Models) -> t
     known = [image for image in images if image.label in card.classes]
     unseen = [image for image in known if (image.dataset, group_split.assign(image)) not in training_splits]
     notes = []
-    if n_unknown := len(images) - len(known):
+    if n_unknown := len(images) - len(known) + n_unknown_kinds:
         notes.append(f"{pluralize(n_unknown, 'cell')} left out: the models do not know their classes")
     if n_seen := len(known) - len(unseen):
         notes.append(f"{pluralize(n_seen, 'cell')} left out: the models were trained on a data set of that name")

@@ -69,7 +69,7 @@ def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[Dete
     """
     for field in fields:
         annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
-        label = field.labels[0] if len(set(field.labels)) == 1 else None
+        label = field.labels[0] if len(set(field.labels)) == 1 and not field.unknown_kinds else None
         for detection in detect_cells(read_field(field.path), detector):
             if any(detection.box.iou(box) >= _MATCH_IOU for box in annotated):
                 yield CellRef(field.path, detection.box, label, field.group, field.dataset)

@@ -1,4 +1,4 @@
-"""Datasets of one laboratory: those that share groups."""
+"""Weights that balance laboratories."""
 
 from __future__ import annotations
 
@@ -7,25 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import DisjointSet
 
 from wbctool.datasets.labelled import HasGroup
-
-
-def find_laboratories(items: Sequence[HasGroup]) -> dict[str, str]:
-    """Group datasets into laboratories: two datasets that share a group come from one laboratory.
-
-    Args:
-        items: Images, fields or cells.
-
-    Returns:
-        Each dataset's laboratory, which is named after the alphabetically first of its datasets.
-    """
-    disjoint_sets = DisjointSet(sorted({item.dataset for item in items}))
-    first_dataset: dict[str, str] = {}
-    for item in items:
-        disjoint_sets.merge(item.dataset, first_dataset.setdefault(item.group, item.dataset))
-    return {dataset: min(subset) for subset in disjoint_sets.subsets() for dataset in subset}
+from wbctool.datasets.laboratories import find_laboratories
 
 
 def laboratory_balanced_weights(items: Sequence[HasGroup]) -> NDArray[np.float64]:

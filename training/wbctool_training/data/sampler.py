@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from numpy.random import Generator
 from torch.utils.data import Sampler
 
+from wbctool.datasets.laboratories import find_laboratories
 from wbctool_training.data.cell_index import CellRef
-from wbctool_training.data.laboratories import find_laboratories
 
 # 0 samples all classes equally often, 1 by their number of groups. At 0, three basophils would be repeated endlessly.
 _BALANCING_EXPONENT = 0.25

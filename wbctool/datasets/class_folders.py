@@ -1,0 +1,160 @@
+"""Single-cell images in class folders: ``DATA/.../<class>/*.jpg``, one labeled cell an image.
+
+:func:`wbctool.labels.parse_class` has the folders' names. Two tables may lie beside the folders or above them:
+
+- ``groups.csv`` (``label,image,source``) names the original that each image is a copy of. Without it each image is a
+  group of its own.
+- ``cells.csv`` (``folder,image,source,label``), beside the folders, also gives the label of each image, which may be a
+  kind that no class fits.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from wbctool.datasets.fields import find_field_folders, find_red_cell_folders
+from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, read_label_rows
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.reader import is_image
+from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
+from wbctool.text import pluralize
+
+log = logging.getLogger(__name__)
+
+_SPLIT_FOLDERS = frozenset({"train", "test", "val", "images", "test_simple"})
+_CELL_COLUMNS = ("folder", "image", "source", "label")
+
+
+def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
+    """Read the labeled images of a folder, at any depth.
+
+    Args:
+        data: The folder that holds the class folders.
+
+    Returns:
+        The images in order of their paths; empty if no folder is named after a class.
+
+    Raises:
+        LabelledDataInvalid: ``data`` is not a folder, or a groups.csv or cells.csv does not name an image.
+    """
+    known, unknown = read_single_cell_images(data)
+    if unknown:
+        kinds = ", ".join(sorted({image.kind for image in unknown}))
+        log.warning("%s: %s of kinds that no class fits left out: %s", data, pluralize(len(unknown), "cell"), kinds)
+    return known
+
+
+def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tuple[UnknownImage, ...]]:
+    """Read the images of a folder, at any depth, that show one labeled cell.
+
+    Args:
+        data: The folder that holds the class folders.
+
+    Returns:
+        The images of known classes, and those of kinds that no class fits, both in order of their paths.
+
+    Raises:
+        LabelledDataInvalid: ``data`` is not a folder, or a groups.csv or cells.csv does not name an image.
+    """
+    if not data.is_dir():
+        raise LabelledDataInvalid(f"{data} is not a folder")
+    for folder in find_unrecognized_folders(data):
+        log.warning("%s is left out: its name is not a class", folder)
+    known: list[LabelledImage] = []
+    unknown: list[UnknownImage] = []
+    for folder in _find_image_folders(data):
+        for path, kind, group in _iter_labels(folder, data):
+            dataset, subtype = _infer_dataset(data, path), parse_subtype(folder.name, path.stem)
+            if isinstance(kind, CellClass):
+                fitting = subtype if subtype and subtype.label is kind else None
+                known.append(LabelledImage(path, kind, group, dataset, fitting))
+            else:
+                fitting = subtype if subtype and subtype.label is None and kind == UnknownKind.BLAST else None
+                unknown.append(UnknownImage(path, kind, group, dataset, fitting))
+    return tuple(known), tuple(unknown)
+
+
+def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
+    """Return folders of images, beside class folders, whose names are no kind of cell: perhaps they are misspelled.
+
+    Folders whose images a cells.csv labels are none of them.
+    """
+    folders = [folder for folder in _find_image_folders(data) if _find_cell_table(folder) is None]
+    field_folders = {*find_field_folders(data), *find_red_cell_folders(data)}
+    class_parents = {folder.parent for folder in folders if parse_class(folder.name)} - field_folders
+    return tuple(
+        folder
+        for folder in folders
+        if folder.parent in class_parents and not (parse_class(folder.name) or parse_unknown_kind(folder.name))
+    )
+
+
+def _find_image_folders(data: Path) -> list[Path]:
+    """Return the folders that directly hold images."""
+    return sorted({path.parent for path in data.rglob("*") if is_image(path)})
+
+
+def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | str, str]]:
+    """Yield path, class or unknown kind, and group of each labeled image of a folder."""
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
+    if table := _find_cell_table(folder):
+        cells = _read_cell_table(table, folder.name)
+        for path in paths:
+            if path.name not in cells:
+                raise LabelledDataInvalid(f"{path} is not in {table.name}, so its label and group are unknown")
+            label, group = cells[path.name]
+            if label.strip():
+                yield path, parse_kind(label), group
+        return
+    folder_kind = parse_class(folder.name) or parse_unknown_kind(folder.name)
+    if folder_kind is None:
+        return
+    groups = _read_groups(folder, data)
+    for path in paths:
+        if groups is not None and path.name not in groups:
+            raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
+        yield path, folder_kind, infer_group(path) if groups is None else groups[path.name]
+
+
+def _find_cell_table(folder: Path) -> Path | None:
+    """Return the cells.csv beside an image folder; None if there is none, or only one that `wbctool run` wrote."""
+    table = folder.resolve().parent / "cells.csv"
+    if not table.is_file():
+        return None
+    try:
+        with table.open(encoding="utf-8-sig", errors="replace") as file:
+            header = {name.strip(' "\r\n').lower() for name in re.split("[,;\t]", file.readline())}
+    except OSError as error:
+        raise LabelledDataInvalid(f"{table}: cannot be read: {error.strerror or error}") from error
+    return table if {"folder", "image"} <= header else None
+
+
+def _read_cell_table(table: Path, folder: str) -> dict[str, tuple[str, str]]:
+    """Return label, perhaps empty, and group of each image of a folder."""
+    rows = (row.values for row in read_label_rows(table, _CELL_COLUMNS) if row.values["folder"] == folder)
+    return {row["image"]: (row["label"], row["source"]) for row in rows}
+
+
+def _infer_dataset(data: Path, image: Path) -> str:
+    """Return the name of the folder that holds the class folders, not counting folders such as TRAIN or TEST."""
+    for folder in image.parent.resolve().parents:
+        if folder.name.lower() not in _SPLIT_FOLDERS:
+            return folder.name
+    return data.resolve().name
+
+
+def _read_groups(folder: Path, data: Path) -> dict[str, str] | None:
+    """Return the group of each image of a class folder; None without a groups.csv.
+
+    The nearest groups.csv up to two levels above the folder is read, but none above the parent of DATA.
+    """
+    for candidate in folder.resolve().parents[:2]:
+        if (candidate / "groups.csv").is_file():
+            rows = (row.values for row in read_label_rows(candidate / "groups.csv", ("label", "image", "source")))
+            return {row["image"]: row["source"] for row in rows if row["label"].lower() == folder.name.lower()}
+        if candidate == data.resolve().parent:
+            break
+    return None

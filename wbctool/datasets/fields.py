@@ -1,0 +1,129 @@
+"""Annotated fields: of nucleated cells with boxes, and of red cells alone.
+
+- fields with boxes: ``DATA/images/*``, ``DATA/boxes.csv`` (``image,kind,xmin,ymin,xmax,ymax``, kind one of wbc, rbc,
+  platelets), optionally ``labels.csv`` (``image,wbc_labels``) and ``sources.csv`` (``image,source``: the microscope).
+- fields of red cells alone: ``DATA/images/*`` and ``DATA/red_cells.csv`` (``image,x,y``: the center of each red cell).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, infer_group, read_label_rows
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.reader import is_image
+from wbctool.labels import CellClass, parse_kind
+from wbctool.types.cells import Box, ObjectClass
+
+
+def find_field_folders(data: Path) -> tuple[Path, ...]:
+    """Return the folders with a boxes.csv, among ``data`` and all folders in it."""
+    return tuple(sorted(path.parent for path in data.rglob("boxes.csv")))
+
+
+def find_red_cell_folders(data: Path) -> tuple[Path, ...]:
+    """Return the folders with a red_cells.csv, among ``data`` and all folders in it."""
+    return tuple(sorted(path.parent for path in data.rglob("red_cells.csv")))
+
+
+def read_fields(data: Path, more_labels: Mapping[str, CellClass | str] | None = None) -> tuple[LabelledField, ...]:
+    """Read the annotated fields of a folder.
+
+    Args:
+        data: The folder that holds ``images/`` and boxes.csv.
+        more_labels: Class or unknown kind of the cell in each image that labels.csv does not name, by file name.
+
+    Returns:
+        The fields with at least one box, in order of their names. Empty boxes are left out.
+
+    Raises:
+        LabelledDataInvalid: A box is invalid or its image is missing; the message names file and line.
+    """
+    boxes: dict[str, list[LabelledBox]] = defaultdict(list)
+    table = data / "boxes.csv"
+    for line in read_label_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
+        location, row = f"{table}, line {line.line}", line.values
+        try:
+            x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
+            object_class = ObjectClass(row["kind"])
+        except (ValueError, TypeError, OverflowError) as error:
+            raise LabelledDataInvalid(f"{location}: {error}") from error
+        _check_image(data / "images" / row["image"], location)
+        if x1 > x0 and y1 > y0:
+            boxes[row["image"]].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
+    kinds = {image: (kind,) for image, kind in (more_labels or {}).items()} | {
+        image: tuple(parse_kind(name) for name in text.split(",") if name.strip())
+        for image, text in _read_column(data / "labels.csv", "wbc_labels").items()
+    }
+    datasets = _read_column(data / "sources.csv", "source")
+    return tuple(
+        LabelledField(
+            path=data / "images" / image,
+            group=infer_group(data / "images" / image),
+            dataset=datasets.get(image, data.resolve().name),
+            boxes=tuple(boxes[image]),
+            labels=tuple(kind for kind in kinds.get(image, ()) if isinstance(kind, CellClass)),
+            unknown_kinds=tuple(kind for kind in kinds.get(image, ()) if not isinstance(kind, CellClass)),
+        )
+        for image in sorted(boxes)
+    )
+
+
+def read_red_cell_fields(data: Path) -> tuple[RedCellField, ...]:
+    """Read the fields of a folder in which red cells are annotated, and no white cell.
+
+    Args:
+        data: The folder that holds ``images/`` and red_cells.csv.
+
+    Returns:
+        All images of the folder, in order of their names; those that the table does not name have no centers.
+
+    Raises:
+        LabelledDataInvalid: A center is invalid or its image is missing; the message names file and line.
+    """
+    centers: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    table = data / "red_cells.csv"
+    for line in read_label_rows(table, ("image", "x", "y")):
+        location, row = f"{table}, line {line.line}", line.values
+        try:
+            center = round(float(row["x"])), round(float(row["y"]))
+        except (ValueError, OverflowError) as error:
+            raise LabelledDataInvalid(f"{location}: {error}") from error
+        _check_image(data / "images" / row["image"], location)
+        centers[row["image"]].append(center)
+    return tuple(
+        RedCellField(path, infer_group(path), data.resolve().name, tuple(centers[path.name]))
+        for path in sorted((data / "images").iterdir())
+        if is_image(path)
+    )
+
+
+def read_cell_labels(path: Path) -> dict[str, CellClass | str]:
+    """Read the class of the cell in each of many fields whose folder has no labels.csv.
+
+    Args:
+        path: A table with the columns image and label. Rows without a label are left out.
+
+    Returns:
+        Classes, or kinds that no class fits, by the image's file name.
+
+    Raises:
+        LabelledDataInvalid: The table cannot be read; the message names file and line.
+    """
+    labels = _read_column(path, "label", required=True)
+    return {image: parse_kind(text) for image, text in labels.items() if text.strip()}
+
+
+def _read_column(path: Path, column: str, required: bool = False) -> dict[str, str]:
+    """Return a column's text by image; empty if the table is missing and need not be there."""
+    rows = read_label_rows(path, ("image", column)) if required or path.is_file() else ()
+    return {row.values["image"]: row.values[column] for row in rows}
+
+
+def _check_image(path: Path, location: str) -> None:
+    """Raise an error that names the table's line if an image is missing."""
+    if not os.path.isfile(path):  # noqa: PTH113, Path.is_file raises an error if the name is too long
+        raise LabelledDataInvalid(f"{location}: no such image: {path}")
