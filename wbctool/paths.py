@@ -36,6 +36,7 @@ ORIGINAL_PREFIX = "original-"  # a file that a review replaced stays beside the 
 TEMP_PREFIX = ".tmp-"
 EVALUATION_JSON = "evaluation.json"  # of `wbctool evaluate`
 EVALUATION_MD = "evaluation.md"
+EVALUATED_CELLS_CSV = "evaluated_cells.csv"
 EVALUATION_SCHEMA = "wbctool-evaluation/2"  # the first entry, by which the figures beside it are known
 VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
 VERIFICATION_HTML = "verification.html"

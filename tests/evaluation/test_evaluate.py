@@ -156,16 +156,64 @@ def test_evaluate_unknown_class_is_out_of_distribution(data: Path, models: Model
     assert (platelet.crops, platelet.review) == (1, 1.0)
 
 
+def test_evaluate_silent_errors_are_of_all_labeled_cells(result: Evaluation) -> None:
+    (report,) = result.silent_errors
+    assert (report.dataset, report.cells, report.accuracy.n) == ("cells", 3, round(3 * result.classifier[0].accuracy))
+    assert report.silent_errors.n == sum(cell.is_silent_error for cell in result.cells)
+    assert build_tables(result)[0].title.startswith("Silent errors")
+    assert {percents.cells for percents in result.percent_errors} == {100, 200}
+
+
+def test_evaluate_fields_with_labels_have_silent_errors(data: Path, models: Models) -> None:
+    labels = {path.name: CellClass.NEUTROPHIL for path in DEMO[:3]}
+    result = evaluate(data / "fields", models, [], None, sr_cells=0, ood_images=0, field_labels=labels)
+    (report,) = result.silent_errors
+    assert (report.dataset, report.cells, report.missed) == ("fields", 3, 1)  # the last one's box was moved away
+    assert result.classifier == ()
+    with pytest.raises(LabelledDataInvalid, match=r"no field of .*fields is named in the table of labels"):
+        evaluate(data / "fields", models, [], None, field_labels={"other.jpg": CellClass.NEUTROPHIL})
+
+
+def test_evaluate_unknown_kinds_and_red_cells_alone(tmp_path: Path, models: Models) -> None:
+    for folder in ("lab/KSC", "red/images"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(DEMO[0], tmp_path / folder / "1.jpg")
+    (tmp_path / "red" / "red_cells.csv").write_text("image,x,y\n1.jpg,5,5\n")
+    result = evaluate(tmp_path, models, [], Split.TEST, sr_cells=0, ood_images=0)
+    (kind,) = result.unknown_kinds
+    assert (kind.dataset, kind.kind, kind.cells) == ("lab", "smudge", 1)
+    assert kind.counted.n + kind.review + kind.not_wbc + kind.missed == 1
+    (red_cells,) = result.red_cells
+    assert (red_cells.fields, red_cells.found >= 1) == (1, True)
+    write_evaluation(result, to_markdown(result), tmp_path / "out")
+    assert "smudge" in (tmp_path / "out" / "evaluated_cells.csv").read_text()
+
+
+def test_evaluate_data_set_that_no_model_was_trained_on_is_test_split_as_a_whole(
+    tmp_path: Path, models: Models
+) -> None:
+    (tmp_path / "ours" / "monocyte").mkdir(parents=True)
+    for path in DEMO[:3]:
+        shutil.copy(path, tmp_path / "ours" / "monocyte" / f"cell-{path.name}")
+    result = evaluate(tmp_path, models, [], Split.TEST, sr_cells=0, ood_images=0)
+    assert (result.unseen_datasets, result.silent_errors[0].cells) == (("ours",), 3)
+    with pytest.raises(LabelledDataInvalid, match="no labeled cells or fields in the split validation"):
+        evaluate(tmp_path, models, [], Split.VALIDATION)
+
+
 def test_write_evaluation_writes_json_markdown_and_figures(result: Evaluation, tmp_path: Path) -> None:
     write_evaluation(result, to_markdown(result), tmp_path / "out")
     text = (tmp_path / "out" / "evaluation.md").read_text()
     tables = build_tables(result)
     assert f"| {' | '.join(tables[0].rows[0])} |" in text
-    assert tables[0].rows[0][:3] == ("cells", "3", "3")
+    assert tables[0].rows[0][:4] == ("cells", "all", "3", "3")
     assert {len(row) - len(table.columns) for table in tables for row in table.rows} == {0}
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert next(iter(written.items())) == ("schema", "wbctool-evaluation/2")
     assert written["classifier"][0]["images"] == 3
+    assert written["silent_errors"][0]["silent_errors"]["total"] == 3
+    assert "cells" not in written
+    assert len((tmp_path / "out" / "evaluated_cells.csv").read_text().splitlines()) == 4
     assert (
         written["misclassifications"]["cells"][-1]["label"] != written["misclassifications"]["cells"][-1]["predicted"]
     )

@@ -44,10 +44,14 @@ def evaluate(
     ood_images: Annotated[
         int, typer.Option(metavar="N", min=0, help="Images of each kind that show no cell of a known class; 0: none.")
     ] = 100,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Classes of cells in fields without a labels.csv: columns image, label."),
+    ] = None,
 ) -> None:
     """Measure the models on labeled data. Requires: pip install 'wbctool[evaluate]'."""
     with handle_errors():
-        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images)
+        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images, labels)
 
 
 def evaluate_models(
@@ -59,10 +63,12 @@ def evaluate_models(
     precision: Precision,
     sr_cells: int,
     ood_images: int,
+    labels: Path | None = None,
 ) -> None:
     """Evaluate, write the files if there is a folder for them, and print the tables.
 
     Raises:
+        LabelledDataInvalid: The data or the labels cannot be read.
         OutputNotWritable: The folder cannot be written; without a folder, standard output cannot.
     """
     with require_extra("evaluate", "`wbctool evaluate`"):  # before minutes of work whose results could not be shown
@@ -72,6 +78,7 @@ def evaluate_models(
 
     import wbctool
     from wbctool.cli.progress import track_progress
+    from wbctool.datasets.fields import read_cell_labels
     from wbctool.datasets.labelled import Split
     from wbctool.evaluation.evaluate import evaluate, write_evaluation
     from wbctool.evaluation.text_tables import to_markdown
@@ -81,6 +88,7 @@ def evaluate_models(
     emit = echo if out is None else echo_optional
     if out is not None:
         check_writable(out)
+    field_labels = read_cell_labels(labels) if labels else {}
     models = wbctool.load_models(models_dir, Device.AUTO, precision)
     if models.device_message:
         emit(f"wbctool: {models.device_message}")
@@ -90,7 +98,8 @@ def evaluate_models(
         emit(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(models_dir or default_models_dir())
     selected_split = None if split is SplitChoice.ALL else Split(split.value)
-    result = evaluate(data, models, generators, selected_split, mode, sr_cells, ood_images, track_progress, fp32)
+    options = (sr_cells, ood_images, track_progress, fp32, field_labels)
+    result = evaluate(data, models, generators, selected_split, mode, *options)
     if out is not None:
         write_evaluation(result, to_markdown(result), out)
     emit(_render_tables(result))

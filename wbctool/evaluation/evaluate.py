@@ -4,50 +4,65 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
 
-from wbctool.datasets.class_folders import read_class_folders
-from wbctool.datasets.fields import find_field_folders, read_fields
-from wbctool.datasets.labelled import (
-    GroupSplit,
-    HasGroup,
-    LabelledField,
-    LabelledImage,
-    Split,
-)
+from wbctool.datasets.labelled import LabelledField, LabelledImage, Split, UnknownImage
 from wbctool.enums import SuperResolve
-from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import (
     ClassifierReport,
+    LabelledCrop,
     Misclassification,
     crop_labelled_cells,
+    crop_single_cell,
     predict,
-    read_labelled_field,
     summarize_classifier,
     top_misclassifications,
 )
+from wbctool.evaluation.field_cells import (
+    RedCellReport,
+    detect_in_fields,
+    evaluate_field_cells,
+    evaluate_red_cell_fields,
+)
+from wbctool.evaluation.labelled_data import read_evaluation_data
 from wbctool.evaluation.metrics import DetectionScore, score_detections
 from wbctool.evaluation.ood import OodReport, evaluate_ood
+from wbctool.evaluation.percent_errors import PercentErrorReport, simulate_all_percent_errors
 from wbctool.evaluation.precision_drift import PrecisionReport, compare_precisions
+from wbctool.evaluation.silent_errors import (
+    EvaluatedCell,
+    SilentErrorReport,
+    UnknownKindReport,
+    evaluated_cells_csv,
+    summarize_silent_errors,
+    summarize_unknown_kinds,
+)
 from wbctool.evaluation.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import CardT, GeneratorCard
+from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.paths import CONFUSION, COVERAGE, EVALUATION_JSON, EVALUATION_MD, EVALUATION_SCHEMA, MISTAKES, RELIABILITY
+from wbctool.labels import CellClass
+from wbctool.paths import (
+    CONFUSION,
+    COVERAGE,
+    EVALUATED_CELLS_CSV,
+    EVALUATION_JSON,
+    EVALUATION_MD,
+    EVALUATION_SCHEMA,
+    MISTAKES,
+    RELIABILITY,
+)
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.store.atomic_write import write_atomic
-from wbctool.types.cells import Box, Crop, Detection, Field, ObjectClass
+from wbctool.types.cells import Box, Crop, Prediction
 from wbctool.types.progress import Progress
 
 _MAX_MISCLASSIFICATIONS = 24
-
-_Grouped = TypeVar("_Grouped", bound=HasGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,13 @@ class Evaluation:
         ood: How the classifier treats images that fit none of its classes.
         misclassifications: By data set, the wrong cells with the highest confidence.
         precisions: Comparison with the models in fp32; empty if the models compute in fp32.
+        classes: Classes of the model, in order.
+        cells: The labeled cells with their predictions, those of fields too.
+        unseen_datasets: Data sets that no model was trained on, all of whose cells belong to the test split.
+        silent_errors: One report for each data set of cells of known classes.
+        unknown_kinds: One report for each data set and kind that no class fits.
+        percent_errors: Errors of the percents, for each data set and size of a simulated slide.
+        red_cells: What is found in fields of red cells.
     """
 
     data: str
@@ -77,6 +99,13 @@ class Evaluation:
     ood: tuple[OodReport, ...]
     misclassifications: dict[str, tuple[Misclassification, ...]]
     precisions: tuple[PrecisionReport, ...] = ()
+    classes: tuple[CellClass, ...] = ()
+    cells: tuple[EvaluatedCell, ...] = ()
+    unseen_datasets: tuple[str, ...] = ()
+    silent_errors: tuple[SilentErrorReport, ...] = ()
+    unknown_kinds: tuple[UnknownKindReport, ...] = ()
+    percent_errors: tuple[PercentErrorReport, ...] = ()
+    red_cells: tuple[RedCellReport, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,6 +123,7 @@ class _Evaluator:
     misclassifications: dict[str, tuple[Misclassification, ...]] = field(default_factory=dict)
     sr_rows: list[SuperResolutionRow] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
+    cells: list[EvaluatedCell] = field(default_factory=list)
 
     def add_dataset(self, dataset: str, images: Sequence[LabelledImage]) -> None:
         """Classify the cells of one data set and add its results."""
@@ -108,6 +138,28 @@ class _Evaluator:
         self.misclassifications[dataset] = top_misclassifications(cells, predictions, _MAX_MISCLASSIFICATIONS)
         self.sr_rows += compare_generators(dataset, cells, self.models, self.generators, self.sr_cells, self.progress)
         self.crops += crops
+        self._add_cells(cells, predictions)
+
+    def add_unknown_kinds(self, cells: Sequence[LabelledCrop], images: Sequence[UnknownImage]) -> None:
+        """Classify cells of classes that the model does not have, and cells of kinds that are no class."""
+        self._add_cells(cells, predict([cell.crop for cell in cells], self.models, self.mode))
+        crops, found = [], []
+        for image in self.progress(images, len(images), "unknown kinds: finding cells"):
+            crop, _, is_found = crop_single_cell(image.path, self.models)
+            crops.append(crop)
+            found.append(is_found)
+        self.cells += [
+            EvaluatedCell(i.dataset, i.path.name, i.group, i.kind, i.subtype, prediction, is_found)
+            for i, prediction, is_found in zip(images, predict(crops, self.models, self.mode), found, strict=True)
+        ]
+
+    def _add_cells(self, cells: Sequence[LabelledCrop], predictions: Sequence[Prediction]) -> None:
+        """Add labeled cells with their predictions."""
+        for cell, prediction in zip(cells, predictions, strict=True):
+            i = cell.image
+            self.cells.append(
+                EvaluatedCell(i.dataset, i.path.name, i.group, i.label, i.subtype, prediction, cell.is_found)
+            )
 
 
 def evaluate(
@@ -120,6 +172,7 @@ def evaluate(
     ood_images: int = 100,
     progress: Progress = lambda items, _total, _description: items,
     fp32: Models | None = None,
+    field_labels: Mapping[str, CellClass | str] | None = None,
 ) -> Evaluation:
     """Measure the models on labeled data.
 
@@ -127,45 +180,56 @@ def evaluate(
         data: Class folders, fields with boxes, or a folder that holds several of them.
         models: The models to measure.
         generators: The generators to compare on reduced cells.
-        split: Measure only the groups of this split, as the models' cards define it; all groups if None.
+        split: Measure only the groups of this split, as the models' cards define it; all groups if None. Data sets that
+            no model was trained on belong to the test split as a whole.
         mode: When cells are super-resolved.
         sr_cells: Maximum number of cells of each data set for the comparison of generators.
         ood_images: Maximum number of out-of-distribution images of each kind; 0 leaves them out.
         progress: Wraps the items of slow loops.
         fp32: The same models in fp32, to compare with; None if ``models`` compute in fp32.
+        field_labels: Classes of the cells in fields without a labels.csv, by the image's file name.
 
     Raises:
         LabelledDataInvalid: Nothing labeled was found, or an image or a table cannot be read.
     """
     classes = models.classifier.card.classes
-    images = _select_split(read_class_folders(data), models.classifier, split)
-    all_fields = (labelled for folder in find_field_folders(data) for labelled in read_fields(folder))
-    fields = _select_split(all_fields, models.detector, split)
-    known_images = [image for image in images if image.label in classes]
-    if not known_images and not fields:
-        split_note = f" in the split {split.value}" if split else ""
-        raise LabelledDataInvalid(f"{data}: no labeled cells or fields{split_note}")
+    labelled = read_evaluation_data(data, models, split, field_labels or {})
     evaluator = _Evaluator(models, generators, mode, sr_cells, progress, fp32)
+    known_images = [image for image in labelled.images if image.label in classes]
     for dataset, members in sorted(_group_by_dataset(known_images).items()):
         evaluator.add_dataset(dataset, members)
-    unknown_images = [image for image in images if image.label not in classes]
+    unknown_images = [image for image in labelled.images if image.label not in classes]
     unknown_cells = crop_labelled_cells(unknown_images, models, progress, "unknown classes")
+    evaluator.add_unknown_kinds(unknown_cells, labelled.unknown_images)
+    fields = labelled.fields
+    detected = detect_in_fields(fields, partial(detect_cells, model=models.detector), progress)
+    detected_by_nuclei = detect_in_fields(fields, find_cells_by_nuclei, progress)
+    classified = set(labelled.classified_fields)
+    pairs = [(field, boxes) for field, boxes in zip(fields, detected, strict=True) if field in classified]
+    evaluator.cells += evaluate_field_cells(pairs, models, mode, progress)
     return Evaluation(
         data=data.resolve().name,
         split=split.value if split else "all",
         super_resolve=mode.value,
         classifier=tuple(evaluator.reports),
-        detection=_score_detectors(fields, partial(detect_cells, model=models.detector), progress),
-        detection_by_nuclei=_score_detectors(fields, find_cells_by_nuclei, progress),
+        detection=_score_detectors(fields, detected),
+        detection_by_nuclei=_score_detectors(fields, detected_by_nuclei),
         super_resolution=tuple(evaluator.sr_rows),
         ood=evaluate_ood(fields, evaluator.crops, unknown_cells, models, mode, ood_images, progress),
         misclassifications=evaluator.misclassifications,
         precisions=tuple(evaluator.precisions),
+        classes=classes,
+        cells=tuple(evaluator.cells),
+        unseen_datasets=labelled.unseen_datasets,
+        silent_errors=summarize_silent_errors(evaluator.cells, classes),
+        unknown_kinds=summarize_unknown_kinds(evaluator.cells, classes),
+        percent_errors=simulate_all_percent_errors(evaluator.cells, classes),
+        red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )
 
 
 def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
-    """Write evaluation.json, evaluation.md and the figures, each file whole.
+    """Write evaluation.json, evaluated_cells.csv, evaluation.md and the figures, each file whole.
 
     The JSON comes first: `wbctool run` recognizes by it that the figures beside it are no fields.
 
@@ -181,18 +245,15 @@ def write_evaluation(result: Evaluation, text: str, out: Path) -> None:
     for misclassifications in record["misclassifications"].values():
         for misclassification in misclassifications:
             del misclassification["rgb"]
+    del record["cells"]
     write_atomic(out / EVALUATION_JSON, (json.dumps(record, indent=2) + "\n").encode())
+    cells = evaluated_cells_csv(result.cells, result.classes)
+    write_atomic(out / EVALUATED_CELLS_CSV, cells.encode(errors="backslashreplace"))
     write_atomic(out / EVALUATION_MD, text.encode(errors="backslashreplace"))
     for name, draw in _iter_figures(result):
         png = BytesIO()
         draw(png)
         write_atomic(out / name, png.getvalue())
-
-
-def _select_split(items: Iterable[_Grouped], model: OnnxModel[CardT], split: Split | None) -> list[_Grouped]:
-    """Return the items of a split as the model's card defines it; all if the split is None."""
-    group_split = GroupSplit.from_card(model.card.training)
-    return [item for item in items if split is None or group_split.assign(item) is split]
 
 
 def _iter_figures(result: Evaluation) -> Iterator[tuple[str, Callable[[BytesIO], None]]]:
@@ -221,13 +282,9 @@ def _group_by_dataset(images: Sequence[LabelledImage]) -> dict[str, list[Labelle
     return members
 
 
-def _score_detectors(
-    fields: Sequence[LabelledField], detect: Callable[[Field], Sequence[Detection]], progress: Progress
-) -> dict[str, DetectionScore]:
+def _score_detectors(fields: Sequence[LabelledField], detected: Sequence[Sequence[Box]]) -> dict[str, DetectionScore]:
     """Return the score of a way to find nucleated cells for each data set."""
-    pairs: dict[str, list[tuple[list[Box], list[Box]]]] = defaultdict(list)
-    for labelled in progress(fields, len(fields), "fields: finding cells"):
-        detections = sorted(detect(read_labelled_field(labelled.path)), key=lambda detection: -detection.score)
-        annotated = [box.box for box in labelled.boxes if box.object_class is ObjectClass.NUCLEATED]
-        pairs[labelled.dataset].append((annotated, [detection.box for detection in detections]))
+    pairs: dict[str, list[tuple[Sequence[Box], Sequence[Box]]]] = defaultdict(list)
+    for labelled, boxes in zip(fields, detected, strict=True):
+        pairs[labelled.dataset].append((labelled.nucleated_boxes, boxes))
     return {dataset: score_detections(pairs[dataset]) for dataset in sorted(pairs)}

@@ -68,7 +68,7 @@ class McNemarResult:
     p: float
 
 
-def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: float = 0.5) -> list[float]:
+def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: float = 0.5) -> list[tuple[Box, Box]]:
     """Match each detection, in the given order, with the free annotated box that it overlaps most.
 
     Args:
@@ -77,16 +77,16 @@ def match_boxes(annotated: Sequence[Box], detected: Sequence[Box], min_iou: floa
         min_iou: Smallest intersection over union of a match, in [0, 1].
 
     Returns:
-        The intersection over union of each matched pair.
+        The annotated box and the detection of each matched pair.
     """
     unmatched = list(annotated)
-    ious: list[float] = []
+    pairs: list[tuple[Box, Box]] = []
     for box in detected:
         best = max(unmatched, key=box.iou, default=None)
         if best is not None and box.iou(best) >= min_iou:
-            ious.append(box.iou(best))
+            pairs.append((best, box))
             unmatched.remove(best)
-    return ious
+    return pairs
 
 
 def score_detections(fields: Sequence[tuple[Sequence[Box], Sequence[Box]]]) -> DetectionScore:
@@ -95,7 +95,7 @@ def score_detections(fields: Sequence[tuple[Sequence[Box], Sequence[Box]]]) -> D
     Args:
         fields: Annotated boxes and detections of each field; detections best first.
     """
-    ious = [iou for annotated, detected in fields for iou in match_boxes(annotated, detected)]
+    ious = [box.iou(other) for annotated, detected in fields for box, other in match_boxes(annotated, detected)]
     return DetectionScore(
         n_true=sum(len(a) for a, _ in fields),
         n_pred=sum(len(d) for _, d in fields),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from wbctool.evaluation.classification import ClassifierReport
 from wbctool.evaluation.evaluate import Evaluation
+from wbctool.evaluation.proportion import Proportion
 from wbctool.evaluation.super_resolution import SuperResolutionRow
+from wbctool.labels import DIFFERENTIAL_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
         for table in (_build_per_class_table(report), _build_confusion_table(report))
     )
     tables = (
+        _build_silent_error_table(result),
+        _build_unknown_kind_table(result),
+        _build_percent_error_table(result),
+        _build_red_cell_table(result),
         _build_classification_table(result),
         _build_precision_table(result),
         *classes,
@@ -50,6 +56,76 @@ def to_markdown(result: Evaluation) -> str:
         lines = (table.columns, ("---",) * len(table.columns), *table.rows)
         parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _build_silent_error_table(result: Evaluation) -> TextTable:
+    """Return the silent errors of each data set, and their price."""
+    columns = ("data", "split", "cells", "groups", "silent errors", "counted", "counted of white cells")
+    more_columns = ("accuracy", "accuracy of the counted", "not found in a run")
+    rows = tuple(
+        (
+            r.dataset,
+            "unseen" if r.dataset in result.unseen_datasets else result.split,
+            str(r.cells),
+            str(r.n_groups),
+            _format_proportion(r.silent_errors),
+            _format_proportion(r.coverage),
+            _format_proportion(r.coverage_white_cells),
+            _format_proportion(r.accuracy),
+            _format_proportion(r.accuracy_counted),
+            str(r.missed),
+        )
+        for r in result.silent_errors
+    )
+    return TextTable("Silent errors among all labeled cells (95 % by group)", (*columns, *more_columns), rows)
+
+
+def _build_unknown_kind_table(result: Evaluation) -> TextTable:
+    """Return what becomes of the cells of each unknown kind."""
+    columns = ("data", "kind", "cells", "counted (95 % by group)", "as", "in review", "not WBC", "not found in a run")
+    rows = tuple(
+        (
+            r.dataset,
+            r.kind,
+            str(r.cells),
+            _format_proportion(r.counted),
+            ", ".join(f"{label} {n}" for label, n in r.counted_as.items()),
+            *(f"{n / r.cells:.1%}" for n in (r.review, r.not_wbc, r.missed)),
+        )
+        for r in result.unknown_kinds
+    )
+    return TextTable("Kinds that no class fits", columns, rows)
+
+
+def _build_percent_error_table(result: Evaluation) -> TextTable:
+    """Return the error of each class's percent on simulated slides."""
+    labels = [label for label in DIFFERENTIAL_CLASSES if label in result.classes]
+    rows = tuple(
+        (
+            r.dataset,
+            str(r.cells),
+            f"{r.mean_counted:.0f}",
+            *(
+                f"{error.mean_error:.1f} ({error.mean_sampling_error:.1f}), {error.within_interval:.0f}%"
+                for error in r.classes.values()
+            ),
+        )
+        for r in result.percent_errors
+    )
+    title = "Percents on simulated slides: mean error in points (by sampling alone), 95 % intervals that are right"
+    return TextTable(title, ("data", "cells", "counted", *(label[:5] for label in labels)), rows)
+
+
+def _build_red_cell_table(result: Evaluation) -> TextTable:
+    """Return what is found in fields of red cells."""
+    rows = tuple((r.dataset, *map(str, (r.fields, r.found, r.counted, r.review, r.not_wbc))) for r in result.red_cells)
+    columns = ("data", "fields", "cells found", "counted", "in review", "not WBC")
+    return TextTable("Fields in which no white cell is labeled", columns, rows)
+
+
+def _format_proportion(proportion: Proportion | None) -> str:
+    """Return a proportion with its interval in percent; a dash if there is none."""
+    return f"{proportion.percent:.1f}% ({proportion.low:.1f} to {proportion.high:.1f})" if proportion else "-"
 
 
 def _build_classification_table(result: Evaluation) -> TextTable:
