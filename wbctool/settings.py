@@ -62,7 +62,7 @@ class RunSettings(SettingsModel):
         None, ge=1, description="Stop once so many slides of this run are failed or partial: `--max-failures`."
     )
     dry_run: bool = Field(False, description="Show what would be done; write nothing: `--dry-run`.")
-    quiet: bool = Field(False, description="Print errors only: `--quiet`.")
+    quiet: bool = Field(False, description="Print errors and notices only: `--quiet`.")
     log_file: Path | None = Field(None, description="Log file, one JSON object per line: `--log-file`.")
     metrics: Path | None = Field(None, description="File of metrics for Prometheus, x.prom: `--metrics`.")
     scheduler: str | None = Field(

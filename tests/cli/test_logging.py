@@ -9,6 +9,7 @@ import fakes
 import pytest
 
 from wbctool.cli.logging import configure_logging
+from wbctool.notices import log_notice
 
 
 @pytest.mark.parametrize("target", ["a field", "the table", "among the results", "settings"])
@@ -61,6 +62,17 @@ def test_logger_asked_before_configuration_logs_after_it(tmp_path):
     finally:
         root.setLevel(before)
     assert json.loads((tmp_path / "run.log").read_text())["message"] == "heard"
+
+
+@pytest.mark.parametrize(
+    ("quiet", "said"), [(True, ["an error", "a notice"]), (False, ["a warning", "an error", "a notice"])]
+)
+def test_quiet_shows_errors_and_notices(quiet, said, capsys):
+    with configure_logging(quiet=quiet, log_file=None):
+        logging.getLogger("wbctool.test").warning("a warning")
+        logging.getLogger("wbctool.test").error("an error")
+        log_notice("a notice")
+    assert capsys.readouterr().err.splitlines() == [f"wbctool: {line}" for line in said]
 
 
 def test_log_has_cause_of_failed_run(cli, tmp_path):

@@ -35,6 +35,17 @@ def test_quiet_run_prints_errors_alone(cli, slides, tmp_path):
     assert done.stderr == "wbctool: slide 's2', field 'bad.png', read: the file is empty\n"
 
 
+def test_quiet_run_prints_notices(cli, slides, tmp_path):
+    (slides / "slides.csv").write_text("slide,age\ngone,40\n")
+    run = ("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "log")
+    done = cli(*run, "--quiet")
+    assert done.exit_code == 0
+    assert done.output == "wbctool: slides.csv names slides that do not exist: gone\n"
+    assert (tmp_path / "log").read_text().count("that do not exist: gone") == 1
+    assert cli(*run, "--quiet", "--dry-run").output == done.output
+    assert cli("status", tmp_path / "a.csv").stdout.splitlines()[-1] == f"notice: {done.output[9:-1]}"
+
+
 def test_control_characters_in_names_do_not_reach_the_terminal(cli, slides, tmp_path):
     fakes.draw_field(slides / "a\x1b[2J\nb [red]" / "f.png", [])
     (slides / "s2" / "\x1b[31m.png").write_bytes(b"")

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -212,6 +213,46 @@ def test_workers_and_batch_size_change_no_byte(run, tmp_path, settings):
     other = type(run)(run.root, tmp_path / "other" / "counts.csv")
     assert run(workers=1) == other(**settings) == 3
     assert run.tree() == other.tree()
+
+
+IMPOSSIBLE_SCALE = (
+    "slide 's2': red cells measure 40.0 µm by um_per_px in slides.csv, which must be wrong; focus is not judged"
+)
+
+
+class TestNotices:
+    def measure_impossible(self, monkeypatch):
+        from wbctool.pipeline import field_worker
+
+        def measure(*args, measure=field_worker.measure_quality):
+            return replace(measure(*args), red_cell_um=40.0 if args[-1] else None)
+
+        monkeypatch.setattr(field_worker, "measure_quality", measure)
+
+    def test_impossible_scale_is_noticed_on_every_run(self, run, monkeypatch, caplog):
+        self.measure_impossible(monkeypatch)
+        (run.root / "slides.csv").write_text("slide,um_per_px\ns2,5\n")
+        for looked in (3, 0):
+            caplog.clear()
+            assert run() == 0
+            assert len(run.looked) == looked
+            assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+                IMPOSSIBLE_SCALE
+            ]
+            assert manifest(run)["notices"] == [IMPOSSIBLE_SCALE]
+            assert "red cells measure 40.0 µm" in (run.folder / "index.html").read_text()
+
+    def test_notices_of_input_are_in_run_json_from_the_start(self, run):
+        (run.root / "slides.csv").write_text("slide,age\ngone,5\n")
+        seen = []
+
+        def detect(field):
+            seen.extend(manifest(run)["notices"])
+            return fakes.detect(field)
+
+        run.detect = detect
+        run()
+        assert set(seen) == {"slides.csv names slides that do not exist: gone"}
 
 
 class TestFailures:

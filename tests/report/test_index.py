@@ -36,6 +36,13 @@ def test_index_out_of_range_value_is_marked():
     assert page.count('class="out-of-range"') == 1
 
 
+def test_index_notices_are_listed_and_escaped():
+    page = render_index([row()], ["slides.csv names <b>", "x\x1b"])
+    assert "<li>slides.csv names &lt;b&gt;</li>" in page
+    assert "<li>x\\x1b</li>" in page
+    assert 'id="notices"' not in render_index([row()])
+
+
 def test_index_slide_without_report_has_no_link():
     page = render_index([row(link="")])
     assert "<a " not in page

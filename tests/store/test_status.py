@@ -61,6 +61,23 @@ def test_format_status_text_escapes_names(run, layout):
     assert r"failed: a\nb\x1b[2J: 1 of 1 fields failed" in text.splitlines()
 
 
+def test_read_report_has_notices_of_input(run, layout):
+    (run.root / "slides.csv").write_text("slide,age\na,40\n'=b,3\n")
+    run()
+    report = read_report(layout)
+    assert report.notices == ("slides.csv names slides that do not exist: a, '=b",)
+    assert f"notice: {report.notices[0]}" in format_status_text(report).splitlines()
+    assert json.loads(format_status_json(report))["notices"] == list(report.notices)
+
+
+def test_read_report_run_json_without_notices_has_none(run, layout):
+    run()
+    content = json.loads(layout.run_json.read_bytes())
+    del content["notices"]
+    layout.run_json.write_text(json.dumps(content))
+    assert read_report(layout).notices == ()
+
+
 def begun(layout):
     """run.json as it is in the midst of a run."""
     content = json.loads(layout.run_json.read_bytes())

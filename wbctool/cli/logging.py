@@ -14,6 +14,7 @@ from typing import Any
 
 from wbctool.cli.output import echo_error
 from wbctool.errors import OutputNotWritable
+from wbctool.notices import is_notice
 from wbctool.text import display_name
 
 _LOG_BYTES = 10_000_000
@@ -27,14 +28,16 @@ def configure_logging(quiet: bool, log_file: Path | None) -> Iterator[None]:
     Warnings of other libraries go to the log file alone: an image that Pillow warns about is either read or refused.
 
     Args:
-        quiet: Whether standard error shows errors only, and not warnings.
+        quiet: Whether standard error shows errors and notices only, and no other warnings.
         log_file: A file that gets a JSON object per line, from the level INFO on; None for none.
 
     Raises:
         OutputNotWritable: The log file cannot be opened.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.ERROR if quiet else logging.WARNING)
+    handlers[0].setLevel(logging.WARNING)
+    if quiet:
+        handlers[0].addFilter(lambda record: record.levelno >= logging.ERROR or is_notice(record))
     handlers[0].setFormatter(_ConsoleFormatter())
     if log_file is not None:
         handlers.append(_open_log(log_file))

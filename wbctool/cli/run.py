@@ -69,7 +69,7 @@ def run(
         int | None, typer.Option(metavar="N", help="Stop once N slides of this run are failed or partial.")
     ] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = None,
-    quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors only.")] = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors and notices only.")] = None,
     log_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Log to FILE, one JSON object per line.")
     ] = None,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.exit_codes import ExitCode
+from wbctool.notices import log_notice
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
@@ -93,8 +94,14 @@ def run_folder(
     """
     layout = OutputPaths(settings.out)
     check_output_location(layout, settings)
+    notices: list[str] = []
+
+    def notify(notice: str) -> None:
+        notices.append(notice)
+        log_notice(notice)
+
     slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
-    metadata = read_slides_csv(settings.slides, [slide.id for slide in slides])
+    metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:
         return RunContext(settings, load_stages(), metadata, stop_request, progress.field_done, now)
@@ -104,7 +111,7 @@ def run_folder(
         return ExitCode.DONE
     with lock_output(layout):
         check_counts_writable(layout)
-        run = _FolderRun(make_context(), progress, stop_request, executor or LocalExecutor())
+        run = _FolderRun(make_context(), progress, stop_request, executor or LocalExecutor(), notices)
         return run.execute(slides, argv)
 
 
@@ -116,12 +123,15 @@ class _FolderRun:
     progress: Progress
     stop_request: StopRequest
     executor: SlideExecutor
+    notices: list[str]
     stopped_by: str | None = None
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         """Plan the run, process its slides and write its tables; return the exit code."""
         stages = self.context.stages
-        run_record = start_run_record(self.context.settings, stages.provenance, stages.device_message, argv)
+        run_record = start_run_record(
+            self.context.settings, stages.provenance, stages.device_message, argv, self.notices
+        )
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
         plan = make_plan(slides, self.context)
@@ -154,6 +164,8 @@ class _FolderRun:
                     outcome, next_outcome = next_outcome, None
                     processed[item.slide.id] = outcome
                     n_failed += outcome.status is not SlideStatus.OK
+                for notice in outcome.notices:
+                    log_notice(notice)
                 log.info("slide %r: %s, %s", item.slide.id, outcome.status, item.action)
                 self.progress.slide_done(outcome, item.action)
                 if max_failures is not None and n_failed >= max_failures:
@@ -182,7 +194,8 @@ class _FolderRun:
         """Write the table, the index page, the QC history and run.json; return the exit code."""
         layout = self.context.layout
         outcomes = [processed.get(item.slide.id) or self._last_outcome(item) for item in plan]
-        write_counts_and_index(layout, outcomes)
+        notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices)]
+        write_counts_and_index(layout, outcomes, notices)
         if code is None:
             code = self._select_exit_code(outcomes)
         qc_slides = self.context.settings.qc_slides
@@ -190,7 +203,7 @@ class _FolderRun:
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
         batch_sizes, cluster = self.context.stages.batch_sizes(), self.executor.describe().get("cluster")
-        ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster)
+        ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(layout, ended)
         return code
 

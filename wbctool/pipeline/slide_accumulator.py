@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import ClassifiedField
@@ -87,7 +86,7 @@ def build_result(
     n_failed = sum(bool(failure.field) for failure in accumulator.failures)
     n_read = len(accumulator.slide.fields) - n_failed
     quality = apply_quality_limits(accumulator.quality, limits)
-    _log_quality_warnings(accumulator.slide.id, quality)
+    _log_quality(accumulator.slide.id, quality)
     flags = _field_flags(accumulator) | compute_quality_flags(quality, limits)
     differential = count_cells([cell.prediction for cell in accumulator.cells], model_classes, limits, flags, n_read)
     return SlideResult(
@@ -113,15 +112,8 @@ def _field_flags(accumulator: SlideAccumulator) -> set[str]:
     return flags
 
 
-def _log_quality_warnings(slide: str, qualities: Sequence[FieldQuality]) -> None:
+def _log_quality(slide: str, qualities: Sequence[FieldQuality]) -> None:
     """Log what is wrong with the quality of a slide's fields."""
-    red_cell_sizes_um = [q.red_cell_um for q in qualities if q.scale_mismatch and q.red_cell_um is not None]
-    if red_cell_sizes_um:
-        log.warning(
-            "slide %r: red cells measure %.1f µm by um_per_px in slides.csv, which must be wrong; focus is not judged",
-            slide,
-            median(red_cell_sizes_um),
-        )
     for quality in qualities:
         if quality.blurred:
             log.info("slide %r, field %r: blurred, edges of %.2f µm", slide, quality.field, quality.blur_um)

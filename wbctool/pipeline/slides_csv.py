@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from wbctool.datasets.laboratory_tables import Table, find_table, read_table
 from wbctool.errors import SettingsInvalid, list_problems
+from wbctool.notices import list_names, log_notice
 from wbctool.paths import SLIDES_CSV
 from wbctool.report.csv_tables import encode_csv_name
 from wbctool.text import encode_name
@@ -62,15 +63,18 @@ class _Row(BaseModel):
     um_per_px: Annotated[_Number, Field(gt=0, le=10)] | None = None
 
 
-def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadata]:
+def read_slides_csv(
+    root: Path, slides: Iterable[str], notify: Callable[[str], None] = log_notice
+) -> dict[str, SlideMetadata]:
     """Read what the laboratory says of its slides, in ``slides.csv`` or ``slides.xlsx``.
 
-    A row names a slide by its id as counts.csv writes it, or as another system writes it. Unknown columns and rows of
-    slides that do not exist are logged and ignored.
+    A row names a slide by its id as counts.csv writes it, or as another system writes it. Unknown columns are
+    logged and ignored; rows of slides that do not exist are ignored with a notice.
 
     Args:
         root: The folder of all slides, which may hold the table.
         slides: The ids of the slides that exist.
+        notify: Takes the notices.
 
     Returns:
         Metadata by slide id; empty if there is no table.
@@ -105,7 +109,7 @@ def read_slides_csv(root: Path, slides: Iterable[str]) -> dict[str, SlideMetadat
         else:
             unknown_slides.append(name)
     if unknown_slides:
-        log.warning("%s names slides that do not exist: %s", path, ", ".join(unknown_slides))
+        notify(f"{path.name} names slides that do not exist: {list_names(unknown_slides)}")
     return metadata
 
 

@@ -51,8 +51,8 @@ class IndexRow:
         )
 
 
-def render_index(rows: Sequence[IndexRow]) -> str:
-    """Return the page as HTML; the same rows give the same bytes."""
+def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
+    """Return the page as HTML; the same rows and notices give the same bytes."""
     headings = dict(strings.INDEX_HEADINGS)
     if not any(row.patient for row in rows):
         del headings["patient"]
@@ -62,6 +62,7 @@ def render_index(rows: Sequence[IndexRow]) -> str:
         "index.css",
         ("index.js",),
         rows=rows,
+        notices=notices,
         headings=headings,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
         summary=strings.INDEX_COUNTS.format(

@@ -223,6 +223,7 @@ INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
+INDEX_NOTICES = "Notices about the images and slides.csv"
 INDEX_HEADINGS = {
     "slide": "slide",
     "patient": "patient",

@@ -25,7 +25,7 @@ from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.counts_table import read_outcomes, write_counts_and_index
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import is_results
+from wbctool.store.run_record import is_results, read_run_record
 from wbctool.store.slide_record import SlideOutcome, SlideRecord, find_slide_record
 from wbctool.store.slide_writer import build_slide_record, hash_files, publish_slide, render_files
 from wbctool.types.results import Provenance, Review, SlideResult
@@ -244,7 +244,8 @@ def _publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) -
     if outcomes is None:
         log.warning("the last run did not finish: counts.csv and index.html will follow when the next one does")
         return
-    write_counts_and_index(layout, [_update_outcome(outcome, applied.get(outcome.slide)) for outcome in outcomes])
+    updated = [_update_outcome(outcome, applied.get(outcome.slide)) for outcome in outcomes]
+    write_counts_and_index(layout, updated, read_run_record(layout).notices)
 
 
 def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideOutcome:

@@ -18,14 +18,15 @@ from wbctool.store.slide_record import SlideOutcome, find_slide_record
 from wbctool.types.results import SlideStatus
 
 
-def write_counts_and_index(layout: OutputPaths, outcomes: Sequence[SlideOutcome]) -> None:
-    """Write both tables, in the order of ``outcomes``.
+def write_counts_and_index(layout: OutputPaths, outcomes: Sequence[SlideOutcome], notices: Sequence[str]) -> None:
+    """Write both tables, in the order of ``outcomes``; the index page also shows the run's notices.
 
     Raises:
         OutputNotWritable: A table cannot be written.
     """
     write_atomic(layout.counts_csv, counts_csv(outcome.row for outcome in outcomes).encode())
-    write_atomic(layout.index_html, render_index([_make_index_row(layout, outcome) for outcome in outcomes]).encode())
+    rows = [_make_index_row(layout, outcome) for outcome in outcomes]
+    write_atomic(layout.index_html, render_index(rows, notices).encode())
 
 
 def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:

@@ -77,6 +77,7 @@ class RunRecord:
         provider: The provider of ONNX Runtime that was used.
         precision: The precision that was used.
         device_message: What ``--device auto`` fell back to, and why.
+        notices: What a laboratory must know about the run's input, in plain sentences.
         models: The SHA-256 of each model, by file name.
         start: When the run began.
         end: When it ended; None while it goes on.
@@ -100,6 +101,7 @@ class RunRecord:
     device_message: str | None
     models: Mapping[str, str]
     start: _Time
+    notices: tuple[str, ...] = ()
     end: _Time | None = None
     exit_code: int | None = None
     stopped_by: str | None = None
@@ -116,7 +118,11 @@ _RECORD_SCHEMA = RecordSchema(
 
 
 def start_run_record(
-    settings: RunSettings, provenance: Provenance, device_message: str | None, argv: Sequence[str]
+    settings: RunSettings,
+    provenance: Provenance,
+    device_message: str | None,
+    argv: Sequence[str],
+    notices: Sequence[str] = (),
 ) -> RunRecord:
     """Return the record of a run that begins now.
 
@@ -125,6 +131,7 @@ def start_run_record(
         provenance: What makes its results.
         device_message: What ``--device auto`` fell back to, and why.
         argv: The command line.
+        notices: What a laboratory must know about its input.
     """
     return RunRecord(
         argv=tuple(argv),
@@ -138,6 +145,7 @@ def start_run_record(
         device_message=device_message,
         models={model.file: model.sha256 for model in provenance.models},
         start=datetime.now(UTC),
+        notices=tuple(notices),
     )
 
 
@@ -149,6 +157,7 @@ def finish_run_record(
     stopped_by: str | None,
     batch_sizes: Mapping[str, int],
     cluster: Mapping[str, Any] | None,
+    notices: Sequence[str],
 ) -> RunRecord:
     """Return the record of a run that ends now.
 
@@ -160,6 +169,7 @@ def finish_run_record(
         stopped_by: The signal or setting that stopped it.
         batch_sizes: The cells of one call, by model.
         cluster: The workers of a cluster; None without one.
+        notices: What a laboratory must know about its input, as it is known at the end.
     """
     seconds: dict[str, float] = {}
     for outcome in outcomes:
@@ -169,6 +179,7 @@ def finish_run_record(
         end=datetime.now(UTC),
         exit_code=exit_code,
         stopped_by=stopped_by,
+        notices=tuple(notices),
         cluster=cluster,
         batch_sizes=dict(batch_sizes),
         counts=dict(Counter(outcome.status.value for outcome in outcomes)),

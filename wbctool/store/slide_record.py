@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
@@ -150,6 +151,17 @@ class SlideRecord:
         return (self.metadata.patient or "") if self.metadata else ""
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What a laboratory must know about its input."""
+        red_cell_sizes_um = [q.red_cell_um for q in self.quality if q.scale_mismatch and q.red_cell_um is not None]
+        if not red_cell_sizes_um:
+            return ()
+        return (
+            f"slide {self.slide!r}: red cells measure {median(red_cell_sizes_um):.1f} µm by um_per_px in slides.csv, "
+            "which must be wrong; focus is not judged",
+        )
+
+    @property
     def is_deterministic(self) -> bool:
         """Whether another run would give the same; what the machine lacked once it may have the next time."""
         return all(failure.stage in _DETERMINISTIC_STAGES for failure in self.errors)
@@ -232,6 +244,7 @@ class SlideOutcome:
         readers: Who reviewed it since it was processed.
         patient: The patient of slides.csv; empty if it names none.
         out_of_range: What is low or high, by class.
+        notices: What a laboratory must know about its input.
     """
 
     slide: str
@@ -242,6 +255,7 @@ class SlideOutcome:
     readers: tuple[str, ...] = ()
     patient: str = ""
     out_of_range: OutOfRange = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def from_record(cls, record: SlideRecord) -> SlideOutcome:
@@ -254,6 +268,7 @@ class SlideOutcome:
             readers=record.readers,
             patient=record.patient,
             out_of_range=record.out_of_range,
+            notices=record.notices,
         )
 
 

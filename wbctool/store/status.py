@@ -65,6 +65,7 @@ class RunReport:
         holder: The process that holds the output, in words; empty if none does.
         failure: Why the last run ended without a run.json of its own; ``slides`` are then those of the run before it.
         slides: The slides, in order; none if the run goes on or was killed.
+        notices: What a laboratory must know about the run's input.
     """
 
     phase: RunPhase
@@ -78,6 +79,7 @@ class RunReport:
     holder: str
     failure: str
     slides: tuple[RunSlide, ...]
+    notices: tuple[str, ...]
 
     def count(self, status: SlideStatus) -> int:
         """Return the number of slides of a status."""
@@ -115,6 +117,7 @@ def read_report(layout: OutputPaths) -> RunReport:
         holder=holder,
         failure=failure.cause if failure else "",
         slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
+        notices=run.notices,
     )
 
 
@@ -151,13 +154,14 @@ def clear_failure(layout: OutputPaths) -> None:
 
 
 def format_status_text(report: RunReport) -> str:
-    """Return a few lines for a person: when the run was, its result, and every slide that waits or failed."""
+    """Return lines for a person: when the run was, its result, its notices, and every slide that waits or failed."""
     lines = [_format_headline(report), f"on {report.provider}, {report.precision}, wbctool {report.tool_version}"]
     if report.slides:
         counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.count(status)))
         n_processed = sum(slide.done_in_run for slide in report.slides)
         origin = "as an earlier run left them" if report.failure else f"{n_processed} of them done in that run"
         lines.append(f"slides: {counts}; {origin}")
+    lines += [f"notice: {display_name(notice)}" for notice in report.notices]
     for slide in report.slides:
         if slide.status is SlideStatus.WAITING:
             lines.append(f"waiting: {display_name(slide.slide)}")
@@ -186,6 +190,7 @@ def format_status_json(report: RunReport) -> str:
         "tool_version": report.tool_version,
         "holder": report.holder or None,
         "failure": report.failure or None,
+        "notices": list(report.notices),
         "slides": {status.value: report.count(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],
