@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from wbctool.datasets.fields import find_field_folders, read_fields
-from wbctool.imaging.reader import is_image, read_field
+from wbctool.imaging.formats import is_image
+from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel

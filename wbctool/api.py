@@ -86,7 +86,7 @@ def analyze_image(
     """Detect, classify and count the white cells of one image, as `wbctool run` does.
 
     Args:
-        image: Path of a JPEG, PNG, BMP or TIFF file, or an array (H, W, 3) of uint8, RGB.
+        image: Path of an image file of any kind that is read, or an array (H, W, 3) of uint8, RGB.
         models: What :func:`load_models` returned.
         super_resolve: Which cells the generator enlarges: ``auto``, ``always`` or ``never``.
         limits: Limits of the flags, and reference ranges; the defaults if None.

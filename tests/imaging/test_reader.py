@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.reader import is_image, oriented_size, read_field
+from wbctool.imaging.formats import is_image
+from wbctool.imaging.reader import oriented_size, read_field
 
 
 @pytest.fixture
@@ -66,13 +67,13 @@ def test_empty(tmp_path):
 def test_text_named_jpg(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_text("the patient's notes")
-    assert "not a JPEG, PNG, BMP or TIFF image" in refused(path)
+    assert "not a JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF image" in refused(path)
 
 
 def test_a_format_of_another_kind(picture, tmp_path):
     path = tmp_path / "field.jpg"
     picture.save(path, "GIF")
-    assert "not a JPEG, PNG, BMP or TIFF image" in refused(path)
+    assert "not a JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF image" in refused(path)
 
 
 def test_a_missing_file(tmp_path):

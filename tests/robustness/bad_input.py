@@ -173,7 +173,7 @@ GRAY = "gray image"
 NOISE = np.random.default_rng(0).bytes(500)
 PROFILE = "color profile cannot be read"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-NO_IMAGE = "not a JPEG, PNG, BMP or TIFF image"
+NO_IMAGE = "not a JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF image"
 SEVERAL = "holds several images"
 
 KINDS = (

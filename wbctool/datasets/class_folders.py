@@ -18,7 +18,7 @@ from pathlib import Path
 from wbctool.datasets.fields import find_field_folders, find_red_cell_folders
 from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, read_label_rows
 from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.reader import is_image
+from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
 from wbctool.text import pluralize
 

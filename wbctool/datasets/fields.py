@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, infer_group, read_label_rows
 from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.reader import is_image
+from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, parse_kind
 from wbctool.types.cells import Box, ObjectClass
 

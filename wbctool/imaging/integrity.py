@@ -49,6 +49,19 @@ def incomplete(reason: str) -> FieldUnreadable:
     return FieldUnreadable(f"the image is incomplete or damaged ({reason}); copy or export it again")
 
 
+def check_no_hole(coded: bytes, length: int) -> None:
+    """Raise FieldUnreadable if coded pixels have a hole: zeros, as a copy leaves them that was interrupted.
+
+    For formats without a check sum, whose decoders make something of anything.
+
+    Args:
+        coded: The bytes that a decoder would make pixels of.
+        length: How many zeros in a row they hold nowhere.
+    """
+    if bytes(length) in coded:
+        raise incomplete("a part of it is zeros")
+
+
 def decode_jpeg(jpeg: bytes) -> Pixels:
     """Decode a color JPEG of which no pixel may be missing.
 

@@ -1,8 +1,8 @@
 """Read a field: as what it shows, or refused by name.
 
 Not by OpenCV, which fills the missing end of a truncated JPEG with gray and says nothing. JPEGs are decoded by
-simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile, all of which can be told from damage; Pillow reads headers
-and BMPs.
+simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile, all of which can be told from damage, JPEG 2000 by OpenJPEG;
+Pillow reads headers, BMP, WebP and AVIF, and HEIC with pillow-heif. A file's bytes decide, not its ending.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DecodedImage, ImageHeader
+from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
 from wbctool.imaging.icc import convert_to_srgb
 from wbctool.imaging.integrity import decode_jpeg, descriptive_chunks, incomplete, pixel_chunks
+from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
+from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
 from wbctool.imaging.tiff import decode_tiff, is_tiff, read_tiff_header
+from wbctool.imaging.webp import check_webp_complete, is_webp, read_webp_size
 from wbctool.types.cells import Field
 
 Pixels = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
 _MIN_BYTES_FOR_ZERO_CHECK = 4096  # smaller files are not copied in parts
 _MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
 _MIN_BRIGHT_SHARE = 0.001  # of the samples
 _FIRST_SWAPPING_ORIENTATION = 5  # EXIF's orientations 5 to 8 exchange rows and columns
-_FORMATS = ("JPEG", "PNG", "BMP")
-_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}", re.DOTALL)
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")
+_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|RIFF.{4}WEBP|.{4}ftyp", re.DOTALL)
+_ISO_MEDIA_HOLE, _METADATA_HOLE = 512, 4096
+_READ_KINDS = "JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF"
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 _GRAY = "a gray image; stained cells are told apart by color, so export RGB"
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB instead of 1 for a color profile
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a path names an image of a slide: a visible file with a known ending, in any case."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Field:
@@ -58,7 +58,7 @@ def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_
     sRGB's.
 
     Args:
-        path: A JPEG, PNG, BMP, or TIFF file.
+        path: An image file of any kind that is read.
         name: The field's name in results; the file's name if None.
         max_megapixels: Larger images are refused.
 
@@ -107,7 +107,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     """Decode an image file's bytes.
 
     Args:
-        data: The content of a JPEG, PNG, BMP, or TIFF file.
+        data: The content of an image file of any kind that is read.
         max_megapixels: Larger images are refused before they are decoded.
 
     Returns:
@@ -121,7 +121,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
         raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
-        return _render(decode_tiff(data, max_megapixels) if is_tiff(data) else _decode(data, max_megapixels))
+        return _render(_decode(data, max_megapixels))
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
@@ -164,20 +164,40 @@ def _read_header(data: bytes) -> ImageHeader:
     """Read an image's size and orientation; raises as the libraries do."""
     if is_tiff(data):
         return read_tiff_header(data)
+    if is_jpeg2000(data):
+        return read_jpeg2000_header(data)
     with _open(data) as image:
         return ImageHeader(*image.size, _orientation(image, data))
 
 
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
-    """Open a JPEG, PNG, or BMP in memory, of which Pillow reads the header."""
+    """Open an image in memory of which Pillow reads the header."""
     is_png = data.startswith(b"\x89PNG")
-    with Image.open(io.BytesIO(descriptive_chunks(data) if is_png else data), formats=_FORMATS) as image:
+    formats = (_register_heif(),) if is_heic(data) else _FORMATS
+    with Image.open(io.BytesIO(descriptive_chunks(data) if is_png else data), formats=formats) as image:
         yield image
 
 
+def _register_heif() -> str:
+    """Return Pillow's name of HEIC, once pillow-heif has taught Pillow to read it."""
+    if not can_read_heic():
+        raise FieldUnreadable(f"a HEIC image; {UnreadKind.HEIC.advice}")
+    import pillow_heif  # late: few have HEIC
+
+    pillow_heif.register_heif_opener()
+    return "HEIF"
+
+
 def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
-    """Decode a JPEG, PNG, or BMP."""
+    """Decode an image of any kind."""
+    if is_tiff(data):
+        return decode_tiff(data, max_megapixels)
+    if is_jpeg2000(data):
+        return decode_jpeg2000(data, max_megapixels)
+    if is_webp(data):
+        _check_size(*read_webp_size(data), max_megapixels)
+        check_webp_complete(data)
     with _open(data) as image:
         _check_supported(image, max_megapixels)
         samples: NDArray[Any]
@@ -187,8 +207,13 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
             samples = np.asarray(image if image.mode in {"RGB", "RGBA"} else image.convert("RGB"))
             if samples.shape[-1] == 4 and not samples[..., 3].any():  # as Windows programs write what is opaque
                 samples = samples[..., :3]
-        else:
+        elif image.format in {"JPEG", "MPO"}:
             samples = decode_jpeg(data)
+        else:
+            if is_avif(data) or is_heic(data):
+                check_standard_range(data)
+                check_media_complete(data, _METADATA_HOLE if image.info.get("exif") else _ISO_MEDIA_HOLE)
+            samples = np.asarray(image)
         has_profile = "icc_profile" in image.info
         return DecodedImage(
             samples=samples,
@@ -201,9 +226,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
 
 def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
-    width, height = image.size
-    if width * height > max_megapixels * 1e6:
-        raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
+    _check_size(*image.size, max_megapixels)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
         raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
     if image.mode.startswith("I") or image.mode == "F":
@@ -212,6 +235,12 @@ def _check_supported(image: Image.Image, max_megapixels: float) -> None:
         raise FieldUnreadable(_GRAY)
     if image.mode not in _COLOR_MODES:
         raise FieldUnreadable(f"the color mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
+
+
+def _check_size(width: int, height: int, max_megapixels: float) -> None:
+    """Refuse an image that is too large."""
+    if width * height > max_megapixels * 1e6:
+        raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
@@ -271,11 +300,12 @@ def _oriented(rgb: Pixels, orientation: int) -> Pixels:
 
 def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
     """Return the error in words for the laboratory."""
-    text = str(error) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__  # libheif's end with an empty line
     if "cannot identify image file" not in text:
         return incomplete(text)
     if _SIGNATURES.match(data):
         return FieldUnreadable(
             "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"
         )
-    return FieldUnreadable("not a JPEG, PNG, BMP or TIFF image; export it as one of those")
+    kind = name_content(data)
+    return FieldUnreadable(f"{f'a {kind} file, ' if kind else ''}not a {_READ_KINDS} image; export it as one of those")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.reader import is_image
+from wbctool.imaging.formats import is_image
 from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from wbctool.errors import OutputNotWritable, SettingsInvalid
-from wbctool.imaging.reader import IMAGE_SUFFIXES
+from wbctool.imaging.formats import IMAGE_SUFFIXES
 from wbctool.paths import (
     AUDIT_JSONL,
     INDEX_HTML,

@@ -1,0 +1,107 @@
+"""Kinds of image files: which are read, which are not, and what to do about those."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+from wbctool.imaging.iso_media import is_heic
+
+_HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+IMAGE_SUFFIXES = _HEIC_SUFFIXES | {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"),
+    *(".png", ".bmp", ".dib", ".tif", ".tiff", ".btf", ".tf8", ".webp", ".avif"),
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+}
+_HEAD_BYTES = 4096
+_SIGNATURES = {
+    "GIF": rb"GIF8[79]a",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "JPEG XR": rb"II\xbc\x01",
+    "Photoshop": rb"8BPS",
+    "PDF": rb"%PDF",
+    "text": rb"[\t\n\r\x20-\x7e]{16}",
+}
+
+
+class UnreadKind(StrEnum):
+    """Kinds of files that show something, but are not read: what one is called."""
+
+    HEIC = "HEIC image"
+    OTHER = "other image"
+    RAW = "raw camera image"
+    SCAN = "whole-slide scan"
+    MICROSCOPE = "microscope file"
+    VIDEO = "video"
+
+    @property
+    def advice(self) -> str:
+        """What to do about them."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    UnreadKind.HEIC: "install pillow-heif to have them read (pip install pillow-heif), or export JPEG",
+    UnreadKind.OTHER: "export them as PNG, TIFF or JPEG",
+    UnreadKind.RAW: "export them as 8-bit TIFF or JPEG",
+    UnreadKind.SCAN: "scans are not read yet; export fields of them as PNG, TIFF or JPEG",
+    UnreadKind.MICROSCOPE: "export them as 8-bit RGB TIFF",
+    UnreadKind.VIDEO: "take photographs, or export single images of them",
+}
+_UNREAD_SUFFIXES = {
+    UnreadKind.OTHER: ".jxl .gif .jxr .wdp .hdp .jph .jhc .jpm .apng .heics .heifs .avifs .avci .ppm .pgm .pbm .pnm "
+    ".tga .pcx .exr .qoi .psd .psb .xcf .dcm .dicom .jls .bpg .flif .fits .pict .pct",
+    UnreadKind.RAW: ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .3fr .iiq .x3f .kdc .erf "
+    ".mef .mrw .rwl .gpr",
+    UnreadKind.SCAN: ".svs .ndpi .ndpis .mrxs .scn .vms .vmu .bif .svslide .qptiff .isyntax .i2syntax .kfb .kfbf "
+    ".sdpc .dyqx .tmap .tron .mdsx .afi",
+    UnreadKind.MICROSCOPE: ".czi .zvi .lif .lof .xlef .nd2 .oib .oif .oir .vsi .lsm .ims .stk .dv .r3d .flex .mvd2",
+    UnreadKind.VIDEO: ".mp4 .m4v .mov .avi .mkv .wmv .mpg .mpeg .webm .3gp .3g2 .mts .m2ts .flv .ogv .mj2 .asf",
+}
+_KINDS = {suffix: kind for kind, suffixes in _UNREAD_SUFFIXES.items() for suffix in suffixes.split()}
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a path names an image of a slide: a visible file with the ending of a kind that is read.
+
+    The ending may have any case. A HEIC image is one only if pillow-heif is installed; any other image under its ending
+    always is.
+    """
+    suffix = path.suffix.lower()
+    is_named = suffix in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return is_named and (suffix not in _HEIC_SUFFIXES or can_read_heic() or not is_heic(_read_head(path)))
+
+
+def get_unread_kind(path: Path) -> UnreadKind | None:
+    """Return what a file that is no image of a slide shows nevertheless; None if it shows nothing."""
+    suffix = path.suffix.lower()
+    if path.name.startswith(".") or not path.is_file():
+        return None
+    return UnreadKind.HEIC if suffix in _HEIC_SUFFIXES else _KINDS.get(suffix)
+
+
+def can_read_heic() -> bool:
+    """Return whether pillow-heif is installed."""
+    return find_spec("pillow_heif") is not None
+
+
+def name_content(data: bytes) -> str:
+    """Name what a file holds that is not read; empty if it is unknown.
+
+    >>> name_content(b"GIF89a"), name_content(b"???")
+    ('GIF', '')
+    """
+    if is_heic(data):
+        return "HEIC"
+    return next((name for name, signature in _SIGNATURES.items() if re.match(signature, data)), "")
+
+
+def _read_head(path: Path) -> bytes:
+    """Return the beginning of a file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
