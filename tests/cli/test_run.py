@@ -35,6 +35,32 @@ def test_quiet_run_prints_errors_alone(cli, slides, tmp_path):
     assert done.stderr == "wbctool: slide 's2', field 'bad.png', read: the file is empty\n"
 
 
+def test_run_of_a_single_image_takes_it_as_a_slide(cli, slides, tmp_path):
+    (slides / "slides.csv").write_text("slide,age\ns2,40\n")
+    done = cli("run", slides / "s2" / "f1.png", "--out", tmp_path / "a.csv")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "f1: ok, 1 field, 2 cells: 2 counted, 0 review, 0 not WBC"
+    assert done.stderr == ""
+    assert (tmp_path / "a" / "f1" / "report.html").exists()
+    assert cli("run", slides / "s2" / "f1.png", "--out", tmp_path / "a.csv").stdout.startswith("f1: ok (up to date)")
+    assert cli("export", "geojson", tmp_path / "a.csv").exit_code == 0
+
+
+def test_run_names_what_is_not_read_on_every_run(cli, slides, tmp_path):
+    (slides / "s3").mkdir()
+    (slides / "s3" / "scan.svs").touch()
+    for _ in range(2):
+        done = cli("run", slides, "--out", tmp_path / "a.csv", "--quiet")
+        assert done.exit_code == 0
+        assert done.stderr.splitlines() == [
+            "wbctool: not read: 1 whole-slide scan (svs), 's3/scan.svs'; scans are not read yet; export fields of them "
+            "as PNG, TIFF or JPEG",
+            "wbctool: no slides, because nothing that lies in them is read: 's3'",
+        ]
+    assert "scan.svs" in (tmp_path / "a" / "index.html").read_text()
+    assert "notice: no slides" in cli("status", tmp_path / "a.csv").stdout
+
+
 def test_quiet_run_prints_notices(cli, slides, tmp_path):
     (slides / "slides.csv").write_text("slide,age\ngone,40\n")
     run = ("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path / "log")
@@ -120,7 +146,9 @@ class TestExitCodes:
 
     def test_folder_without_image_ends_with_4(self, cli, tmp_path):
         assert cli("run", tmp_path, "--out", tmp_path / "a.csv").exit_code == 4
-        assert cli("run", tmp_path / "gone", "--out", tmp_path / "a.csv").exit_code == 4
+        done = cli("run", tmp_path / "gone", "--out", tmp_path / "a.csv")
+        assert done.exit_code == 4
+        assert done.stderr == f"wbctool: {tmp_path}/gone does not exist\n"
 
     def test_output_of_another_run_ends_with_5(self, cli, slides, tmp_path):
         ready, done = os.pipe(), os.pipe()

@@ -26,6 +26,14 @@ def test_read_class_folders_reads_kaggle_and_pbc_together(tmp_path: Path) -> Non
     ]
 
 
+def test_read_class_folders_skips_folders_of_systems(tmp_path: Path) -> None:
+    _image(tmp_path / "neutrophil" / "a.jpg", b"a")
+    _image(tmp_path / "neutrophil" / "@eaDir" / "a.jpg" / "THUMB.jpg", b"b")
+    _image(tmp_path / "#recycle" / "monocyte" / "c.jpg", b"c")
+    assert [image.path.name for image in read_class_folders(tmp_path)] == ["a.jpg"]
+    assert find_unrecognized_folders(tmp_path) == ()
+
+
 def test_read_class_folders_logs_folder_that_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
     _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")

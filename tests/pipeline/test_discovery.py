@@ -64,8 +64,16 @@ def test_find_slides_folder_named_like_an_image_is_a_folder(touch):
 
 
 def test_find_slides_without_folder_or_image_raises(touch, tmp_path):
-    with pytest.raises(SlidesNotFound, match="is not a readable folder"):
+    with pytest.raises(SlidesNotFound, match=r"gone does not exist$"):
         find_slides(tmp_path / "gone")
+    with pytest.raises(SlidesNotFound, match=r"x does not exist$"):
+        find_slides(touch("a/notes.txt") / "a" / "notes.txt" / "x")
+    (tmp_path / "dead").symlink_to("nothing")
+    with pytest.raises(SlidesNotFound, match=r"dead is a broken link$"):
+        find_slides(tmp_path / "dead")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SlidesNotFound, match="is not a readable folder"):
+        find_slides(tmp_path / "loop")
     with pytest.raises(SlidesNotFound, match="no image"):
         find_slides(touch("a/notes.txt"))
 
@@ -86,7 +94,12 @@ def test_find_slides_follows_links_out_only_if_asked(touch, tmp_path):
     (root / "linked").symlink_to(outside)
     (root / "a" / "h.png").symlink_to(outside / "deep" / "g.png")
     (root / "a" / "dead.png").symlink_to(outside / "nothing")
-    assert [(s.id, len(s.fields)) for s in find_slides(root)] == [("a", 1)]
+    notices = []
+    assert [(s.id, len(s.fields)) for s in find_slides(root, notify=notices.append)] == [("a", 1)]
+    assert notices == [
+        "skipped, because they lead out of the folder of slides (--follow-links follows them): 'a/h.png', 'linked'",
+        "skipped, because they are broken or circular links: 'a/dead.png'",
+    ]
     assert [(s.id, len(s.fields)) for s in find_slides(root, follow_links=True)] == [("a", 2), ("linked/deep", 1)]
 
 
@@ -184,3 +197,102 @@ def test_find_slides_unlistable_root_raises(touch, monkeypatch):
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(SlidesNotFound, match="root cannot be listed: Input/output error"):
         find_slides(root)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "~snapshot", ".snapshot", "lost+found"),
+        *("System Volume Information", ".Trash-1000", ".AppleDouble", "__MACOSX", ".zfs", "@Recycle", "@__thumb"),
+        *("@Recently-Snapshot", "#snapshot", "Network Trash Folder", "Temporary Items", "RECYCLER", "FOUND.001"),
+        *("@GMT-2024.01.31-22.00.00", "LOST.DIR"),
+    ],
+)
+def test_find_slides_skips_folders_of_systems(touch, folder):
+    root = touch("a/f.png", f"{folder}/f.png", f"{folder}/deep/f.svs", f"a/{folder}/f.png/thumb.jpg")
+    notices = []
+    assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a"]
+    assert notices == []
+    assert [slide.id for slide in find_slides(root / folder)] == [folder] if folder[0] != "." else True
+
+
+def test_find_slides_system_folder_without_access_is_no_failed_slide(touch, monkeypatch):
+    root, scandir = touch("a/f.png", "lost+found/f.png"), os.scandir
+
+    def deny(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert ids(root) == ["a"]
+
+
+def test_find_slides_keeps_folders_with_like_names(touch):
+    names = ["#recycled blood", "2024 lost+found", "snapshot", "recycle", "~101", "@101", "tmp"]
+    assert sorted(ids(touch(*(f"{name}/f.png" for name in names)))) == sorted(names)
+
+
+def test_find_slides_names_what_is_not_read(touch):
+    root = touch(
+        *(
+            "a/f.png",
+            "a/g.GIF",
+            "a/h.jxl",
+            "b/scan.svs",
+            "c/x.CR2",
+            "c/y.cr2",
+            "d/m.mp4",
+            "d/f.jpe",
+            "e/.f.gif",
+            "e/notes.txt",
+        ),
+        *("ward/slides.csv", "ward/Thumbs.db", "loose.czi"),
+    )
+    notices = []
+    assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a", "d"]
+    assert notices == [
+        "not read: 2 other images (gif, jxl), such as 'a/g.GIF'; export them as PNG, TIFF or JPEG",
+        "not read: 2 raw camera images (cr2), such as 'c/x.CR2'; export them as 8-bit TIFF or JPEG",
+        "not read: 1 whole-slide scan (svs), 'b/scan.svs'; scans are not read yet; export fields of them as PNG, TIFF "
+        "or JPEG",
+        "not read: 1 microscope file (czi), 'loose.czi'; export them as 8-bit RGB TIFF",
+        "not read: 1 video (mp4), 'd/m.mp4'; take photographs, or export single images of them",
+        "no slides, because nothing that lies in them is read: 'b', 'c'",
+        "not read, because it does not lie in the folder of all slides: 'ward/slides.csv'",
+    ]
+
+
+def test_find_slides_with_nothing_that_is_read_says_what_there_is(touch):
+    with pytest.raises(
+        SlidesNotFound, match=r"no image found in .*root; not read: 1 whole-slide scan \(svs\), 'b/s.svs'"
+    ):
+        find_slides(touch("b/s.svs"))
+
+
+class TestSingleImage:
+    def test_is_a_slide_named_after_it(self, touch, monkeypatch):
+        root = touch("a/f 1.JPG", "a/g.png")
+        (slide,) = find_slides(root / "a" / "f 1.JPG")
+        assert (slide.id, slide.fields) == ("f 1", (root / "a" / "f 1.JPG",))
+        assert is_unchanged(slide, root / "a" / "f 1.JPG", follow_links=False)
+        monkeypatch.chdir(root / "a")
+        assert find_slides(type(root)("f 1.JPG")) == (slide,)
+        (root / "a" / "f 1.JPG").unlink()
+        assert not is_unchanged(slide, root / "a" / "f 1.JPG", follow_links=False)
+
+    def test_link_to_an_image_keeps_its_own_name(self, touch, tmp_path):
+        (tmp_path / "b.png").symlink_to(touch("a/f.png") / "a" / "f.png")
+        assert find_slides(tmp_path / "b.png")[0].fields == (tmp_path / "b.png",)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("notes.txt", "is neither a folder nor an image"),
+            ("s.svs", "is not read; scans are not read yet"),
+            ("x", "is neither"),
+        ],
+    )
+    def test_other_file_is_refused(self, touch, name, said):
+        with pytest.raises(SlidesNotFound, match=said):
+            find_slides(touch(name) / name)

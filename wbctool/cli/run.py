@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 def run(
     slides: Annotated[
         Path,
-        typer.Argument(metavar="SLIDES", readable=False, help="Folder of slides. A slide is a folder of images."),
+        typer.Argument(
+            metavar="SLIDES", readable=False, help="Folder of slides, or one image. A slide is a folder of images."
+        ),
     ],
     out: Annotated[
         Path,

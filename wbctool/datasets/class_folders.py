@@ -20,6 +20,7 @@ from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
+from wbctool.system_folders import is_system_folder
 from wbctool.text import pluralize
 
 log = logging.getLogger(__name__)
@@ -93,8 +94,9 @@ def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
 
 
 def _find_image_folders(data: Path) -> list[Path]:
-    """Return the folders that directly hold images."""
-    return sorted({path.parent for path in data.rglob("*") if is_image(path)})
+    """Return the folders that directly hold images, without those that systems make."""
+    folders = {path.parent for path in data.rglob("*") if is_image(path)}
+    return sorted(f for f in folders if not any(map(is_system_folder, f.relative_to(data).parts)))
 
 
 def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | str, str]]:

@@ -33,7 +33,7 @@ def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide
     except (KeyError, TypeError) as error:
         raise RecordInvalid(layout.run_json, f"is not a valid record of a run: settings: {error}") from error
     try:
-        return find_slides(folder, follow_links, skip=[layout.folder]), folder
+        return find_slides(folder, follow_links, [layout.folder], lambda _: None), folder  # the run gave the notices
     except SlidesNotFound as error:
         raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.formats import is_image
+from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image
+from wbctool.notices import list_names, log_notice
 from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,
@@ -22,9 +23,9 @@ from wbctool.paths import (
     VERIFICATION_SCHEMA,
 )
 from wbctool.store.run_record import is_results
+from wbctool.system_folders import is_system_folder
+from wbctool.text import pluralize
 from wbctool.types.cells import Slide
-
-log = logging.getLogger(__name__)
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -50,32 +51,42 @@ _FIGURES = (
     ),
 )
 _HEAD_BYTES = 4096
+_TABLES = frozenset({SLIDES_CSV, SLIDES_XLSX})
 
 
-def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] = ()) -> tuple[Slide, ...]:
+def find_slides(
+    root: Path,
+    follow_links: bool = False,
+    skip: Collection[Path] = (),
+    notify: Callable[[str], None] = log_notice,
+) -> tuple[Slide, ...]:
     """Find every slide below a folder.
 
-    Left out are hidden files and folders, the results of other runs, the figures of verifications and evaluations, and
-    links that lead out of the folder. A folder is visited once, whatever links lead to it, so loops of links end. A
-    folder that cannot be listed becomes a slide with a problem.
+    Left out are hidden files and folders, the folders that systems make, the results of other runs, the figures of
+    verifications and evaluations, and links that lead out of the folder. A folder is visited once, whatever links lead
+    to it, so loops of links end. A folder that cannot be listed becomes a slide with a problem.
 
     Args:
-        root: The folder.
+        root: The folder, or a single image, which is a slide named after it.
         follow_links: Whether to follow links that lead out of the folder.
         skip: Folders to leave out.
+        notify: Takes the notices: links that are not followed, and what looks like input but is not read.
 
     Returns:
         The slides, in natural order of their ids; the fields of each in natural order of their names.
 
     Raises:
-        SlidesNotFound: ``root`` is no folder, cannot be listed, or holds no image.
+        SlidesNotFound: ``root`` does not exist, is neither a folder nor an image, cannot be listed, or holds no image.
     """
     try:
         is_folder = root.resolve(strict=True).is_dir()
-    except (OSError, RuntimeError) as error:  # missing, forbidden, or a loop of links
+    except (FileNotFoundError, NotADirectoryError) as error:
+        is_broken = os.path.islink(root)  # noqa: PTH114, of a path that is too long Path.is_symlink raises
+        raise SlidesNotFound(f"{root} {'is a broken link' if is_broken else 'does not exist'}") from error
+    except (OSError, RuntimeError) as error:  # forbidden, or a loop of links
         raise SlidesNotFound(f"{root} is not a readable folder") from error
     if not is_folder:
-        raise SlidesNotFound(f"{root} is not a folder")
+        return (_make_single_slide(root),)
     walker = _FolderWalker(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
     walker.visit()
     slides = {"/".join(parts): found for parts, found in walker.slide_folders.items() if parts}
@@ -84,8 +95,11 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
         while name in slides:
             name += "~"
         slides[name] = walker.slide_folders[()]
+    notices = walker.describe_skipped()
     if not slides:
-        raise SlidesNotFound(f"no image found in {root}")
+        raise SlidesNotFound("; ".join([f"no image found in {root}", *notices]))
+    for notice in notices:
+        notify(notice)
     return tuple(
         Slide(
             id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_sort_key(path.name))), found.problem
@@ -99,9 +113,9 @@ def find_slides(root: Path, follow_links: bool = False, skip: Collection[Path] =
 def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Return whether a slide's folder still holds the fields that it held when it was found."""
     try:
-        current_images = _FolderWalker(root.resolve(), follow_links, frozenset(), log_skipped=False).list_images(
-            slide.folder
-        )
+        if root.is_file():
+            return is_image(root)
+        current_images = _FolderWalker(root.resolve(), follow_links, frozenset()).list_images(slide.folder)
     except OSError:
         return False
     return sorted(current_images) == sorted(slide.fields)
@@ -115,6 +129,17 @@ def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """
     parts = _DIGITS.split(name.casefold())
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
+
+
+def _make_single_slide(image: Path) -> Slide:
+    """Return the slide that is a single image."""
+    path = Path(os.path.abspath(image))  # noqa: PTH100, Path.resolve would follow a link to another name
+    if is_image(path):
+        return Slide(path.stem, path.parent, (path,))
+    kind = get_unread_kind(path)
+    if kind is None:
+        raise SlidesNotFound(f"{image} is neither a folder nor an image of a kind that is read")
+    raise SlidesNotFound(f"{image} is not read; {kind.advice}")
 
 
 @dataclass(slots=True)
@@ -133,9 +158,13 @@ class _FolderWalker:
     root: Path
     follow_links: bool
     skip: frozenset[Path]
-    log_skipped: bool = True  # whether to warn of links that are not followed
     slide_folders: dict[tuple[str, ...], _SlideFolder] = field(default_factory=dict)
     _visited: set[tuple[int, int]] = field(default_factory=set)
+    _unread: dict[UnreadKind, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _unread_folders: list[str] = field(default_factory=list)
+    _unread_tables: list[str] = field(default_factory=list)
+    _links_outside: list[str] = field(default_factory=list)
+    _broken_links: list[str] = field(default_factory=list)
 
     def visit(self) -> None:
         """Visit all folders, real ones before links, so that a slide is known by its own path and not by a link."""
@@ -153,6 +182,7 @@ class _FolderWalker:
         while folders:
             folder, parts = folders.pop()
             images: list[Path] = []
+            n_unread = 0
             try:
                 if not self._mark_visited(folder):
                     continue
@@ -161,6 +191,8 @@ class _FolderWalker:
                         (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
                     elif _is_field(Path(entry.path)):
                         images.append(Path(entry.path))
+                    else:
+                        n_unread += self._note_unread(Path(entry.path), parts)
             except OSError as error:
                 if not parts:  # without the root every slide would seem to be gone
                     raise SlidesNotFound(f"{self.root} cannot be listed: {error.strerror or error}") from error
@@ -168,7 +200,30 @@ class _FolderWalker:
                 continue
             if images:
                 self.slide_folders[parts] = _SlideFolder(folder, images)
+            elif n_unread and parts:
+                self._unread_folders.append("/".join(parts))
         return links
+
+    def describe_skipped(self) -> list[str]:
+        """Return the notices of what the laboratory may have expected to be read."""
+        notices = []
+        for kind, names in sorted(self._unread.items(), key=lambda item: list(UnreadKind).index(item[0])):
+            endings = ", ".join(sorted({Path(name).suffix.lower().removeprefix(".") for name in names}))
+            example = f"{min(names, key=natural_sort_key)!r}"
+            example = example if len(names) == 1 else f"such as {example}"
+            notices.append(f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advice}")
+        for text, names in (
+            ("no slides, because nothing that lies in them is read", self._unread_folders),
+            ("not read, because it does not lie in the folder of all slides", self._unread_tables),
+            (
+                "skipped, because they lead out of the folder of slides (--follow-links follows them)",
+                self._links_outside,
+            ),
+            ("skipped, because they are broken or circular links", self._broken_links),
+        ):
+            if names:
+                notices.append(f"{text}: {list_names([repr(name) for name in sorted(names, key=natural_sort_key)])}")
+        return notices
 
     def list_images(self, folder: Path) -> list[Path]:
         """Return the images that lie directly in a folder."""
@@ -179,10 +234,22 @@ class _FolderWalker:
         ]
 
     def _iter_entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
-        """Yield the entries of a folder that are neither hidden nor links to leave out, in natural order."""
+        """Yield the entries of a folder that are not hidden, a system's, or links to leave out, in natural order."""
         for entry in sorted(os.scandir(folder), key=lambda entry: natural_sort_key(entry.name)):
-            if not entry.name.startswith(".") and (not entry.is_symlink() or self._should_follow(entry)):
+            if entry.name.startswith(".") or (is_system_folder(entry.name) and entry.is_dir()):
+                continue
+            if not entry.is_symlink() or self._should_follow(entry):
                 yield entry
+
+    def _note_unread(self, path: Path, parts: tuple[str, ...]) -> bool:
+        """Note a file that is no field; return whether it shows something nevertheless."""
+        name = "/".join((*parts, path.name))
+        if parts and path.name.casefold() in _TABLES:
+            self._unread_tables.append(name)
+        kind = get_unread_kind(path)
+        if kind is not None:
+            self._unread[kind].append(name)
+        return kind is not None
 
     def _mark_visited(self, folder: Path) -> bool:
         """Return whether to visit a folder, and remember that it was visited."""
@@ -194,21 +261,22 @@ class _FolderWalker:
         return True
 
     def _should_follow(self, entry: os.DirEntry[str]) -> bool:
-        """Return whether to follow a link; log why not."""
+        """Return whether to follow a link; note why not."""
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
-            self._warn_skipped("skipped: %r is a broken or circular link", entry)
+            self._note_link(self._broken_links, entry)
             return False
         if self.follow_links or target.is_relative_to(self.root):
             return True
-        self._warn_skipped("skipped: %r leads out of the folder of slides (use --follow-links to follow it)", entry)
+        self._note_link(self._links_outside, entry)
         return False
 
-    def _warn_skipped(self, message: str, entry: os.DirEntry[str]) -> None:
-        """Log a link that is not followed."""
-        if self.log_skipped and entry.name not in {SLIDES_CSV, SLIDES_XLSX}:  # read even as such links
-            log.warning(message, entry.path)
+    def _note_link(self, links: list[str], entry: os.DirEntry[str]) -> None:
+        """Note a link that is not followed."""
+        if entry.name.casefold() not in _TABLES:  # read even as such links
+            path = Path(entry.path)
+            links.append(str(path.relative_to(self.root) if path.is_relative_to(self.root) else path))
 
 
 def _is_field(path: Path) -> bool:

@@ -100,7 +100,7 @@ def run_folder(
         notices.append(notice)
         log_notice(notice)
 
-    slides = find_slides(settings.slides, settings.follow_links, skip=[layout.folder])
+    slides = find_slides(settings.slides, settings.follow_links, [layout.folder], notify)
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:

@@ -1,0 +1,31 @@
+"""The folders that network storage and operating systems make among a laboratory's own."""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = frozenset(
+    {
+        # Synology, QNAP, TrueNAS, Buffalo: thumbnails, bins, snapshots
+        *("@eadir", "@tmp", "@sharesnap", "#recycle", "#snapshot", "@__thumb", "@recycle", "@recently-snapshot"),
+        *("@recently snapshot", "@transcode", "trashbox"),
+        "~snapshot",  # NetApp
+        # Windows
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend", "$windows.~bt"),
+        # macOS
+        *("network trash folder", "temporary items", "thevolumesettingsfolder", "__macosx"),
+        *("lost+found", "lost.dir"),  # Linux and Android, of what a check of the disk found
+        *("files_trashbin", "files_versions"),  # Nextcloud
+    }
+)
+_PATTERN = re.compile(r"@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|found\.\d{3}")  # shadow copies, what chkdsk found
+
+
+def is_system_folder(name: str) -> bool:
+    """Return whether a folder has a name that systems give, in any case; those with a leading dot are hidden anyway.
+
+    >>> [is_system_folder(name) for name in ("@eaDir", "#Recycle", "lost+found", "2024-101")]
+    [True, True, True, False]
+    """
+    name = name.casefold()
+    return name in _NAMES or _PATTERN.fullmatch(name) is not None
