@@ -28,6 +28,9 @@ def write_excel(path: Path, rows: list[list[object]]) -> Path:
         "\n\nslide,age\n\n,\na,7\n",
         '"slide","age"\n"a","7"\n',
         "slide,age,,\na,7,,\n",
+        "slide,age\na,7,, ,\u00a0\n,,,,,\n",
+        ";;\nslide;age;\na;7;;;\n",
+        "\ufeff\ufeffslide\u00a0,\u200bage\na,7\n",
     ],
 )
 def test_read_table_in_any_dialect_gives_the_same_values(tmp_path: Path, content: str) -> None:
@@ -67,7 +70,10 @@ def test_number_text_takes_a_comma_for_a_decimal_sign_only_beside_semicolons(
         ("", "line 1, slide: missing column"),
         ("\nname\nx\n", "line 2, slide: missing column"),
         ("slide,Age,age\n", "line 1, age: duplicate column"),
-        ("slide\na,b\n", "line 2: more values"),
+        ("slide\na,b\n", "line 2: more values than the header has columns: 'b'"),
+        ("slide,age\na,7,\u00a0,x\n", "line 2: more values than the header has columns: 'x'"),
+        ("slide,,age\na,,7\nb,x,7\n", "line 3: 'x' is in column 2, which has no name in the header"),
+        (",slide\n0,a\n", "line 2: '0' is in column 1, which has no name"),
         ('slide\n"a\n', "line 2: invalid CSV"),
         (b"slide\na\nM\xfcller\n", "line 3: not UTF-8"),
     ],
@@ -93,6 +99,28 @@ def test_read_table_of_a_file_that_is_no_workbook_names_it(tmp_path: Path) -> No
     (tmp_path / "t.xlsx").write_bytes(b"slide,age\n")
     with pytest.raises(LabelledDataInvalid, match=r"t\.xlsx: cannot be read as an Excel workbook"):
         read_table(tmp_path / "t.xlsx", ("slide",), LabelledDataInvalid)
+
+
+def test_read_table_of_excel_ignores_blank_cells_and_refuses_values_without_a_column(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["slide", "age", None, " "], ["a", 7, "\u00a0", None], [" ", None, None, None]]
+    table = read_table(write_excel(tmp_path / "t.xlsx", rows), ("slide",), LabelledDataInvalid)
+    assert [row.values for row in table.rows] == [{"slide": "a", "age": "7"}]
+    rows[1][2] = "anemia?"
+    with pytest.raises(LabelledDataInvalid, match=r"line 2: 'anemia\?' is in column 3, which has no name"):
+        read_table(write_excel(tmp_path / "t.xlsx", rows), ("slide",), LabelledDataInvalid)
+
+
+@pytest.mark.parametrize("name", ["T.csv", "t.CSV", "T.XLSX"])
+def test_find_table_in_any_case(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "t.csv.d").mkdir()
+    assert find_table(tmp_path, "t", SettingsInvalid) == tmp_path / name
+
+
+def test_find_table_ignores_a_folder_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").mkdir()
+    assert find_table(tmp_path, "t", SettingsInvalid) is None
+    assert find_table(tmp_path / "gone", "t", SettingsInvalid) is None
 
 
 def test_find_table_prefers_csv_to_excel(tmp_path: Path) -> None:

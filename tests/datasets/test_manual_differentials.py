@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.datasets.manual_differentials import read_differentials
+from wbctool.datasets.manual_differentials import find_differentials, read_differentials
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass
 
@@ -83,6 +83,16 @@ def test_read_differentials_keeps_comma_in_slide_name(tmp_path: Path) -> None:
 def test_read_differentials_unusual_number_raises(tmp_path: Path, value: str) -> None:
     with pytest.raises(LabelledDataInvalid, match="line 2, neutrophil"):
         read_differentials(table(tmp_path, f'slide,neutrophil,lymphocyte\na,"{value}",3\n'))
+
+
+def test_read_differentials_blank_cells_are_blank(tmp_path: Path) -> None:
+    read = read_differentials(table(tmp_path, "slide,neutrophil,lymphocyte,\u00a0\na\u00a0,10,,,\n\u00a0,,,\n"))
+    assert read["a"].percents == {CellClass.NEUTROPHIL: 100.0, CellClass.LYMPHOCYTE: 0.0}
+
+
+def test_find_differentials_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "Differentials.CSV").touch()
+    assert find_differentials(tmp_path) == tmp_path / "Differentials.CSV"
 
 
 def test_read_differentials_empty_value_is_zero(tmp_path: Path) -> None:

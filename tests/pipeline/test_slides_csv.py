@@ -39,6 +39,71 @@ def test_link_is_followed_and_broken_link_raises(tmp_path):
     assert read_slides_csv(tmp_path, ["s1"])["s1"].age == 40
 
 
+@pytest.mark.parametrize("name", ["Slides.csv", "SLIDES.CSV", "slides.Csv"])
+def test_table_is_found_in_any_case(tmp_path, name):
+    (tmp_path / name).write_text("slide,age\ns1,40\n")
+    assert read_slides_csv(tmp_path, ["s1"]) == {"s1": SlideMetadata(age=40)}
+
+
+def test_tables_that_differ_in_case_are_refused(tmp_path):
+    for name in ("slides.csv", "Slides.csv"):
+        (tmp_path / name).write_text("slide,age\ns1,40\n")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("the file system ignores case")
+    with pytest.raises(SettingsInvalid, match=r"several tables of the name slides\.csv: Slides\.csv, slides\.csv"):
+        read_slides_csv(tmp_path, ["s1"])
+
+
+@pytest.mark.parametrize(
+    ("names", "notices"),
+    [
+        (
+            ["slides.xls", "Slides.ods"],
+            ["Slides.ods is not read; save it as slides.csv or slides.xlsx", "slides.xls is not"],
+        ),
+        (["slides.csv", "slides.xlsx"], ["slides.xlsx is not read, because slides.csv is there"]),
+        (["slides.csv", "slides.csv.txt"], ["slides.csv.txt is not read, because slides.csv is there"]),
+        (["slides.csv", "slides.pdf", "~$slides.xlsx", "slides-old.csv"], []),
+    ],
+)
+def test_tables_that_are_not_read_are_noticed(tmp_path, names, notices):
+    for name in names:
+        (tmp_path / name).write_text("slide\ns1\n")
+    said = []
+    read_slides_csv(tmp_path, ["s1"], said.append)
+    assert len(said) == len(notices)
+    assert all(text.startswith(start) for text, start in zip(said, notices, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "slide,age\ns1,40,,,\n,,,,\n",
+        "slide,age,,\ns1,40,,\n,,,\n",
+        ",slide,age\n,s1,40\n",
+        ";;;\nslide;age;;\ns1;40;;\n;;;\n",
+        "slide,age, ,\u00a0\ns1,40,\u00a0, \n",
+        "\ufeff\ufeffslide\u00a0,\u200bage\ns1\u00a0, 40\u00a0\n",
+        '"slide","age",""\n"s1","40",""\n"","",""\n',
+        "slide\tage\t\t\ns1\t40\t\t\n\t\t\t\n",
+    ],
+)
+def test_blank_cells_are_blank(tmp_path, text):
+    said = []
+    (tmp_path / "slides.csv").write_text(text)
+    assert read_slides_csv(tmp_path, ["s1"], said.append) == {"s1": SlideMetadata(age=40)}
+    assert said == []
+
+
+def test_no_break_space_in_a_name_is_a_space(tmp_path):
+    assert read(tmp_path, "slide,age\nward\u00a03/s1 ,40\n", ["ward 3/s1"]) == {"ward 3/s1": SlideMetadata(age=40)}
+
+
+def test_row_without_a_slide_is_named(tmp_path):
+    with pytest.raises(SettingsInvalid, match="line 3, slide: no slide is named"):
+        read(tmp_path, "slide,age\ns1,40\n,41\n")
+
+
 def test_every_column_is_read(tmp_path):
     found = read(tmp_path, HEADER + "a/s2,A-1,P 7,54.5,F,7.2,100x oil,MGG,0.1\ns1,,,,,,,,\n")
     assert found["a/s2"] == SlideMetadata("A-1", "P 7", 54.5, Sex.FEMALE, 7.2, "100x oil", "MGG", 0.1)
@@ -98,6 +163,8 @@ def test_name_as_in_counts_csv_wins_over_the_plain_one(tmp_path):
 
 
 def test_unreadable_folder_raises(tmp_path, monkeypatch):
+    (tmp_path / "slides.csv").touch()
+
     def deny(path, **how):
         raise PermissionError(13, "Permission denied")
 

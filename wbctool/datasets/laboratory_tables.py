@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import stat
 import zipfile
@@ -17,6 +18,9 @@ from wbctool.errors import WbctoolError
 _MAX_BYTES = 50_000_000
 _SUFFIXES = (".csv", ".xlsx")
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t])(?=\r\n|\r|\n)", re.IGNORECASE)  # the first line that Excel may write
+_UNREAD_SUFFIXES = frozenset({".csv", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".tsv", ".tab", ".txt"})
+_INVISIBLE = r"\s\u200b-\u200f\u2060\ufeff"  # no-break spaces are among \s; byte order marks come with merged files
+_MARGINS = re.compile(rf"\A[{_INVISIBLE}]+|[{_INVISIBLE}]+\Z")
 _DECIMAL_COMMA = re.compile(r"(\d+),(\d+)", re.ASCII)
 
 
@@ -26,7 +30,7 @@ class TableRow:
 
     Attributes:
         line: Number of the row's last line in the file, from 1.
-        values: Text by column name. A column is missing if the row ends before it.
+        values: Text by column name, empty if it is blank. A column is missing if the row ends before it.
     """
 
     line: int
@@ -53,9 +57,18 @@ class Table:
         >>> Table((), (), has_decimal_comma=True).number_text(" 62,5")
         '62.5'
         """
-        text = text.strip()
+        text = strip_cell(text)
         is_decimal = self.has_decimal_comma and _DECIMAL_COMMA.fullmatch(text)
         return text.replace(",", ".") if is_decimal else text
+
+
+def strip_cell(text: str) -> str:
+    """Return a cell's text without the spaces and invisible characters around it.
+
+    >>> strip_cell("\ufeff a b\u00a0")
+    'a b'
+    """
+    return _MARGINS.sub("", text)
 
 
 def find_table(folder: Path, stem: str, error: type[WbctoolError]) -> Path | None:
@@ -67,13 +80,44 @@ def find_table(folder: Path, stem: str, error: type[WbctoolError]) -> Path | Non
         error: Raised if it is unclear whether there is a table.
 
     Returns:
-        ``stem.csv``, else ``stem.xlsx``; None if there is neither.
+        ``stem.csv``, else ``stem.xlsx``, in any case; None if there is neither.
 
     Raises:
-        WbctoolError: As ``error``, if the table is a broken link or the folder cannot be searched.
+        WbctoolError: As ``error``, if two tables differ only in case, if the table is a broken link, or if the folder
+            cannot be searched.
     """
-    paths = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
-    return next((path for path in paths if _is_file(path, error)), None)
+    names = _list_names(folder, error)
+    for suffix in _SUFFIXES:
+        wanted = f"{stem}{suffix}"
+        paths = [folder / name for name in names if name.casefold() == wanted and _is_file(folder / name, error)]
+        if len(paths) > 1:
+            listed = ", ".join(path.name for path in paths)
+            raise error(f"{folder} holds several tables of the name {wanted}: {listed}; keep the one that is valid")
+        if paths:
+            return paths[0]
+    return None
+
+
+def list_unread_tables(folder: Path, stem: str, found: Path | None, error: type[WbctoolError]) -> list[str]:
+    """Return the names of files that look like a laboratory's table, but are not read.
+
+    Args:
+        folder: Where the table may lie.
+        stem: The file's name without its ending.
+        found: The table that is read; None if there is none.
+        error: Raised if the folder cannot be searched.
+
+    Returns:
+        Such as ``slides.xls`` or ``slides.csv.txt``.
+    """
+    return [
+        name
+        for name in _list_names(folder, error)
+        if name.casefold().startswith(f"{stem}.")
+        and Path(name).suffix.lower() in _UNREAD_SUFFIXES
+        and (found is None or name != found.name)
+        and os.path.isfile(folder / name)  # noqa: PTH113, Path.is_file raises without access
+    ]
 
 
 def read_table(path: Path, columns: tuple[str, ...], error: type[WbctoolError]) -> Table:
@@ -90,7 +134,7 @@ def read_table(path: Path, columns: tuple[str, ...], error: type[WbctoolError]) 
 
     Raises:
         WbctoolError: As ``error``, naming the file and, if known, line and column: the file cannot be read, is no CSV,
-            lacks a column, has a column twice, or has a row with more values than the header has columns.
+            lacks a column, has a column twice, or has a value in a column without a name. Blank cells have no value.
     """
     is_excel = path.suffix.lower() == ".xlsx"
     text = "" if is_excel else _read_text(path, error)
@@ -101,20 +145,28 @@ def read_table(path: Path, columns: tuple[str, ...], error: type[WbctoolError]) 
     _check_header(f"{path}, line {header_line}", header, columns, error)
     rows = []
     for line, values in lines:
-        if len(values) > len(header):
-            raise error(f"{path}, line {line}: more values than the header has columns")
-        rows.append(TableRow(line, {name: value for name, value in zip(header, values, strict=False) if name}))
+        _check_named(f"{path}, line {line}", header, values, error)
+        named = ((name, value) for name, value in zip(header, values, strict=False) if name)
+        rows.append(TableRow(line, {name: value if strip_cell(value) else "" for name, value in named}))
     return Table(tuple(filter(None, header)), tuple(rows), has_decimal_comma=delimiter == ";")
 
 
+def _list_names(folder: Path, error: type[WbctoolError]) -> list[str]:
+    """Return the names in a folder; a folder without access is an error, not an empty one."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as cause:
+        raise error(f"{folder}: cannot be read: {cause.strerror or cause}") from cause
+
+
 def _is_file(path: Path, error: type[WbctoolError]) -> bool:
-    """Tell whether a file is there; a broken link or a folder without access is an error, not a missing file."""
+    """Tell a file from a folder; a broken link is an error."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError) as cause:
-        if path.is_symlink():
-            raise error(f"{path}: the link leads to no file") from cause
-        return False
+    except FileNotFoundError as cause:
+        raise error(f"{path}: the link leads to no file") from cause
     except OSError as cause:
         raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause
 
@@ -138,7 +190,7 @@ def _split_separator_line(text: str, column: str) -> tuple[str, str]:
     """Return the separator, and the text with an empty line instead of a line ``sep=``."""
     if declared := _SEPARATOR_LINE.match(text):
         return declared[1], text[declared.end() :]
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    header = next((line for line in text.splitlines() if strip_cell(line.strip(',;\t" '))), "")
     with suppress(csv.Error):
         for delimiter in ",;\t":
             if column in _normalize_columns(next(csv.reader([header], delimiter=delimiter), [])):
@@ -150,7 +202,7 @@ def _iter_csv(path: Path, text: str, delimiter: str, error: type[WbctoolError]) 
     """Yield line number and values of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        yield from ((reader.line_num, values) for values in reader if any(map(str.strip, values)))
+        yield from ((reader.line_num, values) for values in reader if any(map(strip_cell, values)))
     except csv.Error as cause:
         raise error(f"{path}, line {reader.line_num}: invalid CSV: {cause}") from cause
 
@@ -164,13 +216,25 @@ def _iter_excel(path: Path, error: type[WbctoolError]) -> Iterator[tuple[int, li
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
         raise error(f"{path}: cannot be read as an Excel workbook: {cause}") from cause
     for line, values in enumerate(sheet.to_numpy().tolist(), start=1):
-        if any(map(str.strip, values)):
+        if any(map(strip_cell, values)):
             yield line, values
 
 
 def _normalize_columns(names: list[str]) -> list[str]:
     """Strip names and turn them to lower case."""
-    return [name.strip().lower() for name in names]
+    return [strip_cell(name).lower() for name in names]
+
+
+def _check_named(location: str, header: list[str], values: list[str], error: type[WbctoolError]) -> None:
+    """Raise an error if a row has a value in a column without a name: nobody would see that it is not read."""
+    for number, value in enumerate(values):
+        if strip_cell(value) and number >= len(header):
+            raise error(f"{location}: more values than the header has columns: {strip_cell(value)!r}")
+        if strip_cell(value) and not header[number]:
+            raise error(
+                f"{location}: {strip_cell(value)!r} is in column {number + 1}, which has no name in the header; "
+                "name the column, or empty it"
+            )
 
 
 def _check_header(location: str, header: list[str], columns: tuple[str, ...], error: type[WbctoolError]) -> None:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.datasets.laboratory_tables import Table, find_table, read_table
+from wbctool.datasets.laboratory_tables import Table, find_table, read_table, strip_cell
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class
 from wbctool.report.csv_tables import decode_csv_name
@@ -64,7 +64,7 @@ def read_differentials(path: Path) -> dict[str, ManualDifferential]:
         location = f"{path}, line {row.line}"
         if len(row.values) < len(table.columns):
             raise LabelledDataInvalid(f"{location}: fewer values than the header has columns")
-        slide = decode_csv_name(row.values[_SLIDE].strip().strip("/"))
+        slide = decode_csv_name(strip_cell(row.values[_SLIDE]).strip("/"))
         if not slide or slide in differentials:
             raise LabelledDataInvalid(f"{location}: {'duplicate slide' if slide else 'no slide is named'}")
         differentials[slide] = _parse_row(location, slide, table, row.values, columns)

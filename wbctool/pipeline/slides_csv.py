@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wbctool.datasets.laboratory_tables import Table, find_table, read_table
+from wbctool.datasets.laboratory_tables import Table, find_table, list_unread_tables, read_table, strip_cell
 from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.notices import list_names, log_notice
-from wbctool.paths import SLIDES_CSV
+from wbctool.paths import SLIDES_CSV, SLIDES_XLSX
 from wbctool.report.csv_tables import encode_csv_name
 from wbctool.text import encode_name
 from wbctool.types.slides import Sex, SlideMetadata
@@ -72,7 +72,7 @@ def read_slides_csv(
     logged and ignored; rows of slides that do not exist are ignored with a notice.
 
     Args:
-        root: The folder of all slides, which may hold the table.
+        root: The folder of all slides, which may hold the table; a single image has none.
         slides: The ids of the slides that exist.
         notify: Takes the notices.
 
@@ -83,7 +83,11 @@ def read_slides_csv(
         SettingsInvalid: A value is invalid, a slide is named twice, or a name could be one of several slides. The
             message names file, line, column and cause.
     """
-    path = find_table(root, Path(SLIDES_CSV).stem, SettingsInvalid)
+    stem = Path(SLIDES_CSV).stem
+    path = find_table(root, stem, SettingsInvalid)
+    for name in list_unread_tables(root, stem, path, SettingsInvalid):
+        advice = f", because {path.name} is there" if path else f"; save it as {SLIDES_CSV} or {SLIDES_XLSX}"
+        notify(f"{name} is not read{advice}")
     if path is None:
         return {}
     table = read_table(path, ("slide",), SettingsInvalid)
@@ -100,7 +104,7 @@ def read_slides_csv(
         if len(matches) > 1:
             ids = " or ".join(repr(encode_csv_name(id_)) for id_ in sorted(matches))
             raise SettingsInvalid(f"{location}, slide: {row.slide!r} could be {ids}; write it as shown here")
-        name = next(iter(matches), row.slide.strip())
+        name = next(iter(matches), strip_cell(row.slide))
         if name in line_numbers:
             raise SettingsInvalid(f"{location}, slide: {row.slide} is already in line {line_numbers[name]}")
         line_numbers[name] = line.line
@@ -133,19 +137,22 @@ class _SlideNameIndex:
 
 def _normalize_name(name: str) -> str:
     """Return a name without what differs between systems."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").strip().strip("/")
+    spaced = re.sub(r"\s", " ", strip_cell(unicodedata.normalize("NFC", name)))  # a no-break space is a space
+    return spaced.replace("\\", "/").strip("/")
 
 
 def _clean_value(table: Table, column: str, text: str) -> str:
     """Strip a value, and give a number a decimal point; a slide's name stays, as a folder's name may end in a space."""
     if column == "slide":
         return text
-    return table.number_text(text) if column in _NUMERIC_COLUMNS else text.strip()
+    return table.number_text(text) if column in _NUMERIC_COLUMNS else strip_cell(text)
 
 
 def _parse_row(location: str, texts: Mapping[str, str]) -> _Row:
     """Validate a row; empty values are left out."""
-    values: dict[str, Any] = {name: text for name, text in texts.items() if text.strip()}
+    values: dict[str, Any] = {name: text for name, text in texts.items() if text}
+    if "slide" not in values:
+        raise SettingsInvalid(f"{location}, slide: no slide is named")
     try:
         return _Row(**values)
     except ValidationError as error:
