@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,9 @@ def provenance(classes: Iterable[CellClass] = CellClass) -> Provenance:
 def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
     cache_key = {"tool": "0.0.test", "cards": [model], "settings": settings.result_settings()}
     return BoundStages(detect, crop, preprocess, classify, provenance(), cache_key)
+
+
+def make_comparison_clock(fp32_s: float, quantized_s: float) -> Callable[[], float]:
+    """Make a clock by which the fp32 model and its copy, timed in turn, take so many seconds each."""
+    times = itertools.accumulate(itertools.cycle([0.0, fp32_s, 0.0, quantized_s]))
+    return lambda: next(times)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import fakes
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from wbctool import hardware
 from wbctool.cli.app import app
+from wbctool.cli.models_optimize import optimize_models
 from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
@@ -508,16 +510,10 @@ def test_cuda_gives_the_same_bytes_for_any_batch() -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_takes_an_fp16_copy_that_agrees_with_the_cpu(
-    folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_takes_an_fp16_copy_that_agrees_with_the_cpu(folder: Path, models: Models) -> None:
     if not _cuda_runs():
         pytest.skip("no CUDA device that onnxruntime can run on")
-    monkeypatch.setattr(
-        "wbctool.quantization.measure._time_models", lambda *_: (2.0, 1.0)
-    )  # how it counts, not how fast
-    done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
-    assert done.exit_code == 0, done.output
+    assert optimize_models(folder, None, None, Precision.FP16, fakes.make_comparison_clock(2.0, 1.0)) == 0
     crops = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
     on_cuda = load_models(folder, Device.CUDA, Precision.AUTO).classifier
     assert (on_cuda.provider, on_cuda.precision) == (CUDA, Precision.FP16)

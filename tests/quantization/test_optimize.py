@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import fakes
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +15,7 @@ from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool.cli.app import app
+from wbctool.cli.models_optimize import optimize_models
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import Device, Precision
@@ -44,15 +46,18 @@ pytestmark = pytest.mark.slow  # it works with the shipped models
 NOTHING = QuantizationTolerance(max_changed_labels=-1.0)  # not even no change at all
 
 
-@pytest.fixture(autouse=True)
-def faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies of models as small as these are not; what is written must not hang on how fast this machine is."""
-    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (2.0, 1.0))
-
-
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbctool.inference.loading.cuda_unavailable_reason", lambda *_: "none in this test")
+
+
+FOUR_CELLS_S = 4.0  # as many are timed at once
+
+
+def optimize(folder: Path, int8_s: float = 0.5) -> int:
+    """Do as ``wbctool models optimize`` where a cell takes 1 s in fp32, however fast this machine is."""
+    clock = fakes.make_comparison_clock(1.0 * FOUR_CELLS_S, int8_s * FOUR_CELLS_S)
+    return optimize_models(folder, None, None, Precision.INT8, clock)
 
 
 def plain(items, _total, _what):  # type: ignore[no-untyped-def]
@@ -190,17 +195,17 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
     assert tried[3] == (("first",) if lost(("second",)) > lost(("first",)) else ("second",))
 
 
-def test_optimize_command_writes_copies_that_load_models_takes(folder: Path) -> None:
-    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
-    assert done.exit_code == 0, done.output
-    assert "classifier: calibrated on 32 training cells shipped with wbctool" in done.output
-    assert "measured on 64 of 64 training cells" in done.output
+def test_optimize_models_writes_copies_that_load_models_takes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize(folder) == 0
+    output = capsys.readouterr().out
+    assert "classifier: calibrated on 32 training cells shipped with wbctool" in output
+    assert "measured on 64 of 64 training cells" in output
     assert [problem for _, problem in check_models(folder) if problem] == []
     loaded = load_models(folder, Device.CPU, Precision.AUTO)
     assert [m.precision for m in (loaded.detector, loaded.generator, loaded.classifier)] == ["fp32", "int8", "int8"]
     assert read_card(folder / "generator.int8.json").quantized_from.psnr_db >= QuantizationTolerance().min_psnr_db
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
+    assert optimize(folder) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -230,36 +235,37 @@ def test_optimize_classifier_fp16_with_too_much_change_raises(folder: Path, mode
         optimize_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
-def test_optimize_command_slower_copy_is_not_written_and_older_is_deleted(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_optimize_models_slower_copy_is_not_written_and_older_is_deleted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
-    assert CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)]).exit_code == 0
-    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (1.0, 1.1))
-    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
-    assert done.exit_code == 0
-    assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in done.output
-    assert "generator: no faster in int8 here, so no copy is kept; it stays in fp32" in done.output
+    assert optimize(folder) == 0
+    assert len(list(folder.iterdir())) == len(before) + 4
+    assert optimize(folder, int8_s=1.1) == 0
+    output = capsys.readouterr().out
+    assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in output
+    assert "generator: no faster in int8 here, so no copy is kept; it stays in fp32" in output
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_optimize_command_fp16_copy_slower_on_cpu_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbctool.quantization.measure._time_models", lambda *_: (1.0, 1.1))
-    done = CliRunner().invoke(app, ["models", "optimize", "--precision", "fp16", "--models", str(folder)])
-    assert done.output.count(" written") == 2
+def test_optimize_models_fp16_copy_slower_on_cpu_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize_models(folder, None, None, Precision.FP16, fakes.make_comparison_clock(1.0, 1.1)) == 0
+    assert capsys.readouterr().out.count(" written") == 2
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_optimize_command_out_writes_copies_to_another_folder(folder: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
-    done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder), "--out", str(tmp_path / "copies")])
+    options = ["--precision", "fp16", "--models", str(folder), "--out", str(tmp_path / "copies")]
+    done = CliRunner().invoke(app, ["models", "optimize", *options])
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in folder.iterdir()) == before
-    copies = {"classifier.int8.json", "classifier.int8.onnx", "generator.int8.json", "generator.int8.onnx"}
+    copies = {"classifier.fp16.json", "classifier.fp16.onnx", "generator.fp16.json", "generator.fp16.onnx"}
     plain = {f"{model}.{end}" for model in ("classifier", "detector", "generator") for end in ("json", "onnx")}
     assert {path.name for path in (tmp_path / "copies").iterdir()} == copies | plain
-    models = load_models(tmp_path / "copies", Device.CPU, Precision.INT8)  # as `wbctool run --models` takes them
-    assert (models.classifier.precision, models.generator.precision) == (Precision.INT8, Precision.INT8)
+    models = load_models(tmp_path / "copies", Device.CPU, Precision.FP16)  # as `wbctool run --models` takes them
+    assert (models.classifier.precision, models.generator.precision) == (Precision.FP16, Precision.FP16)
 
 
 def test_optimize_command_model_without_convolutions_is_rejected(tmp_path: Path) -> None:

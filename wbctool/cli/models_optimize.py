@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,11 +47,25 @@ def optimize(
     Requires: pip install 'wbctool[optimize]'.
     """
     with handle_errors():
-        raise typer.Exit(_optimize_models(models_dir, data, out, Precision(precision)))
+        raise typer.Exit(optimize_models(models_dir, data, out, Precision(precision)))
 
 
-def _optimize_models(models_dir: Path | None, data: Path | None, out: Path | None, precision: Precision) -> int:
-    """Make, measure and write the copies, and return the exit code."""
+def optimize_models(
+    models_dir: Path | None,
+    data: Path | None,
+    out: Path | None,
+    precision: Precision,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """Make, measure and write the copies, and return the exit code.
+
+    Args:
+        models_dir: The folder of the models; the shipped ones if None.
+        data: Class folders to calibrate and measure on; the shipped cells if None.
+        out: Where the copies and the models go; beside the models if None.
+        precision: int8 or fp16.
+        clock: Returns the time in seconds, for how long a cell takes.
+    """
     with require_extra("optimize", "wbctool models optimize"):
         import onnx  # noqa: F401
 
@@ -66,7 +82,7 @@ def _optimize_models(models_dir: Path | None, data: Path | None, out: Path | Non
     code = ExitCode.DONE
     for quantize in (optimize_classifier, optimize_generator):
         try:
-            quantized: QuantizedModel[Any] = quantize(models, folder, cells, track_progress, precision)
+            quantized: QuantizedModel[Any] = quantize(models, folder, cells, track_progress, precision, clock=clock)
         except QuantizationRejected as error:
             echo_error(str(error))
             code = ExitCode.FATAL

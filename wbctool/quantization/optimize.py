@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,7 @@ def optimize_classifier(
     progress: Progress,
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> QuantizedModel[ClassifierCard]:
     """Quantize the classifier.
 
@@ -51,6 +54,7 @@ def optimize_classifier(
         progress: Wraps the items of slow loops.
         precision: int8 or fp16.
         tolerance: How much the copy may change; the default tolerance if None.
+        clock: Returns the time in seconds.
 
     Raises:
         QuantizationRejected: Every copy would change too much.
@@ -73,6 +77,7 @@ def optimize_classifier(
         evaluate=evaluate,
         probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
         n_probes=len(probes),
+        clock=clock,
     )
     return quantize_model(case, tolerance or QuantizationTolerance(), progress)
 
@@ -84,6 +89,7 @@ def optimize_generator(
     progress: Progress,
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> QuantizedModel[GeneratorCard]:
     """Quantize the generator, measured on reduced cells whose enlarged images the fp32 classifier classifies.
 
@@ -94,6 +100,7 @@ def optimize_generator(
         progress: Wraps the items of slow loops.
         precision: int8 or fp16.
         tolerance: How much the copy may change; the default tolerance if None.
+        clock: Returns the time in seconds.
 
     Raises:
         QuantizationRejected: Every copy would change too much.
@@ -121,6 +128,7 @@ def optimize_generator(
         evaluate=evaluate,
         probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
         n_probes=len(probes),
+        clock=clock,
     )
     return quantize_model(case, tolerance or QuantizationTolerance(), progress)
 
