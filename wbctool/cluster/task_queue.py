@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from distributed import Client, Future
@@ -18,10 +19,10 @@ from distributed import Client, Future
 from wbctool.cluster.messages import FieldNotVisible, SlideCompleted
 from wbctool.cluster.worker_plugin import SLIDE_RESOURCE, process_slide
 from wbctool.cluster.workers import WorkerPool
-from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.errors import ClusterUnusable
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
-from wbctool.store.atomic_write import is_name_error
+from wbctool.pipeline.pipeline import publish_or_fail
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
 from wbctool.store.slide_writer import publish_files
 from wbctool.timing import StageTimer, add_seconds
@@ -175,21 +176,15 @@ class TaskQueue:
         task.withdraw()
 
     def _publish(self, task: _Task) -> SlideOutcome:
-        """Publish a slide that is processed, or has failed, as Pipeline does on one machine."""
-        if task.outcome is None and task.reply is not None:
-            try:
-                task.outcome = self._publish_reply(task.slide, task.reply)
-            except OutputNotWritable as error:
-                if not is_name_error(error):
-                    raise
-                self._fail(task, "write", format_error(error))
-            except Exception as error:  # what is wrong with one slide must not cost the others theirs
-                log.exception("slide %r failed", task.slide.id)
-                self._fail(task, "report", format_error(error))
+        """Publish a slide that is processed, or has failed."""
+        outcome = task.outcome
+        if outcome is None:
+            assert task.reply is not None
+            publish = partial(self._publish_reply, task.slide, task.reply)
+            outcome = publish_or_fail(task.slide, self._context.stages.provenance.classes, publish)
         for _ in task.slide.fields:
             self._context.field_done()
-        assert task.outcome is not None
-        return task.outcome
+        return outcome
 
     def _publish_reply(self, slide: Slide, reply: SlideCompleted) -> SlideOutcome:
         self.hosts[slide.id] = reply.host

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from wbctool.errors import OutputNotWritable
+from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import batch_fields, classify_fields
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import FieldAnalysis, analyze_field, format_error
@@ -148,23 +149,12 @@ class Pipeline:
         return analyze_field(self.context, *task)
 
     def _publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
-        """Publish one slide, in the writer's thread; raise OutputNotWritable unless the slide's name is the cause."""
-        slide = accumulator.slide
+        """Publish one slide, in the writer's thread."""
+        slide, classes = accumulator.slide, self.context.stages.provenance.classes
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
-            return self._make_failed_outcome(slide, "list", slide.problem)
-        try:
-            outcome = self._build_and_publish(accumulator)
-            accumulator.hash_cache.flush()
-        except OutputNotWritable as error:
-            if not is_name_error(error):
-                raise
-            log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
-            return self._make_failed_outcome(slide, "write", format_error(error))
-        except Exception as error:  # a defect in one slide's results must not cost the other slides theirs
-            log.exception("slide %r failed", slide.id)
-            return self._make_failed_outcome(slide, "report", format_error(error))
-        return outcome
+            return make_failed_outcome(slide, "list", slide.problem, classes)
+        return publish_or_fail(slide, classes, partial(self._build_and_publish, accumulator))
 
     def _build_and_publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """Build the result of a slide, render its files and publish them."""
@@ -181,12 +171,37 @@ class Pipeline:
                 fingerprint(field_hashes, build_slide_cache_key(stages.cache_key, metadata)),
             )
             self.publish(slide_files)
+            accumulator.hash_cache.flush()
         add_seconds(accumulator.seconds, timer.seconds)
         return replace(SlideOutcome.from_record(slide_files.record), seconds=accumulator.seconds)
 
-    def _make_failed_outcome(self, slide: Slide, stage: str, cause: str) -> SlideOutcome:
-        """Return the outcome of a slide of which nothing is published; earlier results stay."""
-        return make_failed_outcome(slide, stage, cause, self.context.stages.provenance.classes)
+
+def publish_or_fail(
+    slide: Slide, model_classes: Collection[CellClass], publish: Callable[[], SlideOutcome]
+) -> SlideOutcome:
+    """Publish one slide, whose defects must not cost the other slides theirs.
+
+    Args:
+        slide: The slide.
+        model_classes: The classes of the classifier.
+        publish: Writes the slide's files and returns its outcome.
+
+    Returns:
+        The outcome; if nothing could be published, that of a failed slide, and earlier results stay.
+
+    Raises:
+        OutputNotWritable: The output cannot be written, and the slide's name is not the cause.
+    """
+    try:
+        return publish()
+    except OutputNotWritable as error:
+        if not is_name_error(error):
+            raise
+        log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
+        return make_failed_outcome(slide, "write", format_error(error), model_classes)
+    except Exception as error:
+        log.exception("slide %r failed", slide.id)
+        return make_failed_outcome(slide, "report", format_error(error), model_classes)
 
 
 def _pop_complete(accumulators: deque[SlideAccumulator]) -> Iterator[SlideAccumulator]:
