@@ -11,6 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from wbctool.cli.run import run_with_settings
+from wbctool.enums import Device
+from wbctool.settings import load_settings
+
 RUN = [sys.executable, "-m", "wbctool", "run"]
 
 
@@ -39,6 +43,11 @@ class Lab:
         process = self.start(out, *options)
         stdout, stderr = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def run_here(self, out: Path, **options: object) -> int:
+        """Run in this process, which takes seconds less to start, and return the exit code."""
+        flags = {"slides": self.slides, "out": out, "models_dir": self.models, "device": Device.CPU, "quiet": True}
+        return run_with_settings(load_settings({**flags, **options}))
 
 
 def published(out: Path) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_full_disk_stops_the_run_and_keeps_results(lab: Lab, fill, small_disk: Path, tmp_path: Path, report) -> None:
     fill(3, 2)
     out = small_disk / "counts.csv"
-    assert lab.run(out).returncode == 0
+    assert lab.run_here(out) == 0
     before = published(out)
 
     fill(12, 2)
@@ -41,7 +41,7 @@ def test_full_disk_stops_the_run_and_keeps_results(lab: Lab, fill, small_disk: P
     assert "Traceback" not in full.stderr
     after = {name: content for name, content in published(out).items() if "/.tmp-" not in name}
     complete = tmp_path / "complete" / "counts.csv"
-    assert lab.run(complete).returncode == 0
+    assert lab.run_here(complete) == 0
     reference = published(complete)
     of_slides = {name for name in after if name not in OF_ALL_SLIDES}
     assert {name: after[name] for name in before if name not in OF_ALL_SLIDES} == {
@@ -52,7 +52,7 @@ def test_full_disk_stops_the_run_and_keeps_results(lab: Lab, fill, small_disk: P
     assert after["counts/index.html"].rstrip().endswith(b"</html>")
 
     ballast.unlink()
-    assert lab.run(out).returncode == 0
+    assert lab.run_here(out) == 0
     assert published(out) == reference
     report(f"full disk: exit 1, {len(before)} earlier files intact, {len(reference)} files after the next run")
 
@@ -60,7 +60,7 @@ def test_full_disk_stops_the_run_and_keeps_results(lab: Lab, fill, small_disk: P
 def test_full_disk_does_not_half_replace_a_slide(lab: Lab, fill, small_disk: Path) -> None:
     fill(1, 2)
     out = small_disk / "counts.csv"
-    assert lab.run(out).returncode == 0
+    assert lab.run_here(out) == 0
     before = published(out)
     assert len(before["counts/slide-000/report.html"]) > 60_000
 
@@ -75,7 +75,7 @@ def test_full_disk_does_not_half_replace_a_slide(lab: Lab, fill, small_disk: Pat
     }
 
     ballast.unlink()
-    assert lab.run(out, "--adult").returncode == 0
+    assert lab.run_here(out, adult=True) == 0
     after = published(out)
     changed = {name.rpartition("/")[2] for name in before if after[name] != before[name]}
     assert {"differential.csv", "report.html", "slide.json"} <= changed

@@ -105,7 +105,7 @@ def test_fuzzed_settings_files_are_read_or_refused(tmp_path: Path, report, long:
         lambda table: "\n".join(f"{name} = {as_toml(value)}" for name, value in table.items()).encode()
     )
 
-    @examples(long, 300, 30_000)
+    @examples(long, 100, 30_000)
     @given(content=st.one_of(entries, st.binary(max_size=60)))
     def any_file(content: bytes) -> None:
         path.write_bytes(content)

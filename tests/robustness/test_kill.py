@@ -33,7 +33,7 @@ def test_kill_9_loses_duplicates_and_tears_nothing(lab: Lab, fill, tmp_path, rep
             process.communicate()
             kills += process.returncode == -signal.SIGKILL
             half_written += half_written_files(published(out), reference)
-        assert lab.run(out).returncode == 0
+        assert lab.run_here(out) == 0
         after = published(out)
         names = [row["slide"] for row in csv.DictReader(io.StringIO(after["counts.csv"].decode()))]
         lost += slides - len(set(names))

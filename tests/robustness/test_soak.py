@@ -16,7 +16,7 @@ SAMPLE_EVERY_S = 0.2
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 def test_resident_memory_stays_flat(lab: Lab, demo_slides: Path, tmp_path: Path, report, long: bool) -> None:
-    slides, fields_each = (400, 50) if long else (30, 20)
+    slides, fields_each = (400, 50) if long else (12, 20)
     images = [
         Path(shutil.copy(path, tmp_path / f"{k}.jpg")) for k, path in enumerate(sorted(demo_slides.glob("*/*.jpg")))
     ]
