@@ -62,7 +62,7 @@ class Dask:
         self.scheduler = self._start("scheduler", "--port", str(port))
 
     def worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one; it waits for its scheduler."""
+        """Start one, or ``--nworkers`` of them; it waits for its scheduler."""
         options = ("--nworkers", "1", "--nthreads", "1", "--preload", str(FAULTS), *options)
         return self._start("worker", self.address, "--local-directory", str(self.folder), *options, **environment)
 
@@ -87,8 +87,7 @@ class Dask:
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     """Two workers that are restarted when they die, one of another version and one with another model."""
     dask = Dask(tmp_path_factory.mktemp("dask"))
-    dask.worker()
-    dask.worker()
+    dask.worker("--nworkers", "2")
     dask.worker("--no-nanny", **{VERSION: "0.0.9"})
     dask.worker("--no-nanny", **{MODELS: str(write_other_models(tmp_path_factory.mktemp("other")))})
     with distributed.Client(dask.address, set_as_default=False, timeout=60) as client:
