@@ -26,6 +26,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoints")
     parser.add_argument("--max-hours", type=float, metavar="HOURS", help="time limit of each training loop")
     parser.add_argument("--fold", type=int, default=0, choices=range(FOLDS), help="which fifth is the test split")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that load data; default: one per core")
     parser.add_argument("--hold-out-dataset", action="append", default=[], metavar="DATASET", help="also test on this")
     return parser
 
@@ -40,5 +41,6 @@ def context_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "imagenet_weights": args.imagenet_weights,
         "resume": args.resume,
         "max_hours": args.max_hours,
+        "workers": args.workers,
         "group_split": GroupSplit(args.fold, tuple(args.hold_out_dataset)),
     }

@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import csv
-import functools
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-import wbctool_training.trainers.classifier
-import wbctool_training.trainers.detector
-import wbctool_training.trainers.srgan
 from wbctool_training.context import TrainingContext
-from wbctool_training.fit import make_loader
+from wbctool_training.export import GeneratorGraph, round_weights_fp16, to_onnx, write_model
 from wbctool_training.models.backbones import Backbone, build_features
-from wbctool_training.recipe import RECIPES_DIR, load_recipe
+from wbctool_training.models.srgan import Generator
+from wbctool_training.recipe import load_recipe
 
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import GroupSplit, Split
-from wbctool.inference.model_card import default_models_dir
+from wbctool.inference.model_card import GeneratorCard, default_models_dir, load_fp32_card
 
 DATA = Path(__file__).parent / "data"
 FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
-SHORT = {
-    "samples = 24000": "samples = 4",
-    "epoch_samples = 2000": "epoch_samples = 4",
-    "canvas_px = 320": "canvas_px = 96",
-    "pretrain_samples = 22000": "pretrain_samples = 4",
-    "gan_samples = 1000": "gan_samples = 2",
-    "epoch_samples = 1000": "epoch_samples = 2",
-    "gan_batch = 8": "gan_batch = 2",
-    "lr_px = 20": "lr_px = 8",
-    "samples = 25600": "samples = 4",
-    "epoch_samples = 3200": "epoch_samples = 4",
-    "batch = 32": "batch = 4",
-    "batch = 16": "batch = 2",
+_SHORT: dict[str, dict[str, Any]] = {
+    "detector": {"samples": 4, "epoch_samples": 4, "batch": 2, "canvas_px": 96},
+    "srgan": {
+        "pretrain_samples": 4,
+        "gan_samples": 2,
+        "epoch_samples": 2,
+        "batch": 2,
+        "gan_batch": 2,
+        "lr_px": 8,
+        "content_layer": [1, 2],
+    },
+    "classifier": {"samples": 4, "epoch_samples": 4, "batch": 4},
+    "networks": {
+        "detector_width": 4,
+        "generator_blocks": 1,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "discriminator_hidden": 8,
+    },
 }
 
 
@@ -71,14 +76,25 @@ def write_labeled_data(root: Path) -> Path:
     return root
 
 
-def write_short_recipe(path: Path) -> Path:
-    """The default recipe with a few samples of everything."""
-    text = (RECIPES_DIR / "default.toml").read_text()
-    for long, short in SHORT.items():
-        assert long in text
-        text = text.replace(long, short)
-    path.write_text(text)
+def write_short_recipe(path: Path, **changes: dict[str, Any]) -> Path:
+    """The default recipe with a few samples of everything, narrow networks, and changes by section."""
+    lines = ['extends = "default"']
+    for section, values in _SHORT.items():
+        lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in (values | changes.get(section, {})).items())]
+    path.write_text("\n".join(lines))
     return path
+
+
+def write_narrow_generator(folder: Path) -> Path:
+    """An untrained generator of the short recipe's size, which interpolates, with its card; return the folder."""
+    network = Generator(_SHORT["networks"]["generator_blocks"], _SHORT["networks"]["generator_width"])
+    network.init_as_interpolation()
+    round_weights_fp16(network)
+    card = load_fp32_card(default_models_dir(), GeneratorCard)
+    card = card.model_copy(update={"parameters": sum(p.numel() for p in network.parameters())})
+    rgb = np.zeros((2, 32, 32, 3), np.uint8)
+    write_model(to_onnx(GeneratorGraph(network), rgb, dynamic_side=True), card, folder)
+    return folder
 
 
 def write_vgg16_weights(path: Path) -> Path:
@@ -103,22 +119,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_vgg16_weights(tmp_path_factory.mktemp("weights") / "vgg16.npz")
 
 
-@pytest.fixture
-def no_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load training data in this process: starting workers takes longer than these trainings."""
-    for trainer in (
-        wbctool_training.trainers.detector,
-        wbctool_training.trainers.srgan,
-        wbctool_training.trainers.classifier,
-    ):
-        monkeypatch.setattr(trainer, "make_loader", functools.partial(make_loader, workers=0))
-
-
 def make_training_context(data: Path, recipe: Path, weights: Path, out: Path) -> TrainingContext:
     fields = tuple(field for folder in find_field_folders(data) for field in read_fields(folder))
     images = read_class_folders(data)
     return TrainingContext(
-        load_recipe(str(recipe)), images, fields, out, weights, False, None, GroupSplit(), Backbone.VGG19
+        load_recipe(str(recipe)), images, fields, out, weights, False, None, GroupSplit(), Backbone.VGG19, workers=0
     )
 
 

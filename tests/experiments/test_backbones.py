@@ -4,18 +4,15 @@ import functools
 from pathlib import Path
 
 import pytest
-from tiny_training import copy_shipped_models
+from tiny_training import copy_shipped_models, write_short_recipe
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.weights import load_imagenet_features
 
 from experiments import backbones
 
-pytestmark = pytest.mark.usefixtures("no_worker_processes")
-
 
 def test_backbones_two_networks_are_compared_with_the_same_budget(
     data: Path,
-    recipe: Path,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -29,10 +26,10 @@ def test_backbones_two_networks_are_compared_with_the_same_budget(
     results: list[backbones.BackboneResult] = []
     write = backbones.write_comparison
     monkeypatch.setattr(backbones, "write_comparison", lambda rows, folder: (results.extend(rows), write(rows, folder)))
-    copy_shipped_models(tmp_path, "detector", "generator")
-    backbones.main(
-        ["--data", str(data), "--out", str(tmp_path), "--recipe", str(recipe), "--imagenet-weights", str(weights)]
-    )
+    copy_shipped_models(tmp_path, "detector")
+    recipe = write_short_recipe(tmp_path / "native.toml", classifier={"super_resolved_share": 0.0})
+    options = ["--recipe", str(recipe), "--imagenet-weights", str(weights), "--workers", "0"]
+    backbones.main(["--data", str(data), "--out", str(tmp_path), *options])
 
     assert [(row.backbone, row.init, row.n_samples) for row in results] == [
         (Backbone.RESNET50, "random", 4),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from wbctool_training import fit
 from wbctool_training.checkpoints import ResumableEarlyStopping
-from wbctool_training.fit import FitConfig, default_precision, make_loader
+from wbctool_training.data.loader import make_loader
+from wbctool_training.fit import FitConfig, default_precision
 from wbctool_training.lightning_modules.ema import EmaModule
 
 from wbctool import hardware
@@ -114,6 +115,14 @@ def test_fit_killed_in_mid_epoch_resumes_without_repeating_samples(tmp_path: Pat
     assert before == list(range(EPOCH + 16))
     assert after == list(range(EPOCH + 16, 2 * EPOCH))
     assert later == list(range(2 * EPOCH, 3 * EPOCH))
+
+
+def test_fit_curves_continue_when_resumed_and_begin_anew_otherwise(tmp_path: Path) -> None:
+    n_versions = []
+    for resume in (False, True, False):
+        train(tmp_path, Counting(), 1, resume=resume)
+        n_versions.append(len(list((tmp_path / "metrics").iterdir())))
+    assert n_versions == [1, 2, 1]
 
 
 class Averaging(EmaModule):

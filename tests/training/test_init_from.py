@@ -17,7 +17,7 @@ from wbctool_training.init_from import average_weights, copy_bundled_models, loa
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.recipe import Recipe, load_recipe
+from wbctool_training.recipe import NetworkSizes, Recipe, load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -27,6 +27,7 @@ from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
 
 SHIPPED = default_models_dir()
+SIZES = NetworkSizes()
 FIELDS = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())[:2]
 
 
@@ -107,7 +108,7 @@ def test_load_weights_card_without_training_data_is_refused(
     pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     load = {
         "classifier": lambda: load_classifier_weights(tmp_path, recipe, GroupSplit()),
-        "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels),
+        "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels, SIZES),
     }[kind]
     with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
         load()
@@ -129,16 +130,16 @@ def test_load_classifier_weights_altered_or_missing_model_is_refused(recipe: Rec
 
 @pytest.fixture(scope="module")
 def lr() -> np.ndarray:
-    """(16, 32, 32, 3) uint8: windows of two fields."""
+    """(4, 16, 16, 3) uint8: windows of two fields."""
     fields = [read_field(path).rgb for path in FIELDS]
-    return np.stack([f[y : y + 32, x : x + 32] for f in fields for y in (0, 200) for x in (0, 150, 300, 450)])
+    return np.stack([f[200:216, x : x + 16] for f in fields for x in (150, 300)])
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_load_generator_reproduces_exported_model_also_with_batch_statistics(lr: np.ndarray, training: bool) -> None:
     """Export folds BatchNorm away; the restored ones must change nothing, or the first step would undo the training."""
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    network = load_generator(SHIPPED, GroupSplit(), batch).train(training)
+    network = load_generator(SHIPPED, GroupSplit(), batch, SIZES).train(training)
     with torch.inference_mode():
         ours = network(batch).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
     exported = load_model(SHIPPED, GeneratorCard).run(lr)[0]
@@ -147,7 +148,7 @@ def test_load_generator_reproduces_exported_model_also_with_batch_statistics(lr:
 
 def test_load_generator_batchnorms_have_statistics_of_given_cells(lr: np.ndarray) -> None:
     batch = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
-    network = load_generator(SHIPPED, GroupSplit(), batch).eval()
+    network = load_generator(SHIPPED, GroupSplit(), batch, SIZES).eval()
     seen = {}
     norm = network.blocks[3].norm2
     norm.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
@@ -158,9 +159,15 @@ def test_load_generator_batchnorms_have_statistics_of_given_cells(lr: np.ndarray
     assert not torch.allclose(norm.weight, torch.ones_like(norm.weight))
 
 
+def test_load_generator_of_another_size_is_refused(lr: np.ndarray) -> None:
+    pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
+    with pytest.raises(ModelMismatch, match=r"generator\.onnx has 2040067 parameters, but the recipe's generator"):
+        load_generator(SHIPPED, GroupSplit(), pixels, NetworkSizes(generator_blocks=8))
+
+
 def test_load_generator_that_saw_test_groups_is_refused(lr: np.ndarray) -> None:
     with pytest.raises(ModelMismatch, match="was trained on groups of this training's test split"):
-        load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255)
+        load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255, SIZES)
 
 
 def test_average_weights_two_classifiers_gives_mean(recipe: Recipe, tmp_path: Path) -> None:

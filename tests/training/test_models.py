@@ -1,5 +1,7 @@
 """The networks are the paper's: Tables 1, 2 and 3, layer by layer, counted as Keras counts."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -77,9 +79,14 @@ def test_classifier_gives_logits_features_and_the_last_map() -> None:
     assert (last_map >= 0).all()
 
 
-@pytest.mark.parametrize("network", [Generator(), CellClassifier(4), CellDetector()], ids=lambda n: type(n).__name__)
-def test_every_parameter_gets_a_gradient(network: nn.Module) -> None:
-    outputs = network(torch.rand(2, 3, 64, 64))
+@pytest.mark.parametrize(
+    ("make_network", "side_px"),
+    [(Generator, 8), (lambda: CellClassifier(4), 64), (CellDetector, 64)],
+    ids=["generator", "classifier", "detector"],
+)
+def test_every_parameter_gets_a_gradient(make_network: Callable[[], nn.Module], side_px: int) -> None:
+    network = make_network()
+    outputs = network(torch.rand(2, 3, side_px, side_px))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     sum(o.float().square().mean() for o in outputs).backward()  # type: ignore[union-attr]
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

@@ -17,7 +17,7 @@ DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterd
 
 def test_generate_cells_images_are_cells_of_their_group(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    generator = Generator(blocks=1)
+    generator = Generator(blocks=1, width=8)
     generator.init_as_interpolation()
     cells = [CellRef(DEMO[0], Box(200, 150, 160, 150), CellClass.MONOCYTE, "patient/4_a", "bccd")]
     generate_cells(generator, CellClass.MONOCYTE, cells, 1.25, 3, tmp_path, seed=1)

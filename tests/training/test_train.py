@@ -1,4 +1,4 @@
-"""`wbctool train` and `wbctool calibrate`, from labeled data to models that a run loads: every stage, in a minute."""
+"""`wbctool train` and `wbctool calibrate`, from labeled data to models that a run loads."""
 
 import logging
 import shutil
@@ -25,8 +25,6 @@ from wbctool.inference.model_card import ClassifierCard, default_models_dir
 from wbctool.inference.model_folder import check_models
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
-
-pytestmark = pytest.mark.usefixtures("no_worker_processes")
 
 
 def test_demo_fields_are_test_groups_and_their_renamed_copies_in_every_split(data: Path) -> None:
@@ -86,7 +84,7 @@ def test_train_all_stages_exports_and_resumes(
     data: Path, recipe: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "exported"
-    train([data], out, recipe=str(recipe), imagenet_weights=weights)
+    train([data], out, recipe=str(recipe), imagenet_weights=weights, workers=0)
 
     models = load_models(out, Device.CPU, Precision.AUTO)
     assert models.classifier.card.classes[0].value == "neutrophil"
@@ -103,13 +101,10 @@ def test_train_all_stages_exports_and_resumes(
 
     before = models.generator.card.sha256
     with caplog.at_level(logging.INFO):
-        train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights, resume=True)
+        train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights, resume=True, workers=0)
     assert "resuming from" in caplog.text
     after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
-    metrics = out / "training" / "srgan" / "metrics"
-    assert len(list(metrics.iterdir())) == 2  # the curves continue
-    train([data], out, recipe=str(recipe), stage="srgan", imagenet_weights=weights)
-    assert len(list(metrics.iterdir())) == 1  # a new training starts new curves
+    assert len(list((out / "training" / "srgan" / "metrics").iterdir())) == 2  # the curves continue
     assert after == before  # resuming a finished training exports the same bytes
 
 
@@ -127,7 +122,7 @@ def test_calibrate_keeps_weights_and_record_of_training_data(
     """The weights stay, and so does the record of the training data in the card."""
     monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_CELLS", 4)
     monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_GROUPS", 4)
-    calibrate([data], tmp_path, [default_models_dir()])
+    calibrate([data], tmp_path, [default_models_dir()], workers=0)
     assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two models were copied
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
     assert before.card.sha256 in after.card.training["started_from"]

@@ -22,7 +22,7 @@ from wbctool.inference.model_folder import card_paths
 from wbctool_training.data.cell_index import CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
 from wbctool_training.models.backbones import Backbone
-from wbctool_training.recipe import Recipe
+from wbctool_training.recipe import NetworkSizes, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class TrainingContext:
         group_split: Which groups are for training, validation and test.
         backbone: The classifier's network.
         init_from: Folders of the models that generator and classifier start from; empty starts anew.
+        workers: Processes that load training data; None uses every usable core.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class TrainingContext:
     group_split: GroupSplit
     backbone: Backbone
     init_from: tuple[Path, ...] = ()
+    workers: int | None = None
 
     def fit_config(self, name: str, epochs: int, **kwargs: Any) -> FitConfig:
         """Return the settings of a stage's training, whose resume key covers recipe, data, split and start.
@@ -68,8 +70,10 @@ class TrainingContext:
         """
         image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
         field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
+        # Without them, as in trainings that were started before recipes had sizes.
+        default_sizes = {"networks"} if self.recipe.networks == NetworkSizes() else None
         resume_key = {
-            "recipe": _digest(self.recipe.model_dump_json()),
+            "recipe": _digest(self.recipe.model_dump_json(exclude=default_sizes)),
             "split": str(self.group_split),
             "backbone": self.backbone.value,
             "init_from": _digest("".join(_read_cards(folder) for folder in self.init_from)),

@@ -14,21 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from wbctool.hardware import has_bf16, usable_cores
+from wbctool.hardware import has_bf16
 from wbctool_training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumable, save_resume_key
 from wbctool_training.curves import draw_curves
 from wbctool_training.data.sampler import EpochSampler
 
 log = logging.getLogger(__name__)
-
-_MAX_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,33 +124,6 @@ def _delete_curves(metrics: Path) -> None:
     shutil.rmtree(metrics, ignore_errors=True)
 
 
-def make_loader(
-    dataset: Any, batch_size: int, *, epoch_samples: int | None = None, workers: int | None = None
-) -> DataLoader[Any]:
-    """Make a DataLoader.
-
-    Args:
-        dataset: A torch Dataset, or any sequence.
-        batch_size: Items per batch.
-        epoch_samples: Draw this many new items every epoch (EpochSampler); None visits every item once.
-        workers: Worker processes; None uses every usable core, at most 16.
-    """
-    n_workers = min(usable_cores(), _MAX_WORKERS) if workers is None else workers
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=EpochSampler(epoch_samples) if epoch_samples else None,
-        num_workers=n_workers,
-        persistent_workers=n_workers > 0,
-        prefetch_factor=4 if n_workers else None,
-        pin_memory=torch.cuda.is_available(),
-        drop_last=False,
-        worker_init_fn=_use_one_thread,
-        # Not "fork": OpenCV and onnxruntime have started threads, and a fork that inherits their locks can hang.
-        multiprocessing_context="spawn" if n_workers else None,
-    )
-
-
 def load_weights(module: L.LightningModule, checkpoint: Path) -> None:
     """Load a checkpoint's weights strictly, and move the module to the CPU in evaluation mode for the export.
 
@@ -164,12 +134,6 @@ def load_weights(module: L.LightningModule, checkpoint: Path) -> None:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state, strict=True)
     module.cpu().eval()
-
-
-def _use_one_thread(_: int) -> None:
-    """Limit a worker process to one thread, as there is one for each core."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 class _LineProgress(Callback):

@@ -29,7 +29,7 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.srgan import Generator
-from wbctool_training.recipe import Recipe
+from wbctool_training.recipe import NetworkSizes, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def load_classifier_weights(
     return _read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
 
-def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor) -> Generator:
+def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: NetworkSizes) -> Generator:
     """Load the generator of a folder's generator.onnx for further training.
 
     Export folds every BatchNorm into the convolution before it. Here each BatchNorm gets the mean and variance of its
@@ -160,16 +160,23 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor) -> Generat
         folder: Of the model and its card.
         group_split: The split of the training at hand.
         lr: (N, 3, h, w) float in [0, 1], low-resolution cells of the training at hand.
+        sizes: Of the training at hand.
 
     Raises:
         ModelNotFound: The folder has no generator.
-        ModelMismatch: File and card differ, the card does not record the training data, or the generator was trained
-            on groups of the test split.
+        ModelMismatch: File and card differ, the card does not record the training data, the generator was trained
+            on groups of the test split, or it is of another size.
     """
     card = load_fp32_card(folder, GeneratorCard)
     _check_no_leakage(card, folder, group_split)
     _check_training_data_recorded(card, folder)
-    network = Generator()
+    network = Generator(sizes.generator_blocks, sizes.generator_width)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    if card.parameters != n_parameters:
+        raise ModelMismatch(
+            f"{folder / card.file} has {card.parameters} parameters, but the recipe's generator, of "
+            f"{sizes.generator_blocks} blocks and width {sizes.generator_width}, has {n_parameters}"
+        )
     norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     batchnorm_state = {
         f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()

@@ -178,6 +178,27 @@ class ClassifierRecipe(_RecipeSection):
     early_stopping_patience: int = Field(gt=0)
 
 
+class NetworkSizes(_RecipeSection):
+    """Sizes of the networks.
+
+    Attributes:
+        detector_width: Channels of the detector's first resolution.
+        generator_blocks: The generator's residual blocks.
+        generator_width: Channels of these.
+        discriminator_width: Channels of the discriminator's first layer.
+        discriminator_hidden: Units of its dense layer.
+
+    References:
+        Generator and discriminator: Ferdousi et al. 2024, doi 10.1016/j.teler.2024.100163, Tables 1 and 2.
+    """
+
+    detector_width: int = Field(32, gt=0, multiple_of=2)
+    generator_blocks: int = Field(16, gt=0)
+    generator_width: int = Field(64, ge=3)
+    discriminator_width: int = Field(64, gt=0)
+    discriminator_hidden: int = Field(1024, gt=0)
+
+
 class Recipe(_RecipeSection):
     """Hyperparameters of a whole training.
 
@@ -190,6 +211,7 @@ class Recipe(_RecipeSection):
         detector: Of the detector.
         srgan: Of the generator.
         classifier: Of the classifier.
+        networks: Sizes of the networks.
     """
 
     name: str
@@ -200,6 +222,7 @@ class Recipe(_RecipeSection):
     detector: DetectorRecipe
     srgan: SrganRecipe
     classifier: ClassifierRecipe
+    networks: NetworkSizes = NetworkSizes()
 
     def has_stage(self, stage: str) -> bool:
         """Return whether a stage (detector, srgan, classifier) has work; the classifier's calibrates at least."""

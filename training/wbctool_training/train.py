@@ -41,6 +41,7 @@ def train(
     group_split: GroupSplit = _DEFAULT_SPLIT,
     backbone: str = Backbone.VGG19,
     init_from: Sequence[Path] = (),
+    workers: int | None = None,
 ) -> None:
     """Train models and export them to ONNX with their cards.
 
@@ -58,6 +59,7 @@ def train(
         backbone: A value of Backbone.
         init_from: Folders of the models that generator and classifier start from. Of several, the classifier starts
             from the mean of their weights.
+        workers: Processes that load training data; None uses every usable core.
 
     Raises:
         SettingsInvalid: Options or recipe are wrong or contradict each other.
@@ -74,7 +76,7 @@ def train(
     if len(init_from) > 1 and stages != ["classifier"]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
     context = make_context(
-        data, out, loaded, imagenet_weights, resume, max_hours, group_split, Backbone(backbone), init_from
+        data, out, loaded, imagenet_weights, resume, max_hours, group_split, Backbone(backbone), init_from, workers
     )
     check_imagenet_weights(context, stages)
     copy_unchanged_models(context, stages)
@@ -88,6 +90,7 @@ def calibrate(
     out: Path,
     init_from: Sequence[Path],
     group_split: GroupSplit = _DEFAULT_SPLIT,
+    workers: int | None = None,
 ) -> None:
     """Fit a trained classifier's temperature and thresholds to the validation split of other data, without training.
 
@@ -97,6 +100,7 @@ def calibrate(
             copied if it lacks them.
         init_from: Folders of trained models. Of several, the mean of the classifiers' weights is calibrated.
         group_split: Which groups are the validation split.
+        workers: Processes that load the cells; None uses every usable core.
 
     Raises:
         SettingsInvalid: ``init_from`` is empty, or a dataset to hold out is not in the data.
@@ -119,7 +123,9 @@ def calibrate(
         }
     )
     backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
-    context = make_context(data, out, recipe, group_split=group_split, backbone=backbone, init_from=init_from)
+    context = make_context(
+        data, out, recipe, group_split=group_split, backbone=backbone, init_from=init_from, workers=workers
+    )
     copy_unchanged_models(context, ["classifier"])
     train_classifier(context)
 
@@ -134,6 +140,7 @@ def make_context(
     group_split: GroupSplit = _DEFAULT_SPLIT,
     backbone: Backbone = Backbone.VGG19,
     init_from: Sequence[Path] = (),
+    workers: int | None = None,
 ) -> TrainingContext:
     """Read the data and build the context of a training; arguments and errors are those of :func:`train`."""
     if max_hours is not None and not max_hours > 0:
@@ -151,6 +158,7 @@ def make_context(
         group_split=_hold_out_whole_laboratories(group_split, [*images, *fields]),
         backbone=backbone,
         init_from=tuple(init_from),
+        workers=workers,
     )
 
 

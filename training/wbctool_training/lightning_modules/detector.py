@@ -20,12 +20,13 @@ class DetectorModule(EmaModule):
 
     Args:
         recipe: Hyperparameters.
+        detector: The network to train.
     """
 
-    def __init__(self, recipe: DetectorRecipe) -> None:
+    def __init__(self, recipe: DetectorRecipe, detector: CellDetector) -> None:
         super().__init__()
         self.recipe = recipe
-        self.init_ema(CellDetector(), recipe.ema_decay)
+        self.init_ema(detector, recipe.ema_decay)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         losses = compute_detector_losses(self.network, batch)

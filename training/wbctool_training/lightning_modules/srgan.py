@@ -60,15 +60,18 @@ class SrganModule(EmaModule):
     Args:
         recipe: Hyperparameters.
         generator: The pretrained network.
+        discriminator: Its opponent.
         features: VGG19's convolutions with ImageNet weights, or None if the recipe has no content loss.
     """
 
-    def __init__(self, recipe: SrganRecipe, generator: Generator, features: nn.Sequential | None) -> None:
+    def __init__(
+        self, recipe: SrganRecipe, generator: Generator, discriminator: Discriminator, features: nn.Sequential | None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.recipe = recipe
         self.init_ema(generator.to(memory_format=torch.channels_last), recipe.ema_decay)
-        self.discriminator = Discriminator().to(memory_format=torch.channels_last)
+        self.discriminator = discriminator.to(memory_format=torch.channels_last)
         self.content = None
         if features is not None:
             self.content = ContentLoss(features, recipe.content_layer).to(memory_format=torch.channels_last)

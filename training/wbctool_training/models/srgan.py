@@ -111,13 +111,19 @@ def _init_identity(conv: nn.Conv2d) -> None:
 
 
 class Discriminator(nn.Module):
-    """The discriminator, Table 2."""
+    """The discriminator, Table 2.
 
-    def __init__(self) -> None:
+    Args:
+        width: Channels of the first layer; every second layer has twice as many as the one before.
+        hidden: Units of the dense layer.
+    """
+
+    def __init__(self, width: int = 64, hidden: int = 1024) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for index, outputs in enumerate((64, 64, 128, 128, 256, 256, 512, 512)):
+        for index in range(8):
+            outputs = width * 2 ** (index // 2)
             layers.append(nn.Conv2d(inputs, outputs, 3, stride=1 + index % 2, padding=1))
             if index:
                 layers.append(nn.BatchNorm2d(outputs))
@@ -126,7 +132,10 @@ class Discriminator(nn.Module):
         side = HR_PX // 2**4
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(inputs * side * side, 1024), nn.LeakyReLU(0.2, inplace=True), nn.Linear(1024, 1)
+            nn.Flatten(),
+            nn.Linear(inputs * side * side, hidden),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(hidden, 1),
         )
 
     def forward(self, hr: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset
 from wbctool_training.data.laboratories import laboratory_balanced_weights
+from wbctool_training.data.loader import make_loader
 from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
 from wbctool_training.data.stain_transfer import StainBank
 from wbctool_training.export import (
@@ -37,7 +38,7 @@ from wbctool_training.export import (
     to_onnx,
     write_model,
 )
-from wbctool_training.fit import load_weights, make_loader
+from wbctool_training.fit import load_weights
 from wbctool_training.init_from import average_weights
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
@@ -231,8 +232,8 @@ def fit_classifier(
         name, config.samples // config.epoch_samples, monitor="val_loss", callbacks=(early_stopping,)
     ).fit(
         module,
-        make_loader(dataset, config.batch, epoch_samples=config.epoch_samples),
-        make_loader(EvalDataset(cells.validation, recipe.classes, recipe.crop_margin), 32),
+        make_loader(dataset, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
+        make_loader(EvalDataset(cells.validation, recipe.classes, recipe.crop_margin), 32, workers=context.workers),
     )
     load_weights(module, checkpoint)
     return cast(NormalizedClassifier, module.average.module)
@@ -252,7 +253,8 @@ def compute_logits(
         Logits (N, n_classes) float32 and true class indices (N,) int64.
     """
     logits, y_true = [], []
-    for rgb, index, _ in make_loader(EvalDataset(cells, context.recipe.classes, context.recipe.crop_margin), 32):
+    dataset = EvalDataset(cells, context.recipe.classes, context.recipe.crop_margin)
+    for rgb, index, _ in make_loader(dataset, 32, workers=context.workers):
         with torch.inference_mode():
             logits.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
         y_true.append(index.numpy())

@@ -18,8 +18,9 @@ from wbctool.inference.model_card import DetectorCard
 from wbctool.types.cells import ObjectClass
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.detection_dataset import DetectionDataset
+from wbctool_training.data.loader import make_loader
 from wbctool_training.export import DetectorGraph, check_parity, round_weights_fp16, to_onnx, write_model
-from wbctool_training.fit import load_weights, make_loader
+from wbctool_training.fit import load_weights
 from wbctool_training.lightning_modules.detector import DetectorModule
 from wbctool_training.models.detector import STRIDE, CellDetector
 
@@ -45,15 +46,18 @@ def train_detector(context: TrainingContext) -> None:
     log.info("detector: %d fields to train on, %d in the test split", len(train), len(test))
     example = _make_example(context.fields, config.canvas_px)
     L.seed_everything(context.recipe.seed, workers=True)
-    module = DetectorModule(config)
+    module = DetectorModule(config, CellDetector(context.recipe.networks.detector_width))
     checkpoint = context.fit_config("detector", config.samples // config.epoch_samples).fit(
         module,
         make_loader(
             DetectionDataset(train, config.canvas_px, context.recipe.seed),
             config.batch,
+            workers=context.workers,
             epoch_samples=config.epoch_samples,
         ),
-        make_loader(DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch) if test else None,
+        make_loader(DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch, workers=context.workers)
+        if test
+        else None,
     )
     load_weights(module, checkpoint)
     network = cast(CellDetector, module.average.module)

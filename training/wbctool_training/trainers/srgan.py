@@ -17,6 +17,7 @@ from wbctool.inference.model_card import GeneratorCard, load_fp32_card
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
+from wbctool_training.data.loader import make_loader
 from wbctool_training.data.sr_pairs import SuperResolutionPairs
 from wbctool_training.export import (
     N_PARITY_CELLS,
@@ -26,10 +27,10 @@ from wbctool_training.export import (
     to_onnx,
     write_model,
 )
-from wbctool_training.fit import load_weights, make_loader
+from wbctool_training.fit import load_weights
 from wbctool_training.init_from import load_generator
 from wbctool_training.lightning_modules.srgan import SrganModule, SrresnetModule
-from wbctool_training.models.srgan import SCALE, Generator
+from wbctool_training.models.srgan import SCALE, Discriminator, Generator
 from wbctool_training.synthetic import generate_cells
 from wbctool_training.weights import load_imagenet_features
 
@@ -132,8 +133,8 @@ def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
         )
         checkpoint = context.fit_config("srresnet", config.pretrain_samples // config.epoch_samples).fit(
             module,
-            make_loader(pairs, config.batch, epoch_samples=config.epoch_samples),
-            _make_validation_loader(cells, margin),
+            make_loader(pairs, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
+            _make_validation_loader(context, cells),
         )
         load_weights(module, checkpoint)
     return cast(Generator, module.average.module)
@@ -151,20 +152,20 @@ def train_gan(context: TrainingContext, initial_generator: Generator, cells: Gen
     Returns:
         The average of its weights.
     """
-    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    config, sizes, margin = context.recipe.srgan, context.recipe.networks, context.recipe.crop_margin
     L.seed_everything(context.recipe.seed, workers=True)
-    network = Generator()
+    network = Generator(sizes.generator_blocks, sizes.generator_width)
     network.load_state_dict(initial_generator.state_dict())
-    module = SrganModule(
-        config, network, load_imagenet_features(context.imagenet_weights) if config.content_weight else None
-    )
+    features = load_imagenet_features(context.imagenet_weights) if config.content_weight else None
+    discriminator = Discriminator(sizes.discriminator_width, sizes.discriminator_hidden)
+    module = SrganModule(config, network, discriminator, features)
     pairs = SuperResolutionPairs(
         cells.train, margin, CLASSIFIER_INPUT_PX // SCALE, context.recipe.seed, augment=not config.ideal_degradation
     )
     checkpoint = context.fit_config(name, config.gan_samples // config.epoch_samples).fit(
         module,
-        make_loader(pairs, config.gan_batch, epoch_samples=config.epoch_samples),
-        _make_validation_loader(cells, margin),
+        make_loader(pairs, config.gan_batch, workers=context.workers, epoch_samples=config.epoch_samples),
+        _make_validation_loader(context, cells),
     )
     load_weights(module, checkpoint)
     return cast(Generator, module.average.module)
@@ -197,26 +198,29 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
 
 def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> Generator:
     """Return the generator of ``init_from``, or a new one."""
-    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    config, sizes, margin = context.recipe.srgan, context.recipe.networks, context.recipe.crop_margin
     if context.init_from:
         pairs = SuperResolutionPairs(
             cells.train, margin, config.lr_px, context.recipe.seed, augment=not config.ideal_degradation
         )
         lr = torch.stack([pairs[index][0] for index in range(_N_BATCHNORM_CELLS)])
-        return load_generator(context.init_from[0], context.group_split, lr.float() / 255)
-    generator = Generator()
+        return load_generator(context.init_from[0], context.group_split, lr.float() / 255, sizes)
+    generator = Generator(sizes.generator_blocks, sizes.generator_width)
     if config.init_as_interpolation:
         generator.init_as_interpolation()
     return generator
 
 
-def _make_validation_loader(cells: GeneratorSplit, margin: float) -> Any:
+def _make_validation_loader(context: TrainingContext, cells: GeneratorSplit) -> Any:
     """Return the loader for the validation curve, or None without test cells; no checkpoint is chosen by it."""
     if not cells.test:
         return None
-    return make_loader(
-        SuperResolutionPairs(
-            cells.test, margin, CLASSIFIER_INPUT_PX // SCALE, _VALIDATION_SEED, augment=False, length=48
-        ),
-        16,
+    pairs = SuperResolutionPairs(
+        cells.test,
+        context.recipe.crop_margin,
+        CLASSIFIER_INPUT_PX // SCALE,
+        _VALIDATION_SEED,
+        augment=False,
+        length=48,
     )
+    return make_loader(pairs, 16, workers=context.workers)
