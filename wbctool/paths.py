@@ -66,6 +66,7 @@ _RESERVED_NAMES = frozenset(
         QC_HISTORY_CSV,
     }
 ) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)}
+_MAX_SLIDE_CHARACTERS = 60  # of the name of a review; file systems take 255 bytes, and a character up to four
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
 
 
@@ -171,6 +172,18 @@ class OutputPaths:
     def slide_file(self, slide: str, name: str) -> Path:
         """Return the path of one file of a slide."""
         return self.slide_folder(slide) / name
+
+
+def review_file_name(slide: str) -> str:
+    """Return the name under which a report saves a review of a slide; a valid name on every system.
+
+    `wbctool review apply` finds the slide by the file's content, so that two slides may have the same one.
+
+    >>> review_file_name("ward 3/smear: 12?")
+    'review-ward 3-smear- 12-.json'
+    """
+    text = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "-" for c in slide)
+    return f"review-{text[-_MAX_SLIDE_CHARACTERS:]}.json"
 
 
 def safe_join(root: Path, slide: str, *names: str) -> Path:

@@ -62,7 +62,7 @@ def categories_by_row(out):
 def save(window, initials="AB"):
     window.type_into("#initials", initials)
     window.click("#save")
-    return window.downloaded("review.json")
+    return window.downloaded("review-ward 3--flags-.json")
 
 
 def focused_row(window):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbctool.labels import CellClass
+from wbctool.paths import review_file_name
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
 from wbctool.report.csv_tables import cells_csv, format_percent
@@ -121,6 +122,7 @@ def _script_data(
         "schema": "wbctool-report/1",
         "slide": result.slide,
         "results": sha256,
+        "review_file": review_file_name(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],
         "model_classes": [label.value for label in provenance.classes],

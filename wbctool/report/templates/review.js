@@ -1,4 +1,4 @@
-// The reader's review: moving cells to other categories, undoing that, comments, and saving review.json.
+// The reader's review: moving cells to other categories, undoing that, comments, and saving the review.
 // Nothing is sent anywhere: the page's Content-Security-Policy forbids it.
 const Review = (() => {
   const { data, texts, REVIEW, tileOf, ofTile, categoryName, isReclassified } = Cells;
@@ -84,7 +84,7 @@ const Review = (() => {
 
   // --- saving --------------------------------------------------------------------------------------------------------
 
-  // The content of review.json, which `wbctool review apply` reads.
+  // The content of the file, which `wbctool review apply` reads.
   function content() {
     const changed = Cells.all.filter((cell) => isReclassified(cell) || cell.comment !== cell.originalComment);
     return {
@@ -113,11 +113,11 @@ const Review = (() => {
     }
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(content(), null, 1) + "\n"], { type: "application/json" }));
-    link.download = "review.json";
+    link.download = data.review_file;
     link.click();
     URL.revokeObjectURL(link.href);
     isSaved = true;
-    showStatus(texts.saved);
+    showStatus(format(texts.saved, { file: data.review_file }));
   }
 
   function showStatus(text) {
