@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from wbctool.cli.progress import NullProgress
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
+from wbctool.store.checksum import add_checksum
 
 DEMO = Path(__file__).parent / "data" / "slides"
 
@@ -128,3 +130,33 @@ def run(slides: Path, tmp_path: Path) -> Runner:
 @pytest.fixture
 def draw() -> Callable[..., Path]:
     return fakes.draw_field
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let the program be killed before a file of this name gets its content, until the patch is undone."""
+    replace_file = Path.replace
+
+    def kill_at(name: str) -> None:
+        def replace_until(temporary: Path, target: Path) -> Path:
+            if target.name == name:
+                raise KeyboardInterrupt
+            return replace_file(temporary, target)
+
+        monkeypatch.setattr(Path, "replace", replace_until)
+
+    return kill_at
+
+
+@pytest.fixture
+def make_former() -> Callable[[Runner], None]:
+    """Make results those of the version before: their records do not tell what decides the cells, or the renderer."""
+
+    def make_former(run: Runner) -> None:
+        for path in run.folder.rglob("*slide.json"):
+            content = json.loads(path.read_text())
+            for key in ("sha256", "cells_fingerprint", "renderer"):
+                del content[key]
+            path.write_text(json.dumps(add_checksum(content)))
+
+    return make_former

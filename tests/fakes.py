@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wbctool.former_names import SETTINGS, restore_former_names
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import RunSettings
@@ -104,7 +105,11 @@ def provenance(classes: Iterable[CellClass] = CellClass) -> Provenance:
 
 
 def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
-    cache_key = {"tool": "0.0.test", "cards": [model], "settings": settings.result_settings()}
+    cache_key = {
+        "tool": "0.0.test",
+        "cards": [model],
+        "settings": restore_former_names(settings.result_settings(), SETTINGS),
+    }
     return BoundStages(detect, crop, preprocess, classify, provenance(), cache_key)
 
 

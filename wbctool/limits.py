@@ -8,6 +8,14 @@ from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 
 Ranges = dict[CellClass, tuple[float, float]]
 
+RENDERING_LIMITS = (
+    *("low_count_below", "limited_count_below", "high_review_share", "out_of_domain_share"),
+    *("min_immature_granulocytes", "min_nrbc", "correct_wbc_for_nrbc", "adult"),
+    *("reference_source", "reference_ranges", "absolute_source", "absolute_ranges"),
+)
+"""The limits that are applied to counted cells. They change what is written of a slide's cells, but no cell, and no
+field's quality; after a change of any other setting the images are looked at again."""
+
 
 class SettingsModel(BaseModel):
     """Frozen entries of a settings file; `true` and `false` are values of switches alone."""

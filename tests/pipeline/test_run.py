@@ -176,7 +176,7 @@ def test_slide_is_processed_again_if_anything_it_depends_on_changes(run, change)
     elif change == "gone field":
         (run.root / "s2" / "f2.png").unlink()
     elif change == "setting":
-        settings = {"high_review_share": 0.9}
+        settings = {"max_blur_um": 0.9}
     elif change == "model":
         run.model = "cd" * 32
     elif change == "result":

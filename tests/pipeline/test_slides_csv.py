@@ -264,12 +264,14 @@ class TestRun:
         assert run.looked == []
         assert (run.folder / "index.html").read_text() == page
 
-    def test_changed_age_processes_that_slide_alone(self, run):
+    def test_changed_age_renders_that_slide_alone(self, run):
         (run.root / "slides.csv").write_text("slide,age\ns10,40\ns2,40\n")
         run()
+        other = (run.folder / "s2" / "slide.json").stat().st_mtime_ns
         (run.root / "slides.csv").write_text("slide,age,ward\ns2,40,7\ns10,4,7\n")
         run()
-        assert run.looked == ["f1.png"]
+        assert run.looked == []
+        assert (run.folder / "s2" / "slide.json").stat().st_mtime_ns == other
         assert self.slide_json(run, "s10")["metadata"]["age"] == 4
 
     def test_age_decides_who_is_adult(self, run):

@@ -41,7 +41,7 @@ def test_history_has_a_row_each_time_a_qc_slide_is_processed(run):
         *("s10", "true", "10", "9", "90.00", "")
     ]
     assert line["models"] == "classifier.onnx=" + "ab" * 32
-    assert line["fingerprint"] == json.loads((run.folder / "s10" / "slide.json").read_text())["fingerprint"]
+    assert line["fingerprint"] == json.loads((run.folder / "s10" / "slide.json").read_text())["cells_fingerprint"]
     run(qc_slides=("s10",))
     assert len(history(run)) == 1  # up to date: nothing was measured
     run(qc_slides=("s10",), force=True)

@@ -193,3 +193,18 @@ def test_export_reads_the_results_and_finds_the_images(layout):
     assert (len(content["images"]), len(content["annotations"])) == (7, 123)
     done = wbctool("export", "fhir", layout.counts_csv)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("change", ["accession", "adult", "force"])
+def test_review_stays_when_the_slide_is_processed_again(layout, change):
+    if change == "accession":
+        table = layout.counts_csv.parents[1] / "slides" / "slides.csv"
+        table.write_text(table.read_text().replace("H-2041", "H-2042"))
+    options = {"accession": (), "adult": ("--adult",), "force": ("--force",)}[change]
+    done = wbctool(
+        *("run", "slides", "--out", "results/counts.csv", "--models", "models", "--workers", "1", "--quiet"), *options
+    )
+    assert "review ended" not in done.stderr
+    record = read_slide_record(layout.slide_file(REVIEWED, "slide.json"), REVIEWED)
+    assert record.readers == ("AB", "CD")
+    assert wbctool("review", "verify", layout.counts_csv).exit_code == 0

@@ -11,16 +11,16 @@ from wbctool.settings import Limits
 from wbctool.store.audit_log import read_audit_log
 from wbctool.store.checksum import add_checksum
 from wbctool.store.hash_cache import HashCache, get_file_stat
+from wbctool.store.publish import publish_files
 from wbctool.store.slide_record import (
     FieldHash,
     SlideRecord,
     find_slide_record,
-    fingerprint,
     iter_records_below,
     outputs_match,
     read_slide_record,
 )
-from wbctool.store.slide_writer import SlideFiles, publish_files, publish_slide
+from wbctool.store.slide_writer import SlideFiles, publish_slide
 from wbctool.types.cells import Slide
 from wbctool.types.results import FieldFailure, SlideStatus
 
@@ -68,19 +68,6 @@ def test_find_slide_record_of_another_slide_gives_none(layout):
     publish_slide(layout, {}, make_record())
     layout.slide_folder("s").rename(layout.slide_folder("t"))
     assert find_slide_record(layout, "t") is None
-
-
-def test_fingerprint_depends_on_names_contents_order_and_cache_key():
-    fields = (("a", "1"), ("b", None))
-    prints = [
-        fingerprint(fields, {"model": 1}),
-        fingerprint(fields[::-1], {"model": 1}),
-        fingerprint((("a", "1"), ("b", "2")), {"model": 1}),
-        fingerprint((("a", "1"), ("c", None)), {"model": 1}),
-        fingerprint(fields, {"model": 2}),
-    ]
-    assert len(set(prints)) == 5
-    assert fingerprint(fields, {"x": 1, "y": 2}) == fingerprint(fields, {"y": 2, "x": 1})
 
 
 def opened(layout, slide="s"):

@@ -48,7 +48,11 @@ class DryRunProgress(NullProgress):
     def plan_ready(self, plan: Sequence[PlanItem]) -> None:
         """Print a line for each slide, and a summary."""
         for item in plan:
-            echo(f"{display_name(item.slide.id)}: {item.action}, {pluralize(len(item.slide.fields), 'field')}")
+            reviewed = f", reviewed by {', '.join(item.record.readers)}" if item.record and item.record.readers else ""
+            echo(
+                f"{display_name(item.slide.id)}: {item.action}, {pluralize(len(item.slide.fields), 'field')}"
+                f"{display_name(reviewed)}"
+            )
         counts = Counter(str(item.action) for item in plan)
         echo(f"{pluralize(len(plan), 'slide')}: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
 

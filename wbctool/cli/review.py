@@ -21,14 +21,41 @@ review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_he
 @review_app.command("apply")
 def apply_review(
     out: Results,
-    reviews: Annotated[list[Path], typer.Argument(metavar="REVIEW...", help="A review.json saved by a report.")],
+    reviews: Annotated[
+        list[Path], typer.Argument(metavar="REVIEW...", help="A review saved by a report, or a folder of them.")
+    ],
 ) -> None:
     """Apply readers' reviews: update the slides' tables and reports, keep the originals, extend the audit log.
+
+    The slide is found by what the file says, not by its name. Of a folder, its .json files are applied, earliest first.
 
     Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
     """
     with handle_errors():
         raise typer.Exit(_apply_reviews(out, reviews))
+
+
+@review_app.command("acknowledge")
+def acknowledge_review(
+    out: Results,
+    reader: Annotated[str, typer.Option(metavar="INITIALS", help="Who takes note of it.")],
+    slides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SLIDE]...", help="Slides as in counts.csv. Default: all.")
+    ] = None,
+) -> None:
+    """Take note that reviews have ended because other cells were found, so that they are no longer listed.
+
+    Exit codes: 0 done; 1 a slide has no review that ended; 2 wrong usage; 5 a run is using the output.
+    """
+    with handle_errors():
+        from wbctool.paths import OutputPaths
+        from wbctool.review.acknowledge import acknowledge_ended_reviews
+
+        acknowledged = acknowledge_ended_reviews(OutputPaths.from_path(out), slides or (), reader)
+        for slide in acknowledged:
+            echo_optional(f"{display_name(slide)}: acknowledged by {display_name(reader)}")
+        if not acknowledged:
+            echo_optional("no review has ended")
 
 
 @review_app.command("verify")
@@ -57,11 +84,11 @@ def _apply_reviews(out: Path, reviews: Sequence[Path]) -> int:
     """Apply the reviews, print what each changed, and return the exit code."""
     from wbctool.cli.logging import configure_logging
     from wbctool.paths import OutputPaths
-    from wbctool.review.apply import apply_reviews
+    from wbctool.review.apply import apply_reviews, list_review_files
 
     code = ExitCode.DONE
     with configure_logging(quiet=False, log_file=None):
-        for path, outcome in apply_reviews(OutputPaths.from_path(out), reviews):
+        for path, outcome in apply_reviews(OutputPaths.from_path(out), list_review_files(reviews)):
             if isinstance(outcome, ReviewRefused):
                 code = ExitCode.FATAL
                 echo_error(f"{path}: {outcome}")

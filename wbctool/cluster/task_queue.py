@@ -23,8 +23,8 @@ from wbctool.errors import ClusterUnusable
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import publish_or_fail
+from wbctool.store.publish import publish_files
 from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
-from wbctool.store.slide_writer import publish_files
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 
@@ -192,16 +192,18 @@ class TaskQueue:
             self.batch_sizes[model] = min(size, self.batch_sizes.get(model, size))
         for attributes in reply.log_records:
             logging.getLogger(attributes["name"]).handle(logging.makeLogRecord(attributes))
+        outcome = reply.outcome
         if reply.files is not None:
             hash_cache, timer = self._context.make_hash_cache(), StageTimer()
             hash_cache.load_slide(slide.id)
             with timer("write"):
-                publish_files(self._context.layout, reply.files)
+                record = publish_files(self._context.layout, reply.files)
+            outcome = replace(SlideOutcome.from_record(record), seconds=outcome.seconds)
             for name, file_stat, sha256 in reply.field_hashes:
                 hash_cache.remember(name, file_stat, sha256)
             hash_cache.flush()
-            add_seconds(reply.outcome.seconds, timer.seconds)
-        return reply.outcome
+            add_seconds(outcome.seconds, timer.seconds)
+        return outcome
 
     def _count_failure(self, task: _Task, failure: str) -> None:
         """Something kept a worker from processing a slide; the slide may be that something."""

@@ -33,6 +33,7 @@ from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import Pipeline, ThreadPools
 from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import FileStat, HashCache
+from wbctool.store.slide_record import SlideRecord
 from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
@@ -80,6 +81,11 @@ class RunPlugin(WorkerPlugin):
         logger = logging.getLogger("wbctool")
         logger.setLevel(logging.INFO)
         logger.addHandler(log_records)
+
+        def keep(slide_files: SlideFiles) -> SlideRecord:
+            files.append(slide_files)
+            return slide_files.record
+
         try:
             with ThreadPools.create(
                 settings.workers if stages.prefers_large_batches else n_threads, stages.prefers_large_batches
@@ -91,7 +97,7 @@ class RunPlugin(WorkerPlugin):
                     should_stop=lambda: self._stopped,
                     large_field_lock=_LARGE_FIELD_LOCK,
                 )
-                pipeline = Pipeline(context, pools, files.append, lambda: hashes)
+                pipeline = Pipeline(context, pools, keep, lambda: hashes)
                 outcome = next(pipeline.process_slides([slide]), None)
         finally:
             logger.removeHandler(log_records)

@@ -6,7 +6,7 @@ constants below, from the value sets of R4. tests/export/test_fhir.py checks the
 4.0.1.
 
 The same results give the same bytes. The id of a resource is a UUID (version 5) of the slide and of its fingerprint, so
-a review of a slide updates its resources, and other images, models or settings create new ones.
+a review of a slide or another accession updates its resources, and other images or models create new ones.
 """
 
 from __future__ import annotations

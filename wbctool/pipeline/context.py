@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from wbctool.paths import OutputPaths
@@ -12,6 +12,7 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.store.hash_cache import HashCache
+from wbctool.types.results import Provenance
 from wbctool.types.slides import SlideMetadata
 
 _CPU_BATCH_SIZE = 4  # a CPU gains nothing from more, and a signal to stop must not wait for a large batch
@@ -59,3 +60,8 @@ class RunContext:
     def limits_for(self, slide: str) -> Limits:
         """Return the limits of one slide, which depend on its patient's age."""
         return resolve_limits(self.settings.limits, self.metadata.get(slide))
+
+    def provenance_for(self, slide: str) -> Provenance:
+        """Return how the results of one slide are made; the source of the ranges is named only if they apply."""
+        limits = self.limits_for(slide)
+        return replace(self.stages.provenance, reference_source=limits.reference_source if limits.adult else "")

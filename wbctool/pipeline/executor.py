@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.pipeline import Pipeline, ThreadPools
+from wbctool.store.publish import publish_files
 from wbctool.store.slide_record import SlideOutcome
-from wbctool.store.slide_writer import publish_files
 from wbctool.types.cells import Slide
 
 

@@ -23,8 +23,9 @@ from wbctool.pipeline.field_worker import FieldAnalysis, analyze_field, format_e
 from wbctool.pipeline.ordered_map import map_ordered
 from wbctool.pipeline.slide_accumulator import SlideAccumulator, build_result
 from wbctool.store.atomic_write import is_name_error
+from wbctool.store.fingerprint import compute_fingerprints
 from wbctool.store.hash_cache import HashCache
-from wbctool.store.slide_record import SlideOutcome, build_slide_cache_key, fingerprint, make_failed_outcome
+from wbctool.store.slide_record import SlideOutcome, SlideRecord, make_failed_outcome
 from wbctool.store.slide_writer import SlideFiles, make_files
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
@@ -77,13 +78,14 @@ class Pipeline:
     Attributes:
         context: The run.
         pools: The threads.
-        publish: Takes the files of each slide. A worker of a cluster keeps them for its coordinator.
+        publish: Takes the files of each slide and returns the record that was published, which may have reviews. A
+            worker of a cluster keeps them for its coordinator.
         make_hash_cache: Returns the cache that takes the hashes of one slide's fields.
     """
 
     context: RunContext
     pools: ThreadPools
-    publish: Callable[[SlideFiles], None]
+    publish: Callable[[SlideFiles], SlideRecord]
     make_hash_cache: Callable[[], HashCache]
 
     def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
@@ -163,17 +165,12 @@ class Pipeline:
         with timer("write"):
             result = build_result(accumulator, stages.provenance.classes, limits, metadata)
             field_hashes = tuple(accumulator.field_hashes)
-            slide_files = make_files(
-                result,
-                replace(stages.provenance, reference_source=limits.reference_source if limits.adult else ""),
-                limits,
-                field_hashes,
-                fingerprint(field_hashes, build_slide_cache_key(stages.cache_key, metadata)),
-            )
-            self.publish(slide_files)
+            fingerprints = compute_fingerprints(field_hashes, stages.cache_key, metadata)
+            provenance = self.context.provenance_for(slide)
+            record = self.publish(make_files(result, provenance, limits, field_hashes, fingerprints))
             accumulator.hash_cache.flush()
         add_seconds(accumulator.seconds, timer.seconds)
-        return replace(SlideOutcome.from_record(slide_files.record), seconds=accumulator.seconds)
+        return replace(SlideOutcome.from_record(record), seconds=accumulator.seconds)
 
 
 def publish_or_fail(

@@ -11,15 +11,9 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import is_unchanged
 from wbctool.pipeline.preflight import contains_run_outputs
 from wbctool.settings import RunSettings
+from wbctool.store.fingerprint import compute_fingerprints, has_same_cells
 from wbctool.store.hash_cache import HashCache
-from wbctool.store.slide_record import (
-    SlideRecord,
-    build_slide_cache_key,
-    find_slide_record,
-    fingerprint,
-    iter_records_below,
-    outputs_match,
-)
+from wbctool.store.slide_record import SlideRecord, find_slide_record, iter_records_below, outputs_match
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
 
@@ -27,9 +21,14 @@ FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
 
 
 class Action(StrEnum):
-    """What a run does with a slide."""
+    """What a run does with a slide.
+
+    RENDER: only words have changed, such as an accession; its tables and report are made again around the same cells.
+    """
 
     PROCESS = "to do"
+    RENDER = "to do: tables and report"
+    RENDERED = "tables and report updated"
     SKIP = "up to date"
     DEFER = "waiting: just modified"
     NOT_CHECKED = "not looked at"
@@ -108,21 +107,23 @@ def _choose_action(slide: Slide, record: SlideRecord | None, context: RunContext
     if context.should_stop():
         return Action.NOT_CHECKED
     hash_cache.load_slide(slide.id)
-    is_current = _is_current(slide, record, context, hash_cache)
+    action = _compare(slide, record, context, hash_cache)
     if not context.settings.dry_run:
         hash_cache.flush()
-    return Action.SKIP if is_current else Action.PROCESS
+    return action
 
 
-def _is_current(slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache) -> bool:
-    """Return whether a slide's results are those that processing it again would give."""
-    cache_key = build_slide_cache_key(context.stages.cache_key, context.metadata.get(slide.id))
-    field_hashes = hash_cache.hash_fields(slide, context.settings.max_megapixels)
-    return (
-        fingerprint(field_hashes, cache_key) == record.fingerprint
-        and record.is_deterministic
-        and outputs_match(context.layout, record, hash_cache)
-    )
+def _compare(slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache) -> Action:
+    """Choose what to do with a slide by comparing its results with those that processing it again would give."""
+    fields = hash_cache.hash_fields(slide, context.settings.max_megapixels)
+    cache_key, metadata = context.stages.cache_key, context.metadata.get(slide.id)
+    if not record.is_deterministic:
+        return Action.PROCESS
+    if compute_fingerprints(fields, cache_key, metadata).results == record.fingerprint:
+        return Action.SKIP if outputs_match(context.layout, record, hash_cache) else Action.PROCESS
+    # Results of schema version 1 have no thumbnails to render a report with.
+    can_render = record.has_thumbnails and has_same_cells(record, fields, cache_key, metadata)
+    return Action.RENDER if can_render else Action.PROCESS
 
 
 def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:

@@ -20,11 +20,13 @@ from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import LocalExecutor, SlideExecutor
 from wbctool.pipeline.plan import FAILURE_STATUSES, Action, PlanItem, has_changed, make_plan
 from wbctool.pipeline.preflight import check_counts_writable, check_output_location
+from wbctool.pipeline.rerender import render_changed_words
 from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.qc.history import append_qc_records
 from wbctool.report.csv_tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
+from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_reviews
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_record import SlideOutcome
@@ -135,9 +137,10 @@ class _FolderRun:
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
         plan = make_plan(slides, self.context)
-        self.progress.plan_ready(plan)
         processed: dict[str, SlideOutcome] = {}
         try:
+            plan = render_changed_words(plan, self.context)
+            self.progress.plan_ready(plan)
             self._process_slides(plan, processed)
         except (OutputNotWritable, ClusterUnusable):
             with suppress(OutputNotWritable):
@@ -194,8 +197,12 @@ class _FolderRun:
         """Write the table, the index page, the QC history and run.json; return the exit code."""
         layout = self.context.layout
         outcomes = [processed.get(item.slide.id) or self._last_outcome(item) for item in plan]
-        notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices)]
-        write_counts_and_index(layout, outcomes, notices)
+        ended_reviews = find_ended_reviews(layout)
+        ended_notices = describe_ended_reviews([ended_reviews[o.slide] for o in outcomes if o.slide in ended_reviews])
+        for notice in ended_notices:
+            log_notice(notice)
+        notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended_notices]
+        write_counts_and_index(layout, outcomes, notices, ended_reviews)
         if code is None:
             code = self._select_exit_code(outcomes)
         qc_slides = self.context.settings.qc_slides
@@ -222,7 +229,7 @@ class _FolderRun:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         outcome = SlideOutcome.from_record(record)
-        if item.action in {Action.SKIP, Action.NOT_CHECKED}:
+        if item.action in {Action.SKIP, Action.RENDERED, Action.NOT_CHECKED}:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
         return replace(outcome, status=SlideStatus.WAITING, row=row)

@@ -47,7 +47,7 @@ def history_row(
     models = ";".join(f"{model.file}={model.sha256}" for model in provenance.models)
     return (
         *(time.isoformat(timespec="seconds"), encode_csv_name(slide), "true" if analyzed else "false"),
-        *(record.status.value, record.fingerprint, provenance.tool_version, provenance.provider, provenance.precision),
+        *(record.status.value, record.cells_id, provenance.tool_version, provenance.provider, provenance.precision),
         *(models, *(counts[name] for name in ("fields", "fields_failed", "counted", "review", *_COUNT_COLUMNS))),
         *(f"{blurs[len(blurs) // 2]:.3f}" if blurs else "", counts["flags"]),
     )
@@ -164,7 +164,7 @@ def _make_row(
         if not isinstance(error.__cause__, FileNotFoundError):
             log.error("QC slide %r has no row in the history: %s", outcome.slide, error)  # noqa: TRY400
         return None
-    if record.status is not outcome.status or not (analyzed or record.fingerprint != previous_fingerprint):
+    if record.status is not outcome.status or not (analyzed or record.cells_id != previous_fingerprint):
         return None
     return history_row(now, outcome.slide, analyzed, record, provenance)
 

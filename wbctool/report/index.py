@@ -25,6 +25,7 @@ class IndexRow:
         readers: Initials of the readers who reviewed the slide.
         patient: Patient from slides.csv; empty if not given.
         out_of_range: By class, which of its values are low or high.
+        ended_readers: Initials of the readers whose reviews ended, as other cells were found; None if none ended.
     """
 
     values: tuple[str, ...]
@@ -33,6 +34,7 @@ class IndexRow:
     readers: tuple[str, ...]
     patient: str = ""
     out_of_range: OutOfRange = field(default_factory=dict)
+    ended_readers: tuple[str, ...] | None = None
 
     def __getitem__(self, column: str) -> str:
         """Return the value of a column of counts.csv."""
@@ -42,6 +44,13 @@ class IndexRow:
     def flags(self) -> list[str]:
         """Flags of the slide, in order."""
         return [flag for flag in self["flags"].split(";") if flag]
+
+    @property
+    def review_text(self) -> str:
+        """Who reviewed the slide, or whose review ended; empty if nobody has reviewed it."""
+        if self.readers or self.ended_readers is None:
+            return ", ".join(self.readers)
+        return strings.INDEX_REVIEW_ENDED.format(readers=", ".join(self.ended_readers)).strip()
 
     def out_of_range_text(self, label: str) -> str:
         """Describe which quantities of a class are low or high; empty if none is."""

@@ -63,6 +63,15 @@ def line_breaks(text: str) -> Markup:
 
 
 @cache
+def renderer_sha256() -> str:
+    """Return a hash of the code and the templates of the reports, by which a page of another version is known."""
+    package = files("wbctool.report")
+    sources = [*package.iterdir(), *package.joinpath("templates").iterdir()]
+    contents = {source.name: source.read_bytes() for source in sources if source.is_file()}
+    return hashlib.sha256(b"\0".join(contents[name] for name in sorted(contents))).hexdigest()
+
+
+@cache
 def read_asset(name: str, package: str = "wbctool.report") -> str:
     """Return a style or script of ``templates/`` without its empty lines."""
     text = files(package).joinpath("templates", name).read_text(encoding="utf-8")

@@ -192,7 +192,7 @@ PANEL = {
     "undo": "Undo",
     "save": "Save review",
     "need_initials": "Not saved. Enter your initials, then save again",
-    "saved": "Saved to your downloads as review.json. Apply it with: wbctool review apply",
+    "saved": "Saved to your downloads as {file}. Apply it with: wbctool review apply",
     "unsaved": "not saved yet",
     "changes": "cells moved",
     "moved_to": "{cell} moved to {category}",
@@ -223,7 +223,8 @@ INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_COUNTS = "{slides}: {counts}."
 INDEX_REVIEWED = "{reviewed} reviewed."
-INDEX_NOTICES = "Notices about the images and slides.csv"
+INDEX_REVIEW_ENDED = "review ended {readers}"
+INDEX_NOTICES = "Notices"
 INDEX_HEADINGS = {
     "slide": "slide",
     "patient": "patient",

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,25 +18,17 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from wbctool.errors import ReviewRefused, list_problems
 from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
-from wbctool.report.csv_tables import cells_csv, counts_row
-from wbctool.review.replay import load_original, replay_reviews
+from wbctool.report.csv_tables import cells_csv
+from wbctool.review.overview import publish_overview, validate_initials
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
-from wbctool.store.counts_table import read_outcomes, write_counts_and_index
+from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import is_results, read_run_record
-from wbctool.store.slide_record import SlideOutcome, SlideRecord, find_slide_record
+from wbctool.store.replay import load_original, replay_reviews
+from wbctool.store.run_record import is_results
+from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import build_slide_record, hash_files, publish_slide, render_files
 from wbctool.types.results import Provenance, Review, SlideResult
-
-log = logging.getLogger(__name__)
-
-
-def _validate_initials(text: str) -> str:
-    """Refuse initials that do not print."""
-    if not text.strip() or not text.isprintable():
-        raise ValueError("enter printable initials")
-    return text
 
 
 def _validate_text(value: object) -> object:
@@ -87,7 +78,7 @@ class ReviewFile(BaseModel):
     schema_: Literal["wbctool-review/1"] = Field(alias="schema")
     slide: str
     results: str = Field(pattern=r"^[0-9a-f]{64}$")
-    reader: Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_validate_initials)]
+    reader: Annotated[str, Field(min_length=1, max_length=20), AfterValidator(validate_initials)]
     time: Annotated[AwareDatetime, BeforeValidator(_validate_text)]
     comment: str = Field("", max_length=4000)
     cells: tuple[CellReclassification, ...]
@@ -108,6 +99,38 @@ def read_review(path: Path) -> ReviewFile:
         raise ReviewRefused(f"not a review saved by a wbctool report: {location or 'the file'}: {cause}") from error
     except (ValueError, RecursionError) as error:
         raise ReviewRefused(f"not a review saved by a wbctool report: {error}") from error
+
+
+def list_review_files(paths: Sequence[Path]) -> list[Path]:
+    """Return review files; in place of a folder its .json files, those saved first in front.
+
+    Args:
+        paths: Files and folders.
+
+    Raises:
+        ReviewRefused: A folder cannot be listed or has no such file.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        try:
+            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".json"]
+        except OSError as error:
+            raise ReviewRefused(f"{path} cannot be listed: {error.strerror or error}") from error
+        if not found:
+            raise ReviewRefused(f"{path} has no .json file")
+        files += sorted(found, key=_time_or_latest)
+    return files
+
+
+def _time_or_latest(path: Path) -> datetime:
+    """Return when a review was saved; the latest time for what is no review, which is then refused."""
+    try:
+        return read_review(path).time
+    except ReviewRefused:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[Path, SlideResult | ReviewRefused]]:
@@ -140,7 +163,7 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
                     yield path, error
         finally:
             if applied:
-                _publish_overview(layout, applied)
+                publish_overview(layout, applied)
 
 
 def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
@@ -164,7 +187,7 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
         record.provenance,
         record.limits,
         tuple((field.name, field.sha256) for field in record.fields),
-        record.fingerprint,
+        Fingerprints.of_record(record),
     )
     publish_slide(layout, files, new_record)
     return result
@@ -236,22 +259,3 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
 def _review_time(review: ReviewFile) -> str:
     """Return the review's time as results have it."""
     return review.time.isoformat(timespec="milliseconds")
-
-
-def _publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) -> None:
-    """Bring counts.csv and index.html up to date."""
-    outcomes = read_outcomes(layout)
-    if outcomes is None:
-        log.warning("the last run did not finish: counts.csv and index.html will follow when the next one does")
-        return
-    updated = [_update_outcome(outcome, applied.get(outcome.slide)) for outcome in outcomes]
-    write_counts_and_index(layout, updated, read_run_record(layout).notices)
-
-
-def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideOutcome:
-    """Return a slide's outcome after its review; one that waits to be processed again still waits."""
-    if result is None:
-        return outcome
-    slide, status, *_ = outcome.row
-    readers = tuple(dict.fromkeys(review.reader for review in result.reviews))
-    return replace(outcome, row=(slide, status, *counts_row(result)[2:]), readers=readers)

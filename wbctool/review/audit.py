@@ -23,9 +23,9 @@ from wbctool.review.audit_lists import (
     read_counts_table,
     read_run_slides,
 )
-from wbctool.review.replay import load_original, render_result, replay_reviews
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
+from wbctool.store.replay import load_original, render_result, replay_reviews
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import RESULT_FILES, SlideRecord, read_slide_record
 from wbctool.store.slide_writer import hash_files
@@ -202,9 +202,9 @@ def _iter_differences(
     except ReviewRefused as error:
         yield str(error)
         return
-    if original.record.files[CELLS_CSV] != reviewed_sha256:
+    if original.cells_sha256 != reviewed_sha256:
         yield f"slide {slide!r}: the original {CELLS_CSV} is not the one that was reviewed"
-    expected = render_result(result, original.record)
+    expected = render_result(result, record)
     yield from (
         f"slide {slide!r}: {name} does not match the original and the audit log"
         for name in expected

@@ -21,7 +21,7 @@ from wbctool.store.atomic_write import raise_not_writable, sync_folder
 
 log = logging.getLogger(__name__)
 
-REVIEW, CELL, REPROCESSED = "review", "cell", "redone"  # the events
+REVIEW, CELL, REVIEW_ENDED, ACKNOWLEDGED = "review", "cell", "redone", "acknowledged"  # the events
 _INITIAL_SHA256 = "0" * 64  # the "previous" of the first line
 
 
@@ -41,7 +41,11 @@ class AuditEntry:
 
     @property
     def event(self) -> str:
-        """CELL: a reader's change of a cell; REVIEW: the end of a review; REPROCESSED: a run replaced the results."""
+        """What happened.
+
+        CELL: a reader changed a cell; REVIEW: closes the cells of a review; REVIEW_ENDED: a run found other cells, so
+        that earlier reviews of the slide no longer hold; ACKNOWLEDGED: someone has taken note of that.
+        """
         return str(self.content["event"])
 
     @property
@@ -107,10 +111,23 @@ def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -
     return tuple(added)
 
 
-def log_reprocessed(layout: OutputPaths, slide: str) -> None:
-    """Note that a run is about to replace the results of a reviewed slide, so that its review no longer applies."""
-    log.warning("slide %r: processed again, so its review no longer applies; the audit log keeps it", slide)
-    append_entries(layout, [{"event": REPROCESSED, "slide": slide, "applied": utc_timestamp()}])
+def mentions(layout: OutputPaths, slide: str) -> bool:
+    """Return whether the log has an entry of a slide; False if it cannot be read. Faster than parsing the log."""
+    try:
+        return b'"slide": ' + json.dumps(slide).encode("ascii") in layout.audit_jsonl.read_bytes()
+    except OSError:
+        return False
+
+
+def log_review_ended(layout: OutputPaths, slide: str) -> None:
+    """Note that a run is about to replace the cells of a reviewed slide, so that its reviews no longer hold.
+
+    Raises:
+        AuditLogCorrupt: The log is damaged; nothing is appended.
+        OutputNotWritable: The log cannot be written.
+    """
+    log.info("slide %r: other cells were found, so its review no longer holds; the audit log keeps it", slide)
+    append_entries(layout, [{"event": REVIEW_ENDED, "slide": slide, "applied": utc_timestamp()}])
 
 
 def utc_timestamp() -> str:

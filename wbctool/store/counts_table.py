@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from wbctool.errors import RecordInvalid
@@ -13,19 +13,31 @@ from wbctool.paths import REPORT_HTML, OutputPaths
 from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv
 from wbctool.report.index import IndexRow, render_index
 from wbctool.store.atomic_write import write_atomic
+from wbctool.store.ended_reviews import EndedReview
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import SlideOutcome, find_slide_record
 from wbctool.types.results import SlideStatus
 
 
-def write_counts_and_index(layout: OutputPaths, outcomes: Sequence[SlideOutcome], notices: Sequence[str]) -> None:
-    """Write both tables, in the order of ``outcomes``; the index page also shows the run's notices.
+def write_counts_and_index(
+    layout: OutputPaths,
+    outcomes: Sequence[SlideOutcome],
+    notices: Sequence[str],
+    ended_reviews: Mapping[str, EndedReview],
+) -> None:
+    """Write both tables.
+
+    Args:
+        layout: The output.
+        outcomes: The slides, in order.
+        notices: The run's notices, for the index page.
+        ended_reviews: The slides whose reviews ended, which the index page marks, by id.
 
     Raises:
         OutputNotWritable: A table cannot be written.
     """
     write_atomic(layout.counts_csv, counts_csv(outcome.row for outcome in outcomes).encode())
-    rows = [_make_index_row(layout, outcome) for outcome in outcomes]
+    rows = [_make_index_row(layout, outcome, ended_reviews.get(outcome.slide)) for outcome in outcomes]
     write_atomic(layout.index_html, render_index(rows, notices).encode())
 
 
@@ -59,9 +71,17 @@ def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
         return None
 
 
-def _make_index_row(layout: OutputPaths, outcome: SlideOutcome) -> IndexRow:
+def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedReview | None) -> IndexRow:
     """Return a slide's row of index.html."""
     report = layout.slide_file(outcome.slide, REPORT_HTML)
     exists = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
     link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if exists else ""
-    return IndexRow(outcome.row, link, outcome.failures, outcome.readers, outcome.patient, outcome.out_of_range)
+    return IndexRow(
+        outcome.row,
+        link,
+        outcome.failures,
+        outcome.readers,
+        outcome.patient,
+        outcome.out_of_range,
+        None if ended is None else ended.readers,
+    )

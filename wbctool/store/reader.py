@@ -103,7 +103,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,
-        fingerprint=record.fingerprint,
+        fingerprint=record.cells_id,
         provenance=record.provenance,
         reviewed=bool(record.reviews),
     )

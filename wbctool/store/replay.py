@@ -1,4 +1,8 @@
-"""A slide's result as a run published it, read back from its files, and counted again with what readers changed."""
+"""A slide's cells as a run found them, read back from its files, and counted again with what readers changed.
+
+The cells are those of the run; the words around them (limits, reference ranges, the line of slides.csv) are those of
+the slide's current record, which a later run may have changed.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ from dataclasses import dataclass, replace
 from wbctool.errors import ReviewRefused
 from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import category_of, reclassify
+from wbctool.report.render import renderer_sha256
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.reader import read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
@@ -27,17 +33,22 @@ _FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields"))  # 
 
 @dataclass(frozen=True, slots=True)
 class OriginalResult:
-    """What a run published of a slide.
+    """What a run found on a slide, before any review.
 
     Attributes:
-        files: The content of each file that a review replaces, by name.
-        record: The slide's record.
-        result: The result, read back from the files.
+        files: The content of each file that a review replaces, by name, as the run published it.
+        record: The slide's current record, whose words hold.
+        result: The result with those words, read back from the files.
     """
 
     files: Mapping[str, bytes]
     record: SlideRecord
     result: SlideResult
+
+    @property
+    def cells_sha256(self) -> str:
+        """The SHA-256 of the run's cells.csv, which the first review names."""
+        return hashlib.sha256(self.files[CELLS_CSV]).hexdigest()
 
 
 def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
@@ -51,37 +62,98 @@ def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> Origi
     Raises:
         ReviewRefused: The files are not those that the run wrote.
     """
-    prefix = ORIGINAL_PREFIX if record.reviews else ""
-    original_record = find_slide_record(layout, slide, prefix + SLIDE_JSON)
-    if original_record is None or original_record.reviews:
-        raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
-    files = {name: _read_verified(layout, slide, name, sha256) for name, sha256 in original_record.files.items()}
-    result = _read_result(files, original_record)
-    expected = hash_files(render_result(result, original_record))
+    original_record, files = read_original_files(layout, record)
+    original_result = read_result(files, original_record)
+    expected = hash_files(render_result(original_result, original_record))
     if any(original_record.files.get(name) != sha256 for name, sha256 in expected.items()):
         raise ReviewRefused(f"slide {slide!r}: the results are from another version of wbctool; run it again first")
+    result = read_result(files, record) if record.reviews else original_result
+    return OriginalResult({name: files[name] for name in ORIGINAL_FILES}, record, result)
+
+
+def read_original_files(layout: OutputPaths, record: SlideRecord) -> tuple[SlideRecord, dict[str, bytes]]:
+    """Return the record that a run wrote of a slide's cells, and the content of its files and of slide.json, by name.
+
+    Args:
+        layout: The output.
+        record: The slide's current record.
+
+    Raises:
+        ReviewRefused: The files are not those that the run wrote.
+    """
+    slide, prefix = record.slide, ORIGINAL_PREFIX if record.reviews else ""
+    original = find_slide_record(layout, slide, prefix + SLIDE_JSON)
+    if original is None or original.reviews:
+        raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
+    files = {name: _read_verified(layout, slide, name, sha256) for name, sha256 in original.files.items()}
     files[SLIDE_JSON] = layout.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
-    return OriginalResult({name: files[name] for name in ORIGINAL_FILES}, original_record, result)
+    return original, files
 
 
-def render_result(result: SlideResult, original: SlideRecord) -> dict[str, bytes]:
+def render_result(result: SlideResult, record: SlideRecord) -> dict[str, bytes]:
     """Return the files of a result that can be rendered byte for byte again, by name.
 
-    A report without stored thumbnails, of schema version 1, cannot: its hash alone vouches for it.
+    A report that another version rendered, or whose thumbnails are not stored (schema version 1), cannot: its hash
+    alone vouches for it.
 
     Args:
         result: The original result, or that result with reviews.
-        original: The record that the run wrote.
+        record: The record of the files that it is compared with.
     """
-    files = render_files(result, original.provenance, not original.has_thumbnails)
-    return files if original.has_thumbnails else {name: files[name] for name in files if name != REPORT_HTML}
+    files = render_files(result, record.provenance, not record.has_thumbnails)
+    if record.has_thumbnails and record.renderer == renderer_sha256():
+        return files
+    return {name: content for name, content in files.items() if name != REPORT_HTML}
+
+
+def find_reviews(entries: Sequence[AuditEntry], slide: str, record: SlideRecord | None) -> tuple[Review, ...]:
+    """Return the reviews of a slide that hold, in order.
+
+    They are those of its record and any that is in the log alone, because it was killed before it changed the results,
+    or because the record is damaged.
+
+    Args:
+        entries: The audit log.
+        slide: The slide's id.
+        record: The slide's record; None if it has none that is valid.
+
+    Raises:
+        ReviewRefused: The log lacks a review of the record.
+    """
+    own = [entry for entry in entries if entry.slide == slide and entry.event != audit_log.CELL]
+    published = {review.entry_sha256 for review in record.reviews} if record else set()
+    if missing := published - {entry.sha256 for entry in own}:
+        raise ReviewRefused(f"slide {slide!r}: the audit log lacks reviews of it, such as {min(missing)}")
+    last_settled = max(
+        (entry.number for entry in own if entry.sha256 in published or entry.event == audit_log.REVIEW_ENDED), default=0
+    )
+    held = {  # a review that was killed was applied again with the same file
+        (entry.content["reader"], entry.content["time"]): entry
+        for entry in own
+        if entry.event == audit_log.REVIEW and (entry.sha256 in published or entry.number > last_settled)
+    }
+    return tuple(
+        Review(
+            reader=entry.content["reader"],
+            time=entry.content["time"],
+            n_reclassified=entry.content["moved"],
+            comment=entry.content["comment"],
+            entry_sha256=entry.sha256,
+        )
+        for entry in sorted(held.values(), key=lambda entry: entry.number)
+    )
+
+
+def reviewed_cells_sha256(reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> str:
+    """Return the SHA-256 of the cells.csv that the first of some reviews was made of, which is the run's own."""
+    return next(str(entry.content["results"]) for entry in entries if entry.sha256 == reviews[0].entry_sha256)
 
 
 def replay_reviews(original: OriginalResult, reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> SlideResult:
     """Return the result with the changes of its reviews.
 
     Args:
-        original: What the run published.
+        original: What the run found.
         reviews: The reviews, in order.
         entries: The audit log; the lines of other reviews are passed over.
 
@@ -127,8 +199,13 @@ def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str) -> b
     raise ReviewRefused(f"slide {slide!r}: {name} is missing, or was changed after the run wrote it")
 
 
-def _read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
-    """Return the result that a run published as these files and this record."""
+def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
+    """Return the result that the files of a run and a record give.
+
+    Args:
+        files: The run's own cells.csv and, if the record has it, thumbnails.zip.
+        record: Its words hold; its reviews are passed over.
+    """
     table = csv.DictReader(io.StringIO(files[CELLS_CSV].decode(), newline=""))
     cells = [read_cell(line, record.provenance.classes) for line in table]
     if record.has_thumbnails:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, TypeAdapter
 
@@ -22,8 +22,8 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
 from wbctool.settings import Limits
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json
-from wbctool.store.checksum import add_checksum, canonical_sha256, verify_checksum
-from wbctool.store.hash_cache import FieldHashes, HashCache
+from wbctool.store.checksum import add_checksum, verify_checksum
+from wbctool.store.hash_cache import HashCache
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
 from wbctool.types.cells import AbsoluteCount, Slide
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
@@ -33,7 +33,7 @@ SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 _WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 _DETERMINISTIC_STAGES = frozenset({"read", "list"})  # their failures lie in the slide's files, not in the machine
-_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range")
+_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range", "cells_fingerprint", "renderer")
 _VERSION_1_FILES = frozenset(RESULT_FILES) - {THUMBNAILS_ZIP}
 
 
@@ -109,6 +109,8 @@ class SlideRecord:
         absolute_counts: The absolute counts, if slides.csv has the analyzer's count.
         out_of_range: What is low or high, by class.
         quality: The quality of each field that was read.
+        cells_fingerprint: The hash of what decides its cells; empty in records of earlier versions.
+        renderer: The hash of the code that rendered its report; empty in records of earlier versions.
     """
 
     slide: str
@@ -125,6 +127,8 @@ class SlideRecord:
     absolute_counts: AbsoluteCounts | None = None
     out_of_range: OutOfRange = field(default_factory=dict)
     quality: tuple[FieldQuality, ...] = ()
+    cells_fingerprint: str = ""
+    renderer: str = ""
 
     def __post_init__(self) -> None:
         if (self.counts["slide"], self.counts["status"]) != (self.slide, self.status.value):
@@ -139,6 +143,11 @@ class SlideRecord:
     def has_thumbnails(self) -> bool:
         """Whether its thumbnails are stored; results of schema version 1 have none."""
         return THUMBNAILS_ZIP in self.files
+
+    @property
+    def cells_id(self) -> str:
+        """The fingerprint that stays while its cells stay; for records of earlier versions that of the results."""
+        return self.cells_fingerprint or self.fingerprint
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -284,23 +293,3 @@ def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Col
     status = SlideStatus.FAILED
     row = empty_row(slide.id, status, len(slide.fields), model_classes, "failed_fields")
     return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
-
-
-def fingerprint(fields: FieldHashes, cache_key: Mapping[str, Any]) -> str:
-    """Return the hash of everything that a slide's results depend on.
-
-    Args:
-        fields: Each field's name and the SHA-256 of its content; None if it cannot be read.
-        cache_key: Everything else, as JSON values.
-    """
-    return canonical_sha256({"fields": fields, **cache_key})
-
-
-def build_slide_cache_key(cache_key: Mapping[str, Any], metadata: SlideMetadata | None) -> Mapping[str, Any]:
-    """Return what a slide's results depend on apart from its fields.
-
-    Args:
-        cache_key: What the results of all slides depend on.
-        metadata: The slide's line of slides.csv, if it has one.
-    """
-    return cache_key if metadata is None else {**cache_key, "metadata": asdict(metadata)}

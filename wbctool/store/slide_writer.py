@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from wbctool.paths import (
     CELLS_CSV,
     DIFFERENTIAL_CSV,
-    ORIGINAL_PREFIX,
     REPORT_HTML,
     SLIDE_JSON,
     THUMBNAILS_ZIP,
@@ -20,9 +17,10 @@ from wbctool.paths import (
 from wbctool.report.csv_tables import COUNTS_COLUMNS, cells_csv, counts_row, differential_csv
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
+from wbctool.report.render import renderer_sha256
 from wbctool.settings import Limits
-from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic_group
+from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.hash_cache import FieldHashes
 from wbctool.store.slide_record import AbsoluteCounts, FieldHash, SlideRecord, format_slide_record
 from wbctool.store.thumbnail_archive import pack_thumbnails
@@ -47,7 +45,7 @@ class SlideFiles:
 
 
 def make_files(
-    result: SlideResult, provenance: Provenance, limits: Limits, fields: FieldHashes, fingerprint: str
+    result: SlideResult, provenance: Provenance, limits: Limits, fields: FieldHashes, fingerprints: Fingerprints
 ) -> SlideFiles:
     """Return the files and the record of a slide's result.
 
@@ -56,11 +54,11 @@ def make_files(
         provenance: What made it.
         limits: The limits and reference ranges that were used.
         fields: Name and SHA-256 of each image.
-        fingerprint: The hash of everything that the result depends on.
+        fingerprints: The hashes of what the result depends on.
     """
     result = round_as_stored(result)
     files = {**render_files(result, provenance), THUMBNAILS_ZIP: pack_thumbnails(result)}
-    return SlideFiles(files, build_slide_record(result, hash_files(files), provenance, limits, fields, fingerprint))
+    return SlideFiles(files, build_slide_record(result, hash_files(files), provenance, limits, fields, fingerprints))
 
 
 def render_files(result: SlideResult, provenance: Provenance, images_elsewhere: bool = False) -> dict[str, bytes]:
@@ -90,7 +88,7 @@ def build_slide_record(
     provenance: Provenance,
     limits: Limits,
     fields: FieldHashes,
-    fingerprint: str,
+    fingerprints: Fingerprints,
 ) -> SlideRecord:
     """Return the record of a slide's result.
 
@@ -100,12 +98,12 @@ def build_slide_record(
         provenance: What made it.
         limits: The limits and reference ranges that were used.
         fields: Name and SHA-256 of each image.
-        fingerprint: The hash of everything that the result depends on.
+        fingerprints: The hashes of what the result depends on.
     """
     return SlideRecord(
         slide=result.slide,
         status=result.status,
-        fingerprint=fingerprint,
+        fingerprint=fingerprints.results,
         fields=tuple(FieldHash(name, sha256) for name, sha256 in fields),
         files=files,
         errors=result.failures,
@@ -117,6 +115,8 @@ def build_slide_record(
         absolute_counts=_absolute_counts(result.differential),
         out_of_range=_out_of_range(result.differential),
         quality=result.quality,
+        cells_fingerprint=fingerprints.cells,
+        renderer=renderer_sha256(),
     )
 
 
@@ -130,26 +130,6 @@ def publish_slide(layout: OutputPaths, files: Mapping[str, bytes], record: Slide
     write_atomic_group({layout.slide_file(record.slide, name): content for name, content in contents.items()})
 
 
-def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> None:
-    """Publish what a run found of a slide.
-
-    A review of what was there before no longer holds, and the audit log says so.
-
-    Raises:
-        OutputNotWritable: A file cannot be written.
-        AuditLogCorrupt: The slide was reviewed and the audit log is damaged.
-    """
-    slide = slide_files.record.slide
-    was_reviewed = _is_reviewed(layout, slide)
-    if was_reviewed:
-        audit_log.log_reprocessed(layout, slide)
-    publish_slide(layout, slide_files.files, slide_files.record)
-    if was_reviewed:
-        for name in ORIGINAL_FILES:
-            with suppress(OSError):
-                layout.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
-
-
 def round_as_stored(result: SlideResult) -> SlideResult:
     """Reduce a result to what its files hold, so that a report rendered from them later has the same bytes.
 
@@ -161,11 +141,6 @@ def round_as_stored(result: SlideResult) -> SlideResult:
         quality=tuple(_round_quality(quality) for quality in result.quality),
     )
     return keep_shown(rounded)
-
-
-def _is_reviewed(layout: OutputPaths, slide: str) -> bool:
-    """Whether a review was applied, or was about to be: the originals then lie beside the slide's files."""
-    return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
 
 
 def _round_probabilities(cell: Cell) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, TypeAdapter
 from wbctool.errors import OutputLocked, OutputNotWritable, RecordInvalid, StatusUnknown
 from wbctool.paths import OutputPaths
 from wbctool.store.atomic_write import write_json_atomic
+from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_notices
 from wbctool.store.lock import lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
@@ -66,6 +67,7 @@ class RunReport:
         failure: Why the last run ended without a run.json of its own; ``slides`` are then those of the run before it.
         slides: The slides, in order; none if the run goes on or was killed.
         notices: What a laboratory must know about the run's input.
+        ended_reviews: The reviews that ended, as other cells were found, and that nobody has acknowledged.
     """
 
     phase: RunPhase
@@ -80,6 +82,7 @@ class RunReport:
     failure: str
     slides: tuple[RunSlide, ...]
     notices: tuple[str, ...]
+    ended_reviews: tuple[EndedReview, ...]
 
     def count(self, status: SlideStatus) -> int:
         """Return the number of slides of a status."""
@@ -117,7 +120,8 @@ def read_report(layout: OutputPaths) -> RunReport:
         holder=holder,
         failure=failure.cause if failure else "",
         slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
-        notices=run.notices,
+        notices=tuple(update_notices(run.notices, {}, ())),
+        ended_reviews=tuple(find_ended_reviews(layout).values()),
     )
 
 
@@ -162,6 +166,7 @@ def format_status_text(report: RunReport) -> str:
         origin = "as an earlier run left them" if report.failure else f"{n_processed} of them done in that run"
         lines.append(f"slides: {counts}; {origin}")
     lines += [f"notice: {display_name(notice)}" for notice in report.notices]
+    lines += [display_name(review.sentence) for review in report.ended_reviews]
     for slide in report.slides:
         if slide.status is SlideStatus.WAITING:
             lines.append(f"waiting: {display_name(slide.slide)}")
@@ -191,6 +196,7 @@ def format_status_json(report: RunReport) -> str:
         "holder": report.holder or None,
         "failure": report.failure or None,
         "notices": list(report.notices),
+        "ended_reviews": [asdict(review) for review in report.ended_reviews],
         "slides": {status.value: report.count(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],

@@ -163,7 +163,7 @@ class PublishedSlide:
             are not published, are NaN.
         field_names: The names of all fields, failed ones included.
         classes: The classes of the model.
-        fingerprint: The hash of everything that the results depend on.
+        fingerprint: The hash of what its cells depend on; for results of earlier versions, of all that they depend on.
         provenance: How the results were made; None if an earlier version did not record it.
         reviewed: Whether a reader has reviewed the slide.
     """

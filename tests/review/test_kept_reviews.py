@@ -1,0 +1,383 @@
+"""A review stays as long as the slide's cells do; where it must end, the run, the status and the index say so."""
+
+import csv
+import json
+import logging
+import os
+import re
+
+import fakes
+import pytest
+from typer.testing import CliRunner
+
+from wbctool.cli import app
+from wbctool.errors import OutputLocked, ReviewRefused
+from wbctool.paths import OutputPaths
+from wbctool.review.acknowledge import acknowledge_ended_reviews
+from wbctool.review.apply import apply_reviews
+from wbctool.review.audit import audit_reviews
+from wbctool.store.ended_reviews import EndedReview, describe_ended_reviews, find_ended_reviews
+from wbctool.store.lock import lock_output
+from wbctool.store.reader import read_published_slides
+from wbctool.store.run_record import read_run_record
+from wbctool.store.slide_record import read_slide_record
+from wbctool.store.status import format_status_json, format_status_text, read_report
+
+ENDED = (
+    "review ended: slide 's2', reviewed by AB, has other cells since a later run; "
+    "review again, or take note with `wbctool review acknowledge`"
+)
+
+
+def apply_one(layout, path):
+    ((_, outcome),) = apply_reviews(layout, [path])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+@pytest.fixture
+def reviewed(layout, write):
+    """s2, whose cell in review a reader has moved to the monocytes."""
+    apply_one(layout, write((3, "review", "monocyte"), comment="fine"))
+    return layout
+
+
+def events(layout):
+    return [json.loads(line)["event"] for line in layout.audit_jsonl.read_text().splitlines()]
+
+
+def check_reviewed(run, layout):
+    """s2 is reviewed everywhere."""
+    record = read_slide_record(layout.slide_file("s2", "slide.json"), "s2")
+    assert [(review.reader, review.n_reclassified, review.comment) for review in record.reviews] == [("AB", 1, "fine")]
+    assert (run.rows()["s2"]["monocyte_n"], run.rows()["s2"]["review"]) == ("1", "0")
+    with layout.slide_file("s2", "cells.csv").open(newline="") as lines:
+        assert [cell["outcome"] for cell in csv.DictReader(lines)][2] == "counted"
+    assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
+    assert "</span> AB</td>" in layout.index_html.read_text()
+    assert find_ended_reviews(layout) == {}
+    assert read_report(layout).notices == ()
+    assert audit_reviews(layout).problems == ()
+    (slide,) = (slide for slide in read_published_slides(layout) if slide.result.slide == "s2")
+    assert slide.is_final
+
+
+def set_slides_csv(run, columns, values):
+    (run.root / "slides.csv").write_text(f"slide,{columns}\ns2,{values}\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("accession", "H-2041"),
+        ("patient,age,sex", "P-77,54,F"),
+        ("analyser_wbc", "7.2"),
+        ("objective,stain", "100x,MGG"),
+        ("um_per_px", "0.1"),
+        ("accession,um_per_px,age", "H-2041,0.12,7"),
+    ],
+)
+@pytest.mark.parametrize("former", [False, True])
+def test_review_stays_whatever_slides_csv_says(run, reviewed, columns, values, former, make_former):
+    if former:
+        make_former(run)
+    set_slides_csv(run, columns, values)
+    assert run() == 0
+    assert (run.looked == []) is ("um_per_px" not in columns)  # by which the images are measured
+    check_reviewed(run, reviewed)
+    assert events(reviewed) == ["cell", "review"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"adult": True},
+        {"low_count_below": 1, "adult": True, "reference_ranges": {"monocyte": [1, 2]}},
+        {"high_review_share": 0.9},
+        {"max_blur_um": 5},
+        {"duplicate_correlation": 0.5},
+        {"max_megapixels": 50},
+        {"super_resolve": "never"},
+        {"force": True},
+        {"force": True, "adult": True, "workers": 3},
+    ],
+)
+def test_review_stays_with_settings_that_give_the_same_cells(run, reviewed, settings):
+    assert run(**settings) == 0
+    check_reviewed(run, reviewed)
+    assert run(**settings | {"force": False}) == 0
+    assert run.looked == []
+    check_reviewed(run, reviewed)
+
+
+def test_words_follow_around_the_review(run, reviewed):
+    set_slides_csv(run, "accession,analyser_wbc,age", "H-2041,9,40")
+    run(low_count_below=1)
+    page = reviewed.slide_file("s2", "report.html").read_text()
+    assert "H-2041" in page
+    record = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
+    assert record.absolute_counts.classes["monocyte"].value == 3  # one of three counted cells
+    assert record.out_of_range["monocyte"] == {"percent": "high", "absolute": "high"}
+    assert "monocyte,1,33.33,0.84,90.57,0.00,9.00,high" in reviewed.slide_file("s2", "differential.csv").read_text()
+
+
+def test_words_change_twice_and_back(run, reviewed):
+    before = run.tree()
+    for columns, values in (("accession", "a"), ("accession,age", "b,50")):
+        set_slides_csv(run, columns, values)
+        run()
+        check_reviewed(run, reviewed)
+    (run.root / "slides.csv").unlink()
+    run()
+    assert run.tree() == before
+
+
+def test_review_saved_before_a_change_of_words_is_applied_after_it(run, layout, write):
+    path = write((3, "review", "monocyte"), comment="fine")
+    set_slides_csv(run, "accession", "H-2041")
+    run()
+    run(force=True)
+    apply_one(layout, path)
+    check_reviewed(run, layout)
+    assert "H-2041" in layout.slide_file("s2", "report.html").read_text()
+
+
+def test_second_review_follows_a_change_of_words(run, reviewed, write):
+    set_slides_csv(run, "accession", "H-2041")
+    run()
+    result = apply_one(reviewed, write((3, "monocyte", "basophil"), reader="CD", time="2026-01-03T00:00:00Z"))
+    assert [review.reader for review in result.reviews] == ["AB", "CD"]
+    assert "H-2041" in reviewed.slide_file("s2", "report.html").read_text()
+    run(adult=True)
+    assert run.looked == []
+    assert run.rows()["s2"]["basophil_n"] == "1"
+    assert audit_reviews(reviewed).problems == ()
+
+
+def test_touched_and_resaved_images_keep_the_review(run, reviewed):
+    os.utime(run.root / "s2" / "f1.png", (1, 1))
+    path = run.root / "s2" / "f2.png"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # the content differs, the pixels do not
+    path.write_bytes(data)
+    run()
+    assert "f2.png" in run.looked
+    check_reviewed(run, reviewed)
+
+
+@pytest.mark.parametrize(
+    "damage", ["slide.json", "report.html", "cells.csv", "original-slide.json", "original-cells.csv"]
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_damaged_results_are_made_again_with_the_review(run, reviewed, damage, lost):
+    path = reviewed.slide_file("s2", damage)
+    if lost:
+        path.unlink()
+    else:
+        path.write_text("altered")
+    run(adult=True)
+    check_reviewed(run, reviewed)
+
+
+def test_review_verify_checks_the_report_of_another_version_by_its_hash(run, reviewed, make_former):
+    path = reviewed.slide_file("s2", "report.html")
+    state = json.loads(reviewed.slide_file("s2", "slide.json").read_text())
+    assert re.fullmatch("[0-9a-f]{64}", state["renderer"])
+    make_former(run)
+    assert audit_reviews(reviewed).problems == ()
+    path.write_text(path.read_text() + "\n")
+    assert audit_reviews(reviewed).problems == ("slide 's2': report.html does not match its hash in slide.json",)
+
+
+@pytest.mark.parametrize("killed_at", ["original-slide.json", "differential.csv", "report.html", "slide.json"])
+@pytest.mark.parametrize("settings", [{"adult": True}, {"force": True}, {"max_blur_um": 7}])
+def test_run_killed_while_it_publishes_keeps_the_review(run, reviewed, monkeypatch, kill_at, killed_at, settings):
+    kill_at(killed_at)
+    if (settings, killed_at) == ({"adult": True}, "original-slide.json"):  # the run's own files stay as they are
+        run(**settings)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(**settings)
+    monkeypatch.undo()
+    run(**settings)
+    check_reviewed(run, reviewed)
+
+
+@pytest.mark.parametrize("settings", [{}, {"adult": True}, {"force": True}])
+@pytest.mark.parametrize("killed_at", ["cells.csv", "slide.json"])
+def test_run_completes_a_review_that_was_killed(run, layout, write, monkeypatch, kill_at, killed_at, settings):
+    path = write((3, "review", "monocyte"), comment="fine")
+    kill_at(killed_at)
+    with pytest.raises(KeyboardInterrupt):
+        apply_one(layout, path)
+    monkeypatch.undo()
+    run(**settings)
+    check_reviewed(run, layout)
+    with pytest.raises(ReviewRefused, match="already been applied"):
+        apply_one(layout, path)
+
+
+def change_cells(run, how):
+    if how == "field":
+        fakes.draw_field(run.root / "s2" / "f2.png", ["odd"])
+    elif how == "added":
+        fakes.draw_field(run.root / "s2" / "f3.png", ["basophil"])
+    elif how == "removed":
+        (run.root / "s2" / "f1.png").unlink()
+    elif how == "renamed":
+        (run.root / "s2" / "f1.png").rename(run.root / "s2" / "f0.png")
+    else:
+        run.model = "cd" * 32
+        run.classify = lambda rgb: tuple(fakes.predict("basophil") for _ in rgb)
+
+
+@pytest.mark.parametrize("how", ["field", "added", "removed", "renamed", "model"])
+def test_other_cells_end_the_review_and_everything_says_so(run, reviewed, how, caplog):
+    kept = reviewed.audit_jsonl.read_bytes()
+    change_cells(run, how)
+    caplog.set_level(logging.INFO)
+    for _ in range(2):  # until someone takes note, every run says it
+        caplog.clear()
+        assert run() == 0
+        assert [r.getMessage() for r in caplog.records if r.name == "wbctool.notices"] == [ENDED]
+        assert read_run_record(reviewed).notices == (ENDED,)
+    assert reviewed.audit_jsonl.read_bytes().startswith(kept)
+    assert events(reviewed) == ["cell", "review", "redone"]
+    report = read_report(reviewed)
+    assert ENDED in format_status_text(report).splitlines()
+    assert [entry["slide"] for entry in json.loads(format_status_json(report))["ended_reviews"]] == ["s2"]
+    assert "review ended AB</td>" in reviewed.index_html.read_text()
+    assert not list(reviewed.slide_folder("s2").glob("original-*"))
+    assert audit_reviews(reviewed).problems == ()
+
+
+def test_dry_run_names_the_reviews_that_may_end(run, reviewed, capsys):
+    from wbctool.cli.progress import DryRunProgress
+
+    change_cells(run, "field")
+    run.progress = DryRunProgress()
+    run(dry_run=True)
+    assert "s2: to do, 2 fields, reviewed by AB\n" in capsys.readouterr().out
+
+
+def test_ended_review_is_settled_by_another_review(run, reviewed, write, caplog):
+    change_cells(run, "field")
+    run()
+    apply_one(reviewed, write(reader="CD"))
+    assert find_ended_reviews(reviewed) == {}
+    page = reviewed.index_html.read_text()
+    assert "review ended" not in page
+    assert "</span> CD</td>" in page
+    assert "review ended" not in format_status_text(read_report(reviewed))
+    caplog.clear()
+    run()
+    assert "review ended" not in caplog.text
+    change_cells(run, "added")
+    run()
+    assert find_ended_reviews(reviewed)["s2"].readers == ("CD",)
+
+
+def acknowledge(layout, *args):
+    return CliRunner().invoke(app, ["review", "acknowledge", str(layout.counts_csv), *args])
+
+
+@pytest.mark.parametrize("named", [[], ["s2"]])
+def test_acknowledged_end_is_listed_no_more(run, reviewed, named, caplog):
+    change_cells(run, "field")
+    run()
+    done = acknowledge(reviewed, *named, "--reader", "EF")
+    assert (done.exit_code, done.stdout) == (0, "s2: acknowledged by EF\n")
+    assert "review ended" not in reviewed.index_html.read_text()
+    assert "review ended" not in format_status_text(read_report(reviewed))
+    assert audit_reviews(reviewed).problems == ()
+    caplog.clear()
+    run()
+    assert "review ended" not in caplog.text
+    assert acknowledge(reviewed, "--reader", "EF").stdout == "no review has ended\n"
+    assert events(reviewed) == ["cell", "review", "redone", "acknowledged"]
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [(["s10", "--reader", "EF"], "slide 's10' has no review that ended"), (["--reader", " "], "initials")],
+)
+def test_acknowledge_refuses(run, reviewed, args, why):
+    change_cells(run, "field")
+    run()
+    done = acknowledge(reviewed, *args)
+    assert done.exit_code == 1
+    assert why in done.stderr
+    assert events(reviewed)[-1] == "redone"
+
+
+def test_acknowledge_waits_for_no_run_and_finds_names_as_counts_csv_has_them(run, layout, write):
+    fakes.draw_field(run.root / "=s\udcff" / "f.png", ["review"])
+    run()
+    review = write(slide="=s\udcff", results=hash_of(layout, "=s\udcff"))
+    apply_one(layout, review)
+    fakes.draw_field(run.root / "=s\udcff" / "f.png", ["odd"])
+    run()
+    with lock_output(layout), pytest.raises(OutputLocked):
+        acknowledge_ended_reviews(layout, [], "EF")
+    assert acknowledge_ended_reviews(layout, ["'=s\\xff"], "EF") == ["=s\udcff"]
+
+
+def hash_of(layout, slide):
+    return read_slide_record(layout.slide_file(slide, "slide.json")).files["cells.csv"]
+
+
+def test_many_ended_reviews_are_one_line():
+    ended = [EndedReview(f"s{i}", ("AB",), "") for i in range(30)]
+    (line,) = describe_ended_reviews(ended)
+    assert line.startswith("reviews ended: 30 reviewed slides have other cells since a later run: 's0', 's1', ")
+    assert " and 20 more; " in line
+    assert len(describe_ended_reviews(ended[:10])) == 10
+
+
+def test_run_killed_after_it_noted_the_end_says_so_the_next_time(run, reviewed, monkeypatch, kill_at):
+    change_cells(run, "field")
+    kill_at("slide.json")
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    assert find_ended_reviews(reviewed) == {}  # its results are still there
+    run()
+    assert set(find_ended_reviews(reviewed)) == {"s2"}
+
+
+def test_review_of_a_lost_audit_log_ends_loudly(run, reviewed, caplog):
+    reviewed.audit_jsonl.unlink()
+    run(adult=True)
+    assert "review ended: slide 's2', reviewed, has other cells" in caplog.text
+
+
+def test_damaged_audit_log_keeps_the_reviewed_results(run, reviewed, caplog):
+    before = {path: path.read_bytes() for path in reviewed.slide_folder("s2").iterdir()}
+    reviewed.audit_jsonl.write_text(reviewed.audit_jsonl.read_text().replace("AB", "XY"))
+    assert run(adult=True) == 3
+    assert "does not follow from the line before it" in caplog.text
+    assert {path: path.read_bytes() for path in before} == before
+
+
+class TestReviewFiles:
+    def test_slide_is_found_whatever_the_name_of_the_file(self, layout, write):
+        path = write((3, "review", "monocyte"), name="review-s10 (1).json")
+        assert apply_one(layout, path).slide == "s2"
+
+    def test_folder_stands_for_its_files_in_the_order_of_their_times(self, run, layout, write, tmp_path):
+        first = write((3, "review", "monocyte"), name="z.json")
+        apply_one(layout, first)
+        later = write((3, "monocyte", "basophil"), name="A.JSON", reader="CD", time="2026-01-03T00:00:00Z")
+        (tmp_path / "from-readers").mkdir()
+        for path in (first, later):
+            path.rename(tmp_path / "from-readers" / path.name)
+        other = type(run)(run.root, tmp_path / "other" / "counts.csv")
+        other()
+        done = CliRunner().invoke(app, ["review", "apply", str(other.out), str(tmp_path / "from-readers")])
+        assert (done.exit_code, done.stderr) == (0, "")
+        record = read_slide_record(OutputPaths(other.out).slide_file("s2", "slide.json"))
+        assert record.readers == ("AB", "CD")
+        (tmp_path / "empty").mkdir()
+        done = CliRunner().invoke(app, ["review", "apply", str(other.out), str(tmp_path / "empty")])
+        assert (done.exit_code, "has no .json file" in done.stderr) == (1, True)

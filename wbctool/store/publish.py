@@ -1,0 +1,148 @@
+"""Publishing what a run made of a slide around the reviews that it has: they stay as long as its cells do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from wbctool.errors import ReviewRefused
+from wbctool.limits import Limits
+from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
+from wbctool.store import audit_log
+from wbctool.store.audit_log import AuditEntry
+from wbctool.store.fingerprint import Fingerprints
+from wbctool.store.replay import (
+    OriginalResult,
+    find_reviews,
+    read_original_files,
+    read_result,
+    replay_reviews,
+    reviewed_cells_sha256,
+)
+from wbctool.store.slide_record import SlideRecord, find_slide_record, format_slide_record
+from wbctool.store.slide_writer import (
+    ORIGINAL_FILES,
+    SlideFiles,
+    build_slide_record,
+    hash_files,
+    publish_slide,
+    render_files,
+)
+from wbctool.types.results import Provenance, Review, SlideResult
+from wbctool.types.slides import SlideMetadata
+
+
+def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
+    """Publish what a run found on a slide.
+
+    If the cells are those that were reviewed, the reviews are applied to the new files. Otherwise they no longer hold,
+    and the audit log says so.
+
+    Args:
+        layout: The output, whose lock the caller holds.
+        slide_files: The slide's files without any review.
+
+    Returns:
+        The record that was published.
+
+    Raises:
+        OutputNotWritable: A file cannot be written.
+        AuditLogCorrupt: The slide was reviewed and the audit log is damaged.
+    """
+    slide = slide_files.record.slide
+    was_reviewed = False
+    if is_set_aside(layout, slide) or audit_log.mentions(layout, slide):
+        entries, record = audit_log.read_audit_log(layout), find_slide_record(layout, slide)
+        try:
+            reviews = find_reviews(entries, slide, record)
+            reviewed_files = _apply_reviews(slide_files, reviews, entries)
+        except ReviewRefused:
+            was_reviewed = True
+        else:
+            if reviewed_files is not None:
+                publish_slide(layout, reviewed_files.files, reviewed_files.record)
+                return reviewed_files.record
+            was_reviewed = bool(reviews) or (record is None and is_set_aside(layout, slide))
+    if was_reviewed:
+        audit_log.log_review_ended(layout, slide)
+    publish_slide(layout, slide_files.files, slide_files.record)
+    for name in ORIGINAL_FILES:
+        with suppress(OSError):
+            layout.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
+    return slide_files.record
+
+
+def render_again(
+    layout: OutputPaths,
+    record: SlideRecord,
+    provenance: Provenance,
+    limits: Limits,
+    metadata: SlideMetadata | None,
+    fingerprints: Fingerprints,
+) -> SlideRecord:
+    """Render and publish a slide's tables and report with other words around the same cells and the same reviews.
+
+    Args:
+        layout: The output, whose lock the caller holds.
+        record: The slide's record; it has thumbnails.
+        provenance: What made the results, with the settings of now.
+        limits: The slide's limits.
+        metadata: The slide's line of slides.csv, if it has one.
+        fingerprints: The hashes of what the result depends on now.
+
+    Returns:
+        The record that was published.
+
+    Raises:
+        ReviewRefused: The cells or the reviews cannot be read back.
+        AuditLogCorrupt: The slide is reviewed and the audit log is damaged.
+        OutputNotWritable: A file cannot be written.
+    """
+    slide = record.slide
+    is_reviewed = bool(record.reviews) or is_set_aside(layout, slide)
+    entries = audit_log.read_audit_log(layout) if is_reviewed else ()
+    reviews = find_reviews(entries, slide, record)
+    original, files = read_original_files(layout, record)
+    if reviews and original.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
+        raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
+    record = replace(record, provenance=provenance, limits=limits, metadata=metadata)
+    result = replay_reviews(OriginalResult(files, record, read_result(files, record)), reviews, entries)
+    rendered = _render(result, record, fingerprints)
+    publish_slide(layout, rendered.files, rendered.record)
+    return rendered.record
+
+
+def is_set_aside(layout: OutputPaths, slide: str) -> bool:
+    """Return whether a review was applied, or was about to be: the originals then lie beside the slide's files."""
+    return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
+
+
+def _apply_reviews(
+    slide_files: SlideFiles, reviews: Sequence[Review], entries: Sequence[AuditEntry]
+) -> SlideFiles | None:
+    """Return a slide's files after its reviews, with the originals beside them; None if they do not hold.
+
+    Raises:
+        ReviewRefused: The audit log does not fit the cells.
+    """
+    files, record = slide_files.files, slide_files.record
+    if not reviews or record.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
+        return None
+    originals = {**files, SLIDE_JSON: format_slide_record(record)}
+    result = replay_reviews(OriginalResult(originals, record, read_result(files, record)), reviews, entries)
+    rendered = _render(result, record, Fingerprints.of_record(record))
+    set_aside = {ORIGINAL_PREFIX + name: originals[name] for name in ORIGINAL_FILES}
+    return SlideFiles({**files, **set_aside, **rendered.files}, rendered.record)
+
+
+def _render(result: SlideResult, record: SlideRecord, fingerprints: Fingerprints) -> SlideFiles:
+    """Render a result with the words of a record; its thumbnails stay."""
+    files = render_files(result, record.provenance)
+    kept = {THUMBNAILS_ZIP: record.files[THUMBNAILS_ZIP]}
+    fields = tuple((field.name, field.sha256) for field in record.fields)
+    return SlideFiles(
+        files,
+        build_slide_record(result, hash_files(files) | kept, record.provenance, record.limits, fields, fingerprints),
+    )
