@@ -348,7 +348,15 @@ def test_load_models_with_absent_cuda_raises() -> None:
         load_models(default_models_dir(), Device.CUDA, Precision.AUTO)
 
 
-def test_load_models_auto_reports_its_fallback() -> None:
+def test_load_models_auto_says_nothing_of_cuda_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    if _cuda_runs():
+        pytest.skip("a CUDA device works here")
+    monkeypatch.setattr("wbctool.inference.loading.has_nvidia_gpu", lambda: False)
+    assert load_models(default_models_dir(), Device.AUTO, Precision.AUTO).device_message is None
+
+
+def test_load_models_auto_reports_its_fallback_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbctool.inference.loading.has_nvidia_gpu", lambda: True)
     if _cuda_runs():
         pytest.skip("a CUDA device works here")
     loaded = load_models(default_models_dir(), Device.AUTO, Precision.AUTO)

@@ -17,7 +17,7 @@ class WorkerReport:
     """How a run's setup on a worker ended. Sent as a Dask event, so of JSON values only.
 
     error: empty if the worker can process slides. cache_key: all that its results depend on but the fields, as JSON.
-    device_message: what ``--device auto`` fell back to.
+    device_message: why ``--device auto`` does not use the GPU that there is.
     """
 
     address: str

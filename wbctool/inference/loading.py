@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wbctool.enums import Device, Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from wbctool.hardware import has_nvidia_gpu
 from wbctool.inference.classifier_head import DenseHead, read_dense_head
 from wbctool.inference.model_card import (
     Card,
@@ -44,7 +45,7 @@ class Models:
         detector: Finds the cells of a field.
         generator: Super-resolves crops.
         classifier: Classifies preprocessed crops.
-        device_message: One line about the device that ``auto`` fell back to; None if it did not.
+        device_message: One line about why ``auto`` does not use the GPU that there is; None without such a GPU.
         head: The classifier's dense layers, for Grad-CAM; None if its graph is not built as training exports it.
     """
 
@@ -187,7 +188,7 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
 
 
 def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
-    """Choose the provider of a device; with it comes a message if ``auto`` fell back to the CPU."""
+    """Choose the provider of a device; with it comes a message if ``auto`` does not use the GPU that there is."""
     if device is Device.CPU:
         return CPU, None
     problem = cuda_unavailable_reason(card, content)
@@ -195,4 +196,6 @@ def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, s
         return CUDA, None
     if device is Device.CUDA:
         raise DeviceUnavailable(f"--device cuda: no session runs on CUDA: {problem}. See `wbctool doctor`.")
+    if not has_nvidia_gpu():  # a plain PC lacks nothing; `wbctool doctor` says what a GPU would need
+        return CPU, None
     return CPU, f"no CUDA device ({problem}); running on the CPU"

@@ -34,7 +34,7 @@ class BoundStages:
         classify: Returns one prediction per row of the classifier's input.
         provenance: What the results record of how they were made.
         cache_key: Everything that the results depend on except the fields, as JSON values.
-        device_message: One line about the device that ``auto`` fell back to; None if it did not.
+        device_message: One line about why ``auto`` does not use the GPU that there is; None if there is none.
         batch_sizes: Returns the current number of rows of each model's batches, by file name.
         stain_reference: The color ranges of the detector's training fields.
     """

@@ -76,7 +76,7 @@ class RunRecord:
         device: ``cuda`` or ``cpu``, as really used.
         provider: The provider of ONNX Runtime that was used.
         precision: The precision that was used.
-        device_message: What ``--device auto`` fell back to, and why.
+        device_message: Why ``--device auto`` does not use the GPU that there is; None if there is none.
         notices: What a laboratory must know about the run's input, in plain sentences.
         models: The SHA-256 of each model, by file name.
         start: When the run began.
@@ -129,7 +129,7 @@ def start_run_record(
     Args:
         settings: The run's settings.
         provenance: What makes its results.
-        device_message: What ``--device auto`` fell back to, and why.
+        device_message: Why ``--device auto`` does not use the GPU that there is; None if there is none.
         argv: The command line.
         notices: What a laboratory must know about its input.
     """
