@@ -68,7 +68,7 @@ def test_number_text_takes_a_comma_for_a_decimal_sign_only_beside_semicolons(
     ("content", "location"),
     [
         ("", "line 1, slide: missing column"),
-        ("\nname\nx\n", "line 2, slide: missing column"),
+        ("\nname;AGE\nx;4\n", "line 2, slide: missing column 'slide'; the columns are 'name', 'age'"),
         ("slide,Age,age\n", "line 1, age: duplicate column"),
         ("slide\na,b\n", "line 2: more values than the header has columns: 'b'"),
         ("slide,age\na,7,\u00a0,x\n", "line 2: more values than the header has columns: 'x'"),

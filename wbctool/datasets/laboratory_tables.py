@@ -244,4 +244,6 @@ def _check_header(location: str, header: list[str], columns: tuple[str, ...], er
             raise error(f"{location}, {name}: duplicate column {name!r}")
     for name in columns:
         if name not in header:
-            raise error(f"{location}, {name}: missing column {name!r}")
+            parts = (part.strip() for text in header for part in re.split(r"[;\t]", text))  # under another separator
+            found = ", ".join(map(repr, filter(None, parts))) or "none"
+            raise error(f"{location}, {name}: missing column {name!r}; the columns are {found}")
