@@ -82,6 +82,20 @@ def test_doctor_checks_given_folder_of_models(tmp_path):
     assert f"FAIL models: no model card in {tmp_path}" in done.output
 
 
+def test_extra_is_installed_if_all_its_packages_are(without_models):
+    assert doctor.check_extra("x", ["numpy", "typer"]).ok
+    missing = doctor.check_extra("x", ["numpy", "no-such-package-here"])
+    assert (missing.ok, missing.needed, missing.advice) == (False, False, "pip install 'wbctool[x]'")
+    assert missing.detail == "no-such-package-here not installed"
+
+
+def test_doctor_lists_each_extra_but_the_developers(without_models):
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = {name.removeprefix("extra ") for name in without_models if name.startswith("extra ")}
+    assert listed == set(project["optional-dependencies"]) - {"dev", "docs"}
+
+
 def test_full_temporary_folder_fails(monkeypatch):
     def deny():
         raise OSError(28, "No space left on device")

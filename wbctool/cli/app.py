@@ -10,9 +10,10 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import wbctool
 from wbctool.cli.calibrate import calibrate
@@ -30,7 +31,21 @@ from wbctool.cli.verify import verify
 from wbctool.exit_codes import ExitCode
 from wbctool.former_names import describe_former_arguments
 
+
+class _Group(TyperGroup):
+    """The commands; a wrong value is refused in the words of the check, without its class's name before them."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Call the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
+    cls=_Group,
     help="White-cell differentials from folders of blood smear images. Research use only.",
     no_args_is_help=True,
     rich_markup_mode=None,  # formatted help would double the time that `wbctool --help` takes

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,6 +47,8 @@ PACKAGES = (
 )
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 _MIN_MEMORY_GIB = 4
+_DEVELOPERS_EXTRAS = {"dev", "docs"}
+_EXTRA_REQUIREMENT = re.compile(r".*;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def run_checks(models_dir: Path | None = None) -> tuple[Check, ...]:
     return (
         _check_python(),
         *(check_package(name) for name in PACKAGES),
+        *_check_extras(),
         _run_check("onnxruntime", _check_onnxruntime),
         _run_check("models", lambda: _check_models(models_dir)),
         _run_check("cpu", lambda: _check_cpu(models_dir)),
@@ -134,6 +139,46 @@ def check_package(name: str) -> Check:
         return Check(name, True, version(name))
     except PackageNotFoundError:
         return Check(name, False, "not installed", f"pip install {name}")
+
+
+def _check_extras() -> list[Check]:
+    """Check which extras of wbctool are installed; none can be named if wbctool itself is not installed."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        requirements = requires("wbctool") or ()
+    except PackageNotFoundError:
+        return []
+    extras: dict[str, set[str]] = {}
+    for requirement in requirements:
+        if match := _EXTRA_REQUIREMENT.match(requirement):
+            extras.setdefault(match["extra"], set()).update(_list_packages(requirement))
+    return [
+        check_extra(name, sorted(packages))
+        for name, packages in sorted(extras.items())
+        if name not in _DEVELOPERS_EXTRAS
+    ]
+
+
+def check_extra(name: str, packages: Sequence[str]) -> Check:
+    """Check that the packages of an extra are installed."""
+    missing = [package for package in packages if not check_package(package).ok]
+    detail = f"{', '.join(missing)} not installed" if missing else "installed"
+    return Check(f"extra {name}", not missing, detail, f"pip install 'wbctool[{name}]'", needed=False)
+
+
+def _list_packages(requirement: str) -> set[str]:
+    """Return the package of a requirement, and those of that package's own extras which it names."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    package, _, inner = re.split(r"[\s<>=!~;]", requirement, maxsplit=1)[0].partition("[")
+    packages = {package}
+    with suppress(PackageNotFoundError):
+        for other in requires(package) or ():
+            match = _EXTRA_REQUIREMENT.match(other)
+            if match and match["extra"] in inner.removesuffix("]").split(","):
+                packages |= _list_packages(other)
+    return packages
 
 
 def _run_check(name: str, check: Callable[[], Check], needed: bool = True) -> Check:
