@@ -1,10 +1,13 @@
-"""Table Schemas of counts.csv, differential.csv and cells.csv, for programs that check tables."""
+"""Table Schemas of counts.csv, differential.csv and cells.csv: what their columns mean, for programs and people."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 
 TABLES = ("counts", "differential", "cells")
+SCHEMA_BEGINNING = (
+    '{\n "$schema": "https://specs.frictionlessdata.io/schemas/table-schema.json",\n "title": "One row per '
+)
 
 
 def table_schema_json(table: str) -> str:
@@ -25,7 +28,7 @@ def table_schema_json(table: str) -> str:
     """
     if table not in TABLES:
         raise ValueError(f"no Table Schema for {table!r}; choose one of {', '.join(TABLES)}")
-    return files("wbctool.export").joinpath("schemas", f"{table}.json").read_text(encoding="utf-8")
+    return files("wbctool.report").joinpath("schemas", f"{table}.json").read_text(encoding="utf-8")
 
 
 def table_schema_files() -> dict[str, bytes]:

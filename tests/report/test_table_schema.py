@@ -6,9 +6,9 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.export.table_schema import TABLES, table_schema_files, table_schema_json
 from wbctool.labels import CellClass
 from wbctool.report.csv_tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
+from wbctool.report.table_schema import TABLES, table_schema_files, table_schema_json
 
 frictionless = pytest.importorskip("frictionless")
 
