@@ -56,6 +56,22 @@ def test_from_path_takes_the_csv_or_the_folder(tmp_path):
         assert OutputPaths.from_path(tmp_path / out).folder == tmp_path.resolve() / "a"
 
 
+def test_from_path_takes_workbook_and_files_in_the_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    for out in ("a.xlsx", "a/run.json", "a/index.html"):
+        assert OutputPaths.from_path(tmp_path / out).counts_csv == tmp_path.resolve() / "a.csv"
+
+
+def test_from_path_of_link_is_where_run_through_it_wrote_else_where_it_leads(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "t.csv").touch()
+    (tmp_path / "link.csv").symlink_to("real/t.csv")
+    assert OutputPaths.from_path(tmp_path / "link.csv").folder == tmp_path.resolve() / "real" / "t"
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "run.json").touch()
+    assert OutputPaths.from_path(tmp_path / "link.csv").folder == tmp_path.resolve() / "link"
+
+
 @given(st.one_of(BYTES, TRICKY), st.one_of(BYTES, TRICKY))
 def test_encode_name_is_utf8_and_one_to_one(a, b):
     encode_name(a).encode("utf-8")

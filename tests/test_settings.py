@@ -79,6 +79,21 @@ def test_file_with_byte_order_mark_is_read(tmp_path):
     assert load_settings(FLAGS, write(tmp_path, "\ufeffworkers = 3\r\n")).workers == 3
 
 
+def test_home_folder_is_expanded_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/lab")
+    config = write(tmp_path, 'models_dir = "~/models"\nlog_file = "~/w.log"\nmetrics = "~/w.prom"\n')
+    settings = load_settings({"slides": Path("~/slides"), "out": Path("~/c.csv")}, config)
+    paths = (settings.slides, settings.out, settings.models_dir, settings.log_file, settings.metrics)
+    assert [path.parent.as_posix() for path in paths] == ["/home/lab"] * 5
+
+
+def test_home_folder_of_nobody_is_refused(tmp_path):
+    with pytest.raises(
+        SettingsInvalid, match=r"lab\.toml: log_file: ~nobody-here/w\.log: there is no such home folder"
+    ):
+        load_settings(FLAGS, write(tmp_path, 'log_file = "~nobody-here/w.log"\n'))
+
+
 @pytest.mark.parametrize("name", ["out", "log_file", "metrics"])
 def test_option_on_slides_csv_is_refused(tmp_path, name):
     slides = tmp_path / "slides"

@@ -18,6 +18,7 @@ from wbctool.errors import SettingsInvalid
 RUN_JSON = "run.json"
 RUN_SIGNATURE = '"schema": "wbctool-run/'  # the first entry of every run.json; it marks a folder of results
 LOG_SIGNATURE = '{"time": "'  # the beginning of every line of a log; it marks a log
+LOG_BACKUPS = 5  # older parts of a log, x.log.1 to x.log.5
 LOCK = ".lock"
 LOCK_HOLDER_JSON = ".lock-holder.json"
 HASH_CACHE_JSON = ".seen.json"
@@ -30,6 +31,7 @@ SLIDE_JSON = "slide.json"
 INDEX_HTML = "index.html"
 AUDIT_JSONL = "audit.jsonl"
 QC_HISTORY_CSV = "qc-history.csv"
+WORKBOOK_SUFFIX = ".xlsx"  # of the table of all slides as an Excel workbook, beside the CSV
 LEVEY_JENNINGS_HTML = "levey-jennings.html"
 LEVEY_JENNINGS_CSV = "levey-jennings.csv"
 ORIGINAL_PREFIX = "original-"  # a file that a review replaced stays beside the new one under this prefix
@@ -48,6 +50,11 @@ EVALUATION_FIGURES = (CONFUSION, COVERAGE, MISTAKES, RELIABILITY)
 VERIFICATION_FIGURES = (BLAND_ALTMAN, CALIBRATION, CONFUSION)
 SLIDES_CSV = "slides.csv"  # the laboratory's own table in the root of SLIDES: read, never written
 SLIDES_XLSX = "slides.xlsx"  # the same as an Excel workbook, read if there is no slides.csv
+# The laboratory's own tables in the root of SLIDES, by what they hold: never written, in whatever case their name is.
+LABORATORY_TABLES = {
+    "slides": (SLIDES_CSV, SLIDES_XLSX),
+    "differentials": ("differentials.csv", "differentials.xlsx"),
+}
 
 _RESERVED_NAMES = frozenset(
     {
@@ -67,6 +74,7 @@ _RESERVED_NAMES = frozenset(
     }
 ) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)}
 _MAX_SLIDE_CHARACTERS = 60  # of the name of a review; file systems take 255 bytes, and a character up to four
+_NAMES_IN_FOLDER = frozenset({RUN_JSON, INDEX_HTML})
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
 
 
@@ -75,28 +83,53 @@ class OutputPaths:
     """The paths of the results of ``--out``.
 
     Attributes:
-        counts_csv: The table of all slides. The other results lie in the folder beside it.
+        counts_csv: The table of all slides; it may be a link. The other results lie in the folder beside it.
+        workbook: The same table as an Excel workbook, beside it; None if none was asked for.
     """
 
     counts_csv: Path
+    workbook: Path | None = None
+
+    @classmethod
+    def from_out(cls, out: Path) -> OutputPaths:
+        """Return the paths of ``run --out``.
+
+        >>> OutputPaths.from_out(Path("a/counts.xlsx")).counts_csv.as_posix()
+        'a/counts.csv'
+        """
+        return cls(out.with_suffix(".csv"), out) if out.suffix.lower() == WORKBOOK_SUFFIX else cls(out)
 
     @classmethod
     def from_path(cls, out: Path) -> OutputPaths:
-        """Return the paths of an output.
+        """Return the paths of an output that exists, by any of its names.
 
         Args:
-            out: The output's CSV, or its folder.
+            out: The output's CSV or workbook, its folder, or ``run.json`` or ``index.html`` in that. A link may stand
+                for the CSV that a run wrote through it, or for results that lie elsewhere.
 
         Returns:
-            The paths.
+            The paths, absolute.
 
         Raises:
             SettingsInvalid: No output can have that name.
         """
-        path = Path(os.path.realpath(out))  # Path.resolve would raise RuntimeError for a loop of links
-        if not has_usable_stem(path):
+        as_named = Path(os.path.realpath(out.parent), out.name)  # Path.resolve raises RuntimeError for a loop of links
+        as_linked = Path(os.path.realpath(out))
+        if not has_usable_stem(as_linked):
             raise SettingsInvalid(f"{out} is not a valid output name")
-        return cls(path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv"))
+        if out.name in _NAMES_IN_FOLDER and not as_linked.is_dir():
+            as_linked = as_linked.parent
+        elif out.name not in {"", "."} and as_named != as_linked:
+            layout = cls._from_absolute(as_named)
+            if os.path.lexists(layout.counts_csv) and os.path.lexists(layout.run_json):
+                return layout
+        return cls._from_absolute(as_linked)
+
+    @classmethod
+    def _from_absolute(cls, path: Path) -> OutputPaths:
+        """Return the paths for a table, a workbook or a folder."""
+        is_table = path.suffix.lower() in {".csv", WORKBOOK_SUFFIX}
+        return cls.from_out(path if is_table else path.with_name(f"{path.name}.csv"))
 
     @property
     def folder(self) -> Path:

@@ -15,7 +15,7 @@ from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.hardware import usable_cores
 from wbctool.limits import Limits, SettingsModel
-from wbctool.paths import SLIDES_CSV, has_usable_stem
+from wbctool.paths import LABORATORY_TABLES, WORKBOOK_SUFFIX, has_usable_stem
 
 __all__ = ["Limits", "RunSettings", "load_settings"]
 
@@ -38,7 +38,10 @@ class RunSettings(SettingsModel):
     """
 
     slides: Path = Field(description="Folder of slides.")
-    out: Path = Field(description="The table of all slides, x.csv; the other results go into the folder x beside it.")
+    out: Path = Field(
+        description="The table of all slides, x.csv, or x.xlsx for a workbook beside it; the other results go into the "
+        "folder x beside it."
+    )
     models_dir: Path | None = Field(None, description="Folder of models: `--models`. Default: the shipped models.")
     device: Device = Field(Device.AUTO, description="Where the models run: `--device`.")
     super_resolve: SuperResolve = Field(
@@ -75,31 +78,37 @@ class RunSettings(SettingsModel):
     max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
     limits: Limits = Field(Limits(), description="The limits that raise a flag, and the ranges.")
 
-    @field_validator(*_PATHS, mode="before")
+    @field_validator("slides", "out", *_PATHS, mode="before")
     @classmethod
-    def _check_not_empty(cls, path: object) -> object:
-        """Refuse an empty path, which would be the current folder."""
+    def _expand_home(cls, path: object) -> object:
+        """Refuse an empty path, which would be the current folder, and replace ``~`` by the home folder."""
         if path == "":
             raise ValueError("it is empty")
-        return path
+        return _expand_home(path) if isinstance(path, str | Path) else path
 
     @field_validator("out")
     @classmethod
     def _check_out(cls, out: Path) -> Path:
         """Refuse a table after which no folder of results can be named."""
-        if out.suffix.lower() != ".csv":
-            raise ValueError("the name must end in .csv; the folder of results is named after it")
+        if out.suffix.lower() not in {".csv", WORKBOOK_SUFFIX}:
+            raise ValueError("the name must end in .csv (or .xlsx); the folder of results is named after it")
         if not has_usable_stem(out):
             raise ValueError(f"no folder of results can be named after {out.name}")
         return out
 
     @field_validator("out", "log_file", "metrics")
     @classmethod
-    def _check_not_slides_csv(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        """Refuse to write over the laboratory's slides.csv."""
+    def _check_not_laboratory_table(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        """Refuse to write over the laboratory's own tables, or to make a file that would be read as one of them."""
         slides = info.data.get("slides")  # None if it is not a path itself
-        if path is not None and slides is not None and _is_same_file(path, slides / SLIDES_CSV):
-            raise ValueError(f"{path} is the laboratory's own table of slides and would be overwritten")
+        if path is None or slides is None:
+            return path
+        for kind, names in LABORATORY_TABLES.items():
+            has_name = path.name.casefold() in names or (info.field_name == "out" and path.stem.casefold() == kind)
+            if (has_name and _is_same_file(path.parent, slides)) or any(_is_same_file(path, slides / n) for n in names):
+                raise ValueError(
+                    f"{path} is the laboratory's own table of {kind}, which is only read; choose another name"
+                )
         return path
 
     @field_validator("metrics")
@@ -162,7 +171,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: not a TOML file: {error}") from error
     _check_names(path, entries)
-    paths = {name: path.parent / entries[name] for name in _PATHS if name in entries and _is_text(entries[name])}
+    paths = {}
+    for name in _PATHS:
+        if name in entries and _is_text(entries[name]):
+            try:
+                paths[name] = path.parent / _expand_home(entries[name])
+            except ValueError as error:
+                raise SettingsInvalid(f"{path}: {name}: {error}") from error
     return entries | paths
 
 
@@ -174,6 +189,18 @@ def _check_names(path: Path, entries: Mapping[str, Any]) -> None:
     for entry in entries:
         if entry not in known:
             raise SettingsInvalid(f"{path}: {entry}: no such setting; the settings are {', '.join(sorted(known))}")
+
+
+def _expand_home(path: str | Path) -> Path:
+    """Replace ``~`` or ``~user`` at the beginning of a path by that home folder.
+
+    Raises:
+        ValueError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no such home folder; write ./~ for a file of that name") from error
 
 
 def _is_text(value: object) -> bool:

@@ -55,13 +55,14 @@ def test_coco_and_fhir_write_a_file_each(done):
 
 def test_export_of_altered_results_fails_and_leaves_earlier_file(done):
     target = done.out.parent / "counts-coco.json"
-    target.write_text("as it was")
+    export("coco", done.out)
+    as_it_was = target.read_text()
     (done.folder / "s10" / "cells.csv").write_text("")
     result = export("coco", done.out)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"wbctool: {done.folder}/s10/cells.csv is not the file that was published")
     assert result.stderr.count("\n") == 1
-    assert target.read_text() == "as it was"
+    assert target.read_text() == as_it_was
 
 
 def test_export_without_results_fails(tmp_path):

@@ -20,7 +20,7 @@ class TestMetricsAndStatus:
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--metrics", tmp_path / "m.prom")
         assert done.exit_code == 3
         assert self.metrics(tmp_path)["wbctool_last_run_exit_code"] == "3.0"
-        for out in ("a.csv", "a"):
+        for out in ("a.csv", "a", "a/run.json", "a/index.html"):
             report = cli("status", tmp_path / out)
             assert report.exit_code == 3
             assert "partial: s2" in report.output

@@ -136,7 +136,16 @@ def save_resume_key(path: Path, resume_key: Mapping[str, str]) -> None:
     Args:
         path: The JSON file, for :func:`check_resumable`.
         resume_key: Values by name.
+
+    Raises:
+        SettingsInvalid: There are checkpoints without that file, so they are of another program.
     """
-    for checkpoint in path.parent.glob("*.ckpt"):
+    checkpoints = sorted(path.parent.glob("*.ckpt"))
+    if checkpoints and not path.is_file():
+        raise SettingsInvalid(
+            f"{checkpoints[0]} would be deleted, and is of no training of wbctool: {path.name} is missing beside it; "
+            f"choose another folder, or move the file away"
+        )
+    for checkpoint in checkpoints:
         checkpoint.unlink()
     write_atomic(path, (json.dumps(dict(resume_key), indent=2) + "\n").encode())

@@ -15,6 +15,7 @@ from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, Label
 from wbctool.datasets.laboratories import find_laboratories
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.model_card import ClassifierCard, load_fp32_card
+from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
 from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
@@ -145,6 +146,7 @@ def make_context(
     """Read the data and build the context of a training; arguments and errors are those of :func:`train`."""
     if max_hours is not None and not max_hours > 0:
         raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
+    check_models_overwrite(out)
     images, fields = _read_data(data, out)
     torch.set_float32_matmul_precision("high")
     return TrainingContext(

@@ -69,6 +69,7 @@ def evaluate_models(
 
     Raises:
         LabelledDataInvalid: The data or the labels cannot be read.
+        SettingsInvalid: The folder holds files of the same names that are not from an evaluation.
         OutputNotWritable: The folder cannot be written; without a folder, standard output cannot.
     """
     with require_extra("evaluate", "`wbctool evaluate`"):  # before minutes of work whose results could not be shown
@@ -80,13 +81,14 @@ def evaluate_models(
     from wbctool.cli.progress import track_progress
     from wbctool.datasets.fields import read_cell_labels
     from wbctool.datasets.labelled import Split
-    from wbctool.evaluation.evaluate import evaluate, write_evaluation
+    from wbctool.evaluation.evaluate import check_evaluation_folder, evaluate, write_evaluation
     from wbctool.evaluation.text_tables import to_markdown
     from wbctool.inference.loading import load_generators
     from wbctool.inference.model_card import default_models_dir
 
     emit = echo if out is None else echo_optional
     if out is not None:
+        check_evaluation_folder(out)
         check_writable(out)
     field_labels = read_cell_labels(labels) if labels else {}
     models = wbctool.load_models(models_dir, Device.AUTO, precision)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import Results
+from wbctool.cli.options import Results, parse_file
 from wbctool.cli.output import echo_error, echo_optional
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.exit_codes import ExitCode
@@ -44,7 +44,8 @@ def geojson(
 def coco(
     out: Results,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File to write. Default: OUT-coco.json beside the CSV.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=parse_file, help="File to write. Default: OUT-coco.json beside the CSV."),
     ] = None,
     slides: Annotated[
         Path | None, typer.Option(metavar="SLIDES", help="Where the images are now. Default: where the run found them.")
@@ -59,7 +60,8 @@ def coco(
 def fhir(
     out: Results,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File to write. Default: OUT-fhir.json beside the CSV.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=parse_file, help="File to write. Default: OUT-fhir.json beside the CSV."),
     ] = None,
 ) -> None:
     """Write the differentials as a FHIR R4 Bundle. Requires: pip install 'wbctool[fhir]'."""
@@ -73,12 +75,16 @@ def schema(
 ) -> None:
     """Write the Table Schemas of counts.csv, differential.csv and cells.csv (specs.frictionlessdata.io)."""
     with handle_errors():
-        from wbctool.export.table_schema import table_schema_files
-        from wbctool.store.atomic_write import write_atomic
+        from wbctool.report.table_schema import SCHEMA_BEGINNING, table_schema_files
+        from wbctool.store.atomic_write import write_through_link
+        from wbctool.store.ownership import FileKind, begins_with, check_overwrite
 
-        for name, content in table_schema_files().items():
-            path = to / name
-            write_atomic(path, content)
+        kind = FileKind("a schema as `wbctool export schema` writes it", begins_with(SCHEMA_BEGINNING.encode()))
+        schemas = {to / name: content for name, content in table_schema_files().items()}
+        for path in schemas:
+            check_overwrite(path, kind, "--to")
+        for path, content in schemas.items():
+            write_through_link(path, content)
             echo_optional(f"{display_name(str(path))} written")
 
 
@@ -87,18 +93,24 @@ def _export_geojson(out: Path, to: Path | None) -> int:
 
     A field whose name leaves no room for the ending is reported and left out.
     """
-    from wbctool.export.geojson import slide_geojson
+    from wbctool.export.geojson import GEOJSON_FILE, slide_geojson
     from wbctool.paths import OutputPaths, safe_join
-    from wbctool.store.atomic_write import write_atomic
+    from wbctool.store.atomic_write import write_through_link
+    from wbctool.store.ownership import check_overwrite
 
     layout = OutputPaths.from_path(out)
     folder = _resolve_target(layout, to, "geojson")
+    option = "--to" if to else ""
+    for slide_id, field in _iter_analyzed_fields(layout):  # all of them before the first is written
+        check_overwrite(safe_join(folder, slide_id, f"{field}.geojson"), GEOJSON_FILE, option)
     slides = _ExportableSlides(layout)
     n_files = 0
     for slide in slides:
         for field, text in slide_geojson(slide):
+            path = safe_join(folder, slide.result.slide, f"{field}.geojson")
+            check_overwrite(path, GEOJSON_FILE, option)
             try:
-                write_atomic(safe_join(folder, slide.result.slide, f"{field}.geojson"), text.encode())
+                write_through_link(path, text.encode())
                 n_files += 1
             except OutputNotWritable as error:
                 if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
@@ -109,13 +121,15 @@ def _export_geojson(out: Path, to: Path | None) -> int:
 
 def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     """Write one file with all cells, and return the exit code."""
-    from wbctool.export.coco import coco_json
+    from wbctool.export.coco import COCO_FILE, coco_json
     from wbctool.export.image_sizes import find_run_slides, read_field_sizes
     from wbctool.paths import OutputPaths
-    from wbctool.store.atomic_write import write_atomic
+    from wbctool.store.atomic_write import write_through_link
+    from wbctool.store.ownership import check_overwrite
 
     layout = OutputPaths.from_path(out)
     path = _resolve_target(layout, to, "coco.json")
+    check_overwrite(path, COCO_FILE, "--to" if to else "")
     slides = _ExportableSlides(layout)
     published = list(slides)
     sizes_px, root_slide_id = {}, None
@@ -123,20 +137,22 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
         run_slides, folder = find_run_slides(layout, slides_dir)
         sizes_px = read_field_sizes(published, run_slides, folder)
         root_slide_id = next((slide.id for slide in run_slides if slide.folder.samefile(folder)), None)
-    write_atomic(path, coco_json(published, sizes_px, root_slide_id).encode())
+    write_through_link(path, coco_json(published, sizes_px, root_slide_id).encode())
     return slides.finish(f"{display_name(str(path))} written: {pluralize(len(sizes_px), 'image')}")
 
 
 def _export_fhir(out: Path, to: Path | None) -> int:
     """Write one Bundle with all differentials, and return the exit code."""
-    from wbctool.export.fhir import fhir_bundle
+    from wbctool.export.fhir import FHIR_FILE, fhir_bundle
     from wbctool.paths import OutputPaths
-    from wbctool.store.atomic_write import write_atomic
+    from wbctool.store.atomic_write import write_through_link
+    from wbctool.store.ownership import check_overwrite
 
     layout = OutputPaths.from_path(out)
     path = _resolve_target(layout, to, "fhir.json")
+    check_overwrite(path, FHIR_FILE, "--to" if to else "")
     slides = _ExportableSlides(layout)
-    write_atomic(path, fhir_bundle(slides).encode())
+    write_through_link(path, fhir_bundle(slides).encode())
     return slides.finish(
         f"{display_name(str(path))} written: {pluralize(slides.n_exported, 'report')}, {slides.n_final} final"
     )
@@ -145,10 +161,22 @@ def _export_fhir(out: Path, to: Path | None) -> int:
 def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
     """Return where to write; refuse a place inside the results, which would overwrite what is read."""
     target = to or layout.export_path(kind)
-    resolved = Path(os.path.realpath(target))  # Path.resolve raises RuntimeError for a loop of links
-    if resolved == layout.counts_csv or resolved.is_relative_to(layout.folder):
+    # Path.resolve raises RuntimeError for a loop of links.
+    resolved, counts, results = (Path(os.path.realpath(p)) for p in (target, layout.counts_csv, layout.folder))
+    if resolved == counts or resolved.is_relative_to(results):
         raise SettingsInvalid(f"--to {target} lies inside the results to be exported; choose another place")
     return target
+
+
+def _iter_analyzed_fields(layout: OutputPaths) -> Iterator[tuple[str, str]]:
+    """Yield slide and name of each field that the last run analyzed, without the checks of what is published."""
+    from wbctool.store.counts_table import read_outcomes
+    from wbctool.store.slide_record import find_slide_record
+
+    for outcome in read_outcomes(layout) or ():
+        if (record := find_slide_record(layout, outcome.slide)) is not None:
+            failed = {failure.field for failure in record.errors}
+            yield from ((record.slide, field.name) for field in record.fields if field.name not in failed)
 
 
 class _ExportableSlides:

@@ -15,10 +15,11 @@ from typing import Any
 from wbctool.cli.output import echo_error
 from wbctool.errors import OutputNotWritable
 from wbctool.notices import is_notice
+from wbctool.paths import LOG_BACKUPS
+from wbctool.store.atomic_write import resolve_link
 from wbctool.text import display_name
 
 _LOG_BYTES = 10_000_000
-_LOG_FILES = 5
 
 
 @contextmanager
@@ -67,7 +68,9 @@ def _open_log(path: Path) -> logging.Handler:
     """Open the log file, and make its folder if there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _LogFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="ascii")
+        # When the log is full, the file is renamed, and not the link that leads to it.
+        target = resolve_link(path) if path.is_file() else path
+        handler = _LogFileHandler(target, maxBytes=_LOG_BYTES, backupCount=LOG_BACKUPS, encoding="ascii")
     except OSError as error:
         raise OutputNotWritable(f"the log {path} cannot be written: {error.strerror or error}") from error
     handler.setFormatter(_JsonFormatter())

@@ -76,6 +76,7 @@ def optimize_models(
     from wbctool.quantization.optimize import optimize_classifier, optimize_generator
 
     folder = models_dir or default_models_dir()
+    _check_folder(out or folder, precision, is_new=out is not None)
     device = Device.CPU if precision is Precision.INT8 else Device.AUTO  # each is measured on what it is made for
     models = wbctool.load_models(folder, device, Precision.FP32)
     cells = load_bundled_cells() if data is None else load_labelled_cells(data, models, track_progress)
@@ -96,6 +97,15 @@ def optimize_models(
     if out is not None:
         _copy_fp32_models(folder, out)
     return code
+
+
+def _check_folder(folder: Path, precision: Precision, is_new: bool) -> None:
+    """Check that only models are replaced or deleted; a new folder gets the fp32 models too."""
+    from wbctool.inference.model_card import KINDS
+    from wbctool.store.model_ownership import check_models_overwrite
+
+    copies = [f"{kind}.{precision.value}" for kind in KINDS[1:]]  # the detector has none
+    check_models_overwrite(folder, [*copies, *KINDS] if is_new else copies, "--out" if is_new else "")
 
 
 def _copy_fp32_models(folder: Path, out: Path) -> None:

@@ -42,9 +42,10 @@ def qc(
 def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline: int) -> int:
     """Write the charts, print the state of each, and return the exit code."""
     from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
-    from wbctool.qc.levey_jennings import chart_state, charts_csv, render_charts
+    from wbctool.qc.levey_jennings import CHARTS_FILE, chart_state, charts_csv, render_charts
     from wbctool.qc.westgard import build_control_charts
     from wbctool.store.atomic_write import write_atomic
+    from wbctool.store.ownership import check_overwrite_folder
 
     layout = OutputPaths.from_path(out)
     records = _read_history(layout)
@@ -55,9 +56,11 @@ def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline
                 f"{layout.qc_history_csv} has no slide {slide}; it has {', '.join(sorted(known_slides))}"
             )
     charts = build_control_charts([record for record in records if not slides or record.slide in slides], baseline)
+    option = "--out" if folder else ""
     folder = folder or layout.qc_folder
+    check_overwrite_folder(folder, LEVEY_JENNINGS_CSV, CHARTS_FILE, [LEVEY_JENNINGS_HTML], option)
+    write_atomic(folder / LEVEY_JENNINGS_CSV, charts_csv(charts).encode())  # first, as it marks the page as ours
     write_atomic(folder / LEVEY_JENNINGS_HTML, render_charts(charts).encode())
-    write_atomic(folder / LEVEY_JENNINGS_CSV, charts_csv(charts).encode())
     for chart in charts:
         values = pluralize(len(chart.points), "value")
         echo_optional(f"{display_name(chart.slide)}, {chart.quantity}: {values}, {chart_state(chart)}")

@@ -50,6 +50,7 @@ from wbctool.paths import (
     CONFUSION,
     COVERAGE,
     EVALUATED_CELLS_CSV,
+    EVALUATION_FIGURES,
     EVALUATION_JSON,
     EVALUATION_MD,
     EVALUATION_SCHEMA,
@@ -59,6 +60,7 @@ from wbctool.paths import (
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.store.atomic_write import write_atomic
+from wbctool.store.ownership import FileKind, check_overwrite_folder, has_schema
 from wbctool.types.cells import Box, Crop, Prediction
 from wbctool.types.progress import Progress
 
@@ -226,6 +228,17 @@ def evaluate(
         percent_errors=simulate_all_percent_errors(evaluator.cells, classes),
         red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )
+
+
+def check_evaluation_folder(out: Path) -> None:
+    """Check that :func:`write_evaluation` would replace no file that is not from an evaluation.
+
+    Raises:
+        SettingsInvalid: It would; the message names the file.
+    """
+    patterns = (EVALUATED_CELLS_CSV, EVALUATION_MD, *(_figure_name(kind, "*") for kind in EVALUATION_FIGURES))
+    kind = FileKind("a result of `wbctool evaluate`", has_schema(EVALUATION_SCHEMA))
+    check_overwrite_folder(out, EVALUATION_JSON, kind, patterns, "--out")
 
 
 def write_evaluation(result: Evaluation, text: str, out: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.report.categories import ARTIFACT, category_of
+from wbctool.store.ownership import FileKind, begins_with
 from wbctool.text import encode_name
 from wbctool.types.cells import Cell
 from wbctool.types.results import PublishedSlide
@@ -17,6 +18,11 @@ _CATEGORY_IDS = {
 }  # from 1, as 0 is often the background
 
 _LEUKOCYTES = {label for label in CellClass if label.is_leukocyte}
+
+
+# An annotation tool lays the file out in its own way, so that what somebody annotated is known.
+_BEGINNING = b'{\n "info": {\n  "description": "White cells found and classified by wbctool.'
+COCO_FILE = FileKind("a COCO dataset as `wbctool export coco` writes it", begins_with(_BEGINNING))
 
 
 def coco_json(

@@ -11,14 +11,17 @@ a review of a slide or another accession updates its resources, and other images
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
 from wbctool.report.csv_tables import count_failed_fields
 from wbctool.report.strings import EXPORTED_FLAGS
+from wbctool.store.ownership import FileKind
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.cells import ClassCount
 from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
@@ -84,6 +87,16 @@ def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
         }
     )
     return str(bundle.model_dump_json(indent=1)) + "\n"
+
+
+def _is_bundle(path: Path) -> bool:
+    """Return whether a file is a Bundle of ours: its id is the hash of its resources' ids."""
+    content = json.loads(path.read_bytes())
+    ids = [entry["resource"]["id"] for entry in content.get("entry") or ()]
+    return bool(content["id"] == _id("bundle", *ids))
+
+
+FHIR_FILE = FileKind("a Bundle as `wbctool export fhir` writes it", _is_bundle)
 
 
 def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from wbctool.labels import CellClass
 from wbctool.report.categories import ARTIFACT, category_of
+from wbctool.store.ownership import FileKind
 from wbctool.text import encode_name
 from wbctool.types.cells import Box, Cell, Outcome
 from wbctool.types.results import PublishedSlide
@@ -38,6 +40,17 @@ CLASS_COLORS: dict[CellClass, tuple[int, int, int]] = {
 _ARTIFACT_COLOR = (96, 96, 96)
 
 
+def _is_geojson(path: Path) -> bool:
+    """Return whether a file is an export of ours that no other program has laid out in its own way."""
+    text = path.read_text(encoding="utf-8")
+    features = json.loads(text)["features"]
+    is_own = all({"outcome", "super_resolved"} <= feature["properties"]["metadata"].keys() for feature in features)
+    return is_own and text == _format_collection(features)
+
+
+GEOJSON_FILE = FileKind("a file as `wbctool export geojson` writes it", _is_geojson)
+
+
 def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
     """Return the FeatureCollection of one field as JSON; it has no features if no cell was found.
 
@@ -48,7 +61,7 @@ def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequen
         classes: The classes of the model, in the order of the probabilities.
     """
     features = [_feature(slide, field, cell, classes) for cell in cells]
-    return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1) + "\n"
+    return _format_collection(features)
 
 
 def slide_geojson(slide: PublishedSlide) -> Iterator[tuple[str, str]]:
@@ -58,6 +71,11 @@ def slide_geojson(slide: PublishedSlide) -> Iterator[tuple[str, str]]:
         cells_by_field[cell.field].append(cell)
     for field in slide.analyzed_fields:
         yield field, field_geojson(slide.result.slide, field, cells_by_field[field], slide.classes)
+
+
+def _format_collection(features: Sequence[Mapping[str, Any]]) -> str:
+    """Return a FeatureCollection as JSON."""
+    return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1) + "\n"
 
 
 def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -> dict[str, Any]:

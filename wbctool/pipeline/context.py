@@ -45,7 +45,7 @@ class RunContext:
     @property
     def layout(self) -> OutputPaths:
         """The paths of the output files."""
-        return OutputPaths(self.settings.out)
+        return OutputPaths.from_out(self.settings.out)
 
     @property
     def cells_per_batch(self) -> int:

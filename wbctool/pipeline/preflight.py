@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.imaging.formats import IMAGE_SUFFIXES
 from wbctool.paths import (
     AUDIT_JSONL,
+    CELLS_CSV,
+    DIFFERENTIAL_CSV,
     INDEX_HTML,
     LOCK,
+    LOG_BACKUPS,
     LOG_SIGNATURE,
     QC_HISTORY_CSV,
+    REPORT_HTML,
     RUN_JSON,
+    SLIDE_JSON,
+    THUMBNAILS_ZIP,
     OutputPaths,
     temp_path_for,
 )
+from wbctool.pipeline.prometheus import METRICS_FILE
 from wbctool.settings import RunSettings
+from wbctool.store.atomic_write import resolve_output
+from wbctool.store.ownership import (
+    COUNTS_FILE,
+    WORKBOOK_FILE,
+    FileKind,
+    check_overwrite,
+    check_overwrite_folder,
+    has_schema,
+    read_head,
+)
 from wbctool.store.run_record import is_results
+from wbctool.types.cells import Slide
 
-_HEAD_BYTES = 4096
+SLIDE_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 
 
 def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
-    """Check that the results go neither among the slides nor over files that no run wrote.
+    """Check that the tables and the folder of results go neither among the slides nor over files that no run wrote.
 
     Args:
         layout: The paths of the output.
@@ -33,6 +53,9 @@ def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
     Raises:
         SettingsInvalid: They would.
     """
+    check_overwrite(layout.counts_csv, COUNTS_FILE, "--out")
+    if layout.workbook is not None:
+        check_overwrite(layout.workbook, WORKBOOK_FILE, "--out")
     results, root = Path(os.path.realpath(layout.folder)), Path(os.path.realpath(settings.slides))
     if root.is_relative_to(results) or (results.is_relative_to(root) and _has_images(results)):
         raise SettingsInvalid(f"--out {layout.counts_csv}: the results would go into {results}, which holds the slides")
@@ -43,37 +66,84 @@ def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
         )
 
 
-def check_log_file(layout: OutputPaths, log_file: Path) -> None:
-    """Check that a log goes neither into the results nor into a file that is not a log.
+def check_slide_folders(layout: OutputPaths, slides: Iterable[Slide]) -> None:
+    """Check that no slide's results go over files that no run wrote, here or behind a link.
+
+    Args:
+        layout: The paths of the output.
+        slides: The slides that were found.
+
+    Raises:
+        SettingsInvalid: They would; the message names the first such file.
+    """
+    is_known, results = is_results(layout.folder), Path(os.path.realpath(layout.folder))
+    for slide in slides:
+        folder = Path(os.path.realpath(layout.slide_folder(slide.id)))
+        if not (is_known and folder.is_relative_to(results)):
+            check_overwrite_folder(folder, SLIDE_JSON, SLIDE_FILE, SLIDE_FILES, f"--out {layout.counts_csv}:")
+
+
+def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = None) -> None:
+    """Check that a log goes neither into the results or the metrics nor into a file that is not a log.
 
     Args:
         layout: The paths of the output.
         log_file: The log file.
+        metrics: The file of metrics, if there is one.
 
     Raises:
         SettingsInvalid: It would.
     """
-    path, counts, folder = (Path(os.path.realpath(p)) for p in (log_file, layout.counts_csv, layout.folder))
-    if path == counts or path.is_relative_to(folder):
+    path, folder = Path(os.path.realpath(log_file)), Path(os.path.realpath(layout.folder))
+    if path in _real_paths(layout.counts_csv, layout.workbook) or path.is_relative_to(folder):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
-    if os.path.isfile(path) and not _is_log(path):  # noqa: PTH113, false for a device, which may have no end
-        raise SettingsInvalid(f"--log-file {log_file}: that file is not a log; it would be spoilt")
+    if path in _real_paths(metrics):
+        raise SettingsInvalid(f"--log-file {log_file}: that is where the metrics go")
+    if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113, of a name that is too long Path.is_file raises
+        return  # a device, which is only appended to
+    check_overwrite(log_file, LOG_FILE, "--log-file")
+    for number in range(1, LOG_BACKUPS + 1):  # the log becomes the first of them when it is full
+        check_overwrite(path.with_name(f"{path.name}.{number}"), LOG_FILE, f"--log-file {log_file}:")
+
+
+def check_metrics(layout: OutputPaths, metrics: Path) -> None:
+    """Check that the metrics go neither into the results nor into a file of another program.
+
+    Args:
+        layout: The paths of the output.
+        metrics: The file of metrics.
+
+    Raises:
+        SettingsInvalid: They would.
+    """
+    path = Path(os.path.realpath(metrics))
+    if path in _real_paths(layout.counts_csv, layout.workbook):
+        raise SettingsInvalid(f"--metrics {metrics}: that is where the results go")
+    check_overwrite(metrics, METRICS_FILE, "--metrics")
+
+
+def _real_paths(*paths: Path | None) -> set[Path]:
+    """Return the paths that there are, without links."""
+    return {Path(os.path.realpath(path)) for path in paths if path is not None}
 
 
 def _is_log(path: Path) -> bool:
-    """Return whether a file begins as our logs do, or cannot be read and so may be a log."""
+    """Return whether a file begins as our logs do, or cannot be read and so may be a log; a run only appends to it."""
     # A full disk may have cut a line short: the first one, or one before a complete line.
     mark = LOG_SIGNATURE.encode()
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = read_head(path)
     except OSError:
         return True
     return mark in head or mark.startswith(head)
 
 
+LOG_FILE = FileKind("a log of runs", _is_log)
+SLIDE_FILE = FileKind("a record of a slide", has_schema("wbctool-slide"))
+
+
 def check_counts_writable(layout: OutputPaths) -> None:
-    """Check that counts.csv can be written, by writing a temporary file beside it.
+    """Check that counts.csv can be written, by writing a temporary file beside it, or beside the target of a link.
 
     Args:
         layout: The paths of the output.
@@ -81,7 +151,7 @@ def check_counts_writable(layout: OutputPaths) -> None:
     Raises:
         OutputNotWritable: It cannot be written.
     """
-    probe = temp_path_for(layout.counts_csv)
+    probe = temp_path_for(resolve_output(layout.counts_csv))
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
@@ -93,7 +163,11 @@ def contains_run_outputs(folder: Path, settings: RunSettings) -> bool:
     """Return whether a run's own files lie directly in a folder, so that the folder's time is that of the last run."""
     outputs = (settings.out, settings.metrics, settings.log_file)
     resolved = os.path.realpath(folder)
-    return any(path is not None and os.path.realpath(path.parent) == resolved for path in outputs)
+    return any(
+        resolved in {os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))}  # noqa: PTH120
+        for path in outputs
+        if path is not None
+    )
 
 
 def _has_images(folder: Path) -> bool:
@@ -105,7 +179,17 @@ def _has_images(folder: Path) -> bool:
 
 
 def _has_foreign_files(folder: Path) -> bool:
-    """Return whether a run would overwrite files that no run wrote; a run makes its lock file first."""
-    if is_results(folder) or os.path.lexists(folder / LOCK):
+    """Return whether a run would overwrite files that no run wrote; a run makes its lock first, and run.json next."""
+    if is_results(folder):
         return False
-    return any(os.path.lexists(folder / name) for name in (RUN_JSON, INDEX_HTML, AUDIT_JSONL, QC_HISTORY_CSV))
+    names = (RUN_JSON, INDEX_HTML, AUDIT_JSONL, QC_HISTORY_CSV)
+    return any(os.path.lexists(folder / name) for name in names) or not _is_free_for_lock(folder / LOCK)
+
+
+def _is_free_for_lock(path: Path) -> bool:
+    """Return whether there is no file, or the empty one of a run that was killed at its beginning."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return True
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0

@@ -7,9 +7,19 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from wbctool.store.atomic_write import write_atomic
+from wbctool.store.atomic_write import write_through_link
+from wbctool.store.ownership import FileKind
 from wbctool.store.status import RunReport
 from wbctool.types.results import SlideStatus
+
+
+def _is_metrics(path: Path) -> bool:
+    """Return whether every line of a file is of our metrics."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return all(line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith("wbctool_") for line in lines)
+
+
+METRICS_FILE = FileKind("a file of wbctool's metrics alone", _is_metrics)
 
 
 def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:
@@ -46,4 +56,4 @@ def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:
         add_gauge("last_run_fields_done", "Fields that the last run processed.", sum(s.fields for s in processed))
         add_gauge("last_run_cells_done", "Cells that the last run found.", sum(s.cells for s in processed))
         add_gauge("fields_failed", "Fields that failed, of all slides.", sum(s.fields_failed for s in report.slides))
-    write_atomic(path, generate_latest(registry))
+    write_through_link(path, generate_latest(registry))

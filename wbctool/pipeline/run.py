@@ -19,7 +19,7 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import LocalExecutor, SlideExecutor
 from wbctool.pipeline.plan import FAILURE_STATUSES, Action, PlanItem, has_changed, make_plan
-from wbctool.pipeline.preflight import check_counts_writable, check_output_location
+from wbctool.pipeline.preflight import check_counts_writable, check_output_location, check_slide_folders
 from wbctool.pipeline.rerender import render_changed_words
 from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.qc.history import append_qc_records
@@ -94,7 +94,7 @@ def run_folder(
         OutputNotWritable: The output cannot be written.
         WbctoolError: What ``load_stages`` and the executor raise.
     """
-    layout = OutputPaths(settings.out)
+    layout = OutputPaths.from_out(settings.out)
     check_output_location(layout, settings)
     notices: list[str] = []
 
@@ -103,6 +103,7 @@ def run_folder(
         log_notice(notice)
 
     slides = find_slides(settings.slides, settings.follow_links, [layout.folder], notify)
+    check_slide_folders(layout, slides)
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from wbctool.qc.types import ControlChart, ControlPoint
 from wbctool.report.csv_tables import csv_text, encode_csv_name
 from wbctool.report.render import render_page
+from wbctool.store.ownership import FileKind, has_columns
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
@@ -38,6 +39,9 @@ class _Drawing:
     marks: tuple[_Mark, ...]
     path: str
     state: str
+
+
+CHARTS_FILE = FileKind("a table of `wbctool qc`", has_columns(_COLUMNS))
 
 
 def render_charts(charts: Sequence[ControlChart]) -> str:

@@ -37,6 +37,42 @@ def write_atomic(path: Path, content: bytes) -> None:
     write_atomic_group({path: content})
 
 
+def write_through_link(path: Path, content: bytes) -> None:
+    """Write a file that the user named whole; if it is a link, its target is replaced, in the target's own folder.
+
+    Raises:
+        OutputNotWritable: The file cannot be written; what was there before is still there.
+    """
+    write_atomic(resolve_output(path), content)
+
+
+def resolve_output(path: Path) -> Path:
+    """Return the file to write for a path that the user named, as :func:`resolve_link`.
+
+    Raises:
+        OutputNotWritable: The links lead in a circle, or into a folder that does not exist. That folder is not made: it
+            may be on a disk that is not mounted.
+    """
+    target = resolve_link(path)
+    if target != path and not target.parent.is_dir():
+        raise OutputNotWritable(f"{path} cannot be written: the link leads to {target}, whose folder does not exist")
+    return target
+
+
+def resolve_link(path: Path) -> Path:
+    """Return the file that a link leads to, whether it exists or not; a path that is no link as it is.
+
+    Raises:
+        OutputNotWritable: The links lead in a circle.
+    """
+    if not os.path.islink(path):  # noqa: PTH114, of a name that is too long Path.is_symlink raises
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OutputNotWritable(f"{path} cannot be written: {os.strerror(errno.ELOOP)}")
+    return target
+
+
 def write_atomic_group(files: Mapping[Path, bytes]) -> None:
     """Write files of one folder whole: all to the disk under temporary names, and only then renamed, in their order.
 

@@ -1,4 +1,4 @@
-"""The tables of all slides: counts.csv, and index.html beside the slides' folders."""
+"""The tables of all slides: counts.csv, the same as a workbook, and index.html beside the slides' folders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 from wbctool.errors import RecordInvalid
-from wbctool.paths import REPORT_HTML, OutputPaths
+from wbctool.paths import REPORT_HTML, WORKBOOK_SUFFIX, OutputPaths
 from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv
 from wbctool.report.index import IndexRow, render_index
-from wbctool.store.atomic_write import write_atomic
+from wbctool.report.workbook import counts_workbook
+from wbctool.store.atomic_write import write_atomic, write_through_link
 from wbctool.store.ended_reviews import EndedReview
+from wbctool.store.ownership import WORKBOOK_FILE, is_own
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import SlideOutcome, find_slide_record
 from wbctool.types.results import SlideStatus
@@ -25,7 +28,7 @@ def write_counts_and_index(
     notices: Sequence[str],
     ended_reviews: Mapping[str, EndedReview],
 ) -> None:
-    """Write both tables.
+    """Write the tables; counts.csv and the workbook may be links.
 
     Args:
         layout: The output.
@@ -36,9 +39,12 @@ def write_counts_and_index(
     Raises:
         OutputNotWritable: A table cannot be written.
     """
-    write_atomic(layout.counts_csv, counts_csv(outcome.row for outcome in outcomes).encode())
-    rows = [_make_index_row(layout, outcome, ended_reviews.get(outcome.slide)) for outcome in outcomes]
-    write_atomic(layout.index_html, render_index(rows, notices).encode())
+    rows = [outcome.row for outcome in outcomes]
+    write_through_link(layout.counts_csv, counts_csv(rows).encode())
+    if (workbook := _find_workbook(layout)) is not None:
+        write_through_link(workbook, counts_workbook(rows))
+    index_rows = [_make_index_row(layout, outcome, ended_reviews.get(outcome.slide)) for outcome in outcomes]
+    write_atomic(layout.index_html, render_index(index_rows, notices).encode())
 
 
 def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
@@ -69,6 +75,12 @@ def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
         return outcomes
     except (RecordInvalid, OSError, ValueError, IndexError):
         return None
+
+
+def _find_workbook(layout: OutputPaths) -> Path | None:
+    """Return the workbook to write: the one asked for, or that of an earlier run, which would fall behind."""
+    path = layout.workbook or layout.counts_csv.with_suffix(WORKBOOK_SUFFIX)
+    return path if layout.workbook or is_own(path, WORKBOOK_FILE) else None
 
 
 def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedReview | None) -> IndexRow:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.paths import TEMP_PREFIX, OutputPaths, is_temp_name, temp_prefix_for
-from wbctool.store.atomic_write import raise_not_writable, write_json_atomic
+from wbctool.store.atomic_write import raise_not_writable, resolve_link, write_json_atomic
 
 _HOLDER_READ_ATTEMPTS = 20
 _HOLDER_READ_INTERVAL_S = 0.05
@@ -58,11 +58,14 @@ _HOLDER = TypeAdapter(LockHolder)
 def lock_output(layout: OutputPaths) -> Iterator[None]:
     """Hold an output for this process. The kernel lets go when the process ends, however it ends.
 
+    A folder that was made for the lock goes again if the block raises an error before it has written anything.
+
     Raises:
         OutputLocked: Another process holds it.
         OutputNotWritable: The folder cannot be made, or the CSV file cannot have its name.
     """
     lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
+    made = [folder for folder in (layout.folder, *layout.folder.parents) if not os.path.lexists(folder)]
     with raise_not_writable(layout.folder):
         layout.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -74,9 +77,13 @@ def lock_output(layout: OutputPaths) -> Iterator[None]:
         remove_stale_temp_files(layout)
         write_json_atomic(layout.lock_holder_json, asdict(identify_process()))
         yield
+    except BaseException:
+        _remove_lock_holder(layout)
+        if made:
+            _remove_unused_folders(layout, made)
+        raise
     finally:
-        with suppress(OSError):
-            layout.lock_holder_json.unlink()
+        _remove_lock_holder(layout)
         lock.release()
 
 
@@ -90,9 +97,11 @@ def remove_stale_temp_files(layout: OutputPaths) -> None:
         for name in names:
             if name.startswith(TEMP_PREFIX):
                 _remove(Path(folder, name))
-    for path in layout.counts_csv.parent.glob(temp_prefix_for(layout.counts_csv) + "*"):
-        if is_temp_name(path.name):
-            _remove(path)
+    for table in filter(None, (layout.counts_csv, layout.workbook)):
+        target = resolve_link(table)
+        for path in target.parent.glob(temp_prefix_for(target) + "*"):
+            if is_temp_name(path.name):
+                _remove(path)
 
 
 def identify_process() -> LockHolder:
@@ -109,6 +118,21 @@ def read_holder(layout: OutputPaths) -> LockHolder | None:
         return _HOLDER.validate_python(json.loads(layout.lock_holder_json.read_bytes()))
     except (OSError, ValidationError, ValueError):
         return None
+
+
+def _remove_lock_holder(layout: OutputPaths) -> None:
+    """Remove the note of this process."""
+    with suppress(OSError):
+        layout.lock_holder_json.unlink(missing_ok=True)
+
+
+def _remove_unused_folders(layout: OutputPaths, made: Sequence[Path]) -> None:
+    """Remove the folders that this process made, the innermost first, if they hold nothing but the lock."""
+    with suppress(OSError):
+        if os.listdir(layout.folder) == [layout.lock.name]:  # noqa: PTH208, names are enough
+            layout.lock.unlink()
+            for folder in made:
+                folder.rmdir()
 
 
 def _format_holder(layout: OutputPaths) -> str:
