@@ -22,6 +22,9 @@ COMMANDS = {
         "slides --out a.csv --workers 0",
         "slides --out a.csv --device gpu",
         "slides --out slides/slides.csv",
+        "slides --out other.csv",
+        "slides --out new.csv/",
+        "slides --out a.csv --log-file other.csv",
         "slides --out a.csv --metrics a.csv",
         "slides --out a.csv --log-file a.csv",
         "slides --out a.csv --config gone.toml",
@@ -57,6 +60,8 @@ COMMANDS = {
         "coco --help",
         "fhir --help",
         "schema --help",
+        "coco a.csv --to other.csv",
+        "coco a.csv --to empty",
     ],
     "review": ["--help", "apply --help", "apply a.csv review.json", "verify --help", "verify a.csv"],
 }
@@ -67,6 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the errors are about, in which the commands run."""
     for name in ("slides", "empty", "former"):
         (tmp_path / name).mkdir()
+    (tmp_path / "other.csv").write_text("slide,neutrophil\na,12\n")
     (tmp_path / "former.toml").write_text("min_counted = 50\n")
     (tmp_path / "unknown.toml").write_text("wrokers = 2\n")
     (tmp_path / "range.toml").write_text("[reference_ranges]\nmonocyte = [9, 0]\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,45 +10,58 @@ import typer
 
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.models_optimize import optimize
-from wbctool.cli.options import ModelsDir
+from wbctool.cli.options import AsJson, ModelsDir
 from wbctool.cli.output import echo, echo_error, echo_optional
 from wbctool.errors import WbctoolError
 from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
+_LISTED = ("kind", "name", "version", "precision", "file", "sha256", "classes")
+
 models_app = typer.Typer(help="List, check and optimize the trained models.", no_args_is_help=True)
 
 
 @models_app.command("list")
-def list_models(models_dir: ModelsDir = None) -> None:
+def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
         from wbctool.inference.model_card import ClassifierCard, default_models_dir
         from wbctool.inference.model_folder import list_cards
 
-        code = ExitCode.DONE
-        for _, card in list_cards(models_dir or default_models_dir()):
+        folder = models_dir or default_models_dir()
+        code, models = ExitCode.DONE, []
+        for path, card in list_cards(folder):
             if isinstance(card, WbctoolError):
                 echo_error(str(card))
                 code = ExitCode.FATAL
                 continue
-            classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
-            echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+            models.append({"card": path.name, **card.model_dump(mode="json", include=set(_LISTED))})
+            if not as_json:
+                classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
+                echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+        if as_json:
+            echo(json.dumps({"schema": "wbctool-models/1", "folder": str(folder), "models": models}, indent=1))
         raise typer.Exit(code)
 
 
 @models_app.command("verify")
-def check_hashes(models_dir: ModelsDir = None) -> None:
+def check_hashes(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """Check each model against the hash in its card."""
     with handle_errors():
         from wbctool.inference.model_card import default_models_dir
         from wbctool.inference.model_folder import check_models
 
-        problems = 0
-        for path, problem in check_models(models_dir or default_models_dir()):
-            echo(f"{path.name}: {problem or 'ok'}")
-            problems += problem is not None
-        raise typer.Exit(ExitCode.FATAL if problems else ExitCode.DONE)
+        folder = models_dir or default_models_dir()
+        problems = {path.name: problem for path, problem in check_models(folder)}
+        is_ok = not any(problems.values())
+        if as_json:
+            models = [{"card": name, "ok": problem is None, "problem": problem} for name, problem in problems.items()]
+            content = {"schema": "wbctool-models-verify/1", "ok": is_ok, "folder": str(folder), "models": models}
+            echo(json.dumps(content, indent=1))
+        else:
+            for name, problem in problems.items():
+                echo(f"{name}: {problem or 'ok'}")
+        raise typer.Exit(ExitCode.DONE if is_ok else ExitCode.FATAL)
 
 
 models_app.command("optimize")(optimize)
@@ -64,14 +78,14 @@ def measure_stain_reference(
         from wbctool.inference.loading import load_model
         from wbctool.inference.model_card import DetectorCard, default_models_dir, kind_name
         from wbctool.inference.model_folder import encode_card
-        from wbctool.store.atomic_write import write_atomic
+        from wbctool.store.atomic_write import write_through_link
 
         folder = models_dir or default_models_dir()
         model = load_model(folder, DetectorCard)
         stain_ranges = measure_stain_reference(data, model)
         card = model.card.model_copy(update={"stain_reference": stain_ranges})
         path = folder / f"{kind_name(DetectorCard)}.json"  # the card that was read, whatever its model is called
-        write_atomic(path, encode_card(card))
+        write_through_link(path, encode_card(card))
         for entry in stain_ranges:
             low, high = entry.background_low, entry.background_high
             echo_optional(f"{entry.dataset}: {pluralize(entry.fields, 'field')}, background L*a*b* {low} to {high}")

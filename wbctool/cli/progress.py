@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,6 +58,17 @@ class DryRunProgress(NullProgress):
         echo(f"{pluralize(len(plan), 'slide')}: " + ", ".join(f"{n} {action}" for action, n in sorted(counts.items())))
 
 
+class JsonPlanProgress(NullProgress):
+    """What a dry run would do, as JSON."""
+
+    def plan_ready(self, plan: Sequence[PlanItem]) -> None:
+        """Print each slide, with what would be done and the number of its fields."""
+        slides = [
+            {"slide": item.slide.id, "action": item.action.value, "fields": len(item.slide.fields)} for item in plan
+        ]
+        echo(json.dumps({"schema": "wbctool-run-plan/1", "slides": slides}, indent=1))
+
+
 class BarProgress(NullProgress):
     """A bar that counts the fields, with a line above it for each slide that was processed."""
 
@@ -81,9 +93,17 @@ class BarProgress(NullProgress):
 
 
 @contextmanager
-def show_progress(quiet: bool, dry_run: bool) -> Iterator[NullProgress]:
-    """Choose how to show a run: nothing, a plan, a bar if standard output is a terminal, or lines."""
-    if quiet:
+def show_progress(quiet: bool, dry_run: bool, as_json: bool = False) -> Iterator[NullProgress]:
+    """Choose how to show a run: nothing, a plan, a bar if standard output is a terminal, or lines.
+
+    Args:
+        quiet: Whether nothing is shown.
+        dry_run: Whether only the plan is shown.
+        as_json: Whether standard output is for JSON alone.
+    """
+    if as_json:
+        yield JsonPlanProgress() if dry_run else NullProgress()
+    elif quiet:
         yield NullProgress()
     elif dry_run:
         yield DryRunProgress()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import Results
+from wbctool.cli.options import AsJson, Results
 from wbctool.cli.output import echo, echo_error, echo_optional
 from wbctool.errors import ReviewRefused
 from wbctool.exit_codes import ExitCode
@@ -59,7 +61,7 @@ def acknowledge_review(
 
 
 @review_app.command("verify")
-def verify_review(out: Results) -> None:
+def verify_review(out: Results, as_json: AsJson = False) -> None:
     """Check the audit log, and every slide's results against the run and the log.
 
     Exit codes: 0 all match; 1 otherwise.
@@ -71,8 +73,11 @@ def verify_review(out: Results) -> None:
         result = audit_reviews(OutputPaths.from_path(out))
         for problem in result.problems:
             echo_error(problem)
-        if result.problems:
-            raise typer.Exit(ExitCode.FATAL)
+        if as_json:
+            content = {"schema": "wbctool-review-verify/1", "ok": not result.problems, **asdict(result)}
+            echo(json.dumps(content, indent=1))
+        if result.problems or as_json:
+            raise typer.Exit(ExitCode.FATAL if result.problems else ExitCode.DONE)
         last = f", the last {result.last_sha256}" if result.last_sha256 else ""
         echo(
             f"{pluralize(result.slides, 'slide')}, {result.reviewed} reviewed; "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import get_exit_code, handle_errors
-from wbctool.cli.options import ModelsDir
+from wbctool.cli.options import ModelsDir, parse_file
 from wbctool.cli.output import echo_optional
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import OutputLocked, OutputNotWritable
@@ -41,7 +41,12 @@ def run(
     ],
     out: Annotated[
         Path,
-        typer.Option(metavar="CSV", help="Table to write, x.csv. The other results go into the folder x beside it."),
+        typer.Option(
+            metavar="CSV",
+            parser=parse_file,
+            help="Table to write, x.csv, or x.xlsx for a workbook too. The other results go into the folder x beside "
+            "it. A file that wbctool did not write is never replaced.",
+        ),
     ],
     models_dir: ModelsDir = None,
     device: Annotated[Device | None, typer.Option(help="Where the models run. Default: auto.")] = None,
@@ -73,11 +78,13 @@ def run(
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = None,
     quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors and notices only.")] = None,
     log_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Log to FILE, one JSON object per line.")
+        Path | None, typer.Option(metavar="FILE", parser=parse_file, help="Log to FILE, one JSON object per line.")
     ] = None,
     metrics: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write metrics for Prometheus's textfile collector to FILE, x.prom."),
+        typer.Option(
+            metavar="FILE", parser=parse_file, help="Write metrics for Prometheus's textfile collector to FILE, x.prom."
+        ),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Process the slides on this Dask scheduler's workers.")
@@ -86,6 +93,9 @@ def run(
         bool | None,
         typer.Option("--adult", help="Treat slides without an age in slides.csv as adults: show reference ranges."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the run, and each slide's numbers, in place of lines.")
+    ] = False,
 ) -> None:
     """Count the white cells on every slide in SLIDES.
 
@@ -118,26 +128,29 @@ def run(
             "scheduler": scheduler,
             "adult": adult,
         }
-        raise typer.Exit(run_with_settings(load_settings(options, config)))
+        raise typer.Exit(run_with_settings(load_settings(options, config), as_json))
 
 
-def run_with_settings(settings: RunSettings) -> int:
-    """Run, log how it started and ended, write the metrics, and return the exit code.
+def run_with_settings(settings: RunSettings, as_json: bool = False) -> int:
+    """Run, log how it started and ended, write the metrics, print the summary, and return the exit code.
 
     Raises:
         WbctoolError: The run could not begin or go on; it is logged and recorded for `wbctool status`.
     """
     from wbctool.cli.logging import configure_logging
     from wbctool.paths import OutputPaths
-    from wbctool.pipeline.preflight import check_log_file
+    from wbctool.pipeline.preflight import check_log_file, check_metrics
 
+    layout = OutputPaths.from_out(settings.out)
     if settings.log_file is not None and not settings.dry_run:
-        check_log_file(OutputPaths(settings.out), settings.log_file)
+        check_log_file(layout, settings.log_file, settings.metrics)
+    if settings.metrics is not None and not settings.dry_run:
+        check_metrics(layout, settings.metrics)
     start = datetime.fromisoformat(datetime.now(UTC).isoformat(timespec="milliseconds"))  # as run.json has it
     with configure_logging(settings.quiet, None if settings.dry_run else settings.log_file):
         log.info("started: %s", sys.argv)
         try:
-            code = _run_folder(settings)
+            code = _run_folder(settings, as_json)
         except BaseException as error:
             log.info("ended with exit code %d: %s", get_exit_code(error), error or type(error).__name__)
             if not isinstance(error, OutputLocked) and not settings.dry_run:  # the other run reports on itself
@@ -146,18 +159,29 @@ def run_with_settings(settings: RunSettings) -> int:
         log.info("ended with exit code %d", code)
         if not settings.dry_run:
             _write_metrics(settings, start, code)
-    if not settings.quiet and not settings.dry_run:
-        echo_optional(f"{display_name(str(settings.out))} written")
+    if not settings.dry_run:
+        _print_summary(settings, as_json)
     return code
 
 
-def _run_folder(settings: RunSettings) -> int:
+def _print_summary(settings: RunSettings, as_json: bool) -> None:
+    """Say where the results are; with ``--json`` also what they are."""
+    if as_json:
+        from wbctool.paths import OutputPaths
+        from wbctool.store.run_summary import format_run_summary
+
+        echo_optional(format_run_summary(OutputPaths.from_out(settings.out)))
+    elif not settings.quiet:
+        echo_optional(f"{display_name(str(settings.out))} written")
+
+
+def _run_folder(settings: RunSettings, as_json: bool) -> int:
     """Process the slides in this process or on a cluster, and return the exit code."""
     from wbctool.cli.progress import show_progress
     from wbctool.pipeline.run import StopRequest, run_folder
 
     stop_request = StopRequest()
-    with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run) as progress:
+    with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run, as_json) as progress:
         if settings.scheduler is None:
             return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
         with require_extra("cluster", "--scheduler"):
@@ -211,7 +235,7 @@ def _record_early_failure(settings: RunSettings, start: datetime, code: int, cau
     from wbctool.store.status import save_failure
 
     if _read_report_since(settings, start) is None:
-        save_failure(OutputPaths(settings.out), start, code, cause)
+        save_failure(OutputPaths.from_out(settings.out), start, code, cause)
     _write_metrics(settings, start, code)
 
 
@@ -232,5 +256,5 @@ def _read_report_since(settings: RunSettings, start: datetime) -> RunReport | No
     from wbctool.paths import OutputPaths
     from wbctool.store.status import read_report_or_none
 
-    report = read_report_or_none(OutputPaths(settings.out))
+    report = read_report_or_none(OutputPaths.from_out(settings.out))
     return report if report and report.end and not report.failure and report.start >= start else None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import ModelsDir, SuperResolveMode
-from wbctool.cli.output import check_writable, echo_optional
+from wbctool.cli.options import AsJson, ModelsDir, SuperResolveMode
+from wbctool.cli.output import check_writable, echo_error, echo_optional
 from wbctool.cli.run import load_stages, stop_on_signals
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
@@ -39,6 +39,7 @@ def verify(
     ],
     models_dir: ModelsDir = None,
     super_resolve: SuperResolveMode = SuperResolve.AUTO,
+    as_json: AsJson = False,
 ) -> None:
     """Test whether the models fit this laboratory, on cells that it has labeled or slides that it has read.
 
@@ -47,34 +48,49 @@ def verify(
     Requires: pip install 'wbctool[evaluate]'.
     """
     with handle_errors():
-        raise typer.Exit(_verify_models(labelled, out, models_dir, super_resolve))
+        raise typer.Exit(_verify_models(labelled, out, models_dir, super_resolve, as_json))
 
 
-def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve) -> int:
-    """Verify, write the files, print the figures, and return the exit code."""
+def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve, as_json: bool) -> int:
+    """Verify, write the files, print the figures or the content of verification.json, and return the exit code."""
     with require_extra("evaluate", "`wbctool verify`"):
         from wbctool.verification.report import render_verification
 
     from wbctool.datasets.manual_differentials import find_differentials
-    from wbctool.paths import VERIFICATION_HTML
+    from wbctool.paths import VERIFICATION_HTML, VERIFICATION_JSON
     from wbctool.store.atomic_write import write_atomic
     from wbctool.verification.criteria import Conclusion
 
     if not labelled.is_dir():
         raise LabelledDataInvalid(f"{labelled} is not a folder")
+    _check_folder(out)
     check_writable(out)
     result: CellVerification | SlideVerification
     if (table := find_differentials(labelled)) is not None:
-        result, models = _verify_slides(labelled, table, out, models_dir, mode)
+        result, models = _verify_slides(labelled, table, out, models_dir, mode, as_json)
     else:
         result, models = _verify_cells(labelled, models_dir, mode)
-    for name, content in render_verification(labelled.resolve().name, result, models, mode.value).items():
+    files = render_verification(labelled.resolve().name, result, models, mode.value)
+    for name, content in files.items():
         write_atomic(out / name, content)
-    for line in (*_format_result(result), *(display_name(note) for note in result.notes)):
-        echo_optional(line)
-    echo_optional(f"{display_name(str(out / VERIFICATION_HTML))} written")
-    echo_optional(result.verdict.summary)
+    if as_json:
+        echo_optional(files[VERIFICATION_JSON].decode().removesuffix("\n"))
+    else:
+        for line in (*_format_result(result), *(display_name(note) for note in result.notes)):
+            echo_optional(line)
+        echo_optional(f"{display_name(str(out / VERIFICATION_HTML))} written")
+        echo_optional(result.verdict.summary)
     return ExitCode.DONE if result.verdict.conclusion is Conclusion.FITS else ExitCode.NEEDS_ATTENTION
+
+
+def _check_folder(out: Path) -> None:
+    """Check that no file would be replaced that is not from a verification."""
+    from wbctool.paths import VERIFICATION_FIGURES, VERIFICATION_HTML, VERIFICATION_JSON, VERIFICATION_SCHEMA
+    from wbctool.store.ownership import FileKind, check_overwrite_folder, has_schema
+
+    kind = FileKind("a result of `wbctool verify`", has_schema(VERIFICATION_SCHEMA))
+    others = (VERIFICATION_HTML, *(f"{figure}.png" for figure in VERIFICATION_FIGURES))
+    check_overwrite_folder(out, VERIFICATION_JSON, kind, others, "--out")
 
 
 def _verify_cells(
@@ -88,14 +104,14 @@ def _verify_cells(
 
     models = wbctool.load_models(models_dir)
     if models.device_message:
-        echo_optional(f"wbctool: {models.device_message}")
+        echo_error(models.device_message)
     cards = [model.card for model in (models.detector, models.generator, models.classifier)]
     models_used = tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in cards)
     return verify_cells(labelled, models, mode, track_progress), models_used
 
 
 def _verify_slides(
-    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve
+    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve, as_json: bool
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
     from wbctool.datasets.manual_differentials import read_differentials
@@ -114,14 +130,14 @@ def _verify_slides(
         models_used.extend(stages.provenance.models)
         return stages
 
-    _run_slides(load_settings(options), load_and_record)
+    _run_slides(load_settings(options), load_and_record, as_json)
     slides = read_published_slides(OutputPaths(out / RUN_CSV))
     results = [slide.result for slide in slides if isinstance(slide, PublishedSlide)]
     counted = {encode_name(r.slide): r.differential for r in results if r.status is not SlideStatus.FAILED}
     return compare_slides({encode_name(slide): row for slide, row in manual.items()}, counted), tuple(models_used)
 
 
-def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings], BoundStages]) -> None:
+def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings], BoundStages], as_json: bool) -> None:
     """Process the slides as `wbctool run` does; end the program if a signal stopped that."""
     from wbctool.cli.logging import configure_logging
     from wbctool.cli.progress import show_progress
@@ -131,7 +147,7 @@ def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings]
     with (
         configure_logging(settings.quiet, None),
         stop_on_signals(stop_request),
-        show_progress(settings.quiet, settings.dry_run) as progress,
+        show_progress(settings.quiet, settings.dry_run, as_json) as progress,
     ):
         run_folder(settings, lambda: load_bound_stages(settings), sys.argv, progress, stop_request)
     if stop_request.signal is not None:

@@ -183,8 +183,12 @@ def format_status_text(report: RunReport) -> str:
 
 def format_status_json(report: RunReport) -> str:
     """Return the same as JSON for programs; times are ISO 8601, UTC."""
-    content: dict[str, Any] = {
-        "schema": "wbctool-status/1",
+    return json.dumps({"schema": "wbctool-status/1", **describe_report(report)}, indent=1)
+
+
+def describe_report(report: RunReport) -> dict[str, Any]:
+    """Return the last run as JSON values."""
+    return {
         "phase": report.phase,
         "start": report.start.isoformat(),
         "end": report.end and report.end.isoformat(),
@@ -210,7 +214,6 @@ def format_status_json(report: RunReport) -> str:
             if slide.status in {SlideStatus.PARTIAL, SlideStatus.FAILED}
         ],
     }
-    return json.dumps(content, indent=1)
 
 
 def _format_headline(report: RunReport) -> str:

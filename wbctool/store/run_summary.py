@@ -1,0 +1,47 @@
+"""The JSON that `wbctool run --json` prints: the run as `wbctool status --json` has it, and each slide's numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from wbctool.paths import REPORT_HTML, OutputPaths
+from wbctool.report.csv_tables import COUNTS_COLUMNS
+from wbctool.store.counts_table import read_outcomes
+from wbctool.store.status import RunReport, describe_report, read_report
+
+_COUNTS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
+
+
+def format_run_summary(layout: OutputPaths) -> str:
+    """Return the summary of the run that has just ended, as JSON.
+
+    Raises:
+        StatusUnknown: No run is on record.
+    """
+    report = read_report(layout)
+    content = {
+        "schema": "wbctool-run-summary/1",
+        **describe_report(report),
+        "counts_csv": str(layout.counts_csv),
+        "workbook": layout.workbook and str(layout.workbook),
+        "folder": str(layout.folder),
+        "results": list(_iter_results(layout, report)),
+    }
+    return json.dumps(content, indent=1)
+
+
+def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, Any]]:
+    """Yield what the tables say of each slide, in their order."""
+    for slide, outcome in zip(report.slides, read_outcomes(layout) or (), strict=False):
+        row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+        path = layout.slide_file(slide.slide, REPORT_HTML)
+        yield {
+            "slide": slide.slide,
+            "status": slide.status.value,
+            "done_in_run": slide.done_in_run,
+            **{name: int(row[name]) for name in _COUNTS},
+            "flags": [flag for flag in row["flags"].split(";") if flag],
+            "report": str(path) if path.is_file() else None,
+        }
