@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import wbctool
-from wbctool.errors import FieldUnreadable, ResultsInvalid
+from wbctool.errors import FieldImplausible, FieldUnreadable, ResultsInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.pipeline.bound_stages import bind_stages
 from wbctool.settings import Limits, load_settings
@@ -73,6 +73,11 @@ def test_analyze_image_refuses_broken_file(models, tmp_path: Path) -> None:
     (tmp_path / "field.jpg").write_bytes(b"no image")
     with pytest.raises(FieldUnreadable):
         wbctool.analyze_image(tmp_path / "field.jpg", models)
+
+
+def test_analyze_image_refuses_what_cannot_be_a_smear(models, real_jpeg: Path) -> None:
+    with pytest.raises(FieldImplausible):
+        wbctool.analyze_image(np.ascontiguousarray(read_field(real_jpeg).rgb[..., ::-1]), models)
 
 
 def test_read_results_keeps_names_and_gives_types(run) -> None:

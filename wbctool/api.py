@@ -22,6 +22,7 @@ from wbctool.settings import Limits
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.differential import count_cells
+from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
 from wbctool.types.cells import Cell, Differential, Field, ObjectClass
@@ -95,7 +96,8 @@ def analyze_image(
         The cells and their differential.
 
     Raises:
-        FieldUnreadable: The file cannot be read as an image of a stained smear.
+        FieldUnreadable: The file cannot be read.
+        FieldImplausible: The image cannot be a stained smear.
         ValueError: The array has another shape or dtype.
 
     >>> models = load_models(device="cpu")
@@ -104,6 +106,7 @@ def analyze_image(
     ((), ('no_wbc', 'low_count'))
     """
     field = _as_field(image)
+    check_plausibility(field)
     limits = limits or Limits()
     card = models.classifier.card
     objects = detect_blood_cells(field, models.detector)

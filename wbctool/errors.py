@@ -22,6 +22,10 @@ class FieldTooLarge(FieldUnreadable):
     """An image has more pixels than the limit."""
 
 
+class FieldImplausible(FieldUnreadable):
+    """An image was decoded, but what it shows cannot be a stained smear; the message says what it looks like."""
+
+
 class SlidesNotFound(WbctoolError, FileNotFoundError):
     """The folder of slides is missing or holds no image."""
 

@@ -17,7 +17,7 @@ import pytest
 import wbctool
 from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import stop_on_signals
-from wbctool.errors import OutputNotWritable, SettingsInvalid, SlidesNotFound
+from wbctool.errors import FieldImplausible, OutputNotWritable, SettingsInvalid, SlidesNotFound
 from wbctool.pipeline.plan import Action
 
 
@@ -79,7 +79,9 @@ def test_run_json_records_the_run(run):
     assert written["models"] == {"classifier.onnx": "ab" * 32}
     assert (written["exit_code"], written["stopped_by"], written["counts"]) == (0, None, {"ok": 2})
     assert [s["slide"] for s in written["slides"]] == ["s2", "s10"]
-    assert {"read", "detect", "crop", "picture", "quality", "prepare", "classify", "write"} == set(written["seconds"])
+    assert {"read", "check", "detect", "crop", "picture", "quality", "prepare", "classify", "write"} == set(
+        written["seconds"]
+    )
     assert written["start"] <= written["end"]
 
 
@@ -266,6 +268,23 @@ class TestFailures:
         (error,) = manifest(run)["slides"][0]["errors"]
         assert (error["slide"], error["field"], error["stage"]) == ("s2", "short.jpg", "read")
         assert "incomplete" in error["cause"]
+
+    def test_implausible_field_fails_by_name_and_is_not_retried(self, run, monkeypatch):
+        checked = []
+
+        def refuse_f2(field):
+            checked.append(field.name)
+            if field.name == "f2.png":
+                raise FieldImplausible("a negative")
+
+        stages = fakes.fake_stages
+        monkeypatch.setattr(fakes, "fake_stages", lambda *args: replace(stages(*args), check=refuse_f2))
+        assert run() == run() == 3
+        rows = run.rows()
+        assert (rows["s2"]["status"], rows["s2"]["fields_failed"], rows["s2"]["cells"]) == ("partial", "1", "2")
+        (error,) = manifest(run)["slides"][0]["errors"]
+        assert (error["field"], error["stage"], error["cause"]) == ("f2.png", "check", "a negative")
+        assert sorted(checked) == ["f1.png", "f1.png", "f2.png"]
 
     def test_slide_with_all_fields_failed_is_failed(self, run):
         for path in (run.root / "s2").iterdir():

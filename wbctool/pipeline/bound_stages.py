@@ -15,6 +15,7 @@ from wbctool.inference.session import CPU
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
+from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import ClassifierInput, preprocess_crops
 from wbctool.types.cells import Box, Crop, Detection, Field, Prediction
 from wbctool.types.results import ModelRef, Provenance
@@ -37,6 +38,7 @@ class BoundStages:
         device_message: One line about why ``auto`` does not use the GPU that there is; None if there is none.
         batch_sizes: Returns the current number of rows of each model's batches, by file name.
         stain_reference: The color ranges of the detector's training fields.
+        check: Raises FieldImplausible if a field cannot be a stained smear.
     """
 
     detect: Callable[[Field], tuple[Detection, ...]]
@@ -48,6 +50,7 @@ class BoundStages:
     device_message: str | None = None
     batch_sizes: Callable[[], Mapping[str, int]] = dict
     stain_reference: tuple[ColorRange, ...] = ()
+    check: Callable[[Field], None] = lambda field: None  # noqa: ARG005
 
     @property
     def prefers_large_batches(self) -> bool:
@@ -103,4 +106,5 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
         device_message=models.device_message,
         batch_sizes=lambda: models.batch_sizes,
         stain_reference=models.detector.card.stain_reference,
+        check=check_plausibility,
     )

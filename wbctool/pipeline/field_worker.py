@@ -82,6 +82,8 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
             with timer("read"):
                 field = Field(path.name, decode_rgb(data, max_megapixels))
             del data
+            with timer("check"):
+                stages.check(field)
             with timer("detect"):
                 detections = stages.detect(field)
                 cells = tuple(d for d in detections if d.object_class is ObjectClass.NUCLEATED)

@@ -32,7 +32,8 @@ from wbctool.types.slides import FieldQuality, SlideMetadata
 SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 _WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
-_DETERMINISTIC_STAGES = frozenset({"read", "list"})  # their failures lie in the slide's files, not in the machine
+# Failures of these stages lie in the slide's files, not in the machine.
+_DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
 _OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range", "cells_fingerprint", "renderer")
 _VERSION_1_FILES = frozenset(RESULT_FILES) - {THUMBNAILS_ZIP}
 

@@ -1,0 +1,190 @@
+"""A field that cannot be a stained smear is refused by name; a smear under any lamp, and blank glass, are not."""
+
+import cv2
+import numpy as np
+import pytest
+from conftest import DEMO
+
+from wbctool.errors import FieldImplausible, FieldUnreadable
+from wbctool.imaging.reader import read_field
+from wbctool.stages.plausibility import check_plausibility, find_implausibility
+from wbctool.types.cells import Field
+
+CASTS = {
+    "white": (1, 1, 1),
+    "yellow": (1, 0.9, 0.6),
+    "blue": (0.7, 0.85, 1),
+    "pink": (1, 0.8, 0.9),
+    "green": (0.8, 1, 0.8),
+}
+PLANES = {"RBG": (0, 2, 1), "GRB": (1, 0, 2), "GBR": (1, 2, 0), "BRG": (2, 0, 1)}
+
+
+@pytest.fixture(scope="module")
+def smear():
+    """A field of 480 x 640 pixels as a camera sees it: red cells with pale centers, two white cells, glass, noise."""
+    noise = np.random.default_rng(0)
+    rgb = np.full((480, 640, 3), (232, 228, 220), np.uint8)
+    for x, y in noise.integers(20, (620, 460), (70, 2)).tolist():
+        cv2.circle(rgb, (x, y), 24, (218, 168, 165), -1, cv2.LINE_AA)
+        cv2.circle(rgb, (x, y), 8, (228, 200, 195), -1, cv2.LINE_AA)
+    for x, y in ((200, 150), (450, 320)):
+        cv2.circle(rgb, (x, y), 44, (205, 190, 215), -1, cv2.LINE_AA)
+        cv2.circle(rgb, (x, y), 30, (110, 60, 150), -1, cv2.LINE_AA)
+    rgb = cv2.GaussianBlur(rgb, (0, 0), 1.5)
+    return np.clip(rgb + noise.normal(0, 1.5, rgb.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return read_field(min((DEMO / "slide-01").iterdir())).rgb
+
+
+@pytest.fixture(params=["drawn", "real"])
+def rgb(request, smear, real):
+    return smear if request.param == "drawn" else real
+
+
+def lit(rgb, cast="white", gamma=1.0, brightness=1.0):
+    """The same field under another lamp, by another camera."""
+    light = (rgb / 255.0) ** gamma * np.array(CASTS[cast]) * brightness
+    return np.clip(np.round(light * 255), 0, 255).astype(np.uint8)
+
+
+def gray(rgb):
+    return cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def as_jpeg(rgb, quality=50):
+    encoded = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def with_channel(rgb, channel, values):
+    rgb = rgb.copy()
+    rgb[..., channel] = values
+    return rgb
+
+
+def with_width(rgb, width):
+    pixels = rgb.reshape(-1, 3)
+    return pixels[: len(pixels) // width * width].reshape(-1, width, 3)
+
+
+def with_tiles_mixed(rgb, side):
+    rows, columns = rgb.shape[0] // side, rgb.shape[1] // side
+    tiles = rgb[: rows * side, : columns * side].reshape(rows, side, columns, side, 3).swapaxes(1, 2).copy()
+    mixed = np.random.default_rng(1).permutation(tiles.reshape(-1, side, side, 3)).reshape(tiles.shape)
+    return mixed.swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+
+
+class TestSmear:
+    @pytest.mark.parametrize("cast", CASTS)
+    @pytest.mark.parametrize(
+        ("gamma", "brightness"), [(1, 1), (0.6, 1), (2.2, 1), (1, 0.6), (1, 1.2), (0.6, 1.2), (1.4, 0.8)]
+    )
+    def test_smear_under_any_lamp_passes(self, rgb, cast, gamma, brightness):
+        assert find_implausibility(lit(rgb, cast, gamma, brightness)) is None
+
+    def test_black_corners_ring_and_bars_pass(self, rgb):
+        height, width = rgb.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        ring = np.hypot(y - height / 2, x - width / 2) < height / 2
+        corner = x + y > width / 2
+        bars = abs(x - width / 2) < width / 3
+        for mask in (ring, corner, bars):
+            assert find_implausibility(rgb * mask[..., None].astype(np.uint8)) is None
+
+    def test_vignette_passes(self, rgb):
+        height, width = rgb.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        shade = 1 - 0.6 * (np.hypot(y - height / 2, x - width / 2) / np.hypot(height / 2, width / 2)) ** 2
+        assert find_implausibility((rgb * shade[..., None]).astype(np.uint8)) is None
+
+    @pytest.mark.parametrize("color", [(255, 255, 255), (220, 220, 220), (232, 228, 190), (150, 200, 160)])
+    def test_blank_glass_passes(self, color):
+        blank = np.full((480, 640, 3), color, np.uint8)
+        grain = np.random.default_rng(0).normal(0, 2, blank.shape)
+        assert find_implausibility(blank) is None
+        assert find_implausibility(np.clip(blank + grain, 0, 255).astype(np.uint8)) is None
+
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (7, 5), (40, 64)])
+    def test_tiny_image_is_judged_without_an_error(self, smear, shape):
+        assert find_implausibility(smear[: shape[0], : shape[1]]) is None
+
+    def test_field_is_not_changed(self, smear):
+        before = smear.copy()
+        check_plausibility(Field("f", smear))
+        assert (smear == before).all()
+
+
+class TestColors:
+    @pytest.mark.parametrize(
+        "change", [gray, lambda a: as_jpeg(gray(a)), lambda a: lit(gray(a), "yellow"), lambda a: lit(gray(a), gamma=2)]
+    )
+    def test_gray_picture_is_refused(self, rgb, change):
+        assert "gray" in find_implausibility(change(rgb))
+
+    @pytest.mark.parametrize("cast", CASTS)
+    @pytest.mark.parametrize("gamma", [0.7, 1, 1.8])
+    def test_exchanged_red_and_blue_are_refused(self, rgb, cast, gamma):
+        assert "red and blue are exchanged" in find_implausibility(lit(rgb[..., ::-1], cast, gamma))
+
+    @pytest.mark.parametrize("order", PLANES.values(), ids=PLANES)
+    def test_other_orders_of_the_channels_are_refused(self, rgb, order):
+        assert "no stain has these colors" in find_implausibility(rgb[..., list(order)])
+
+    @pytest.mark.parametrize("channel", [0, 1, 2])
+    @pytest.mark.parametrize("value", [0, 128, 255])
+    def test_constant_channel_is_refused(self, rgb, channel, value):
+        assert "channel holds no picture" in find_implausibility(with_channel(rgb, channel, value))
+
+    @pytest.mark.parametrize(("channel", "other"), [(0, 1), (1, 2), (2, 0)])
+    def test_channel_that_copies_another_is_refused(self, rgb, channel, other):
+        assert "hold the same picture" in find_implausibility(with_channel(rgb, channel, rgb[..., other]))
+
+    def test_negative_is_refused(self, smear):
+        assert find_implausibility(255 - smear) is not None
+
+
+class TestBrightness:
+    @pytest.mark.parametrize("brightness", [0, 0.05, 0.25, 0.35])
+    def test_dark_picture_is_refused_with_its_brightness(self, rgb, brightness):
+        assert "too dark" in find_implausibility(lit(rgb, brightness=brightness))
+
+    @pytest.mark.parametrize("bits", [10, 12, 14])
+    def test_few_bits_in_more_are_refused(self, rgb, bits):
+        assert "too dark" in find_implausibility(rgb >> (16 - bits))
+
+
+class TestPixelOrder:
+    @pytest.mark.parametrize("period", [32, 64])
+    def test_mixed_tiles_are_refused(self, rgb, period):
+        assert "disorder" in find_implausibility(with_tiles_mixed(rgb, period))
+
+    @pytest.mark.parametrize("width", [603, 624, 660, 320, 1280])
+    def test_wrong_width_is_refused(self, rgb, width):
+        assert "disorder" in find_implausibility(with_width(rgb, width))
+
+    def test_planes_read_as_pixels_and_pixels_as_planes_are_refused(self, rgb):
+        height, width = rgb.shape[:2]
+        assert find_implausibility(np.moveaxis(rgb, -1, 0).reshape(height, width, 3)) is not None
+        assert "disorder" in find_implausibility(np.moveaxis(rgb.reshape(3, height, width), 0, -1))
+
+    def test_mixed_rows_and_pixels_are_refused(self, rgb):
+        random = np.random.default_rng(2)
+        assert "disorder" in find_implausibility(random.permutation(rgb))
+        assert "disorder" in find_implausibility(random.permutation(rgb.reshape(-1, 3)).reshape(rgb.shape))
+
+    def test_field_of_two_half_fields_is_refused(self, rgb):
+        assert "disorder" in find_implausibility(np.concatenate([rgb[::2], rgb[1::2]]))
+
+    def test_low_bytes_between_high_bytes_are_refused(self, rgb):
+        low = np.random.default_rng(3).integers(0, 256, rgb.shape, dtype=np.uint8)
+        assert "disorder" in find_implausibility(np.stack([rgb, low], 2).reshape(rgb.shape[0], -1, 3))
+
+
+def test_implausible_field_raises_an_error_that_callers_of_the_reader_catch(smear):
+    with pytest.raises(FieldImplausible) as caught:
+        check_plausibility(Field("f", gray(smear)))
+    assert isinstance(caught.value, FieldUnreadable)

@@ -1,0 +1,120 @@
+"""Whether the pixels of an image lie in their order: rows, planes, tiles and the width as they were photographed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_MIN_SIDE_PX = 64  # a smaller image is not judged
+_MAX_SIDE_PX = 400  # the middle of the image is judged, at its native scale
+_LAG_PX = 16  # farther apart, pixels are as good as independent
+_MIN_CONTRAST = 0.035  # of the brightness; below, the image may be glass and noise
+_MAX_ROUGHNESS = 0.55  # neighbors differ by as large a share of what distant pixels do; photographs reach 0.3
+_MAX_ANISOTROPY = 2.8  # rows differ more than columns do, or less; photographs reach 1.4
+_MAX_SEAM = 3.0  # the difference of neighbors at a seam of tiles or strips, in multiples of the median
+_MIN_SEAM_CONTRAST = 0.35  # and as a share of what distant pixels differ; JPEG's blocks reach less
+_MIN_SEAMS, _MIN_SEAM_SHARE = 3, 0.7  # of the places of the period; single edges of cells lie anywhere
+_MAX_SEAM_PERIOD_PX = 256
+_MAX_REPETITION = 0.7  # the correlation of two parts of the image
+_MIN_DETAIL = 3.0  # gray levels
+_DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
+
+_SCRAMBLED = (
+    "the pixels are in disorder ({}), so the file does not say rightly how they are stored; save the image again as an "
+    "8-bit RGB PNG or uncompressed TIFF"
+)
+
+
+def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8]) -> str | None:
+    """Find out whether an image is scrambled.
+
+    Args:
+        rgb: The image, (H, W, 3) uint8 RGB.
+        reduced: The same, reduced.
+
+    Returns:
+        What is wrong and what to do; None if nothing is.
+    """
+    symptom = _find_broken_neighborhood(rgb) or _find_repetition(reduced)
+    return None if symptom is None else _SCRAMBLED.format(symptom)
+
+
+def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
+    """Return how the neighbors of a pixel differ from it as only distant ones do."""
+    green = np.ascontiguousarray(_middle(rgb)[..., 1])
+    if min(green.shape) < _MIN_SIDE_PX:
+        return None
+    brightness = float(np.quantile(green[::4, ::4], 0.98))
+    mask = (green > 0.12 * brightness).astype(np.uint8)
+    contrast = max(_mean_difference(green, mask, axis, _LAG_PX) for axis in (0, 1))
+    if contrast < _MIN_CONTRAST * brightness:
+        return None
+    row_profile, column_profile = (_difference_profile(green, mask, axis) for axis in (0, 1))
+    rows, columns = (float(np.nanmean(profile)) for profile in (row_profile, column_profile))
+    if max(rows, columns) > _MAX_ROUGHNESS * contrast:
+        return "neighboring pixels have nothing in common"
+    if max(rows, columns) > _MAX_ANISOTROPY * min(rows, columns):
+        return "neighboring rows have little in common"
+    if any(_has_seams(profile, _MIN_SEAM_CONTRAST * contrast) for profile in (row_profile, column_profile)):
+        return "it falls into tiles or strips that do not fit each other"
+    return None
+
+
+def _find_repetition(reduced: NDArray[np.uint8]) -> str | None:
+    """Return how often an image shows the same picture, side by side or one above the other."""
+    gray = cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mask = (gray > 0.12 * gray.max()).astype(np.float32)
+    surroundings = cv2.blur(gray * mask, _DETAIL_PX) / np.maximum(cv2.blur(mask, _DETAIL_PX), 1e-6)
+    detail = (gray - surroundings) * mask
+    for axis in (0, 1):
+        for count in (2, 3):
+            size = gray.shape[axis] // count
+            if size < _LAG_PX:
+                continue
+            first, second = (np.take(detail, range(i * size, (i + 1) * size), axis) for i in (0, 1))
+            norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+            if min(norms) < _MIN_DETAIL * first.size**0.5:
+                continue
+            if float((first * second).sum()) > _MAX_REPETITION * norms[0] * norms[1]:
+                return f"it shows the same picture {'twice' if count == 2 else 'three times'}"
+    return None
+
+
+def _middle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the middle of a large image."""
+    top, left = (max(0, (side - _MAX_SIDE_PX) // 2) for side in rgb.shape[:2])
+    return rgb[top : top + _MAX_SIDE_PX, left : left + _MAX_SIDE_PX]
+
+
+def _pairs(array: NDArray[np.uint8], axis: int, lag: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the pixels and those ``lag`` further on."""
+    return (array[:-lag], array[lag:]) if axis == 0 else (array[:, :-lag], array[:, lag:])
+
+
+def _mean_difference(green: NDArray[np.uint8], mask: NDArray[np.uint8], axis: int, lag: int) -> float:
+    """Return the mean difference of pixels at a distance along an axis, both in the mask."""
+    return float(cv2.mean(cv2.absdiff(*_pairs(green, axis, lag)), cv2.bitwise_and(*_pairs(mask, axis, lag)))[0])
+
+
+def _difference_profile(green: NDArray[np.uint8], mask: NDArray[np.uint8], axis: int) -> NDArray[np.float32]:
+    """Return the mean difference of neighbors along an axis, for each place on it; NaN at a place outside the mask."""
+    both = cv2.bitwise_and(*_pairs(mask, axis, 1))
+    difference = cv2.absdiff(*_pairs(green, axis, 1)) * both
+    sums, counts = (cv2.reduce(a, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32F).ravel() for a in (difference, both))
+    return np.where(counts >= green.shape[1 - axis] / 4, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def _has_seams(profile: NDArray[np.float32], min_difference: float) -> bool:
+    """Return whether neighbors differ much at places of one period, as at the borders of tiles that were exchanged."""
+    limit = max(_MAX_SEAM * float(np.nanmedian(profile)), min_difference)
+    places = np.flatnonzero(profile > limit)
+    if len(places) < _MIN_SEAMS:
+        return False
+    distances = np.diff(places)
+    period = int(distances.min())
+    return (
+        1 < period <= _MAX_SEAM_PERIOD_PX
+        and bool((distances % period == 0).all())
+        and len(places) > _MIN_SEAM_SHARE * (len(profile) // period)
+    )
