@@ -93,13 +93,13 @@ def predict(name: str) -> Prediction:
     return Prediction(label, confidence, probabilities, -5.0, outcome, reason)
 
 
-def provenance(classes: Iterable[CellClass] = CellClass) -> Provenance:
+def provenance(classes: Iterable[CellClass] = CellClass, model: str = "ab" * 32) -> Provenance:
     return Provenance(
         tool_version="0.0.test",
         provider="CPUExecutionProvider",
         precision="fp32",
         classes=tuple(classes),
-        models=(ModelRef("classifier.onnx", "fake", "1", "ab" * 32),),
+        models=(ModelRef("classifier.onnx", "fake", "1", model),),
         settings=(("super_resolve", "auto"),),
     )
 
@@ -110,7 +110,7 @@ def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
         "cards": [model],
         "settings": restore_former_names(settings.result_settings(), SETTINGS),
     }
-    return BoundStages(detect, crop, preprocess, classify, provenance(), cache_key)
+    return BoundStages(detect, crop, preprocess, classify, provenance(model=model), cache_key)
 
 
 def make_comparison_clock(fp32_s: float, quantized_s: float) -> Callable[[], float]:

@@ -57,6 +57,9 @@ class RunSettings(SettingsModel):
     batch_size: int = Field(64, ge=1, le=4096, description="Cells classified together on a GPU: `--batch-size`.")
     force: bool = Field(False, description="Process every slide again: `--force`.")
     retry_failed: bool = Field(False, description="Process failed and partial slides again: `--retry-failed`.")
+    redo_reviewed: bool = Field(
+        False, description="Process reviewed slides again too if the models have changed: `--redo-reviewed`."
+    )
     settle_s: float = Field(0.0, ge=0, description="Skip slides changed within the last so many seconds: `--settle`.")
     follow_links: bool = Field(
         False, description="Follow symbolic links that lead out of the folder of slides: `--follow-links`."

@@ -239,7 +239,7 @@ def test_other_cells_end_the_review_and_everything_says_so(run, reviewed, how, c
     caplog.set_level(logging.INFO)
     for _ in range(2):  # until someone takes note, every run says it
         caplog.clear()
-        assert run() == 0
+        assert run(redo_reviewed=True) == 0
         assert [r.getMessage() for r in caplog.records if r.name == "wbctool.notices"] == [ENDED]
         assert read_run_record(reviewed).notices == (ENDED,)
     assert reviewed.audit_jsonl.read_bytes().startswith(kept)
@@ -250,6 +250,29 @@ def test_other_cells_end_the_review_and_everything_says_so(run, reviewed, how, c
     assert "review ended AB</td>" in reviewed.index_html.read_text()
     assert not list(reviewed.slide_folder("s2").glob("original-*"))
     assert audit_reviews(reviewed).problems == ()
+
+
+KEPT = "1 reviewed slide with results of earlier models kept: s2; --redo-reviewed processes them again"
+
+
+def test_other_models_leave_reviewed_slides_and_everything_says_so(run, reviewed, caplog):
+    before = reviewed.slide_file("s2", "slide.json").read_bytes()
+    change_cells(run, "model")
+    caplog.set_level(logging.INFO)
+    assert run() == 0
+    assert reviewed.slide_file("s2", "slide.json").read_bytes() == before
+    assert run.rows()["s10"]["basophil_n"] != "0"  # nobody has reviewed it
+    assert [r.getMessage() for r in caplog.records if r.name == "wbctool.notices"] == [KEPT]
+    assert read_run_record(reviewed).notices == (KEPT,)
+    assert KEPT in format_status_text(read_report(reviewed))
+    assert events(reviewed) == ["cell", "review"]
+
+
+def test_other_models_and_another_image_end_the_review(run, reviewed):
+    change_cells(run, "model")
+    change_cells(run, "field")
+    assert run() == 0
+    assert events(reviewed) == ["cell", "review", "redone"]
 
 
 def test_dry_run_names_the_reviews_that_may_end(run, reviewed, capsys):

@@ -66,6 +66,10 @@ def run(
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Process failed and partial slides again.")
     ] = None,
+    redo_reviewed: Annotated[
+        bool | None,
+        typer.Option("--redo-reviewed", help="Process reviewed slides again too if the models have changed."),
+    ] = None,
     settle_s: Annotated[
         float | None, typer.Option("--settle", metavar="SECONDS", help="Skip slides changed within the last SECONDS.")
     ] = None,
@@ -118,6 +122,7 @@ def run(
             "batch_size": batch_size,
             "force": force,
             "retry_failed": retry_failed,
+            "redo_reviewed": redo_reviewed,
             "settle_s": settle_s,
             "follow_links": follow_links,
             "max_failures": max_failures,

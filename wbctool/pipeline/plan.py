@@ -12,7 +12,7 @@ from wbctool.pipeline.discovery import is_unchanged
 from wbctool.pipeline.preflight import contains_run_outputs
 from wbctool.settings import RunSettings
 from wbctool.store.fingerprint import compute_fingerprints, has_same_cells
-from wbctool.store.hash_cache import HashCache
+from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.store.slide_record import SlideRecord, find_slide_record, iter_records_below, outputs_match
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
@@ -24,12 +24,14 @@ class Action(StrEnum):
     """What a run does with a slide.
 
     RENDER: only words have changed, such as an accession; its tables and report are made again around the same cells.
+    KEEP: a reader has reviewed the slide, and only the models have changed since.
     """
 
     PROCESS = "to do"
     RENDER = "to do: tables and report"
     RENDERED = "tables and report updated"
     SKIP = "up to date"
+    KEEP = "reviewed: results of earlier models kept"
     DEFER = "waiting: just modified"
     NOT_CHECKED = "not looked at"
 
@@ -121,9 +123,19 @@ def _compare(slide: Slide, record: SlideRecord, context: RunContext, hash_cache:
         return Action.PROCESS
     if compute_fingerprints(fields, cache_key, metadata).results == record.fingerprint:
         return Action.SKIP if outputs_match(context.layout, record, hash_cache) else Action.PROCESS
+    if _is_kept(record, fields, context) and outputs_match(context.layout, record, hash_cache):
+        return Action.KEEP
     # Results of schema version 1 have no thumbnails to render a report with.
     can_render = record.has_thumbnails and has_same_cells(record, fields, cache_key, metadata)
     return Action.RENDER if can_render else Action.PROCESS
+
+
+def _is_kept(record: SlideRecord, fields: FieldHashes, context: RunContext) -> bool:
+    """Return whether a slide is reviewed, and its images are the same but the models are not."""
+    if not record.reviews or context.settings.redo_reviewed:
+        return False
+    has_same_fields = [(field.name, field.sha256) for field in record.fields] == list(fields)
+    return has_same_fields and record.provenance.models != context.stages.provenance.models
 
 
 def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.exit_codes import ExitCode
-from wbctool.notices import log_notice
+from wbctool.notices import list_names, log_notice
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
@@ -31,6 +31,7 @@ from wbctool.store.lock import lock_output
 from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.store.status import clear_failure
+from wbctool.text import display_name, pluralize
 from wbctool.types.cells import Slide
 from wbctool.types.results import SlideStatus
 
@@ -138,6 +139,7 @@ class _FolderRun:
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
         plan = make_plan(slides, self.context)
+        self._note_kept_slides(plan)
         processed: dict[str, SlideOutcome] = {}
         try:
             plan = render_changed_words(plan, self.context)
@@ -148,6 +150,17 @@ class _FolderRun:
                 self._finish(run_record, plan, processed, ExitCode.FATAL)
             raise
         return self._finish(run_record, plan, processed)
+
+    def _note_kept_slides(self, plan: Sequence[PlanItem]) -> None:
+        """Note the reviewed slides whose results are of earlier models."""
+        kept = [display_name(item.slide.id) for item in plan if item.action is Action.KEEP]
+        if kept:
+            notice = (
+                f"{pluralize(len(kept), 'reviewed slide')} with results of earlier models kept: {list_names(kept)}; "
+                "--redo-reviewed processes them again"
+            )
+            self.notices.append(notice)
+            log_notice(notice)
 
     def _process_slides(self, plan: list[PlanItem], processed: dict[str, SlideOutcome]) -> None:
         """Fill ``processed``; in ``plan``, defer the slides that have changed since it was made."""
@@ -230,7 +243,7 @@ class _FolderRun:
             row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         outcome = SlideOutcome.from_record(record)
-        if item.action in {Action.SKIP, Action.RENDERED, Action.NOT_CHECKED}:
+        if item.action in {Action.SKIP, Action.KEEP, Action.RENDERED, Action.NOT_CHECKED}:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
         return replace(outcome, status=SlideStatus.WAITING, row=row)
