@@ -691,9 +691,7 @@ class TestNames:
         assert {n for n in rows if n.startswith("'")} == {"'=1+1", "'-x", "'@y", "'+z"}
         assert {"new\nline", 'quo"te, comma', "run.json"} <= set(rows)
         report = (run.folder / "<script>alert(1)<" / "script>" / "report.html").read_text()
-        assert "alert(1)" not in report.replace("&lt;script&gt;alert(1)", "").replace(
-            "\\u003cscript\\u003ealert(1)", ""
-        )
+        assert "<script>alert(1)" not in report
         before = run.tree()
         assert run() == 0
         assert run.looked == []
