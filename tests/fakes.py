@@ -40,14 +40,14 @@ NAMES = tuple(COLORS)
 PALETTE = np.array(list(COLORS.values()), dtype=int)
 
 
-def draw_field(path: Path, cells: Iterable[str]) -> Path:
-    """Draw an image with one square per cell, ten in a row; ``cells`` are names of COLORS."""
+def draw_field(path: Path, cells: Iterable[str | tuple[int, int, int]]) -> Path:
+    """Draw an image with one square per cell, ten in a row; ``cells`` are names of COLORS, or colors."""
     cells = list(cells)
     rows = max(1, -(-len(cells) // COLUMNS))
     rgb = np.full((rows * GRID_PX, COLUMNS * GRID_PX, 3), 255, np.uint8)
-    for i, name in enumerate(cells):
+    for i, cell in enumerate(cells):
         y, x = (i // COLUMNS) * GRID_PX + 8, (i % COLUMNS) * GRID_PX + 8
-        rgb[y : y + CELL_PX, x : x + CELL_PX] = COLORS[name]
+        rgb[y : y + CELL_PX, x : x + CELL_PX] = COLORS[cell] if isinstance(cell, str) else cell
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgb).save(path)
     return path

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -176,6 +177,9 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NO_IMAGE = "not a JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF image"
 SEVERAL = "holds several images"
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
+READS_HEIC = find_spec("pillow_heif") is not None
+
 KINDS = (
     Kind("a JPEG of 1 byte", file("x.jpg", lambda j: j[:1]), NO_IMAGE),
     Kind("a JPEG of 20 bytes", file("x.jpg", lambda j: j[:20]), f"{NO_IMAGE}|{INCOMPLETE}"),
@@ -236,9 +240,9 @@ KINDS = (
     Kind("animated PNG", frames("x.png", "PNG"), SEVERAL),
     Kind("animated GIF named .jpg", frames("x.jpg", "GIF"), NO_IMAGE),
     Kind("TIFF stack", frames("x.tif", "TIFF"), SEVERAL),
-    Kind("WebP named .jpg", saved("x.jpg", lambda i: i, format="WEBP"), NO_IMAGE),
-    Kind("HEIC named .jpg", file("x.jpg", lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), NO_IMAGE),
-    Kind("HEIC", file("x.heic", lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), fields=0),
+    Kind("WebP named .jpg", saved("x.jpg", lambda i: i, format="WEBP")),
+    Kind("HEIC named .jpg", file("x.jpg", lambda _: HEIC), INCOMPLETE if READS_HEIC else NO_IMAGE),
+    Kind("HEIC", file("x.heic", lambda _: HEIC), INCOMPLETE if READS_HEIC else None, fields=int(READS_HEIC)),
     Kind("a decompression bomb", file("x.png", lambda _: png_header(100_000, 100_000)), "exceed the limit of 300 mega"),
     Kind("a file of 5 GB", sparse, "larger than an image of 300 megapixels"),
     Kind("a name with a newline", named("new\nline.jpg")),
