@@ -25,7 +25,7 @@ from wbctool_training.export import ClassifierGraph
 from wbctool_training.init_from import copy_bundled_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.train import make_context
-from wbctool_training.trainers.classifier import compute_logits, fit_classifier, gather_cells
+from wbctool_training.trainers.classifier import compute_outputs, fit_classifier, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
 from experiments.options import context_arguments, make_parser
@@ -207,7 +207,7 @@ def _measure(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
 ) -> tuple[SplitMetrics, NDArray[np.int64]]:
     """Return one split's results and confusion matrix, (n_classes, n_classes), with the true class by row."""
-    logits, y_true = compute_logits(graph, cells, context)
+    logits, _, y_true = compute_outputs(graph, cells, context)
     y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
     correct = y_pred == y_true
     low, high = cluster_bootstrap_interval(correct, [cell.group for cell in cells])

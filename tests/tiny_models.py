@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.inference.model_card import ClassifierCard, DetectorCard, GeneratorCard, ModelCard
+from wbctool.inference.model_card import ClassifierCard, CompactCard, DetectorCard, GeneratorCard, ModelCard
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 
@@ -21,7 +21,7 @@ _STRIDE = 4
 
 
 def write_tiny_models(folder: Path) -> Path:
-    """Write a detector, a generator and a classifier with their cards; return the folder."""
+    """Write a detector, a generator and two readers that agree, with their cards; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(
         folder,
@@ -45,12 +45,10 @@ def write_tiny_models(folder: Path) -> Path:
         name="generator", file="generator.onnx", training={}, scale=4, min_px=32, max_px=64, **_CARD_FIELDS
     )
     _write(folder, _generator(), generator)
-    _write(
-        folder,
-        _classifier(),
-        ClassifierCard(
-            name="classifier",
-            file="classifier.onnx",
+    for name, card_type in (("classifier", ClassifierCard), ("compact", CompactCard)):
+        card = card_type(
+            name=name,
+            file=f"{name}.onnx",
             training={},
             classes=tuple(CellClass),
             input_px=128,
@@ -58,8 +56,8 @@ def write_tiny_models(folder: Path) -> Path:
             temperature=1.0,
             confidence_threshold=0.9,
             **_CARD_FIELDS,
-        ),
-    )
+        )
+        _write(folder, _classifier(), card)
     return folder
 
 

@@ -36,6 +36,7 @@ _SHORT: dict[str, dict[str, Any]] = {
         "content_layer": [1, 2],
     },
     "classifier": {"samples": 4, "epoch_samples": 4, "batch": 4},
+    "compact": {"samples": 4, "epoch_samples": 4, "batch": 4},
     "networks": {
         "detector_width": 4,
         "generator_blocks": 1,
@@ -130,7 +131,7 @@ def make_training_context(data: Path, recipe: Path, weights: Path, out: Path) ->
 def copy_shipped_models(folder: Path, *names: str) -> Path:
     """Copy shipped models with their cards, by default all."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or ("detector", "generator", "classifier"):
+    for name in names or ("detector", "generator", "classifier", "compact"):
         for suffix in ("json", "onnx"):
             shutil.copy(default_models_dir() / f"{name}.{suffix}", folder)
     return folder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import ResultsInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
@@ -22,6 +22,7 @@ from wbctool.settings import Limits
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.differential import count_cells
+from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
 from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
@@ -54,15 +55,17 @@ def load_models(
     folder: Path | str | None = None,
     device: Device | str = Device.AUTO,
     precision: Precision | str = Precision.AUTO,
+    readers: Readers | str = Readers.BOTH,
     threads: int = 0,
 ) -> Models:
-    """Load, start and warm up the detector, the generator and the classifier.
+    """Load, start and warm up the detector, the generator and the classifiers.
 
     Args:
         folder: Folder of models; the shipped models if None.
         device: ``auto`` takes CUDA if a session works there, otherwise the CPU; ``cuda`` or ``cpu``.
         precision: ``auto`` takes the int8 copies on a CPU and the fp16 copies on CUDA if there are any, otherwise fp32;
             or ``fp32``, ``fp16``, ``int8``.
+        readers: Which networks classify the cells: ``both``, ``vgg19`` or ``compact``.
         threads: CPU threads of one call; 0 for all cores, 1 if several calls are made at a time.
 
     Returns:
@@ -74,7 +77,11 @@ def load_models(
         DeviceUnavailable: CUDA is demanded and does not work.
     """
     return loading.load_models(
-        default_models_dir() if folder is None else Path(folder), Device(device), Precision(precision), threads
+        default_models_dir() if folder is None else Path(folder),
+        Device(device),
+        Precision(precision),
+        Readers(readers),
+        threads,
     )
 
 
@@ -113,9 +120,12 @@ def analyze_image(
     detections = [detection for detection in objects if detection.object_class is ObjectClass.NUCLEATED]
     crops = crop_cells(field, [detection.box for detection in detections], card.crop_margin)
     inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
-    predictions = classify_cells(inputs.rgb, models.classifier, models.head)
+    predictions = classify_cells(inputs.rgb, models.classifier, models.second, models.head)
     quality = apply_quality_limits([measure_quality(field, objects, models.detector.card.stain_reference)], limits)
-    flags = compute_quality_flags(quality, limits)
+    rule = models.cards.familiarity_rule
+    familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])
+    predictions = tuple(hold_back_cells(predictions, familiarity, rule))
+    flags = compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
     return ImageAnalysis(
         cells=tuple(
             Cell(field.name, index, *parts)

@@ -28,3 +28,11 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+
+
+class Readers(StrEnum):
+    """Which networks classify a cell. ``both``: a cell on which they differ goes to review."""
+
+    BOTH = "both"
+    VGG19 = "vgg19"
+    COMPACT = "compact"

@@ -20,6 +20,9 @@ SETTINGS = {
     "crowded_cover": "max_coverage",
     "stain_de": "max_stain_delta_e",
 }
+_LATER_SETTINGS = {"readers": "vgg19", "min_possible_blasts": 2}
+"""The settings that came after the first results, each with the value that changes nothing in these."""
+
 CARD = {
     "licence": "license",
     "copy_of": "quantized_from",
@@ -77,6 +80,22 @@ def restore_former_names(content: Any, renames: Mapping[str, str]) -> Any:
     if isinstance(content, list):
         return [restore_former_names(value, renames) for value in content]
     return content
+
+
+def fingerprint_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a fingerprint takes them, so that results of earlier versions stay up to date.
+
+    Args:
+        settings: JSON values by the current names.
+
+    Returns:
+        The values by their former names. Settings that came later are left out if they do what was always done.
+
+    >>> fingerprint_settings({"min_nrbc": 1, "readers": "vgg19"})
+    {'nrbc_from': 1}
+    """
+    kept = {name: value for name, value in settings.items() if _LATER_SETTINGS.get(name) != value}
+    return dict(restore_former_names(kept, SETTINGS))
 
 
 def describe_renames(keys: Iterable[str], renames: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ Ranges = dict[CellClass, tuple[float, float]]
 
 RENDERING_LIMITS = (
     *("low_count_below", "limited_count_below", "high_review_share", "out_of_domain_share"),
-    *("min_immature_granulocytes", "min_nrbc", "correct_wbc_for_nrbc", "adult"),
+    *("min_possible_blasts", "min_immature_granulocytes", "min_nrbc", "correct_wbc_for_nrbc", "adult"),
     *("reference_source", "reference_ranges", "absolute_source", "absolute_ranges"),
 )
 """The limits that are applied to counted cells. They change what is written of a slide's cells, but no cell, and no
@@ -52,6 +52,9 @@ class Limits(SettingsModel):
         le=1,
         description="A larger share of all cells that is unlike anything the model was trained on raises "
         "`out_of_domain`.",
+    )
+    min_possible_blasts: int = Field(
+        default=2, ge=1, description="This many cells that may be blasts raise `possible_blasts`."
     )
     min_immature_granulocytes: int = Field(
         default=1, ge=1, description="This many counted immature granulocytes raise `immature_granulocytes`."

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.former_names import SETTINGS, describe_renames
 from wbctool.hardware import usable_cores
@@ -48,6 +48,7 @@ class RunSettings(SettingsModel):
         SuperResolve.AUTO, description="Which cells the generator enlarges: `--super-resolve`."
     )
     precision: Precision = Field(Precision.AUTO, description="Precision of the models: `--precision`.")
+    readers: Readers = Field(Readers.BOTH, description="Which networks classify the cells: `--readers`.")
     workers: int = Field(
         default_factory=_default_workers,
         ge=1,
@@ -130,7 +131,7 @@ class RunSettings(SettingsModel):
         Returns:
             JSON values by the name of the setting, the limits first.
         """
-        own = self.model_dump(mode="json", include={"super_resolve", "max_megapixels"})
+        own = self.model_dump(mode="json", include={"super_resolve", "readers", "max_megapixels"})
         return self.limits.model_dump(mode="json") | own
 
     def to_flat_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 
 import fakes
 import pytest
+from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
 from wbctool import errors
@@ -192,6 +193,18 @@ class TestExitCodes:
         done = CliRunner().invoke(app, args)
         assert done.exit_code == 1
         assert f"the model card {tmp_path}/detector.json is missing" in done.stderr
+
+    def test_missing_second_reader_is_fatal_and_names_the_way_out(self, slides, tmp_path):
+        models = write_tiny_models(tmp_path / "models")
+        (models / "compact.json").unlink()
+        args = ["run", str(slides), "--out", str(tmp_path / "a.csv"), "--models", str(models), "--device", "cpu"]
+        done = CliRunner().invoke(app, args)
+        assert done.exit_code == 1
+        assert f"the model card of the second reader, {models}/compact.json, is missing" in done.stderr
+        assert "wbctool train --stage compact" in done.stderr
+        assert "run with --readers vgg19" in done.stderr
+        assert CliRunner().invoke(app, [*args, "--readers", "vgg19"]).exit_code == 0
+        assert (tmp_path / "a.csv").exists()
 
     def test_log_that_cannot_be_written_is_fatal(self, cli, slides, tmp_path):
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--log-file", tmp_path)

@@ -21,7 +21,7 @@ from wbctool.cluster import worker_plugin
 from wbctool.cluster.messages import WorkerReport
 from wbctool.cluster.worker_plugin import SLIDE_RESOURCE, RunPlugin, cached_models
 from wbctool.cluster.workers import WorkerPool
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import ClusterUnusable
 from wbctool.inference.loading import select_cards
 from wbctool.inference.session import CPU, CUDA
@@ -106,9 +106,9 @@ def test_models_are_loaded_once_per_process(models: Path, monkeypatch: pytest.Mo
     loaded = []
     monkeypatch.setattr(worker_plugin, "load_models", lambda *how, **_: loaded.append(how) or object())
     folder = write_tiny_models(tmp_path / "models")
-    first = cached_models(folder, Device.CPU, Precision.AUTO)
-    assert cached_models(folder, Device.CPU, Precision.AUTO) is first
-    assert cached_models(folder, Device.CPU, Precision.FP32) is not first
+    first = cached_models(folder, Device.CPU, Precision.AUTO, Readers.BOTH)
+    assert cached_models(folder, Device.CPU, Precision.AUTO, Readers.BOTH) is first
+    assert cached_models(folder, Device.CPU, Precision.FP32, Readers.BOTH) is not first
     assert len(loaded) == 2
 
 

@@ -123,6 +123,13 @@ def test_fhir_status_cells_in_review_is_preliminary():
     assert {one["status"] for kind in ("DiagnosticReport", "Observation") for one in found[kind]} == {"preliminary"}
 
 
+def test_fhir_status_unfamiliar_slide_is_preliminary_even_if_reviewed():
+    one = slide([name for name in CELLS if name != "review"], reviewed=True)
+    differential = replace(one.result.differential, flags=("unfamiliar",))
+    found = resources(replace(one, result=replace(one.result, differential=differential)))
+    assert {one["status"] for kind in ("DiagnosticReport", "Observation") for one in found[kind]} == {"preliminary"}
+
+
 def test_fhir_erythroblasts_without_white_cells_are_reported():
     found = observation(resources(slide(["erythroblast"] * 5)), "19048-8")
     assert found["dataAbsentReason"]["coding"][0]["code"] == "unknown"

@@ -21,7 +21,7 @@ from wbctool import hardware
 from wbctool.cli.app import app
 from wbctool.cli.models_optimize import optimize_models
 from wbctool.cluster.worker_plugin import cached_models
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
 from wbctool.inference.loading import Models, load_generators, load_model, load_models, select_cards
@@ -203,8 +203,8 @@ def test_select_cards_auto_takes_the_fastest_copy_for_the_provider(
     for copy in ("int8", "fp16"):
         write_copy(folder, "classifier", precision=copy)
         write_copy(folder, "generator", precision=copy)
-    detector, generator, classifier = select_cards(folder, provider, precision)
-    assert [card.precision for card in (detector, generator, classifier)] == ["fp32", used, used]
+    cards = select_cards(folder, provider, precision)
+    assert [card.precision for card in cards] == ["fp32", used, used, "fp32"]  # the second reader has no copy
 
 
 def test_load_models_never_runs_a_copy_of_another_model(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,10 +262,10 @@ def test_other_json_does_not_make_models_unusable(tiny: Path) -> None:
     ):
         (tiny / f"{name}.json").write_text(json.dumps(content))
     (tiny / "folder.json").mkdir()
-    assert [path.stem for path in card_paths(tiny)] == ["classifier", "detector", "generator"]
-    assert [problem for _, problem in check_models(tiny)] == [None] * 3
+    assert [path.stem for path in card_paths(tiny)] == ["classifier", "compact", "detector", "generator"]
+    assert [problem for _, problem in check_models(tiny)] == [None] * 4
     assert [model.card.name for model in load_generators(tiny)] == ["generator"]
-    assert cached_models(tiny, Device.CPU, Precision.FP32).classifier.card.name == "classifier"
+    assert cached_models(tiny, Device.CPU, Precision.FP32, Readers.BOTH).classifier.card.name == "classifier"
 
 
 @pytest.mark.parametrize("name", ["detector.json", "generator.int8.json", "generator-pixel.json"])
@@ -278,7 +278,7 @@ def test_damaged_card_is_an_error(tiny: Path, name: str, content: str) -> None:
     with pytest.raises(ModelMismatch, match="is not a model card"):
         load_generators(tiny)
     with pytest.raises(ModelMismatch, match="is not a model card"):
-        cached_models(tiny, Device.CPU, Precision.FP32)
+        cached_models(tiny, Device.CPU, Precision.FP32, Readers.BOTH)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}"])
@@ -294,7 +294,10 @@ def test_models_list_continues_after_an_unreadable_card(tiny: Path) -> None:
     (tiny / "classifier.onnx").unlink()
     done = CliRunner().invoke(app, ["models", "list", "--models", str(tiny)])
     assert done.exit_code == 1
-    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["classifier: classifier 0"]
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == [
+        "classifier: classifier 0",
+        "compact: compact 0",
+    ]
     messages = done.stderr.splitlines()
     assert f"wbctool: {tiny}/detector.json is not a model card: " in messages[0]
     assert messages[1] == f"wbctool: the model card {tiny}/generator.json is missing"

@@ -154,6 +154,47 @@ def test_report_no_flags_says_so():
     assert "No flags Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
 
 
+def unfamiliar(names, **limits):
+    """Return a slide of these cells that is unlike those of the training."""
+    result = result_of(names)
+    predictions = [cell.prediction for cell in result.cells]
+    return replace(result, differential=count_cells(predictions, tuple(CellClass), Limits(**limits), {"unfamiliar"}))
+
+
+def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
+    page = render_report(unfamiliar(["neutrophil"] * 120 + ["review"] * 24), fakes.provenance())
+    verdict = "Unfamiliar slide, not a differential yet: 120 cells were sure enough to count; 24 more in review."
+    assert page.index(verdict) < page.index("<strong>unfamiliar") < page.index("<table")
+    assert "run: wbctool verify" in read(page)[0]
+
+
+def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():
+    def headings(result):
+        page = render_report(result, fakes.provenance())
+        table = page[page.index('<table id="differential">') :]
+        columns = re.findall(r'<td data-value="([a-z0-9-]+)">', table[: table.index("</tr>", table.index("<tbody"))])
+        return columns, re.findall(r'<th scope="col">([^<]*)</th>', table)[:3]
+
+    names = ["neutrophil"] * 120 + ["review"] * 24
+    first = "if none / all in review"
+    assert headings(unfamiliar(names)) == (["review-range", "n", "percent", "ci"], ["class", first, "n"])
+    assert headings(result_of(names)) == (["n", "percent", "ci", "review-range"], ["class", "n", "percent"])
+
+
+def test_report_unfamiliar_slide_has_no_high_or_low_marks():
+    limits = {"reference": {"neutrophil": (40, 70)}, "reference_source": "own"}
+    names = ["neutrophil"] * 120
+    marked = count_cells([fakes.predict(name) for name in names], tuple(CellClass), Limits(**limits))
+    assert [count.flag for count in marked.classes if count.flag] == ["high"]
+    result = unfamiliar(names, **limits)
+    assert not any(count.flag for count in result.differential.classes)
+    assert (
+        "range-flag" not in render_report(result, fakes.provenance()).partition("</style>")[2].partition("<script")[0]
+    )
+    counted = add_absolute_counts(result.differential, 30.0, Limits(**limits, adult=True))
+    assert not any(count.absolute.flag for count in counted.classes if count.absolute)
+
+
 def test_severity_value_out_of_range_is_check():
     high = result_of(["neutrophil"] * 240 + ["lymphocyte"] * 10, adult=True)
     assert not high.differential.flags

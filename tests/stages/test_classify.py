@@ -9,9 +9,9 @@ import pytest
 from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
-from wbctool.labels import CellClass
-from wbctool.stages.classify import classify_cells, predictions_from_logits
-from wbctool.types.cells import Outcome, Reason
+from wbctool.labels import CellClass, UnknownKind
+from wbctool.stages.classify import classify_cells, combine_readings, predictions_from_logits
+from wbctool.types.cells import Outcome, Prediction, Reason
 
 CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.ERYTHROBLAST, CellClass.PLATELET)
 
@@ -74,6 +74,7 @@ class NamedOutputs:
 
     def __init__(self) -> None:
         self.card, self.asked = _card(), list[tuple[str, ...]]()
+        self.output_names = ("logits", "last_map")
 
     def run(self, rgb: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
         self.asked.append(outputs)
@@ -94,7 +95,7 @@ def test_classify_cells_without_head_asks_for_the_logits_alone() -> None:
 def test_classify_cells_with_head_maps_the_predicted_class() -> None:
     model: Any = NamedOutputs()
     head = DenseHead(False, ((np.ones((4, 1), np.float32), np.zeros(4, np.float32)),))
-    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, head)
+    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, head=head)
     assert [prediction.label for prediction in predictions] == [CellClass.NEUTROPHIL] * 2
     assert [list(prediction.cam) for prediction in predictions] == [[0, 64, 128, 255]] * 2
 
@@ -102,3 +103,71 @@ def test_classify_cells_with_head_maps_the_predicted_class() -> None:
 def test_predictions_from_logits_with_nan_raises_model_mismatch() -> None:
     with pytest.raises(ModelMismatch, match="non-finite values"):
         predictions_from_logits(np.array([[np.nan, 0.0, 0.0, 0.0]], np.float32), _card())
+
+
+def _read(logits: list[float], **changes: object) -> Prediction:
+    (prediction,) = predictions_from_logits(np.array([logits], np.float32), _card(**changes))
+    return prediction
+
+
+def test_combine_readings_same_label_is_counted_with_the_first_readers_probabilities() -> None:
+    first, second = _read([9, 0, 0, 0]), _read([8, 0, 0, 0])
+    combined = combine_readings(first, second, CLASSES)
+    assert (combined.outcome, combined.reason) == (Outcome.COUNTED, Reason.NONE)
+    assert combined.probabilities == first.probabilities
+    assert combined.second_confidence == second.confidence
+
+
+def test_combine_readings_other_label_is_reviewed_as_a_disagreement() -> None:
+    combined = combine_readings(_read([9, 0, 0, 0]), _read([0, 9, 0, 0]), CLASSES)
+    assert (combined.label, combined.outcome, combined.reason) == (
+        CellClass.NEUTROPHIL,
+        Outcome.NEEDS_REVIEW,
+        Reason.DISAGREEMENT,
+    )
+
+
+def test_combine_readings_erythroblast_against_leukocyte_is_reviewed() -> None:
+    combined = combine_readings(_read([0, 0, 9, 0]), _read([0, 9, 0, 0]), CLASSES)
+    assert (combined.outcome, combined.reason) == (Outcome.NEEDS_REVIEW, Reason.DISAGREEMENT)
+
+
+@pytest.mark.parametrize(
+    ("logits", "reason"),
+    [([2.0, 1.9, 0, 0], Reason.LOW_CONFIDENCE), ([0.9, -9, -9, -9], Reason.OUT_OF_DISTRIBUTION)],
+)
+def test_combine_readings_doubt_of_the_first_reader_alone_is_reviewed(logits: list[float], reason: Reason) -> None:
+    doubtful, sure = _read(logits), _read([9, 0, 0, 0])
+    assert combine_readings(doubtful, sure, CLASSES).reason is reason
+    assert combine_readings(sure, doubtful, CLASSES).outcome is Outcome.COUNTED
+
+
+def test_combine_readings_out_of_distribution_precedes_disagreement() -> None:
+    combined = combine_readings(_read([0.9, -9, -9, -9]), _read([0, 9, 0, 0]), CLASSES)
+    assert combined.reason is Reason.OUT_OF_DISTRIBUTION
+
+
+KINDS = {"unknown_kinds": (UnknownKind.BLAST, UnknownKind.SMUDGE)}
+
+
+@pytest.mark.parametrize(
+    ("logits", "kind", "reason"),
+    [
+        ([5, 0, 0, 0, 6, 0], UnknownKind.BLAST, Reason.POSSIBLE_BLAST),
+        ([5, 0, 0, 0, 0, 6], UnknownKind.SMUDGE, Reason.OUT_OF_DISTRIBUTION),
+    ],
+)
+def test_triage_unknown_kind_is_reviewed_with_its_most_probable_class(
+    logits: list[float], kind: UnknownKind, reason: Reason
+) -> None:
+    prediction = _read(logits, **KINDS)
+    assert (prediction.label, prediction.unknown_kind) == (CellClass.NEUTROPHIL, kind)
+    assert (prediction.outcome, prediction.reason) == (Outcome.NEEDS_REVIEW, reason)
+    assert len(prediction.probabilities) == len(CLASSES)
+    assert sum(prediction.probabilities) < 0.5
+    combined = combine_readings(_read([9, 0, 0, 0]), prediction, CLASSES)
+    assert (combined.outcome, combined.reason, combined.unknown_kind) == (Outcome.NEEDS_REVIEW, reason, kind)
+
+
+def test_triage_unknown_kind_that_is_less_probable_changes_nothing() -> None:
+    assert _decide([9, 0, 0, 0, 5, 0], **KINDS) == (CellClass.NEUTROPHIL, Outcome.COUNTED, Reason.NONE)

@@ -23,6 +23,7 @@ OTHER_LIMITS = {
     "limited_count_below": 150,
     "high_review_share": 0.5,
     "out_of_domain_share": 0.5,
+    "min_possible_blasts": 5,
     "min_immature_granulocytes": 5,
     "min_nrbc": 5,
     "correct_wbc_for_nrbc": False,

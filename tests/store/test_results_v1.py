@@ -48,8 +48,16 @@ def wbctool(*args):
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
+RUN = ("run", "slides", "--out", "results/counts.csv", "--models", "models", "--readers", "vgg19")
+
+
 def run_again():
-    return wbctool("run", "slides", "--out", "results/counts.csv", "--models", "models", "--workers", "1", "--quiet")
+    return wbctool(
+        *RUN,
+        "--workers",
+        "1",
+        "--quiet",
+    )
 
 
 def published(layout):
@@ -75,7 +83,7 @@ def test_run_processes_nothing_again(layout):
 
 def test_dry_run_finds_every_slide_up_to_date(layout):
     before = published(layout)
-    done = wbctool("run", "slides", "--out", "results/counts.csv", "--models", "models", "--dry-run")
+    done = wbctool(*RUN, "--dry-run")
     assert done.exit_code == 0
     assert done.output.endswith("4 slides: 4 up to date\n")
     assert published(layout) == before
@@ -202,7 +210,11 @@ def test_review_stays_when_the_slide_is_processed_again(layout, change):
         table.write_text(table.read_text().replace("H-2041", "H-2042"))
     options = {"accession": (), "adult": ("--adult",), "force": ("--force",)}[change]
     done = wbctool(
-        *("run", "slides", "--out", "results/counts.csv", "--models", "models", "--workers", "1", "--quiet"), *options
+        *RUN,
+        "--workers",
+        "1",
+        "--quiet",
+        *options,
     )
     assert "review ended" not in done.stderr
     record = read_slide_record(layout.slide_file(REVIEWED, "slide.json"), REVIEWED)

@@ -79,10 +79,23 @@ def test_classifier_gives_logits_features_and_the_last_map() -> None:
     assert (last_map >= 0).all()
 
 
+def test_compact_classifier_has_no_dense_layer_but_the_classes() -> None:
+    network = CellClassifier(n_classes=12, backbone=Backbone.EFFICIENTNET_LITE0).eval()
+    logits, features, last_map = network.forward_features(torch.rand(2, 3, 64, 64))
+    assert (logits.shape, features.shape, last_map.shape) == ((2, 12), (2, 1280), (2, 1280, 2, 2))
+    assert sum(p.numel() for p in network.parameters()) < 4_000_000
+    torch.testing.assert_close(features, last_map.mean(dim=(2, 3)))
+
+
 @pytest.mark.parametrize(
     ("make_network", "side_px"),
-    [(Generator, 8), (lambda: CellClassifier(4), 64), (CellDetector, 64)],
-    ids=["generator", "classifier", "detector"],
+    [
+        (Generator, 8),
+        (lambda: CellClassifier(4), 64),
+        (lambda: CellClassifier(4, backbone=Backbone.EFFICIENTNET_LITE0), 64),
+        (CellDetector, 64),
+    ],
+    ids=["generator", "classifier", "compact", "detector"],
 )
 def test_every_parameter_gets_a_gradient(make_network: Callable[[], nn.Module], side_px: int) -> None:
     network = make_network()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from wbctool_training.recipe import RECIPES_DIR, load_recipe
+from wbctool_training.train import STAGES
 
 from wbctool.errors import SettingsInvalid
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, UnknownKind
 
 
 def test_default_recipe_has_all_eight_classes_in_order() -> None:
@@ -48,13 +49,13 @@ def test_load_recipe_extends_another_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "stages"),
     [
-        ("default", ["detector", "srgan", "classifier"]),
+        ("default", ["detector", "srgan", "classifier", "compact"]),
         ("paper", ["srgan", "classifier"]),
         ("fine-tune", ["classifier"]),
     ],
 )
 def test_has_stage_by_recipe(recipe: str, stages: list[str]) -> None:
-    assert [s for s in ("detector", "srgan", "classifier") if load_recipe(recipe).has_stage(s)] == stages
+    assert [s for s in STAGES if load_recipe(recipe).has_stage(s)] == stages
 
 
 def test_load_recipe_unknown_key_is_named(tmp_path: Path) -> None:
@@ -86,6 +87,11 @@ def test_load_recipe_generator_without_loss_is_refused(tmp_path: Path) -> None:
         ("srgan", "lr_px = 64", "srgan.lr_px: Input should be less than or equal to 32"),
         ("detector", "canvas_px = 0", "detector.canvas_px: Input should be greater than 0"),
         ("detector", "low_score_threshold = 0.9", "detector: low_score_threshold 0.9 exceeds score_threshold 0.45"),
+        ("compact", "samples = 500", "compact: samples = 500 is not a multiple of epoch_samples = 2400"),
+        ("compact", 'unknown_kinds = ["neutrophil"]', r"compact\.unknown_kinds\.0: Input should be 'blast'.*"),
+        ("familiarity", "min_confidence = 1.5", "familiarity.min_confidence: Input should be less than or equal to 1"),
+        ("familiarity", "false_alarm_share = 0", "familiarity.false_alarm_share: Input should be greater than 0"),
+        ("familiarity", "min_cells = 0", "familiarity.min_cells: Input should be greater than or equal to 1"),
     ],
 )
 def test_load_recipe_inconsistent_value_is_refused(tmp_path: Path, section: str, entry: str, message: str) -> None:
@@ -120,3 +126,19 @@ def test_load_recipe_renamed_key_is_refused_with_its_new_name(tmp_path: Path, se
 def test_load_recipe_calibrate_names_the_command() -> None:
     with pytest.raises(SettingsInvalid, match="use `wbctool calibrate`"):
         load_recipe("calibrate")
+
+
+def test_outputs_are_the_classes_and_then_the_unknown_kinds() -> None:
+    recipe = load_recipe("default")
+    assert recipe.outputs == recipe.classes
+    assert recipe.compact is not None
+    second = recipe.model_copy(update={"classifier": recipe.compact})
+    assert second.outputs[: len(CellClass)] == tuple(CellClass)
+    assert second.outputs[len(CellClass)] is UnknownKind.BLAST
+
+
+def test_load_recipe_familiarity_section_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "default"\n[familiarity]\nmin_cells = 50\n')
+    changed, default = load_recipe(str(path)).familiarity, load_recipe("default").familiarity
+    assert changed == default.model_copy(update={"min_cells": 50})

@@ -23,6 +23,7 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model, load_models
 from wbctool.inference.model_card import ClassifierCard, default_models_dir
 from wbctool.inference.model_folder import check_models
+from wbctool.labels import UnknownKind
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
 
@@ -93,7 +94,11 @@ def test_train_all_stages_exports_and_resumes(
         FIELDS
     )  # those of the test split are not trained on
     assert isinstance(detect_cells(read_field(FIELDS[0]), models.detector), tuple)
-    for stage in ("detector", "srresnet", "srgan", "classifier"):
+    assert models.second is not None
+    assert models.second.card.recipe == "default"
+    assert models.second.card.unknown_kinds[0] is UnknownKind.BLAST
+    assert models.cards.familiarity_rule is not None
+    for stage in ("detector", "srresnet", "srgan", "classifier", "compact"):
         folder = out / "training" / stage
         assert (folder / "last.ckpt").is_file()
         assert list(folder.glob("metrics/*/metrics.csv"))

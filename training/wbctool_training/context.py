@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from wbctool import __version__
-from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, Split
+from wbctool.datasets.labelled import GroupSplit, HasGroup, HasPath, LabelledField, LabelledImage, Split, UnknownImage
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import Card, DetectorCard
 from wbctool.inference.model_folder import card_paths
@@ -37,6 +37,7 @@ class TrainingContext:
     Attributes:
         recipe: Hyperparameters.
         images: Labeled single-cell images.
+        unknown_images: Single-cell images of kinds that no class fits.
         fields: Fields with boxes.
         out: Folder of the models; checkpoints and curves go to ``out/training``.
         imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
@@ -59,6 +60,7 @@ class TrainingContext:
     backbone: Backbone
     init_from: tuple[Path, ...] = ()
     workers: int | None = None
+    unknown_images: tuple[UnknownImage, ...] = ()
 
     def fit_config(self, name: str, epochs: int, **kwargs: Any) -> FitConfig:
         """Return the settings of a stage's training, whose resume key covers recipe, data, split and start.
@@ -69,6 +71,7 @@ class TrainingContext:
             kwargs: Further fields of FitConfig.
         """
         image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
+        unknown_keys = [(i.dataset, i.group, i.path.name, i.kind) for i in self.unknown_images]
         field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
         # Without them, as in trainings that were started before recipes had sizes.
         default_sizes = {"networks"} if self.recipe.networks == NetworkSizes() else None
@@ -77,7 +80,7 @@ class TrainingContext:
             "split": str(self.group_split),
             "backbone": self.backbone.value,
             "init_from": _digest("".join(_read_cards(folder) for folder in self.init_from)),
-            "data": _digest(repr(sorted(map(repr, [*image_keys, *field_keys])))),
+            "data": _digest(repr(sorted(map(repr, [*image_keys, *unknown_keys, *field_keys])))),
         }
         return FitConfig(
             self.checkpoint_dir(name), epochs, self.resume, self.max_hours, resume_key=resume_key, **kwargs
@@ -99,12 +102,13 @@ class TrainingContext:
 
         def detect() -> Iterator[CellRef]:
             log.info("finding the cells of %d images and %d fields", len(self.images), len(self.fields))
-            yield from detect_image_cells(self.images, detector)
+            yield from detect_image_cells([*self.images, *self.unknown_images], detector)
             yield from detect_field_cells(self.fields, detector)
 
         data_key: list[tuple[object, ...]] = [
             (*_file_stat(image), image.group, image.dataset, image.label) for image in self.images
         ]
+        data_key += [(*_file_stat(image), image.group, image.dataset, image.kind) for image in self.unknown_images]
         data_key += [
             (*_file_stat(field), field.group, field.dataset, *field.labels, field.boxes) for field in self.fields
         ]
@@ -189,7 +193,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _file_stat(item: LabelledImage | LabelledField) -> tuple[str, int, int]:
+def _file_stat(item: HasPath) -> tuple[str, int, int]:
     """Return an image's path, size in bytes and modification time."""
     stat = item.path.stat()
     return str(item.path.resolve()), stat.st_size, stat.st_mtime_ns

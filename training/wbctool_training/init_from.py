@@ -17,6 +17,7 @@ from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import (
     Card,
     ClassifierCard,
+    CompactCard,
     DetectorCard,
     GeneratorCard,
     ModelCard,
@@ -35,11 +36,12 @@ log = logging.getLogger(__name__)
 
 _WITHOUT_BATCHNORM = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of weights in the graphs of wbctool_training.export
-_REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan")}
+_REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan"), "compact": ("detector",)}
 _CARD_TYPES: dict[str, type[ModelCard]] = {
     "detector": DetectorCard,
     "srgan": GeneratorCard,
     "classifier": ClassifierCard,
+    "compact": CompactCard,
 }
 
 
@@ -58,7 +60,9 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
         return
     folder = context.init_from[0]
     for stage, kind in _CARD_TYPES.items():
-        if stage not in stages and not (context.out / f"{kind_name(kind)}.json").is_file():
+        name = f"{kind_name(kind)}.json"
+        has_none = kind is CompactCard and not (folder / name).is_file()  # an older folder has one reader
+        if stage not in stages and not has_none and not (context.out / name).is_file():
             card = load_fp32_card(folder, kind)
             _check_no_leakage(card, folder, context.group_split)
             write_model(read_model_bytes(card, folder), card, context.out)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wbctool.errors import SettingsInvalid, list_problems
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, UnknownKind
 from wbctool_training.models.backbones import VGG19_BLOCKS
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
@@ -155,6 +155,8 @@ class ClassifierRecipe(_RecipeSection):
             the generator in the output folder. Validation cells are then prepared as a run prepares them.
         early_stopping_min_delta: Smallest fall of the validation loss that counts as progress.
         early_stopping_patience: Epochs without progress before the training stops.
+        unknown_kinds: Kinds of cells that no class fits and that get outputs of their own, so that they are not
+            counted under a class (outlier exposure, Hendrycks et al. 2019, arXiv 1812.04606).
     """
 
     samples: int = Field(ge=0)
@@ -176,6 +178,22 @@ class ClassifierRecipe(_RecipeSection):
     super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)
+    unknown_kinds: tuple[UnknownKind, ...] = ()
+
+
+class FamiliarityRecipe(_RecipeSection):
+    """How unfamiliar slides are told, and what is counted on them; chosen on laboratories left out of training.
+
+    Attributes:
+        min_cells: The number of cells that the decision needs.
+        false_alarm_share: The share of slides, with so many cells of a laboratory of the training, that are called
+            unfamiliar.
+        min_confidence: On an unfamiliar slide, the smallest probability that each reader must give a counted cell.
+    """
+
+    min_cells: int = Field(default=20, ge=1)
+    false_alarm_share: float = Field(default=0.02, gt=0, lt=1)
+    min_confidence: float = Field(default=0.93, ge=0, le=1)
 
 
 class NetworkSizes(_RecipeSection):
@@ -210,7 +228,9 @@ class Recipe(_RecipeSection):
         crop_margin: Side of a cell's crop, relative to its box.
         detector: Of the detector.
         srgan: Of the generator.
-        classifier: Of the classifier.
+        classifier: Of the classifier, the first reader.
+        compact: Of the compact classifier, the second reader; None trains none.
+        familiarity: Of the rule for unfamiliar slides.
         networks: Sizes of the networks.
     """
 
@@ -222,12 +242,22 @@ class Recipe(_RecipeSection):
     detector: DetectorRecipe
     srgan: SrganRecipe
     classifier: ClassifierRecipe
+    compact: ClassifierRecipe | None = None
+    familiarity: FamiliarityRecipe = FamiliarityRecipe()
+
     networks: NetworkSizes = NetworkSizes()
 
+    @property
+    def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
+        """What the classifier's outputs stand for: the classes, then the unknown kinds."""
+        return *self.classes, *self.classifier.unknown_kinds
+
     def has_stage(self, stage: str) -> bool:
-        """Return whether a stage (detector, srgan, classifier) has work; the classifier's calibrates at least."""
+        """Return whether a stage has work; that of the classifier always has, since it calibrates at least."""
         if stage == "detector":
             return self.detector.samples > 0
+        if stage == "compact":
+            return self.compact is not None and self.compact.samples > 0
         return stage != "srgan" or self.srgan.pretrain_samples + self.srgan.gan_samples > 0
 
 

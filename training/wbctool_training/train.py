@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from wbctool.datasets.class_folders import read_class_folders
-from wbctool.datasets.fields import find_field_folders, read_fields
-from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage
+from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
+from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.laboratories import find_laboratories
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.model_card import ClassifierCard, load_fp32_card
+from wbctool.labels import CellClass, UnknownKind
 from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
 from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.recipe import Recipe, load_recipe
-from wbctool_training.trainers.classifier import train_classifier
+from wbctool_training.trainers.classifier import train_classifier, train_compact_classifier
 from wbctool_training.trainers.detector import train_detector
 from wbctool_training.trainers.srgan import train_srgan
 from wbctool_training.weights import load_imagenet_features
@@ -28,7 +29,12 @@ from wbctool_training.weights import load_imagenet_features
 log = logging.getLogger(__name__)
 
 _DEFAULT_SPLIT = GroupSplit()
-STAGES = {"detector": train_detector, "srgan": train_srgan, "classifier": train_classifier}
+STAGES = {
+    "detector": train_detector,
+    "srgan": train_srgan,
+    "classifier": train_classifier,
+    "compact": train_compact_classifier,
+}
 
 
 def train(
@@ -43,6 +49,7 @@ def train(
     backbone: str = Backbone.VGG19,
     init_from: Sequence[Path] = (),
     workers: int | None = None,
+    labels: Path | None = None,
 ) -> None:
     """Train models and export them to ONNX with their cards.
 
@@ -61,6 +68,7 @@ def train(
         init_from: Folders of the models that generator and classifier start from. Of several, the classifier starts
             from the mean of their weights.
         workers: Processes that load training data; None uses every usable core.
+        labels: A table for :func:`read_cell_labels`: the classes of cells in fields without a labels.csv.
 
     Raises:
         SettingsInvalid: Options or recipe are wrong or contradict each other.
@@ -77,7 +85,17 @@ def train(
     if len(init_from) > 1 and stages != ["classifier"]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
     context = make_context(
-        data, out, loaded, imagenet_weights, resume, max_hours, group_split, Backbone(backbone), init_from, workers
+        data,
+        out,
+        loaded,
+        imagenet_weights,
+        resume,
+        max_hours,
+        group_split,
+        Backbone(backbone),
+        init_from,
+        workers,
+        labels,
     )
     check_imagenet_weights(context, stages)
     copy_unchanged_models(context, stages)
@@ -142,12 +160,13 @@ def make_context(
     backbone: Backbone = Backbone.VGG19,
     init_from: Sequence[Path] = (),
     workers: int | None = None,
+    labels: Path | None = None,
 ) -> TrainingContext:
     """Read the data and build the context of a training; arguments and errors are those of :func:`train`."""
     if max_hours is not None and not max_hours > 0:
         raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
     check_models_overwrite(out)
-    images, fields = _read_data(data, out)
+    images, unknown_images, fields = _read_data(data, out, read_cell_labels(labels) if labels else {})
     torch.set_float32_matmul_precision("high")
     return TrainingContext(
         recipe=recipe,
@@ -157,10 +176,11 @@ def make_context(
         imagenet_weights=imagenet_weights,
         resume=resume,
         max_hours=max_hours,
-        group_split=_hold_out_whole_laboratories(group_split, [*images, *fields]),
+        group_split=_hold_out_whole_laboratories(group_split, [*images, *unknown_images, *fields]),
         backbone=backbone,
         init_from=tuple(init_from),
         workers=workers,
+        unknown_images=unknown_images,
     )
 
 
@@ -199,22 +219,27 @@ def _select_stages(recipe: Recipe, stage: str) -> list[str]:
     return stages
 
 
-def _read_data(data: Sequence[Path], out: Path) -> tuple[tuple[LabelledImage, ...], tuple[LabelledField, ...]]:
+def _read_data(
+    data: Sequence[Path], out: Path, field_labels: Mapping[str, CellClass | str]
+) -> tuple[tuple[LabelledImage, ...], tuple[UnknownImage, ...], tuple[LabelledField, ...]]:
     """Read all images and fields, except what earlier trainings left in ``out``, such as synthetic images."""
     own_outputs = (out / "training").resolve()
-    images = tuple(
-        image
-        for folder in data
-        for image in read_class_folders(folder)
-        if not image.path.resolve().is_relative_to(own_outputs)
-    )
+    known: list[LabelledImage] = []
+    unknown: list[UnknownImage] = []
+    for folder in data:
+        known_there, unknown_there = read_single_cell_images(folder)
+        known += [image for image in known_there if not image.path.resolve().is_relative_to(own_outputs)]
+        unknown += [image for image in unknown_there if image.kind in set(UnknownKind)]
     fields = tuple(
-        field for folder in data for fields_folder in find_field_folders(folder) for field in read_fields(fields_folder)
+        field
+        for folder in data
+        for fields_folder in find_field_folders(folder)
+        for field in read_fields(fields_folder, field_labels)
     )
-    if not images and not fields:
+    if not known and not fields:
         locations = ", ".join(map(str, data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labeled data: {locations} holds neither class folders nor fields with boxes")
-    return images, fields
+    return tuple(known), tuple(unknown), fields
 
 
 def _hold_out_whole_laboratories(group_split: GroupSplit, items: Sequence[HasGroup]) -> GroupSplit:

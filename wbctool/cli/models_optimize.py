@@ -112,6 +112,7 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
     """Put the fp32 models beside their copies, which no run uses without them; files that exist stay."""
     from wbctool.inference.model_card import (
         ClassifierCard,
+        CompactCard,
         DetectorCard,
         GeneratorCard,
         kind_name,
@@ -121,9 +122,10 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
     from wbctool.inference.model_folder import encode_card
     from wbctool.store.atomic_write import write_atomic
 
-    for kind in (DetectorCard, GeneratorCard, ClassifierCard):
-        path = out / f"{kind_name(kind)}.json"
-        if not path.exists():
+    for kind in (DetectorCard, GeneratorCard, ClassifierCard, CompactCard):
+        name = f"{kind_name(kind)}.json"
+        path = out / name
+        if not path.exists() and (kind is not CompactCard or (folder / name).exists()):
             card = load_fp32_card(folder, kind)
             write_atomic(out / card.file, read_model_bytes(card, folder))
             write_atomic(path, encode_card(card))

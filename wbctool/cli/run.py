@@ -18,7 +18,7 @@ import typer
 from wbctool.cli.errors import get_exit_code, handle_errors
 from wbctool.cli.options import ModelsDir, parse_file
 from wbctool.cli.output import echo_optional
-from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.optional import require_extra
 from wbctool.text import display_name
@@ -54,6 +54,7 @@ def run(
         SuperResolve | None, typer.Option(help="Which cells the generator enlarges. Default: auto.")
     ] = None,
     precision: Annotated[Precision | None, typer.Option(help="Precision of the models. Default: auto.")] = None,
+    readers: Annotated[Readers | None, typer.Option(help="Which networks classify the cells. Default: both.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Worker threads. Default: one per core.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Cells classified together on a GPU. Default: 64.")
@@ -118,6 +119,7 @@ def run(
             "device": device,
             "super_resolve": super_resolve,
             "precision": precision,
+            "readers": readers,
             "workers": workers,
             "batch_size": batch_size,
             "force": force,
@@ -204,7 +206,7 @@ def load_stages(settings: RunSettings) -> BoundStages:
     from wbctool.pipeline.bound_stages import bind_stages
 
     cv2.setNumThreads(1)  # the workers are threads enough
-    models = wbctool.load_models(settings.models_dir, settings.device, settings.precision, threads=1)
+    models = wbctool.load_models(settings.models_dir, settings.device, settings.precision, settings.readers, threads=1)
     if models.device_message:
         log.warning("%s", models.device_message)
     if not models.detector.card.stain_reference:

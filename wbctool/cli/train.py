@@ -27,6 +27,7 @@ class TrainStage(StrEnum):
     DETECTOR = "detector"
     SRGAN = "srgan"
     CLASSIFIER = "classifier"
+    COMPACT = "compact"
 
 
 class BackboneChoice(StrEnum):
@@ -50,6 +51,10 @@ def train(
     ] = BackboneChoice.VGG19,
     imagenet_weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File of ImageNet weights. Default: download them.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Classes of cells in fields without a labels.csv: columns image, label."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoints.")] = False,
     max_hours: Annotated[
@@ -83,6 +88,7 @@ def train(
             backbone=backbone.value,
             init_from=init_from or [],
             group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
+            labels=labels,
         )
 
 

@@ -105,8 +105,7 @@ def _verify_cells(
     models = wbctool.load_models(models_dir)
     if models.device_message:
         echo_error(models.device_message)
-    cards = [model.card for model in (models.detector, models.generator, models.classifier)]
-    models_used = tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in cards)
+    models_used = tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in models.cards)
     return verify_cells(labelled, models, mode, track_progress), models_used
 
 

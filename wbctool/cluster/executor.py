@@ -67,7 +67,7 @@ class DaskExecutor:
             ClusterUnusable: There is no scheduler, or no worker that can process slides. Besides as load_models.
         """
         settings, folder = self._settings, self._settings.models_dir or default_models_dir()
-        cards = cache(lambda provider: select_cards(folder, provider, settings.precision))
+        cards = cache(lambda provider: select_cards(folder, provider, settings.precision, settings.readers))
         client = self._client = connect_client(self._address, self._limits.connect_s)
         pool = self._pool = WorkerPool(client, lambda provider: build_cache_key(cards(provider), settings))
         pool.set_up(_with_absolute_paths(settings))

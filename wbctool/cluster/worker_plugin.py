@@ -22,7 +22,7 @@ from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
 import wbctool
 from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerReport
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import ClusterUnusable, SlidesNotFound, WbctoolError
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir, read_card
@@ -119,7 +119,9 @@ class RunPlugin(WorkerPlugin):
         settings: RunSettings = pickle.loads(self._pickled_settings)  # noqa: S301, Dask unpickles the plugin as well
         if not settings.slides.is_dir():
             raise SlidesNotFound(f"{settings.slides} cannot be seen from this machine")
-        models = cached_models(settings.models_dir or default_models_dir(), settings.device, settings.precision)
+        models = cached_models(
+            settings.models_dir or default_models_dir(), settings.device, settings.precision, settings.readers
+        )
         stages = bind_stages(models, settings)
         self._loaded = settings, stages
         cache_key, provider = json.dumps(stages.cache_key), stages.provenance.provider
@@ -160,15 +162,21 @@ def version_mismatch(version: object, expected: str) -> str:
     return f"has {f'wbctool {version}' if version else 'no wbctool'}, but this run uses wbctool {expected}"
 
 
-def cached_models(folder: Path, device: Device, precision: Precision) -> Models:
+def cached_models(folder: Path, device: Device, precision: Precision, readers: Readers) -> Models:
     """Load models, unless this process has loaded the same ones last; raises as load_models."""
     cards = tuple(read_card(path).model_dump_json() for path in card_paths(folder))  # with the SHA-256 of each model
-    return _load_models(folder, device, precision, cards)
+    return _load_models(folder, device, precision, readers, cards)
 
 
 @lru_cache(maxsize=1)
-def _load_models(folder: Path, device: Device, precision: Precision, cards: tuple[str, ...]) -> Models:  # noqa: ARG001
-    return load_models(folder, device, precision, threads=1)
+def _load_models(
+    folder: Path,
+    device: Device,
+    precision: Precision,
+    readers: Readers,
+    cards: tuple[str, ...],  # noqa: ARG001
+) -> Models:
+    return load_models(folder, device, precision, readers, threads=1)
 
 
 def _missing_field(slide: Slide) -> Path | None:

@@ -189,7 +189,9 @@ def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[
         prediction
         for start in range(0, len(crops), _BATCH)
         for prediction in classify_cells(
-            preprocess_crops(crops[start : start + _BATCH], models.generator, mode).rgb, models.classifier
+            preprocess_crops(crops[start : start + _BATCH], models.generator, mode).rgb,
+            models.classifier,
+            models.second,
         )
     )
 

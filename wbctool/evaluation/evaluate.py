@@ -22,6 +22,7 @@ from wbctool.evaluation.classification import (
     summarize_classifier,
     top_misclassifications,
 )
+from wbctool.evaluation.familiarity import judge_as_slides
 from wbctool.evaluation.field_cells import (
     RedCellReport,
     detect_in_fields,
@@ -63,6 +64,7 @@ from wbctool.store.atomic_write import write_atomic
 from wbctool.store.ownership import FileKind, check_overwrite_folder, has_schema
 from wbctool.types.cells import Box, Crop, Prediction
 from wbctool.types.progress import Progress
+from wbctool.types.slides import Familiarity
 
 _MAX_MISCLASSIFICATIONS = 24
 
@@ -89,6 +91,7 @@ class Evaluation:
         unknown_kinds: One report for each data set and kind that no class fits.
         percent_errors: Errors of the percents, for each data set and size of a simulated slide.
         red_cells: What is found in fields of red cells.
+        familiarity: Whether each data set of cells is familiar, as if it were one slide.
     """
 
     data: str
@@ -108,6 +111,7 @@ class Evaluation:
     unknown_kinds: tuple[UnknownKindReport, ...] = ()
     percent_errors: tuple[PercentErrorReport, ...] = ()
     red_cells: tuple[RedCellReport, ...] = ()
+    familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -209,6 +213,7 @@ def evaluate(
     classified = set(labelled.classified_fields)
     pairs = [(field, boxes) for field, boxes in zip(fields, detected, strict=True) if field in classified]
     evaluator.cells += evaluate_field_cells(pairs, models, mode, progress)
+    cells, familiarity = judge_as_slides(evaluator.cells, models.cards.familiarity_rule)
     return Evaluation(
         data=data.resolve().name,
         split=split.value if split else "all",
@@ -221,11 +226,12 @@ def evaluate(
         misclassifications=evaluator.misclassifications,
         precisions=tuple(evaluator.precisions),
         classes=classes,
-        cells=tuple(evaluator.cells),
+        cells=tuple(cells),
+        familiarity=familiarity,
         unseen_datasets=labelled.unseen_datasets,
-        silent_errors=summarize_silent_errors(evaluator.cells, classes),
-        unknown_kinds=summarize_unknown_kinds(evaluator.cells, classes),
-        percent_errors=simulate_all_percent_errors(evaluator.cells, classes),
+        silent_errors=summarize_silent_errors(cells, classes),
+        unknown_kinds=summarize_unknown_kinds(cells, classes),
+        percent_errors=simulate_all_percent_errors(cells, classes),
         red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )
 

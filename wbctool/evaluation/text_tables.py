@@ -10,6 +10,7 @@ from wbctool.evaluation.evaluate import Evaluation
 from wbctool.evaluation.proportion import Proportion
 from wbctool.evaluation.super_resolution import SuperResolutionRow
 from wbctool.labels import DIFFERENTIAL_CLASSES
+from wbctool.types.slides import Familiarity
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def to_markdown(result: Evaluation) -> str:
 def _build_silent_error_table(result: Evaluation) -> TextTable:
     """Return the silent errors of each data set, and their price."""
     columns = ("data", "split", "cells", "groups", "silent errors", "counted", "counted of white cells")
-    more_columns = ("accuracy", "accuracy of the counted", "not found in a run")
+    more_columns = ("accuracy", "accuracy of the counted", "not found in a run", "as one slide")
     rows = tuple(
         (
             r.dataset,
@@ -74,10 +75,19 @@ def _build_silent_error_table(result: Evaluation) -> TextTable:
             _format_proportion(r.accuracy),
             _format_proportion(r.accuracy_counted),
             str(r.missed),
+            _format_familiarity(result.familiarity.get(r.dataset)),
         )
         for r in result.silent_errors
     )
     return TextTable("Silent errors among all labeled cells (95 % by group)", (*columns, *more_columns), rows)
+
+
+def _format_familiarity(familiarity: Familiarity | None) -> str:
+    """Return whether a data set is familiar, with its distance and the limit; a dash if that was not judged."""
+    if familiarity is None or familiarity.mean_distance is None:
+        return "-"
+    words = {True: "familiar", False: "unfamiliar", None: "too few cells"}
+    return f"{words[familiarity.is_familiar]}, {familiarity.mean_distance:.0f} (limit {familiarity.limit:.0f})"
 
 
 def _build_unknown_kind_table(result: Evaluation) -> TextTable:

@@ -1,4 +1,4 @@
-"""Loading of the three models of a run, in the precision that fits the device.
+"""Loading of the models of a run, in the precision that fits the device.
 
 A model is loaded only if its bytes are those that its card names (wbctool.inference.model_card).
 """
@@ -6,18 +6,22 @@ A model is loaded only if its bytes are those that its card names (wbctool.infer
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.hardware import has_nvidia_gpu
 from wbctool.inference.classifier_head import DenseHead, read_dense_head
+from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.model_card import (
     Card,
     CardT,
+    CellClassifierCard,
     ClassifierCard,
+    CompactCard,
     DetectorCard,
     GeneratorCard,
     kind_name,
@@ -34,26 +38,60 @@ log = logging.getLogger(__name__)
 
 _AUTO_PRECISION = {CPU: Precision.INT8, CUDA: Precision.FP16}  # the fastest one on each provider
 
-Cards = tuple[DetectorCard, GeneratorCard, ClassifierCard]
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The cards of the models of a run.
+
+    Attributes:
+        detector, generator: Their cards.
+        classifier: The card of the first reader, or of the only one.
+        second: The card of the second reader; None if there is one reader.
+    """
+
+    detector: DetectorCard
+    generator: GeneratorCard
+    classifier: CellClassifierCard
+    second: CompactCard | None = None
+
+    @property
+    def familiarity_rule(self) -> FamiliarityRule | None:
+        """When a slide is familiar, by the first reader that measures it; None if none does."""
+        second = None if self.second is None else self.second.familiarity
+        return self.classifier.familiarity or second
+
+    def __iter__(self) -> Iterator[Card]:
+        """Iterate over the cards."""
+        yield from (self.detector, self.generator, self.classifier)
+        if self.second is not None:
+            yield self.second
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The three models of a run.
+    """The models of a run.
 
     Attributes:
         detector: Finds the cells of a field.
         generator: Super-resolves crops.
-        classifier: Classifies preprocessed crops.
+        classifier: The first reader, or the only one: classifies preprocessed crops.
+        second: The second reader, which classifies them too; None if there is one reader.
         device_message: One line about why ``auto`` does not use the GPU that there is; None without such a GPU.
         head: The classifier's dense layers, for Grad-CAM; None if its graph is not built as training exports it.
     """
 
     detector: OnnxModel[DetectorCard]
     generator: OnnxModel[GeneratorCard]
-    classifier: OnnxModel[ClassifierCard]
+    classifier: OnnxModel[CellClassifierCard]
+    second: OnnxModel[CompactCard] | None = None
     device_message: str | None = None
     head: DenseHead | None = None
+
+    @property
+    def cards(self) -> Cards:
+        """The models' cards."""
+        second = None if self.second is None else self.second.card
+        return Cards(self.detector.card, self.generator.card, self.classifier.card, second)
 
     @property
     def provider(self) -> str:
@@ -63,16 +101,20 @@ class Models:
     @property
     def batch_sizes(self) -> dict[str, int]:
         """The current number of rows of each model's batches, by file name; it falls if a GPU's memory is full."""
-        return {m.card.file: m.batch_size for m in (self.detector, self.generator, self.classifier)}
+        sizes = {model.card.file: model.batch_size for model in (self.detector, self.generator, self.classifier)}
+        return sizes if self.second is None else sizes | {self.second.card.file: self.second.batch_size}
 
 
-def load_models(folder: Path, device: Device, precision: Precision, threads: int = 0) -> Models:
-    """Load, start and warm up the three models.
+def load_models(
+    folder: Path, device: Device, precision: Precision, readers: Readers = Readers.BOTH, threads: int = 0
+) -> Models:
+    """Load, start and warm up the models.
 
     Args:
         folder: The folder of models.
         device: The device.
-        precision: The precision of the generator and the classifier.
+        precision: The precision of the generator and the classifiers.
+        readers: Which classifiers to load.
         threads: The number of threads of one call on a CPU; 0 for all cores, 1 if several threads call at a time.
 
     Returns:
@@ -91,14 +133,25 @@ def load_models(folder: Path, device: Device, precision: Precision, threads: int
         content = read_model_bytes(card, folder)
         return create_session(card, content, provider, threads), content
 
+    _check_readers_exist(folder, readers)
     with ThreadPoolExecutor(thread_name_prefix="load") as executor:
         detector, generator = executor.submit(load, DetectorCard), executor.submit(load, GeneratorCard)
-        classifier, content = load(ClassifierCard)
-    head = read_dense_head(content) if LAST_MAP in classifier.output_names else None
-    return Models(detector.result()[0], generator.result()[0], classifier, device_message, head)
+        second = executor.submit(load, CompactCard) if readers is Readers.BOTH else None
+        classifier, content = load(CompactCard if readers is Readers.COMPACT else ClassifierCard)
+    has_head = readers is not Readers.COMPACT and LAST_MAP in classifier.output_names
+    models = Models(
+        detector=detector.result()[0],
+        generator=generator.result()[0],
+        classifier=classifier,
+        second=None if second is None else second.result()[0],
+        device_message=device_message,
+        head=read_dense_head(content) if has_head else None,
+    )
+    _check_readers_agree(models.cards)
+    return models
 
 
-def select_cards(folder: Path, provider: str, precision: Precision) -> Cards:
+def select_cards(folder: Path, provider: str, precision: Precision, readers: Readers = Readers.BOTH) -> Cards:
     """Choose the cards of the models that a machine with that provider would load, and check their files.
 
     No session is started: the coordinator of a cluster may have no GPU.
@@ -106,24 +159,51 @@ def select_cards(folder: Path, provider: str, precision: Precision) -> Cards:
     Args:
         folder: The folder of models.
         provider: The execution provider.
-        precision: The precision of the generator and the classifier.
+        precision: The precision of the generator and the classifiers.
+        readers: Which classifiers it would load.
 
     Returns:
-        The cards of the detector, the generator and the classifier.
+        The cards.
 
     Raises:
         ModelNotFound: A model or a card is missing.
         ModelMismatch: A model is not the one that its card describes.
     """
-    kinds = (DetectorCard, GeneratorCard, ClassifierCard)
-    cards = tuple(_choose_card(folder, kind, provider, precision) for kind in kinds)
+    _check_readers_exist(folder, readers)
+    cards = Cards(
+        detector=_choose_card(folder, DetectorCard, provider, precision),
+        generator=_choose_card(folder, GeneratorCard, provider, precision),
+        classifier=_choose_card(
+            folder, CompactCard if readers is Readers.COMPACT else ClassifierCard, provider, precision
+        ),
+        second=_choose_card(folder, CompactCard, provider, precision) if readers is Readers.BOTH else None,
+    )
     for card in cards:
         read_model_bytes(card, folder)
-    detector, generator, classifier = cards
-    assert isinstance(detector, DetectorCard)
-    assert isinstance(generator, GeneratorCard)
-    assert isinstance(classifier, ClassifierCard)
-    return detector, generator, classifier
+    _check_readers_agree(cards)
+    return cards
+
+
+def _check_readers_exist(folder: Path, readers: Readers) -> None:
+    """Raise ModelNotFound, with the way out, if a folder has the first reader only and the run needs both."""
+    path = folder / f"{kind_name(CompactCard)}.json"
+    if readers is Readers.BOTH and not path.is_file() and (folder / f"{kind_name(ClassifierCard)}.json").is_file():
+        raise ModelNotFound(
+            f"the model card of the second reader, {path}, is missing: train it with `wbctool train --stage compact`, "
+            "or run with --readers vgg19"
+        )
+
+
+def _check_readers_agree(cards: Cards) -> None:
+    """Raise ModelMismatch if the two readers do not take the same crops or know the same classes."""
+    first, second = cards.classifier, cards.second
+    if second is None:
+        return
+    for name in ("classes", "input_px", "crop_margin"):
+        if getattr(first, name) != getattr(second, name):
+            raise ModelMismatch(
+                f"{first.file} and {second.file} differ in {name}: two readers need the same; use one with --readers"
+            )
 
 
 def load_model(folder: Path, kind: type[CardT], device: Device = Device.CPU) -> OnnxModel[CardT]:
@@ -170,7 +250,8 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
     if chosen is Precision.FP32 or issubclass(kind, DetectorCard):  # the detector has no copies
         return fp32_card
     if not path.is_file():
-        if is_auto or issubclass(kind, GeneratorCard):  # a generator that would be no faster has no copy
+        # A model that would be no faster has no copy.
+        if is_auto or issubclass(kind, GeneratorCard | CompactCard):
             return fp32_card
         raise ModelNotFound(
             f"there is no {chosen} copy of the {kind_name(kind)}: {path} is missing; "

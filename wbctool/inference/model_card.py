@@ -16,11 +16,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from wbctool import former_names
 from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
-from wbctool.labels import CellClass
+from wbctool.inference.familiarity_rule import FamiliarityRule
+from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import ObjectClass
 from wbctool.types.slides import CieLab
 
-KINDS = ("detector", "generator", "classifier")
+KINDS = ("detector", "generator", "classifier", "compact")
+
+_LATER_KEYS = ("unknown_kinds", "familiarity")  # came after the first results, which must stay up to date
 
 _T = TypeVar("_T")
 
@@ -66,7 +69,7 @@ class Card(BaseModel):
     """The fields of every card.
 
     Attributes:
-        kind: ``detector``, ``generator`` or ``classifier``.
+        kind: ``detector``, ``generator``, ``classifier`` or ``compact``.
         file, sha256: The name of the ONNX file beside the card, and its SHA-256.
         precision: The arithmetic of the graph.
         input: The graph's input: uint8 RGB, (N, H, W, 3).
@@ -161,8 +164,8 @@ class GeneratorCard(Card):
     max_px: int = Field(gt=0)
 
 
-class ClassifierCard(Card):
-    """The card of a cell classifier.
+class CellClassifierCard(Card):
+    """What the cards of both readers have.
 
     Attributes:
         classes: The class of each logit.
@@ -172,18 +175,33 @@ class ClassifierCard(Card):
         confidence_threshold: A cell with a smaller probability goes to review.
         energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
             if the model has no such threshold.
+        unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.
+        familiarity: When a slide is familiar; None if the graph measures no distance.
     """
 
-    kind: Literal["classifier"] = "classifier"
     classes: Annotated[tuple[CellClass, ...], AfterValidator(_unique)]
     input_px: int = Field(gt=0)
     crop_margin: float = Field(gt=0)
     temperature: float = Field(gt=0)
     confidence_threshold: float = Field(ge=0, le=1)
     energy_threshold: float | None = None
+    unknown_kinds: tuple[UnknownKind, ...] = ()
+    familiarity: FamiliarityRule | None = None
 
 
-ModelCard = DetectorCard | GeneratorCard | ClassifierCard
+class ClassifierCard(CellClassifierCard):
+    """The card of the first reader, the VGG19 of Ferdousi et al. 2024."""
+
+    kind: Literal["classifier"] = "classifier"
+
+
+class CompactCard(CellClassifierCard):
+    """The card of the second reader, a compact network that was trained apart from the first."""
+
+    kind: Literal["compact"] = "compact"
+
+
+ModelCard = DetectorCard | GeneratorCard | ClassifierCard | CompactCard
 _CARD_ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(Annotated[ModelCard, Field(discriminator="kind")])
 CardT = TypeVar("CardT", bound=Card)
 
@@ -237,6 +255,7 @@ def fingerprint_entry(card: Card) -> dict[str, Any]:
     The keys are those of card schema 1, so that the renames of schema 2 process no slide again.
     """
     content = card.model_dump(mode="json", exclude={"quantized_from"})
+    content = {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
     entry: dict[str, Any] = former_names.restore_former_names(content, _former_names(card.kind))
     return {**entry, "schema_version": 1}
 
@@ -295,5 +314,5 @@ def read_card_of_kind(path: Path, kind: type[CardT]) -> CardT:
 
 
 def kind_name(kind: type[Card]) -> str:
-    """Return ``detector``, ``generator`` or ``classifier``."""
+    """Return ``detector``, ``generator``, ``classifier`` or ``compact``."""
     return str(kind.model_fields["kind"].default)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wbctool.enums import Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch
 from wbctool.hardware import has_vnni
-from wbctool.inference.model_card import Card, CardT, ClassifierCard, DetectorCard, GeneratorCard
+from wbctool.inference.model_card import Card, CardT, CellClassifierCard, DetectorCard, GeneratorCard
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,20 @@ HEAT = "heat"  # (N, classes, h, w), the probability of a cell's center, in [0, 
 SIDES = "sides"  # (N, 4, h, w), the distances to a cell's left, top, right and bottom edge, in pixels of the input
 SUPER_RESOLVED = "sr"  # (N, scale * H, scale * W, 3) uint8 RGB
 LOGITS = "logits"  # (N, classes)
+FEATURES = "features"  # (N, D), the input of the last dense layer
 LAST_MAP = "last_map"  # (N, C, h, w), the output of the last convolution and its ReLU
-_REQUIRED_OUTPUTS = {"detector": (HEAT, SIDES), "generator": (SUPER_RESOLVED,), "classifier": (LOGITS,)}
+_REQUIRED_OUTPUTS = {
+    "detector": (HEAT, SIDES),
+    "generator": (SUPER_RESOLVED,),
+    "classifier": (LOGITS,),
+    "compact": (LOGITS,),
+}
 # The number of rows of every batch. It is fixed, so that a cell's result does not depend on the cells beside it. It is
 # small on a CPU, where the time grows with the rows, and large on a GPU, where it hardly does. The detector gets one
 # field at a time; the generator's crops have many sizes, so few share a batch.
 _BATCH_SIZES = {
-    CPU: {"detector": 1, "generator": 1, "classifier": 1},
-    CUDA: {"detector": 1, "generator": 8, "classifier": 64},
+    CPU: {"detector": 1, "generator": 1, "classifier": 1, "compact": 1},
+    CUDA: {"detector": 1, "generator": 8, "classifier": 64, "compact": 64},
 }
 # On CUDA no algorithm is chosen by timing, so that the same input gives the same bytes: with HEURISTIC cuDNN chooses.
 # With DEFAULT onnxruntime has taken algorithms that are many times slower since 1.20 (its issue 22705).
@@ -224,7 +230,7 @@ def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
         return shapes[HEAT] == (1, len(card.classes), side, side) and shapes[SIDES] == (1, 4, side, side)
     if isinstance(card, GeneratorCard):
         return shapes[SUPER_RESOLVED] == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
-    return isinstance(card, ClassifierCard) and shapes[LOGITS] == (1, len(card.classes))
+    return isinstance(card, CellClassifierCard) and shapes[LOGITS] == (1, len(card.classes) + len(card.unknown_kinds))
 
 
 def _warm_up_shape(card: Card) -> tuple[int, int, int]:
@@ -233,5 +239,5 @@ def _warm_up_shape(card: Card) -> tuple[int, int, int]:
         return card.input_long_side_px, card.input_long_side_px, 3
     if isinstance(card, GeneratorCard):
         return card.min_px, card.min_px, 3
-    assert isinstance(card, ClassifierCard)
+    assert isinstance(card, CellClassifierCard)
     return card.input_px, card.input_px, 3

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import wbctool
 from wbctool import former_names
 from wbctool.imaging.crop import crop_cells
+from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.loading import Cards, Models
 from wbctool.inference.model_card import ColorRange, fingerprint_entry
 from wbctool.inference.session import CPU
@@ -39,6 +40,7 @@ class BoundStages:
         batch_sizes: Returns the current number of rows of each model's batches, by file name.
         stain_reference: The color ranges of the detector's training fields.
         check: Raises FieldImplausible if a field cannot be a stained smear.
+        familiarity_rule: When a slide is familiar, and which cells of another one are counted.
     """
 
     detect: Callable[[Field], tuple[Detection, ...]]
@@ -51,6 +53,7 @@ class BoundStages:
     batch_sizes: Callable[[], Mapping[str, int]] = dict
     stain_reference: tuple[ColorRange, ...] = ()
     check: Callable[[Field], None] = lambda field: None  # noqa: ARG005
+    familiarity_rule: FamiliarityRule | None = None
 
     @property
     def prefers_large_batches(self) -> bool:
@@ -69,7 +72,7 @@ def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Prov
     Returns:
         The description that slide.json and the reports carry.
     """
-    _, generator, classifier = cards
+    generator, classifier = cards.generator, cards.classifier
     result_settings = settings.result_settings()
     precision = classifier.precision.value
     if generator.precision is not classifier.precision:
@@ -89,22 +92,23 @@ def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
     return {
         "results": wbctool.RESULTS_VERSION,
         "cards": [fingerprint_entry(card) for card in cards],
-        "settings": former_names.restore_former_names(settings.result_settings(), former_names.SETTINGS),
+        "settings": former_names.fingerprint_settings(settings.result_settings()),
     }
 
 
 def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
     """Bind loaded models to the stages."""
-    cards = (models.detector.card, models.generator.card, models.classifier.card)
+    cards = models.cards
     return BoundStages(
         detect=lambda field: detect_blood_cells(field, models.detector),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
-        classify=lambda rgb: classify_cells(rgb, models.classifier, models.head),
+        classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, models.head),
         provenance=build_provenance(cards, models.provider, settings),
         cache_key=build_cache_key(cards, settings),
         device_message=models.device_message,
         batch_sizes=lambda: models.batch_sizes,
         stain_reference=models.detector.card.stain_reference,
         check=check_plausibility,
+        familiarity_rule=cards.familiarity_rule,
     )

@@ -163,7 +163,7 @@ class Pipeline:
         timer, stages, slide = StageTimer(), self.context.stages, accumulator.slide.id
         metadata, limits = self.context.metadata.get(slide), self.context.limits_for(slide)
         with timer("write"):
-            result = build_result(accumulator, stages.provenance.classes, limits, metadata)
+            result = build_result(accumulator, stages.provenance.classes, limits, metadata, stages.familiarity_rule)
             field_hashes = tuple(accumulator.field_hashes)
             fingerprints = compute_fingerprints(field_hashes, stages.cache_key, metadata)
             provenance = self.context.provenance_for(slide)

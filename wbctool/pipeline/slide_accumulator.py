@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import ClassifiedField
 from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
+from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
 from wbctool.store.hash_cache import HashCache
 from wbctool.timing import add_seconds
@@ -70,14 +72,19 @@ class SlideAccumulator:
 
 
 def build_result(
-    accumulator: SlideAccumulator, model_classes: Sequence[CellClass], limits: Limits, metadata: SlideMetadata | None
+    accumulator: SlideAccumulator,
+    model_classes: Sequence[CellClass],
+    limits: Limits,
+    metadata: SlideMetadata | None,
+    familiarity_rule: FamiliarityRule | None = None,
 ) -> SlideResult:
-    """Count the cells of a complete slide, apply the quality limits to its fields and raise its flags.
+    """Judge a complete slide: its fields' quality, whether it is familiar, its counts and its flags.
 
     Args:
         accumulator: The slide with all its fields.
         model_classes: The classes that the classifier knows.
         limits: The slide's limits.
+        familiarity_rule: Of the classifier's card.
         metadata: The slide's row of slides.csv; None if it has none.
 
     Returns:
@@ -87,19 +94,24 @@ def build_result(
     n_read = len(accumulator.slide.fields) - n_failed
     quality = apply_quality_limits(accumulator.quality, limits)
     _log_quality(accumulator.slide.id, quality)
-    flags = _field_flags(accumulator) | compute_quality_flags(quality, limits)
-    differential = count_cells([cell.prediction for cell in accumulator.cells], model_classes, limits, flags, n_read)
+    predictions = [cell.prediction for cell in accumulator.cells]
+    familiarity = assess_familiarity(predictions, familiarity_rule, [q.stain_out_of_range for q in quality])
+    predictions = hold_back_cells(predictions, familiarity, familiarity_rule)
+    cells = [replace(cell, prediction=p) for cell, p in zip(accumulator.cells, predictions, strict=True)]
+    flags = _field_flags(accumulator) | compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
+    differential = count_cells(predictions, model_classes, limits, flags, n_read)
     return SlideResult(
         slide=accumulator.slide.id,
         status=SlideStatus.FAILED if not n_read else SlideStatus.PARTIAL if accumulator.failures else SlideStatus.OK,
         fields=len(accumulator.slide.fields),
         failures=tuple(accumulator.failures),
-        cells=tuple(accumulator.cells),
+        cells=tuple(cells),
         thumbnails=tuple(accumulator.thumbnails),
         field_thumbnails=tuple(accumulator.field_thumbnails),
         differential=add_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
         metadata=metadata,
         quality=quality,
+        familiarity=familiarity,
     )
 
 

@@ -14,7 +14,7 @@ from wbctool.enums import Precision
 from wbctool.evaluation.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import CardT, ClassifierCard, GeneratorCard, read_model_bytes
+from wbctool.inference.model_card import CardT, CellClassifierCard, GeneratorCard, read_model_bytes
 from wbctool.inference.session import OnnxModel
 from wbctool.quantization.calibration_data import CalibrationData, flip_augment
 from wbctool.quantization.measure import (
@@ -44,7 +44,7 @@ def optimize_classifier(
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> QuantizedModel[ClassifierCard]:
+) -> QuantizedModel[CellClassifierCard]:
     """Quantize the classifier.
 
     Args:
@@ -63,7 +63,7 @@ def optimize_classifier(
     rgb = flip_augment(data.validation_crops) if data.n_flips > 1 else data.validation_crops
     probes = np.stack(_select_probes(data, models.classifier))
 
-    def evaluate(model: OnnxModel[ClassifierCard]) -> ModelOutputs:
+    def evaluate(model: OnnxModel[CellClassifierCard]) -> ModelOutputs:
         return ModelOutputs(classify_cells(rgb, model))
 
     case = QuantizationCase(

@@ -22,7 +22,8 @@ BYTES_PER_CELL = 11_500
 MAX_REVIEW_BYTES = 24_000_000  # for the native images of cells in review: a reader cannot name a cell that is not shown
 MAX_REVIEW_SHARE = 0.6  # of that budget for cells in review, so that some is left for every class
 _TILE_OVERHEAD_BYTES = 1_000  # of markup around the thumbnails of a cell
-DOUBTED_REASONS: tuple[str, ...] = (Reason.OUT_OF_DISTRIBUTION,)  # of review cells whose label is not to be relied on
+# Of review cells whose label is not to be relied on.
+DOUBTED_REASONS: tuple[str, ...] = (Reason.POSSIBLE_BLAST, Reason.OUT_OF_DISTRIBUTION)
 _LABELS = tuple(CellClass)
 REVIEW_GROUPS: tuple[str, ...] = (*DOUBTED_REASONS, *_LABELS)
 

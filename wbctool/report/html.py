@@ -55,6 +55,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
         limits=[flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS],
+        columns=_table_columns(result),
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
         gallery=gallery,
@@ -66,6 +67,14 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         images_elsewhere=images_elsewhere,
         data=_script_data(result, provenance, fields, sections, sha256),
     )
+
+
+def _table_columns(result: SlideResult) -> list[str]:
+    """Return the columns of the differential; on an unfamiliar slide the range that review leaves open comes first."""
+    columns = list(strings.TABLE_HEADINGS)
+    if "unfamiliar" in result.differential.flags:
+        columns.sort(key=lambda column: column != "review-range")
+    return columns
 
 
 def bar_geometry(count: ClassCount) -> dict[str, str]:
@@ -118,6 +127,7 @@ def _script_data(
         for cell in result.cells
         for box in (cell.detection.box,)
     ]
+    is_unfamiliar = "unfamiliar" in result.differential.flags
     return {
         "schema": "wbctool-report/1",
         "slide": result.slide,
@@ -147,8 +157,8 @@ def _script_data(
             "verdict": {
                 "no_wbc": strings.VERDICT_NO_WBC,
                 "all_in_review": strings.VERDICT_ALL_IN_REVIEW,
-                "low_count": strings.VERDICT_LOW_COUNT,
-                "counted": strings.VERDICT,
+                "low_count": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT_LOW_COUNT,
+                "counted": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT,
                 "review": strings.VERDICT_REVIEW,
                 "failed_fields": failed_fields_clause(result),
             },

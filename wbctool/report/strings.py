@@ -4,6 +4,11 @@ LANGUAGE = "en"
 
 # What each flag means, and what to do about it.
 FLAGS = {
+    "unfamiliar": (
+        "This slide is unlike those of every laboratory that the models know, so only the cells that both readers are "
+        "surest of are counted. Those are the easy ones: the percentages are biased. Classify the cells in review. To "
+        "test how the models do on this laboratory's slides, run: wbctool verify"
+    ),
     "no_wbc": "No white cells were found. Check that the images show a stained smear in focus at high magnification.",
     "low_count": "Too few cells were counted to mark any value as high or low. Add fields and run again.",
     "limited_count": "Fewer cells were counted than a reference differential needs. Add fields and run again.",
@@ -12,6 +17,7 @@ FLAGS = {
         "Many cells are unlike those the model was trained on. The stain, the camera or the cell type may differ. "
         "Check every class by eye. To test whether the models suit this laboratory, run: wbctool verify"
     ),
+    "possible_blasts": "Some cells may be blasts. A morphologist must look at each of them; see To review.",
     "immature_granulocytes": "Immature granulocytes were counted. Check each one, and look for blasts.",
     "nrbc": "Nucleated red cells were found. Check each one.",
     "blurred_fields": "Some fields are blurred; see Fields to check. Check their cells or photograph the fields again.",
@@ -27,11 +33,16 @@ FLAGS = {
 }
 # The flags in exports: without instructions, because readers of an export cannot see the page or run the tool.
 EXPORTED_FLAGS = {
+    "unfamiliar": (
+        "The slide is unlike those of every laboratory that the models know; only the surest cells are counted, and "
+        "the percentages are biased."
+    ),
     "no_wbc": "No white cells were found.",
     "low_count": "Too few cells were counted to mark any value as high or low.",
     "limited_count": "Fewer cells were counted than a reference differential needs.",
     "high_review_share": "Many cells are in review, so the percentages may still change.",
     "out_of_domain": "Many cells are unlike those the model was trained on.",
+    "possible_blasts": "Some cells may be blasts; a morphologist must look at them.",
     "immature_granulocytes": "Immature granulocytes were counted.",
     "nrbc": "Nucleated red cells were found.",
     "blurred_fields": "Some fields are blurred.",
@@ -39,7 +50,8 @@ EXPORTED_FLAGS = {
     "failed_fields": "Some fields could not be read or analyzed; their cells are missing.",
     "duplicate_fields": "Some fields show the same cells, which were counted more than once.",
 }
-FINDING_FLAGS = frozenset({"immature_granulocytes", "nrbc"})  # flags about the blood, not about the count
+# The flags about the blood, not about the count.
+FINDING_FLAGS = frozenset({"possible_blasts", "immature_granulocytes", "nrbc"})
 
 # The banner.
 SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags"}
@@ -51,6 +63,9 @@ VERDICT_FAILED = "Failed: no field of this slide could be analyzed."
 VERDICT_NO_WBC = "No white cells were found{failed_fields}."
 VERDICT_ALL_IN_REVIEW = "No cell was counted{failed_fields}; {review} in review."
 VERDICT_LOW_COUNT = "Too few cells for a differential: {counted} counted{failed_fields}{in_review}."
+VERDICT_UNFAMILIAR = (
+    "Unfamiliar slide, not a differential yet: {counted} cells were sure enough to count{failed_fields}{in_review}."
+)
 VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"
@@ -67,7 +82,8 @@ OF_TOTAL = "{n} of {total}"
 # The differential.
 DIFFERENTIAL = "Differential"
 TABLE_REGION = "table of the differential"
-TABLE_HEADINGS = ("class", "n", "percent", "95 % interval", "if none / all in review")
+CLASS_HEADING = "class"
+TABLE_HEADINGS = {"n": "n", "percent": "percent", "ci": "95 % interval", "review-range": "if none / all in review"}
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
 NOT_ASSESSED = "not assessed: the model does not know this class"
@@ -154,7 +170,13 @@ SUPER_RESOLVED_ALT = "the same, super-resolved"
 SECOND_CLASS = "then {label} {probability:.2f}"
 CELL_LOCATION = "{field}, cell {cell}"
 RECLASSIFIED = "reader: {category}; tool: {original}"
-REASONS = {"low_confidence": "low confidence", "out_of_distribution": "unlike the training cells"}
+REASONS = {
+    "possible_blast": "possible blast",
+    "out_of_distribution": "unlike the training cells",
+    "unfamiliar_slide": "unfamiliar slide",
+    "disagreement": "the readers differ",
+    "low_confidence": "low confidence",
+}
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 FIELD_ALT = "Field {field}, cells outlined"

@@ -32,7 +32,10 @@ def verdict_sentence(result: SlideResult) -> str:
     if not differential.counted:
         return strings.VERDICT_NO_WBC.format(failed_fields=clause)
     in_review = strings.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
-    sentence = strings.VERDICT_LOW_COUNT if "low_count" in differential.flags else strings.VERDICT
+    if "unfamiliar" in differential.flags:
+        sentence = strings.VERDICT_UNFAMILIAR
+    else:
+        sentence = strings.VERDICT_LOW_COUNT if "low_count" in differential.flags else strings.VERDICT
     return sentence.format(counted=differential.counted, failed_fields=clause, in_review=in_review)
 
 

@@ -47,9 +47,10 @@ def add_absolute_counts(differential: Differential, analyser_wbc: float | None, 
     nrbc = differential.nrbc_per_100_wbc if differential.nrbc_assessed else None
     is_corrected = limits.correct_wbc_for_nrbc and nrbc is not None
     wbc = correct_wbc(analyser_wbc, nrbc) if is_corrected and nrbc is not None else analyser_wbc
+    can_interpret = not {"low_count", "unfamiliar"} & set(differential.flags)
     return replace(
         differential,
-        classes=tuple(_add_absolute_count(c, wbc, differential.counted, limits) for c in differential.classes),
+        classes=tuple(_add_absolute_count(c, wbc, limits, can_interpret) for c in differential.classes),
         analyzer=AnalyzerCount(analyser_wbc, wbc, is_corrected, limits.absolute_source if limits.adult else ""),
     )
 
@@ -73,7 +74,7 @@ def correct_wbc(analyser_wbc: float, nrbc_per_100_wbc: float) -> float:
     return analyser_wbc * 100 / (100 + nrbc_per_100_wbc)
 
 
-def _add_absolute_count(count: ClassCount, wbc: float, counted: int, limits: Limits) -> ClassCount:
+def _add_absolute_count(count: ClassCount, wbc: float, limits: Limits, can_interpret: bool) -> ClassCount:
     """Add the absolute count of one class, if its percent is known."""
     if count.percent is None or count.ci95_low is None or count.ci95_high is None:
         return count
@@ -85,6 +86,6 @@ def _add_absolute_count(count: ClassCount, wbc: float, counted: int, limits: Lim
         ci95_high=wbc * count.ci95_high / 100,
         reference_low=reference[0] if reference else None,
         reference_high=reference[1] if reference else None,
-        flag=range_flag(value, reference) if counted >= limits.low_count_below else "",
+        flag=range_flag(value, reference) if can_interpret else "",
     )
     return replace(count, absolute=absolute)

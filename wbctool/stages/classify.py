@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from scipy.special import logsumexp, softmax
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import DenseHead
-from wbctool.inference.model_card import ClassifierCard
-from wbctool.inference.session import LAST_MAP, LOGITS, OnnxModel
-from wbctool.labels import CellClass
+from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
+from wbctool.inference.session import FEATURES, LAST_MAP, LOGITS, OnnxModel
+from wbctool.labels import CellClass, UnknownKind
+from wbctool.stages.familiarity import squared_distances
 from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -20,43 +22,96 @@ _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATE
 
 
 def classify_cells(
-    rgb: NDArray[np.uint8], model: OnnxModel[ClassifierCard], head: DenseHead | None = None
+    rgb: NDArray[np.uint8],
+    model: OnnxModel[CellClassifierCard],
+    second: OnnxModel[CompactCard] | None = None,
+    head: DenseHead | None = None,
 ) -> tuple[Prediction, ...]:
-    """Classify preprocessed crops.
+    """Classify preprocessed crops by one or two readers.
 
     Args:
         rgb: (N, 128, 128, 3) uint8 RGB.
-        model: The classifier.
-        head: The classifier's dense layers. With them each prediction gets its Grad-CAM map; without, the last map is
-            not fetched from the model.
+        model: The first reader, or the only one.
+        second: The second reader; None if there is one. A cell on which the two differ goes to review.
+        head: The first reader's dense layers. With them each prediction gets its Grad-CAM map; without, the last map
+            is not fetched from the model.
 
     Returns:
         One prediction per cell, in order.
 
     Raises:
-        ModelMismatch: The model gave a value that is not finite.
+        ModelMismatch: A model gave a value that is not finite.
     """
     if not len(rgb):
         return ()
+    predictions = _classify_by(rgb, model, head)
+    if second is None:
+        return predictions
+    pairs = zip(predictions, _classify_by(rgb, second), strict=True)
+    return tuple(combine_readings(first, other, model.card.classes) for first, other in pairs)
+
+
+def combine_readings(first: Prediction, second: Prediction, classes: Sequence[CellClass]) -> Prediction:
+    """Combine what two readers say of one cell.
+
+    Args:
+        first: The first reader's prediction, whose label and probabilities stay.
+        second: The second reader's prediction. Its thresholds do not matter: they would send more right cells than
+            wrong ones to review.
+        classes: The classes of both readers, in the order of their probabilities.
+
+    Returns:
+        The first prediction, with what the second adds. The cell goes to review if the second reader takes it for a
+        kind that no class fits, or for another class.
+
+    References:
+        CLSI H20: the reference differential has two examiners.
+    """
+    reasons = {first.reason} if first.outcome is Outcome.NEEDS_REVIEW else set()
+    if second.unknown_kind is not None:
+        reasons.add(_unknown_kind_reason(second.unknown_kind))
+    elif second.label is not first.label:
+        reasons.add(Reason.DISAGREEMENT)
+    return replace(
+        first,
+        outcome=Outcome.NEEDS_REVIEW if reasons else first.outcome,
+        reason=min(reasons, key=list(Reason).index) if reasons else first.reason,
+        unknown_kind=first.unknown_kind or second.unknown_kind,
+        second_confidence=second.probabilities[classes.index(first.label)],
+        distance=first.distance if first.distance is not None else second.distance,
+    )
+
+
+def _classify_by(
+    rgb: NDArray[np.uint8], model: OnnxModel[CardT], head: DenseHead | None = None
+) -> tuple[Prediction, ...]:
+    """Classify crops by one reader, with distances and Grad-CAM maps if the model gives them."""
+    card = model.card
+    assert isinstance(card, CellClassifierCard)
+    rule = card.familiarity
+    names = [LOGITS, *([LAST_MAP] if head is not None else []), *([FEATURES] if rule is not None else [])]
+    outputs = dict(zip(names, model.run(rgb, *names), strict=True))
+    predictions = predictions_from_logits(outputs[LOGITS], card)
+    if rule is not None:
+        distances = squared_distances(outputs[FEATURES], rule.space).tolist()
+        predictions = tuple(replace(p, distance=d) for p, d in zip(predictions, distances, strict=True))
     if head is None:
-        (logits,) = model.run(rgb, LOGITS)
-        return predictions_from_logits(logits, model.card)
-    logits, last_maps = model.run(rgb, LOGITS, LAST_MAP)
-    predictions = predictions_from_logits(logits, model.card)
-    class_indices = (model.card.classes.index(prediction.label) for prediction in predictions)
-    cams = (grad_cam(last_map, index, head) for last_map, index in zip(last_maps, class_indices, strict=True))
+        return predictions
+    class_indices = (card.classes.index(prediction.label) for prediction in predictions)
+    cams = (grad_cam(last_map, index, head) for last_map, index in zip(outputs[LAST_MAP], class_indices, strict=True))
     return tuple(replace(prediction, cam=cam) for prediction, cam in zip(predictions, cams, strict=True))
 
 
-def predictions_from_logits(logits: NDArray[np.float32], card: ClassifierCard) -> tuple[Prediction, ...]:
+def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCard) -> tuple[Prediction, ...]:
     """Turn logits into calibrated probabilities and outcomes.
 
     Args:
-        logits: (N, classes) float32.
+        logits: (N, classes and unknown kinds) float32.
         card: The classifier's card.
 
     Returns:
-        One prediction per row. Its probabilities are softmax(logits / temperature); its energy is -logsumexp(logits).
+        One prediction per row. Its probabilities are those of the classes in softmax(logits / temperature); its energy
+        is -logsumexp of the classes' logits.
 
     Raises:
         ModelMismatch: A logit is not finite.
@@ -68,20 +123,30 @@ def predictions_from_logits(logits: NDArray[np.float32], card: ClassifierCard) -
     if not np.isfinite(logits).all():
         raise ModelMismatch(f"{card.file} gave non-finite values for a cell")
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
-    energies = -logsumexp(logits.astype(np.float64), axis=1)
+    energies = -logsumexp(logits[:, : len(card.classes)].astype(np.float64), axis=1)
     return tuple(_triage(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))
 
 
-def _triage(probabilities: NDArray[np.float64], energy: float, card: ClassifierCard) -> Prediction:
+def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassifierCard) -> Prediction:
     """Decide whether a cell is counted, is no white cell or goes to review."""
-    best = int(probabilities.argmax())
-    label, confidence = card.classes[best], float(probabilities[best])
-    if card.energy_threshold is not None and energy > card.energy_threshold:
-        outcome, reason = Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION
+    of_classes = probabilities[: len(card.classes)]
+    best, best_of_all = int(of_classes.argmax()), int(probabilities.argmax())
+    label, confidence = card.classes[best], float(of_classes[best])
+    unknown_kind = card.unknown_kinds[best_of_all - len(card.classes)] if best_of_all >= len(card.classes) else None
+    outcome = Outcome.NEEDS_REVIEW
+    if unknown_kind is not None:
+        reason = _unknown_kind_reason(unknown_kind)
+    elif card.energy_threshold is not None and energy > card.energy_threshold:
+        reason = Reason.OUT_OF_DISTRIBUTION
     elif confidence < card.confidence_threshold:
-        outcome, reason = Outcome.NEEDS_REVIEW, Reason.LOW_CONFIDENCE
+        reason = Reason.LOW_CONFIDENCE
     elif label in _NON_WBC_REASONS:
         outcome, reason = Outcome.NOT_WBC, _NON_WBC_REASONS[label]
     else:
         outcome, reason = Outcome.COUNTED, Reason.NONE
-    return Prediction(label, confidence, tuple(probabilities.tolist()), energy, outcome, reason)
+    return Prediction(label, confidence, tuple(of_classes.tolist()), energy, outcome, reason, unknown_kind)
+
+
+def _unknown_kind_reason(kind: UnknownKind) -> Reason:
+    """Return why a cell of a kind that no class fits is not counted."""
+    return Reason.POSSIBLE_BLAST if kind is UnknownKind.BLAST else Reason.OUT_OF_DISTRIBUTION

@@ -13,11 +13,13 @@ from wbctool.types.cells import ClassCount, Differential, Outcome, Prediction, R
 
 # The flags, in the order in which they are written.
 FLAGS = (
+    "unfamiliar",
     "no_wbc",
     "low_count",
     "limited_count",
     "high_review_share",
     "out_of_domain",
+    "possible_blasts",
     "immature_granulocytes",
     "nrbc",
     "blurred_fields",
@@ -40,7 +42,7 @@ def count_cells(
         predictions: The prediction of each cell.
         model_classes: The classes that the model knows; the others are not assessed.
         limits: The slide's limits, with the reference ranges.
-        field_flags: The flags that depend on the fields and not on the cells, such as ``failed_fields``.
+        field_flags: The flags that depend on the fields or on the slide as a whole, such as ``failed_fields``.
         fields_read: The number of fields that could be read. Without any, the flag ``no_wbc`` is not raised.
 
     Returns:
@@ -49,10 +51,13 @@ def count_cells(
     outcomes = Counter(p.outcome for p in predictions)
     counts = Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED)
     erythroblasts = sum(p.reason is Reason.ERYTHROBLAST for p in predictions)
+    possible_blasts = sum(p.reason is Reason.POSSIBLE_BLAST for p in predictions)
     out_of_domain = sum(p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions)
     counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.NEEDS_REVIEW]
+    can_interpret = counted >= limits.low_count_below and "unfamiliar" not in field_flags
     classes = tuple(
-        _count_class(c, c in model_classes, counts[c], counted, review, limits) for c in DIFFERENTIAL_CLASSES
+        _count_class(c, c in model_classes, counts[c], counted, review, limits, can_interpret)
+        for c in DIFFERENTIAL_CLASSES
     )
     flag_conditions = {
         "no_wbc": counted + review == 0 and fields_read > 0,
@@ -60,6 +65,7 @@ def count_cells(
         "limited_count": limits.low_count_below <= counted < limits.limited_count_below,
         "high_review_share": review > limits.high_review_share * (counted + review),
         "out_of_domain": out_of_domain > limits.out_of_domain_share * len(predictions),
+        "possible_blasts": possible_blasts >= limits.min_possible_blasts,
         "immature_granulocytes": counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes,
         "nrbc": erythroblasts >= limits.min_nrbc,
     }
@@ -100,7 +106,9 @@ def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> 
     return 100 * low, 100 * high
 
 
-def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review: int, limits: Limits) -> ClassCount:
+def _count_class(
+    label: CellClass, assessed: bool, n: int, counted: int, review: int, limits: Limits, can_interpret: bool
+) -> ClassCount:
     """Compute the percent of one class, with its confidence bounds and its flag."""
     if not assessed:
         return ClassCount(label, False, n, None, None, None)
@@ -119,7 +127,7 @@ def _count_class(label: CellClass, assessed: bool, n: int, counted: int, review:
         review_high=100 * (n + review) / total if total else None,
         reference_low=reference[0] if reference else None,
         reference_high=reference[1] if reference else None,
-        flag=range_flag(percent, reference) if counted >= limits.low_count_below else "",
+        flag=range_flag(percent, reference) if can_interpret else "",
     )
 
 

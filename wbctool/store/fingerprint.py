@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wbctool.former_names import SETTINGS, restore_former_names
+from wbctool.former_names import fingerprint_settings
 from wbctool.limits import RENDERING_LIMITS, Limits
 from wbctool.store.checksum import canonical_sha256
 from wbctool.store.hash_cache import FieldHashes
@@ -86,7 +86,7 @@ def _hash_results(fields: FieldHashes, cache_key: _CacheKey, metadata: SlideMeta
 def _format_limits(limits: Limits) -> dict[str, Any]:
     """Return the limits that change no cell as a cache key has them."""
     values = limits.model_dump(mode="json", include=set(RENDERING_LIMITS))
-    return dict(restore_former_names(values, SETTINGS))
+    return fingerprint_settings(values)
 
 
 def _iter_run_limits(record: SlideRecord) -> Iterator[Limits]:

@@ -100,6 +100,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
             differential=differential,
             metadata=record.metadata,
             quality=record.quality,
+            familiarity=record.familiarity,
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,

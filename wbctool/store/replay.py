@@ -28,7 +28,8 @@ from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
 from wbctool.types.cells import Cell, Differential
 from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult
 
-_FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields"))  # those that no reclassified cell changes
+# The flags that no reclassified cell changes.
+_FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields") or flag == "unfamiliar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         field_thumbnails=thumbnails.fields,
         metadata=record.metadata,
         quality=record.quality,
+        familiarity=record.familiarity,
     )
 
 

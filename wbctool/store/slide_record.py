@@ -27,14 +27,14 @@ from wbctool.store.hash_cache import HashCache
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
 from wbctool.types.cells import AbsoluteCount, Slide
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
-from wbctool.types.slides import FieldQuality, SlideMetadata
+from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 _WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 # Failures of these stages lie in the slide's files, not in the machine.
 _DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
-_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range", "cells_fingerprint", "renderer")
+_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range", "familiarity", "cells_fingerprint", "renderer")
 _VERSION_1_FILES = frozenset(RESULT_FILES) - {THUMBNAILS_ZIP}
 
 
@@ -110,6 +110,7 @@ class SlideRecord:
         absolute_counts: The absolute counts, if slides.csv has the analyzer's count.
         out_of_range: What is low or high, by class.
         quality: The quality of each field that was read.
+        familiarity: Whether the slide is familiar; None if the models do not measure it.
         cells_fingerprint: The hash of what decides its cells; empty in records of earlier versions.
         renderer: The hash of the code that rendered its report; empty in records of earlier versions.
     """
@@ -128,6 +129,7 @@ class SlideRecord:
     absolute_counts: AbsoluteCounts | None = None
     out_of_range: OutOfRange = field(default_factory=dict)
     quality: tuple[FieldQuality, ...] = ()
+    familiarity: Familiarity | None = None
     cells_fingerprint: str = ""
     renderer: str = ""
 

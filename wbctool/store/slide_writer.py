@@ -26,7 +26,7 @@ from wbctool.store.slide_record import AbsoluteCounts, FieldHash, SlideRecord, f
 from wbctool.store.thumbnail_archive import pack_thumbnails
 from wbctool.types.cells import AbsoluteCount, Cell, Differential
 from wbctool.types.results import OutOfRange, Provenance, SlideResult
-from wbctool.types.slides import CieLab, FieldQuality
+from wbctool.types.slides import CieLab, Familiarity, FieldQuality
 
 ORIGINAL_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)  # those that a review replaces
 
@@ -115,6 +115,7 @@ def build_slide_record(
         absolute_counts=_absolute_counts(result.differential),
         out_of_range=_out_of_range(result.differential),
         quality=result.quality,
+        familiarity=result.familiarity,
         cells_fingerprint=fingerprints.cells,
         renderer=renderer_sha256(),
     )
@@ -139,6 +140,7 @@ def round_as_stored(result: SlideResult) -> SlideResult:
         result,
         cells=tuple(_round_probabilities(cell) for cell in result.cells),
         quality=tuple(_round_quality(quality) for quality in result.quality),
+        familiarity=_round_familiarity(result.familiarity),
     )
     return keep_shown(rounded)
 
@@ -148,6 +150,11 @@ def _round_probabilities(cell: Cell) -> Cell:
     prediction = cell.prediction
     confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
     return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
+
+
+def _round_familiarity(familiarity: Familiarity | None) -> Familiarity | None:
+    """Round the mean distance to the decimals of slide.json."""
+    return familiarity and replace(familiarity, mean_distance=_round_or_none(familiarity.mean_distance, 1))
 
 
 def _round_quality(quality: FieldQuality) -> FieldQuality:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, UnknownKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,11 +125,14 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a cell is not counted."""
+    """Why a cell is not counted. Of several reasons for a review, the first in this order is given."""
 
     NONE = ""
-    LOW_CONFIDENCE = "low_confidence"
+    POSSIBLE_BLAST = "possible_blast"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
+    UNFAMILIAR_SLIDE = "unfamiliar_slide"
+    DISAGREEMENT = "disagreement"
+    LOW_CONFIDENCE = "low_confidence"
     ERYTHROBLAST = "erythroblast"
     PLATELET = "platelet"
     ARTIFACT = "artefact"
@@ -142,10 +145,15 @@ class Prediction:
     Attributes:
         label: The most probable class.
         confidence: The probability of ``label``, in [0, 1].
-        probabilities: The calibrated probabilities, in the order of the model's classes; their sum is 1.
+        probabilities: The calibrated probabilities, in the order of the model's classes. Their sum is 1, or less if the
+            model also knows kinds of cells that no class fits.
         energy: -logsumexp of the logits; high if the cell looks like nothing known.
         outcome: What happens with the cell.
         reason: Why the cell is not counted.
+        unknown_kind: The kind that no class fits, if the reader takes the cell for one.
+        second_confidence: The second reader's probability of ``label``; None if one reader classified the cell.
+        distance: How far the cell is from every class of the training in feature space, squared; None if it was not
+            measured (wbctool.stages.familiarity).
         cam: The Grad-CAM map of ``label`` over the preprocessed crop (wbctool.stages.gradcam): a square of bytes, row
             by row, 255 at the strongest point. Empty if the model gives none.
     """
@@ -156,6 +164,9 @@ class Prediction:
     energy: float
     outcome: Outcome
     reason: Reason
+    unknown_kind: UnknownKind | None = None
+    second_confidence: float | None = None
+    distance: float | None = None
     cam: bytes = b""
 
 

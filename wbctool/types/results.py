@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from wbctool.labels import CellClass
 from wbctool.types.cells import Cell, Differential
-from wbctool.types.slides import FieldQuality, SlideMetadata
+from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 OutOfRange = Mapping[str, Mapping[str, str]]
 """By class, which of ``percent`` and ``absolute`` is ``low`` or ``high``; classes within their ranges are left out."""
@@ -121,6 +121,7 @@ class SlideResult:
         notes: What the readers did with single cells.
         metadata: The slide's row of slides.csv; None if it has none.
         quality: The quality of each field that was read, in order.
+        familiarity: Whether the slide is familiar; None if the models do not measure it.
     """
 
     slide: str
@@ -135,6 +136,7 @@ class SlideResult:
     notes: tuple[ReviewNote, ...] = ()
     metadata: SlideMetadata | None = None
     quality: tuple[FieldQuality, ...] = ()
+    familiarity: Familiarity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,9 @@ class PublishedSlide:
 
     @property
     def is_final(self) -> bool:
-        """Whether a reader has reviewed the slide and left no cell in review."""
-        return self.reviewed and not self.result.differential.review
+        """Whether a reader has reviewed the slide and left no cell in review; never of an unfamiliar slide."""
+        differential = self.result.differential
+        return self.reviewed and not differential.review and "unfamiliar" not in differential.flags
 
 
 @dataclass(frozen=True, slots=True)

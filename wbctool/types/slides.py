@@ -82,3 +82,21 @@ class FieldQuality:
     scale_mismatch: bool = False
     duplicate_of: str = ""
     thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """Whether a slide looks like the laboratories that the models were trained on.
+
+    Attributes:
+        cells: The number of cells that were measured.
+        mean_distance: The mean of their squared distances to the nearest class of the training, in feature space; None
+            without cells.
+        limit: The largest mean distance of a familiar slide.
+        is_familiar: The decision; None if there are too few cells for one.
+    """
+
+    cells: int
+    mean_distance: float | None
+    limit: float
+    is_familiar: bool | None

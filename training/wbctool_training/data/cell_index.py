@@ -11,14 +11,14 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from wbctool.datasets.labelled import LabelledField, LabelledImage
+from wbctool.datasets.labelled import LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, UnknownKind
 from wbctool.report.csv_tables import csv_text
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
@@ -36,19 +36,21 @@ class CellRef:
     Attributes:
         path: The image.
         box: The cell's box, in native pixels.
-        label: The class, or None if it is unknown.
+        label: The class, or a kind that no class fits; None if neither is known.
         group: The original, by which splits are made.
         dataset: The dataset or microscope.
     """
 
     path: Path
     box: Box
-    label: CellClass | None
+    label: CellClass | UnknownKind | None
     group: str
     dataset: str
 
 
-def detect_image_cells(images: Sequence[LabelledImage], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
+def detect_image_cells(
+    images: Sequence[LabelledImage | UnknownImage], detector: OnnxModel[DetectorCard]
+) -> Iterable[CellRef]:
     """Yield one cell for each single-cell image, even if the detector finds none there.
 
     Args:
@@ -57,7 +59,8 @@ def detect_image_cells(images: Sequence[LabelledImage], detector: OnnxModel[Dete
     """
     for image in images:
         detection = detect_labelled_cell(read_field(image.path), detector)
-        yield CellRef(image.path, detection.box, image.label, image.group, image.dataset)
+        label = image.label if isinstance(image, LabelledImage) else UnknownKind(image.kind)
+        yield CellRef(image.path, detection.box, label, image.group, image.dataset)
 
 
 def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
@@ -89,7 +92,7 @@ def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
             CellRef(
                 Path(row["path"]),
                 Box(*(int(row[key]) for key in ("x", "y", "width", "height"))),
-                CellClass(row["label"]) if row["label"] else None,
+                _parse_label(row["label"]),
                 row["source"],
                 row["origin"],
             )
@@ -122,6 +125,13 @@ def preprocess_cells(cells: Sequence[CellRef], margin: float) -> NDArray[np.uint
         margin: Side of the crop, relative to the box.
     """
     return np.stack([resize_square(crop_cell(cell, margin), CLASSIFIER_INPUT_PX) for cell in cells])
+
+
+def _parse_label(text: str) -> CellClass | UnknownKind | None:
+    """Read a label of the CSV file."""
+    if not text:
+        return None
+    return UnknownKind(text) if text in set(UnknownKind) else CellClass(text)
 
 
 def _to_row(cell: CellRef) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The backbones that the paper compares (Table 6): torchvision's VGG19, VGG16, ResNet50 and EfficientNetB7.
+"""The backbones: torchvision's that the paper compares (Table 6), and the compact reader's EfficientNet-Lite0.
 
 VGG: Simonyan and Zisserman 2015, arXiv 1409.1556. ResNet: He et al. 2016, arXiv 1512.03385. EfficientNet: Tan and
 Le 2019, arXiv 1905.11946.
@@ -14,21 +14,35 @@ from torch import nn
 from torchvision.models import VGG19_Weights, efficientnet_b7, resnet50
 from torchvision.models.vgg import cfgs, make_layers
 
+from wbctool_training.models.efficientnet_lite import LITE0_CHANNELS, build_efficientnet_lite0
+
 
 class Backbone(StrEnum):
-    """The convolutional network below the classifier's head. The shipped classifier uses vgg19."""
+    """The convolutional network below a classifier's head. The readers use vgg19 and efficientnet_lite0."""
 
     VGG19 = "vgg19"
     VGG16 = "vgg16"
     RESNET50 = "resnet50"
     EFFICIENTNET_B7 = "efficientnet_b7"
+    EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
 
-CHANNELS = {Backbone.VGG19: 512, Backbone.VGG16: 512, Backbone.RESNET50: 2048, Backbone.EFFICIENTNET_B7: 2560}
+CHANNELS = {
+    Backbone.VGG19: 512,
+    Backbone.VGG16: 512,
+    Backbone.RESNET50: 2048,
+    Backbone.EFFICIENTNET_B7: 2560,
+    Backbone.EFFICIENTNET_LITE0: LITE0_CHANNELS,
+}
 
 _IMAGENET_TRANSFORMS = VGG19_Weights.IMAGENET1K_V1.transforms()
 IMAGENET_MEAN: tuple[float, ...] = tuple(_IMAGENET_TRANSFORMS.mean)  # RGB in [0, 1]
 IMAGENET_STD: tuple[float, ...] = tuple(_IMAGENET_TRANSFORMS.std)
+
+# Mean and standard deviation of the pixels in [0, 1] with which a backbone's ImageNet weights were trained.
+NORMALIZATIONS = dict.fromkeys(Backbone, (IMAGENET_MEAN, IMAGENET_STD)) | {
+    Backbone.EFFICIENTNET_LITE0: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+}
 
 _VGG_CONFIGS = {Backbone.VGG19: cfgs["E"], Backbone.VGG16: cfgs["D"]}
 
@@ -59,6 +73,7 @@ _BLOCK_ENDS = {
     Backbone.VGG16: tuple(vgg_block_end(n, VGG16_BLOCKS) for n in range(6)),
     Backbone.RESNET50: (0, 3, 5, 6, 7, 8),
     Backbone.EFFICIENTNET_B7: (0, 2, 3, 4, 6, 9),
+    Backbone.EFFICIENTNET_LITE0: (0, 2, 4, 6, 12, 18),
 }
 
 
@@ -81,6 +96,8 @@ def build_features(backbone: Backbone) -> nn.Sequential:
             return nn.Sequential(*list(resnet50(weights=None).children())[:-2], nn.Identity())
         case Backbone.EFFICIENTNET_B7:
             return nn.Sequential(*efficientnet_b7(weights=None).features, nn.Identity())
+        case Backbone.EFFICIENTNET_LITE0:
+            return build_efficientnet_lite0()
 
 
 def count_frozen_layers(backbone: Backbone, blocks: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from wbctool_training.models.backbones import CHANNELS, IMAGENET_MEAN, IMAGENET_STD, Backbone, build_features
+from wbctool_training.models.backbones import CHANNELS, NORMALIZATIONS, Backbone, build_features
 
 _BACKGROUND_LEVEL = 240.0  # gray level of empty background after balancing, in every channel
 _BACKGROUND_FRACTION = 0.05  # of a crop's blocks, the brightest, are taken as background
@@ -42,7 +42,9 @@ class WhiteBalance(nn.Module):
 
 
 class CellClassifier(nn.Module):
-    """A backbone, global average pooling, dense layers of 1024, 512 and 256 units with ReLU, and the classes.
+    """A backbone, global average pooling, the paper's dense layers of 1024, 512 and 256 units, and the classes.
+
+    EfficientNet-Lite0, the compact reader's backbone, has no dense layers but the classes'.
 
     Args:
         n_classes: Number of outputs.
@@ -52,23 +54,27 @@ class CellClassifier(nn.Module):
 
     def __init__(self, n_classes: int, dropout: float = 0.0, backbone: Backbone = Backbone.VGG19) -> None:
         super().__init__()
+        self.backbone = backbone
         self.features = build_features(backbone)
-        self.dense = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(CHANNELS[backbone], 1024), nn.ReLU(),
-            nn.Dropout(dropout), nn.Linear(1024, 512), nn.ReLU(),
-            nn.Linear(512, 256), nn.ReLU(),
-        )  # fmt: skip
-        self.output = nn.Linear(256, n_classes)
+        if backbone is Backbone.EFFICIENTNET_LITE0:
+            self.dense = nn.Sequential(nn.Dropout(dropout))
+        else:
+            self.dense = nn.Sequential(
+                nn.Dropout(dropout), nn.Linear(CHANNELS[backbone], 1024), nn.ReLU(),
+                nn.Dropout(dropout), nn.Linear(1024, 512), nn.ReLU(),
+                nn.Linear(512, 256), nn.ReLU(),
+            )  # fmt: skip
+        self.output = nn.Linear(CHANNELS[backbone] if len(self.dense) == 1 else 256, n_classes)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify, and return what Grad-CAM and the out-of-distribution measures need.
 
         Args:
-            rgb: (N, 3, H, W) float, normalized with ImageNet's mean and standard deviation.
+            rgb: (N, 3, H, W) float, normalized as :data:`NORMALIZATIONS` says.
 
         Returns:
             Logits (N, n_classes), penultimate features (N, 256) and the last convolution's map after its ReLU
-            (VGG19: (N, 512, H/16, W/16)).
+            (VGG19: (N, 512, H/16, W/16)). EfficientNet-Lite0 has 1,280 penultimate features.
         """
         last_map = self.features[:-1](rgb)
         pooled = self.features[-1](last_map).mean(dim=(2, 3))
@@ -81,7 +87,7 @@ class CellClassifier(nn.Module):
 
 
 class NormalizedClassifier(nn.Module):
-    """A classifier that takes pixels: optional white balance and ImageNet's normalization, then the network.
+    """A classifier that takes pixels: optional white balance and the backbone's normalization, then the network.
 
     Args:
         network: The classifier of normalized images.
@@ -95,8 +101,9 @@ class NormalizedClassifier(nn.Module):
         super().__init__()
         self.network = network
         self.balance = WhiteBalance() if white_balance else nn.Identity()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
+        mean, std = NORMALIZATIONS[network.backbone]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify pixels.

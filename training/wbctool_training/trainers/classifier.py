@@ -1,11 +1,11 @@
-"""Trains, calibrates and exports the classifier."""
+"""Trains, calibrates and exports the classifiers of both readers."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import lightning as L
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wbctool.datasets.labelled import Split, evenly_spaced
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
+from wbctool.inference.model_card import ClassifierCard, CompactCard, GeneratorCard, kind_name, load_fp32_card
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.text import pluralize
 from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
@@ -38,6 +38,7 @@ from wbctool_training.export import (
     to_onnx,
     write_model,
 )
+from wbctool_training.familiarity import fit_familiarity
 from wbctool_training.fit import load_weights
 from wbctool_training.init_from import average_weights
 from wbctool_training.lightning_modules.classifier import ClassifierModule
@@ -47,6 +48,8 @@ from wbctool_training.synthetic import read_generated_cells
 from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
+
+_FEATURE_SPACE_CELLS = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class ClassifierSplit:
 
 
 def train_classifier(context: TrainingContext) -> None:
-    """Train the classifier, calibrate it and write classifier.onnx; without samples to train on, only calibrate.
+    """Train the first reader, calibrate it and write classifier.onnx; without samples to train on, only calibrate.
 
     Checkpoint, temperature and thresholds are chosen by the validation split alone.
 
@@ -82,10 +85,33 @@ def train_classifier(context: TrainingContext) -> None:
         ModelNotFound: A model or file of weights does not exist.
         ModelMismatch: The start is not usable, or the exported model differs from the network.
     """
-    recipe = context.recipe
+    _train(context, ClassifierCard)
+
+
+def train_compact_classifier(context: TrainingContext) -> None:
+    """Train the second reader, calibrate it and write compact.onnx; it starts from ImageNet's weights.
+
+    Args:
+        context: Of the training; ``out`` holds the detector.
+
+    Raises:
+        LabelledDataInvalid: A split has no cells.
+        ModelNotFound: A model or the package with the weights does not exist.
+        ModelMismatch: The exported model differs from the network.
+    """
+    config = context.recipe.compact
+    assert config is not None
+    recipe = context.recipe.model_copy(update={"classifier": config})
+    backbone = Backbone.EFFICIENTNET_LITE0
+    _train(replace(context, recipe=recipe, backbone=backbone, imagenet_weights=None, init_from=()), CompactCard)
+
+
+def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[CompactCard]) -> None:
+    """Train, calibrate and write the classifier of one reader."""
+    recipe, name = context.recipe, kind_name(card_type)
     cells, init = gather_cells(context), _load_initial_weights(context)
     _check_calibration_data(context, cells.validation)
-    network = fit_classifier(context, "classifier", cells, context.backbone, init)
+    network = fit_classifier(context, name, cells, context.backbone, init)
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
     example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
@@ -93,12 +119,14 @@ def train_classifier(context: TrainingContext) -> None:
     content = model.SerializeToString()
     parity = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
-    calibration = fit_calibration(
-        *compute_logits(graph, cells.validation, context), laboratory_balanced_weights(cells.validation)
-    )
-    card = ClassifierCard(
+    known = [cell for cell in cells.validation if cell.label in recipe.classes]
+    logits, features, y_true = compute_outputs(graph, known, context)
+    known_train = [cell for cell in cells.train[: cells.n_native] if cell.label in recipe.classes]
+    _, train_features, train_y = compute_outputs(graph, evenly_spaced(known_train, _FEATURE_SPACE_CELLS), context)
+    calibration = fit_calibration(logits[:, : len(recipe.classes)], y_true, laboratory_balanced_weights(known))
+    card = card_type(
         **context.card_fields(
-            "classifier",
+            name,
             network,
             cells.train[: cells.n_native] if recipe.classifier.samples else (),
             parity,
@@ -115,6 +143,8 @@ def train_classifier(context: TrainingContext) -> None:
         temperature=calibration.temperature,
         confidence_threshold=calibration.confidence_threshold,
         energy_threshold=calibration.energy_threshold,
+        unknown_kinds=recipe.classifier.unknown_kinds,
+        familiarity=fit_familiarity(train_features, train_y, features, known, recipe.familiarity),
     )
     write_model(content, card, context.out)
 
@@ -158,12 +188,12 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
     recipe, config = context.recipe, context.recipe.classifier
     cells = context.load_cells()
     by_split = {
-        split: [c for c in cells if c.label in recipe.classes and context.group_split.assign(c) is split]
+        split: [c for c in cells if c.label in recipe.outputs and context.group_split.assign(c) is split]
         for split in Split
     }
     train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
     for split in (Split.TRAIN, Split.VALIDATION):
-        if not by_split[split]:
+        if not any(cell.label in recipe.classes for cell in by_split[split]):
             raise LabelledDataInvalid(
                 f"no cells in the {split} split: cells are split by group, and the classifier needs more groups"
             )
@@ -212,7 +242,7 @@ def fit_classifier(
     """
     recipe, config = context.recipe, context.recipe.classifier
     L.seed_everything(recipe.seed, workers=True)
-    module = ClassifierModule(config, len(recipe.classes), init, backbone)
+    module = ClassifierModule(config, len(recipe.outputs), init, backbone)
     if not config.samples:
         return cast(NormalizedClassifier, module.average.module)
     early_stopping = ResumableEarlyStopping(
@@ -220,7 +250,7 @@ def fit_classifier(
     )
     dataset = TrainDataset(
         cells.train,
-        recipe.classes,
+        recipe.outputs,
         recipe.crop_margin,
         config.augment,
         recipe.seed,
@@ -233,15 +263,15 @@ def fit_classifier(
     ).fit(
         module,
         make_loader(dataset, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
-        make_loader(EvalDataset(cells.validation, recipe.classes, recipe.crop_margin), 32, workers=context.workers),
+        make_loader(EvalDataset(cells.validation, recipe.outputs, recipe.crop_margin), 32, workers=context.workers),
     )
     load_weights(module, checkpoint)
     return cast(NormalizedClassifier, module.average.module)
 
 
-def compute_logits(
+def compute_outputs(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Run a classifier on cells.
 
     Args:
@@ -250,12 +280,15 @@ def compute_logits(
         context: Of the training.
 
     Returns:
-        Logits (N, n_classes) float32 and true class indices (N,) int64.
+        Logits (N, n_outputs) float32, penultimate features (N, D) float32 and true indices (N,) int64, logits and
+        indices in the order of Recipe.outputs.
     """
-    logits, y_true = [], []
-    dataset = EvalDataset(cells, context.recipe.classes, context.recipe.crop_margin)
+    logits, features, y_true = [], [], []
+    dataset = EvalDataset(cells, context.recipe.outputs, context.recipe.crop_margin)
     for rgb, index, _ in make_loader(dataset, 32, workers=context.workers):
         with torch.inference_mode():
-            logits.append(graph(rgb.permute(0, 2, 3, 1))[0].float().numpy())
+            outputs = graph(rgb.permute(0, 2, 3, 1))
+        logits.append(outputs[0].float().numpy())
+        features.append(outputs[1].float().numpy())
         y_true.append(index.numpy())
-    return np.concatenate(logits), np.concatenate(y_true)
+    return np.concatenate(logits), np.concatenate(features), np.concatenate(y_true)

@@ -1,0 +1,177 @@
+"""`python -m experiments.left_out_laboratory`: what the readers do in laboratories that they were not trained on.
+
+The second reader is trained once without each laboratory of ``--leave-out``, or once without all of them
+(``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory. Both then
+classify all cells of the laboratory. From their answers follow, for each smallest confidence that the rule for
+unfamiliar slides may demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the
+others alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbctool_training.train import train
+
+from experiments.options import context_arguments, make_parser
+from wbctool.datasets.fields import find_field_folders, read_cell_labels
+from wbctool.datasets.labelled import GroupSplit
+from wbctool.enums import Device, Precision
+from wbctool.errors import SettingsInvalid
+from wbctool.evaluation.evaluate import evaluate
+from wbctool.evaluation.silent_errors import EvaluatedCell
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
+from wbctool.labels import CellClass
+from wbctool.store.atomic_write import write_atomic
+from wbctool.types.cells import Outcome
+
+CONFIDENCES = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
+MAX_SILENT_ERRORS = 0.015  # half of what is asked for in a laboratory never seen, since such a choice is optimistic
+RESULT = "left-out-laboratories.md"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What the rule for unfamiliar slides gives in one laboratory.
+
+    Attributes:
+        silent_errors: Among the cells of known classes, in [0, 1].
+        coverage: Counted cells among these, in [0, 1].
+        unknown_counted: Counted cells among those of kinds that no class fits; None without such cells.
+    """
+
+    silent_errors: float
+    coverage: float
+    unknown_counted: float | None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options, train, evaluate, and write and print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
+    parser.add_argument("--together", action="store_true", help="train once, without any of them")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
+    parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
+    args = parser.parse_args(argv)
+    _check_first_reader(args.first_reader, args.leave_out)
+    cells: dict[str, list[EvaluatedCell]] = {}
+    for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
+        folder = args.out / "-".join(left_out)
+        _train_second_reader(folder, left_out, args)
+        evaluated = _evaluate(args.data, folder, args.labels)
+        cells |= {name: [cell for cell in evaluated if cell.dataset == name] for name in left_out}
+    table = format_table(cells)
+    write_atomic(args.out / RESULT, table.encode())
+    print(table)
+
+
+def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> OperatingPoint:
+    """Measure the rule for unfamiliar slides on the cells of one laboratory.
+
+    Args:
+        cells: The cells with both readers' answers, no cell held back.
+        min_confidence: What the rule demands of both readers.
+    """
+    known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
+    unknown = [cell for cell in cells if not isinstance(cell.kind, CellClass)]
+    kept = [cell for cell in known if _is_sure(cell, min_confidence)]
+    unknown_counted = [cell.is_counted and _is_sure(cell, min_confidence) for cell in unknown]
+    return OperatingPoint(
+        silent_errors=sum(cell.is_silent_error for cell in kept) / len(known),
+        coverage=sum(cell.is_counted for cell in kept) / len(known),
+        unknown_counted=sum(unknown_counted) / len(unknown) if unknown else None,
+    )
+
+
+def choose_min_confidence(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> float:
+    """Choose the smallest confidence at which no laboratory has too many silent errors.
+
+    Args:
+        laboratories: The cells of each laboratory.
+
+    Returns:
+        The confidence, of CONFIDENCES; the largest if none is enough.
+    """
+    for confidence in CONFIDENCES:
+        if all(measure_rule(cells, confidence).silent_errors <= MAX_SILENT_ERRORS for cells in laboratories.values()):
+            return confidence
+    return CONFIDENCES[-1]
+
+
+def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
+    """Return a Markdown table: for each laboratory, the confidence chosen on the others, and what it gives here.
+
+    Args:
+        laboratories: The cells of each laboratory.
+    """
+    lines = [
+        "| laboratory | cells | first reader right | confidence chosen on the others | silent errors | counted | "
+        "unknown kinds counted |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, cells in laboratories.items():
+        others = {other: members for other, members in laboratories.items() if other != name}
+        confidence = choose_min_confidence(others or laboratories)
+        known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
+        accuracy = sum(cell.is_correct for cell in known) / len(known)
+        point = measure_rule(cells, confidence)
+        unknown = "-" if point.unknown_counted is None else f"{point.unknown_counted:.1%} of {len(cells) - len(known)}"
+        lines.append(
+            f"| {name} | {len(known)} | {accuracy:.1%} | {confidence:.2f} | {point.silent_errors:.1%} | "
+            f"{point.coverage:.1%} | {unknown} |"
+        )
+    lines += ["", f"Chosen on all of them: {choose_min_confidence(laboratories):.2f}.", ""]
+    return "\n".join(lines)
+
+
+def _is_sure(cell: EvaluatedCell, min_confidence: float) -> bool:
+    """Return whether a cell is no reader's and both readers give its label at least this probability."""
+    prediction = cell.prediction
+    second = prediction.second_confidence
+    is_sure = prediction.confidence >= min_confidence and (second is None or second >= min_confidence)
+    return is_sure and prediction.outcome is not Outcome.NEEDS_REVIEW
+
+
+def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
+    """Raise SettingsInvalid if the first reader was trained on a laboratory that is left out."""
+    card = load_fp32_card(folder, ClassifierCard)
+    if seen := sorted(set(left_out) & set(card.training.get("datasets", ()))):
+        raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
+
+
+def _train_second_reader(folder: Path, left_out: Sequence[str], args: argparse.Namespace) -> None:
+    """Train the second reader without some data sets, and copy the other models beside it; done once for a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("detector", "generator", "classifier"):
+        for suffix in ("onnx", "json"):
+            shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
+    if (folder / "compact.json").is_file():
+        return
+    group_split = GroupSplit(args.fold, tuple(left_out))
+    changed = {"out": folder, "recipe": args.recipe, "group_split": group_split}
+    train(**context_arguments(args) | changed, stage="compact", labels=args.labels)
+
+
+def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None) -> list[EvaluatedCell]:
+    """Return all cells with both readers' answers; none is held back."""
+    models = load_models(folder, Device.AUTO, Precision.FP32)
+    for model in (models.classifier, models.second):
+        if model is not None:
+            model.card = model.card.model_copy(update={"familiarity": None})
+    field_labels = read_cell_labels(labels) if labels else {}
+    cells: list[EvaluatedCell] = []
+    for folder_of_data in data:
+        needs_labels = find_field_folders(folder_of_data) and not any(folder_of_data.rglob("labels.csv"))
+        labels_there = field_labels if needs_labels else {}
+        result = evaluate(folder_of_data, models, [], None, sr_cells=0, ood_images=0, field_labels=labels_there)
+        cells += result.cells
+    return cells
+
+
+if __name__ == "__main__":
+    main()

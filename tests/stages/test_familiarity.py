@@ -1,0 +1,106 @@
+"""Whether a slide is familiar, and which cells of another one are counted."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
+from wbctool.labels import CellClass
+from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells, squared_distances
+from wbctool.types.cells import Outcome, Prediction, Reason
+
+SPACE = FeatureSpace.from_arrays(np.diag([1.0, 0.5]).astype(np.float32), np.array([[0, 0], [4, 0]], np.float32))
+RULE = FamiliarityRule(space=SPACE, max_mean_distance=100, min_cells=3, min_confidence=0.9)
+
+
+def _prediction(
+    distance: float = 50,
+    confidence: float = 0.95,
+    second: float | None = 0.95,
+    reason: Reason = Reason.NONE,
+    outcome: Outcome = Outcome.COUNTED,
+) -> Prediction:
+    return Prediction(CellClass.NEUTROPHIL, confidence, (confidence,), 0.0, outcome, reason, None, second, distance)
+
+
+def test_squared_distances_are_to_the_nearest_class_in_the_whitened_space() -> None:
+    # (1, 2) is mapped to (1, 1): 2 from the first mean and 10 from the second. (5, -4) to (5, -2): 29 and 5.
+    assert squared_distances(np.array([[1, 2], [5, -4]], np.float32), SPACE).tolist() == [2, 5]
+
+
+def test_feature_space_that_does_not_fit_is_refused() -> None:
+    content = SPACE.model_dump()
+    with pytest.raises(ValidationError, match="does not fit"):
+        FeatureSpace.model_validate(content | {"features": 3})
+
+
+def test_assess_familiarity_averages_each_cells_own_distance() -> None:
+    familiarity = assess_familiarity([_prediction(d) for d in (20, 60, 220)], RULE)
+    assert familiarity is not None
+    assert (familiarity.cells, familiarity.mean_distance, familiarity.is_familiar) == (3, 100, True)
+
+
+def test_assess_familiarity_far_cells_are_unfamiliar() -> None:
+    familiarity = assess_familiarity([_prediction(d) for d in (20, 60, 221)], RULE)
+    assert familiarity is not None
+    assert familiarity.is_familiar is False
+    assert familiarity_flags(familiarity) == {"unfamiliar"}
+
+
+def test_assess_familiarity_too_few_cells_leave_it_open() -> None:
+    familiarity = assess_familiarity([_prediction(1000)] * 2, RULE)
+    assert familiarity is not None
+    assert familiarity.is_familiar is None
+    assert familiarity_flags(familiarity) == set()
+
+
+@pytest.mark.parametrize(("out_of_range", "expected"), [([True, False], True), ([True, True, False], False)])
+def test_assess_familiarity_strange_stain_in_most_fields_is_unfamiliar(
+    out_of_range: list[bool], expected: bool
+) -> None:
+    familiarity = assess_familiarity([_prediction()] * 3, RULE, out_of_range)
+    assert familiarity is not None
+    assert familiarity.is_familiar is expected
+
+
+def test_assess_familiarity_without_a_rule_is_none() -> None:
+    assert assess_familiarity([_prediction()] * 3, None) is None
+
+
+def test_hold_back_cells_on_a_familiar_slide_changes_nothing() -> None:
+    cells = [_prediction(confidence=0.5), _prediction(149)] * 2
+    assert hold_back_cells(cells, assess_familiarity(cells, RULE), RULE) == cells
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_counted"),
+    [
+        (_prediction(1000, 0.9, 0.9), True),
+        (_prediction(confidence=0.89), False),
+        (_prediction(second=0.89), False),
+        (_prediction(second=None), True),
+    ],
+)
+def test_hold_back_cells_on_another_slide_counts_what_passes_the_stricter_rule(
+    cell: Prediction, is_counted: bool
+) -> None:
+    (held,) = hold_back_cells([cell], assess_familiarity([cell], RULE), RULE)  # one cell decides nothing
+    assert (held.outcome is Outcome.COUNTED) is is_counted
+    assert (held.reason is Reason.UNFAMILIAR_SLIDE) is not is_counted
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "expected"),
+    [
+        (Reason.OUT_OF_DISTRIBUTION, Outcome.NEEDS_REVIEW, Reason.OUT_OF_DISTRIBUTION),
+        (Reason.DISAGREEMENT, Outcome.NEEDS_REVIEW, Reason.UNFAMILIAR_SLIDE),
+        (Reason.LOW_CONFIDENCE, Outcome.NEEDS_REVIEW, Reason.UNFAMILIAR_SLIDE),
+        (Reason.PLATELET, Outcome.NOT_WBC, Reason.UNFAMILIAR_SLIDE),
+    ],
+)
+def test_hold_back_cells_gives_the_reason_that_has_precedence(
+    reason: Reason, outcome: Outcome, expected: Reason
+) -> None:
+    cell = _prediction(confidence=0.5, reason=reason, outcome=outcome)
+    (held,) = hold_back_cells([cell], assess_familiarity([cell], RULE), RULE)
+    assert (held.outcome, held.reason) == (Outcome.NEEDS_REVIEW, expected)

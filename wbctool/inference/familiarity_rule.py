@@ -1,0 +1,75 @@
+"""When a slide is familiar, and what is counted on another one: a part of a classifier's card."""
+
+from __future__ import annotations
+
+import base64
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+def _encode_array(array: NDArray[np.float32]) -> str:
+    """Encode an array as base64 of half-precision numbers, which is precise enough and short."""
+    return base64.b64encode(array.astype("<f2").tobytes()).decode("ascii")
+
+
+class FeatureSpace(BaseModel):
+    """A linear map of a classifier's features under which the covariance within the classes is the identity.
+
+    Attributes:
+        features: D, the number of features.
+        dimensions: k, the number of dimensions that are kept, those in which cells of one class vary most.
+        whitening: (D, k) half-precision numbers in base64.
+        centers: (classes, k) half-precision numbers in base64: the mapped means of the classes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: int = Field(gt=0)
+    dimensions: int = Field(gt=0)
+    whitening: str
+    centers: str
+
+    @classmethod
+    def from_arrays(cls, whitening: NDArray[np.float32], centers: NDArray[np.float32]) -> FeatureSpace:
+        """Encode a map (D, k) and the mapped means of the classes (classes, k)."""
+        features, dimensions = whitening.shape
+        encoded = (_encode_array(whitening), _encode_array(centers))
+        return cls(features=features, dimensions=dimensions, whitening=encoded[0], centers=encoded[1])
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The map (D, k) and the mapped means (classes, k), both float32."""
+        whitening, centers = (
+            np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32).reshape(-1, self.dimensions)
+            for text in (self.whitening, self.centers)
+        )
+        return whitening, centers
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> Self:
+        """Raise ValueError if the arrays do not fit."""
+        if len(self.arrays[0]) != self.features or not all(np.isfinite(array).all() for array in self.arrays):
+            raise ValueError("the map does not fit the features")
+        return self
+
+
+class FamiliarityRule(BaseModel):
+    """When a slide is familiar, and which cells of another one are counted (wbctool.stages.familiarity).
+
+    Attributes:
+        space: In which distances are measured.
+        max_mean_distance: The largest mean distance of a familiar slide's cells.
+        min_cells: The number of cells that the decision needs.
+        min_confidence: On another slide, the smallest probability that each reader must give a counted cell's label.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    space: FeatureSpace
+    max_mean_distance: float = Field(gt=0)
+    min_cells: int = Field(ge=1)
+    min_confidence: float = Field(ge=0, le=1)
