@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wbctool.former_names import SETTINGS, restore_former_names
+from wbctool.former_names import fingerprint_settings
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import RunSettings
@@ -108,7 +108,7 @@ def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
     cache_key = {
         "tool": "0.0.test",
         "cards": [model],
-        "settings": restore_former_names(settings.result_settings(), SETTINGS),
+        "settings": fingerprint_settings(settings.result_settings()),
     }
     return BoundStages(detect, crop, preprocess, classify, provenance(model=model), cache_key)
 

@@ -48,9 +48,9 @@ def test_run_that_fails_prints_nothing(cli, tmp_path):
 
 def test_models_list_and_verify_print_each_model(cli):
     models = json.loads(cli("models", "list", "--json").stdout)["models"]
-    assert [model["kind"] for model in models] == ["classifier", "detector", "generator"]
+    assert [model["kind"] for model in models] == ["classifier", "compact", "detector", "generator"]
     assert "neutrophil" in models[0]["classes"]
-    assert "classes" not in models[2]
+    assert "classes" not in models[3]
     result = json.loads(cli("models", "verify", "--json").stdout)
     assert result["ok"]
     assert result["folder"] == str(default_models_dir())

@@ -182,7 +182,7 @@ def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():
 
 
 def test_report_unfamiliar_slide_has_no_high_or_low_marks():
-    limits = {"reference": {"neutrophil": (40, 70)}, "reference_source": "own"}
+    limits = {"reference_ranges": {CellClass.NEUTROPHIL: (40, 70)}, "reference_source": "own", "adult": True}
     names = ["neutrophil"] * 120
     marked = count_cells([fakes.predict(name) for name in names], tuple(CellClass), Limits(**limits))
     assert [count.flag for count in marked.classes if count.flag] == ["high"]
@@ -191,7 +191,7 @@ def test_report_unfamiliar_slide_has_no_high_or_low_marks():
     assert (
         "range-flag" not in render_report(result, fakes.provenance()).partition("</style>")[2].partition("<script")[0]
     )
-    counted = add_absolute_counts(result.differential, 30.0, Limits(**limits, adult=True))
+    counted = add_absolute_counts(result.differential, 30.0, Limits(**limits))
     assert not any(count.absolute.flag for count in counted.classes if count.absolute)
 
 

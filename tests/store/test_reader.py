@@ -187,7 +187,7 @@ def test_analyzed_fields_leave_out_failed_fields(run):
 
 def test_read_published_slides_class_not_assessed_stays_so(run, monkeypatch):
     four = fakes.provenance(tuple(CellClass)[:4])
-    monkeypatch.setattr(fakes, "provenance", lambda: four)
+    monkeypatch.setattr(fakes, "provenance", lambda **_: four)
     run.classify = lambda rgb: tuple(map(_four, fakes.classify(rgb)))
     run()
     slide = read(run)[0]

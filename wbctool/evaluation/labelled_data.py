@@ -68,9 +68,8 @@ def read_evaluation_data(
     if field_labels and not any(field.path.name in field_labels for field in fields):
         raise LabelledDataInvalid(f"no field of {data} is named in the table of labels: is it the right one?")
     red_cell_fields = [field for folder in find_red_cell_folders(data) for field in read_red_cell_fields(folder)]
-    cards: tuple[Card, ...] = (models.detector.card, models.generator.card, models.classifier.card)
     items: list[HasPath] = [*images, *unknown_images, *fields, *red_cell_fields]
-    unseen = find_unseen_datasets(items, [card.training for card in cards])
+    unseen = find_unseen_datasets(items, [card.training for card in models.cards])
 
     def select(candidates: Iterable[_Grouped], card: Card) -> tuple[_Grouped, ...]:
         """Return the items of the split as a model's card defines it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wbctool.former_names import fingerprint_settings
+from wbctool.former_names import SETTINGS, fingerprint_settings, restore_former_names
 from wbctool.limits import RENDERING_LIMITS, Limits
 from wbctool.store.checksum import canonical_sha256
 from wbctool.store.hash_cache import FieldHashes
@@ -47,8 +47,7 @@ def compute_fingerprints(fields: FieldHashes, cache_key: _CacheKey, metadata: Sl
         cache_key: What the results of all slides depend on, as JSON values: ``settings`` and more.
         metadata: The slide's line of slides.csv, if it has one.
     """
-    rendering = _format_limits(Limits())
-    settings = {name: value for name, value in cache_key["settings"].items() if name not in rendering}
+    settings = _settings_of_cells(cache_key)
     scale = {"um_per_px": metadata.um_per_px} if metadata and metadata.um_per_px is not None else {}
     return Fingerprints(
         _hash_results(fields, cache_key, metadata),
@@ -69,8 +68,9 @@ def has_same_cells(
     """
     if record.cells_fingerprint:
         return record.cells_fingerprint == compute_fingerprints(fields, cache_key, metadata).cells
+    settings = _settings_of_cells(cache_key)
     return any(
-        _hash_results(fields, {**cache_key, "settings": {**cache_key["settings"], **_format_limits(limits)}}, earlier)
+        _hash_results(fields, {**cache_key, "settings": settings | _format_limits(limits)}, earlier)
         == record.fingerprint
         for limits in _iter_run_limits(record)
         for earlier in _iter_earlier_metadata(record, metadata)
@@ -81,6 +81,12 @@ def _hash_results(fields: FieldHashes, cache_key: _CacheKey, metadata: SlideMeta
     """Return the hash of everything that the results depend on."""
     content = {"fields": fields, **cache_key}
     return canonical_sha256(content if metadata is None else {**content, "metadata": asdict(metadata)})
+
+
+def _settings_of_cells(cache_key: _CacheKey) -> dict[str, Any]:
+    """Return the settings of a cache key without the limits that change no cell."""
+    rendering = restore_former_names(dict.fromkeys(RENDERING_LIMITS), SETTINGS)
+    return {name: value for name, value in cache_key["settings"].items() if name not in rendering}
 
 
 def _format_limits(limits: Limits) -> dict[str, Any]:
