@@ -14,6 +14,7 @@ from wbctool.stages.quality import (
     apply_quality_limits,
     color_distance,
     compute_quality_flags,
+    crop_to_picture,
     find_duplicates,
     make_thumbnail,
     measure_quality,
@@ -272,3 +273,38 @@ def test_squared_gradients_of_integers_equal_those_of_floats():
     """uint8 patches take another way through OpenCV."""
     gray = np.random.default_rng(0).integers(0, 256, (60, 45), np.uint8)
     np.testing.assert_array_equal(_squared_gradients([gray]), _squared_gradients([gray.astype(np.float32)]))
+
+
+def _ring(gray):
+    y, x = np.ogrid[: gray.shape[0], : gray.shape[1]]
+    outside = (x / gray.shape[1] * 2 - 1) ** 2 + (y / gray.shape[0] * 2 - 1) ** 2 > 1
+    return np.where(outside, 3, gray).astype(np.uint8)
+
+
+def _bars(gray):
+    gray = gray.copy()
+    gray[:, :20] = gray[:, -30:] = 255
+    gray[:12] = 0
+    return gray
+
+
+@pytest.mark.parametrize("frame", [_ring, _bars])
+def test_crop_to_picture_leaves_out_the_frame(frame):
+    gray = np.random.default_rng(0).integers(80, 250, (120, 160), np.uint8)
+    picture = crop_to_picture(frame(gray))
+    assert picture.min() >= 80
+    assert picture.size > 0.4 * gray.size
+
+
+@pytest.mark.parametrize("gray", [np.full((60, 80), 240, np.uint8), np.zeros((60, 80), np.uint8)])
+def test_crop_to_picture_of_one_color_leaves_it(gray):
+    assert crop_to_picture(gray) is gray
+
+
+@pytest.mark.parametrize("frame", [_ring, _bars])
+def test_make_thumbnail_other_fields_in_the_same_frame_are_not_alike(frame):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 12, 16), np.uint8)
+    fields = [np.repeat(cv2.resize(n, (160, 120))[..., None], 3, axis=2) for n in noise]
+    framed = [np.stack([frame(field[..., c]) for c in range(3)], axis=2) for field in fields]
+    assert make_thumbnail(framed[0]) @ make_thumbnail(framed[1]) < 0.5
+    assert make_thumbnail(framed[0]) @ make_thumbnail((0.8 * framed[0]).astype(np.uint8)) > 0.9

@@ -21,6 +21,8 @@ _SAMPLING_STEP = 16  # medians are taken of every 16th pixel: sorting all takes 
 _ANALYSIS_LONG_SIDE_PX = 256  # the longer side of the image from which colors and crowding are measured
 _BACKGROUND_QUANTILE = 0.98  # the quantile of the green channel that is taken as background
 _THUMBNAIL_PX = 16
+_MAX_BAR_STD = 4.0  # gray levels, of a row or column of one color but for noise and compression
+_MAX_RING_FRACTION = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
 _MIN_FIELDS = 5  # in a slide with fewer fields the median says too little
 
 FloatArray = NDArray[np.float32]
@@ -185,10 +187,34 @@ def make_thumbnail(rgb: NDArray[np.uint8]) -> FloatArray:
     Returns:
         (256,) float32 of mean 0 and Euclidean norm 1; zeros for a field of one gray level.
     """
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    gray = crop_to_picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False))
     small = downscale(gray.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
     small -= small.mean()
     return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
+
+
+def crop_to_picture(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Crop an image to the picture inside its frame, because fields in the same frame are not the same field.
+
+    Args:
+        gray: (H, W) uint8, a field at any scale, perhaps with bars at its sides or the ring of an eyepiece.
+
+    Returns:
+        The picture without bars and, if its corners are dark, the largest rectangle in its ellipse; the whole image if
+        nothing would be left.
+    """
+    inside = gray
+    for axis in (1, 0, 1):  # what is left between the bars at two sides may show that the others are of one color
+        varied = np.flatnonzero(inside.std(axis=axis) > _MAX_BAR_STD)
+        if not len(varied):
+            return gray
+        inside = np.take(inside, range(varied[0], varied[-1] + 1), axis=1 - axis)
+    corners = inside[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if corners.max() > _MAX_RING_FRACTION * np.quantile(inside, _BACKGROUND_QUANTILE):
+        return inside
+    top, left = (round(side * (1 - 0.5**0.5) / 2) for side in inside.shape)
+    height, width = inside.shape
+    return inside[top : height - top, left : width - left]
 
 
 def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
