@@ -57,7 +57,7 @@ def test_to_onnx_generator_has_dynamic_batch_and_sides(
 
 def test_to_onnx_stores_large_weights_as_fp16(model: onnx.ModelProto) -> None:
     large = [w for w in model.graph.initializer if np.prod(w.dims) >= 256 and w.data_type != TensorProto.INT64]
-    assert len(large) >= 8
+    assert len(large) >= 7
     assert {w.data_type for w in large} == {TensorProto.FLOAT16}
 
 
@@ -110,7 +110,7 @@ def test_check_parity_diverged_network_is_refused(
         for parameter in graph.parameters():
             parameter.fill_(float("nan"))
     for weight in model.graph.initializer:
-        if weight.data_type in {TensorProto.FLOAT, TensorProto.FLOAT16}:
+        if weight.name.startswith("network."):  # not the scales of a resizing, of which the shapes follow
             values = numpy_helper.to_array(weight)
             weight.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), weight.name))
     with pytest.raises(ModelMismatch, match="by nan of its range"):
