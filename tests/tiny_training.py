@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import GeneratorGraph, round_weights_fp16, to_onnx, write_model
 from wbctool_training.models.backbones import Backbone, build_features
@@ -87,9 +88,12 @@ def write_short_recipe(path: Path, **changes: dict[str, Any]) -> Path:
 
 
 def write_narrow_generator(folder: Path) -> Path:
-    """An untrained generator of the short recipe's size, which interpolates, with its card; return the folder."""
+    """Write a generator of the short recipe's size, which nearly interpolates, and its card; return the folder."""
     network = Generator(_SHORT["networks"]["generator_blocks"], _SHORT["networks"]["generator_width"])
     network.init_as_interpolation()
+    with torch.no_grad():
+        for parameter in network.parameters():  # the export leaves weights of zero out
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     round_weights_fp16(network)
     card = load_fp32_card(default_models_dir(), GeneratorCard)
     card = card.model_copy(update={"parameters": sum(p.numel() for p in network.parameters())})

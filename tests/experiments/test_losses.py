@@ -18,7 +18,14 @@ def test_losses_two_losses_give_different_generators_near_their_start(
     monkeypatch.setattr(losses, "LOSSES", {name: losses.LOSSES[name] for name in names})
     copy_shipped_models(tmp_path, "detector", "classifier")
     start = write_narrow_generator(tmp_path / "start")
-    srgan = {"pretrain_samples": 0, "gan_samples": 4, "gan_lr": 0.01, "ema_decay": 0.0, "init_as_interpolation": False}
+    srgan = {
+        "pretrain_samples": 0,
+        "gan_samples": 4,
+        "epoch_samples": 4,
+        "gan_lr": 1e-4,
+        "ema_decay": 0.0,
+        "init_as_interpolation": False,
+    }
     recipe = write_short_recipe(tmp_path / "further.toml", srgan=srgan)
     options = ["--recipe", str(recipe), "--imagenet-weights", str(weights), "--init-from", str(start)]
     losses.main(["--data", str(data), "--out", str(tmp_path), "--workers", "0", *options])
