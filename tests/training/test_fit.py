@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 import torch
 from wbctool_training import fit
-from wbctool_training.checkpoints import ResumableEarlyStopping
+from wbctool_training.checkpoints import ResumableEarlyStopping, save_resume_key
 from wbctool_training.data.loader import make_loader
 from wbctool_training.fit import FitConfig, default_precision
 from wbctool_training.lightning_modules.ema import EmaModule
@@ -232,3 +232,14 @@ def test_fit_resume_with_another_split_is_refused(tmp_path: Path) -> None:
     assert train(tmp_path, Counting(), 2, resume_key=resume_key).seen[0] == EPOCH
     with pytest.raises(SettingsInvalid, match="started with a different split; without --resume it starts afresh"):
         train(tmp_path, Counting(), 2, resume_key=resume_key | {"split": "fold 1"})
+
+
+def test_save_resume_key_deletes_checkpoints_of_our_training_alone(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "mine.ckpt"
+    checkpoint.touch()
+    with pytest.raises(SettingsInvalid, match=r"mine\.ckpt would be deleted"):
+        save_resume_key(tmp_path / "resume_key.json", {})
+    assert checkpoint.exists()
+    (tmp_path / "resume_key.json").write_text("{}")
+    save_resume_key(tmp_path / "resume_key.json", {})
+    assert not checkpoint.exists()
