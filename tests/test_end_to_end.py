@@ -95,7 +95,7 @@ def test_run_json_names_what_really_ran(demo):
     _, out, _ = demo
     manifest = json.loads((out.with_suffix("") / "run.json").read_text())
     assert (manifest["provider"], manifest["device"]) == ("CPUExecutionProvider", "cpu")
-    assert len(manifest["models"]) == 3
+    assert len(manifest["models"]) == 4
     for name, sha256 in manifest["models"].items():
         assert hashlib.sha256((default_models_dir() / name).read_bytes()).hexdigest() == sha256
         assert sha256 in (out.with_suffix("") / "slide-01" / "report.html").read_text()
@@ -161,7 +161,12 @@ def test_device_cuda_runs_on_cuda_or_fails(two_fields, tmp_path):
 
 def test_models_and_doctor_find_no_problem():
     listed, verified, examined = wbctool("models", "list"), wbctool("models", "verify"), wbctool("doctor", "--json")
-    assert [line.split(":")[0] for line in listed.stdout_text.splitlines()] == ["classifier", "detector", "generator"]
+    assert [line.split(":")[0] for line in listed.stdout_text.splitlines()] == [
+        "classifier",
+        "compact",
+        "detector",
+        "generator",
+    ]
     assert (verified.returncode, set(verified.stdout_text.split()[1::2])) == (0, {"ok"})
     assert examined.returncode == 0
     assert json.loads(examined.stdout_text)["ok"] is True

@@ -148,9 +148,10 @@ def test_evaluate_unknown_class_is_out_of_distribution(data: Path, models: Model
     card = models.classifier.card
     seven = tuple(label for label in card.classes if label is not CellClass.PLATELET)
     short = SimpleNamespace(
-        card=card.model_copy(update={"classes": seven}), run=lambda rgb, *_: (np.zeros((len(rgb), 7), np.float32),)
+        card=card.model_copy(update={"classes": seven, "familiarity": None}),
+        run=lambda rgb, *_: (np.zeros((len(rgb), 7), np.float32),),
     )
-    result = evaluate(data, replace(models, classifier=short), [], None, sr_cells=0)  # type: ignore[arg-type]
+    result = evaluate(data, replace(models, classifier=short, second=None), [], None, sr_cells=0)  # type: ignore[arg-type]
     assert [report.images for report in result.classifier] == [2]
     (platelet,) = (seen for seen in result.ood if seen.kind == "platelet, not trained")
     assert (platelet.crops, platelet.review) == (1, 1.0)

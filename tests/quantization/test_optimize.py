@@ -262,7 +262,9 @@ def test_optimize_command_out_writes_copies_to_another_folder(folder: Path, tmp_
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in folder.iterdir()) == before
     copies = {"classifier.fp16.json", "classifier.fp16.onnx", "generator.fp16.json", "generator.fp16.onnx"}
-    plain = {f"{model}.{end}" for model in ("classifier", "detector", "generator") for end in ("json", "onnx")}
+    plain = {
+        f"{model}.{end}" for model in ("classifier", "compact", "detector", "generator") for end in ("json", "onnx")
+    }
     assert {path.name for path in (tmp_path / "copies").iterdir()} == copies | plain
     models = load_models(tmp_path / "copies", Device.CPU, Precision.FP16)  # as `wbctool run --models` takes them
     assert (models.classifier.precision, models.generator.precision) == (Precision.FP16, Precision.FP16)

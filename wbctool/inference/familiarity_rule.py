@@ -70,6 +70,6 @@ class FamiliarityRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     space: FeatureSpace
-    max_mean_distance: float = Field(gt=0)
+    max_mean_distance: float = Field(ge=0)
     min_cells: int = Field(ge=1)
     min_confidence: float = Field(ge=0, le=1)
