@@ -112,6 +112,15 @@ class TestSmear:
     def test_tiny_image_is_judged_without_an_error(self, smear, shape):
         assert find_implausibility(smear[: shape[0], : shape[1]]) is None
 
+    @pytest.mark.parametrize("channel", [0, 2])
+    def test_overexposed_channel_of_red_cells_passes(self, channel):
+        rgb = np.full((240, 320, 3), (255, 250, 255), np.uint8)
+        for x, y in np.random.default_rng(0).integers(20, (300, 220), (30, 2)).tolist():
+            cv2.circle(rgb, (x, y), 12, (245, 190, 240), -1, cv2.LINE_AA)
+        rgb = with_channel(rgb, channel, 255)
+        rgb[10, 10] = 200, 180, 210
+        assert find_implausibility(rgb) is None
+
     def test_field_is_not_changed(self, smear):
         before = smear.copy()
         check_plausibility(Field("f", smear))

@@ -26,6 +26,7 @@ _MIN_SMEAR_SHARE = 0.02  # of the pixels; of less nothing is concluded
 _MIN_ABSORBANCE = 0.04  # of the darkest pixels; below, a field is blank glass, which has no color of its own
 _MAX_GRAY_CHROMA = 0.1  # of the absorbance; red cells alone have 0.4
 _MAX_CONSTANT_STD = 1.0  # gray levels
+_OVEREXPOSED = 250  # of 255
 _MAX_COPY_DIFFERENCE = 0.7  # gray levels, on average
 _MIN_VARIED_STD = 6.0  # gray levels
 _MIN_GREEN_EXCESS = 0.04  # of the absorbance; eosin, azure B and hemoglobin together have 0.16 or more
@@ -57,6 +58,9 @@ class SmearColors:
         nucleus_share: The share of the cells' area that is as purple.
         blue_excess: How much more blue than red these pixels absorb, alone and compared with the red cells, in
             multiples of their absorbance of red and blue. Negative for nuclei.
+        green_level: The median green of the darkest pixels, 0 to 255. If even these are overexposed, nothing is known
+            of the absorbance.
+        red_level: The median red of the most purple pixels, the same way.
     """
 
     absorbance: float
@@ -66,6 +70,8 @@ class SmearColors:
     nucleus_absorbance: float
     nucleus_share: float
     blue_excess: float
+    green_level: float
+    red_level: float
 
 
 def check_plausibility(field: Field) -> None:
@@ -95,7 +101,7 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     smear = brightest > max(8.0, _BORDER_SHARE * brightness)
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
-    return _find_lost_channel(reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
+    return _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
 
 
 def measure_colors(pixels: NDArray[np.uint8]) -> SmearColors:
@@ -116,10 +122,11 @@ def measure_colors(pixels: NDArray[np.uint8]) -> SmearColors:
     mean = (red + green + blue) / 3
     red_and_blue = (red + blue) / 2
     green_excess, blue_excess = green - red_and_blue, blue - red
-    darkest = float(np.quantile(mean, 0.98))
+    absorbance, highest = np.quantile(mean, (0.98, 0.99))
+    darkest = mean >= highest
     deficit, excess = np.quantile(green_excess, (0.01, 0.99))
     chroma = np.hypot(green_excess - np.median(green_excess), blue_excess - np.median(blue_excess))
-    stained = mean > 0.3 * darkest
+    stained = mean > 0.3 * absorbance
     nuclei = green_excess >= excess
     density = float(np.median(mean[nuclei]))
     cells = mean > 0.25 * density
@@ -128,16 +135,17 @@ def measure_colors(pixels: NDArray[np.uint8]) -> SmearColors:
     nucleus_blue = float(np.median(blue_excess[nuclei]))
     other_blue = float(np.median(blue_excess[others])) if others.any() else nucleus_blue
     return SmearColors(
-        absorbance=darkest,
-        chroma=float(np.quantile(chroma, 0.99)) / max(darkest, 1e-3),
+        absorbance=float(absorbance),
+        chroma=float(np.quantile(chroma, 0.99)) / max(float(absorbance), 1e-3),
         green_excess=max(
-            float(green_excess[those].sum()) / max(float(mean[those].sum()), 1e-3)
-            for those in (stained, mean >= np.quantile(mean, 0.99))
+            float(green_excess[those].sum()) / max(float(mean[those].sum()), 1e-3) for those in (stained, darkest)
         ),
         green_deficit=-float(deficit) / max(float(excess), 0.01),
         nucleus_absorbance=density,
         nucleus_share=1 - float(others.sum()) / max(int(cells.sum()), 1),
         blue_excess=(2 * nucleus_blue - other_blue) / scale,
+        green_level=float(np.median(pixels[darkest, 1])),
+        red_level=float(np.median(pixels[nuclei, 0])),
     )
 
 
@@ -148,19 +156,25 @@ def _reduce(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return downscale(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def _find_lost_channel(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
+def _find_lost_channel(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
     """Complain about a color channel that is constant, or the same as one other."""
-    deviations = cv2.meanStdDev(reduced, mask=smear.astype(np.uint8))[1].ravel()
+    means, deviations = (a.ravel() for a in cv2.meanStdDev(reduced, mask=smear.astype(np.uint8)))
     if deviations.max() < _MIN_VARIED_STD:
         return None
-    lost = [name for name, std in zip(_CHANNELS, deviations, strict=True) if std < _MAX_CONSTANT_STD]
+    lost = [
+        name
+        for i, name in enumerate(_CHANNELS)
+        if deviations[i] < _MAX_CONSTANT_STD
+        # An overexposed channel has some darker pixels left.
+        and (means[i] < _OVEREXPOSED or rgb[..., i].min() == 255)
+    ]
     if lost:
         return f"the {' and '.join(lost)} channel holds no picture; {_SAVE_AS_RGB}"
     pixels = reduced[smear].astype(np.int16)
     copies = [
         f"{_CHANNELS[i]} and {_CHANNELS[j]}"
         for i, j in ((0, 1), (0, 2), (1, 2))
-        if np.abs(pixels[:, i] - pixels[:, j]).mean() < _MAX_COPY_DIFFERENCE
+        if means[[i, j]].min() < _OVEREXPOSED and np.abs(pixels[:, i] - pixels[:, j]).mean() < _MAX_COPY_DIFFERENCE
     ]
     return f"the {copies[0]} channels hold the same picture; {_SAVE_AS_RGB}" if len(copies) == 1 else None
 
@@ -177,7 +191,9 @@ def _find_wrong_colors(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> 
         )
     if _is_negative(reduced, smear):
         return "a negative: the glass is darker than the cells; turn inversion off and save the image again"
-    if colors.green_excess < _MIN_GREEN_EXCESS or colors.green_deficit > _MAX_GREEN_DEFICIT:
+    if colors.green_level < _OVEREXPOSED and (
+        colors.green_excess < _MIN_GREEN_EXCESS or colors.green_deficit > _MAX_GREEN_DEFICIT
+    ):
         return (
             "no stain has these colors (cells of a stained smear absorb green the most): the color channels seem to be "
             "exchanged, or not to be RGB; export 8-bit RGB"
@@ -189,6 +205,8 @@ def _find_wrong_colors(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> 
 
 def _has_exchanged_red_and_blue(colors: SmearColors) -> bool:
     """Return whether what must be nuclei absorbs blue as only red cells do."""
+    if colors.red_level > _OVEREXPOSED:
+        return False
     if colors.blue_excess > _SURE_BLUE_EXCESS:
         return True
     has_nuclei = colors.nucleus_absorbance > _DENSE_ABSORBANCE or (
