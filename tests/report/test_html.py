@@ -230,7 +230,7 @@ def test_differential_table_shows_review_range():
 
 def test_report_states_its_limits():
     _, text, _ = report([])
-    assert "does not know blasts or atypical lymphocytes: they are not modeled and cannot be excluded" in text
+    assert "are no classes of the model: they are not counted and cannot be excluded" in text
     assert "cover sampling error only" in text
     assert "Research use only" in text
 

@@ -42,7 +42,7 @@ LOINC = {
     CellClass.ERYTHROBLAST: ("19048-8", "Nucleated erythrocytes/Leukocytes [Ratio] in Blood"),
 }
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
-NOT_EXCLUDED = "Blasts and atypical lymphocytes are not modeled and cannot be excluded."
+NOT_EXCLUDED = "Blasts and atypical lymphocytes are not counted and cannot be excluded."
 _INTERVAL_TEXT = (
     "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling error only, not errors of classification"
 )

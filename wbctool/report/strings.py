@@ -70,7 +70,7 @@ VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"
 NOT_MODELED = (
-    "The model does not know blasts or atypical lymphocytes: they are not modeled and cannot be excluded. "
+    "Blasts and atypical lymphocytes are no classes of the model: they are not counted and cannot be excluded. "
     "Research use only: no diagnosis without a qualified reader."
 )
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
