@@ -130,7 +130,7 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
 
 
 def _is_sure(cell: EvaluatedCell, min_confidence: float) -> bool:
-    """Return whether a cell is no reader's and both readers give its label at least this probability."""
+    """Return whether a cell would be counted if both readers had to give its label at least this probability."""
     prediction = cell.prediction
     second = prediction.second_confidence
     is_sure = prediction.confidence >= min_confidence and (second is None or second >= min_confidence)

@@ -23,6 +23,15 @@ def _prediction(
     return Prediction(CellClass.NEUTROPHIL, confidence, (confidence,), 0.0, outcome, reason, None, second, distance)
 
 
+def test_squared_distances_of_a_cell_do_not_depend_on_the_cells_beside_it() -> None:
+    rng = np.random.default_rng(0)
+    whitening, centers = rng.normal(size=(256, 128)), rng.normal(size=(5, 128))
+    space = FeatureSpace.from_arrays(whitening.astype(np.float32), centers.astype(np.float32))
+    features = rng.normal(size=(64, 256)).astype(np.float32)
+    alone = [squared_distances(features[i : i + 1], space).item() for i in range(len(features))]
+    assert squared_distances(features, space).tolist() == alone
+
+
 def test_squared_distances_are_to_the_nearest_class_in_the_whitened_space() -> None:
     # (1, 2) is mapped to (1, 1): 2 from the first mean and 10 from the second. (5, -4) to (5, -2): 29 and 5.
     assert squared_distances(np.array([[1, 2], [5, -4]], np.float32), SPACE).tolist() == [2, 5]

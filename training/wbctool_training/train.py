@@ -209,6 +209,8 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) ->
         )
     for backbone in backbones:
         load_imagenet_features(context.imagenet_weights, backbone)
+    if "compact" in stages:
+        load_imagenet_features(None, Backbone.EFFICIENTNET_LITE0)
 
 
 def _select_stages(recipe: Recipe, stage: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The record that every decoder of an image file returns."""
+"""What every decoder of an image file returns, and the limit that it holds to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+
+from wbctool.errors import FieldTooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +44,9 @@ class ImageHeader:
     width: int
     height: int
     orientation: int
+
+
+def check_size(width: int, height: int, max_megapixels: float) -> None:
+    """Raise FieldTooLarge if an image of this size, in pixels, has more megapixels than allowed."""
+    if width * height > max_megapixels * 1e6:
+        raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")

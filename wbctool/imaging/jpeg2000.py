@@ -17,8 +17,8 @@ import imagecodecs
 import numpy as np
 from PIL import ExifTags, Image
 
-from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader
+from wbctool.errors import FieldUnreadable
+from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
 from wbctool.imaging.integrity import check_no_hole, incomplete
 from wbctool.imaging.iso_media import Box, iter_boxes
 
@@ -90,8 +90,7 @@ def decode_jpeg2000(data: bytes, max_megapixels: float) -> DecodedImage:
     """
     box = _codestream(data)
     size, described = _read_size(data, box), _describe(data)
-    if size.width * size.height > max_megapixels * 1e6:
-        raise FieldTooLarge(f"{size.width}×{size.height} pixels exceed the limit of {max_megapixels:g} megapixels")
+    check_size(size.width, size.height, max_megapixels)
     _check_colors(size, described)
     _check_tiles(data, box, size)
     samples: np.ndarray[Any, Any] = imagecodecs.jpeg2k_decode(data)

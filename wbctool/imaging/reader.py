@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader
+from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
 from wbctool.imaging.icc import convert_to_srgb
 from wbctool.imaging.integrity import decode_jpeg, descriptive_chunks, incomplete, pixel_chunks
@@ -196,7 +196,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
     if is_jpeg2000(data):
         return decode_jpeg2000(data, max_megapixels)
     if is_webp(data):
-        _check_size(*read_webp_size(data), max_megapixels)
+        check_size(*read_webp_size(data), max_megapixels)
         check_webp_complete(data)
     with _open(data) as image:
         _check_supported(image, max_megapixels)
@@ -226,7 +226,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
 
 def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
-    _check_size(*image.size, max_megapixels)
+    check_size(*image.size, max_megapixels)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
         raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
     if image.mode.startswith("I") or image.mode == "F":
@@ -235,12 +235,6 @@ def _check_supported(image: Image.Image, max_megapixels: float) -> None:
         raise FieldUnreadable(_GRAY)
     if image.mode not in _COLOR_MODES:
         raise FieldUnreadable(f"the color mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
-
-
-def _check_size(width: int, height: int, max_megapixels: float) -> None:
-    """Refuse an image that is too large."""
-    if width * height > max_megapixels * 1e6:
-        raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:

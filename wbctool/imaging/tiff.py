@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader
+from wbctool.errors import FieldUnreadable
+from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
 from wbctool.imaging.integrity import check_jpeg_complete, incomplete
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ def _check_size(page: TiffPage, max_megapixels: float) -> None:
     for width, height in sizes:
         if width < 1 or height < 1:
             raise incomplete("the size of its tiles is missing")
-        if width * height > max_megapixels * 1e6:
-            raise FieldTooLarge(f"{width}×{height} pixels exceed the limit of {max_megapixels:g} megapixels")
+        check_size(width, height, max_megapixels)
 
 
 def _check_layout(page: TiffPage) -> None:

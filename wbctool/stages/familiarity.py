@@ -34,7 +34,8 @@ def squared_distances(features: NDArray[np.float32], space: FeatureSpace) -> NDA
         Lee et al. 2018, arXiv 1807.03888.
     """
     whitening, centers = space.arrays
-    offsets = (features @ whitening)[:, None] - centers[None]
+    # row by row: a product of matrices rounds differently with N, and results must not depend on the batch
+    offsets = np.stack([row @ whitening for row in features])[:, None] - centers[None]
     distances: NDArray[np.float32] = (offsets**2).sum(axis=2).min(axis=1)
     return distances
 

@@ -63,7 +63,7 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
         stain_jitter_prob: float = 0.0,
     ) -> None:
         self._sampler = BalancedSampler(cells)
-        self._index = {str(label): index for index, label in enumerate(classes)}
+        self._index = {label: index for index, label in enumerate(classes)}
         self._margin, self._augment, self._seed = margin, augment, seed
         self._stain_bank = stain_bank
         self._stain_transfer_prob, self._stain_jitter_prob = stain_transfer_prob, stain_jitter_prob
@@ -76,7 +76,7 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
             rgb = paper_augmentation(resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX), rng)
         else:
             rgb = self._augment_strongly(resize_square(crop_cell(cell, self._margin, rng), CLASSIFIER_INPUT_PX), rng)
-        return to_tensor(rgb), self._index[str(cell.label)]
+        return to_tensor(rgb), self._index[cell.label]
 
     def _augment_strongly(self, rgb: Rgb, rng: Generator) -> Rgb:
         """Vary resolution, orientation, stain, color and optics."""
@@ -103,7 +103,7 @@ class EvalDataset(Dataset[tuple[Tensor, int, float]]):
 
     def __init__(self, cells: Sequence[CellRef], classes: Sequence[CellClass | UnknownKind], margin: float) -> None:
         self._cells, self._margin, self._weights = cells, margin, laboratory_balanced_weights(cells)
-        self._index = {str(label): index for index, label in enumerate(classes)}
+        self._index = {label: index for index, label in enumerate(classes)}
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -112,7 +112,7 @@ class EvalDataset(Dataset[tuple[Tensor, int, float]]):
         cell = self._cells[index]
         assert cell.label is not None
         rgb = resize_square(crop_cell(cell, self._margin), CLASSIFIER_INPUT_PX)
-        return to_tensor(rgb), self._index[str(cell.label)], float(self._weights[index])
+        return to_tensor(rgb), self._index[cell.label], float(self._weights[index])
 
 
 def paper_augmentation(rgb: Rgb, rng: Generator) -> Rgb:

@@ -56,15 +56,17 @@ class CellClassifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.features = build_features(backbone)
+        n_features = 256
         if backbone is Backbone.EFFICIENTNET_LITE0:
+            n_features = CHANNELS[backbone]
             self.dense = nn.Sequential(nn.Dropout(dropout))
         else:
             self.dense = nn.Sequential(
                 nn.Dropout(dropout), nn.Linear(CHANNELS[backbone], 1024), nn.ReLU(),
                 nn.Dropout(dropout), nn.Linear(1024, 512), nn.ReLU(),
-                nn.Linear(512, 256), nn.ReLU(),
+                nn.Linear(512, n_features), nn.ReLU(),
             )  # fmt: skip
-        self.output = nn.Linear(CHANNELS[backbone] if len(self.dense) == 1 else 256, n_classes)
+        self.output = nn.Linear(n_features, n_classes)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify, and return what Grad-CAM and the out-of-distribution measures need.

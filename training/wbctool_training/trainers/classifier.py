@@ -121,8 +121,12 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
     logits, features, y_true = compute_outputs(graph, known, context)
-    known_train = [cell for cell in cells.train[: cells.n_native] if cell.label in recipe.classes]
-    _, train_features, train_y = compute_outputs(graph, evenly_spaced(known_train, _FEATURE_SPACE_CELLS), context)
+    if not recipe.classifier.samples and len(parents) == 1:  # what the parent has not seen stays unfamiliar
+        familiarity = parents[0].familiarity
+    else:
+        known_train = [cell for cell in cells.train[: cells.n_native] if cell.label in recipe.classes]
+        _, train_features, train_y = compute_outputs(graph, evenly_spaced(known_train, _FEATURE_SPACE_CELLS), context)
+        familiarity = fit_familiarity(train_features, train_y, features, known, recipe.familiarity)
     calibration = fit_calibration(logits[:, : len(recipe.classes)], y_true, laboratory_balanced_weights(known))
     card = card_type(
         **context.card_fields(
@@ -144,7 +148,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         confidence_threshold=calibration.confidence_threshold,
         energy_threshold=calibration.energy_threshold,
         unknown_kinds=recipe.classifier.unknown_kinds,
-        familiarity=fit_familiarity(train_features, train_y, features, known, recipe.familiarity),
+        familiarity=familiarity,
     )
     write_model(content, card, context.out)
 
