@@ -116,7 +116,7 @@ def test_export_into_results_is_wrong_usage(done, kind, to):
     result = export(kind, done.out, "--to", done.out.parent / to)
     assert result.exit_code == 2
     assert result.stderr == (
-        f"wbctool: --to {done.out.parent}/{to} lies inside the results to be exported; choose another place\n"
+        f"wbctool: --to {done.out.parent}/{to} lies inside the results that are read; choose another place\n"
     )
     assert done.tree() == before
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from wbctool.errors import ResultsInvalid
-from wbctool.export.image_sizes import find_run_slides, read_field_sizes
+from wbctool.export.image_sizes import read_field_sizes
 from wbctool.imaging.reader import oriented_size, read_field
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run_slides import find_run_slides
 from wbctool.store.reader import read_published_slides
 
 

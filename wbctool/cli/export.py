@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import Results, parse_file
+from wbctool.cli.options import Results, check_outside_results, parse_file
 from wbctool.cli.output import echo_error, echo_optional
-from wbctool.errors import OutputNotWritable, SettingsInvalid
+from wbctool.errors import OutputNotWritable
 from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
@@ -122,8 +121,9 @@ def _export_geojson(out: Path, to: Path | None) -> int:
 def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     """Write one file with all cells, and return the exit code."""
     from wbctool.export.coco import COCO_FILE, coco_json
-    from wbctool.export.image_sizes import find_run_slides, read_field_sizes
+    from wbctool.export.image_sizes import read_field_sizes
     from wbctool.paths import OutputPaths
+    from wbctool.pipeline.run_slides import find_run_slides
     from wbctool.store.atomic_write import write_through_link
     from wbctool.store.ownership import check_overwrite
 
@@ -161,10 +161,7 @@ def _export_fhir(out: Path, to: Path | None) -> int:
 def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
     """Return where to write; refuse a place inside the results, which would overwrite what is read."""
     target = to or layout.export_path(kind)
-    # Path.resolve raises RuntimeError for a loop of links.
-    resolved, counts, results = (Path(os.path.realpath(p)) for p in (target, layout.counts_csv, layout.folder))
-    if resolved == counts or resolved.is_relative_to(results):
-        raise SettingsInvalid(f"--to {target} lies inside the results to be exported; choose another place")
+    check_outside_results(layout, target)
     return target
 
 

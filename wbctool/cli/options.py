@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wbctool.enums import SuperResolve
+from wbctool.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from wbctool.paths import OutputPaths
 
 
 def parse_file(text: str) -> Path:
@@ -19,6 +24,18 @@ def parse_file(text: str) -> Path:
     if text.endswith("/"):
         raise typer.BadParameter(f"{text!r} ends in / as a folder's name does; name a file.")
     return Path(text)
+
+
+def check_outside_results(layout: OutputPaths, target: Path) -> None:
+    """Refuse to write inside the results, over what is read.
+
+    Raises:
+        SettingsInvalid: The target is the table of all slides, or lies in the folder of the results.
+    """
+    # Path.resolve raises RuntimeError for a loop of links.
+    resolved, counts, results = (Path(os.path.realpath(p)) for p in (target, layout.counts_csv, layout.folder))
+    if resolved == counts or resolved.is_relative_to(results):
+        raise SettingsInvalid(f"--to {target} lies inside the results that are read; choose another place")
 
 
 Results = Annotated[

@@ -5,37 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wbctool.errors import FieldUnreadable, RecordInvalid, ResultsInvalid, SlidesNotFound
+from wbctool.errors import FieldUnreadable, ResultsInvalid
 from wbctool.imaging.reader import oriented_size
-from wbctool.paths import OutputPaths
-from wbctool.pipeline.discovery import find_slides
-from wbctool.store.run_record import read_run_record
 from wbctool.types.cells import Slide
 from wbctool.types.results import PublishedSlide
-
-
-def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
-    """Find the slides of a run again.
-
-    Args:
-        layout: Paths of the results.
-        root: Folder where the slides are now; None for the folder that the run recorded.
-
-    Returns:
-        The slides and their folder.
-
-    Raises:
-        ResultsInvalid: run.json does not name the folder, or there are no slides in it.
-    """
-    settings = read_run_record(layout).settings
-    try:
-        folder, follow_links = root or Path(settings["slides"]), bool(settings["follow_links"])
-    except (KeyError, TypeError) as error:
-        raise RecordInvalid(layout.run_json, f"is not a valid record of a run: settings: {error}") from error
-    try:
-        return find_slides(folder, follow_links, [layout.folder], lambda _: None), folder  # the run gave the notices
-    except SlidesNotFound as error:
-        raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
 
 
 def read_field_sizes(
@@ -45,7 +18,7 @@ def read_field_sizes(
 
     Args:
         published: Published slides.
-        slides: The slides as :func:`find_run_slides` finds them.
+        slides: The slides as :func:`wbctool.pipeline.run_slides.find_run_slides` finds them.
         root: Their folder, for error messages.
 
     Returns:

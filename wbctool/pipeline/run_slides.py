@@ -1,0 +1,35 @@
+"""The slides of a run that has ended, found again for what published results do not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wbctool.errors import RecordInvalid, ResultsInvalid, SlidesNotFound
+from wbctool.paths import OutputPaths
+from wbctool.pipeline.discovery import find_slides
+from wbctool.store.run_record import read_run_record
+from wbctool.types.cells import Slide
+
+
+def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
+    """Find the slides of a run again.
+
+    Args:
+        layout: Paths of the results.
+        root: Folder where the slides are now; None for the folder that the run recorded.
+
+    Returns:
+        The slides and their folder.
+
+    Raises:
+        ResultsInvalid: run.json does not name the folder, or there are no slides in it.
+    """
+    settings = read_run_record(layout).settings
+    try:
+        folder, follow_links = root or Path(settings["slides"]), bool(settings["follow_links"])
+    except (KeyError, TypeError) as error:
+        raise RecordInvalid(layout.run_json, f"is not a valid record of a run: settings: {error}") from error
+    try:
+        return find_slides(folder, follow_links, [layout.folder], lambda _: None), folder  # the run gave the notices
+    except SlidesNotFound as error:
+        raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
