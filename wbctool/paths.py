@@ -73,7 +73,8 @@ _RESERVED_NAMES = frozenset(
         QC_HISTORY_CSV,
     }
 ) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)}
-_MAX_SLIDE_CHARACTERS = 60  # of the name of a review; file systems take 255 bytes, and a character up to four
+# Of a name in the name of a file that a page saves; file systems take 255 bytes, and a character up to four.
+_MAX_NAME_CHARACTERS = 60
 _NAMES_IN_FOLDER = frozenset({RUN_JSON, INDEX_HTML})
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")
 
@@ -215,8 +216,22 @@ def review_file_name(slide: str) -> str:
     >>> review_file_name("ward 3/smear: 12?")
     'review-ward 3-smear- 12-.json'
     """
-    text = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "-" for c in slide)
-    return f"review-{text[-_MAX_SLIDE_CHARACTERS:]}.json"
+    return f"review-{_portable_name(slide)}.json"
+
+
+def labels_file_name(results: str) -> str:
+    """Return the name under which a label page saves the labels of cells of these results; valid on every system.
+
+    >>> labels_file_name("counts")
+    'labels-counts.json'
+    """
+    return f"labels-{_portable_name(results)}.json"
+
+
+def _portable_name(name: str) -> str:
+    """Return the end of a name without characters that some system forbids."""
+    text = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "-" for c in name)
+    return text[-_MAX_NAME_CHARACTERS:]
 
 
 def safe_join(root: Path, slide: str, *names: str) -> Path:

@@ -159,5 +159,3 @@ def format_labels(labels: Labels) -> bytes:
 def dump_chosen_cell(cell: ChosenCell) -> dict[str, Any]:
     """Return a cell as the page copies it into the labels file, to which it adds the reader's part."""
     return asdict(cell)
-
-

@@ -20,6 +20,7 @@ from wbctool.cli.calibrate import calibrate
 from wbctool.cli.doctor import doctor
 from wbctool.cli.evaluate import evaluate
 from wbctool.cli.export import export_app
+from wbctool.cli.label import label
 from wbctool.cli.models import models_app
 from wbctool.cli.output import echo_error
 from wbctool.cli.qc import qc
@@ -52,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, status, qc, train, calibrate, evaluate, verify, doctor):
+for command in (run, status, qc, train, calibrate, evaluate, verify, label, doctor):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(export_app, name="export")

@@ -1,4 +1,4 @@
-"""The small pictures of a report. Pure.
+"""The small pictures of the reports and of label pages. Pure.
 
 Cells as WebP, a third of a JPEG's bytes for the same look; fields as JPEG, made in a fifth of WebP's time: a run makes
 one of every field with cells, and a page shows few of them.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CELL_PX = 128
 FIELD_PX = 480
 _CELL_QUALITY = 82
+_PICTURE_QUALITY = 88
 _FIELD_QUALITY = 50
 _CELL_EFFORT = 2  # of 6: a run makes a picture of every cell
 
@@ -34,6 +35,11 @@ _CELL_EFFORT = 2  # of 6: a run makes a picture of every cell
 def make_cell_thumbnail(crop: Crop) -> bytes:
     """A WebP of a crop, of at most CELL_PX a side; a smaller crop keeps its pixels."""
     return _encode_webp(_fit_within(crop.rgb, CELL_PX))
+
+
+def make_picture(rgb: Rgb, side_px: int) -> bytes:
+    """A WebP of (H, W, 3) uint8 RGB for a page that shows it large, its longer side reduced to side_px."""
+    return _encode_webp(_fit_within(rgb, side_px), _PICTURE_QUALITY)
 
 
 def make_super_resolved_thumbnail(rgb: Rgb) -> bytes:
@@ -57,7 +63,7 @@ def _fit_within(rgb: Rgb, side_px: int) -> Rgb:
     return downscale(rgb, width, height)
 
 
-def _encode_webp(rgb: Rgb) -> bytes:
+def _encode_webp(rgb: Rgb, quality: int = _CELL_QUALITY) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "WEBP", quality=_CELL_QUALITY, method=_CELL_EFFORT)
+    Image.fromarray(rgb).save(buffer, "WEBP", quality=quality, method=_CELL_EFFORT)
     return buffer.getvalue()

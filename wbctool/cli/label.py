@@ -1,0 +1,103 @@
+"""`wbctool label`: a page on which a reader names cells of published results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import Results, check_outside_results, parse_file
+from wbctool.cli.output import echo_error, echo_optional
+from wbctool.errors import ResultsInvalid
+from wbctool.exit_codes import ExitCode
+from wbctool.text import display_name, pluralize
+
+if TYPE_CHECKING:
+    from wbctool.adaptation.candidates import FieldImages
+    from wbctool.paths import OutputPaths
+
+
+def label(
+    out: Results,
+    cells: Annotated[int, typer.Option(metavar="N", min=3, max=2000, help="How many cells the page asks for.")] = 100,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=parse_file, help="Page to write. Default: OUT-label.html beside the CSV."),
+    ] = None,
+    slides: Annotated[
+        Path | None, typer.Option(metavar="SLIDES", help="Where the images are now. Default: where the run found them.")
+    ] = None,
+) -> None:
+    """Write a page on which a reader names N cells of the results: a third at random, else those that teach most.
+
+    The page saves labels-<name of the results>.json. The same results give the same page.
+
+    Exit codes: 0 done; 1 results missing or altered, or nothing could be written; 2 wrong usage; 3 done, but some slide
+    has no results.
+    """
+    with handle_errors():
+        raise typer.Exit(_write_page(out, cells, to, slides))
+
+
+def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | None) -> int:
+    """Write the page, print what is on it, and return the exit code."""
+    from wbctool.adaptation.candidates import read_candidates
+    from wbctool.adaptation.label_page import LABEL_PAGE_FILE, render_label_page
+    from wbctool.adaptation.labels_file import Purpose
+    from wbctool.adaptation.pictures import make_pictures
+    from wbctool.adaptation.sampling import choose_cells
+    from wbctool.paths import OutputPaths
+    from wbctool.store.atomic_write import write_through_link
+    from wbctool.store.ownership import check_overwrite
+    from wbctool.types.results import SlideStatus
+
+    layout = OutputPaths.from_path(out)
+    path = to or layout.export_path("label.html")
+    check_outside_results(layout, path)
+    check_overwrite(path, LABEL_PAGE_FILE, "--to" if to else "")
+    images = _find_images(layout, slides_dir)
+    candidates = read_candidates(layout, images)
+    for slide in candidates.skipped:
+        echo_error(f"{slide.slide} is left out: {slide.reason}")
+    if candidates.unshown:
+        echo_error(
+            f"{pluralize(candidates.unshown, 'cell')} cannot be shown: the results have no picture of them, and their "
+            f"images are not those that the run analyzed. The cells at random are drawn from the others"
+        )
+    chosen = choose_cells(candidates.cells, n_cells)
+    if not chosen:
+        raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown")
+    pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
+    page = render_label_page(
+        layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_csv_sha256
+    ).encode()
+    write_through_link(path, page)
+    n_random = sum(purpose is Purpose.MEASURE for _, purpose in chosen)
+    n_slides = len({candidate.slide for candidate, _ in chosen})
+    echo_optional(
+        f"{display_name(str(path))} written: {pluralize(len(chosen), 'cell')} of {pluralize(n_slides, 'slide')}, "
+        f"{n_random} of them at random; {len(page) / 1e6:.1f} MB"
+    )
+    if n_small := sum(not shown.from_field for shown in pictures.values()):
+        echo_error(
+            f"{pluralize(n_small, 'cell')} shown as small as in the report: the images are not where the run analyzed "
+            f"them, or have changed since; name their folder with --slides"
+        )
+    if len(chosen) < n_cells:
+        echo_error(f"the results have no more than {pluralize(len(chosen), 'cell')} that differ from one another")
+    has_gaps = any(slide.status is not SlideStatus.WAITING for slide in candidates.skipped)
+    return ExitCode.NEEDS_ATTENTION if has_gaps else ExitCode.DONE
+
+
+def _find_images(layout: OutputPaths, slides_dir: Path | None) -> FieldImages:
+    """Return the fields' files; none if they are not where the run found them, which is an error only if asked for."""
+    from wbctool.adaptation.candidates import FieldImages
+
+    try:
+        return FieldImages.find(layout, slides_dir)
+    except ResultsInvalid:
+        if slides_dir is not None:
+            raise
+        return FieldImages({})
