@@ -119,12 +119,12 @@ def _answer_text(candidate: Candidate) -> str:
     prediction = candidate.cell.prediction
     ranked = sorted(zip(candidate.probabilities, CellClass, strict=True), key=lambda pair: -pair[0])
     likely = ", ".join(f"{humanize(label)} {share:.2f}" for share, label in ranked[:_TOP_CLASSES] if share >= 0.005)
-    reason = f" ({humanize(prediction.reason)})" if prediction.reason not in ("", prediction.label) else ""
+    reason = strings.REASONS.get(prediction.reason, humanize(prediction.reason))
     location = CELL_LOCATION.format(field=display_name(candidate.cell.field), cell=candidate.cell.index)
     return strings.ANSWER.format(
         likely=likely,
         outcome=strings.OUTCOMES[prediction.outcome],
-        reason=reason,
+        reason=f" ({reason})" if prediction.reason not in ("", prediction.label) else "",
         slide=display_name(candidate.slide),
         location=location,
     )

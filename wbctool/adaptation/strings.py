@@ -1,7 +1,7 @@
 """All English text of the label page. Placeholders are filled with ``str.format``, or by the page's script."""
 
 from wbctool.adaptation.labels_file import NoClass
-from wbctool.types.cells import Outcome
+from wbctool.types.cells import Outcome, Reason
 
 TITLE = "Name the cells"
 NAMES = {
@@ -9,6 +9,7 @@ NAMES = {
     NoClass.CANNOT_TELL: "cannot tell",
 }
 OUTCOMES = {Outcome.COUNTED: "counted", Outcome.NEEDS_REVIEW: "in review", Outcome.NOT_WBC: "not counted"}
+REASONS = {Reason.DISAGREEMENT: "its two networks differ"}  # on this page the reader is a person
 ANSWER = "The tool: {likely}; {outcome}{reason}. Slide {slide}, {location}."
 
 NEEDS_SCRIPT = "This page needs JavaScript."
@@ -40,8 +41,8 @@ LOOK_AGAIN = "Look at the cells again"
 SCRIPT = {
     "progress": "{named} of {all} named, {left} to go",
     "position": "Cell {position} of {all}",
-    "named_before": "named {name}",
-    "not_named": "not named yet",
+    "position_named": "Cell {position} of {all}: {name}",
+    "not_named": "not named",
     "named": "Cell {position}: {name}",
     "undone": "Undone: cell {position} is {name}",
     "nothing_to_undo": "There is nothing to undo",

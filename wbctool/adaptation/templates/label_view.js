@@ -4,6 +4,7 @@ const View = (() => {
   const byId = (id) => document.getElementById(id);
   const answers = [...document.querySelectorAll(".answer")];
   const n = data.cells.length;
+  let shownPosition = null;
 
   // Fills the placeholders of a Python format string.
   const format = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
@@ -11,6 +12,7 @@ const View = (() => {
   function showSection(shown) {
     for (const id of ["start", "naming", "done"]) byId(id).hidden = id !== shown;
     byId("progress").hidden = byId("reader-and-save").hidden = shown === "start";
+    byId("title").classList.toggle("hidden", shown !== "start");
   }
 
   function showStart() {
@@ -23,13 +25,14 @@ const View = (() => {
 
   function showCell(position, isAnswerShown) {
     const cell = data.cells[position], label = State.labelOf(position);
+    const isOther = shownPosition !== position;
+    shownPosition = position;
     showSection("naming");
     showProgress();
-    byId("position").textContent =
-      `${format(texts.position, { position: position + 1, all: n })}, ` +
-      (label ? format(texts.named_before, { name: data.names[label] }) : texts.not_named);
+    const values = { position: position + 1, all: n, name: data.names[label] };
+    byId("position").textContent = format(label ? texts.position_named : texts.position, values);
     byId("cell-image").src = cell.picture;
-    byId("cell-image").alt = format(texts.position, { position: position + 1, all: n });
+    byId("cell-image").alt = format(texts.position, values);
     showField(cell);
     for (const button of answers) button.setAttribute("aria-pressed", String(button.dataset.label === label));
     byId("undo").disabled = !State.canUndo();
@@ -38,6 +41,7 @@ const View = (() => {
     byId("answer").textContent = isAnswerShown ? cell.answer : "";
     byId("toggle-answer").setAttribute("aria-expanded", String(isAnswerShown));
     byId("toggle-answer").querySelector("span").textContent = isAnswerShown ? texts.hide_answer : texts.show_answer;
+    if (isOther) byId("position").scrollIntoView({ block: "nearest" }); // on a phone the answers reach below the window
   }
 
   // The field with the box of the cell, in native pixels of the field.
@@ -60,10 +64,10 @@ const View = (() => {
   }
 
   function showDone() {
-    const hadFocus = !byId("done").hidden;
+    const wasShown = !byId("done").hidden;
     showSection("done");
     showProgress();
-    if (!hadFocus) byId("save-at-end").focus();
+    if (!wasShown) byId("save-at-end").focus();
   }
 
   function showProgress() {
