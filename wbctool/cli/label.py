@@ -30,9 +30,10 @@ def label(
         Path | None, typer.Option(metavar="SLIDES", help="Where the images are now. Default: where the run found them.")
     ] = None,
 ) -> None:
-    """Write a page on which a reader names N cells of the results: a third at random, else those that teach most.
+    """Write a page on which a reader names cells of the results.
 
-    The page saves labels-<name of the results>.json. The same results give the same page.
+    A third of the cells is drawn at random, the others are those that teach a classifier most. The page saves
+    labels-<name of the results>.json. The same results give the same page.
 
     Exit codes: 0 done; 1 results missing or altered, or nothing could be written; 2 wrong usage; 3 done, but some slide
     has no results.

@@ -1,0 +1,75 @@
+"""`wbctool label` as a laboratory calls it, on a run with fake stages."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def done(run):
+    run()
+    return run
+
+
+def test_label_writes_page_beside_the_table(cli, done):
+    """Of 15 cells nine neutrophils look alike, and so do those of two slides."""
+    result = cli("label", done.out, "--cells", 6)
+    page = done.out.parent / "counts-label.html"
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{page} written: 6 cells of 2 slides, 2 of them at random; ")
+    assert result.stderr == ""
+    first = page.read_bytes()
+    assert cli("label", done.folder, "--cells", 6).exit_code == 0
+    assert page.read_bytes() == first
+
+
+def test_label_says_if_there_are_fewer_cells_that_differ(cli, done, tmp_path):
+    result = cli("label", done.out, "--to", tmp_path / "new" / "label.html")
+    assert result.exit_code == 0
+    assert "6 cells that differ" in result.stderr
+    assert (tmp_path / "new" / "label.html").is_file()
+
+
+def test_label_without_the_images_says_so_and_shows_thumbnails(cli, done, tmp_path):
+    shutil.move(done.root, tmp_path / "moved")
+    result = cli("label", done.out, "--cells", 6)
+    assert result.exit_code == 0
+    assert "6 cells shown as small as in the report" in result.stderr
+    result = cli("label", done.out, "--cells", 6, "--slides", tmp_path / "moved")
+    assert (result.exit_code, result.stderr) == (0, "")
+    result = cli("label", done.out, "--slides", tmp_path / "gone")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("option", [True, False])
+def test_label_leaves_a_file_of_others_alone(cli, done, tmp_path, option):
+    path = tmp_path / "mine.html" if option else done.out.parent / "counts-label.html"
+    path.write_text("<!doctype html><p>mine")
+    result = cli("label", done.out, *(["--to", path] if option else []))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert path.name in result.stderr
+    assert path.read_text() == "<!doctype html><p>mine"
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "counts/label.html", "counts/s2/report.html"])
+def test_label_writes_nothing_inside_the_results(cli, done, name):
+    before = done.tree()
+    assert cli("label", done.out, "--to", done.out.parent / name).exit_code == 2
+    assert done.tree() == before
+
+
+def test_label_of_slide_without_results_goes_on_and_says_so(cli, done):
+    shutil.rmtree(done.folder / "s10")
+    result = cli("label", done.out, "--cells", 3)
+    assert result.exit_code == 3
+    assert "s10 is left out" in result.stderr
+    assert "3 cells of 1 slide, 1 of them at random" in result.stdout
+
+
+def test_label_of_results_without_cells_fails(cli, run, draw):
+    shutil.rmtree(run.root)
+    draw(run.root / "s" / "f.png", [])
+    run()
+    result = cli("label", run.out)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert not (run.out.parent / "counts-label.html").exists()
