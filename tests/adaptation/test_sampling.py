@@ -121,11 +121,12 @@ def test_near_copies_are_not_chosen():
     chosen = choose_cells(cells + copies, 40)
     assert len(chosen) == 20
     assert len({c.row % 100 for c, _ in chosen}) == 20
+    assert len(rows(chosen, Purpose.MEASURE)) == 7  # a third of what there is, not of what was asked for
 
 
 def test_cell_without_thumbnail_measures_but_does_not_teach():
     cells = [replace(candidate(i), descriptor=None) if i % 2 else candidate(i) for i in range(40)]
-    chosen = choose_cells(cells, 30)
+    chosen = choose_cells(cells, 18)
     assert any(row % 2 for row in rows(chosen, Purpose.MEASURE))
     assert not any(row % 2 for row in rows(chosen, Purpose.TEACH))
 

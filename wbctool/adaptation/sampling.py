@@ -59,6 +59,11 @@ def choose_cells(candidates: Sequence[Candidate], n_cells: int) -> list[tuple[Ca
             measuring.append(index)
             copies.add(index)
     teaching = _choose_teaching(candidates, n_cells - len(measuring), copies) if candidates else []
+    if (
+        len(measuring) + len(teaching) < n_cells
+    ):  # there were copies; the first of the cells drawn are drawn at random too
+        n_random = round((len(measuring) + len(teaching)) * RANDOM_SHARE)
+        measuring, teaching = measuring[:n_random], teaching + measuring[n_random:]
     chosen = [(index, Purpose.MEASURE) for index in measuring] + [(index, Purpose.TEACH) for index in teaching]
     chosen.sort(key=lambda choice: _draw(candidates[choice[0]], "order"))
     return [(candidates[index], purpose) for index, purpose in chosen]
@@ -76,14 +81,16 @@ class _NearCopies:
 
     Attributes:
         is_copy: (n,) bool.
+        descriptors: (n, values) uint8, zeros for a cell without.
     """
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.is_copy = np.zeros(len(candidates), bool)
         self._has_descriptor = np.array([c.descriptor is not None for c in candidates], bool)
-        blank = np.zeros((DESCRIPTOR_PX, DESCRIPTOR_PX, 3), np.uint8)
-        descriptors = [blank if c.descriptor is None else c.descriptor for c in candidates]
-        self.descriptors = np.stack(descriptors).reshape(len(candidates), -1) if candidates else np.zeros((0, 1))
+        self.descriptors = np.zeros((len(candidates), DESCRIPTOR_PX * DESCRIPTOR_PX * 3), np.uint8)
+        for index, candidate in enumerate(candidates):
+            if candidate.descriptor is not None:
+                self.descriptors[index] = candidate.descriptor.ravel()
 
     def add(self, index: int) -> None:
         """Note that a candidate is chosen."""
@@ -134,7 +141,8 @@ def _doubts(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     ranked = np.sort(_with_rest(candidates), axis=1)
     lead = ranked[:, -1] - ranked[:, -2]
     is_unfamiliar = np.array([c.cell.prediction.reason in _UNFAMILIAR_REASONS for c in candidates])
-    return _LEAST_DOUBT + (1 - lead) + is_unfamiliar
+    doubts: NDArray[np.float64] = _LEAST_DOUBT + (1 - lead) + is_unfamiliar
+    return doubts
 
 
 def _with_rest(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
