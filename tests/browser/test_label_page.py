@@ -149,6 +149,15 @@ def test_each_reader_has_labels_of_their_own(page, label_page):
     assert save(page).reader == "AB"
 
 
+def test_new_page_asks_who_reads_and_proposes_the_last_reader(page, label_page):
+    page.js("(localStorage.clear(), localStorage.setItem('wbctool.label.reader', 'AB'))")
+    page.open(label_page)
+    assert is_shown(page, "#start")
+    assert page.js("document.getElementById('name').value") == "AB"
+    page.press(Keys.ENTER)
+    assert page.text("#reader") == "Reader: AB"
+
+
 def test_answer_of_the_tool_is_hidden_until_asked_for_and_with_the_next_cell(page):
     data = page.js("JSON.parse(document.getElementById('data').textContent)")
     answer, entry = data["cells"][0]["answer"], data["cells"][0]["entry"]

@@ -154,7 +154,7 @@ def _iter_candidates(result: SlideResult, record: SlideRecord, fields_seen: set[
 
 def describe_thumbnail(webp: bytes) -> NDArray[np.uint8]:
     """Return a thumbnail reduced to (DESCRIPTOR_PX, DESCRIPTOR_PX, 3) uint8 CIELAB."""
-    rgb = np.asarray(Image.open(io.BytesIO(webp)).convert("RGB"))
+    rgb = np.asarray(Image.open(io.BytesIO(webp), formats=["WEBP"]).convert("RGB"))
     small = cv2.resize(rgb, (DESCRIPTOR_PX, DESCRIPTOR_PX), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.uint8, copy=False)
 

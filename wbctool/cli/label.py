@@ -69,7 +69,8 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
         )
     chosen = choose_cells(candidates.cells, n_cells)
     if not chosen:
-        raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown")
+        advice = "; name the folder of the images with --slides" if candidates.unshown else ""
+        raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown{advice}")
     pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
     page = render_label_page(
         layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_csv_sha256
@@ -87,7 +88,10 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
             f"them, or have changed since; name their folder with --slides"
         )
     if len(chosen) < n_cells:
-        echo_error(f"the results have no more than {pluralize(len(chosen), 'cell')} that differ from one another")
+        echo_error(
+            f"there are no more than {pluralize(len(chosen), 'cell')} to choose: the others look almost the same as "
+            f"these, or the results have no picture of them"
+        )
     has_gaps = any(slide.status is not SlideStatus.WAITING for slide in candidates.skipped)
     return ExitCode.NEEDS_ATTENTION if has_gaps else ExitCode.DONE
 

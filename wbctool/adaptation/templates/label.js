@@ -92,6 +92,6 @@
   });
   document.addEventListener("keydown", onKey);
   State.start(() => (View.isNaming() ? go(position) : goOn(0)));
-  if (State.lastReader()) begin(State.lastReader());
+  if (State.hasBegun(State.lastReader())) begin(State.lastReader()); // on another page the reader may be another
   else View.showStart();
 })();

@@ -45,6 +45,7 @@ const State = (() => {
   }
 
   const lastReader = () => stored(READER_KEY) || "";
+  const hasBegun = (other) => Boolean(other) && stored(keyOf(other)) !== null;
   const isNamed = (position) => position in named;
   const nNamed = () => data.cells.filter((_, position) => isNamed(position)).length;
   const labelOf = (position) => named[position]?.label;
@@ -108,8 +109,7 @@ const State = (() => {
   }
 
   return {
-    data, texts: data.texts, begin, lastReader, isNamed, nNamed, labelOf, name, undo, noteAnswerShown, nextUnnamed, save, start,
-    reader: () => reader, isKept: () => isKept, canUndo: () => undoStack.length > 0,
-    answerShown: (position) => Boolean(answersShown[position]),
+    data, texts: data.texts, begin, lastReader, hasBegun, isNamed, nNamed, labelOf, name, undo, noteAnswerShown,
+    nextUnnamed, save, start, reader: () => reader, isKept: () => isKept, canUndo: () => undoStack.length > 0,
   };
 })();
