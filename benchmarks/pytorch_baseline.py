@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from wbctool_training.init_from import load_classifier_weights
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.recipe import load_recipe
+from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from wbctool_training.recipe import load_recipe
+from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import FOLDS, GroupSplit
 

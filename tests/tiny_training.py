@@ -16,7 +16,7 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.export import GeneratorGraph, round_weights_fp16, to_onnx, write_model
 from wbctool_training.models.backbones import Backbone, build_features
 from wbctool_training.models.srgan import Generator
-from wbctool_training.recipe import load_recipe
+from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.fields import find_field_folders, read_fields

@@ -17,7 +17,8 @@ from wbctool_training.init_from import average_weights, copy_bundled_models, loa
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.recipe import NetworkSizes, Recipe, load_recipe
+from wbctool_training.recipe import NetworkSizes, Recipe
+from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch, ModelNotFound

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from wbctool_training.lightning_modules.srgan import compute_generator_losses
 from wbctool_training.models.backbones import Backbone, build_features
 from wbctool_training.models.srgan import Discriminator, Generator
-from wbctool_training.recipe import load_recipe
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.srgan_losses import ContentLoss, adversarial_loss, discriminator_loss
 
 

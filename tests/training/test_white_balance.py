@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from wbctool_training.init_from import load_classifier_weights
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier, WhiteBalance
-from wbctool_training.recipe import load_recipe
+from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.imaging.crop import crop_cells

@@ -20,7 +20,8 @@ from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
 from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
-from wbctool_training.recipe import Recipe, load_recipe
+from wbctool_training.recipe import Recipe
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.trainers.classifier import train_classifier, train_compact_classifier
 from wbctool_training.trainers.detector import train_detector
 from wbctool_training.trainers.srgan import train_srgan

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from wbctool_training.recipe import RECIPES_DIR, load_recipe
+from wbctool_training.recipe_files import RECIPES_DIR, load_recipe
 from wbctool_training.train import STAGES
 
 from wbctool.errors import SettingsInvalid
