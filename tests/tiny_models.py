@@ -12,7 +12,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wbctool.inference.model_card import ClassifierCard, CompactCard, DetectorCard, GeneratorCard, ModelCard
+from wbctool.inference.classifier_head import read_last_layer
+from wbctool.inference.model_card import (
+    CellClassifierCard,
+    ClassifierCard,
+    CompactCard,
+    DetectorCard,
+    GeneratorCard,
+    ModelCard,
+    load_fp32_card,
+)
+from wbctool.inference.training_features import TrainingFeatures, encode_training_features, training_features_path
 from wbctool.labels import CellClass
 from wbctool.types.cells import ObjectClass
 
@@ -58,7 +68,16 @@ def write_tiny_models(folder: Path) -> Path:
             **_CARD_FIELDS,
         )
         _write(folder, _classifier(), card)
+        _write_training_features(folder, load_fp32_card(folder, card_type))
     return folder
+
+
+def _write_training_features(folder: Path, card: CellClassifierCard) -> None:
+    """Write features of cells that the classifier calls by their classes."""
+    layer = read_last_layer((folder / card.file).read_bytes())
+    features = np.random.default_rng(4).uniform(-100, 50, (200, 3)).astype(np.float32)
+    cells = TrainingFeatures(features, layer.compute_logits(features).argmax(axis=1))
+    training_features_path(folder, type(card)).write_bytes(encode_training_features(cells, card.sha256))
 
 
 def _write(folder: Path, model: onnx.ModelProto, card: ModelCard) -> None:
@@ -111,16 +130,17 @@ def _generator() -> onnx.ModelProto:
 
 
 def _classifier() -> onnx.ModelProto:
-    """The mean color times a fixed matrix."""
+    """The features are the mean color; the logits are these times a fixed matrix."""
     nodes = [
         helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["color"], keepdims=0),
-        helper.make_node("Sub", ["color", "middle"], ["centered"]),
-        helper.make_node("MatMul", ["centered", "to_logits"], ["logits"]),
+        helper.make_node("Sub", ["color", "middle"], ["features"]),
+        helper.make_node("Gemm", ["features", "to_logits", "bias"], ["logits"], transB=1),
     ]
     constants = {
         "axes": np.array([1, 2], np.int64),
         "middle": np.array([190, 165, 205], np.float32),
-        "to_logits": np.random.default_rng(3).normal(0, 0.1, (3, len(CellClass))).astype(np.float32),
+        "to_logits": np.random.default_rng(3).normal(0, 0.1, (3, len(CellClass))).astype(np.float32).T.copy(),
+        "bias": np.zeros(len(CellClass), np.float32),
     }
-    return _model(nodes, constants, {"logits": (TensorProto.FLOAT, 2)})
+    return _model(nodes, constants, {"logits": (TensorProto.FLOAT, 2), "features": (TensorProto.FLOAT, 2)})

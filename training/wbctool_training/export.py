@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,13 +191,16 @@ def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.ui
     return max_difference
 
 
-def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -> Path:
+def write_model(
+    model: onnx.ModelProto | bytes, card: ModelCard, folder: Path, more: Mapping[Path, bytes] | None = None
+) -> Path:
     """Write an ONNX file and its card atomically, the card last.
 
     Args:
         model: The model, or its serialized bytes.
         card: Its card; ``sha256`` is set to the hash of the bytes written.
         folder: Where both go.
+        more: The content of other files that belong to the model, by path.
 
     Returns:
         The card's path.
@@ -208,6 +211,6 @@ def write_model(model: onnx.ModelProto | bytes, card: ModelCard, folder: Path) -
     content = model if isinstance(model, bytes) else model.SerializeToString()
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     path = folder / f"{Path(card.file).stem}.json"
-    write_atomic_group({folder / card.file: content, path: encode_card(card)})
+    write_atomic_group({folder / card.file: content, **(more or {}), path: encode_card(card)})
     log.info("wrote %s (%.1f MB) and its card", folder / card.file, len(content) / 1e6)
     return path

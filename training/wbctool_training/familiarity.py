@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wbctool.datasets.labelled import HasGroup
 from wbctool.datasets.laboratories import find_laboratories
+from wbctool.evaluation.familiarity import fit_max_mean_distance
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.stages.familiarity import squared_distances
 from wbctool_training.recipe import FamiliarityRecipe
@@ -16,7 +17,6 @@ from wbctool_training.recipe import FamiliarityRecipe
 _MAX_DIMENSIONS = 128  # those in which cells of one class vary most; the others carry little but noise
 _SHRINKAGE = 0.05  # towards equal variances, because few cells show each direction
 _MIN_VARIANCE = 1e-4  # few training cells, each the only one of its class, do not vary
-_SIMULATED_SLIDES = 2000  # of each laboratory
 
 
 def fit_familiarity(
@@ -44,15 +44,13 @@ def fit_familiarity(
     space = fit_feature_space(train_features, train_y)
     distances = squared_distances(validation_features, space)
     laboratory_by_dataset = find_laboratories(validation_cells)
-    rng = np.random.default_rng(0)
-    limits = []
-    for laboratory in sorted(set(laboratory_by_dataset.values())):
-        in_laboratory = [laboratory_by_dataset[cell.dataset] == laboratory for cell in validation_cells]
-        slides = rng.choice(distances[in_laboratory], (_SIMULATED_SLIDES, config.min_cells))
-        limits.append(np.quantile(slides.mean(axis=1), 1 - config.false_alarm_share))
+    by_laboratory = [
+        distances[[laboratory_by_dataset[cell.dataset] == laboratory for cell in validation_cells]]
+        for laboratory in sorted(set(laboratory_by_dataset.values()))
+    ]
     return FamiliarityRule(
         space=space,
-        max_mean_distance=round(float(max(limits)), 1),
+        max_mean_distance=fit_max_mean_distance(by_laboratory, config.min_cells, config.false_alarm_share),
         min_cells=config.min_cells,
         min_confidence=config.min_confidence,
     )

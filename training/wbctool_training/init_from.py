@@ -16,6 +16,7 @@ from wbctool.datasets.labelled import GroupSplit
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import (
     Card,
+    CellClassifierCard,
     ClassifierCard,
     CompactCard,
     DetectorCard,
@@ -26,6 +27,7 @@ from wbctool.inference.model_card import (
     load_fp32_card,
     read_model_bytes,
 )
+from wbctool.inference.training_features import training_features_path
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model
 from wbctool_training.models.backbones import Backbone
@@ -65,7 +67,9 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
         if stage not in stages and not has_none and not (context.out / name).is_file():
             card = load_fp32_card(folder, kind)
             _check_no_leakage(card, folder, context.group_split)
-            write_model(read_model_bytes(card, folder), card, context.out)
+            write_model(
+                read_model_bytes(card, folder), card, context.out, _read_training_features(card, folder, context.out)
+            )
 
 
 def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> None:
@@ -87,6 +91,14 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
             log.info("%s has no %s: using the shipped one", context.out, kind_name(kind))
             card = load_fp32_card(bundled, kind)
             write_model(read_model_bytes(card, bundled), card, context.out)
+
+
+def _read_training_features(card: ModelCard, folder: Path, out: Path) -> dict[Path, bytes]:
+    """Return the features of training cells that belong to a model, by their new path; none if there are none."""
+    if not isinstance(card, CellClassifierCard):
+        return {}
+    path = training_features_path(folder, type(card))
+    return {out / path.name: path.read_bytes()} if path.is_file() else {}
 
 
 def average_weights(

@@ -1,4 +1,4 @@
-"""Familiarity of labeled data sets: each is judged as a run judges a slide."""
+"""Familiarity of labeled cells: the limit that fits a laboratory, and data sets judged as a run judges a slide."""
 
 from __future__ import annotations
 
@@ -6,10 +6,36 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.stages.familiarity import assess_familiarity, hold_back_cells
 from wbctool.types.slides import Familiarity
+
+_SIMULATED_SLIDES = 2000  # of each laboratory
+
+
+def fit_max_mean_distance(
+    distances: Sequence[NDArray[np.floating]], min_cells: int, false_alarm_share: float = 0.02
+) -> float:
+    """Choose the largest mean distance of a familiar slide.
+
+    Args:
+        distances: The distances of the cells of each laboratory, which took no part in fitting the feature space.
+        min_cells: The number of cells of a simulated slide.
+        false_alarm_share: The share of a laboratory's slides that may exceed the limit.
+
+    Returns:
+        The limit of the laboratory that needs the largest.
+    """
+    rng = np.random.default_rng(0)
+    limits = []
+    for of_laboratory in distances:
+        slides = rng.choice(of_laboratory, (_SIMULATED_SLIDES, min_cells))
+        limits.append(np.quantile(slides.mean(axis=1), 1 - false_alarm_share))
+    return round(float(max(limits)), 1)
 
 
 def judge_as_slides(

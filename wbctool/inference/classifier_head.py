@@ -1,13 +1,13 @@
-"""The dense layers after a classifier's last convolution, read from its ONNX file.
+"""The dense layers after a classifier's last convolution, read from its ONNX file, and the last one replaced in it.
 
 onnxruntime runs a graph but does not show its weights, and the library `onnx` is a dependency of training alone. So the
 few messages of onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold the weights are declared here.
+Protobuf keeps the parts of a file that are not declared, so a file that is written again is whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from wbctool.errors import ModelMismatch
 from wbctool.inference.session import LAST_MAP, LOGITS
 
 _DTYPES = {1: np.float32, 10: np.float16}  # TensorProto.DataType
@@ -40,6 +41,25 @@ _MESSAGES: dict[str, dict[str, tuple[int, bool, str]]] = {
 }
 _GEMM_DEFAULTS = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 _GEMM_EXPORTED = {**_GEMM_DEFAULTS, "transB": 1}
+_NO_LAST_LAYER = "the classifier's logits do not come from a dense layer, as in the models that training exports"
+
+
+@dataclass(frozen=True, slots=True)
+class LastLayer:
+    """The dense layer that turns a classifier's features into its logits.
+
+    Attributes:
+        weight: (outputs, D) float32.
+        bias: (outputs,) float32.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def compute_logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map features (N, D) to logits (N, outputs)."""
+        logits: NDArray[np.float32] = features @ self.weight.T + self.bias
+        return logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,60 +87,126 @@ def read_dense_head(content: bytes) -> DenseHead | None:
         ReduceMean, then dense layers (Gemm) with ReLU between.
     """
     try:
-        graph = _build_model_class().FromString(content).graph
+        graph = _Graph(content)
     except DecodeError:
         return None
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    producers = {output: node for node in graph.node for output in node.output}
-
-    def skip_casts(value: str) -> str:
-        """Return the value before any Cast, which an fp16 copy of the model has."""
-        while value in producers and producers[value].op_type == "Cast":
-            value = producers[value].input[0]
-        return value
-
-    operations, weights, value, end = [], [], skip_casts(LOGITS), skip_casts(LAST_MAP)
+    operations, weights, value, end = [], [], graph.skip_casts(LOGITS), graph.skip_casts(LAST_MAP)
     while value != end:
-        node = producers.get(value)
+        node = graph.producers.get(value)
         if node is None or not node.input:
             return None
         operations.append(node.op_type)
         if node.op_type == "Gemm":
-            layer = _read_gemm(node, [_read_array(tensors, producers, name) for name in node.input[1:]])
+            layer = _read_gemm(node, graph)
             if layer is None:
                 return None
             weights.append(layer)
-        value = skip_casts(node.input[0])
+        value = graph.skip_casts(node.input[0])
     dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
     if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
         return None
     return DenseHead("MaxPool" in operations, tuple(reversed(weights)))
 
 
-def _read_gemm(
-    node: Any, parameters: Sequence[NDArray[np.float32] | None]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+def read_last_layer(content: bytes) -> LastLayer:
+    """Read the layer that gives a classifier's logits.
+
+    Args:
+        content: The content of the ONNX file.
+
+    Raises:
+        ModelMismatch: The logits do not come from a dense layer, as in the models that training exports.
+    """
+    graph, node = _find_last_layer(content)
+    layer = _read_gemm(node, graph)
+    if layer is None:
+        raise ModelMismatch(_NO_LAST_LAYER)
+    return LastLayer(*layer)
+
+
+def replace_last_layer(content: bytes, layer: LastLayer) -> bytes:
+    """Replace the layer that gives a classifier's logits.
+
+    Args:
+        content: The content of the ONNX file.
+        layer: The new layer, of the same shape.
+
+    Returns:
+        The content of the new ONNX file, in which the layer has the precision in which the old one was stored.
+
+    Raises:
+        ModelMismatch: As :func:`read_last_layer`.
+    """
+    graph, node = _find_last_layer(content)
+    for name, array in zip(node.input[1:], (layer.weight, layer.bias), strict=True):
+        tensor = graph.find_tensor(name)
+        if tensor is None or tuple(tensor.dims) != array.shape:
+            raise ModelMismatch(_NO_LAST_LAYER)
+        tensor.raw_data = array.astype(_DTYPES[tensor.data_type]).tobytes()
+    replaced: bytes = graph.model.SerializeToString(deterministic=True)
+    return replaced
+
+
+class _Graph:
+    """The graph of an ONNX file: its nodes and weights by the values that they give.
+
+    Args:
+        content: The content of the file.
+
+    Raises:
+        DecodeError: It is no ONNX file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.model = _build_model_class().FromString(content)
+        self.tensors = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self.producers = {output: node for node in self.model.graph.node for output in node.output}
+
+    def skip_casts(self, value: str) -> str:
+        """Return the value before any Cast, which an fp16 copy of the model has."""
+        while value in self.producers and self.producers[value].op_type == "Cast":
+            value = self.producers[value].input[0]
+        return value
+
+    def find_tensor(self, name: str) -> Any:
+        """Return a weight, also if it is stored before a Cast; None if it is not stored as raw bytes."""
+        tensor = self.tensors.get(name if name in self.tensors else self.skip_casts(name))
+        if tensor is None or tensor.data_type not in _DTYPES:
+            return None
+        n_bytes = math.prod(tensor.dims) * np.dtype(_DTYPES[tensor.data_type]).itemsize
+        return tensor if len(tensor.raw_data) == n_bytes else None
+
+    def read_array(self, name: str) -> NDArray[np.float32] | None:
+        """Return a weight as float32; None if it is not stored as raw bytes."""
+        tensor = self.find_tensor(name)
+        if tensor is None:
+            return None
+        values: NDArray[Any] = np.frombuffer(tensor.raw_data, _DTYPES[tensor.data_type])
+        return values.reshape(tuple(tensor.dims)).astype(np.float32)
+
+
+def _find_last_layer(content: bytes) -> tuple[_Graph, Any]:
+    """Return the graph of a classifier, and the node that gives its logits."""
+    try:
+        graph = _Graph(content)
+    except DecodeError as error:
+        raise ModelMismatch(_NO_LAST_LAYER) from error
+    node = graph.producers.get(graph.skip_casts(LOGITS))
+    if node is None or node.op_type != "Gemm" or len(node.input) != 3:
+        raise ModelMismatch(_NO_LAST_LAYER)
+    return graph, node
+
+
+def _read_gemm(node: Any, graph: _Graph) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Return the weight, (out, in), and the bias, (out,), of a Gemm; None if it uses them in another way."""
     attributes = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
+    parameters = [graph.read_array(name) for name in node.input[1:]]
     if _GEMM_DEFAULTS | attributes != _GEMM_EXPORTED or len(parameters) != 2:
         return None
     weight, bias = parameters
     if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
         return None
     return weight, bias
-
-
-def _read_array(tensors: Mapping[str, Any], producers: Mapping[str, Any], name: str) -> NDArray[np.float32] | None:
-    """Return a weight as float32, also if it is stored in fp16 before a Cast; None if it is not stored as raw bytes."""
-    if name not in tensors and name in producers and producers[name].op_type == "Cast":
-        name = producers[name].input[0]
-    tensor = tensors.get(name)
-    if tensor is None or tensor.data_type not in _DTYPES:
-        return None
-    shape, dtype = tuple(tensor.dims), np.dtype(_DTYPES[tensor.data_type])
-    if len(tensor.raw_data) != math.prod(shape) * dtype.itemsize:
-        return None
-    return np.frombuffer(tensor.raw_data, dtype).reshape(shape).astype(np.float32)
 
 
 @cache

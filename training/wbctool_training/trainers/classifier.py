@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,11 @@ from wbctool.datasets.labelled import Split, evenly_spaced
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, CompactCard, GeneratorCard, kind_name, load_fp32_card
+from wbctool.inference.training_features import (
+    TrainingFeatures,
+    encode_training_features,
+    training_features_path,
+)
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.text import pluralize
 from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
@@ -49,7 +55,7 @@ from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
 
-_FEATURE_SPACE_CELLS = 1500
+_FEATURES_CELLS = 1500  # of the training, whose features go beside the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +127,13 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
     logits, features, y_true = compute_outputs(graph, known, context)
+    train_cells = evenly_spaced(cells.train[: cells.n_native], _FEATURES_CELLS)
+    _, train_features, train_y = compute_outputs(graph, train_cells, context)
     if not recipe.classifier.samples and len(parents) == 1:  # what the parent has not seen stays unfamiliar
         familiarity = parents[0].familiarity
     else:
-        known_train = [cell for cell in cells.train[: cells.n_native] if cell.label in recipe.classes]
-        _, train_features, train_y = compute_outputs(graph, evenly_spaced(known_train, _FEATURE_SPACE_CELLS), context)
-        familiarity = fit_familiarity(train_features, train_y, features, known, recipe.familiarity)
+        is_known = train_y < len(recipe.classes)
+        familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
     calibration = fit_calibration(logits[:, : len(recipe.classes)], y_true, laboratory_balanced_weights(known))
     card = card_type(
         **context.card_fields(
@@ -150,7 +157,10 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         unknown_kinds=recipe.classifier.unknown_kinds,
         familiarity=familiarity,
     )
-    write_model(content, card, context.out)
+    training_features = encode_training_features(
+        TrainingFeatures(train_features, train_y), hashlib.sha256(content).hexdigest()
+    )
+    write_model(content, card, context.out, {training_features_path(context.out, card_type): training_features})
 
 
 def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) -> None:
