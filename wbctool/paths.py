@@ -43,6 +43,9 @@ EVALUATION_SCHEMA = "wbctool-evaluation/2"  # the first entry, by which the figu
 VERIFICATION_JSON = "verification.json"  # of `wbctool verify`
 VERIFICATION_HTML = "verification.html"
 VERIFICATION_SCHEMA = "wbctool-verification/2"
+ADAPTATION_JSON = "adaptation.json"  # of `wbctool adapt`
+ADAPTATION_HTML = "adaptation.html"
+ADAPTATION_SCHEMA = "wbctool-adaptation/1"
 # What figures are called: of an evaluation with the data set's name behind it, of a verification alone.
 BLAND_ALTMAN, CALIBRATION, CONFUSION = "bland-altman", "calibration", "confusion"
 COVERAGE, MISTAKES, RELIABILITY = "coverage", "mistakes", "reliability"

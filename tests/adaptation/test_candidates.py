@@ -6,11 +6,12 @@ import fakes
 import numpy as np
 import pytest
 
-from wbctool.adaptation.candidates import FieldImages, describe_thumbnail, read_candidates
+from wbctool.adaptation.candidates import describe_thumbnail, read_candidates
 from wbctool.errors import ResultsInvalid
 from wbctool.imaging.thumbnails import make_cell_thumbnail
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.report.gallery import MAX_CELLS_PER_CLASS
 from wbctool.review.apply import apply_reviews
 from wbctool.types.cells import Crop

@@ -5,12 +5,13 @@ from pathlib import Path
 import fakes
 import pytest
 
-from wbctool.adaptation.candidates import FieldImages, read_candidates
+from wbctool.adaptation.candidates import read_candidates
 from wbctool.adaptation.label_page import LABEL_PAGE_FILE, render_label_page
 from wbctool.adaptation.pictures import make_pictures
 from wbctool.adaptation.sampling import choose_cells
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.store.ownership import is_own
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wbctool.adaptation.candidates import FieldImages, read_candidates
+from wbctool.adaptation.candidates import read_candidates
 from wbctool.adaptation.pictures import CELL_MARGIN, make_pictures
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.types.cells import Box
 
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "calibrate": ["--help", ""],
     "evaluate": ["--help", "data --strangers 3", "data --split held-back", "data --split=held-back"],
     "verify": ["--help", "cells"],
+    "adapt": ["--help", "nothing --out lab-models", "a.csv labels.json --out lab-models"],
     "label": ["--help", "a.csv", "a.csv --cells 2", "a.csv --to other.csv"],
     "doctor": ["--help"],
     "models": [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +14,7 @@ from PIL import Image
 from wbctool.errors import ResultsInvalid, ReviewRefused
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
-from wbctool.pipeline.run_slides import find_run_slides
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.store.replay import read_original_files, read_result
 from wbctool.store.slide_record import SlideRecord, read_slide_record
@@ -65,36 +63,6 @@ class CandidateCells:
     cells_csv_sha256: Mapping[str, str]
     unshown: int
     skipped: tuple[SkippedSlide, ...]
-
-
-class FieldImages:
-    """The image files of a run's fields, as long as they are those that it analyzed."""
-
-    def __init__(self, paths: Mapping[tuple[str, str], Path]) -> None:
-        self._paths = paths
-
-    @classmethod
-    def find(cls, layout: OutputPaths, root: Path | None) -> FieldImages:
-        """Find the files.
-
-        Args:
-            layout: The results.
-            root: The folder of the slides; None for the one that the run recorded.
-
-        Raises:
-            ResultsInvalid: There is no such folder, or no slide in it.
-        """
-        slides, _ = find_run_slides(layout, root)
-        return cls({(slide.id, path.name): path for slide in slides for path in slide.fields})
-
-    def read(self, slide: str, field: str, sha256: str) -> bytes | None:
-        """Return a field's file; None if it is gone, cannot be read, or is another image now."""
-        path = self._paths.get((slide, field))
-        try:
-            content = path.read_bytes() if path else b""
-        except OSError:
-            return None
-        return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 
 def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:

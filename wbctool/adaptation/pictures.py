@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wbctool.adaptation.candidates import Candidate, FieldImages, load_run_result
+from wbctool.adaptation.candidates import Candidate, load_run_result
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.crop import square_crop_box
 from wbctool.imaging.reader import decode_rgb
 from wbctool.imaging.thumbnails import make_picture
 from wbctool.paths import OutputPaths
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.types.cells import Box
 from wbctool.types.results import FieldThumbnail
 

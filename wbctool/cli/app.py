@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import wbctool
+from wbctool.cli.adapt import adapt
 from wbctool.cli.calibrate import calibrate
 from wbctool.cli.doctor import doctor
 from wbctool.cli.evaluate import evaluate
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, status, qc, train, calibrate, evaluate, verify, label, doctor):
+for command in (run, status, qc, label, adapt, train, calibrate, evaluate, verify, doctor):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(export_app, name="export")

@@ -16,7 +16,7 @@ from wbctool.errors import WbctoolError
 from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
-_LISTED = ("kind", "name", "version", "precision", "file", "sha256", "classes")
+_LISTED = ("kind", "name", "version", "precision", "file", "sha256", "classes", "adaptation")
 
 models_app = typer.Typer(help="List, check and optimize the trained models.", no_args_is_help=True)
 
@@ -25,7 +25,7 @@ models_app = typer.Typer(help="List, check and optimize the trained models.", no
 def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
-        from wbctool.inference.model_card import ClassifierCard, default_models_dir
+        from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, default_models_dir
         from wbctool.inference.model_folder import list_cards
 
         folder = models_dir or default_models_dir()
@@ -35,10 +35,18 @@ def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
                 echo_error(str(card))
                 code = ExitCode.FATAL
                 continue
-            models.append({"card": path.name, **card.model_dump(mode="json", include=set(_LISTED))})
+            content = card.model_dump(mode="json", include=set(_LISTED), exclude={"adaptation": {"cell_sha256"}})
+            models.append({"card": path.name, **content})
             if not as_json:
                 classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
                 echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+                if isinstance(card, CellClassifierCard) and (learned := card.adaptation) is not None:
+                    by = f", labeled by {display_name(', '.join(learned.readers))}" if learned.readers else ""
+                    echo(
+                        f"  adapted with {pluralize(len(learned.cell_sha256), 'cell')} of "
+                        f"{pluralize(learned.groups, 'slide')}{by}: {learned.accuracy_after:.1%} right instead of "
+                        f"{learned.accuracy_before:.1%}; from the model with SHA-256 {learned.parent_sha256}"
+                    )
         if as_json:
             echo(json.dumps({"schema": "wbctool-models/1", "folder": str(folder), "models": models}, indent=1))
         raise typer.Exit(code)

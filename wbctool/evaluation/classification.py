@@ -15,9 +15,10 @@ from wbctool.enums import SuperResolve
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.evaluation.calibration import calibration_error
 from wbctool.evaluation.metrics import accuracy_by_group, cluster_bootstrap_interval
-from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.crop import crop_cells, hash_crop
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
+from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import preprocess_crops
@@ -135,7 +136,7 @@ def top_misclassifications(
 def crop_labelled_cells(
     images: Sequence[LabelledImage], models: Models, progress: Progress, description: str
 ) -> tuple[LabelledCrop, ...]:
-    """Cut the labeled cell out of each image.
+    """Cut the labeled cell out of each image; cells that adapted models have learned from are left out.
 
     Args:
         images: The images.
@@ -144,15 +145,21 @@ def crop_labelled_cells(
         description: Name of what is worked on, for the progress.
 
     Returns:
-        One crop an image, in order.
+        The crops, in the images' order.
 
     Raises:
         LabelledDataInvalid: An image cannot be read.
     """
-    return tuple(
+    cells = [
         LabelledCrop(image, *crop_single_cell(image.path, models))
         for image in progress(images, len(images), f"{description}: finding cells")
-    )
+    ]
+    return tuple(cell for cell in cells if not is_learned(cell.crop, models.classifier.card))
+
+
+def is_learned(crop: Crop, card: CellClassifierCard) -> bool:
+    """Return whether an adapted classifier has learned from a cell."""
+    return card.adaptation is not None and hash_crop(crop) in card.adaptation.cell_sha256
 
 
 def crop_single_cell(path: Path, models: Models) -> tuple[Crop, bool, bool]:

@@ -18,6 +18,7 @@ from wbctool.evaluation.classification import (
     Misclassification,
     crop_labelled_cells,
     crop_single_cell,
+    is_learned,
     predict,
     summarize_classifier,
     top_misclassifications,
@@ -134,6 +135,8 @@ class _Evaluator:
     def add_dataset(self, dataset: str, images: Sequence[LabelledImage]) -> None:
         """Classify the cells of one data set and add its results."""
         cells = crop_labelled_cells(images, self.models, self.progress, dataset)
+        if not cells:
+            return
         crops = [cell.crop for cell in cells]
         predictions = predict(crops, self.models, self.mode)
         if self.fp32 is not None:
@@ -149,14 +152,15 @@ class _Evaluator:
     def add_unknown_kinds(self, cells: Sequence[LabelledCrop], images: Sequence[UnknownImage]) -> None:
         """Classify cells of classes that the model does not have, and cells of kinds that are no class."""
         self._add_cells(cells, predict([cell.crop for cell in cells], self.models, self.mode))
-        crops, found = [], []
+        members: list[tuple[UnknownImage, Crop, bool]] = []
         for image in self.progress(images, len(images), "unknown kinds: finding cells"):
             crop, _, is_found = crop_single_cell(image.path, self.models)
-            crops.append(crop)
-            found.append(is_found)
+            if not is_learned(crop, self.models.classifier.card):
+                members.append((image, crop, is_found))
+        predictions = predict([crop for _, crop, _ in members], self.models, self.mode)
         self.cells += [
             EvaluatedCell(i.dataset, i.path.name, i.group, i.kind, i.subtype, prediction, is_found)
-            for i, prediction, is_found in zip(images, predict(crops, self.models, self.mode), found, strict=True)
+            for (i, _, is_found), prediction in zip(members, predictions, strict=True)
         ]
 
     def _add_cells(self, cells: Sequence[LabelledCrop], predictions: Sequence[Prediction]) -> None:

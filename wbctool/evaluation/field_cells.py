@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wbctool.datasets.labelled import LabelledField, RedCellField
 from wbctool.enums import SuperResolve
-from wbctool.evaluation.classification import predict, read_labelled_field
+from wbctool.evaluation.classification import is_learned, predict, read_labelled_field
 from wbctool.evaluation.metrics import match_boxes
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.imaging.crop import crop_cells
@@ -76,7 +76,7 @@ def evaluate_field_cells(
         progress: Wraps the fields.
 
     Returns:
-        One cell for each annotated box, by field.
+        One cell for each annotated box, by field; without those that adapted models have learned from.
 
     Raises:
         LabelledDataInvalid: An image cannot be read.
@@ -87,8 +87,11 @@ def evaluate_field_cells(
     for field, boxes in progress(labelled, len(labelled), "fields: labeled cells"):
         matches = dict(match_boxes(field.nucleated_boxes, boxes))
         positions = [matches.get(box, box) for box in field.nucleated_boxes]
-        crops += crop_cells(read_labelled_field(field.path), positions, models.classifier.card.crop_margin)
-        cells += [(field, box in matches) for box in field.nucleated_boxes]
+        cropped = crop_cells(read_labelled_field(field.path), positions, models.classifier.card.crop_margin)
+        for box, crop in zip(field.nucleated_boxes, cropped, strict=True):
+            if not is_learned(crop, models.classifier.card):
+                crops.append(crop)
+                cells.append((field, box in matches))
     return tuple(
         EvaluatedCell(
             dataset=field.dataset,

@@ -1,7 +1,8 @@
-"""Crop a square of native pixels around each cell."""
+"""Crop a square of native pixels around each cell, and know it again."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import cv2
@@ -26,6 +27,11 @@ def crop_cells(field: Field, boxes: Sequence[Box], margin: float) -> tuple[Crop,
         The crops in the order of ``boxes``.
     """
     return tuple(Crop(_crop_square(field.rgb, box, margin)) for box in boxes)
+
+
+def hash_crop(crop: Crop) -> str:
+    """Return the SHA-256 of a crop's side and pixels, by which a cell is known again."""
+    return hashlib.sha256(f"{crop.side_px} ".encode() + crop.rgb.tobytes()).hexdigest()
 
 
 def square_crop_box(box: Box, margin: float, height: int, width: int) -> Box:

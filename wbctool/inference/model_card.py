@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from wbctool import former_names
 from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
+from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import ObjectClass
@@ -23,7 +24,7 @@ from wbctool.types.slides import CieLab
 
 KINDS = ("detector", "generator", "classifier", "compact")
 
-_LATER_KEYS = ("unknown_kinds", "familiarity")  # came after the first results, which must stay up to date
+_LATER_KEYS = ("unknown_kinds", "familiarity", "adaptation")  # came after the first results, which must stay up to date
 
 _T = TypeVar("_T")
 
@@ -177,6 +178,7 @@ class CellClassifierCard(Card):
             if the model has no such threshold.
         unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.
         familiarity: When a slide is familiar; None if the graph measures no distance.
+        adaptation: What a laboratory taught it; None if it is as it was trained.
     """
 
     classes: Annotated[tuple[CellClass, ...], AfterValidator(_unique)]
@@ -187,6 +189,7 @@ class CellClassifierCard(Card):
     energy_threshold: float | None = None
     unknown_kinds: tuple[UnknownKind, ...] = ()
     familiarity: FamiliarityRule | None = None
+    adaptation: AdaptationInfo | None = None
 
 
 class ClassifierCard(CellClassifierCard):

@@ -1,7 +1,9 @@
-"""The slides of a run that has ended, found again for what published results do not hold."""
+"""The slides of a run that has ended and their images, found again for what published results do not hold."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from wbctool.errors import RecordInvalid, ResultsInvalid, SlidesNotFound
@@ -33,3 +35,33 @@ def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide
         return find_slides(folder, follow_links, [layout.folder], lambda _: None), folder  # the run gave the notices
     except SlidesNotFound as error:
         raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
+
+
+class FieldImages:
+    """The image files of a run's fields, as long as they are those that it analyzed."""
+
+    def __init__(self, paths: Mapping[tuple[str, str], Path]) -> None:
+        self._paths = paths
+
+    @classmethod
+    def find(cls, layout: OutputPaths, root: Path | None) -> FieldImages:
+        """Find the files.
+
+        Args:
+            layout: The results.
+            root: The folder of the slides; None for the one that the run recorded.
+
+        Raises:
+            ResultsInvalid: There is no such folder, or no slide in it.
+        """
+        slides, _ = find_run_slides(layout, root)
+        return cls({(slide.id, path.name): path for slide in slides for path in slide.fields})
+
+    def read(self, slide: str, field: str, sha256: str) -> bytes | None:
+        """Return a field's file; None if it is gone, cannot be read, or is another image now."""
+        path = self._paths.get((slide, field))
+        try:
+            content = path.read_bytes() if path else b""
+        except OSError:
+            return None
+        return content if hashlib.sha256(content).hexdigest() == sha256 else None

@@ -93,12 +93,14 @@ def verify_cells(
     notes += [
         f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
     ]
-    if not images:
+    cells = crop_labelled_cells(images, models, progress, data.resolve().name)
+    if n_learned := len(images) - len(cells):
+        notes.append(f"{pluralize(n_learned, 'cell')} left out: the models were adapted with them")
+    if not cells:
         raise LabelledDataInvalid("; ".join([f"{data}: no labeled cells to verify with", *notes]))
-    crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, data.resolve().name)]
-    predictions = predict(crops, models, mode)
+    predictions = predict([cell.crop for cell in cells], models, mode)
     card = models.classifier.card
-    return compare_cells(images, predictions, card.classes, card.temperature, notes)
+    return compare_cells([cell.image for cell in cells], predictions, card.classes, card.temperature, notes)
 
 
 def compare_cells(

@@ -1,0 +1,120 @@
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from wbctool.adaptation.fit import (
+    Lesson,
+    Reader,
+    adapt_readers,
+    assign_folds,
+    choose_threshold,
+    cross_validate,
+    is_silent_error,
+)
+from wbctool.inference.classifier_head import LastLayer
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
+from wbctool.inference.model_card import ClassifierCard
+from wbctool.inference.training_features import TrainingFeatures
+from wbctool.labels import CellClass
+from wbctool.stages.familiarity import squared_distances
+from wbctool.types.cells import Outcome, Prediction, Reason
+
+CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.PLATELET)
+RULE = FamiliarityRule(
+    space=FeatureSpace.from_arrays(np.eye(3, dtype=np.float32), 10 * np.eye(3, dtype=np.float32)),
+    max_mean_distance=4,
+    min_cells=5,
+    min_confidence=0.9,
+)
+CARD = ClassifierCard(
+    name="classifier", version="0", file="classifier.onnx", sha256="0" * 64, parameters=0, tool_version="test",
+    recipe="by hand", training={}, classes=CLASSES, input_px=128, crop_margin=1.25, temperature=1.0,
+    confidence_threshold=0.5, familiarity=RULE,
+)  # fmt: skip
+RNG = np.random.default_rng(0)
+
+
+def make_reader(labels: list[CellClass], positions: dict[CellClass, list[float]]) -> Reader:
+    """A reader whose training has each class at ten on its own axis, and cells of a laboratory elsewhere."""
+    features = np.array([positions[label] for label in labels], np.float32)[:, None]
+    features = features + RNG.normal(0, 0.3, (len(labels), 2, 3)).astype(np.float32)
+    training = TrainingFeatures(np.repeat(10 * np.eye(3, dtype=np.float32), 20, axis=0), np.repeat(np.arange(3), 20))
+    return Reader(CARD, LastLayer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)), features, training)
+
+
+def make_lesson(labels: list[CellClass], groups: int) -> Lesson:
+    return Lesson(tuple(labels), tuple(str(i % groups) for i in range(len(labels))), np.ones(len(labels)))
+
+
+LABELS = [CLASSES[i % 2] for i in range(60)]
+SWAPPED = {CellClass.NEUTROPHIL: [2.0, 6.0, 3.0], CellClass.LYMPHOCYTE: [6.0, 2.0, -3.0]}
+
+
+def test_cross_validate_swapped_classes_are_learned_and_counted() -> None:
+    reader, lesson = make_reader(LABELS, SWAPPED), make_lesson(LABELS, 12)
+    assert (reader.layer.compute_logits(reader.features[:, 0]).argmax(axis=1) == lesson.indices(CLASSES)).mean() == 0
+    predictions = cross_validate([reader], lesson)
+    assert [p.label for p in predictions] == LABELS
+    assert Counter(p.outcome for p in predictions)[Outcome.COUNTED] >= 55
+
+
+def test_cross_validate_labels_without_rhyme_are_not_learned() -> None:
+    shuffled = [LABELS[i] for i in np.random.default_rng(1).permutation(len(LABELS))]
+    reader = make_reader(LABELS, SWAPPED)
+    predictions = cross_validate([reader], make_lesson(shuffled, 12))
+    silent = sum(map(is_silent_error, predictions, shuffled))
+    assert silent <= 0.2 * len(shuffled)  # the threshold keeps almost all of them in review
+
+
+def test_adapt_readers_class_with_few_cells_stays_as_shipped() -> None:
+    labels = [*LABELS, *[CellClass.PLATELET] * 4]
+    positions = {**SWAPPED, CellClass.PLATELET: [9.0, 0.0, 3.0]}  # its four cells contradict the others
+    reader = make_reader(labels, positions)
+    (adapted,) = adapt_readers([reader], make_lesson(labels, 12), np.ones(len(labels), bool))
+    platelet_of_the_training = np.array([[0, 0, 10]], np.float32)
+    assert adapted.layer.compute_logits(platelet_of_the_training).argmax() == 2
+
+
+def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
+    reader, lesson = make_reader(LABELS, SWAPPED), make_lesson(LABELS, 12)
+    (adapted,) = adapt_readers([reader], lesson, np.ones(len(LABELS), bool))
+    rule = adapted.card.familiarity
+    assert rule is not None
+    assert squared_distances(reader.features[:, 0], RULE.space).mean() > RULE.max_mean_distance
+    assert squared_distances(reader.features[:, 0], rule.space).mean() <= rule.max_mean_distance
+    other = np.array([[-8, -8, -8]] * 5, np.float32)
+    assert squared_distances(other, rule.space).mean() > rule.max_mean_distance
+
+
+def test_adapt_readers_does_not_look_at_labels_of_cells_that_are_not_chosen() -> None:
+    lesson, reader = make_lesson(LABELS, 12), make_reader(LABELS, SWAPPED)
+    chosen = np.array([int(group) < 9 for group in lesson.groups])
+    others = tuple(label if c else CellClass.PLATELET for label, c in zip(LABELS, chosen, strict=True))
+    one, two = (adapt_readers([reader], replace(lesson, labels=labels), chosen)[0] for labels in (LABELS, others))
+    assert np.array_equal(one.layer.weight, two.layer.weight)
+    assert one.card.model_dump() == two.card.model_dump()
+
+
+def test_assign_folds_divides_no_group_and_fills_evenly() -> None:
+    groups = [str(i // 4) for i in range(40)]
+    folds = assign_folds(groups, np.ones(40, bool), 5)
+    assert all(len({fold for fold, g in zip(folds, groups, strict=True) if g == group}) == 1 for group in groups)
+    assert np.bincount(folds).tolist() == [8] * 5
+    assert assign_folds(groups, np.array([False, True] * 20), 5)[0] == -1
+
+
+def test_choose_threshold_is_the_lowest_with_few_silent_errors() -> None:
+    confidences = [0.55, 0.65, *[0.9] * 98]  # the first two are wrong
+    labels = [CellClass.LYMPHOCYTE] * 2 + [CellClass.NEUTROPHIL] * 98
+
+    def predict_at(threshold: float) -> list[Prediction]:
+        return [
+            Prediction(
+                CellClass.NEUTROPHIL, c, (c, 1 - c, 0.0), 0.0,
+                Outcome.COUNTED if c >= threshold else Outcome.NEEDS_REVIEW, Reason.NONE,
+            )
+            for c in confidences
+        ]  # fmt: skip
+
+    assert choose_threshold(predict_at, labels) == 0.56  # one of a hundred may stay

@@ -1,0 +1,326 @@
+"""`wbctool adapt` on tiny models: from class folders, label pages and reviews to a folder of models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import write_tiny_models
+from typer.testing import CliRunner
+
+from wbctool.adaptation.labels_file import LabelledCell, Labels, NoClass, Purpose, format_labels
+from wbctool.cli import app
+from wbctool.enums import Device, Precision
+from wbctool.evaluation.evaluate import evaluate
+from wbctool.inference.loading import load_models
+from wbctool.inference.model_card import ClassifierCard, load_fp32_card
+from wbctool.labels import CellClass
+from wbctool.paths import OutputPaths
+from wbctool.report.categories import category_of
+from wbctool.store.reader import read_published_slides
+from wbctool.store.slide_record import find_slide_record
+from wbctool.types.results import PublishedSlide
+
+# The laboratory's cells are of two colors; what the tiny models call them is not what the laboratory calls them.
+COLORS = {"monocyte": (60, 20, 120), "basophil": (150, 60, 190)}
+ORDER = ("monocyte", "basophil", "basophil", "monocyte", "monocyte", "monocyte", "basophil", "basophil")
+CELL_PX, PITCH_PX = 20, 48
+TIME = datetime(2026, 11, 28, 10, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_models(tmp_path_factory.mktemp("models") / "shipped")
+
+
+def draw(path: Path, labels: Sequence[str], seed: int) -> Path:
+    """Draw cells of the laboratory on glass, in one row."""
+    rng = np.random.default_rng(seed)
+    rgb = np.full((PITCH_PX * 2, PITCH_PX * len(labels), 3), 240, np.uint8)
+    for i, label in enumerate(labels):
+        x, y = i * PITCH_PX + (PITCH_PX - CELL_PX) // 2, int(rng.integers(20, 56))
+        rgb[y : y + CELL_PX, x : x + CELL_PX] = np.clip(np.array(COLORS[label]) + rng.integers(-9, 10, 3), 0, 255)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb).save(path)
+    return path
+
+
+def draw_folders(root: Path) -> Path:
+    """Draw twenty cells of each class, each an image and a group of its own."""
+    for i in range(20):
+        for label in COLORS:
+            draw(root / label / f"{label}-{i}.png", [label], seed=i + 100 * len(label))
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    return draw_folders(tmp_path / "lab")
+
+
+def adapt(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["adapt", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def adapted(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models adapted to the class folders beside them."""
+    root = tmp_path_factory.mktemp("adapted")
+    result = adapt(draw_folders(root / "lab"), "--models", models, "--out", root / "lab-models")
+    assert result.exit_code == 0, result.output
+    assert "McNemar by slide: " in result.stdout
+    return root / "lab-models"
+
+
+def test_adapt_class_folders_writes_models_that_know_the_laboratory(adapted: Path, models: Path) -> None:
+    out = adapted
+    content = json.loads((out / "adaptation.json").read_text())
+    assert content["comparison"]["after"]["accuracy"]["percent"] == 100
+    assert content["comparison"]["before"]["accuracy"]["percent"] < 60
+    assert content["cells_by_label"] == {"basophil": 20, "monocyte": 20}
+    card = load_fp32_card(out, ClassifierCard)
+    assert card.adaptation is not None
+    assert card.adaptation.laboratory == "lab-models"
+    assert card.adaptation.parent_sha256 == load_fp32_card(models, ClassifierCard).sha256
+    assert len(card.adaptation.cell_sha256) == 40
+    assert CliRunner().invoke(app, ["models", "verify", "--models", str(out)]).exit_code == 0
+    assert load_models(out, Device.CPU, Precision.FP32).second is not None
+    page = (out / "adaptation.html").read_text()
+    assert "100.0 % are now" in page
+
+
+def test_adapt_is_the_same_for_the_same_cells(adapted: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lab-models"
+    assert adapt(adapted.parent / "lab", "--models", models, "--out", out).exit_code == 0
+    for file in ("classifier.onnx", "classifier.json", "compact.onnx", "adaptation.json", "adaptation.html"):
+        assert (out / file).read_bytes() == (adapted / file).read_bytes()
+
+
+def test_adapt_labels_without_rhyme_writes_nothing(folders: Path, models: Path, tmp_path: Path) -> None:
+    for i in range(0, 20, 2):  # half of each class goes to the other
+        (folders / "monocyte" / f"monocyte-{i}.png").rename(folders / "basophil" / f"m-{i}.png")
+        (folders / "basophil" / f"basophil-{i}.png").rename(folders / "monocyte" / f"b-{i}.png")
+    out = tmp_path / "lab-models"
+    result = adapt(folders, "--models", models, "--out", out)
+    assert result.exit_code in (0, 3)
+    if result.exit_code == 3:
+        assert "nothing is written: the adapted models are not better" in result.stderr
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [(14, "28 labeled cells; 30 are needed"), (0, "holds neither class folders with images nor results of a run")],
+)
+def test_adapt_too_few_cells_writes_nothing(
+    folders: Path, models: Path, tmp_path: Path, keep: int, message: str
+) -> None:
+    for label in COLORS:
+        for i in range(keep, 20):
+            (folders / label / f"{label}-{i}.png").unlink()
+    result = adapt(folders, "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == (3 if keep else 1)
+    assert message in result.stderr
+    assert not (tmp_path / "lab-models").exists()
+
+
+def test_adapt_cell_with_two_labels_is_refused_by_name(folders: Path, models: Path, tmp_path: Path) -> None:
+    shutil.copy(folders / "monocyte" / "monocyte-3.png", folders / "basophil" / "again.png")
+    result = adapt(folders, "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 1
+    assert "1 cell labeled twice, differently" in result.stderr
+    assert "again.png" in result.stderr
+    assert "monocyte-3.png" in result.stderr
+
+
+def test_adapt_adapted_models_is_refused(adapted: Path, tmp_path: Path) -> None:
+    result = adapt(adapted.parent / "lab", "--models", adapted, "--out", tmp_path / "two")
+    assert result.exit_code == 1
+    assert "is adapted already" in result.stderr
+
+
+def test_adapt_over_files_of_others_or_the_models_themselves_is_wrong_usage(
+    folders: Path, models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "notes"
+    out.mkdir()
+    (out / "adaptation.html").write_text("mine")
+    assert adapt(folders, "--models", models, "--out", out).exit_code == 2
+    assert (out / "adaptation.html").read_text() == "mine"
+    assert adapt(folders, "--models", models, "--out", models).exit_code == 2
+
+
+@pytest.fixture
+def results(models: Path, tmp_path: Path) -> Path:
+    """Results of a run on six slides of eight cells each."""
+    for slide in range(6):
+        draw(tmp_path / "slides" / f"s{slide}" / "f.png", ORDER, seed=slide)
+    out = tmp_path / "counts.csv"
+    command = ["run", tmp_path / "slides", "--out", out, "--models", models, "--quiet"]
+    assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
+    return out
+
+
+def write_labels(results: Path, path: Path, label_of: Any = None) -> Labels:
+    """Label every cell by its position, as the laboratory calls it."""
+    layout = OutputPaths.from_path(results)
+    cells, hashes = [], {}
+    for slide in read_published_slides(layout):
+        assert isinstance(slide, PublishedSlide)
+        record = find_slide_record(layout, slide.result.slide)
+        assert record is not None
+        hashes[record.slide] = record.files["cells.csv"]
+        for cell in slide.result.cells:
+            box = cell.detection.box
+            name = ORDER[(box.x + box.width // 2) // PITCH_PX]
+            cell_label = label_of(name) if label_of else CellClass(name)
+            cells.append(
+                LabelledCell(
+                    slide=record.slide,
+                    field=cell.field,
+                    field_sha256=record.fields[0].sha256 or "",
+                    cell=cell.index,
+                    box=box,
+                    chosen=Purpose.MEASURE,
+                    label=cell_label,
+                    time=TIME,
+                    answer_shown=False,
+                )
+            )
+    labels = Labels(
+        reader="AB",
+        created=TIME,
+        tool_version="test",
+        page="0" * 64,
+        cells_asked=len(cells),
+        results=hashes,
+        cells=tuple(cells),
+    )
+    path.write_bytes(format_labels(labels))
+    return labels
+
+
+def test_adapt_results_with_labels_learns_from_the_fields(results: Path, models: Path, tmp_path: Path) -> None:
+    write_labels(results, tmp_path / "labels.json")
+    out = tmp_path / "lab-models"
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "cells chosen at random" in result.stdout
+    card = load_fp32_card(out, ClassifierCard)
+    assert card.adaptation is not None
+    assert card.adaptation.readers == ("AB",)
+    assert card.adaptation.groups == 6
+
+
+def test_adapt_results_names_fields_that_are_gone_or_changed(results: Path, models: Path, tmp_path: Path) -> None:
+    write_labels(results, tmp_path / "labels.json")
+    (tmp_path / "slides" / "s0" / "f.png").unlink()
+    draw(tmp_path / "slides" / "s0" / "g.png", ["monocyte"], seed=1)
+    draw(tmp_path / "slides" / "s1" / "f.png", ["monocyte"], seed=1)
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
+    assert "labeled cells left out, because their fields are gone or have changed: s0/f.png, s1/f.png" in result.stdout
+
+
+def test_adapt_cells_that_a_reader_cannot_tell_teach_nothing(results: Path, models: Path, tmp_path: Path) -> None:
+    write_labels(results, tmp_path / "labels.json", label_of=lambda _: NoClass.CANNOT_TELL)
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 1
+    assert "no cell is labeled" in result.stderr
+
+
+def test_adapt_labels_of_other_results_are_refused(results: Path, models: Path, tmp_path: Path) -> None:
+    labels = write_labels(results, tmp_path / "labels.json")
+    other = replace(labels, results=dict.fromkeys(labels.results, "f" * 64))
+    (tmp_path / "labels.json").write_bytes(format_labels(other))
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 1
+    assert "are not those that were labeled" in result.stderr
+
+
+def test_adapt_results_without_labels_or_reviews_are_refused(results: Path, models: Path, tmp_path: Path) -> None:
+    result = adapt(results, "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 1
+    assert "no cell is labeled: no review was applied" in result.stderr
+
+
+def test_verify_and_evaluate_leave_out_what_was_learned(adapted: Path, folders: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        draw(folders / "monocyte" / f"new-{i}.png", ["monocyte"], seed=900 + i)
+    command = ["verify", folders, "--models", adapted, "--out", tmp_path / "verified"]
+    verified = CliRunner().invoke(app, list(map(str, command)))
+    assert "3 cells of 3 groups" in verified.stdout
+    assert "40 cells left out: the models were adapted with them" in verified.stdout
+    models = load_models(adapted, Device.CPU, Precision.FP32)
+    cells = evaluate(folders, models, [], None, sr_cells=0, ood_images=0).cells
+    assert sorted(cell.image for cell in cells) == ["new-0.png", "new-1.png", "new-2.png"]
+
+
+def test_models_list_says_what_a_model_was_adapted_with(adapted: Path) -> None:
+    listed = CliRunner().invoke(app, ["models", "list", "--models", str(adapted)]).stdout
+    assert "classifier, adapted to lab-models 0" in listed
+    assert "adapted with 40 cells of 40 slides: 100.0% right instead of " in listed
+    as_json = json.loads(CliRunner().invoke(app, ["models", "list", "--json", "--models", str(adapted)]).stdout)
+    assert [model["adaptation"]["groups"] for model in as_json["models"] if model.get("adaptation")] == [40, 40]
+
+
+def apply_review(results: Path, folder: Path) -> None:
+    """Move the cells of every slide to what the laboratory calls them, as a reader AB does."""
+    layout = OutputPaths.from_path(results)
+    for slide in read_published_slides(layout):
+        assert isinstance(slide, PublishedSlide)
+        moves = []
+        for row, cell in enumerate(slide.result.cells, start=1):
+            box, was = cell.detection.box, category_of(cell.prediction)
+            name = ORDER[(box.x + box.width // 2) // PITCH_PX]
+            move = {"row": row, "field": cell.field, "cell": cell.index, "from": was, "to": name, "comment": ""}
+            moves += [move] if was != name else []
+        content = {
+            "schema": "wbctool-review/1",
+            "slide": slide.result.slide,
+            "results": hashlib.sha256(layout.slide_file(slide.result.slide, "cells.csv").read_bytes()).hexdigest(),
+            "reader": "AB",
+            "time": TIME.isoformat(),
+            "comment": "",
+            "cells": moves,
+        }
+        path = folder / f"review-{slide.result.slide}.json"
+        path.write_text(json.dumps(content))
+        applied = CliRunner().invoke(app, ["review", "apply", str(results), str(path)])
+        assert applied.exit_code == 0, applied.output
+
+
+def test_adapt_results_with_applied_reviews_learns_what_the_reader_moved(
+    results: Path, models: Path, tmp_path: Path
+) -> None:
+    apply_review(results, tmp_path)
+    out = tmp_path / "lab-models"
+    result = adapt(results, "--models", models, "--out", out)
+    assert result.exit_code == 0, result.output
+    content = json.loads((out / "adaptation.json").read_text())
+    assert content["readers"] == ["AB"]
+    assert not content["measured_at_random"]
+    before, after = (content["comparison"][when]["accuracy"]["percent"] for when in ("before", "after"))
+    assert before < 60
+    assert after > 80
+
+
+def test_run_with_adapted_models_names_the_adaptation_in_the_report(
+    results: Path, models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lab-models"
+    write_labels(results, tmp_path / "labels.json")
+    assert adapt(results, tmp_path / "labels.json", "--models", models, "--out", out).exit_code == 0
+    draw(tmp_path / "slides" / "s9" / "f.png", ORDER, seed=77)
+    command = ["run", tmp_path / "slides", "--out", results, "--models", out, "--quiet"]
+    assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
+    page = (results.with_suffix("") / "s9" / "report.html").read_text()
+    assert "classifier, adapted to lab-models" in page

@@ -1,0 +1,282 @@
+"""`wbctool adapt`: from a laboratory's labeled cells to models of its own, if these are better."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.adaptation.cells import TaughtCell, count_labels
+from wbctool.adaptation.fit import (
+    MIN_CELLS_PER_CLASS,
+    AdaptedReader,
+    Lesson,
+    Reader,
+    adapt_readers,
+    cross_validate,
+    predict,
+)
+from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
+from wbctool.enums import SuperResolve
+from wbctool.errors import ModelMismatch
+from wbctool.imaging.resize import resize_square
+from wbctool.inference.adaptation_info import AdaptationInfo
+from wbctool.inference.classifier_head import read_last_layer, replace_last_layer
+from wbctool.inference.loading import Models
+from wbctool.inference.model_card import (
+    CellClassifierCard,
+    DetectorCard,
+    GeneratorCard,
+    kind_name,
+    load_fp32_card,
+    read_model_bytes,
+)
+from wbctool.inference.model_folder import encode_card
+from wbctool.inference.session import CPU, FEATURES, LOGITS, OnnxModel, create_session
+from wbctool.inference.training_features import read_training_features
+from wbctool.labels import CellClass
+from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, squared_distances
+from wbctool.stages.preprocess import preprocess_crops
+from wbctool.store.atomic_write import write_atomic_group
+from wbctool.text import pluralize
+from wbctool.types.cells import Prediction
+from wbctool.types.progress import Progress
+
+MIN_CELLS = 30
+MIN_GROUPS = 3
+_MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
+_BATCH = 16
+_PARITY_CELLS = 4
+_PARITY_TOLERANCE = 0.05  # of a logit, between the written model and the layer that it holds in half precision
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """An adaptation, measured but not written.
+
+    Attributes:
+        readers: The adapted readers, in order; empty if there were too few cells.
+        parents: The cards of the readers that were adapted.
+        comparison: Shipped and adapted readers; None if there were too few cells.
+        measured_at_random: Whether it is measured on cells that were chosen at random alone.
+        doubtful: Cells whose labels both readers contradict, with the class that they give them.
+        notes: What was left out, and which classes stay as they are.
+        shortfall: What is missing for an adaptation; empty if nothing is.
+    """
+
+    readers: tuple[AdaptedReader, ...]
+    parents: tuple[CellClassifierCard, ...]
+    comparison: Comparison | None
+    measured_at_random: bool
+    doubtful: tuple[tuple[TaughtCell, CellClass], ...]
+    notes: tuple[str, ...]
+    shortfall: str
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it may be written."""
+        return not self.shortfall and self.comparison is not None and self.comparison.is_better
+
+
+def adapt(
+    cells: Sequence[TaughtCell],
+    models: Models,
+    folder: Path,
+    progress: Progress = lambda items, _total, _description: items,
+) -> Adaptation:
+    """Adapt the readers to labeled cells, and measure by cross-validation what that is worth.
+
+    Args:
+        cells: The cells, each once.
+        models: The models in fp32.
+        folder: Their folder, with the features of training cells.
+        progress: Wraps the cells.
+
+    Raises:
+        ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, or the
+            models are adapted ones already.
+    """
+    parents = tuple(model.card for model in _list_classifiers(models))
+    for card in parents:
+        if card.adaptation is not None:
+            raise ModelMismatch(
+                f"{folder / card.file} is adapted already: start from its parent, with the earlier cells and the new"
+            )
+    notes = _describe_rare_classes(cells, parents[0].classes)
+    if shortfall := _describe_shortfall(len(cells), len({cell.group for cell in cells})):
+        return Adaptation((), parents, None, False, (), notes, shortfall)
+    lesson, readers = to_lesson(cells), compute_readers(cells, models, folder, progress)
+    groups = lesson.groups
+    before, after = predict_as_shipped(readers), cross_validate(readers, lesson)
+    at_random = np.array([cell.is_random for cell in cells])
+    measured_at_random = int(at_random.sum()) >= _MIN_RANDOM_CELLS
+    measured = np.flatnonzero(at_random if measured_at_random else np.ones(len(cells), bool)).tolist()
+    comparison = compare(
+        [lesson.labels[i] for i in measured],
+        [groups[i] for i in measured],
+        [before[i] for i in measured],
+        [after[i] for i in measured],
+    )
+    doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(lesson.labels, after))
+    adapted = adapt_readers(readers, lesson, np.ones(len(cells), bool))
+    missing = "" if comparison is not None else "no cell has a class that the models know"
+    return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes, missing)
+
+
+def to_lesson(cells: Sequence[TaughtCell]) -> Lesson:
+    """Return what cells teach."""
+    weights = np.array([cell.weight for cell in cells])
+    return Lesson(tuple(cell.label for cell in cells), tuple(cell.group for cell in cells), weights)
+
+
+def compute_readers(
+    cells: Sequence[TaughtCell],
+    models: Models,
+    folder: Path,
+    progress: Progress = lambda items, _total, _description: items,
+) -> list[Reader]:
+    """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""
+    rgb = preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb
+    return [
+        Reader(
+            card=model.card,
+            layer=read_last_layer(read_model_bytes(model.card, folder)),
+            features=compute_features(rgb, model, progress),
+            training=read_training_features(folder, model.card),
+        )
+        for model in _list_classifiers(models)
+    ]
+
+
+def _list_classifiers(models: Models) -> list[OnnxModel[Any]]:
+    """Return the readers, the first one first."""
+    return [models.classifier, *([] if models.second is None else [models.second])]
+
+
+def compute_features(
+    rgb: NDArray[np.uint8], model: OnnxModel[CellClassifierCard], progress: Progress
+) -> NDArray[np.float32]:
+    """Compute a classifier's features of the eight symmetries of each cell.
+
+    Args:
+        rgb: (N, 128, 128, 3) uint8 RGB.
+        model: The classifier.
+        progress: Wraps the batches.
+
+    Returns:
+        (N, 8, D) float32; the first view is the cell as it is.
+    """
+    batches = [rgb[start : start + _BATCH] for start in range(0, len(rgb), _BATCH)]
+    features = []
+    for batch in progress(batches, len(batches), f"{model.card.name}: features"):
+        views = [np.ascontiguousarray(view) for view in iter_symmetries(batch)]
+        features.append(np.stack([model.run(view, FEATURES)[0] for view in views], axis=1))
+    return np.concatenate(features)
+
+
+def iter_symmetries(rgb: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+    """Yield the eight symmetries of square images (N, H, H, 3), first the images as they are."""
+    for quarter_turns in range(4):
+        turned = np.rot90(rgb, quarter_turns, axes=(1, 2))
+        yield turned
+        yield turned[:, :, ::-1]
+
+
+def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
+    """Return what a run with the readers as they are makes of the cells, if these are one slide."""
+    logits = [reader.layer.compute_logits(reader.features[:, 0]) for reader in readers]
+    predictions = predict(logits, [reader.card for reader in readers])
+    rule = readers[0].card.familiarity
+    if rule is None:
+        return predictions
+    distances = squared_distances(readers[0].features[:, 0], rule.space).tolist()
+    predictions = [replace(p, distance=distance) for p, distance in zip(predictions, distances, strict=True)]
+    return hold_back_cells(predictions, assess_familiarity(predictions, rule), rule)
+
+
+def write_adapted_models(
+    adaptation: Adaptation, cells: Sequence[TaughtCell], labellers: Sequence[str], folder: Path, out: Path
+) -> None:
+    """Write a folder of models in which the classifiers are the adapted ones.
+
+    Args:
+        adaptation: What to write.
+        cells: The cells that it was fitted to.
+        labellers: Who labeled them.
+        folder: The models that were adapted.
+        out: Where the models go.
+
+    Raises:
+        ModelMismatch: A written classifier does not give what was fitted.
+        OutputNotWritable: The folder cannot be written.
+    """
+    files: dict[Path, bytes] = {}
+    for kind in (DetectorCard, GeneratorCard):
+        card = load_fp32_card(folder, kind)
+        files[out / card.file] = read_model_bytes(card, folder)
+        files[out / f"{kind_name(kind)}.json"] = encode_card(card)
+    comparison = adaptation.comparison
+    assert comparison is not None
+    for reader, parent in zip(adaptation.readers, adaptation.parents, strict=True):
+        content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)
+        info = AdaptationInfo(
+            laboratory=out.resolve().name,
+            parent_sha256=parent.sha256,
+            readers=tuple(labellers),
+            cells_by_label=dict(sorted(count_labels(cells).items())),
+            groups=len({cell.group for cell in cells}),
+            cell_sha256=tuple(sorted(cell.sha256 for cell in cells)),
+            accuracy_before=round(comparison.before.accuracy.percent / 100, 4),
+            accuracy_after=round(comparison.after.accuracy.percent / 100, 4),
+            silent_errors_before=round(comparison.before.silent_errors.percent / 100, 4),
+            silent_errors_after=round(comparison.after.silent_errors.percent / 100, 4),
+            coverage_before=round(comparison.before.coverage.percent / 100, 4),
+            coverage_after=round(comparison.after.coverage.percent / 100, 4),
+        )
+        card = reader.card.model_copy(
+            update={
+                "name": f"{parent.name}, adapted to {info.laboratory}",
+                "file": f"{kind_name(type(parent))}.onnx",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "adaptation": info,
+            }
+        )
+        _check_parity(content, card, reader, cells)
+        files[out / card.file] = content
+        files[out / f"{kind_name(type(parent))}.json"] = encode_card(card)
+    write_atomic_group(files)
+
+
+def _check_parity(content: bytes, card: CellClassifierCard, reader: AdaptedReader, cells: Sequence[TaughtCell]) -> None:
+    """Raise ModelMismatch if a written classifier gives other logits than the fitted layer on its own features."""
+    model = create_session(card, content, CPU)
+    rgb = np.stack([resize_square(cell.crop.rgb, card.input_px) for cell in cells[:_PARITY_CELLS]])
+    logits, features = model.run(rgb, LOGITS, FEATURES)
+    difference = float(np.abs(logits - reader.layer.compute_logits(features)).max())
+    if not difference <= _PARITY_TOLERANCE:
+        raise ModelMismatch(f"{card.file} as written differs from the fitted layer by {difference:.2g}")
+
+
+def _describe_shortfall(n_cells: int, n_groups: int) -> str:
+    """Return which cells are missing for an adaptation; empty if none are."""
+    if n_cells < MIN_CELLS:
+        return f"{pluralize(n_cells, 'labeled cell')}; {MIN_CELLS} are needed"
+    if n_groups < MIN_GROUPS:
+        return f"the cells are from {pluralize(n_groups, 'slide')}; {MIN_GROUPS} are needed"
+    return ""
+
+
+def _describe_rare_classes(cells: Sequence[TaughtCell], classes: Sequence[CellClass]) -> tuple[str, ...]:
+    """Return a note on the classes that stay as they are."""
+    counts = count_labels(cells)
+    rare = [
+        f"{label.value.replace('_', ' ')} ({counts[label]})" for label in classes if counts[label] < MIN_CELLS_PER_CLASS
+    ]
+    if not rare:
+        return ()
+    return (f"classes that stay as shipped, for they have fewer than {MIN_CELLS_PER_CLASS} cells: {', '.join(rare)}",)

@@ -1,0 +1,136 @@
+"""The labeled cells that a laboratory teaches, read from class folders and labeled fields; each cell once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.labelled import LabelledImage, UnknownImage
+from wbctool.errors import LabelledDataInvalid
+from wbctool.evaluation.classification import crop_single_cell, read_labelled_field
+from wbctool.evaluation.metrics import match_boxes
+from wbctool.imaging.crop import crop_cells, hash_crop
+from wbctool.inference.loading import Models
+from wbctool.labels import CellClass, UnknownKind
+from wbctool.stages.detect import detect_cells
+from wbctool.text import pluralize
+from wbctool.types.cells import Crop
+from wbctool.types.progress import Progress
+
+_MAX_CONFLICTS_NAMED = 5
+
+Label = CellClass | UnknownKind | str
+"""What a reader calls a cell; an empty string if no class or known kind fits."""
+
+
+@dataclass(frozen=True)
+class TaughtCell:
+    """A cell with what a reader calls it.
+
+    Attributes:
+        label: Its class, or its kind if no class fits; an empty string if the reader said only that no class fits.
+        group: The slide or the original that it comes from; cells of one group are never divided.
+        origin: Where it is, for messages.
+        crop: The cell at native resolution.
+        weight: What it counts in the fit, in (0, 1].
+        is_random: Whether it was chosen at random, so that it may stand for the laboratory's cells.
+    """
+
+    label: Label
+    group: str
+    origin: str
+    crop: Crop
+    weight: float = 1.0
+    is_random: bool = False
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of its pixels."""
+        return hash_crop(self.crop)
+
+
+def read_labelled_cells(
+    data: Path, models: Models, progress: Progress, field_labels: Mapping[str, CellClass | str] | None = None
+) -> list[TaughtCell]:
+    """Read single-cell images in class folders, and fields with boxes and labels, as `wbctool evaluate` does.
+
+    Args:
+        data: The folder that holds them.
+        models: Their detector finds the cells.
+        progress: Wraps the images.
+        field_labels: Classes of the cells in fields without a labels.csv, by the image's file name.
+
+    Returns:
+        The cells, in order of the images' paths.
+
+    Raises:
+        LabelledDataInvalid: An image or a table cannot be read.
+    """
+    known, unknown = read_single_cell_images(data)
+    labelled: list[tuple[LabelledImage | UnknownImage, Label]] = [(image, image.label) for image in known]
+    labelled += [(image, _as_label(image.kind)) for image in unknown]
+    cells = [
+        TaughtCell(label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models)[0])
+        for image, label in progress(labelled, len(labelled), f"{data.name}: finding cells")
+    ]
+    fields = [f for folder in find_field_folders(data) for f in read_fields(folder, field_labels) if f.common_kind]
+    for field in progress(fields, len(fields), f"{data.name}: finding cells in fields"):
+        image = read_labelled_field(field.path)
+        matches = dict(
+            match_boxes(field.nucleated_boxes, [found.box for found in detect_cells(image, models.detector)])
+        )
+        boxes = [matches.get(box, box) for box in field.nucleated_boxes]
+        for crop in crop_cells(image, boxes, models.classifier.card.crop_margin):
+            group = f"{field.dataset}/{field.group}"
+            cells.append(TaughtCell(_as_label(field.common_kind or ""), group, str(field.path), crop))
+    return cells
+
+
+def _as_label(kind: str) -> Label:
+    """Return a kind of cell as a label; an empty string if no class or known kind fits."""
+    if isinstance(kind, CellClass):
+        return kind
+    return UnknownKind(kind) if kind in set(UnknownKind) else ""
+
+
+def merge_cells(cells: Sequence[TaughtCell]) -> list[TaughtCell]:
+    """Keep one of several cells with the same pixels.
+
+    Args:
+        cells: The cells of all sources.
+
+    Returns:
+        The cells in order, each once: with the largest weight, and chosen at random if one of them is.
+
+    Raises:
+        LabelledDataInvalid: A cell has two labels; the message names them.
+    """
+    copies: dict[str, list[TaughtCell]] = defaultdict(list)
+    for cell in cells:
+        copies[cell.sha256].append(cell)
+    conflicts = [same for same in copies.values() if len({cell.label for cell in same}) > 1]
+    if conflicts:
+        named = "; ".join(
+            " but ".join(f"{cell.label or 'no class'} ({cell.origin})" for cell in same)
+            for same in conflicts[:_MAX_CONFLICTS_NAMED]
+        )
+        more = f"; and {len(conflicts) - _MAX_CONFLICTS_NAMED} more" if len(conflicts) > _MAX_CONFLICTS_NAMED else ""
+        raise LabelledDataInvalid(f"{pluralize(len(conflicts), 'cell')} labeled twice, differently: {named}{more}")
+    return [
+        replace(
+            same[0],
+            weight=max(cell.weight for cell in same),
+            is_random=any(cell.is_random for cell in same),
+        )
+        for same in copies.values()
+    ]
+
+
+def count_labels(cells: Sequence[TaughtCell]) -> Counter[str]:
+    """Count the cells of each label."""
+    return Counter(str(cell.label) for cell in cells if cell.label)

@@ -1,0 +1,317 @@
+"""Readers adapted to a laboratory: last layers, temperatures, thresholds and familiarity, all from its labeled cells.
+
+Whatever is chosen (the pull, the temperature, the thresholds) is chosen on cells of other groups than those that the
+layer was fitted to. What is reported is measured on cells of groups that took part in nothing: :func:`cross_validate`
+repeats everything without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from wbctool.adaptation.cells import Label
+from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
+from wbctool.evaluation.calibration import fit_temperature
+from wbctool.evaluation.familiarity import fit_max_mean_distance
+from wbctool.inference.classifier_head import LastLayer
+from wbctool.inference.familiarity_rule import FeatureSpace
+from wbctool.inference.model_card import CellClassifierCard
+from wbctool.inference.training_features import TrainingFeatures
+from wbctool.labels import CellClass, UnknownKind
+from wbctool.stages.classify import combine_readings, predictions_from_logits
+from wbctool.stages.familiarity import squared_distances
+from wbctool.types.cells import Outcome, Prediction
+
+PULLS = (1e-4, 3e-4, 1e-3)
+MIN_CELLS_PER_CLASS = 5  # a class with fewer stays as shipped
+MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
+_INNER_FOLDS, _OUTER_FOLDS = 3, 5
+_REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
+_IN_DISTRIBUTION_FRACTION = 0.98
+_CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A classifier with what its adaptation needs.
+
+    Attributes:
+        card: Its card.
+        layer: Its last layer.
+        features: (N, views, D) float32, of the laboratory's cells; the first view is the cell as a run sees it.
+        training: Features of cells that it was trained on.
+    """
+
+    card: CellClassifierCard
+    layer: LastLayer
+    features: NDArray[np.float32]
+    training: TrainingFeatures
+
+    @property
+    def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
+        """What its logits stand for."""
+        return *self.card.classes, *self.card.unknown_kinds
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The dimensions in which the laboratory's cells and those of the training differ most."""
+        return Basis.fit(self.layer, np.concatenate([self._flat_features, self.training.features]))
+
+    @cached_property
+    def views(self) -> ReducedCells:
+        """The views of the laboratory's cells, (N * views, ...), cell after cell."""
+        return self.basis.reduce(self._flat_features)
+
+    @cached_property
+    def training_cells(self) -> ReducedCells:
+        """The cells of the training."""
+        return self.basis.reduce(self.training.features)
+
+    @property
+    def _flat_features(self) -> NDArray[np.float32]:
+        """(N * views, D), cell after cell."""
+        return self.features.reshape(-1, self.features.shape[2])
+
+    def select_views(self, cells: NDArray[np.bool_], first_only: bool = False) -> ReducedCells:
+        """Return the views of some cells (N,), or the first view alone."""
+        chosen = np.zeros(self.features.shape[:2], bool)
+        chosen[cells, : 1 if first_only else None] = True
+        return ReducedCells(self.views.logits[chosen.ravel()], self.views.features[chosen.ravel()])
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedReader:
+    """An adapted classifier.
+
+    Attributes:
+        card: The card with new temperature, thresholds and familiarity.
+        layer: The new last layer.
+        pull: The pull that was chosen.
+    """
+
+    card: CellClassifierCard
+    layer: LastLayer
+    pull: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The labels of the laboratory's cells.
+
+    Attributes:
+        labels: What a reader calls each cell; an empty string if no class fits.
+        groups: The slide or original of each cell.
+        weights: (N,) float64, what each cell counts in a fit.
+    """
+
+    labels: tuple[Label, ...]
+    groups: tuple[str, ...]
+    weights: NDArray[np.float64]
+
+    def indices(self, outputs: Sequence[Label]) -> NDArray[np.int64]:
+        """Return the output of each cell, -1 if there is none."""
+        by_label = {label: index for index, label in enumerate(outputs)}
+        return np.array([by_label.get(label, -1) for label in self.labels], np.int64)
+
+
+def adapt_readers(readers: Sequence[Reader], lesson: Lesson, chosen: NDArray[np.bool_]) -> tuple[AdaptedReader, ...]:
+    """Adapt the first reader and, if there is one, the second.
+
+    Args:
+        readers: The readers, the first one first.
+        lesson: The labels of the cells.
+        chosen: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
+            features for :class:`Basis`.
+
+    Returns:
+        The adapted readers, in order.
+    """
+    folds = assign_folds(lesson.groups, chosen, _INNER_FOLDS)
+    adapted, held_out_logits = [], []
+    for reader in readers:
+        pull, logits = _choose_pull(reader, lesson, folds)
+        layer = reader.basis.correct(_fit(reader, lesson, chosen, pull))
+        card = _calibrate(reader, lesson, chosen, logits)
+        adapted.append(AdaptedReader(card, layer, pull))
+        held_out_logits.append(logits[chosen])
+    labels = [label for label, is_chosen in zip(lesson.labels, chosen, strict=True) if is_chosen]
+    cards = [reader.card for reader in adapted]
+
+    def predict_at(threshold: float) -> list[Prediction]:
+        first = cards[0].model_copy(update={"confidence_threshold": threshold})
+        return predict(held_out_logits, [first, *cards[1:]])
+
+    threshold = choose_threshold(predict_at, labels)
+    first = cards[0].model_copy(update={"confidence_threshold": threshold})
+    if first.familiarity is not None:
+        first = _make_familiar(readers[0], first, lesson, chosen, folds)
+    return replace(adapted[0], card=first), *adapted[1:]
+
+
+def cross_validate(readers: Sequence[Reader], lesson: Lesson) -> list[Prediction]:
+    """Predict every cell by readers that were adapted without its group.
+
+    Args:
+        readers: The readers, the first one first.
+        lesson: The labels of the cells.
+
+    Returns:
+        What a run with the adapted readers would make of each cell, in order.
+    """
+    everything = np.ones(len(lesson.labels), bool)
+    folds = assign_folds(lesson.groups, everything, _OUTER_FOLDS)
+    predictions: dict[int, Prediction] = {}
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        adapted = adapt_readers(readers, lesson, ~held_out)
+        logits = [a.layer.compute_logits(r.features[held_out, 0]) for a, r in zip(adapted, readers, strict=True)]
+        predicted = predict(logits, [a.card for a in adapted])
+        predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
+    return [predictions[index] for index in range(len(lesson.labels))]
+
+
+def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard]) -> list[Prediction]:
+    """Return what a run makes of cells whose slide is familiar.
+
+    Args:
+        logits: (N, outputs) of each reader.
+        cards: The card of each reader.
+    """
+    by_reader = [predictions_from_logits(values, card) for values, card in zip(logits, cards, strict=True)]
+    if len(by_reader) == 1:
+        return list(by_reader[0])
+    return [combine_readings(one, other, cards[0].classes) for one, other in zip(*by_reader, strict=True)]
+
+
+def is_silent_error(prediction: Prediction, label: Label) -> bool:
+    """Return whether a cell is counted under a wrong class, or is a white cell filed as no white cell."""
+    if prediction.outcome is Outcome.COUNTED:
+        return prediction.label != label
+    return prediction.outcome is Outcome.NOT_WBC and isinstance(label, CellClass) and label.is_leukocyte
+
+
+def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Sequence[Label]) -> float:
+    """Choose the lowest confidence threshold with few silent errors, the highest if there is none.
+
+    Args:
+        predict_at: Predicts the cells with a threshold.
+        labels: Their labels.
+    """
+    for threshold in _CONFIDENCES:
+        silent = sum(map(is_silent_error, predict_at(float(threshold)), labels))
+        if silent <= MAX_SILENT_ERRORS * len(labels):
+            return float(threshold)
+    return float(_CONFIDENCES[-1])
+
+
+def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int) -> NDArray[np.int64]:
+    """Divide cells into folds of about the same size without dividing a group.
+
+    Args:
+        groups: The group of each cell.
+        chosen: (N,) bool, the cells to divide.
+        n_folds: The number of folds, if there are as many groups.
+
+    Returns:
+        (N,) int64, the fold of each cell; -1 for cells that are not chosen.
+    """
+    sizes: dict[str, int] = {}
+    for group, is_chosen in zip(groups, chosen, strict=True):
+        if is_chosen:
+            sizes[group] = sizes.get(group, 0) + 1
+    order = sorted(sizes, key=lambda group: (-sizes[group], sha256(group.encode(errors="surrogateescape")).digest()))
+    filled = [0] * min(n_folds, len(sizes))
+    fold_by_group = {}
+    for group in order:
+        fold_by_group[group] = filled.index(min(filled))
+        filled[fold_by_group[group]] += sizes[group]
+    return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
+
+
+def _choose_pull(reader: Reader, lesson: Lesson, folds: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
+    """Return the pull with the least cross-validated log-loss, and each cell's logits by the layer without its fold."""
+    y_true = lesson.indices(reader.outputs)
+    measured = (folds >= 0) & (y_true >= 0)
+    best: tuple[float, float, NDArray[np.float32]] | None = None
+    for pull in PULLS:
+        logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
+        for fold in range(int(folds.max()) + 1):
+            correction = _fit(reader, lesson, (folds >= 0) & (folds != fold), pull)
+            logits[folds == fold] = correction.correct_logits(reader.select_views(folds == fold, first_only=True))
+        log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
+        loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
+        if best is None or loss < best[0]:
+            best = loss, pull, logits
+    assert best is not None
+    return best[1], best[2]
+
+
+def _fit(reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], pull: float) -> Correction:
+    """Fit a correction of a reader's last layer to some cells and to cells of its training."""
+    y_true = lesson.indices(reader.outputs)
+    counts = np.bincount(y_true[chosen & (y_true >= 0)], minlength=len(reader.outputs))
+    taught = chosen & (y_true >= 0) & (counts[y_true] >= MIN_CELLS_PER_CLASS)
+    views, training, n_views = reader.select_views(taught), reader.training_cells, reader.features.shape[1]
+    weights = np.repeat(lesson.weights[taught], n_views)
+    replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
+    return fit_correction(
+        ReducedCells(
+            logits=np.concatenate([views.logits, training.logits]),
+            features=np.concatenate([views.features, training.features]),
+        ),
+        np.concatenate([np.repeat(y_true[taught], n_views), reader.training.y_true]),
+        np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
+        pull,
+    )
+
+
+def _calibrate(
+    reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], logits: NDArray[np.float32]
+) -> CellClassifierCard:
+    """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out."""
+    n_classes = len(reader.card.classes)
+    y_true = lesson.indices(reader.card.classes)
+    known = chosen & (y_true >= 0)
+    of_classes = logits[known, :n_classes].astype(np.float64)
+    energies = -logsumexp(of_classes, axis=1)
+    return reader.card.model_copy(
+        update={
+            "temperature": round(fit_temperature(of_classes, y_true[known]), 4),
+            "energy_threshold": round(float(np.quantile(energies, _IN_DISTRIBUTION_FRACTION)), 4),
+        }
+    )
+
+
+def _make_familiar(
+    reader: Reader, card: CellClassifierCard, lesson: Lesson, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> CellClassifierCard:
+    """Return a card with the laboratory's centers of classes beside those of the training, and a limit that fits it."""
+    rule = card.familiarity
+    assert rule is not None
+    distances = np.zeros(len(folds))
+    for fold in range(int(folds.max()) + 1):
+        space = _add_centers(rule.space, reader, lesson, (folds >= 0) & (folds != fold))
+        distances[folds == fold] = squared_distances(reader.features[folds == fold, 0], space)
+    limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
+    space = _add_centers(rule.space, reader, lesson, chosen)
+    new_rule = rule.model_copy(update={"space": space, "max_mean_distance": max(limit, rule.max_mean_distance)})
+    return card.model_copy(update={"familiarity": new_rule})
+
+
+def _add_centers(space: FeatureSpace, reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_]) -> FeatureSpace:
+    """Add the mean of each class of some cells to a feature space."""
+    whitening, centers = space.arrays
+    y_true = lesson.indices(reader.card.classes)
+    means = []
+    for label in range(len(reader.card.classes)):
+        members = chosen & (y_true == label)
+        if members.sum() >= MIN_CELLS_PER_CLASS:
+            means.append(reader.features[members, 0].mean(axis=0) @ whitening)
+    return FeatureSpace.from_arrays(whitening, np.vstack([centers, *means]).astype(np.float32))

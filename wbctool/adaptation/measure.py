@@ -1,0 +1,157 @@
+"""What an adaptation is worth: the shipped readers and the adapted ones on the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.adaptation.cells import Label
+from wbctool.adaptation.fit import is_silent_error
+from wbctool.evaluation.metrics import McNemarResult, mcnemar_by_group
+from wbctool.evaluation.proportion import Proportion
+from wbctool.labels import CellClass
+from wbctool.types.cells import Outcome, Prediction
+
+_SURE = 0.95  # from this confidence of both readers on, a label that they contradict is worth a second look
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How readers do on labeled cells; every proportion has intervals by group.
+
+    Attributes:
+        accuracy: Cells with the reader's label, among those of known classes.
+        silent_errors: Cells counted under a wrong class and white cells filed as no white cell, among all.
+        coverage: Counted cells among all.
+        recall: Of each class with cells, those that get the class.
+    """
+
+    accuracy: Proportion
+    silent_errors: Proportion
+    coverage: Proportion
+    recall: dict[str, Proportion]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Shipped and adapted readers on cells that the adapted ones have not learned from.
+
+    Attributes:
+        cells: Number of cells.
+        groups: Number of slides or originals that they come from.
+        before: The shipped readers, as a run uses them on these slides.
+        after: The adapted readers.
+        silent_errors_at_equal_coverage: Silent errors of the shipped readers if as many cells were counted as after the
+            adaptation, the surest first.
+        test: McNemar's test of the labels by group: wins are groups in which the adapted readers are right more often.
+    """
+
+    cells: int
+    groups: int
+    before: Figures
+    after: Figures
+    silent_errors_at_equal_coverage: Proportion
+    test: McNemarResult
+
+    @property
+    def is_better(self) -> bool:
+        """Whether more labels are right, and at equal coverage no more errors are silent."""
+        return (
+            self.after.accuracy.n > self.before.accuracy.n
+            and self.after.silent_errors.n <= self.silent_errors_at_equal_coverage.n
+        )
+
+
+def compare(
+    labels: Sequence[Label], groups: Sequence[str], before: Sequence[Prediction], after: Sequence[Prediction]
+) -> Comparison | None:
+    """Compare two sets of predictions of the same cells.
+
+    Args:
+        labels: What a reader calls each cell; an empty string if no class fits.
+        groups: The slide or original of each cell.
+        before: The predictions of the shipped readers.
+        after: The predictions of adapted readers that have not learned from the cell's group.
+
+    Returns:
+        The comparison; None if no cell is of a class.
+    """
+    known = np.array([isinstance(label, CellClass) for label in labels], bool)
+    if not known.any():
+        return None
+    known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
+    n_counted = sum(p.outcome is Outcome.COUNTED for p in after)
+    surest = np.argsort([-_sureness(p) for p in before], kind="stable")[:n_counted]
+    wrong = np.zeros(len(labels), bool)
+    wrong[surest] = [before[i].label != labels[i] for i in surest]
+    return Comparison(
+        cells=len(labels),
+        groups=len(set(groups)),
+        before=_measure(labels, groups, before),
+        after=_measure(labels, groups, after),
+        silent_errors_at_equal_coverage=_proportion(wrong, groups),
+        test=mcnemar_by_group(_correct(labels, after)[known], _correct(labels, before)[known], known_groups),
+    )
+
+
+def find_doubtful_labels(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list[int]:
+    """Find labels that both readers surely contradict, for a second look.
+
+    Args:
+        labels: What a reader calls each cell.
+        predictions: The predictions of readers that have not learned from the cell's group.
+
+    Returns:
+        The indices of the cells, the surest contradiction first.
+    """
+    doubtful = [
+        index
+        for index, (label, p) in enumerate(zip(labels, predictions, strict=True))
+        if label and p.label != label and _sureness(p) >= _SURE
+    ]
+    return sorted(doubtful, key=lambda index: -_sureness(predictions[index]))
+
+
+def _sureness(prediction: Prediction) -> float:
+    """Return the lower of both readers' confidences in the label; below any of these if one takes it for no class."""
+    if prediction.unknown_kind is not None:
+        return -1.0
+    second = prediction.second_confidence
+    return prediction.confidence if second is None else min(prediction.confidence, second)
+
+
+def _measure(labels: Sequence[Label], groups: Sequence[str], predictions: Sequence[Prediction]) -> Figures:
+    """Return the figures of some predictions."""
+    correct = _correct(labels, predictions)
+    known = np.array([isinstance(label, CellClass) for label in labels], bool)
+    recall = {}
+    for label in CellClass:
+        members = np.array([other == label for other in labels], bool)
+        if members.any():
+            recall[label.value] = _proportion(correct[members], _select(groups, members))
+    return Figures(
+        accuracy=_proportion(correct[known], _select(groups, known)),
+        silent_errors=_proportion(np.array(list(map(is_silent_error, predictions, labels)), bool), groups),
+        coverage=_proportion(np.array([p.outcome is Outcome.COUNTED for p in predictions], bool), groups),
+        recall=recall,
+    )
+
+
+def _correct(labels: Sequence[Label], predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
+    """Return whether each cell gets its label."""
+    return np.array([p.label == label for p, label in zip(predictions, labels, strict=True)], bool)
+
+
+def _select(groups: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
+    """Return the groups of the masked cells."""
+    return [group for group, is_chosen in zip(groups, mask, strict=True) if is_chosen]
+
+
+def _proportion(successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion:
+    """Return the proportion of successes among trials, of which there is at least one."""
+    proportion = Proportion.estimate(successes, groups)
+    assert proportion is not None
+    return proportion

@@ -1,0 +1,157 @@
+"""Labeled cells of published results: what a reader said on a label page, or did in reviews.
+
+The pixels come from the original fields, whose hashes are checked; thumbnails are too small and compressed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbctool.adaptation.candidates import load_run_result
+from wbctool.adaptation.cells import Label, TaughtCell
+from wbctool.adaptation.labels_file import Labels, NoClass, Purpose
+from wbctool.errors import LabelledDataInvalid
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import decode_rgb
+from wbctool.labels import CellClass
+from wbctool.paths import CELLS_CSV, OutputPaths
+from wbctool.pipeline.run_slides import FieldImages
+from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.store.reader import read_published_slides
+from wbctool.store.slide_record import find_slide_record
+from wbctool.text import pluralize
+from wbctool.types.cells import Box, Field
+from wbctool.types.progress import Progress
+from wbctool.types.results import PublishedSlide
+
+_LEFT_WEIGHT = 0.3  # of a cell that a reader left as it was: seen, perhaps, but not named
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelledBox:
+    """A labeled cell before its pixels are read."""
+
+    slide: str
+    field: str
+    field_sha256: str
+    box: Box
+    label: Label
+    weight: float
+    is_random: bool
+
+
+def read_published_cells(
+    layout: OutputPaths, labels: Sequence[Labels], margin: float, progress: Progress, slides: Path | None = None
+) -> tuple[list[TaughtCell], list[str]]:
+    """Read the cells of results that readers have labeled.
+
+    Args:
+        layout: The results.
+        labels: What readers said of these results on label pages. Without any, the applied reviews count.
+        margin: Side of a crop, relative to the box.
+        progress: Wraps the fields.
+        slides: Where the slides lie now; None if they are where the run found them.
+
+    Returns:
+        The cells, field by field, and notes on what was left out.
+
+    Raises:
+        LabelledDataInvalid: Nothing is labeled, or none of the fields is there.
+        RecordInvalid, ResultsInvalid, ReviewRefused, SlidesNotFound: Results or slides cannot be read.
+    """
+    boxes = list(_iter_named(labels)) if labels else list(_iter_reviewed(layout))
+    if not boxes:
+        raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
+    images = FieldImages.find(layout, slides)
+    by_field: dict[tuple[str, str, str], list[_LabelledBox]] = defaultdict(list)
+    for box in boxes:
+        by_field[box.slide, box.field, box.field_sha256].append(box)
+    cells: list[TaughtCell] = []
+    missing: list[str] = []
+    n_missing = 0
+    for (slide, name, sha256), members in progress(list(by_field.items()), len(by_field), "reading fields"):
+        content = images.read(slide, name, sha256)
+        if content is None:
+            n_missing += len(members)
+            missing.append(f"{slide}/{name}")
+            continue
+        crops = crop_cells(Field(name, decode_rgb(content, math.inf)), [member.box for member in members], margin)
+        for member, crop in zip(members, crops, strict=True):
+            origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
+            cells.append(TaughtCell(member.label, slide, origin, crop, member.weight, member.is_random))
+    notes = []
+    if missing:
+        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+        left_out = f"{pluralize(n_missing, 'labeled cell')} left out, because their fields are gone or have changed: "
+        notes.append(left_out + ", ".join(missing[:_MAX_NAMED]) + more)
+    if not cells:
+        raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
+    return cells, notes
+
+
+def find_labelled_results(layouts: Sequence[OutputPaths], labels: Labels, path: Path) -> OutputPaths:
+    """Find the results whose cells a labels file is about, by the hash of each slide's cells.csv.
+
+    Args:
+        layouts: The results that were given.
+        labels: The content of the labels file.
+        path: The labels file, for the message.
+
+    Raises:
+        LabelledDataInvalid: They are of none of these results, or a later run has replaced the cells.
+    """
+    problem = "none of the results is given beside it"
+    for layout in layouts:
+        hashes = {slide: _original_cells_sha256(layout, slide) for slide in labels.results}
+        changed = [slide for slide, sha256 in labels.results.items() if hashes[slide] != sha256]
+        if not changed:
+            return layout
+        if any(hashes.values()):
+            problem = f"the cells of slide {changed[0]!r} in {layout.counts_csv} are not those that were labeled"
+    raise LabelledDataInvalid(f"{path}: {problem}")
+
+
+def list_review_readers(layout: OutputPaths) -> list[str]:
+    """List who reviewed the slides of results."""
+    slides = [slide.result.slide for slide in read_published_slides(layout) if isinstance(slide, PublishedSlide)]
+    records = [find_slide_record(layout, slide) for slide in slides]
+    return [reader for record in records if record is not None for reader in record.readers]
+
+
+def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
+    """Return the hash of the cells.csv that the run wrote of a slide; None if there is no such slide."""
+    if find_slide_record(layout, slide) is None:
+        return None
+    return load_run_result(layout, slide)[1].files[CELLS_CSV]
+
+
+def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:
+    """Yield the cells that readers named on label pages."""
+    for page in labels:
+        for cell in page.cells:
+            if cell.label is not NoClass.CANNOT_TELL:
+                label = "" if isinstance(cell.label, NoClass) else cell.label
+                is_random = cell.chosen is Purpose.MEASURE
+                yield _LabelledBox(cell.slide, cell.field, cell.field_sha256, cell.box, label, 1.0, is_random)
+
+
+def _iter_reviewed(layout: OutputPaths) -> Iterator[_LabelledBox]:
+    """Yield the cells of reviewed slides that are in a class now, or were called artifacts."""
+    for slide in read_published_slides(layout):
+        if not isinstance(slide, PublishedSlide) or not slide.reviewed:
+            continue
+        run_result, record = load_run_result(layout, slide.result.slide)
+        hashes = {field.name: field.sha256 for field in record.fields}
+        for original, cell in zip(run_result.cells, slide.result.cells, strict=True):
+            category = category_of(cell.prediction)
+            if category == REVIEW:
+                continue
+            weight = 1.0 if category != category_of(original.prediction) else _LEFT_WEIGHT
+            label = "" if category == ARTIFACT else CellClass(category)
+            sha256 = hashes[cell.field] or ""
+            yield _LabelledBox(record.slide, cell.field, sha256, cell.detection.box, label, weight, False)

@@ -1,0 +1,81 @@
+"""What a laboratory gives to `wbctool adapt`: class folders, results, and labels of results, in any number."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbctool.adaptation.cells import TaughtCell, merge_cells, read_labelled_cells
+from wbctool.adaptation.labels_file import Labels, read_labels
+from wbctool.adaptation.published_cells import find_labelled_results, list_review_readers, read_published_cells
+from wbctool.datasets.class_folders import find_unrecognized_folders
+from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.loading import Models
+from wbctool.paths import OutputPaths
+from wbctool.types.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class LaboratoryCells:
+    """The cells of all sources.
+
+    Attributes:
+        cells: The cells, each once.
+        readers: Who labeled them, as far as the sources say.
+        notes: What was left out.
+    """
+
+    cells: tuple[TaughtCell, ...]
+    readers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_sources(
+    sources: Sequence[Path], models: Models, slides: Path | None = None, progress: Progress = lambda items, *_: items
+) -> LaboratoryCells:
+    """Read labeled cells.
+
+    Args:
+        sources: Folders of class folders, results of `wbctool run`, and labels (.json) of results that are given too.
+            Results without labels are taken with the reviews that were applied to them.
+        models: Their detector finds the cells of class folders; the first reader's card has the margin of the crops.
+        slides: Where the slides of the results lie now; None if they are where the run found them.
+        progress: Wraps the items of slow loops.
+
+    Raises:
+        LabelledDataInvalid: A source holds no labeled cell, or a cell has two labels.
+        RecordInvalid, ResultsInvalid, ReviewRefused, SlidesNotFound: Labels, results or slides cannot be read.
+    """
+    label_files = [path for path in sources if path.suffix.lower() == ".json" and path.is_file()]
+    others = [path for path in sources if path not in label_files]
+    layouts = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
+    labels: dict[Path, list[Labels]] = defaultdict(list)
+    for path in label_files:
+        content = read_labels(path)
+        labels[find_labelled_results(list(layouts.values()), content, path).counts_csv].append(content)
+    cells: list[TaughtCell] = []
+    readers: list[str] = []
+    notes: list[str] = []
+    for path in others:
+        if path in layouts:
+            own_labels = labels[layouts[path].counts_csv]
+            margin = models.classifier.card.crop_margin
+            found, left_out = read_published_cells(layouts[path], own_labels, margin, progress, slides)
+            readers += [label.reader for label in own_labels] or list_review_readers(layouts[path])
+            notes += left_out
+        else:
+            found = read_labelled_cells(path, models, progress)
+            notes += [f"folder {f.name} is left out: its name is not a class" for f in find_unrecognized_folders(path)]
+        if not found:
+            raise LabelledDataInvalid(f"{path} holds neither class folders with images nor results of a run")
+        cells += found
+    return LaboratoryCells(tuple(merge_cells(cells)), tuple(dict.fromkeys(readers)), tuple(notes))
+
+
+def _is_results(path: Path) -> bool:
+    """Return whether a path names results of a run."""
+    if not path.exists():
+        raise LabelledDataInvalid(f"{path} does not exist")
+    return OutputPaths.from_path(path).run_json.is_file()

@@ -1,0 +1,121 @@
+"""`wbctool adapt`: models of a laboratory's own, from cells that its readers have labeled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wbctool.cli.errors import handle_errors
+from wbctool.cli.options import ModelsDir
+from wbctool.cli.output import check_writable, echo_error, echo_optional
+from wbctool.errors import SettingsInvalid
+from wbctool.exit_codes import ExitCode
+from wbctool.text import display_name, pluralize
+
+if TYPE_CHECKING:
+    from wbctool.adaptation.adapt import Adaptation
+    from wbctool.evaluation.proportion import Proportion
+
+
+def adapt(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Class folders of cell images; results of `run`; labels-*.json of results that are named too. Results "
+            "without labels are taken with the reviews that were applied to them.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models and adaptation.html go.")],
+    models_dir: ModelsDir = None,
+    slides: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the slides of the results lie now. Default: where `run` found them."),
+    ] = None,
+) -> None:
+    """Adapt the classifiers to this laboratory, and measure what that is worth on cells they did not learn from.
+
+    The models are written only if they are better than those that they come from.
+
+    Exit codes: 0 written; 1 the data cannot be used; 2 wrong usage; 3 too few cells, or not better: nothing is written.
+    """
+    with handle_errors():
+        raise typer.Exit(_adapt(sources, out, models_dir, slides))
+
+
+def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None) -> int:
+    """Adapt, print the figures, write the models if they are better, and return the exit code."""
+    from wbctool.adaptation.adapt import adapt, write_adapted_models
+    from wbctool.adaptation.report import check_adaptation_folder, write_adaptation_report
+    from wbctool.adaptation.sources import read_sources
+    from wbctool.api import load_models
+    from wbctool.cli.progress import track_progress
+    from wbctool.enums import Precision
+    from wbctool.inference.model_card import default_models_dir
+
+    folder = models_dir or default_models_dir()
+    if out.resolve() == folder.resolve():
+        raise SettingsInvalid(f"--out {out}: the models there are those to start from; name another folder")
+    check_adaptation_folder(out)
+    check_writable(out)
+    models = load_models(folder, precision=Precision.FP32)
+    if models.device_message:
+        echo_error(models.device_message)
+    laboratory = read_sources(sources, models, slides, track_progress)
+    adaptation = adapt(laboratory.cells, models, folder, track_progress)
+    for note in (*laboratory.notes, *adaptation.notes):
+        echo_optional(display_name(note))
+    for line in _format(adaptation):
+        echo_optional(line)
+    if not adaptation.is_better:
+        echo_error(_refusal(adaptation))
+        return ExitCode.NEEDS_ATTENTION
+    write_adapted_models(adaptation, laboratory.cells, laboratory.readers, folder, out)
+    page = write_adaptation_report(adaptation, laboratory, out)
+    echo_optional(f"{display_name(str(out))}: models written; {display_name(str(page))} says what they are worth")
+    echo_optional("test them with `wbctool verify` on other cells, then give them to `wbctool run` with --models")
+    return ExitCode.DONE
+
+
+def _refusal(adaptation: Adaptation) -> str:
+    """Return why nothing is written, and what would help."""
+    if adaptation.shortfall:
+        return f"nothing is written: {adaptation.shortfall}"
+    return (
+        "nothing is written: the adapted models are not better on cells that they did not learn from; more labeled "
+        "cells of more slides may change that"
+    )
+
+
+def _format(adaptation: Adaptation) -> list[str]:
+    """Return the figures as lines for the terminal."""
+    comparison = adaptation.comparison
+    if comparison is None:
+        return []
+    before, after = comparison.before, comparison.after
+    basis = "cells chosen at random" if adaptation.measured_at_random else "cells"
+    lines = [
+        f"measured on {comparison.cells} {basis} of {pluralize(comparison.groups, 'slide')}, each by readers that had "
+        "not seen its slide:",
+        f"  right: {_share(before.accuracy)} before, {_share(after.accuracy)} after",
+        f"  counted: {_share(before.coverage)} before, {_share(after.coverage)} after",
+        f"  silent errors: {_share(before.silent_errors)} before, {_share(after.silent_errors)} after; "
+        f"{_share(comparison.silent_errors_at_equal_coverage)} before if as many cells were counted",
+        f"  McNemar by slide: {comparison.test.wins} better, {comparison.test.losses} worse, p {comparison.test.p:.3g}",
+    ]
+    for label, recall in after.recall.items():
+        lines.append(f"  {label.replace('_', ' ')}: {_share(before.recall[label])} before, {_share(recall)} after")
+    if adaptation.doubtful:
+        lines.append("labels that both readers contradict, for a second look:")
+        lines += [
+            f"  {display_name(cell.origin)}: labeled {cell.label}, looks like {label}"
+            for cell, label in adaptation.doubtful
+        ]
+    return lines
+
+
+def _share(share: Proportion) -> str:
+    """Return a proportion with its 95 % interval."""
+    return f"{share.percent:.1f} % ({share.low:.1f} to {share.high:.1f})"
