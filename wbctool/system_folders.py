@@ -6,19 +6,26 @@ import re
 
 _NAMES = frozenset(
     {
-        # Synology, QNAP, TrueNAS, Buffalo: thumbnails, bins, snapshots
+        # Synology, QNAP, TrueNAS, Buffalo, Asustor: thumbnails, bins, snapshots, their programs' own folders
         *("@eadir", "@tmp", "@sharesnap", "#recycle", "#snapshot", "@__thumb", "@recycle", "@recently-snapshot"),
-        *("@recently snapshot", "@transcode", "trashbox"),
+        *("@recently snapshot", "@transcode", "trashbox", "@synoresource", "@synoeastream", "@appstore", "@database"),
+        *("@download", "@downloadstationtempfiles", "@sharebin", "@__desc"),
         "~snapshot",  # NetApp
         # Windows
         *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend", "$windows.~bt"),
+        *("$windows.~ws", "$winreagent", "$sysreset", "$getcurrent", "config.msi", "msocache", "dfsrprivate"),
         # macOS
         *("network trash folder", "temporary items", "thevolumesettingsfolder", "__macosx"),
         *("lost+found", "lost.dir"),  # Linux and Android, of what a check of the disk found
         *("files_trashbin", "files_versions"),  # Nextcloud
+        "_gsdata_",  # GoodSync
     }
 )
-_PATTERN = re.compile(r"@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|found\.\d{3}")  # shadow copies, what chkdsk found
+_PATTERN = re.compile(
+    r"@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d"  # shadow copies
+    r"|found\.\d{3}"  # what chkdsk found
+    r"|network recycle bin( \d+)?|_nas_recycle_.*"  # older QNAP and Asustor, Thecus
+)
 
 
 def is_system_folder(name: str) -> bool:

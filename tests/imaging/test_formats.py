@@ -35,6 +35,14 @@ def test_is_image_of_heic_goes_by_content_if_it_cannot_be_decoded(tmp_path, monk
         ("a.svs", UnreadKind.SCAN),
         ("a.czi", UnreadKind.MICROSCOPE),
         ("a.MP4", UnreadKind.VIDEO),
+        ("a.ZIP", UnreadKind.ARCHIVE),
+        ("a.jpg.gz", UnreadKind.ARCHIVE),
+        ("ward 3.lnk", UnreadKind.SHORTCUT),
+        (".a.jpg.icloud", UnreadKind.PLACEHOLDER),
+        ("a.jpg.part", UnreadKind.PARTIAL),
+        ("a.TIF.crdownload", UnreadKind.PARTIAL),
+        ("notes.part", None),
+        ("a.jpg.tmp", UnreadKind.PARTIAL),
         ("notes.txt", None),
         ("Thumbs.db", None),
         ("form.pdf", None),
@@ -47,3 +55,24 @@ def test_get_unread_kind_goes_by_ending(tmp_path, name, kind):
     assert get_unread_kind(tmp_path / name) is kind
     (tmp_path / "folder.gif").mkdir()
     assert get_unread_kind(tmp_path / "folder.gif") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["IMG_1", "a.jpg~", "a.bak", "a.jpg ", "a.jpg.", "a.jpg.1", "a.jpg_large", "a.2024-01-31"]
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8\xff\xe0",
+        b"\x89PNG\r\n\x1a\n",
+        b"II*\0",
+        b"BM\x36\0\0\0\0\0\0\0",
+        b"RIFF\0\0\0\0WEBP",
+        bytes(128) + b"DICM",
+    ],
+)
+def test_get_unread_kind_looks_into_a_file_of_no_known_ending(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert get_unread_kind(tmp_path / name) is UnreadKind.UNNAMED
+    (tmp_path / name).write_bytes(b"BMI 22.5, II, no image")
+    assert get_unread_kind(tmp_path / name) is None

@@ -205,7 +205,14 @@ def test_find_slides_unlistable_root_raises(touch, monkeypatch):
         *("@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "~snapshot", ".snapshot", "lost+found"),
         *("System Volume Information", ".Trash-1000", ".AppleDouble", "__MACOSX", ".zfs", "@Recycle", "@__thumb"),
         *("@Recently-Snapshot", "#snapshot", "Network Trash Folder", "Temporary Items", "RECYCLER", "FOUND.001"),
-        *("@GMT-2024.01.31-22.00.00", "LOST.DIR"),
+        *(
+            "@GMT-2024.01.31-22.00.00",
+            "LOST.DIR",
+            "Network Recycle Bin 1",
+            "_NAS_Recycle_RAID",
+            "@DownloadStationTempFiles",
+        ),
+        *("Config.Msi", "DfsrPrivate", "$WinREAgent", "_gsdata_"),
     ],
 )
 def test_find_slides_skips_folders_of_systems(touch, folder):
@@ -260,6 +267,22 @@ def test_find_slides_names_what_is_not_read(touch):
         "not read: 1 video (mp4), 'd/m.mp4'; take photographs, or export single images of them",
         "no slides, because nothing that lies in them is read: 'b', 'c'",
         "not read, because it does not lie in the folder of all slides: 'ward/slides.csv'",
+    ]
+
+
+def test_find_slides_names_images_that_hide(touch, real_jpeg):
+    root = touch("a/f.png", "a/IMG_1", "a/g.jpg.filepart", "b/scans.zip", "c.lnk", "d/.IMG_2.jpg.icloud", "d/.hidden")
+    (root / "a" / "IMG_1").write_bytes(real_jpeg.read_bytes())
+    notices = []
+    assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a"]
+    assert notices == [
+        "not read: 1 misnamed image (none), 'a/IMG_1'; give them the ending of what they are, such as jpg",
+        "not read: 1 partial file (filepart), 'a/g.jpg.filepart'; they are still being copied, or the copy was "
+        "interrupted: copy them again",
+        "not read: 1 iCloud placeholder (icloud), 'd/.IMG_2.jpg.icloud'; download the images themselves",
+        "not read: 1 archive (zip), 'b/scans.zip'; unpack them",
+        "not read: 1 Windows shortcut (lnk), 'c.lnk'; copy what they lead to, or mount it and use a link",
+        "no slides, because nothing that lies in them is read: 'b', 'd'",
     ]
 
 

@@ -24,6 +24,11 @@ _SIGNATURES = {
     "PDF": rb"%PDF",
     "text": rb"[\t\n\r\x20-\x7e]{16}",
 }
+_IMAGE_SIGNATURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|GIF8|.{4}ftyp(avif|hei|mif1)"
+    rb"|\0{3}\x0cjP  |\xff\x4f\xff\x51|.{128}DICM",
+    re.DOTALL,
+)
 
 
 class UnreadKind(StrEnum):
@@ -35,6 +40,11 @@ class UnreadKind(StrEnum):
     SCAN = "whole-slide scan"
     MICROSCOPE = "microscope file"
     VIDEO = "video"
+    UNNAMED = "misnamed image"
+    PARTIAL = "partial file"
+    PLACEHOLDER = "iCloud placeholder"
+    ARCHIVE = "archive"
+    SHORTCUT = "Windows shortcut"
 
     @property
     def advice(self) -> str:
@@ -49,6 +59,11 @@ _ADVICE = {
     UnreadKind.SCAN: "scans are not read yet; export fields of them as PNG, TIFF or JPEG",
     UnreadKind.MICROSCOPE: "export them as 8-bit RGB TIFF",
     UnreadKind.VIDEO: "take photographs, or export single images of them",
+    UnreadKind.UNNAMED: "give them the ending of what they are, such as jpg",
+    UnreadKind.PARTIAL: "they are still being copied, or the copy was interrupted: copy them again",
+    UnreadKind.PLACEHOLDER: "download the images themselves",
+    UnreadKind.ARCHIVE: "unpack them",
+    UnreadKind.SHORTCUT: "copy what they lead to, or mount it and use a link",
 }
 _UNREAD_SUFFIXES = {
     UnreadKind.OTHER: ".jxl .gif .jxr .wdp .hdp .jph .jhc .jpm .apng .heics .heifs .avifs .avci .ppm .pgm .pbm .pnm "
@@ -59,7 +74,11 @@ _UNREAD_SUFFIXES = {
     ".sdpc .dyqx .tmap .tron .mdsx .afi",
     UnreadKind.MICROSCOPE: ".czi .zvi .lif .lof .xlef .nd2 .oib .oif .oir .vsi .lsm .ims .stk .dv .r3d .flex .mvd2",
     UnreadKind.VIDEO: ".mp4 .m4v .mov .avi .mkv .wmv .mpg .mpeg .webm .3gp .3g2 .mts .m2ts .flv .ogv .mj2 .asf",
+    UnreadKind.ARCHIVE: ".zip .rar .7z .tar .tgz .gz .bz2 .xz .zst",
+    UnreadKind.SHORTCUT: ".lnk",
 }
+_PARTIAL_SUFFIXES = frozenset({".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp"})
+_PLACEHOLDER_SUFFIX = ".icloud"
 _KINDS = {suffix: kind for kind, suffixes in _UNREAD_SUFFIXES.items() for suffix in suffixes.split()}
 
 
@@ -75,11 +94,30 @@ def is_image(path: Path) -> bool:
 
 
 def get_unread_kind(path: Path) -> UnreadKind | None:
-    """Return what a file that is no image of a slide shows nevertheless; None if it shows nothing."""
+    """Return what a file that is no image of a slide shows, or hides, nevertheless; None if it is nothing to read.
+
+    Endings decide; a file of none that is known is looked into, for an image without an ending or under another one.
+    """
     suffix = path.suffix.lower()
-    if path.name.startswith(".") or not path.is_file():
+    if not path.is_file() or (path.name.startswith(".") and not is_placeholder(path.name)):
         return None
-    return UnreadKind.HEIC if suffix in _HEIC_SUFFIXES else _KINDS.get(suffix)
+    if is_placeholder(path.name):
+        return UnreadKind.PLACEHOLDER
+    if suffix in IMAGE_SUFFIXES:
+        return UnreadKind.HEIC if suffix in _HEIC_SUFFIXES else None
+    if suffix in _PARTIAL_SUFFIXES and Path(path.stem).suffix.lower() in IMAGE_SUFFIXES:
+        return UnreadKind.PARTIAL
+    kind = _KINDS.get(suffix)
+    return UnreadKind.UNNAMED if kind is None and _IMAGE_SIGNATURE.match(_read_head(path)) else kind
+
+
+def is_placeholder(name: str) -> bool:
+    """Return whether a name is what iCloud leaves of an image that it has moved to its server.
+
+    >>> is_placeholder(".IMG_1.jpg.icloud"), is_placeholder(".IMG_1.jpg")
+    (True, False)
+    """
+    return name.startswith(".") and name.lower().endswith(_PLACEHOLDER_SUFFIX)
 
 
 def can_read_heic() -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image
+from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import (
     EVALUATION_FIGURES,
@@ -208,7 +208,7 @@ class _FolderWalker:
         """Return the notices of what the laboratory may have expected to be read."""
         notices = []
         for kind, names in sorted(self._unread.items(), key=lambda item: list(UnreadKind).index(item[0])):
-            endings = ", ".join(sorted({Path(name).suffix.lower().removeprefix(".") for name in names}))
+            endings = list_names(sorted({Path(name).suffix.lower().removeprefix(".") or "none" for name in names}))
             example = f"{min(names, key=natural_sort_key)!r}"
             example = example if len(names) == 1 else f"such as {example}"
             notices.append(f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advice}")
@@ -236,7 +236,8 @@ class _FolderWalker:
     def _iter_entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a folder that are not hidden, a system's, or links to leave out, in natural order."""
         for entry in sorted(os.scandir(folder), key=lambda entry: natural_sort_key(entry.name)):
-            if entry.name.startswith(".") or (is_system_folder(entry.name) and entry.is_dir()):
+            is_hidden = entry.name.startswith(".") and not is_placeholder(entry.name)
+            if is_hidden or (is_system_folder(entry.name) and entry.is_dir()):
                 continue
             if not entry.is_symlink() or self._should_follow(entry):
                 yield entry
