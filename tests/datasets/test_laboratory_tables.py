@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -31,9 +32,13 @@ def write_excel(path: Path, rows: list[list[object]]) -> Path:
         "slide,age\na,7,, ,\u00a0\n,,,,,\n",
         ";;\nslide;age;\na;7;;;\n",
         "\ufeff\ufeffslide\u00a0,\u200bage\na,7\n",
+        "slide,age\ra,7\r",
+        "slide,age\r\na,7\r\n\x1a",
+        "slide\tage\r\na\t7\r\n".encode("utf-16"),
+        b"\xfe\xff" + "slide;age\na;7\n".encode("utf-16-be"),
     ],
 )
-def test_read_table_in_any_dialect_gives_the_same_values(tmp_path: Path, content: str) -> None:
+def test_read_table_in_any_dialect_gives_the_same_values(tmp_path: Path, content: str | bytes) -> None:
     table = read(tmp_path / "t.csv", content)
     assert table.columns == ("slide", "age")
     assert [row.values for row in table.rows] == [{"slide": "a", "age": "7"}]
@@ -76,6 +81,8 @@ def test_number_text_takes_a_comma_for_a_decimal_sign_only_beside_semicolons(
         (",slide\n0,a\n", "line 2: '0' is in column 1, which has no name"),
         ('slide\n"a\n', "line 2: invalid CSV"),
         (b"slide\na\nM\xfcller\n", "line 3: not UTF-8"),
+        (b"slide,age\na,7\n" + bytes(512), "line 3: zero bytes"),
+        ("slide,age\na,7\n".encode("utf-16-le"), "line 1: zero bytes"),
     ],
 )
 def test_read_table_that_is_wrong_names_file_and_line(tmp_path: Path, content: str | bytes, location: str) -> None:
@@ -108,6 +115,16 @@ def test_read_table_of_excel_ignores_blank_cells_and_refuses_values_without_a_co
     rows[1][2] = "anemia?"
     with pytest.raises(LabelledDataInvalid, match=r"line 2: 'anemia\?' is in column 3, which has no name"):
         read_table(write_excel(tmp_path / "t.xlsx", rows), ("slide",), LabelledDataInvalid)
+
+
+def test_read_table_of_excel_gives_texts_as_they_are_shown_and_hides_no_error(tmp_path: Path) -> None:
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["slide", "age", "patient", "dose", "NA"])
+    workbook.active.append([7, "=50+4", "#N/A", 7.5, "NA"])
+    workbook.active["A2"].number_format = "000"
+    workbook.save(tmp_path / "t.xlsx")
+    (row,) = read_table(tmp_path / "t.xlsx", ("slide",), LabelledDataInvalid).rows
+    assert row.values == {"slide": "007", "age": "=50+4", "patient": "#N/A", "dose": "7.5", "na": "NA"}
 
 
 @pytest.mark.parametrize("name", ["T.csv", "t.CSV", "T.XLSX"])

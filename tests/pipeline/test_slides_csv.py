@@ -64,6 +64,10 @@ def test_tables_that_differ_in_case_are_refused(tmp_path):
         (["slides.csv", "slides.xlsx"], ["slides.xlsx is not read, because slides.csv is there"]),
         (["slides.csv", "slides.csv.txt"], ["slides.csv.txt is not read, because slides.csv is there"]),
         (["slides.csv", "slides.pdf", "~$slides.xlsx", "slides-old.csv"], []),
+        (
+            ["slide.csv", "Slides (1).csv", "slides - Kopie.xlsx", "slideshow.csv", "slides.pdf"],
+            ["Slides (1).csv is not"] + ["slide"] * 2,
+        ),
     ],
 )
 def test_tables_that_are_not_read_are_noticed(tmp_path, names, notices):
@@ -115,6 +119,30 @@ def test_spreadsheet_with_bom_and_unknown_column_is_read(tmp_path, caplog):
     found = read(tmp_path, "\ufeffSlide; AGE ;ward\r\n'=1+1;17;7b\r\n\r\n", ["=1+1"])
     assert found == {"=1+1": SlideMetadata(age=17)}
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == ["columns ignored: ward"]
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        *[(name, "analyser_wbc") for name in ("analyzer_wbc", "WBC", "Analyser WBC", "wbc (10^9/L)")],
+        *[(name, "um_per_px") for name in ("um/px", "\u00b5m per px", "\u03bcm_per_px", "pixel size")],
+        *[("Age (years)", "age"), ("gender", "sex"), ("ward", None), ("dosage", None), ("patient name", None)],
+    ],
+)
+def test_column_that_seems_to_be_meant_for_another_is_noticed(tmp_path, column, meant):
+    said = []
+    (tmp_path / "slides.csv").write_text(f"slide,{column}\ns1,7\n")
+    read_slides_csv(tmp_path, ["s1"], said.append)
+    assert said == (
+        [] if meant is None else [f"slides.csv: the column {column.lower()!r} is not read; did you mean {meant!r}?"]
+    )
+    (tmp_path / "slides.csv").write_text(f"slide,{column},age,sex,analyser_wbc,um_per_px\ns1,7,,,,\n")
+    read_slides_csv(tmp_path, ["s1"], said.append)
+    assert len(said) == (meant is not None)
+
+
+def test_name_that_excel_keeps_as_text_is_read(tmp_path):
+    assert read(tmp_path, 'slide,age\n"=""007""",40\n', ["007", "7"]) == {"007": SlideMetadata(age=40)}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,8 +20,11 @@ _MAX_BYTES = 50_000_000
 _SUFFIXES = (".csv", ".xlsx")
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t])(?=\r\n|\r|\n)", re.IGNORECASE)  # the first line that Excel may write
 _UNREAD_SUFFIXES = frozenset({".csv", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".tsv", ".tab", ".txt"})
-_INVISIBLE = r"\s\u200b-\u200f\u2060\ufeff"  # no-break spaces are among \s; byte order marks come with merged files
+# No-break spaces are among \s; byte order marks come with merged files, \x1a is the end of a file of DOS.
+_INVISIBLE = r"\s\x1a\u200b-\u200f\u2060\ufeff"
 _MARGINS = re.compile(rf"\A[{_INVISIBLE}]+|[{_INVISIBLE}]+\Z")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ZERO_PADDED = re.compile("00+")  # the number format of a number that shows leading zeros
 _DECIMAL_COMMA = re.compile(r"(\d+),(\d+)", re.ASCII)
 
 
@@ -101,6 +105,8 @@ def find_table(folder: Path, stem: str, error: type[WbctoolError]) -> Path | Non
 def list_unread_tables(folder: Path, stem: str, found: Path | None, error: type[WbctoolError]) -> list[str]:
     """Return the names of files that look like a laboratory's table, but are not read.
 
+    If a table is read, a copy of it under another name is the laboratory's matter.
+
     Args:
         folder: Where the table may lie.
         stem: The file's name without its ending.
@@ -108,13 +114,14 @@ def list_unread_tables(folder: Path, stem: str, found: Path | None, error: type[
         error: Raised if the folder cannot be searched.
 
     Returns:
-        Such as ``slides.xls`` or ``slides.csv.txt``.
+        Such as ``slides.xls`` or ``slides.csv.txt``; if no table is read, ``slides (1).csv`` and ``slide.csv`` too.
     """
+    begin = rf"{stem}\." if found else rf"{stem.removesuffix('s')}s?([ ._(-].*)?\."
     return [
         name
         for name in _list_names(folder, error)
-        if name.casefold().startswith(f"{stem}.")
-        and Path(name).suffix.lower() in _UNREAD_SUFFIXES
+        if re.match(begin, name, re.IGNORECASE)
+        and Path(name.strip()).suffix.lower() in _UNREAD_SUFFIXES
         and (found is None or name != found.name)
         and os.path.isfile(folder / name)  # noqa: PTH113, Path.is_file raises without access
     ]
@@ -123,9 +130,9 @@ def list_unread_tables(folder: Path, stem: str, found: Path | None, error: type[
 def read_table(path: Path, columns: tuple[str, ...], error: type[WbctoolError]) -> Table:
     r"""Read a laboratory's table.
 
-    CSV is UTF-8, with or without a byte order mark. Values are separated by commas, semicolons or tabs. The separator
-    is the one that Excel's line ``sep=`` names, else the one under which the header has the first of ``columns``. An
-    Excel workbook (``.xlsx``) is read from its first sheet.
+    CSV is UTF-8, with or without a byte order mark, or UTF-16 with one, as Excel's "Unicode text". Values are separated
+    by commas, semicolons or tabs. The separator is the one that Excel's line ``sep=`` names, else the one under which
+    the header has the first of ``columns``. An Excel workbook (``.xlsx``) is read from its first sheet.
 
     Args:
         path: The file.
@@ -180,10 +187,14 @@ def _read_text(path: Path, error: type[WbctoolError]) -> str:
     except OSError as cause:
         raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(_UTF_16_MARKS) else "utf-8-sig")
     except UnicodeDecodeError as cause:
         line = content[: cause.start].count(b"\n") + 1
         raise error(f"{path}, line {line}: not UTF-8; save it as CSV UTF-8") from cause
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise error(f"{path}, line {line}: zero bytes; it was not copied completely, or is no CSV in UTF-8")
+    return text
 
 
 def _split_separator_line(text: str, column: str) -> tuple[str, str]:
@@ -209,15 +220,34 @@ def _iter_csv(path: Path, text: str, delimiter: str, error: type[WbctoolError]) 
 
 def _iter_excel(path: Path, error: type[WbctoolError]) -> Iterator[tuple[int, list[str]]]:
     """Yield row number and values of each row of the first sheet that is not empty."""
-    import pandas as pd  # late: it takes half a second, and most laboratories write CSV
+    import openpyxl  # late: most laboratories write CSV
 
     try:
-        sheet = pd.read_excel(path, header=None, dtype=str, na_filter=False, engine="openpyxl")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
+        with warnings.catch_warnings(action="ignore"):  # of what a sheet has beside its values
+            shown, typed = (
+                openpyxl.load_workbook(path, read_only=True, data_only=values).worksheets[0].iter_rows()
+                for values in (True, False)
+            )
+            rows = list(zip(shown, typed, strict=True))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, SyntaxError, zipfile.BadZipFile) as cause:
         raise error(f"{path}: cannot be read as an Excel workbook: {cause}") from cause
-    for line, values in enumerate(sheet.to_numpy().tolist(), start=1):
+    for line, (cells, formulas) in enumerate(rows, start=1):
+        # A formula that no program has computed yet has no value; its own text is seen, a blank would not be.
+        values = [
+            _excel_text(formula.value if cell.value is None else cell.value, cell.number_format)
+            for cell, formula in zip(cells, formulas, strict=True)
+        ]
         if any(map(strip_cell, values)):
             yield line, values
+
+
+def _excel_text(value: object, number_format: str | None) -> str:
+    """Return a cell's text: of a number without a fraction as a whole one, with the leading zeros that it shows."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = "" if value is None else str(value)
+    is_padded = isinstance(value, int) and _ZERO_PADDED.fullmatch(number_format or "")
+    return text.zfill(len(number_format or "")) if is_padded else text
 
 
 def _normalize_columns(names: list[str]) -> list[str]:

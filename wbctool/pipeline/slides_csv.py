@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,15 @@ from wbctool.types.slides import Sex, SlideMetadata
 log = logging.getLogger(__name__)
 
 _NUMERIC_COLUMNS = frozenset({"age", "analyser_wbc", "um_per_px"})
+_COLUMN_HINTS = {
+    "age": {"age"},
+    "sex": {"sex", "gender"},
+    "analyser_wbc": {"wbc", "leukocytes", "leucocytes"},
+    "um_per_px": {"um", "px", "pixel"},
+}
+_MIN_LIKENESS = 0.8
+_MICRO_TO_U = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})
+_EXCEL_TEXT = re.compile(r'="(.*)"')  # how a number is written for Excel to keep its leading zeros
 
 
 def _require_printable(text: str) -> str:
@@ -91,8 +101,7 @@ def read_slides_csv(
     if path is None:
         return {}
     table = read_table(path, ("slide",), SettingsInvalid)
-    if unknown_columns := [name for name in table.columns if name not in _Row.model_fields]:
-        log.info("%s: columns ignored: %s", path, ", ".join(unknown_columns))
+    _note_unknown_columns(path, table.columns, notify)
     index = _SlideNameIndex(slides)
     metadata: dict[str, SlideMetadata] = {}
     line_numbers: dict[str, int] = {}
@@ -117,6 +126,19 @@ def read_slides_csv(
     return metadata
 
 
+def _note_unknown_columns(path: Path, columns: Collection[str], notify: Callable[[str], None]) -> None:
+    """Log the columns that are not read; notify of one that seems to be meant for one that changes a report."""
+    unknown = [name for name in columns if name not in _Row.model_fields]
+    if unknown:
+        log.info("%s: columns ignored: %s", path, ", ".join(unknown))
+    for name in unknown:
+        words = set(re.split(r"[\W_]+", name.translate(_MICRO_TO_U)))
+        for column, hints in _COLUMN_HINTS.items():
+            is_meant = words & hints or get_close_matches(name, [column], cutoff=_MIN_LIKENESS)
+            if is_meant and column not in columns:
+                notify(f"{path.name}: the column {name!r} is not read; did you mean {column!r}?")
+
+
 class _SlideNameIndex:
     """The ids of slides by their names, as wbctool writes them and as others may."""
 
@@ -138,6 +160,8 @@ class _SlideNameIndex:
 def _normalize_name(name: str) -> str:
     """Return a name without what differs between systems."""
     spaced = re.sub(r"\s", " ", strip_cell(unicodedata.normalize("NFC", name)))  # a no-break space is a space
+    if as_text := _EXCEL_TEXT.fullmatch(spaced):
+        spaced = as_text[1]
     return spaced.replace("\\", "/").strip("/")
 
 
