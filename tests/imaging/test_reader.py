@@ -573,6 +573,14 @@ def test_read_field_ignores_stray_bytes_between_the_headers_of_a_jpeg(picture, t
         assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize(("before", "behind"), [(0, 1), (0, 64), (1, 0), (64, 0), (2, 2)])
+def test_read_field_ignores_zeros_around_the_first_marker_of_a_jpeg(picture, tmp_path, before, behind):
+    whole = saved(picture, "JPEG")
+    padded = bytes(before) + whole[:2] + bytes(behind) + whole[2:]
+    assert np.array_equal(read(tmp_path, padded, "padded.jpg"), read(tmp_path, whole, "whole.jpg"))
+    assert oriented_size(tmp_path / "padded.jpg") == (640, 480)
+
+
 @pytest.mark.parametrize("zeros", [1, 2, 4, 100, 512])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("restarts", [0, 8])
@@ -719,6 +727,108 @@ def test_read_field_of_a_32_bit_bmp_ignores_alpha_that_is_all_zero(picture, tmp_
         header = struct.pack("<IiiHHIIiiII", size, 640, 480, 1, 32, compression, bgra.size, 2835, 2835, 0, 0) + more
         content = struct.pack("<2sIII", b"BM", 14 + size + bgra.size, 0, 14 + size) + header + bgra.tobytes()
         assert np.array_equal(read(tmp_path, content, "field.bmp"), np.asarray(picture))
+
+
+def bmp32(bgra, size=108):
+    """A BMP of 32 bits with masks and alpha."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(size - 60)
+    header = struct.pack("<IiiHHIIiiII", size, 640, 480, 1, 32, 3, bgra.size, 2835, 2835, 0, 0) + masks
+    return struct.pack("<2sIII", b"BM", 14 + size + bgra.size, 0, 14 + size) + header + bgra[::-1].tobytes()
+
+
+def test_read_field_ignores_the_alpha_of_a_bmp(picture, tmp_path):
+    """Windows shows a BMP as opaque; where its programs draw a text or a scale bar, they leave another alpha."""
+    alpha = np.zeros((480, 640), np.uint8)
+    alpha[440:460, 500:620] = 255
+    for opacity in (alpha, 255 - alpha, alpha // 85, np.full_like(alpha, 3)):
+        content = bmp32(np.dstack([np.asarray(picture)[..., ::-1], opacity]))
+        assert np.array_equal(read(tmp_path, content, "field.bmp"), np.asarray(picture))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_read_field_refuses_an_image_that_is_almost_transparent(picture, tmp_path, kind):
+    for opacity in (3, 128):
+        image = picture.copy()
+        image.putalpha(opacity)
+        content = saved(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+        assert "almost completely transparent" in refusal(tmp_path, content, "field")
+    image.putalpha(Image.fromarray(np.full((480, 640), 255, np.uint8)))
+    assert np.array_equal(
+        read(tmp_path, saved(image, kind, **({"lossless": True} if kind == "WEBP" else {})), "f"), np.asarray(picture)
+    )
+
+
+def test_read_field_names_an_unusual_kind_of_bmp(picture, tmp_path):
+    content = bmp32(np.dstack([np.asarray(picture), np.zeros((480, 640), np.uint8)]))
+    swapped = content[:54] + struct.pack("<IIII", 0xFF, 0xFF00FF00, 0xFF0000, 0) + content[70:]
+    assert refusal(tmp_path, swapped, "field.bmp") == "an unusual kind of BMP (bitfields layout); export PNG"
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+@pytest.mark.parametrize(("first", "blocks"), [(20, 1), (20, 30), (200, 25), (210, None)])
+def test_read_field_refuses_a_hole_of_disk_blocks_in_uncompressed_pixels(picture, tmp_path, kind, first, blocks):
+    """As an interrupted copy leaves it; a black bar is none."""
+    content = saved(picture, kind)
+    end = len(content) if blocks is None else 4096 * (first + blocks)
+    holed = content[: 4096 * first] + bytes(end - 4096 * first) + content[end:]
+    assert "a part of it is zeros" in refusal(tmp_path, holed, "hole")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+@pytest.mark.parametrize("width", [640, 1024, 4096])
+def test_read_field_takes_bars_and_rings_for_no_hole(picture, tmp_path, kind, width):
+    rgb = np.array(picture.resize((width, 480)))
+    bars = rgb.copy()
+    bars[:60] = bars[-60:] = 0
+    sides = rgb.copy()
+    sides[:, : width // 5] = sides[:, -width // 5 :] = 0
+    ring = np.hypot(*np.mgrid[-240:240, -width / 2 : width / 2]) < 238
+    for image in (bars, sides, rgb * ring[..., None].astype(np.uint8)):
+        assert np.array_equal(read(tmp_path, saved(Image.fromarray(image), kind), "f"), image)
+
+
+def with_chunks(content, *chunks):
+    """A PNG with chunks behind its header."""
+    inner = b"".join(struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
+    return content[:33] + inner + content[33:]
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8, 0.2])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_read_field_of_a_png_of_another_gamma_is_as_it_shows(picture, tmp_path, gamma, bits):
+    light = (np.asarray(picture.resize((64, 48))) / 255) ** 2.2
+    stored = np.round(light**gamma * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
+    content = cv2.imencode(".png", stored[..., ::-1])[1].tobytes()
+    chunk = (b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+    shown = read(tmp_path, with_chunks(content, chunk), "gamma.png").astype(int)
+    difference = np.abs(shown - np.round(light ** (1 / 2.2) * 255))
+    assert difference.max() <= 1 if bits == 16 else difference.mean() < 3
+    plain = read(tmp_path, content, "plain.png")
+    for chunks in ([(b"sRGB", b"\0"), chunk], [(b"gAMA", bytes(4))], [(b"gAMA", struct.pack(">I", 45455))]):
+        assert np.array_equal(read(tmp_path, with_chunks(content, *chunks), "plain.png"), plain)
+
+
+@pytest.mark.parametrize(
+    ("points", "is_read"),
+    [
+        ((1, 13, 0, 1), True),
+        ((9, 16, 0, 1), False),
+        ((9, 18, 0, 1), False),
+        ((12, 13, 0, 1), False),
+        ((1, 13, 0, 0), False),
+    ],
+)
+def test_read_field_refuses_a_png_of_high_dynamic_range_or_wide_gamut(picture, tmp_path, points, is_read):
+    content = with_chunks(saved(picture, "PNG"), (b"cICP", bytes(points)))
+    if is_read:
+        assert np.array_equal(read(tmp_path, content, "f.png"), np.asarray(picture))
+    else:
+        assert "high dynamic range or wide gamut" in refusal(tmp_path, content, "f.png")
+
+
+def test_read_field_names_the_chunk_of_an_unusual_png(picture, tmp_path):
+    content = with_chunks(saved(picture, "PNG"), (b"CgBI", b"P\0 \2"))
+    assert refusal(tmp_path, content, "f.png") == "an unusual kind of PNG, with a chunk CgBI; export a common one"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-import struct
-import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -20,28 +17,12 @@ from wbctool.errors import FieldUnreadable
 
 Pixels = NDArray[np.uint8]
 
+_DISK_BLOCK = 4096
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _MAX_REPAIRS = 16  # of a progressive JPEG, of which several scans may end in zeros
 _SEGMENT = re.compile(rb"\xff+([\x01-\xfe])")
 _NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-_PNG_DESCRIPTIVE_CHUNKS = frozenset({b"acTL", b"fcTL", b"eXIf", b"iCCP"})
-_PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # ImageMagick's and Adobe's
-
-
-class _PngChunk(NamedTuple):
-    """kind: four letters. start, end: its bytes in the file."""
-
-    kind: bytes
-    start: int
-    end: int
-
-    @property
-    def is_of_pixels(self) -> bool:
-        """Whether the chunk is critical, which the case of its first letter tells, or the transparency."""
-        return self.kind[:1].isupper() or self.kind == b"tRNS"
 
 
 def incomplete(reason: str) -> FieldUnreadable:
@@ -60,6 +41,28 @@ def check_no_hole(coded: bytes, length: int) -> None:
     """
     if bytes(length) in coded:
         raise incomplete("a part of it is zeros")
+
+
+def check_no_block_hole(data: bytes, start: int, end: int, row_bytes: int) -> None:
+    """Raise FieldUnreadable if uncompressed pixels have a hole of whole blocks of a disk.
+
+    Zeros may also be a black bar, or the corner beside the ring of an eyepiece. A bar begins with a row of pixels, and
+    a corner hardly ever with a block.
+
+    Args:
+        data: The file's bytes.
+        start: Where the pixels begin in it.
+        end: Where they end.
+        row_bytes: The bytes of a row of pixels.
+    """
+    zeros, position = bytes(_DISK_BLOCK), start
+    while (position := data.find(zeros, position, end)) >= 0:
+        after = re.compile(rb"[^\0]").search(data, position)
+        stop = after.start() if after else len(data)
+        is_row = (position - start) % row_bytes == 0
+        if not (position % _DISK_BLOCK or is_row) and (stop == len(data) or stop % _DISK_BLOCK == 0):
+            raise incomplete("a part of it is zeros")
+        position = stop
 
 
 def decode_jpeg(jpeg: bytes) -> Pixels:
@@ -111,49 +114,6 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
         raise incomplete(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
 
 
-def pixel_chunks(png: bytes) -> bytes:
-    """Return a PNG of those chunks alone that make its pixels.
-
-    libpng refuses pixels that are missing, but complains on the terminal of texts, broken metadata, and damaged data.
-
-    Args:
-        png: The file's bytes.
-
-    Returns:
-        Its critical chunks and the transparency.
-
-    Raises:
-        FieldUnreadable: One of those chunks is cut or has a wrong check sum.
-    """
-    parts = [_PNG_SIGNATURE]
-    for chunk in _png_chunks(png):
-        if chunk.kind == b"IEND":  # holds nothing, so its check sum guards nothing
-            parts.append(_PNG_END)
-        elif chunk.is_of_pixels:
-            content = png[chunk.start : chunk.end]
-            if struct.pack(">I", zlib.crc32(content[4:-4])) != content[-4:]:
-                raise incomplete("its check sum is wrong")
-            parts.append(content)
-    return b"".join(parts)
-
-
-def descriptive_chunks(png: bytes) -> bytes:
-    """Return a PNG without the chunks that say nothing of its size, colors, orientation, and number of frames.
-
-    Pillow refuses whole images for those others, such as a long text, and for a wrong check sum of any chunk.
-    """
-    parts = [_PNG_SIGNATURE]
-    for chunk in _png_chunks(png):
-        content = png[chunk.start : chunk.end]
-        if chunk.kind == b"IEND":
-            parts.append(_PNG_END)
-        elif chunk.is_of_pixels:
-            parts.append(content)
-        elif chunk.kind in _PNG_DESCRIPTIVE_CHUNKS or content[8:].startswith(_PNG_ORIENTATION_TEXTS):
-            parts.append(content[:-4] + struct.pack(">I", zlib.crc32(content[4:-4])))
-    return b"".join(parts)
-
-
 def _decode_strictly(jpeg: bytes) -> Pixels:
     rgb: Pixels = simplejpeg.decode_jpeg(jpeg, "RGB", strict=True)
     return rgb
@@ -181,13 +141,3 @@ def _without_padding(jpeg: bytes) -> Iterator[bytes]:
     if marker:
         parts.append((_END_OF_JPEG,))
     return map(b"".join, itertools.product(*parts))
-
-
-def _png_chunks(png: bytes) -> Iterator[_PngChunk]:
-    """Yield a PNG's chunks; the last one may be cut."""
-    start = len(_PNG_SIGNATURE)
-    while start < len(png):
-        length = int.from_bytes(png[start : start + 4], "big")
-        end = start + 12 + length  # length, kind, and check sum are four bytes each
-        yield _PngChunk(png[start + 4 : start + 8], start, end)
-        start = end

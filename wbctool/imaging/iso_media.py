@@ -85,8 +85,13 @@ def check_standard_range(data: bytes) -> None:
     for profile in profiles:
         if profile[:4] == b"nclx" and len(profile) >= 8:
             primaries, transfer = struct.unpack_from(">HH", profile, 4)
-            if primaries not in _SDR_PRIMARIES or transfer not in _SDR_TRANSFERS:
+            if not is_standard_range(primaries, transfer):
                 raise FieldUnreadable("an image of high dynamic range or wide gamut; export 8-bit sRGB")
+
+
+def is_standard_range(primaries: int, transfer: int) -> bool:
+    """Return whether an image's code points, those of ITU-T H.273, mean numbers that may be taken for sRGB."""
+    return primaries in _SDR_PRIMARIES and transfer in _SDR_TRANSFERS
 
 
 def _brands(data: bytes) -> set[bytes]:

@@ -24,10 +24,11 @@ from PIL import ExifTags, Image, PngImagePlugin
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
-from wbctool.imaging.icc import convert_to_srgb
-from wbctool.imaging.integrity import decode_jpeg, descriptive_chunks, incomplete, pixel_chunks
+from wbctool.imaging.integrity import check_no_block_hole, decode_jpeg, incomplete
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
 from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
+from wbctool.imaging.png import descriptive_chunks, pixel_chunks, to_display_gamma
+from wbctool.imaging.render import GRAY, render, swaps_sides
 from wbctool.imaging.tiff import decode_tiff, is_tiff, read_tiff_header
 from wbctool.imaging.webp import check_webp_complete, is_webp, read_webp_size
 from wbctool.types.cells import Field
@@ -37,15 +38,14 @@ Pixels = NDArray[np.uint8]
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
 _MIN_BYTES_FOR_ZERO_CHECK = 4096  # smaller files are not copied in parts
-_MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
-_MIN_BRIGHT_SHARE = 0.001  # of the samples
-_FIRST_SWAPPING_ORIENTATION = 5  # EXIF's orientations 5 to 8 exchange rows and columns
+_BMP_LAYOUT = ((10, 4), (28, 2), (30, 4))  # offset of the pixels, bits of each, compression: where they are
+_BMP_UNCOMPRESSED = frozenset({0, 3})
+_PADDED_JPEG = re.compile(rb"\0{0,64}\xff\xd8\0{0,64}(?=\xff)")
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|RIFF.{4}WEBP|.{4}ftyp", re.DOTALL)
 _ISO_MEDIA_HOLE, _METADATA_HOLE = 512, 4096
 _READ_KINDS = "JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF"
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
-_GRAY = "a gray image; stained cells are told apart by color, so export RGB"
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB instead of 1 for a color profile
@@ -121,7 +121,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
         raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
-        return _render(_decode(data, max_megapixels))
+        return render(_decode(_without_padding(data), max_megapixels))
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
@@ -156,12 +156,19 @@ def oriented_size(path: Path) -> tuple[int, int]:
         raise
     except Exception as error:  # as above
         raise _describe_decode_error(error, data) from error
-    is_turned = header.orientation >= _FIRST_SWAPPING_ORIENTATION
+    is_turned = swaps_sides(header.orientation)
     return (header.height, header.width) if is_turned else (header.width, header.height)
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Return a JPEG without the zeros before and behind its first marker, by which Pillow knows it."""
+    padded = None if data.startswith(b"\xff\xd8\xff") else _PADDED_JPEG.match(data)
+    return data if padded is None else b"\xff\xd8" + data[padded.end() :]
 
 
 def _read_header(data: bytes) -> ImageHeader:
     """Read an image's size and orientation; raises as the libraries do."""
+    data = _without_padding(data)
     if is_tiff(data):
         return read_tiff_header(data)
     if is_jpeg2000(data):
@@ -202,11 +209,9 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
         _check_supported(image, max_megapixels)
         samples: NDArray[Any]
         if image.format == "PNG":
-            samples = imagecodecs.png_decode(pixel_chunks(data))
+            samples = to_display_gamma(data, imagecodecs.png_decode(pixel_chunks(data)))
         elif image.format == "BMP":
-            samples = np.asarray(image if image.mode in {"RGB", "RGBA"} else image.convert("RGB"))
-            if samples.shape[-1] == 4 and not samples[..., 3].any():  # as Windows programs write what is opaque
-                samples = samples[..., :3]
+            samples = _decode_bmp(image, data)
         elif image.format in {"JPEG", "MPO"}:
             samples = decode_jpeg(data)
         else:
@@ -224,6 +229,14 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
         )
 
 
+def _decode_bmp(image: Image.Image, data: bytes) -> Pixels:
+    """Decode a BMP. Its alpha is none: Windows shows it opaque, and its programs leave there what was in memory."""
+    offset, bits, compression = (int.from_bytes(data[at : at + size], "little") for at, size in _BMP_LAYOUT)
+    if compression in _BMP_UNCOMPRESSED:
+        check_no_block_hole(data, offset, len(data), -(-image.width * bits // 32) * 4)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
 def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
     check_size(*image.size, max_megapixels)
@@ -232,7 +245,7 @@ def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable("a 16-bit or floating-point gray image; export 8-bit RGB")
     if image.mode in {"1", "L", "LA", "La"}:
-        raise FieldUnreadable(_GRAY)
+        raise FieldUnreadable(GRAY)
     if image.mode not in _COLOR_MODES:
         raise FieldUnreadable(f"the color mode {image.mode} cannot be rendered reliably; export 8-bit RGB")
 
@@ -248,53 +261,11 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _render(image: DecodedImage) -> Pixels:
-    """Return an image as it shows: (H, W, 3) uint8 sRGB."""
-    samples = _to_8_bits(image)
-    rgb = _over_white(samples, image.premultiplied) if samples.shape[-1] == 4 else samples
-    if image.is_palette and (rgb == rgb[..., :1]).all():
-        raise FieldUnreadable(_GRAY)
-    rgb = np.ascontiguousarray(_oriented(rgb, image.orientation), dtype=np.uint8)
-    return rgb if image.icc_profile is None else convert_to_srgb(rgb, image.icc_profile)
-
-
-def _to_8_bits(image: DecodedImage) -> Pixels:
-    """Keep the upper eight bits."""
-    if image.samples.dtype == np.uint8:
-        return image.samples
-    reduced = np.empty(image.samples.shape, np.uint8)
-    np.right_shift(image.samples, image.bits - 8, out=reduced, casting="unsafe")
-    bright = np.count_nonzero(reduced[..., :3] >= _MIN_BRIGHT)
-    if bright < _MIN_BRIGHT_SHARE * reduced[..., :3].size:
-        raise FieldUnreadable("a 16-bit image that uses only the lower bits and would appear black; export 8-bit RGB")
-    return reduced
-
-
-def _over_white(rgba: Pixels, premultiplied: bool) -> Pixels:
-    """Lay an image with alpha, (H, W, 4) uint8, over white."""
-    if not rgba[..., 3].any():
-        raise FieldUnreadable("the image is completely transparent; export it without transparency")
-    image = Image.fromarray(np.ascontiguousarray(rgba))
-    if premultiplied:
-        image = Image.frombytes("RGBa", image.size, image.tobytes()).convert("RGBA")
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-
-
-def _oriented(rgb: Pixels, orientation: int) -> Pixels:
-    """Turn and mirror an image as EXIF's orientation says."""
-    if orientation >= _FIRST_SWAPPING_ORIENTATION:
-        rgb = rgb.transpose(1, 0, 2)
-    if orientation in {3, 4, 7, 8}:
-        rgb = rgb[::-1]
-    if orientation in {2, 3, 6, 7}:
-        rgb = rgb[:, ::-1]
-    return rgb
-
-
 def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
     """Return the error in words for the laboratory."""
     text = " ".join(str(error).split()) or type(error).__name__  # libheif's end with an empty line
+    if text.startswith("Unsupported BMP"):
+        return FieldUnreadable(f"an unusual kind of BMP ({text.removeprefix('Unsupported BMP ')}); export PNG")
     if "cannot identify image file" not in text:
         return incomplete(text)
     if _SIGNATURES.match(data):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
-from wbctool.imaging.integrity import check_jpeg_complete, incomplete
+from wbctool.imaging.integrity import check_jpeg_complete, check_no_block_hole, incomplete
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -208,6 +208,8 @@ def _decode_samples(page: TiffPage, data: bytes) -> NDArray[Any]:
         if offset < _HEADER_BYTES or length < 1 or offset >= len(data):
             raise incomplete(f"strip or tile {index + 1} of {count} is missing")
         strip = data[offset : offset + length]
+        if page.compression == _NONE:
+            check_no_block_hole(data, offset, offset + length, length // _strip_size(page, index)[1] or length)
         if page.compression == _JPEG:
             check_jpeg_complete(strip, page.jpegtables or b"", *_strip_size(page, index))
         decoded, (plane, depth, top, left, _), (depths, rows, columns, _) = _decode_strip(page, strip, index)
