@@ -95,6 +95,18 @@ class TestSmear:
         for mask in (ring, corner, bars):
             assert find_implausibility(rgb * mask[..., None].astype(np.uint8)) is None
 
+    @pytest.mark.parametrize("color", [(0, 0, 0), (40, 40, 40), (255, 255, 255), (255, 105, 180), (20, 60, 200)])
+    def test_border_and_ring_of_any_color_pass(self, rgb, color):
+        assert find_implausibility(cv2.copyMakeBorder(rgb, 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=color)) is None
+        if max(color) < 50:
+            y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
+            inside = cv2.GaussianBlur((np.hypot(y - 240, x - 320) < 228).astype(np.float32), (0, 0), 12)[..., None]
+            assert find_implausibility((rgb * inside + np.array(color) * (1 - inside)).astype(np.uint8)) is None
+
+    def test_dark_picture_in_a_white_border_is_refused(self, rgb):
+        framed = cv2.copyMakeBorder(lit(rgb, brightness=0.3), 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=(255,) * 3)
+        assert "too dark" in find_implausibility(framed)
+
     def test_vignette_passes(self, rgb):
         height, width = rgb.shape[:2]
         y, x = np.mgrid[:height, :width]

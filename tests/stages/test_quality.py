@@ -96,6 +96,25 @@ class TestFocus:
         )
 
 
+class TestFrame:
+    @pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (255, 105, 180)])
+    def test_measure_quality_leaves_bars_out(self, color):
+        field, found = discs(16)
+        plain = measure_quality(field, found, ())
+        bars = cv2.copyMakeBorder(field.rgb, 0, 0, 100, 100, cv2.BORDER_CONSTANT, value=color).astype(np.uint8)
+        moved = [Detection(Box(d.box.x + 100, d.box.y, 80, 80), 0.9, object_class=ObjectClass.RED_CELL) for d in found]
+        framed = measure_quality(Field("f.png", bars), moved, ())
+        assert framed.coverage == pytest.approx(plain.coverage, abs=0.05)
+        assert framed.background_color == pytest.approx(plain.background_color, abs=3)
+
+    def test_measure_quality_leaves_the_ring_of_an_eyepiece_out(self):
+        field, found = discs(16)
+        y, x = np.mgrid[:400, :400] - 199.5
+        inside = np.hypot(x, y) < 198
+        framed = measure_quality(Field("f.png", (field.rgb * inside[..., None]).astype(np.uint8)), found, ())
+        assert framed.coverage == pytest.approx(measure_quality(field, found, ()).coverage, abs=0.1)
+
+
 class TestLimits:
     def test_apply_quality_limits_marks_blurred_fields(self):
         judged = apply_quality_limits([quality(blur_um=0.19), quality(blur_um=0.2), quality(blur_um=None)], LIMITS)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldImplausible
+from wbctool.imaging.frame import find_picture
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
 from wbctool.types.cells import Field
@@ -91,14 +92,16 @@ def check_plausibility(field: Field) -> None:
 def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     """Return why an image, (H, W, 3) uint8 RGB, cannot be a stained smear, and what to do; None if it can."""
     reduced = _reduce(rgb)
-    brightest = reduced.max(axis=-1)
-    brightness = float(np.quantile(brightest, 0.98))
+    brightest, picture = reduced.max(axis=-1), find_picture(reduced)
+    brightness = float(np.quantile(brightest if picture is None else brightest[picture], 0.98))
     if brightness < _MIN_BRIGHT:
         return (
             f"the picture is too dark for a smear (its glass has {brightness:.0f} of 255); check the lamp and the "
             f"exposure, or the number of bits in the export, and save the image again"
         )
     smear = brightest > max(8.0, _BORDER_SHARE * brightness)
+    if picture is not None:
+        smear &= picture
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
     return _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.imaging.frame import find_picture
 from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
@@ -53,15 +54,17 @@ def measure_quality(
     nucleated_mask = _ellipse_mask(
         [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
     )
+    picture = find_picture(downscaled)
+    inside = np.ones_like(red_mask) if picture is None else picture
     background_color, cell_color = (
-        _median_lab(downscaled, ~(red_mask | nucleated_mask), _SAMPLING_STEP),
+        _median_lab(downscaled, ~(red_mask | nucleated_mask) & inside, _SAMPLING_STEP),
         _median_lab(downscaled, nucleated_mask),
     )
     return FieldQuality(
         field=field.name,
         blur_um=None if blur_px is None or effective_um_per_px is None else blur_px * effective_um_per_px,
         blur_px=blur_px,
-        coverage=red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask, nucleated_mask),
+        coverage=red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask & inside, nucleated_mask, picture),
         background_color=background_color,
         cell_color=cell_color,
         stain_delta_e=color_distance(background_color, cell_color, stain_ranges),
@@ -127,7 +130,10 @@ def compute_quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set
 
 
 def red_cell_coverage(
-    green: NDArray[np.uint8], red_mask: NDArray[np.bool_], nucleated_mask: NDArray[np.bool_]
+    green: NDArray[np.uint8],
+    red_mask: NDArray[np.bool_],
+    nucleated_mask: NDArray[np.bool_],
+    picture: NDArray[np.bool_] | None = None,
 ) -> float | None:
     """Measure the share of a field that absorbs at least half as much light as a red cell.
 
@@ -137,6 +143,7 @@ def red_cell_coverage(
         green: (H, W) uint8, the green channel.
         red_mask: (H, W) bool, the detected red cells.
         nucleated_mask: (H, W) bool, the detected nucleated cells, which are left out.
+        picture: (H, W) bool, the picture inside a frame, which is left out too; None if there is no frame.
 
     Returns:
         The share, in [0, 1]; None without a red cell.
@@ -144,10 +151,14 @@ def red_cell_coverage(
     if not red_mask.any():
         return None
     excluded = cv2.dilate(nucleated_mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    sampled = green[::4, ::4]
+    if picture is not None:
+        excluded |= ~picture
+        sampled = sampled[picture[::4, ::4]]
     rest = green[~excluded]
     # Absorbance is log(background / green): half a red cell's at the geometric mean of background and red cell.
     background_green, red_cell_green = (
-        np.quantile(green[::4, ::4], _BACKGROUND_QUANTILE) + 1,
+        np.quantile(sampled, _BACKGROUND_QUANTILE) + 1,
         np.median(green[red_mask][::_SAMPLING_STEP]) + 1,
     )
     return float((rest + 1.0 < np.sqrt(background_green * red_cell_green)).mean()) if rest.size else None
