@@ -187,6 +187,19 @@ class TestPixelOrder:
     def test_wrong_width_is_refused(self, rgb, width):
         assert "disorder" in find_implausibility(with_width(rgb, width))
 
+    @pytest.mark.parametrize("shift", [-2, -1, 1, 2, 3, 7])
+    def test_rows_that_are_shifted_are_refused(self, rgb, shift):
+        assert "disorder" in find_implausibility(as_jpeg(with_width(rgb, rgb.shape[1] + shift), 85))
+        rolled = np.stack([np.roll(row, i * shift, 0) for i, row in enumerate(rgb)])
+        assert "disorder" in find_implausibility(rolled)
+
+    @pytest.mark.parametrize("angle", [30, 45, 60, 135])
+    def test_field_smeared_by_a_moving_stage_passes(self, rgb, angle):
+        kernel = np.zeros((15, 15), np.float32)
+        step = 7 * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+        cv2.line(kernel, tuple((7 - step).round().astype(int)), tuple((7 + step).round().astype(int)), 1)
+        assert find_implausibility(cv2.filter2D(rgb, -1, kernel / kernel.sum())) is None
+
     def test_planes_read_as_pixels_and_pixels_as_planes_are_refused(self, rgb):
         height, width = rgb.shape[:2]
         assert find_implausibility(np.moveaxis(rgb, -1, 0).reshape(height, width, 3)) is not None

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.imaging.resize import downscale
+
+_MIN_LIGHT = 0.12  # of the brightness; what is darker is a black frame
 _MIN_SIDE_PX = 64  # a smaller image is not judged
 _MAX_SIDE_PX = 400  # the middle of the image is judged, at its native scale
 _LAG_PX = 16  # farther apart, pixels are as good as independent
@@ -16,6 +19,12 @@ _MAX_SEAM = 3.0  # the difference of neighbors at a seam of tiles or strips, in 
 _MIN_SEAM_CONTRAST = 0.35  # and as a share of what distant pixels differ; JPEG's blocks reach less
 _MIN_SEAMS, _MIN_SEAM_SHARE = 3, 0.7  # of the places of the period; single edges of cells lie anywhere
 _MAX_SEAM_PERIOD_PX = 256
+_MIN_EDGE_STD = 4.0  # gray levels; edges of glass alone tell nothing
+_MAX_EDGE_DIFFERENCE = 0.3  # squared, of the end of a row and the beginning of the next; of the edge's variance
+_MIN_LIT_EDGE_SHARE = 0.5  # of the rows, of those that begin and end in the picture and not in a black frame
+_MAX_SHEAR = (
+    0.35  # the correlation of the gradients along rows and columns; photographs reach 0.2, sheared ones have 0.4
+)
 _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels
 _DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
@@ -36,7 +45,7 @@ def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8]) -> str | N
     Returns:
         What is wrong and what to do; None if nothing is.
     """
-    symptom = _find_broken_neighborhood(rgb) or _find_repetition(reduced)
+    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced)
     return None if symptom is None else _SCRAMBLED.format(symptom)
 
 
@@ -46,7 +55,7 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
     if min(green.shape) < _MIN_SIDE_PX:
         return None
     brightness = float(np.quantile(green[::4, ::4], 0.98))
-    mask = (green > 0.12 * brightness).astype(np.uint8)
+    mask = (green > _MIN_LIGHT * brightness).astype(np.uint8)
     contrast = max(_mean_difference(green, mask, axis, _LAG_PX) for axis in (0, 1))
     if contrast < _MIN_CONTRAST * brightness:
         return None
@@ -61,10 +70,34 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
     return None
 
 
+def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
+    """Return how each row lies farther to one side than the row above, as in an image read with a width that is wrong.
+
+    Such a row goes on at the beginning of the next one, and its cells are sheared. A lens or a moving stage may smear
+    cells to one side, but does not continue rows.
+    """
+    if min(rgb.shape[:2]) < _MIN_SIDE_PX:
+        return None
+    ends, beginnings = rgb[:-1, -1, 1].astype(np.float32), rgb[1:, 0, 1].astype(np.float32)
+    limit = _MIN_LIGHT * float(np.quantile(rgb[::8, ::8, 1], 0.98))
+    lit = np.minimum(ends, beginnings) > limit  # not of a frame
+    variance = float(ends[lit].var()) if lit.mean() > _MIN_LIT_EDGE_SHARE else 0.0
+    difference = float(((ends - beginnings)[lit] ** 2).mean()) if variance else 0.0
+    if variance < _MIN_EDGE_STD**2 or difference > _MAX_EDGE_DIFFERENCE * variance:
+        return None
+    green = np.ascontiguousarray(_middle(rgb)[..., 1])
+    green = downscale(green, green.shape[1] // 2, green.shape[0] // 2)  # against noise
+    inside = cv2.erode((green > limit).astype(np.float32), np.ones((5, 5), np.uint8))
+    across, down = (cv2.Sobel(green, cv2.CV_32F, 1 - axis, axis) * inside for axis in (0, 1))
+    norm = float(np.linalg.norm(across) * np.linalg.norm(down))
+    is_sheared = abs(float((across * down).sum())) > _MAX_SHEAR * norm
+    return "each row is shifted against the row above" if is_sheared else None
+
+
 def _find_repetition(reduced: NDArray[np.uint8]) -> str | None:
     """Return how often an image shows the same picture, side by side or one above the other."""
     gray = cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    mask = (gray > 0.12 * gray.max()).astype(np.float32)
+    mask = (gray > _MIN_LIGHT * gray.max()).astype(np.float32)
     surroundings = cv2.blur(gray * mask, _DETAIL_PX) / np.maximum(cv2.blur(mask, _DETAIL_PX), 1e-6)
     detail = (gray - surroundings) * mask
     for axis in (0, 1):
