@@ -164,6 +164,19 @@ class TestColors:
     def test_channel_that_copies_another_is_refused(self, rgb, channel, other):
         assert "hold the same picture" in find_implausibility(with_channel(rgb, channel, rgb[..., other]))
 
+    @pytest.mark.parametrize("ground", [(0, 0, 0), (6, 6, 14)])
+    @pytest.mark.parametrize("color", [(60, 90, 250), (230, 230, 230), (30, 220, 60)])
+    def test_bright_cells_on_a_dark_ground_are_refused(self, ground, color):
+        """As in dark field, fluorescence, and a negative of overexposed glass."""
+        rgb = np.full((480, 640, 3), ground, np.uint8)
+        for x, y in np.random.default_rng(0).integers(20, (620, 460), (60, 2)).tolist():
+            cv2.circle(rgb, (x, y), 24, color, -1, cv2.LINE_AA)
+            cv2.circle(rgb, (x, y), 9, tuple(value // 2 for value in color), -1, cv2.LINE_AA)
+        assert find_implausibility(rgb) is not None
+
+    def test_negative_of_overexposed_glass_is_refused(self, smear):
+        assert "the ground is dark" in find_implausibility(255 - np.clip(smear * 1.12, 0, 255).astype(np.uint8))
+
     def test_negative_is_refused(self, smear):
         assert find_implausibility(255 - smear) is not None
 

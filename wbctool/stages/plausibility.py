@@ -24,6 +24,7 @@ _LONG_SIDE_PX = 128  # colors are measured in the field reduced to this longer s
 _MIN_BRIGHT = 85  # of 255; at 75 the detector loses the cells of a field in which it finds all at full brightness
 _BORDER_SHARE = 0.12  # of the brightness; darker pixels are a black border, a vignette or bars, no smear
 _MIN_SMEAR_SHARE = 0.02  # of the pixels; of less nothing is concluded
+_MIN_DARK_SHARE, _MAX_FILLED_SHARE = 0.15, 0.7  # of the pixels; of the hull of what is bright, which fills a frame
 _MIN_ABSORBANCE = 0.04  # of the darkest pixels; below, a field is blank glass, which has no color of its own
 _MAX_GRAY_CHROMA = 0.1  # of the absorbance; red cells alone have 0.4
 _MAX_CONSTANT_STD = 1.0  # gray levels
@@ -100,6 +101,11 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
             f"exposure, or the number of bits in the export, and save the image again"
         )
     smear = brightest > max(8.0, _BORDER_SHARE * brightness)
+    if _has_dark_ground(smear):
+        return (
+            "the ground is dark and the cells are bright, as in a negative or in dark field; turn inversion off, or "
+            "photograph in bright field"
+        )
     if picture is not None:
         smear &= picture
     if smear.mean() < _MIN_SMEAR_SHARE:
@@ -157,6 +163,14 @@ def _reduce(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     scale = min(1.0, _LONG_SIDE_PX / max(height, width))
     return downscale(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def _has_dark_ground(bright: NDArray[np.bool_]) -> bool:
+    """Return whether bright cells lie scattered on black, where glass would be, and do not fill a frame."""
+    if 1 - bright.mean() < _MIN_DARK_SHARE or not bright.any():
+        return False
+    hull = cv2.convexHull(np.argwhere(bright).astype(np.int32))
+    return float(bright.sum()) < _MAX_FILLED_SHARE * cv2.contourArea(hull)
 
 
 def _find_lost_channel(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
