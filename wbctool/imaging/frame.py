@@ -28,7 +28,10 @@ def find_picture(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     height, width = rgb.shape[:2]
     top, bottom = _trim(rgb)
     left, right = _trim(rgb[top:bottom].transpose(1, 0, 2))
-    if top == 0 and bottom == height:  # between the bars at two sides, the others may show to be of one color
+    if (top, bottom) == (0, height) and (left, right) != (
+        0,
+        width,
+    ):  # between the bars at two sides, the others may show to be of one color
         top, bottom = _trim(rgb[:, left:right])
     inside = rgb[top:bottom, left:right]
     ring = _find_ring(inside)

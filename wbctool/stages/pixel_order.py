@@ -79,7 +79,7 @@ def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
     if min(rgb.shape[:2]) < _MIN_SIDE_PX:
         return None
     ends, beginnings = rgb[:-1, -1, 1].astype(np.float32), rgb[1:, 0, 1].astype(np.float32)
-    limit = _MIN_LIGHT * float(np.quantile(rgb[::8, ::8, 1], 0.98))
+    limit = _MIN_LIGHT * float(rgb[::8, ::8, 1].max())
     lit = np.minimum(ends, beginnings) > limit  # not of a frame
     variance = float(ends[lit].var()) if lit.mean() > _MIN_LIT_EDGE_SHARE else 0.0
     difference = float(((ends - beginnings)[lit] ** 2).mean()) if variance else 0.0

@@ -93,7 +93,8 @@ def check_plausibility(field: Field) -> None:
 def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     """Return why an image, (H, W, 3) uint8 RGB, cannot be a stained smear, and what to do; None if it can."""
     reduced = _reduce(rgb)
-    brightest, picture = reduced.max(axis=-1), find_picture(reduced)
+    red, green, blue = cv2.split(reduced)
+    brightest, picture = np.asarray(cv2.max(cv2.max(red, green), blue)), find_picture(reduced)
     brightness = float(np.quantile(brightest if picture is None else brightest[picture], 0.98))
     if brightness < _MIN_BRIGHT:
         return (
@@ -165,6 +166,11 @@ def _reduce(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return downscale(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
+def _pixels(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the pixels of the smear, (N, 3); fast if it is all of the image, as in most fields."""
+    return reduced.reshape(-1, 3) if smear.all() else reduced[smear]
+
+
 def _has_dark_ground(bright: NDArray[np.bool_]) -> bool:
     """Return whether bright cells lie scattered on black, where glass would be, and do not fill a frame."""
     if 1 - bright.mean() < _MIN_DARK_SHARE or not bright.any():
@@ -187,7 +193,7 @@ def _find_lost_channel(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear
     ]
     if lost:
         return f"the {' and '.join(lost)} channel holds no picture; {_SAVE_AS_RGB}"
-    pixels = reduced[smear].astype(np.int16)
+    pixels = _pixels(reduced, smear).astype(np.int16)
     copies = [
         f"{_CHANNELS[i]} and {_CHANNELS[j]}"
         for i, j in ((0, 1), (0, 2), (1, 2))
@@ -198,7 +204,7 @@ def _find_lost_channel(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear
 
 def _find_wrong_colors(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
     """Complain about colors that no stain has."""
-    colors = measure_colors(reduced[smear])
+    colors = measure_colors(_pixels(reduced, smear))
     if colors.absorbance < _MIN_ABSORBANCE:
         return None
     if colors.chroma < _MAX_GRAY_CHROMA:
