@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder
+from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder, read_head
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import (
     EVALUATION_FIGURES,
@@ -50,7 +50,6 @@ _FIGURES = (
         ),
     ),
 )
-_HEAD_BYTES = 4096
 _TABLES = frozenset({SLIDES_CSV, SLIDES_XLSX})
 
 
@@ -288,15 +287,5 @@ def _is_field(path: Path) -> bool:
 def _is_figure(path: Path) -> bool:
     """Return whether an image is a figure that wbctool drew. Its folder may still be a slide's, and hold fields."""
     return any(
-        name.fullmatch(path.name) and begin.match(_read_head(path.with_name(record)))
-        for name, record, begin in _FIGURES
+        name.fullmatch(path.name) and begin.match(read_head(path.with_name(record))) for name, record, begin in _FIGURES
     )
-
-
-def _read_head(path: Path) -> bytes:
-    """Return the beginning of a file; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError:
-        return b""
