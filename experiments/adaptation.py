@@ -92,7 +92,7 @@ def measure_laboratory(
         for seed in range(n_draws) if size <= 2 / 3 * len(cells) else ():
             chosen = draw_cells(lesson.groups, size, seed)
             adapted = adapt_readers(readers, lesson, chosen)
-            logits = [a.layer.compute_logits(r.features[:, 0]) for a, r in zip(adapted, readers, strict=True)]
+            logits = [a.layer.compute_logits(r.features) for a, r in zip(adapted, readers, strict=True)]
             yield _measure(name, size, cells, shipped, predict(logits, [a.card for a in adapted]), ~chosen)
 
 

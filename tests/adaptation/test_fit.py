@@ -37,8 +37,8 @@ RNG = np.random.default_rng(0)
 
 def make_reader(labels: list[CellClass], positions: dict[CellClass, list[float]]) -> Reader:
     """A reader whose training has each class at ten on its own axis, and cells of a laboratory elsewhere."""
-    features = np.array([positions[label] for label in labels], np.float32)[:, None]
-    features = features + RNG.normal(0, 0.3, (len(labels), 2, 3)).astype(np.float32)
+    features = np.array([positions[label] for label in labels], np.float32)
+    features = features + RNG.normal(0, 0.3, (len(labels), 3)).astype(np.float32)
     training = TrainingFeatures(np.repeat(10 * np.eye(3, dtype=np.float32), 20, axis=0), np.repeat(np.arange(3), 20))
     return Reader(CARD, LastLayer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)), features, training)
 
@@ -53,7 +53,7 @@ SWAPPED = {CellClass.NEUTROPHIL: [2.0, 6.0, 3.0], CellClass.LYMPHOCYTE: [6.0, 2.
 
 def test_cross_validate_swapped_classes_are_learned_and_counted() -> None:
     reader, lesson = make_reader(LABELS, SWAPPED), make_lesson(LABELS, 12)
-    assert (reader.layer.compute_logits(reader.features[:, 0]).argmax(axis=1) == lesson.indices(CLASSES)).mean() == 0
+    assert (reader.layer.compute_logits(reader.features).argmax(axis=1) == lesson.indices(CLASSES)).mean() == 0
     predictions = cross_validate([reader], lesson)
     assert [p.label for p in predictions] == LABELS
     assert Counter(p.outcome for p in predictions)[Outcome.COUNTED] >= 55
@@ -81,8 +81,8 @@ def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
     (adapted,) = adapt_readers([reader], lesson, np.ones(len(LABELS), bool))
     rule = adapted.card.familiarity
     assert rule is not None
-    assert squared_distances(reader.features[:, 0], RULE.space).mean() > RULE.max_mean_distance
-    assert squared_distances(reader.features[:, 0], rule.space).mean() <= rule.max_mean_distance
+    assert squared_distances(reader.features, RULE.space).mean() > RULE.max_mean_distance
+    assert squared_distances(reader.features, rule.space).mean() <= rule.max_mean_distance
     other = np.array([[-8, -8, -8]] * 5, np.float32)
     assert squared_distances(other, rule.space).mean() > rule.max_mean_distance
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def _list_classifiers(models: Models) -> list[OnnxModel[Any]]:
 def compute_features(
     rgb: NDArray[np.uint8], model: OnnxModel[CellClassifierCard], progress: Progress
 ) -> NDArray[np.float32]:
-    """Compute a classifier's features of the eight symmetries of each cell.
+    """Compute a classifier's features of cells.
 
     Args:
         rgb: (N, 128, 128, 3) uint8 RGB.
@@ -169,32 +169,22 @@ def compute_features(
         progress: Wraps the batches.
 
     Returns:
-        (N, 8, D) float32; the first view is the cell as it is.
+        (N, D) float32.
     """
     batches = [rgb[start : start + _BATCH] for start in range(0, len(rgb), _BATCH)]
-    features = []
-    for batch in progress(batches, len(batches), f"{model.card.name}: features"):
-        views = [np.ascontiguousarray(view) for view in iter_symmetries(batch)]
-        features.append(np.stack([model.run(view, FEATURES)[0] for view in views], axis=1))
-    return np.concatenate(features)
-
-
-def iter_symmetries(rgb: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
-    """Yield the eight symmetries of square images (N, H, H, 3), first the images as they are."""
-    for quarter_turns in range(4):
-        turned = np.rot90(rgb, quarter_turns, axes=(1, 2))
-        yield turned
-        yield turned[:, :, ::-1]
+    return np.concatenate(
+        [model.run(batch, FEATURES)[0] for batch in progress(batches, len(batches), f"{model.card.name}: features")]
+    )
 
 
 def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
     """Return what a run with the readers as they are makes of the cells, if these are one slide."""
-    logits = [reader.layer.compute_logits(reader.features[:, 0]) for reader in readers]
+    logits = [reader.layer.compute_logits(reader.features) for reader in readers]
     predictions = predict(logits, [reader.card for reader in readers])
     rule = readers[0].card.familiarity
     if rule is None:
         return predictions
-    distances = squared_distances(readers[0].features[:, 0], rule.space).tolist()
+    distances = squared_distances(readers[0].features, rule.space).tolist()
     predictions = [replace(p, distance=distance) for p, distance in zip(predictions, distances, strict=True)]
     return hold_back_cells(predictions, assess_familiarity(predictions, rule), rule)
 

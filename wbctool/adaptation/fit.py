@@ -29,11 +29,11 @@ from wbctool.stages.classify import combine_readings, predictions_from_logits
 from wbctool.stages.familiarity import squared_distances
 from wbctool.types.cells import Outcome, Prediction
 
-PULLS = (1e-4, 3e-4, 1e-3)
+PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
 MIN_CELLS_PER_CLASS = 5  # a class with fewer stays as shipped
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
-_REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
+_REPLAY_WEIGHT = 0.5  # of all training cells together; the laboratory's cells weigh 1
 _IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
@@ -45,7 +45,7 @@ class Reader:
     Attributes:
         card: Its card.
         layer: Its last layer.
-        features: (N, views, D) float32, of the laboratory's cells; the first view is the cell as a run sees it.
+        features: (N, D) float32, of the laboratory's cells.
         training: Features of cells that it was trained on.
     """
 
@@ -62,28 +62,17 @@ class Reader:
     @cached_property
     def basis(self) -> Basis:
         """The dimensions in which the laboratory's cells and those of the training differ most."""
-        return Basis.fit(self.layer, np.concatenate([self._flat_features, self.training.features]))
+        return Basis.fit(self.layer, np.concatenate([self.features, self.training.features]))
 
     @cached_property
-    def views(self) -> ReducedCells:
-        """The views of the laboratory's cells, (N * views, ...), cell after cell."""
-        return self.basis.reduce(self._flat_features)
+    def cells(self) -> ReducedCells:
+        """The laboratory's cells."""
+        return self.basis.reduce(self.features)
 
     @cached_property
     def training_cells(self) -> ReducedCells:
         """The cells of the training."""
         return self.basis.reduce(self.training.features)
-
-    @property
-    def _flat_features(self) -> NDArray[np.float32]:
-        """(N * views, D), cell after cell."""
-        return self.features.reshape(-1, self.features.shape[2])
-
-    def select_views(self, cells: NDArray[np.bool_], first_only: bool = False) -> ReducedCells:
-        """Return the views of some cells (N,), or the first view alone."""
-        chosen = np.zeros(self.features.shape[:2], bool)
-        chosen[cells, : 1 if first_only else None] = True
-        return ReducedCells(self.views.logits[chosen.ravel()], self.views.features[chosen.ravel()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +160,7 @@ def cross_validate(readers: Sequence[Reader], lesson: Lesson) -> list[Prediction
     for fold in np.unique(folds):
         held_out = folds == fold
         adapted = adapt_readers(readers, lesson, ~held_out)
-        logits = [a.layer.compute_logits(r.features[held_out, 0]) for a, r in zip(adapted, readers, strict=True)]
+        logits = [a.layer.compute_logits(r.features[held_out]) for a, r in zip(adapted, readers, strict=True)]
         predicted = predict(logits, [a.card for a in adapted])
         predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
     return [predictions[index] for index in range(len(lesson.labels))]
@@ -244,7 +233,7 @@ def _choose_pull(reader: Reader, lesson: Lesson, folds: NDArray[np.int64]) -> tu
         logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
         for fold in range(int(folds.max()) + 1):
             correction = _fit(reader, lesson, (folds >= 0) & (folds != fold), pull)
-            logits[folds == fold] = correction.correct_logits(reader.select_views(folds == fold, first_only=True))
+            logits[folds == fold] = correction.correct_logits(reader.cells.select(folds == fold))
         log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
         loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
         if best is None or loss < best[0]:
@@ -258,15 +247,15 @@ def _fit(reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], pull: float)
     y_true = lesson.indices(reader.outputs)
     counts = np.bincount(y_true[chosen & (y_true >= 0)], minlength=len(reader.outputs))
     taught = chosen & (y_true >= 0) & (counts[y_true] >= MIN_CELLS_PER_CLASS)
-    views, training, n_views = reader.select_views(taught), reader.training_cells, reader.features.shape[1]
-    weights = np.repeat(lesson.weights[taught], n_views)
+    learned, training = reader.cells.select(taught), reader.training_cells
+    weights = lesson.weights[taught]
     replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
     return fit_correction(
         ReducedCells(
-            logits=np.concatenate([views.logits, training.logits]),
-            features=np.concatenate([views.features, training.features]),
+            logits=np.concatenate([learned.logits, training.logits]),
+            features=np.concatenate([learned.features, training.features]),
         ),
-        np.concatenate([np.repeat(y_true[taught], n_views), reader.training.y_true]),
+        np.concatenate([y_true[taught], reader.training.y_true]),
         np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
         pull,
     )
@@ -298,7 +287,7 @@ def _make_familiar(
     distances = np.zeros(len(folds))
     for fold in range(int(folds.max()) + 1):
         space = _add_centers(rule.space, reader, lesson, (folds >= 0) & (folds != fold))
-        distances[folds == fold] = squared_distances(reader.features[folds == fold, 0], space)
+        distances[folds == fold] = squared_distances(reader.features[folds == fold], space)
     limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
     space = _add_centers(rule.space, reader, lesson, chosen)
     new_rule = rule.model_copy(update={"space": space, "max_mean_distance": max(limit, rule.max_mean_distance)})
@@ -313,5 +302,5 @@ def _add_centers(space: FeatureSpace, reader: Reader, lesson: Lesson, chosen: ND
     for label in range(len(reader.card.classes)):
         members = chosen & (y_true == label)
         if members.sum() >= MIN_CELLS_PER_CLASS:
-            means.append(reader.features[members, 0].mean(axis=0) @ whitening)
+            means.append(reader.features[members].mean(axis=0) @ whitening)
     return FeatureSpace.from_arrays(whitening, np.vstack([centers, *means]).astype(np.float32))

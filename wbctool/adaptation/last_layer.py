@@ -27,6 +27,10 @@ class ReducedCells:
     logits: NDArray[np.float64]
     features: NDArray[np.float64]
 
+    def select(self, chosen: NDArray[np.bool_]) -> ReducedCells:
+        """Return some of the cells."""
+        return ReducedCells(self.logits[chosen], self.features[chosen])
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
