@@ -65,14 +65,14 @@ def test_logger_asked_before_configuration_logs_after_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("quiet", "said"), [(True, ["an error", "a notice"]), (False, ["a warning", "an error", "a notice"])]
+    ("quiet", "lines"), [(True, ["an error", "a notice"]), (False, ["a warning", "an error", "a notice"])]
 )
-def test_quiet_shows_errors_and_notices(quiet, said, capsys):
+def test_quiet_shows_errors_and_notices(quiet, lines, capsys):
     with configure_logging(quiet=quiet, log_file=None):
         logging.getLogger("wbctool.test").warning("a warning")
         logging.getLogger("wbctool.test").error("an error")
         log_notice("a notice")
-    assert capsys.readouterr().err.splitlines() == [f"wbctool: {line}" for line in said]
+    assert capsys.readouterr().err.splitlines() == [f"wbctool: {line}" for line in lines]
 
 
 def test_log_has_cause_of_failed_run(cli, tmp_path):

@@ -39,7 +39,7 @@ def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
         ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid ObjectClass"),
@@ -47,10 +47,10 @@ def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
         ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
     ],
 )
-def test_read_fields_invalid_box_is_named_by_line(tmp_path: Path, row: str, said: str) -> None:
+def test_read_fields_invalid_box_is_named_by_line(tmp_path: Path, row: str, message: str) -> None:
     _image(tmp_path / "images" / "f.jpg")
     (tmp_path / "boxes.csv").write_text(f"image,kind,xmin,ymin,xmax,ymax\n{row}\n")
-    with pytest.raises(LabelledDataInvalid, match=rf"boxes\.csv, {said}"):
+    with pytest.raises(LabelledDataInvalid, match=rf"boxes\.csv, {message}"):
         read_fields(tmp_path)
 
 

@@ -37,7 +37,7 @@ def test_read_differentials_with_semicolons_and_decimal_commas(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "missing column 'slide'"),
         ("name,neutrophil\na,1\n", "missing column 'slide'"),
@@ -59,8 +59,8 @@ def test_read_differentials_with_semicolons_and_decimal_commas(tmp_path: Path) -
         ("slide,neutrophil\n,1\n", "line 2: no slide is named"),
     ],
 )
-def test_read_differentials_invalid_table_raises(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(LabelledDataInvalid, match=said):
+def test_read_differentials_invalid_table_raises(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LabelledDataInvalid, match=message):
         read_differentials(table(tmp_path, text))
 
 

@@ -291,5 +291,5 @@ def test_evaluate_command_checks_libraries_and_folder_before_the_work(
     (tmp_path / "file").touch()
     done = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--out", str(tmp_path / "file" / "out")])
     assert done.exit_code == 1
-    said = "`wbctool evaluate` needs skimage: pip install" if lacks == "the extra" else "out cannot be written: "
-    assert said in done.output
+    message = "`wbctool evaluate` needs skimage: pip install" if lacks == "the extra" else "out cannot be written: "
+    assert message in done.output

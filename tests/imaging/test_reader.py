@@ -492,8 +492,8 @@ def test_colours_of_another_profile_become_srgb(picture, tmp_path, kind):
     icc = profile(ADOBE_PRIMARIES, 2.2)
     stored = in_profile(picture, icc)
     options = {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
-    got = read(tmp_path, saved(stored, kind, icc_profile=icc, **options))
-    assert np.abs(got.astype(int) - np.asarray(picture)).mean() < 1
+    actual = read(tmp_path, saved(stored, kind, icc_profile=icc, **options))
+    assert np.abs(actual.astype(int) - np.asarray(picture)).mean() < 1
     assert np.abs(np.asarray(stored).astype(int) - np.asarray(picture)).mean() > 2
 
 
@@ -569,8 +569,8 @@ def test_read_field_ignores_stray_bytes_between_the_headers_of_a_jpeg(picture, t
     whole = saved(picture.resize((160, 120)), "JPEG", quality=90, progressive=progressive)
     expected = read(tmp_path, whole, "whole.jpg")
     for start in jpeg_segments(whole)[1:]:
-        got = read(tmp_path, whole[:start] + stray + whole[start:], "stray.jpg")
-        assert np.array_equal(got, expected)
+        actual = read(tmp_path, whole[:start] + stray + whole[start:], "stray.jpg")
+        assert np.array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(("before", "behind"), [(0, 1), (0, 64), (1, 0), (64, 0), (2, 2)])
@@ -600,11 +600,11 @@ def test_read_field_refuses_a_jpeg_whose_last_bytes_are_zeros(picture, tmp_path,
     whole = saved(picture, "JPEG", quality=quality)
     holed = whole[: -2 - hole] + bytes(hole) + whole[-2:]
     try:
-        got = read(tmp_path, holed, "hole.jpg")
+        actual = read(tmp_path, holed, "hole.jpg")
     except FieldUnreadable:
         return
     assert hole <= 3  # too little for any decoder to see, and in the last row of blocks
-    assert np.array_equal(got[:-20], read(tmp_path, whole, "whole.jpg")[:-20])
+    assert np.array_equal(actual[:-20], read(tmp_path, whole, "whole.jpg")[:-20])
 
 
 @pytest.mark.parametrize("stray", [b"\0", b"\0\0\0\0", b"x"])
@@ -660,8 +660,8 @@ def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mo
     image = picture.quantize(64) if mode == "P" else picture
     content = saved(image, "PNG")
     for start in (33, len(content) - 12):  # behind the header, before the end
-        got = read(tmp_path, content[:start] + METADATA[name] + content[start:], "field.png")
-        assert np.array_equal(got, np.asarray(image.convert("RGB")))
+        actual = read(tmp_path, content[:start] + METADATA[name] + content[start:], "field.png")
+        assert np.array_equal(actual, np.asarray(image.convert("RGB")))
         assert oriented_size(tmp_path / "field.png") == (640, 480)
     assert capfd.readouterr() == ("", "")
 

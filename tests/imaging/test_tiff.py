@@ -270,9 +270,9 @@ def test_decode_of_a_grey_palette_is_refused():
 @pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_decode_of_grey_is_refused(rgb, photometric, dtype):
-    said = refusal(written(rgb[..., 0].astype(dtype), photometric=photometric))
-    assert "gray" in said
-    assert ("16-bit or floating-point" in said) == (dtype != "u1")
+    message = refusal(written(rgb[..., 0].astype(dtype), photometric=photometric))
+    assert "gray" in message
+    assert ("16-bit or floating-point" in message) == (dtype != "u1")
 
 
 @pytest.mark.parametrize(

@@ -309,13 +309,13 @@ class TestSingleImage:
         assert find_slides(tmp_path / "b.png")[0].fields == (tmp_path / "b.png",)
 
     @pytest.mark.parametrize(
-        ("name", "said"),
+        ("name", "message"),
         [
             ("notes.txt", "is neither a folder nor an image"),
             ("s.svs", "is not read; scans are not read yet"),
             ("x", "is neither"),
         ],
     )
-    def test_other_file_is_refused(self, touch, name, said):
-        with pytest.raises(SlidesNotFound, match=said):
+    def test_other_file_is_refused(self, touch, name, message):
+        with pytest.raises(SlidesNotFound, match=message):
             find_slides(touch(name) / name)

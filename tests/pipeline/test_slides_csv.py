@@ -73,10 +73,10 @@ def test_tables_that_differ_in_case_are_refused(tmp_path):
 def test_tables_that_are_not_read_are_noticed(tmp_path, names, notices):
     for name in names:
         (tmp_path / name).write_text("slide\ns1\n")
-    said = []
-    read_slides_csv(tmp_path, ["s1"], said.append)
-    assert len(said) == len(notices)
-    assert all(text.startswith(start) for text, start in zip(said, notices, strict=True))
+    received = []
+    read_slides_csv(tmp_path, ["s1"], received.append)
+    assert len(received) == len(notices)
+    assert all(text.startswith(start) for text, start in zip(received, notices, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_tables_that_are_not_read_are_noticed(tmp_path, names, notices):
     ],
 )
 def test_blank_cells_are_blank(tmp_path, text):
-    said = []
+    received = []
     (tmp_path / "slides.csv").write_text(text)
-    assert read_slides_csv(tmp_path, ["s1"], said.append) == {"s1": SlideMetadata(age=40)}
-    assert said == []
+    assert read_slides_csv(tmp_path, ["s1"], received.append) == {"s1": SlideMetadata(age=40)}
+    assert received == []
 
 
 def test_no_break_space_in_a_name_is_a_space(tmp_path):
@@ -130,15 +130,15 @@ def test_spreadsheet_with_bom_and_unknown_column_is_read(tmp_path, caplog):
     ],
 )
 def test_column_that_seems_to_be_meant_for_another_is_noticed(tmp_path, column, meant):
-    said = []
+    received = []
     (tmp_path / "slides.csv").write_text(f"slide,{column}\ns1,7\n")
-    read_slides_csv(tmp_path, ["s1"], said.append)
-    assert said == (
+    read_slides_csv(tmp_path, ["s1"], received.append)
+    assert received == (
         [] if meant is None else [f"slides.csv: the column {column.lower()!r} is not read; did you mean {meant!r}?"]
     )
     (tmp_path / "slides.csv").write_text(f"slide,{column},age,sex,analyser_wbc,um_per_px\ns1,7,,,,\n")
-    read_slides_csv(tmp_path, ["s1"], said.append)
-    assert len(said) == (meant is not None)
+    read_slides_csv(tmp_path, ["s1"], received.append)
+    assert len(received) == (meant is not None)
 
 
 def test_name_that_excel_keeps_as_text_is_read(tmp_path):

@@ -130,7 +130,7 @@ def change(**facts: object) -> QuantizationInfo:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "message"),
     [
         ({"changed_labels": 2, "accuracy_fp32": 0.9, "accuracy_quantized": 0.8975, "psnr_db": 42.0}, None),
         ({"changed_labels": 3}, "3 of 200 labels change, at most 1.0% allowed"),
@@ -139,8 +139,8 @@ def change(**facts: object) -> QuantizationInfo:
         ({"psnr_db": 41.9}, "its images are 41.9 dB from the fp32 ones, at least 42 required"),
     ],
 )
-def test_violated_tolerance_describes_the_exceeded_limit(facts: dict[str, object], said: str | None) -> None:
-    assert violated_tolerance(change(**facts), QuantizationTolerance()) == said
+def test_violated_tolerance_describes_the_exceeded_limit(facts: dict[str, object], message: str | None) -> None:
+    assert violated_tolerance(change(**facts), QuantizationTolerance()) == message
 
 
 def test_psnr_db_pools_all_images() -> None:
@@ -151,8 +151,8 @@ def test_psnr_db_pools_all_images() -> None:
 
 
 def test_optimize_classifier_card_has_what_was_measured(folder: Path, models: Models) -> None:
-    said = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
-    labels = tuple(models.classifier.card.classes[index] for index in said)
+    indices = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
+    labels = tuple(models.classifier.card.classes[index] for index in indices)
     wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
     made = optimize_classifier(models, folder, few_cells(wrong), plain)
     copy = made.card.quantized_from

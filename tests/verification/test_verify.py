@@ -96,13 +96,13 @@ def test_compare_cells_left_to_a_reader_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "of_each", "said"),
+    ("cells", "of_each", "reason"),
     [(99, 1, "99 cells; 100 needed"), (190, 10, "the cells are from 19 groups; 20 needed")],
 )
-def test_compare_cells_too_few_have_no_verdict(cells: int, of_each: int, said: str) -> None:
+def test_compare_cells_too_few_have_no_verdict(cells: int, of_each: int, reason: str) -> None:
     found = compare(right(cells), of_each)
     assert found.verdict.conclusion is Conclusion.NO_VERDICT
-    assert found.verdict.summary == f"No verdict: {said}."
+    assert found.verdict.summary == f"No verdict: {reason}."
 
 
 def differential(names: Sequence[str]) -> Differential:
@@ -218,10 +218,10 @@ def draw_cells(folder: Path, number: int = 3) -> Path:
 
 
 def test_verify_command_on_cells_writes_result(tmp_path: Path, models_dir: Path) -> None:
-    code, said, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
+    code, stdout, _ = verify(draw_cells(tmp_path / "lab"), "--out", tmp_path / "out", "--models", models_dir)
     assert code == 3
-    assert "6 cells of 6 groups" in said
-    assert said.splitlines()[-1] == "No verdict: 6 cells; 100 needed."
+    assert "6 cells of 6 groups" in stdout
+    assert stdout.splitlines()[-1] == "No verdict: 6 cells; 100 needed."
     assert (tmp_path / "out" / "verification.html").is_file()
 
 
@@ -230,9 +230,9 @@ def test_verify_command_on_slides_writes_result(tmp_path: Path, monkeypatch: pyt
     fakes.draw_field(tmp_path / "lab" / "=a" / "f.png", ["neutrophil"] * 2 + ["basophil"] * 2)
     fakes.draw_field(tmp_path / "lab" / "b" / "f.png", ["neutrophil"] * 3 + ["basophil"])
     (tmp_path / "lab" / "differentials.csv").write_text("slide,neutrophil,basophil\n=a,3,1\nb,75.0,25.0\nc,1,1\n")
-    code, said, error = verify(tmp_path / "lab", "--out", tmp_path / "out")
+    code, stdout, error = verify(tmp_path / "lab", "--out", tmp_path / "out")
     assert (code, error) == (3, "")
-    assert said.splitlines()[2:] == [
+    assert stdout.splitlines()[2:] == [
         "2 slides, 0 with enough counted cells",
         "  neutrophil: tool minus reader -12.50 percentage points, 95 % limits of agreement -47.15 to +22.15",
         "  basophil: tool minus reader +12.50 percentage points, 95 % limits of agreement -22.15 to +47.15",
