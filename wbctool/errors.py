@@ -26,6 +26,10 @@ class FieldImplausible(FieldUnreadable):
     """An image was decoded, but what it shows cannot be a stained smear; the message says what it looks like."""
 
 
+class CellsTooSmall(WbctoolError, ValueError):
+    """The cells of a field have too few pixels for the detector; the message says how many."""
+
+
 class SlidesNotFound(WbctoolError, FileNotFoundError):
     """The folder of slides is missing or holds no image."""
 

@@ -1,4 +1,4 @@
-"""Detection of the cells of a field: an anchor-free center-point detector, applied from coarse to fine.
+"""Detection of the cells of a field: an anchor-free center-point detector, applied from coarse to fine, or by tiles.
 
 The heat map and box distances follow CenterNet (Zhou et al. 2019, arXiv 1904.07850) and FCOS (Tian et al. 2019, arXiv
 1904.01355).
@@ -6,7 +6,7 @@ The heat map and box distances follow CenterNet (Zhou et al. 2019, arXiv 1904.07
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -16,16 +16,21 @@ from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import HEAT, SIDES, OnnxModel
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
+from wbctool.stages.red_cell_size import choose_tile_scale, find_small_red_cells_px, measure_red_cells_px
+from wbctool.stages.tiles import CONTAINMENT_THRESHOLD, Tile, divide_into_tiles, is_cut, merge_tiles
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.types.progress import Progress, no_progress
 
 _MIN_RED_CELLS = 3  # fewer do not show the scale: a coarse pass may take a clump of tiny cells for one large cell
 _MAX_REFINEMENTS = 2
-_MAX_LONG_SIDE_PX = 2560  # bounds the memory and the time (about a second) of a finer pass over a huge field
-_BORDER_FRACTION = 0.03  # a box that ends within this fraction of its side of the field's edge counts as cut off
+MAX_LONG_SIDE_PX = 2560  # bounds the memory and the time (about a second) of a pass over a whole field
 _NUCLEUS_IOU = 0.5  # the smallest IoU of a low-score cell and the cell that its nucleus suggests
-_CONTAINMENT_THRESHOLD = 0.75  # a box with a larger share inside a better one is a part of the same cell
+_TILE_PX = 1536  # the side of a tile, in scaled pixels
+_MARGIN_RED_CELLS = 2.5  # how far a tile reaches beyond its core: no cell is longer than five red cells
+_SLACK_RED_CELLS = 0.25  # how far two tiles may disagree about the center of a cell
 
 FloatArray = NDArray[np.float32]
+_Filter = Callable[[Sequence[Detection], Field], Iterable[Detection]]
 
 
 def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
@@ -38,14 +43,38 @@ def detect_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detectio
     Returns:
         The cells, in reading order (by top edge, then left edge). Their boxes hold whole cells, in whole native pixels.
         Cells that the field's border cuts are kept and marked.
+
+    Raises:
+        CellsTooSmall: As :func:`detect_blood_cells`.
     """
     return tuple(d for d in detect_blood_cells(field, model) if d.object_class is ObjectClass.NUCLEATED)
 
 
-def detect_blood_cells(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, ...]:
-    """Detect nucleated and red cells, both in one list; see :func:`detect_cells`."""
-    detections = [d for d in detect_objects(field, model) if d.object_class is not ObjectClass.PLATELET]
-    cells = filter_by_score(detections, field, model.card)
+def detect_blood_cells(
+    field: Field,
+    model: OnnxModel[DetectorCard],
+    progress: Progress = no_progress,
+    max_long_side_px: int = MAX_LONG_SIDE_PX,
+) -> tuple[Detection, ...]:
+    """Detect nucleated and red cells, both in one list; see :func:`detect_cells`.
+
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        model: The detector.
+        progress: Shows how many tiles of a large field are done.
+        max_long_side_px: The longest side of a look at the whole field, in scaled pixels.
+
+    Returns:
+        The cells, in reading order.
+
+    Raises:
+        CellsTooSmall: The field is large, and its cells are too small to be seen.
+    """
+
+    def keep(detections: Sequence[Detection], part: Field) -> list[Detection]:
+        return filter_by_score((d for d in detections if d.object_class is not ObjectClass.PLATELET), part, model.card)
+
+    cells = _detect(field, model, 0.1, keep, progress, max_long_side_px)
     return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
 
 
@@ -87,6 +116,9 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
     for a cell. If no red cell is found, all cells may be too small to be detected; then a finer pass is a trial, and
     its result is used only if it shows what the pass before did not.
 
+    A field that is larger than the finest pass, and whose red cells this pass does not show for sure, is looked at in
+    tiles.
+
     Args:
         field: The field, (H, W, 3) uint8 RGB.
         model: The detector.
@@ -94,25 +126,80 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
 
     Returns:
         The detections in native pixels, by falling score.
+
+    Raises:
+        CellsTooSmall: As :func:`detect_blood_cells`.
     """
+    objects = _detect(field, model, min_score, lambda detections, _: detections, no_progress, MAX_LONG_SIDE_PX)
+    return tuple(sorted(objects, key=lambda d: -d.score))
+
+
+def _detect(
+    field: Field,
+    model: OnnxModel[DetectorCard],
+    min_score: float,
+    keep: _Filter,
+    progress: Progress,
+    max_long_side_px: int,
+) -> Iterable[Detection]:
+    """Detect objects in the whole field or, if it must be, by tiles; ``keep`` chooses among those of each look."""
+    detections, scale = _detect_from_coarse_to_fine(field, model, min_score, max_long_side_px)
+    coarsest_scale = max_long_side_px / max(field.rgb.shape[:2])
+
+    def look(part: Field, part_scale: float) -> tuple[Detection, ...]:
+        return _detect_at_scale(part, model, part_scale, min_score)
+
+    red_cell_px = find_small_red_cells_px(field, detections, scale, coarsest_scale, model.card, look)
+    if red_cell_px is None:
+        return keep(detections, field)
+    return _detect_in_tiles(field, model, min_score, keep, progress, red_cell_px)
+
+
+def _detect_from_coarse_to_fine(
+    field: Field, model: OnnxModel[DetectorCard], min_score: float, max_long_side_px: int
+) -> tuple[tuple[Detection, ...], float]:
+    """Detect objects in the whole field; return also the scale of the look that is used."""
     card = model.card
     long_side_px = max(field.rgb.shape[:2])
     if card.preview_px:
         scale = card.preview_px / long_side_px
         detections = _detect_at_scale(field, model, scale, min_score)
-        sides_px = _measure_red_cells_px(detections, card)
+        sides_px = measure_red_cells_px(detections, card)
         if len(sides_px) >= _MIN_RED_CELLS and np.median(sides_px) * scale >= card.min_red_cell_px:
-            return detections
-    scale = card.input_long_side_px / long_side_px
+            return detections, scale
+    used_scale = scale = card.input_long_side_px / long_side_px
     detections = latest = _detect_at_scale(field, model, scale, min_score)
     for _ in range(_MAX_REFINEMENTS):
-        refined_scale = _refined_scale(latest, scale, long_side_px, card)
+        refined_scale = _refined_scale(latest, scale, long_side_px, card, max_long_side_px)
         if refined_scale is None:
             break
         scale, latest = refined_scale, _detect_at_scale(field, model, refined_scale, min_score)
-        if _measure_red_cells_px(detections, card) or _finds_more(latest, detections, card):
-            detections = latest
-    return detections
+        if measure_red_cells_px(detections, card) or _finds_more(latest, detections, card):
+            detections, used_scale = latest, scale
+    return detections, used_scale
+
+
+def _detect_in_tiles(
+    field: Field,
+    model: OnnxModel[DetectorCard],
+    min_score: float,
+    keep: _Filter,
+    progress: Progress,
+    red_cell_px: float,
+) -> list[Detection]:
+    """Detect objects tile by tile, at the scale that the red cells need."""
+    card = model.card
+    height, width = field.rgb.shape[:2]
+    scale = choose_tile_scale(red_cell_px, card)
+    tiles = divide_into_tiles(width, height, _TILE_PX / scale, _MARGIN_RED_CELLS * red_cell_px)
+
+    def look() -> Iterator[tuple[Tile, list[Detection]]]:
+        for tile in progress(tiles, len(tiles), "tiles"):
+            frame = tile.frame
+            part = Field(field.name, field.rgb[frame.y : frame.y + frame.height, frame.x : frame.x + frame.width])
+            yield tile, list(keep(_detect_at_scale(part, model, scale, min_score), part))
+
+    return merge_tiles(look(), width, height, _SLACK_RED_CELLS * red_cell_px, card.nms_iou_threshold)
 
 
 def _finds_more(refined: Sequence[Detection], previous: Sequence[Detection], card: DetectorCard) -> bool:
@@ -123,27 +210,21 @@ def _finds_more(refined: Sequence[Detection], previous: Sequence[Detection], car
     )
     return (
         not previous
-        or len(_measure_red_cells_px(refined, card)) >= _MIN_RED_CELLS
+        or len(measure_red_cells_px(refined, card)) >= _MIN_RED_CELLS
         or (n_confident >= _MIN_RED_CELLS and not n_confident_before)
     )
 
 
 def _refined_scale(
-    detections: Sequence[Detection], scale: float, long_side_px: int, card: DetectorCard
+    detections: Sequence[Detection], scale: float, long_side_px: int, card: DetectorCard, max_long_side_px: int
 ) -> float | None:
     """Return the scale for red cells of ``target_red_cell_px``; None if another pass would not help."""
-    sides_px = _measure_red_cells_px(detections, card)
+    sides_px = measure_red_cells_px(detections, card)
     red_cell_px = float(np.median(sides_px)) * scale if sides_px else card.min_red_cell_px / 2
     if red_cell_px >= card.min_red_cell_px:
         return None
-    refined = min(scale * card.target_red_cell_px / red_cell_px, 1.0, _MAX_LONG_SIDE_PX / long_side_px)
+    refined = min(scale * card.target_red_cell_px / red_cell_px, 1.0, max_long_side_px / long_side_px)
     return refined if refined > 1.2 * scale else None
-
-
-def _measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) -> list[float]:
-    """Return the sides of the confident red cells, in native pixels."""
-    boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL and d.score >= card.score_threshold]
-    return [(box.width * box.height) ** 0.5 for box in boxes]
 
 
 def _detect_at_scale(
@@ -198,7 +279,7 @@ def non_max_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: fl
         intersection *= (np.minimum(y1[rest], y1[best]) - np.maximum(y0[rest], y0[best])).clip(0)
         union = areas[rest] + areas[best] - intersection
         suppressed[rest] |= (intersection > iou_threshold * union) | (
-            intersection > _CONTAINMENT_THRESHOLD * areas[rest]
+            intersection > CONTAINMENT_THRESHOLD * areas[rest]
         )
     return np.asarray(order[~suppressed], dtype=np.intp)
 
@@ -209,9 +290,9 @@ def _to_image_coordinates(
     """Yield detections in whole native pixels, clipped to the field of ``size`` (width, height)."""
     width, height = size
     for (x0, y0, x1, y1), score in zip(boxes.tolist(), scores.tolist(), strict=True):
-        margin = _BORDER_FRACTION * max(x1 - x0, y1 - y0)
-        cut_by_border = x0 < margin or y0 < margin or x1 > width - margin or y1 > height - margin
         left, top = max(0, round(x0)), max(0, round(y0))
         right, bottom = min(width, round(x1)), min(height, round(y1))
         if right > left and bottom > top:
-            yield Detection(Box(left, top, right - left, bottom - top), score, cut_by_border, object_class)
+            yield Detection(
+                Box(left, top, right - left, bottom - top), score, is_cut(x0, y0, x1, y1, width, height), object_class
+            )

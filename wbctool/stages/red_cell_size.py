@@ -1,0 +1,127 @@
+"""The size of red cells that are too small to be seen when a large field is looked at whole.
+
+Small parts of the field are looked at, first at native resolution. At the right scale red cells cover a large share of
+a smear; at a wrong one the detector takes clumps, or granules, for a few red cells that cover hardly any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wbctool.errors import CellsTooSmall
+from wbctool.inference.model_card import DetectorCard
+from wbctool.stages.tiles import choose_places
+from wbctool.types.cells import Detection, Field, ObjectClass
+
+_MIN_RED_CELLS = 3  # fewer do not show the scale
+_MIN_SHARE = 0.1  # of the pixels: the red cells' area. At the right scale it is a quarter or more, at a wrong one 0.08
+_SURE_FRACTION = 0.6  # of the card's smallest red cell; of smaller ones a look at the whole field may miss many
+_VISIBLE_FRACTION = 0.5  # of the card's smallest red cell; of smaller ones most are missed, and the others seem larger
+_MAX_UPSCALING = 2.0  # of a tile or a part of the field
+_PARTS = 12  # the number of parts that are looked at
+_PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
+_STEP = 4.0  # red cells are measured well at half and at twice their best size
+_MIN_VARIED_STD = 6.0  # gray levels; below, a part is glass
+
+Look = Callable[[Field, float], Sequence[Detection]]
+
+
+@dataclass(frozen=True, slots=True)
+class RedCells:
+    """The confident red cells of one look.
+
+    Attributes:
+        count: Their number.
+        side_px: The median of their sides, in native pixels; 0 without any.
+        share: The share of the pixels that they cover.
+    """
+
+    count: int
+    side_px: float
+    share: float
+
+
+def find_small_red_cells_px(
+    field: Field, detections: Sequence[Detection], scale: float, coarsest_scale: float, card: DetectorCard, look: Look
+) -> float | None:
+    """Find out whether the red cells of a field are too small to be seen in a look at the whole field.
+
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        detections: What was found in the whole field.
+        scale: The scale at which it was found.
+        coarsest_scale: The finest scale at which the whole field can be looked at.
+        card: The detector's card.
+        look: Detects the objects of a field that is resized by a scale, in native pixels.
+
+    Returns:
+        The side of the red cells in native pixels if they are too small; None if they are not, or there are none.
+
+    Raises:
+        CellsTooSmall: They are too small to be seen at any scale.
+    """
+    if coarsest_scale >= 1:
+        return None
+    height, width = field.rgb.shape[:2]
+    shown = measure_red_cells(detections, height * width, card)
+    sure_px = _SURE_FRACTION * card.min_red_cell_px
+    if shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px:
+        return None
+    side_px = _find_red_cell_px(field, coarsest_scale, card, look)
+    return side_px if side_px is not None and side_px * coarsest_scale < sure_px else None
+
+
+def choose_tile_scale(red_cell_px: float, card: DetectorCard) -> float:
+    """Return the scale for red cells of ``target_red_cell_px``; above 1 only if native ones are hardly visible."""
+    is_visible = red_cell_px >= _VISIBLE_FRACTION * card.min_red_cell_px
+    return min(card.target_red_cell_px / red_cell_px, 1.0 if is_visible else _MAX_UPSCALING)
+
+
+def measure_red_cells(detections: Sequence[Detection], area_px: int, card: DetectorCard) -> RedCells:
+    """Measure the confident red cells among the detections of an area in native pixels."""
+    sides = measure_red_cells_px(detections, card)
+    share = sum(side * side for side in sides) / max(area_px, 1)
+    return RedCells(len(sides), float(np.median(sides)) if sides else 0.0, share)
+
+
+def measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) -> list[float]:
+    """Return the sides of the confident red cells, in native pixels."""
+    boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL and d.score >= card.score_threshold]
+    return [(box.width * box.height) ** 0.5 for box in boxes]
+
+
+def _find_red_cell_px(field: Field, coarsest_scale: float, card: DetectorCard, look: Look) -> float | None:
+    """Return the side of the red cells in native pixels; None if no scale shows any, as on glass."""
+    scale, scales = 1.0, []
+    while scale > coarsest_scale:
+        scales.append(scale)
+        scale /= _STEP
+    best = max((_try_scale(field, s, card, look) for s in scales), key=lambda red_cells: red_cells.share)
+    if best.share >= _MIN_SHARE:
+        return best.side_px
+    upscaled = _try_scale(field, _MAX_UPSCALING, card, look)
+    if upscaled.share < _MIN_SHARE:
+        return None
+    if upscaled.side_px * _MAX_UPSCALING < _VISIBLE_FRACTION * card.min_red_cell_px:
+        raise CellsTooSmall(
+            f"its red cells measure about {upscaled.side_px:.0f} pixels, too few to see the cells by; photograph or "
+            f"export it so that they measure {card.min_red_cell_px:.0f} or more"
+        )
+    return upscaled.side_px
+
+
+def _try_scale(field: Field, scale: float, card: DetectorCard, look: Look) -> RedCells:
+    """Look at some parts of a field that are not glass, and measure the red cells of the half that shows most."""
+    height, width = field.rgb.shape[:2]
+    side = round(card.input_long_side_px / scale)
+    places = choose_places(width, height, side, _PLACES_PER_SIDE)
+    parts = [field.rgb[y : y + side, x : x + side] for x, y in places]
+    varied = [part for part in parts if float(part[::8, ::8, 1].std()) > _MIN_VARIED_STD]
+    indices = np.linspace(0, len(varied) - 1, min(len(varied), _PARTS)).round().astype(int).tolist()
+    found = [(look(Field(field.name, varied[i]), scale), varied[i].shape[0] * varied[i].shape[1]) for i in indices]
+    found.sort(key=lambda part: -measure_red_cells(*part, card).share)
+    best = found[: (len(found) + 1) // 2]
+    return measure_red_cells([d for detections, _ in best for d in detections], sum(area for _, area in best), card)
