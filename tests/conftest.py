@@ -97,7 +97,7 @@ class Runner:
         parsed = load_settings({"slides": self.root, "out": self.out, **settings})
         self.looked.clear()
 
-        def detect(field: Any) -> Any:
+        def detect(field: Any, _: Any) -> Any:
             self.looked.append(field.name)
             return self.detect(field)
 

@@ -33,7 +33,7 @@ NORMAL = ["neutrophil"] * 58 + ["lymphocyte"] * 30 + ["monocyte"] * 7 + ["eosino
 FLAGGED = [*NORMAL[:60:2], *["review"] * 6, *["odd"] * 3, "immature_granulocyte", "erythroblast", "platelet"]
 
 
-def detect(field: Field) -> tuple[Detection, ...]:
+def detect(field: Field, *_: object) -> tuple[Detection, ...]:
     """Detect the seven darkest blocks of a field in the green channel, which are nuclei and platelets."""
     height, width = (side // 64 for side in field.rgb.shape[:2])
     blocks = field.rgb[: 64 * height, : 64 * width, 1].reshape(height, 64, width, 64).mean(axis=(1, 3)).ravel()

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,6 +30,10 @@ class NullProgress:
 
     def field_done(self) -> None:
         """Receive that one more field is done."""
+
+    def track(self, items: Iterable[Any], total: int, description: str) -> Iterable[Any]:  # noqa: ARG002
+        """Receive what is worked through within one field: many tiles or cells."""
+        return items
 
     def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
         """Receive the state of one more slide."""
@@ -70,7 +74,10 @@ class JsonPlanProgress(NullProgress):
 
 
 class BarProgress(NullProgress):
-    """A bar that counts the fields, with a line above it for each slide that was processed."""
+    """A bar that counts the fields, with a line above it for each slide that was processed.
+
+    A field with many tiles or cells has a bar of its own meanwhile.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -84,6 +91,16 @@ class BarProgress(NullProgress):
     def field_done(self) -> None:
         """Advance the bar."""
         self._progress.advance(self._task)
+
+    def track(self, items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+        """Show a bar until all items were taken."""
+        task = self._progress.add_task(escape(display_name(description)), total=total)
+        try:
+            for item in items:
+                yield item
+                self._progress.advance(task)
+        finally:
+            self._progress.remove_task(task)
 
     def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
         """Print a line above the bar if the slide was processed."""

@@ -19,6 +19,7 @@ from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import ClassifierInput, preprocess_crops
 from wbctool.types.cells import Box, Crop, Detection, Field, Prediction
+from wbctool.types.progress import Progress, no_progress
 from wbctool.types.results import ModelRef, Provenance
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class BoundStages:
     """The stages of one field, as functions without models, and what the results say of the models.
 
     Attributes:
-        detect: Returns the nucleated and the red cells of a field.
+        detect: Returns the nucleated and the red cells of a field, and shows the progress within a large one.
         crop: Cuts the cells in the boxes out of a field.
         preprocess: Brings crops to the classifier's input, (N, 128, 128, 3) uint8 RGB.
         classify: Returns one prediction per row of the classifier's input.
@@ -43,7 +44,7 @@ class BoundStages:
         familiarity_rule: When a slide is familiar, and which cells of another one are counted.
     """
 
-    detect: Callable[[Field], tuple[Detection, ...]]
+    detect: Callable[[Field, Progress], tuple[Detection, ...]]
     crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
     preprocess: Callable[[Sequence[Crop]], ClassifierInput]
     classify: Callable[[Rgb], tuple[Prediction, ...]]
@@ -100,7 +101,7 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
     """Bind loaded models to the stages."""
     cards = models.cards
     return BoundStages(
-        detect=lambda field: detect_blood_cells(field, models.detector),
+        detect=lambda field, progress=no_progress: detect_blood_cells(field, models.detector, progress),
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, models.head),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from wbctool.pipeline.field_worker import FieldAnalysis, make_failure
 from wbctool.timing import StageTimer
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldFailure
+
+_MANY_CELLS = 200  # a field with so many gets a progress of its own
 
 
 class _Cancelled(Exception):
@@ -95,10 +98,11 @@ def _classify_batches(
         )
     ]
     cells_by_field: list[list[tuple[Cell, CellThumbnails]]] = [[] for _ in fields]
-    for start in range(0, len(all_cells), batch_size):
+    has_many = len(all_cells) >= _MANY_CELLS
+    cells = iter(context.track(all_cells, len(all_cells), f"{fields[0].name}: cells") if has_many else all_cells)
+    while batch := list(itertools.islice(cells, batch_size)):
         if context.should_stop():
             raise _Cancelled
-        batch = all_cells[start : start + batch_size]
         with timer("prepare"):
             inputs = stages.preprocess([crop for *_, crop, _ in batch])
         with timer("classify"):

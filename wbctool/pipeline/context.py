@@ -12,6 +12,7 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.store.hash_cache import HashCache
+from wbctool.types.progress import Progress, no_progress
 from wbctool.types.results import Provenance
 from wbctool.types.slides import SlideMetadata
 
@@ -30,6 +31,7 @@ class RunContext:
         metadata: The rows of slides.csv, by slide id; slides that it does not name are missing here.
         should_stop: Returns whether the run was asked to stop. It is called between fields and between batches.
         field_done: Called after each field, in the thread that fetches the outcomes.
+        track: Shows the progress within a field of many tiles or cells. It is called in any thread.
         now: Returns the Unix time in seconds.
         large_field_lock: Held by the one thread that decodes a large field.
     """
@@ -39,6 +41,7 @@ class RunContext:
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
     should_stop: ShouldStop = lambda: False
     field_done: Callable[[], None] = lambda: None
+    track: Progress = no_progress
     now: Callable[[], float] = time.time
     large_field_lock: Lock = field(default_factory=Lock)
 

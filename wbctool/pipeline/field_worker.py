@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wbctool.errors import WbctoolError
 from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
@@ -22,6 +25,10 @@ from wbctool.types.slides import FieldQuality
 log = logging.getLogger(__name__)
 
 _LARGE_FIELD_MEGAPIXELS = 50  # only one larger field is decoded at a time: decoding takes about ten bytes per pixel
+
+
+class _Stopped(Exception):
+    """The run was asked to stop within a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
             with timer("check"):
                 stages.check(field)
             with timer("detect"):
-                detections = stages.detect(field)
+                detections = stages.detect(field, partial(_track_tiles, context, slide, path))
                 cells = tuple(d for d in detections if d.object_class is ObjectClass.NUCLEATED)
             with timer("crop"):
                 crops = stages.crop(field, [cell.box for cell in cells])
@@ -95,6 +102,8 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
             with timer("quality"):
                 um_per_px = metadata.um_per_px if metadata else None
                 quality = measure_quality(field, detections, stages.stain_reference, um_per_px)
+    except _Stopped:
+        return FieldAnalysis(slide.id, path.name, timer, None, None)
     except Exception as error:  # any error is this field's alone
         # The field is not at fault if memory is short: with more memory it may succeed.
         stage = "memory" if isinstance(error, MemoryError) else timer.stage
@@ -112,6 +121,17 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
         field_thumbnail=field_thumbnail,
         quality=quality,
     )
+
+
+def _track_tiles(
+    context: RunContext, slide: Slide, path: Path, tiles: Iterable[Any], total: int, description: str
+) -> Iterator[Any]:
+    """Show the progress within a large field, and stop there if the run was asked to."""
+    log.info("slide %r, field %r: looked at in %d %s", slide.id, path.name, total, description)
+    for tile in context.track(tiles, total, f"{path.name}: {description}"):
+        if context.should_stop():
+            raise _Stopped
+        yield tile
 
 
 def format_error(error: Exception) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.exit_codes import ExitCode
@@ -39,13 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Shows how a run goes on. Its methods are called in the main thread."""
+    """Shows how a run goes on. Its methods but ``track`` are called in the main thread."""
 
     def plan_ready(self, plan: Sequence[PlanItem]) -> None:
         """Show the plan, before the first slide."""
 
     def field_done(self) -> None:
         """Count one field."""
+
+    def track(self, items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+        """Show how many of a field's tiles or cells have been taken, in any thread."""
 
     def slide_done(self, outcome: SlideOutcome, action: Action) -> None:
         """Show one slide, processed now or up to date."""
@@ -108,7 +111,7 @@ def run_folder(
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:
-        return RunContext(settings, load_stages(), metadata, stop_request, progress.field_done, now)
+        return RunContext(settings, load_stages(), metadata, stop_request, progress.field_done, progress.track, now)
 
     if settings.dry_run:
         progress.plan_ready(make_plan(slides, make_context()))

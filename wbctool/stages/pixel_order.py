@@ -25,6 +25,7 @@ _MIN_LIT_EDGE_SHARE = 0.5  # of the rows, of those that begin and end in the pic
 _MAX_SHEAR = (
     0.35  # the correlation of the gradients along rows and columns; photographs reach 0.2, sheared ones have 0.4
 )
+_TILE_STEP_PX = 16  # by the TIFF standard, the sides of a tile are multiples of it
 _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels
 _DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
@@ -65,9 +66,10 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
         return "neighboring pixels have nothing in common"
     if max(rows, columns) > _MAX_ANISOTROPY * min(rows, columns):
         return "neighboring rows have little in common"
-    if any(_has_seams(profile, _MIN_SEAM_CONTRAST * contrast) for profile in (row_profile, column_profile)):
-        return "it falls into tiles or strips that do not fit each other"
-    return None
+    periods = [_find_seam_period(profile, _MIN_SEAM_CONTRAST * contrast) for profile in (row_profile, column_profile)]
+    # Photographs that a scanner put side by side have seams in both directions, too, but of any period.
+    is_stitched = all(periods) and any(period % _TILE_STEP_PX for period in periods)
+    return "it falls into tiles or strips that do not fit each other" if any(periods) and not is_stitched else None
 
 
 def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
@@ -138,16 +140,17 @@ def _difference_profile(green: NDArray[np.uint8], mask: NDArray[np.uint8], axis:
     return np.where(counts >= green.shape[1 - axis] / 4, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
 
-def _has_seams(profile: NDArray[np.float32], min_difference: float) -> bool:
-    """Return whether neighbors differ much at places of one period, as at the borders of tiles that were exchanged."""
+def _find_seam_period(profile: NDArray[np.float32], min_difference: float) -> int:
+    """Return at which period neighbors differ much, as at the borders of tiles that were exchanged; 0 if at none."""
     limit = max(_MAX_SEAM * float(np.nanmedian(profile)), min_difference)
     places = np.flatnonzero(profile > limit)
     if len(places) < _MIN_SEAMS:
-        return False
+        return 0
     distances = np.diff(places)
     period = int(distances.min())
-    return (
+    is_regular = (
         1 < period <= _MAX_SEAM_PERIOD_PX
         and bool((distances % period == 0).all())
         and len(places) > _MIN_SEAM_SHARE * (len(profile) // period)
     )
+    return period if is_regular else 0

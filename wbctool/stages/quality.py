@@ -20,6 +20,8 @@ from wbctool.types.slides import CieLab, FieldQuality
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # no anemia gives a field a median outside this range
 _SAMPLING_STEP = 16  # medians are taken of every 16th pixel: sorting all takes longer than all the rest
 _ANALYSIS_LONG_SIDE_PX = 256  # the longer side of the image from which colors and crowding are measured
+_MIN_RED_CELL_PX = 6.0  # in that image; in a smaller one cells and background of a stitched field would be one color
+_MAX_LONG_SIDE_PX = 2560  # of a field that is analyzed at the usual size whatever its cells, and of that image
 _BACKGROUND_QUANTILE = 0.98  # the quantile of the green channel that is taken as background
 _THUMBNAIL_PX = 16
 _MAX_BAR_STD = 4.0  # gray levels, of a row or column of one color but for noise and compression
@@ -49,7 +51,7 @@ def measure_quality(
     blur_px = (
         None if effective_um_per_px is None else estimate_blur_px(field, [d.box for d in cells], effective_um_per_px)
     )
-    downscaled, scale = _downscale(field)
+    downscaled, scale = _downscale(field, RED_CELL_UM / estimated_um_per_px if estimated_um_per_px else None)
     red_mask = _ellipse_mask([d.box for d in cells if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale)
     nucleated_mask = _ellipse_mask(
         [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
@@ -260,10 +262,13 @@ def _estimate_um_per_px(cells: Sequence[Detection]) -> float | None:
     return RED_CELL_UM / float(np.median(sides)) if sides else None
 
 
-def _downscale(field: Field) -> tuple[NDArray[np.uint8], float]:
+def _downscale(field: Field, red_cell_px: float | None) -> tuple[NDArray[np.uint8], float]:
     """Return a field at the scale for colors and crowding, and that scale."""
     height, width = field.rgb.shape[:2]
-    scale = min(1.0, _ANALYSIS_LONG_SIDE_PX / max(height, width))
+    long_side_px = max(height, width)
+    scale = min(1.0, _ANALYSIS_LONG_SIDE_PX / long_side_px)
+    if red_cell_px is not None and long_side_px > _MAX_LONG_SIDE_PX:
+        scale = max(scale, min(_MIN_RED_CELL_PX / red_cell_px, _MAX_LONG_SIDE_PX / long_side_px))
     return downscale(field.rgb, max(1, round(width * scale)), max(1, round(height * scale))), scale
 
 
