@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,19 @@ _SCRAMBLED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Seams:
+    """Where neighbors differ much along one axis.
+
+    Attributes:
+        period_px: The smallest distance of two seams; the image's side if there is one seam, 0 if there is none.
+        is_regular: Whether there are seams at nearly all multiples of it.
+    """
+
+    period_px: int
+    is_regular: bool
+
+
 def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8]) -> str | None:
     """Find out whether an image is scrambled.
 
@@ -66,10 +81,12 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
         return "neighboring pixels have nothing in common"
     if max(rows, columns) > _MAX_ANISOTROPY * min(rows, columns):
         return "neighboring rows have little in common"
-    periods = [_find_seam_period(profile, _MIN_SEAM_CONTRAST * contrast) for profile in (row_profile, column_profile)]
-    # Photographs that a scanner put side by side have seams in both directions, too, but of any period.
-    is_stitched = all(periods) and any(period % _TILE_STEP_PX for period in periods)
-    return "it falls into tiles or strips that do not fit each other" if any(periods) and not is_stitched else None
+    row_seams, column_seams = (
+        _find_seams(profile, _MIN_SEAM_CONTRAST * contrast) for profile in (row_profile, column_profile)
+    )
+    if (row_seams.is_regular or column_seams.is_regular) and not _are_of_photographs(row_seams, column_seams):
+        return "it falls into tiles or strips that do not fit each other"
+    return None
 
 
 def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
@@ -99,7 +116,8 @@ def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
 def _find_repetition(reduced: NDArray[np.uint8]) -> str | None:
     """Return how often an image shows the same picture, side by side or one above the other."""
     gray = cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    mask = (gray > _MIN_LIGHT * gray.max()).astype(np.float32)
+    # Without the blurred edge of a black border, which is alike all along it.
+    mask = cv2.erode((gray > _MIN_LIGHT * gray.max()).astype(np.float32), np.ones((3, 3), np.uint8))
     surroundings = cv2.blur(gray * mask, _DETAIL_PX) / np.maximum(cv2.blur(mask, _DETAIL_PX), 1e-6)
     detail = (gray - surroundings) * mask
     for axis in (0, 1):
@@ -140,17 +158,24 @@ def _difference_profile(green: NDArray[np.uint8], mask: NDArray[np.uint8], axis:
     return np.where(counts >= green.shape[1 - axis] / 4, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
 
-def _find_seam_period(profile: NDArray[np.float32], min_difference: float) -> int:
-    """Return at which period neighbors differ much, as at the borders of tiles that were exchanged; 0 if at none."""
+def _find_seams(profile: NDArray[np.float32], min_difference: float) -> _Seams:
+    """Find where neighbors differ much, as at the borders of tiles that were exchanged."""
     limit = max(_MAX_SEAM * float(np.nanmedian(profile)), min_difference)
     places = np.flatnonzero(profile > limit)
-    if len(places) < _MIN_SEAMS:
-        return 0
+    if len(places) < 2:
+        return _Seams(len(places) * len(profile), False)
     distances = np.diff(places)
     period = int(distances.min())
     is_regular = (
-        1 < period <= _MAX_SEAM_PERIOD_PX
+        len(places) >= _MIN_SEAMS
+        and 1 < period <= _MAX_SEAM_PERIOD_PX
         and bool((distances % period == 0).all())
         and len(places) > _MIN_SEAM_SHARE * (len(profile) // period)
     )
-    return period if is_regular else 0
+    return _Seams(period, is_regular)
+
+
+def _are_of_photographs(rows: _Seams, columns: _Seams) -> bool:
+    """Return whether seams are those of photographs put side by side: in both directions, unlike a TIFF's strips."""
+    is_square_tile = rows.period_px == columns.period_px and rows.period_px % _TILE_STEP_PX == 0
+    return rows.period_px > 0 and columns.period_px > 0 and not is_square_tile

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wbctool.errors import CellsTooSmall
 from wbctool.inference.model_card import DetectorCard
@@ -19,8 +20,10 @@ from wbctool.types.cells import Detection, Field, ObjectClass
 _MIN_RED_CELLS = 3  # fewer do not show the scale
 _MIN_SHARE = 0.1  # of the pixels: the red cells' area. At the right scale it is a quarter or more, at a wrong one 0.08
 _SURE_FRACTION = 0.6  # of the card's smallest red cell; of smaller ones a look at the whole field may miss many
-_VISIBLE_FRACTION = 0.5  # of the card's smallest red cell; of smaller ones most are missed, and the others seem larger
+_VISIBLE_FRACTION = 0.55  # of the card's smallest red cell; of smaller ones most are missed, and the others seem larger
 _MAX_UPSCALING = 2.0  # of a tile or a part of the field
+_SAMPLES = 3  # the number of red cells that are looked at closely
+_MAX_SIZE_RATIO = 0.5  # of the size from close up and from afar, of the same red cells: 0.85
 _PARTS = 12  # the number of parts that are looked at
 _PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
 _STEP = 4.0  # red cells are measured well at half and at twice their best size
@@ -68,7 +71,8 @@ def find_small_red_cells_px(
     height, width = field.rgb.shape[:2]
     shown = measure_red_cells(detections, height * width, card)
     sure_px = _SURE_FRACTION * card.min_red_cell_px
-    if shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px:
+    shows_them = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px
+    if shows_them and not _consist_of_smaller(field, detections, shown, card, look):
         return None
     side_px = _find_red_cell_px(field, coarsest_scale, card, look)
     return side_px if side_px is not None and side_px * coarsest_scale < sure_px else None
@@ -93,6 +97,18 @@ def measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) ->
     return [(box.width * box.height) ** 0.5 for box in boxes]
 
 
+def _consist_of_smaller(
+    field: Field, detections: Sequence[Detection], shown: RedCells, card: DetectorCard, look: Look
+) -> bool:
+    """Return whether what looks like red cells from afar are round parts of a smear, full of red cells."""
+    half = card.input_long_side_px // 2
+    red_cells = [d for d in detections if d.object_class is ObjectClass.RED_CELL][:_SAMPLES]
+    centers = [(round(x), round(y)) for x, y in (d.box.center for d in red_cells)]
+    parts = [field.rgb[max(0, y - half) : y + half, max(0, x - half) : x + half] for x, y in centers]
+    inside = _measure_best_parts(field, parts, 1.0, card, look)
+    return inside.share >= _MIN_SHARE and inside.side_px < _MAX_SIZE_RATIO * shown.side_px
+
+
 def _find_red_cell_px(field: Field, coarsest_scale: float, card: DetectorCard, look: Look) -> float | None:
     """Return the side of the red cells in native pixels; None if no scale shows any, as on glass."""
     scale, scales = 1.0, []
@@ -114,14 +130,21 @@ def _find_red_cell_px(field: Field, coarsest_scale: float, card: DetectorCard, l
 
 
 def _try_scale(field: Field, scale: float, card: DetectorCard, look: Look) -> RedCells:
-    """Look at some parts of a field that are not glass, and measure the red cells of the half that shows most."""
+    """Look at some parts of a field that are not glass."""
     height, width = field.rgb.shape[:2]
     side = round(card.input_long_side_px / scale)
     places = choose_places(width, height, side, _PLACES_PER_SIDE)
     parts = [field.rgb[y : y + side, x : x + side] for x, y in places]
     varied = [part for part in parts if float(part[::8, ::8, 1].std()) > _MIN_VARIED_STD]
     indices = np.linspace(0, len(varied) - 1, min(len(varied), _PARTS)).round().astype(int).tolist()
-    found = [(look(Field(field.name, varied[i]), scale), varied[i].shape[0] * varied[i].shape[1]) for i in indices]
+    return _measure_best_parts(field, [varied[i] for i in indices], scale, card, look)
+
+
+def _measure_best_parts(
+    field: Field, parts: Sequence[NDArray[np.uint8]], scale: float, card: DetectorCard, look: Look
+) -> RedCells:
+    """Look at some parts, and measure the red cells of the half that shows most."""
+    found = [(look(Field(field.name, part), scale), part.shape[0] * part.shape[1]) for part in parts]
     found.sort(key=lambda part: -measure_red_cells(*part, card).share)
     best = found[: (len(found) + 1) // 2]
     return measure_red_cells([d for detections, _ in best for d in detections], sum(area for _, area in best), card)
