@@ -1,18 +1,21 @@
 """The detector on real fields, and its geometry by hand."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from wbctool.errors import CellsTooSmall
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel
 from wbctool.stages import detect
-from wbctool.stages.detect import detect_cells, filter_by_score, non_max_suppression
+from wbctool.stages.detect import detect_blood_cells, detect_cells, filter_by_score, non_max_suppression
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 
 DEMO = Path(__file__).parents[1] / "data" / "slides" / "slide-01"
@@ -70,6 +73,59 @@ def test_detect_cells_too_small_for_the_first_pass_are_found_by_a_trial(
     assert len(detect_cells(Field("low power", np.vstack(rows)), detector)) == pytest.approx(
         across**2 * per_field, rel=0.03
     )
+
+
+def _stitched(across: int, down: int, scale: float) -> Field:
+    """Demo fields side by side, as one photograph."""
+    parts = [_resized(read_field(path), scale).rgb for path in sorted(DEMO.iterdir())]
+    order = np.random.default_rng(0).permutation(np.arange(across * down) % len(parts)).reshape(down, across)
+    return Field("stitched", np.vstack([np.hstack([parts[index] for index in row]) for row in order.tolist()]))
+
+
+@pytest.mark.slow
+def test_detect_blood_cells_by_tiles_finds_the_cells_of_one_look(detector: OnnxModel[DetectorCard]) -> None:
+    field = _stitched(8, 8, 0.25)
+    tiles: list[int] = []
+
+    def note(items: Iterable[Any], total: int, _: str) -> Iterable[Any]:
+        tiles.append(total)
+        return items
+
+    whole = detect_blood_cells(field, detector, note)
+    assert tiles == []
+    by_tiles = detect_blood_cells(field, detector, note, max_long_side_px=640)
+    assert tiles == [30]
+    for target, share in ((ObjectClass.NUCLEATED, 1.0), (ObjectClass.RED_CELL, 0.85)):
+        expected, found = ({d.box: d for d in cells if d.object_class is target} for cells in (whole, by_tiles))
+        assert len(found) == pytest.approx(len(expected), rel=1 - share)
+        pairs = [(e, [f for f in found.values() if f.box.iou(e.box) > 0.9]) for e in expected.values()]
+        assert max(len(matches) for _, matches in pairs) == 1  # none is found twice
+        assert sum(len(matches) for _, matches in pairs) >= share * len(expected)
+        assert all(e.cut_by_border == f.cut_by_border for e, matches in pairs for f in matches)
+    assert [(d.box.y, d.box.x) for d in by_tiles] == sorted((d.box.y, d.box.x) for d in by_tiles)
+
+
+@pytest.mark.slow
+def test_detect_cells_in_round_smears_on_glass_does_not_take_them_for_red_cells(
+    detector: OnnxModel[DetectorCard],
+) -> None:
+    field = _stitched(20, 20, 0.15)
+    mask = np.zeros(field.rgb.shape[:2], np.uint8)
+    for center in ((300, 300), (960, 420), (1560, 320), (500, 1080), (1400, 1080)):
+        cv2.circle(mask, center, 240, 1, -1)
+    glass = np.random.default_rng(0).normal((205, 200, 203), 1.5, field.rgb.shape).astype(np.uint8)
+    smears = Field("smears", np.where(mask[..., None] > 0, field.rgb, glass))
+    n_all, n_in_smears = (
+        sum(d.object_class is ObjectClass.NUCLEATED for d in detect_blood_cells(f, detector, max_long_side_px=640))
+        for f in (field, smears)
+    )
+    assert n_in_smears == pytest.approx(mask.mean() * n_all, rel=0.1)
+
+
+@pytest.mark.slow
+def test_detect_cells_too_small_for_any_scale_are_named(detector: OnnxModel[DetectorCard]) -> None:
+    with pytest.raises(CellsTooSmall):
+        detect_blood_cells(_stitched(30, 30, 0.05), detector, max_long_side_px=640)
 
 
 def _noticed(*targets: ObjectClass, score: float = 0.9) -> tuple[Detection, ...]:

@@ -196,6 +196,26 @@ class TestPixelOrder:
     def test_mixed_tiles_are_refused(self, rgb, period):
         assert "disorder" in find_implausibility(with_tiles_mixed(rgb, period))
 
+    @pytest.mark.parametrize("scale", [0.1, 0.15, 0.2, 0.25, 0.3])
+    def test_photographs_side_by_side_are_a_smear(self, scale):
+        photographs = [
+            cv2.resize(read_field(path).rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            for path in sorted((DEMO / "slide-01").iterdir())
+        ]
+        order = np.random.default_rng(0).permutation(np.arange(144) % len(photographs)).reshape(12, 12)
+        rgb = np.vstack([np.hstack([photographs[index] for index in row]) for row in order.tolist()])
+        assert find_implausibility(rgb) is None
+
+    def test_mixed_strips_are_refused(self, rgb):
+        strips = rgb.reshape(-1, 32, *rgb.shape[1:])
+        mixed = np.random.default_rng(1).permutation(strips).reshape(rgb.shape)
+        assert "disorder" in find_implausibility(mixed)
+
+    def test_black_border_is_no_repetition(self):
+        rgb = np.random.default_rng(0).normal(210, 1.5, (1200, 1600, 3)).astype(np.uint8)
+        rgb[:, :139] = rgb[:95] = 0
+        assert find_implausibility(rgb) is None
+
     @pytest.mark.parametrize("width", [603, 624, 660, 320, 1280])
     def test_wrong_width_is_refused(self, rgb, width):
         assert "disorder" in find_implausibility(with_width(rgb, width))

@@ -327,3 +327,23 @@ def test_make_thumbnail_other_fields_in_the_same_frame_are_not_alike(frame):
     framed = [np.stack([frame(field[..., c]) for c in range(3)], axis=2) for field in fields]
     assert make_thumbnail(framed[0]) @ make_thumbnail(framed[1]) < 0.5
     assert make_thumbnail(framed[0]) @ make_thumbnail((0.8 * framed[0]).astype(np.uint8)) > 0.9
+
+
+def test_colors_and_crowding_of_a_stitched_field_are_those_of_its_parts():
+    """In the image for colors its red cells measure 6 pixels; in one of 256 pixels they would measure one."""
+    width, height, side = 3200, 2400, 16
+    rgb = np.full((height, width, 3), (231, 230, 230), np.uint8)
+    found = []
+    for y in range(0, height, 25):
+        for x in range(0, width, 25):
+            is_white_cell = (x // 25 + y // 25) % 30 == 0
+            color = (90, 60, 150) if is_white_cell else (200, 140, 140)
+            cv2.rectangle(rgb, (x, y), (x + side - 1, y + side - 1), color, -1)
+            kind = ObjectClass.NUCLEATED if is_white_cell else ObjectClass.RED_CELL
+            found.append(Detection(Box(x, y, side, side), 0.9, object_class=kind))
+    part = Field("part", np.ascontiguousarray(rgb[:400, :400]))
+    in_part = [d for d in found if d.box.x < 400 and d.box.y < 400]
+    whole, alone = measure_quality(Field("whole", rgb), found, ()), measure_quality(part, in_part, ())
+    assert whole.coverage == pytest.approx(alone.coverage, abs=0.05)
+    assert whole.background_color == pytest.approx(alone.background_color, abs=2)
+    assert whole.cell_color == pytest.approx(alone.cell_color, abs=6)

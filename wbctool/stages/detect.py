@@ -16,7 +16,7 @@ from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import HEAT, SIDES, OnnxModel
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
-from wbctool.stages.red_cell_size import choose_tile_scale, find_small_red_cells_px, measure_red_cells_px
+from wbctool.stages.red_cell_size import Look, choose_tile_scale, find_small_red_cells_px, measure_red_cells_px
 from wbctool.stages.tiles import CONTAINMENT_THRESHOLD, Tile, divide_into_tiles, is_cut, merge_tiles
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress, no_progress
@@ -25,7 +25,7 @@ _MIN_RED_CELLS = 3  # fewer do not show the scale: a coarse pass may take a clum
 _MAX_REFINEMENTS = 2
 MAX_LONG_SIDE_PX = 2560  # bounds the memory and the time (about a second) of a pass over a whole field
 _NUCLEUS_IOU = 0.5  # the smallest IoU of a low-score cell and the cell that its nucleus suggests
-_TILE_PX = 1536  # the side of a tile, in scaled pixels
+_TILE_FRACTION = 0.6  # a tile's side, as a share of the longest side of a pass over a whole field
 _MARGIN_RED_CELLS = 2.5  # how far a tile reaches beyond its core: no cell is longer than five red cells
 _SLACK_RED_CELLS = 0.25  # how far two tiles may disagree about the center of a cell
 
@@ -62,7 +62,7 @@ def detect_blood_cells(
         field: The field, (H, W, 3) uint8 RGB.
         model: The detector.
         progress: Shows how many tiles of a large field are done.
-        max_long_side_px: The longest side of a look at the whole field, in scaled pixels.
+        max_long_side_px: The longest side of a pass over the whole field, in scaled pixels.
 
     Returns:
         The cells, in reading order.
@@ -143,16 +143,17 @@ def _detect(
     max_long_side_px: int,
 ) -> Iterable[Detection]:
     """Detect objects in the whole field or, if it must be, by tiles; ``keep`` chooses among those of each look."""
+    card = model.card
     detections, scale = _detect_from_coarse_to_fine(field, model, min_score, max_long_side_px)
     coarsest_scale = max_long_side_px / max(field.rgb.shape[:2])
 
     def look(part: Field, part_scale: float) -> tuple[Detection, ...]:
         return _detect_at_scale(part, model, part_scale, min_score)
 
-    red_cell_px = find_small_red_cells_px(field, detections, scale, coarsest_scale, model.card, look)
+    red_cell_px = find_small_red_cells_px(field, detections, scale, coarsest_scale, card, look)
     if red_cell_px is None:
         return keep(detections, field)
-    return _detect_in_tiles(field, model, min_score, keep, progress, red_cell_px)
+    return _detect_in_tiles(field, look, keep, progress, red_cell_px, _TILE_FRACTION * max_long_side_px, card)
 
 
 def _detect_from_coarse_to_fine(
@@ -180,26 +181,21 @@ def _detect_from_coarse_to_fine(
 
 
 def _detect_in_tiles(
-    field: Field,
-    model: OnnxModel[DetectorCard],
-    min_score: float,
-    keep: _Filter,
-    progress: Progress,
-    red_cell_px: float,
+    field: Field, look: Look, keep: _Filter, progress: Progress, red_cell_px: float, tile_px: float, card: DetectorCard
 ) -> list[Detection]:
-    """Detect objects tile by tile, at the scale that the red cells need."""
-    card = model.card
+    """Detect objects tile by tile, at the scale that the red cells need; ``tile_px`` is a tile's side at that scale."""
     height, width = field.rgb.shape[:2]
     scale = choose_tile_scale(red_cell_px, card)
-    tiles = divide_into_tiles(width, height, _TILE_PX / scale, _MARGIN_RED_CELLS * red_cell_px)
+    margin_px, step_px = _MARGIN_RED_CELLS * red_cell_px, card.size_divisor / scale
+    tiles = divide_into_tiles(width, height, tile_px / scale, margin_px, step_px)
 
-    def look() -> Iterator[tuple[Tile, list[Detection]]]:
+    def find() -> Iterator[tuple[Tile, list[Detection]]]:
         for tile in progress(tiles, len(tiles), "tiles"):
-            frame = tile.frame
-            part = Field(field.name, field.rgb[frame.y : frame.y + frame.height, frame.x : frame.x + frame.width])
-            yield tile, list(keep(_detect_at_scale(part, model, scale, min_score), part))
+            x, y = tile.frame.x, tile.frame.y
+            part = Field(field.name, field.rgb[y : y + tile.frame.height, x : x + tile.frame.width])
+            yield tile, list(keep(look(part, scale), part))
 
-    return merge_tiles(look(), width, height, _SLACK_RED_CELLS * red_cell_px, card.nms_iou_threshold)
+    return merge_tiles(find(), width, height, _SLACK_RED_CELLS * red_cell_px, card.nms_iou_threshold)
 
 
 def _finds_more(refined: Sequence[Detection], previous: Sequence[Detection], card: DetectorCard) -> bool:

@@ -34,20 +34,25 @@ class Tile:
     margin_px: int
 
 
-def divide_into_tiles(width: int, height: int, side_px: float, margin_px: float) -> tuple[Tile, ...]:
+def divide_into_tiles(
+    width: int, height: int, side_px: float, margin_px: float, step_px: float = 1.0
+) -> tuple[Tile, ...]:
     """Divide a field into tiles of about the same size.
+
+    If the tiles begin at multiples of the coarsest step of a network, it sees in them what it sees in the whole field.
 
     Args:
         width: Width of the field in pixels.
         height: Height of the field in pixels.
         side_px: The longest side of a tile, in pixels.
-        margin_px: How far a tile reaches beyond its core, except at the field's border, in pixels.
+        margin_px: How far a tile reaches beyond its core at least, except at the field's border, in pixels.
+        step_px: Tiles begin at multiples of it, in pixels.
 
     Returns:
         The tiles, row by row. Their cores cover each pixel once.
     """
-    margin = math.ceil(margin_px)
-    columns, rows = (_divide_side(length, side_px, margin) for length in (width, height))
+    margin = round(math.ceil(margin_px / step_px) * step_px)
+    columns, rows = (_divide_side(length, side_px, margin, step_px) for length in (width, height))
     return tuple(
         Tile(
             frame=_intersect(column - margin, row - margin, next_column + margin, next_row + margin, width, height),
@@ -109,10 +114,12 @@ def is_cut(x0: float, y0: float, x1: float, y1: float, width: int, height: int) 
     return x0 < margin or y0 < margin or x1 > width - margin or y1 > height - margin
 
 
-def _divide_side(length: int, side_px: float, margin_px: int) -> list[int]:
+def _divide_side(length: int, side_px: float, margin_px: int, step_px: float) -> list[int]:
     """Return where the cores of the tiles along one side of the field begin, and where the last ends."""
-    count = 1 if length <= side_px else math.ceil(length / max(side_px - 2 * margin_px, 1.0))
-    return [round(i * length / count) for i in range(count + 1)]
+    if length <= side_px:
+        return [0, length]
+    count = math.ceil(length / max(side_px - 2 * margin_px - step_px, step_px))
+    return [*(round(round(i * length / count / step_px) * step_px) for i in range(count)), length]
 
 
 def _intersect(x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Box:
