@@ -105,6 +105,7 @@ def analyze_image(
     Raises:
         FieldUnreadable: The file cannot be read.
         FieldImplausible: The image cannot be a stained smear.
+        CellsTooSmall: The image is large, and its cells have too few pixels to be seen.
         ValueError: The array has another shape or dtype.
 
     >>> models = load_models(device="cpu")
