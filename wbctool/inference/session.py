@@ -56,6 +56,10 @@ _NO_TF32 = {"use_tf32": "0"}  # not for fp16, which would lose the tensor cores
 # there the option would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc(ation)?_failed", re.IGNORECASE)
+# onnxruntime keeps the memory of its largest run. After a large one it gives it back: the field beside it is large, too.
+_LARGE_INPUT = 3_000_000  # samples: a megapixel
+_FREE_MEMORY = ort.RunOptions()
+_FREE_MEMORY.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 _LOG_FATAL = 4
 _LOG_ERROR = 3  # onnxruntime warns of every missing GPU on standard error; device_message says what matters of it
 
@@ -117,7 +121,8 @@ class OnnxModel(Generic[CardT]):
                 np.concatenate([chunk, np.zeros((n_padding, *chunk.shape[1:]), chunk.dtype)]) if n_padding else chunk
             )
             try:
-                outputs = self._session.run(output_names, {self._input_name: padded})
+                options = _FREE_MEMORY if self.provider == CPU and padded.size > _LARGE_INPUT else None
+                outputs = self._session.run(output_names, {self._input_name: padded}, options)
             except Exception as error:  # onnxruntime has no class of its own for memory
                 self._halve_batch_size(error)
                 continue
