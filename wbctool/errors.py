@@ -26,7 +26,7 @@ class FieldImplausible(FieldUnreadable):
     """An image was decoded, but what it shows cannot be a stained smear; the message says what it looks like."""
 
 
-class CellsTooSmall(WbctoolError, ValueError):
+class CellsTooSmall(FieldUnreadable):
     """The cells of a field have too few pixels for the detector; the message says how many."""
 
 

@@ -56,7 +56,7 @@ _NO_TF32 = {"use_tf32": "0"}  # not for fp16, which would lose the tensor cores
 # there the option would cost more than half of int8's speed for nothing.
 _NO_INT8_OVERFLOW = "session.x64quantprecision"
 _OUT_OF_MEMORY = re.compile("out of memory|failed to allocate memory|alloc(ation)?_failed", re.IGNORECASE)
-# onnxruntime keeps the memory of its largest run. After a large one it gives it back: the field beside it is large, too.
+# onnxruntime keeps the memory of its largest run. That of a large input is given back, as the field is large, too.
 _LARGE_INPUT = 3_000_000  # samples: a megapixel
 _FREE_MEMORY = ort.RunOptions()
 _FREE_MEMORY.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")

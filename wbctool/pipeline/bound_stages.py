@@ -100,8 +100,12 @@ def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
 def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
     """Bind loaded models to the stages."""
     cards = models.cards
+
+    def detect(field: Field, progress: Progress = no_progress) -> tuple[Detection, ...]:
+        return detect_blood_cells(field, models.detector, progress)
+
     return BoundStages(
-        detect=lambda field, progress=no_progress: detect_blood_cells(field, models.detector, progress),
+        detect=detect,
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, models.head),

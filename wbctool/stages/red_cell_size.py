@@ -145,6 +145,6 @@ def _measure_best_parts(
 ) -> RedCells:
     """Look at some parts, and measure the red cells of the half that shows most."""
     found = [(look(Field(field.name, part), scale), part.shape[0] * part.shape[1]) for part in parts]
-    found.sort(key=lambda part: -measure_red_cells(*part, card).share)
+    found.sort(key=lambda part: -measure_red_cells(part[0], part[1], card).share)
     best = found[: (len(found) + 1) // 2]
     return measure_red_cells([d for detections, _ in best for d in detections], sum(area for _, area in best), card)
