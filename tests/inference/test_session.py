@@ -381,7 +381,7 @@ class FullDevice:
     def get_outputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="logits")]
 
-    def run(self, _: Sequence[str], feeds: dict[str, np.ndarray], __: object) -> list[np.ndarray]:
+    def run(self, _: Sequence[str], feeds: dict[str, np.ndarray], options: object) -> list[np.ndarray]:
         (batch,) = feeds.values()
         self.batch_sizes.append(len(batch))
         if len(batch) > self.fits:
@@ -446,12 +446,12 @@ def test_run_on_gpu_is_serialized(models: Models) -> None:
     class Busy(FullDevice):
         now = peak = 0
 
-        def run(self, _: Sequence[str], feeds: dict[str, np.ndarray], __: object) -> list[np.ndarray]:
+        def run(self, _: Sequence[str], feeds: dict[str, np.ndarray], options: object) -> list[np.ndarray]:
             self.now += 1
             self.peak = max(self.peak, self.now)
             time.sleep(0.01)
             self.now -= 1
-            return super().run(_, feeds)
+            return super().run(_, feeds, options)
 
     def peak_calls(provider: str) -> int:
         session = Busy(fits=64)
