@@ -65,7 +65,7 @@ class Adaptation:
         comparison: Shipped and adapted readers; None if there were too few cells.
         measured_at_random: Whether it is measured on cells that were chosen at random alone.
         doubtful: Cells whose labels both readers contradict, with the class that they give them.
-        notes: What was left out, and which classes stay as they are.
+        notes: What was left out, and which classes have few cells.
         shortfall: What is missing for an adaptation; empty if nothing is.
     """
 
@@ -262,11 +262,12 @@ def _describe_shortfall(n_cells: int, n_groups: int) -> str:
 
 
 def _describe_rare_classes(cells: Sequence[TaughtCell], classes: Sequence[CellClass]) -> tuple[str, ...]:
-    """Return a note on the classes that stay as they are."""
+    """Return a note on the classes with few cells."""
     counts = count_labels(cells)
     rare = [
         f"{label.value.replace('_', ' ')} ({counts[label]})" for label in classes if counts[label] < MIN_CELLS_PER_CLASS
     ]
     if not rare:
         return ()
-    return (f"classes that stay as shipped, for they have fewer than {MIN_CELLS_PER_CLASS} cells: {', '.join(rare)}",)
+    few = f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which change little and are hardly measured"
+    return (f"{few}: {', '.join(rare)}",)

@@ -30,10 +30,10 @@ from wbctool.stages.familiarity import squared_distances
 from wbctool.types.cells import Outcome, Prediction
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
-MIN_CELLS_PER_CLASS = 5  # a class with fewer stays as shipped
+MIN_CELLS_PER_CLASS = 5  # fewer have no mean to speak of
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
-_REPLAY_WEIGHT = 0.5  # of all training cells together; the laboratory's cells weigh 1
+_REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
 _IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
@@ -245,8 +245,7 @@ def _choose_pull(reader: Reader, lesson: Lesson, folds: NDArray[np.int64]) -> tu
 def _fit(reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], pull: float) -> Correction:
     """Fit a correction of a reader's last layer to some cells and to cells of its training."""
     y_true = lesson.indices(reader.outputs)
-    counts = np.bincount(y_true[chosen & (y_true >= 0)], minlength=len(reader.outputs))
-    taught = chosen & (y_true >= 0) & (counts[y_true] >= MIN_CELLS_PER_CLASS)
+    taught = chosen & (y_true >= 0)
     learned, training = reader.cells.select(taught), reader.training_cells
     weights = lesson.weights[taught]
     replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
