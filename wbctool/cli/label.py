@@ -15,8 +15,8 @@ from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
-    from wbctool.adaptation.candidates import FieldImages
     from wbctool.paths import OutputPaths
+    from wbctool.pipeline.run_slides import FieldImages
 
 
 def label(
@@ -98,7 +98,7 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
 
 def _find_images(layout: OutputPaths, slides_dir: Path | None) -> FieldImages:
     """Return the fields' files; none if they are not where the run found them, which is an error only if asked for."""
-    from wbctool.adaptation.candidates import FieldImages
+    from wbctool.pipeline.run_slides import FieldImages
 
     try:
         return FieldImages.find(layout, slides_dir)
