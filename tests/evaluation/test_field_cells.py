@@ -15,7 +15,9 @@ from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, Crop, Detection, ObjectClass, Outcome, Prediction, Reason
 
-MODELS = SimpleNamespace(classifier=SimpleNamespace(card=SimpleNamespace(crop_margin=1.0)), detector=None)
+MODELS = SimpleNamespace(
+    classifier=SimpleNamespace(card=SimpleNamespace(crop_margin=1.0, adaptation=None)), detector=None
+)
 ONE, OTHER, SHIFTED, AWAY = Box(10, 10, 20, 20), Box(60, 60, 20, 20), Box(12, 10, 20, 20), Box(60, 10, 20, 20)
 NEUTROPHIL = CellClass.NEUTROPHIL
 

@@ -165,7 +165,7 @@ def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
     page = render_report(unfamiliar(["neutrophil"] * 120 + ["review"] * 24), fakes.provenance())
     verdict = "Unfamiliar slide, not a differential yet: 120 cells were sure enough to count; 24 more in review."
     assert page.index(verdict) < page.index("<strong>unfamiliar") < page.index("<table")
-    assert "run: wbctool verify" in read(page)[0]
+    assert "run: wbctool label, then wbctool adapt. To test them: wbctool verify" in read(page)[0]
 
 
 def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():

@@ -27,13 +27,17 @@ def find_picture(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """
     height, width = rgb.shape[:2]
     top, bottom = _trim(rgb)
+    if top >= bottom:
+        return None
     left, right = _trim(rgb[top:bottom].transpose(1, 0, 2))
-    if (top, bottom) == (0, height) and (left, right) != (
-        0,
-        width,
-    ):  # between the bars at two sides, the others may show to be of one color
+    if left >= right:
+        return None
+    has_side_bars = (left, right) != (0, width)
+    if has_side_bars and (top, bottom) == (0, height):  # between these, the others may show to be of one color
         top, bottom = _trim(rgb[:, left:right])
     inside = rgb[top:bottom, left:right]
+    if not inside.size:
+        return None
     ring = _find_ring(inside)
     if ring is None and inside.shape == rgb.shape:
         return None
