@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def adapt(
 
 def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None) -> int:
     """Adapt, print the figures, write the models if they are better, and return the exit code."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: on several threads small products take longer
     from wbctool.adaptation.adapt import adapt, write_adapted_models
     from wbctool.adaptation.report import check_adaptation_folder, write_adaptation_report
     from wbctool.adaptation.sources import read_sources
