@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 from wbctool_training.init_from import load_classifier_weights
-from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier, WhiteBalance
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.models.white_balance import WhiteBalance
 from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit

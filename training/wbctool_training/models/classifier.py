@@ -1,4 +1,4 @@
-"""The classifier of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Table 3, and what precedes it.
+"""The classifier of Ferdousi et al. 2024 (doi 10.1016/j.teler.2024.100163), Table 3.
 
 VGG19 with their head has 21,206,852 parameters for four classes.
 """
@@ -7,38 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from wbctool_training.models.backbones import CHANNELS, NORMALIZATIONS, Backbone, build_features
-
-_BACKGROUND_LEVEL = 240.0  # gray level of empty background after balancing, in every channel
-_BACKGROUND_FRACTION = 0.05  # of a crop's blocks, the brightest, are taken as background
-_BLOCK_PX = 4  # averaging over blocks keeps single bright pixels from counting as background
-_MIN_BACKGROUND_LEVEL = 64.0  # background is brighter; without a limit, a crop without any would be amplified
-
-
-class WhiteBalance(nn.Module):
-    """Scale every channel so that empty background has the same light gray in every laboratory; has no parameters.
-
-    The background level of a channel is the 95 % quantile of its 4×4 block means.
-
-    References:
-        The white patch of Land and McCann 1971, doi 10.1364/JOSA.61.000001, taken at a quantile.
-    """
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        """Balance images.
-
-        Args:
-            rgb: (N, 3, H, W) float in [0, 255], H and W at least 20.
-
-        Returns:
-            The same shape; pixels brighter than the background may exceed 255.
-        """
-        blocks = avg_pool2d(rgb, _BLOCK_PX).flatten(2)
-        brightest = blocks.topk(int(_BACKGROUND_FRACTION * blocks.shape[2]), dim=2).values
-        background = brightest[:, :, -1:, None].clamp(min=_MIN_BACKGROUND_LEVEL)
-        return rgb * (_BACKGROUND_LEVEL / background)
+from wbctool_training.models.white_balance import WhiteBalance
 
 
 class CellClassifier(nn.Module):
