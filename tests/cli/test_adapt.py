@@ -30,6 +30,8 @@ from wbctool.store.reader import read_published_slides
 from wbctool.store.slide_record import find_slide_record
 from wbctool.types.results import PublishedSlide
 
+pytestmark = pytest.mark.slow
+
 # The laboratory's cells are of two colors; what the tiny models call them is not what the laboratory calls them.
 COLORS = {"monocyte": (60, 20, 120), "basophil": (150, 60, 190)}
 ORDER = ("monocyte", "basophil", "basophil", "monocyte", "monocyte", "monocyte", "basophil", "basophil")
