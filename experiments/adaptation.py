@@ -17,8 +17,8 @@ from statistics import fmean, pstdev
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_lesson
-from wbctool.adaptation.cells import TaughtCell, merge_cells, read_labelled_cells
+from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
+from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.fit import Reader, adapt_readers, is_silent_error, predict
 from wbctool.adaptation.measure import compare
 from wbctool.datasets.fields import read_cell_labels
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure_laboratory(
-    name: str, cells: Sequence[TaughtCell], readers: Sequence[Reader], n_draws: int
+    name: str, cells: Sequence[AdaptationCell], readers: Sequence[Reader], n_draws: int
 ) -> Iterator[Draw]:
     """Yield the models as they are, and all draws of one laboratory.
 
@@ -85,13 +85,13 @@ def measure_laboratory(
         readers: The readers with the cells' features.
         n_draws: The number of draws of each size; a size of more than two thirds of the cells is left out.
     """
-    lesson = to_lesson(cells)
+    cell_labels = to_cell_labels(cells)
     shipped = predict_as_shipped(readers)
     yield _measure(name, 0, cells, shipped, shipped, np.ones(len(cells), bool))
     for size in SIZES:
         for seed in range(n_draws) if size <= 2 / 3 * len(cells) else ():
-            chosen = draw_cells(lesson.groups, size, seed)
-            adapted = adapt_readers(readers, lesson, chosen)
+            chosen = draw_cells(cell_labels.groups, size, seed)
+            adapted = adapt_readers(readers, cell_labels, chosen)
             logits = [a.layer.compute_logits(r.features) for a, r in zip(adapted, readers, strict=True)]
             yield _measure(name, size, cells, shipped, predict(logits, [a.card for a in adapted]), ~chosen)
 
@@ -137,7 +137,7 @@ def format_table(draws: Sequence[Draw]) -> str:
 def _measure(
     name: str,
     size: int,
-    cells: Sequence[TaughtCell],
+    cells: Sequence[AdaptationCell],
     before: Sequence[Prediction],
     after: Sequence[Prediction],
     measured: NDArray[np.bool_],
@@ -157,7 +157,7 @@ def _measure(
     )
 
 
-def _check_unseen(cells: Sequence[TaughtCell], models: Models) -> None:
+def _check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
     """Raise SettingsInvalid if a model has learned classes of these cells' data sets."""
     datasets = {cell.group.partition("/")[0] for cell in cells}
     for model in (models.classifier, models.second):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from wbctool.adaptation.fit import (
-    Lesson,
+    CellLabels,
     Reader,
     adapt_readers,
     assign_folds,
@@ -43,8 +43,8 @@ def make_reader(labels: list[CellClass], positions: dict[CellClass, list[float]]
     return Reader(CARD, LastLayer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)), features, training)
 
 
-def make_lesson(labels: list[CellClass], groups: int) -> Lesson:
-    return Lesson(tuple(labels), tuple(str(i % groups) for i in range(len(labels))), np.ones(len(labels)))
+def make_cell_labels(labels: list[CellClass], groups: int) -> CellLabels:
+    return CellLabels(tuple(labels), tuple(str(i % groups) for i in range(len(labels))), np.ones(len(labels)))
 
 
 LABELS = [CLASSES[i % 2] for i in range(60)]
@@ -52,9 +52,9 @@ SWAPPED = {CellClass.NEUTROPHIL: [2.0, 6.0, 3.0], CellClass.LYMPHOCYTE: [6.0, 2.
 
 
 def test_cross_validate_swapped_classes_are_learned_and_counted() -> None:
-    reader, lesson = make_reader(LABELS, SWAPPED), make_lesson(LABELS, 12)
-    assert (reader.layer.compute_logits(reader.features).argmax(axis=1) == lesson.indices(CLASSES)).mean() == 0
-    predictions = cross_validate([reader], lesson)
+    reader, cell_labels = make_reader(LABELS, SWAPPED), make_cell_labels(LABELS, 12)
+    assert (reader.layer.compute_logits(reader.features).argmax(axis=1) == cell_labels.indices(CLASSES)).mean() == 0
+    predictions = cross_validate([reader], cell_labels)
     assert [p.label for p in predictions] == LABELS
     assert Counter(p.outcome for p in predictions)[Outcome.COUNTED] >= 55
 
@@ -62,21 +62,21 @@ def test_cross_validate_swapped_classes_are_learned_and_counted() -> None:
 def test_cross_validate_labels_without_rhyme_are_not_learned() -> None:
     shuffled = [LABELS[i] for i in np.random.default_rng(1).permutation(len(LABELS))]
     reader = make_reader(LABELS, SWAPPED)
-    predictions = cross_validate([reader], make_lesson(shuffled, 12))
+    predictions = cross_validate([reader], make_cell_labels(shuffled, 12))
     silent = sum(map(is_silent_error, predictions, shuffled))
     assert silent <= 0.2 * len(shuffled)  # the threshold keeps almost all of them in review
 
 
 def test_adapt_readers_does_not_forget_a_class_that_the_laboratory_did_not_show() -> None:
     reader = make_reader(LABELS, SWAPPED)
-    (adapted,) = adapt_readers([reader], make_lesson(LABELS, 12), np.ones(len(LABELS), bool))
+    (adapted,) = adapt_readers([reader], make_cell_labels(LABELS, 12), np.ones(len(LABELS), bool))
     platelet_of_the_training = np.array([[0, 0, 10]], np.float32)
     assert adapted.layer.compute_logits(platelet_of_the_training).argmax() == 2
 
 
 def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
-    reader, lesson = make_reader(LABELS, SWAPPED), make_lesson(LABELS, 12)
-    (adapted,) = adapt_readers([reader], lesson, np.ones(len(LABELS), bool))
+    reader, cell_labels = make_reader(LABELS, SWAPPED), make_cell_labels(LABELS, 12)
+    (adapted,) = adapt_readers([reader], cell_labels, np.ones(len(LABELS), bool))
     rule = adapted.card.familiarity
     assert rule is not None
     assert squared_distances(reader.features, RULE.space).mean() > RULE.max_mean_distance
@@ -86,10 +86,10 @@ def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
 
 
 def test_adapt_readers_does_not_look_at_labels_of_cells_that_are_not_chosen() -> None:
-    lesson, reader = make_lesson(LABELS, 12), make_reader(LABELS, SWAPPED)
-    chosen = np.array([int(group) < 9 for group in lesson.groups])
+    cell_labels, reader = make_cell_labels(LABELS, 12), make_reader(LABELS, SWAPPED)
+    chosen = np.array([int(group) < 9 for group in cell_labels.groups])
     others = tuple(label if c else CellClass.PLATELET for label, c in zip(LABELS, chosen, strict=True))
-    one, two = (adapt_readers([reader], replace(lesson, labels=labels), chosen)[0] for labels in (LABELS, others))
+    one, two = (adapt_readers([reader], replace(cell_labels, labels=labels), chosen)[0] for labels in (LABELS, others))
     assert np.array_equal(one.layer.weight, two.layer.weight)
     assert one.card.model_dump() == two.card.model_dump()
 

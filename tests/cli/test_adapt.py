@@ -17,9 +17,11 @@ from PIL import Image
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
+from wbctool.adaptation.cells import read_labelled_cells
 from wbctool.adaptation.labels_file import LabelledCell, Labels, NoClass, Purpose, format_labels
 from wbctool.cli import app
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.evaluation.classification import predict
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import ClassifierCard, load_fp32_card
@@ -107,21 +109,27 @@ def test_adapt_is_the_same_for_the_same_cells(adapted: Path, models: Path, tmp_p
         assert (out / file).read_bytes() == (adapted / file).read_bytes()
 
 
-def test_adapt_labels_without_rhyme_writes_nothing(folders: Path, models: Path, tmp_path: Path) -> None:
-    for i in range(0, 20, 2):  # half of each class goes to the other
-        (folders / "monocyte" / f"monocyte-{i}.png").rename(folders / "basophil" / f"m-{i}.png")
-        (folders / "basophil" / f"basophil-{i}.png").rename(folders / "monocyte" / f"b-{i}.png")
+def test_adapt_models_that_are_right_already_writes_nothing(folders: Path, models: Path, tmp_path: Path) -> None:
+    loaded = load_models(models, Device.CPU, Precision.FP32)
+    cells = read_labelled_cells(folders, loaded, lambda items, *_: items)
+    for cell, prediction in zip(cells, predict([c.crop for c in cells], loaded, SuperResolve.AUTO), strict=True):
+        image = Path(cell.origin)
+        (tmp_path / "right" / prediction.label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "right" / prediction.label / image.name)
     out = tmp_path / "lab-models"
-    result = adapt(folders, "--models", models, "--out", out)
-    assert result.exit_code in (0, 3)
-    if result.exit_code == 3:
-        assert "nothing is written: the adapted models are not better" in result.stderr
-        assert not out.exists()
+    result = adapt(tmp_path / "right", "--models", models, "--out", out)
+    assert result.exit_code == 3, result.output
+    assert "right: 100.0 %" in result.stdout
+    assert "nothing is written: the adapted models are not better" in result.stderr
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("keep", "message"),
-    [(14, "28 labeled cells; 30 are needed"), (0, "holds neither class folders with images nor results of a run")],
+    [
+        (14, "28 labeled cells of classes that the models know; 30 are needed"),
+        (0, "holds neither class folders with images nor results of a run"),
+    ],
 )
 def test_adapt_too_few_cells_writes_nothing(
     folders: Path, models: Path, tmp_path: Path, keep: int, message: str
@@ -237,6 +245,13 @@ def test_adapt_cells_that_a_reader_cannot_tell_teach_nothing(results: Path, mode
     result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
     assert result.exit_code == 1
     assert "no cell is labeled" in result.stderr
+
+
+def test_adapt_cells_that_no_class_fits_are_too_few(results: Path, models: Path, tmp_path: Path) -> None:
+    write_labels(results, tmp_path / "labels.json", label_of=lambda _: NoClass.NONE_OF_THESE)
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 3
+    assert "0 labeled cells of classes that the models know" in result.stderr
 
 
 def test_adapt_labels_of_other_results_are_refused(results: Path, models: Path, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.adaptation.cells import TaughtCell, count_labels
+from wbctool.adaptation.cells import AdaptationCell, count_labels
 from wbctool.adaptation.fit import (
     MIN_CELLS_PER_CLASS,
     AdaptedReader,
-    Lesson,
+    CellLabels,
     Reader,
     adapt_readers,
     cross_validate,
@@ -73,7 +73,7 @@ class Adaptation:
     parents: tuple[CellClassifierCard, ...]
     comparison: Comparison | None
     measured_at_random: bool
-    doubtful: tuple[tuple[TaughtCell, CellClass], ...]
+    doubtful: tuple[tuple[AdaptationCell, CellClass], ...]
     notes: tuple[str, ...]
     shortfall: str
 
@@ -84,7 +84,7 @@ class Adaptation:
 
 
 def adapt(
-    cells: Sequence[TaughtCell],
+    cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
     progress: Progress = lambda items, _total, _description: items,
@@ -108,34 +108,35 @@ def adapt(
                 f"{folder / card.file} is adapted already: start from its parent, with the earlier cells and the new"
             )
     notes = _describe_rare_classes(cells, parents[0].classes)
-    if shortfall := _describe_shortfall(len(cells), len({cell.group for cell in cells})):
+    known = [cell for cell in cells if cell.label in parents[0].classes]
+    if shortfall := _describe_shortfall(len(known), len({cell.group for cell in known})):
         return Adaptation((), parents, None, False, (), notes, shortfall)
-    lesson, readers = to_lesson(cells), compute_readers(cells, models, folder, progress)
-    groups = lesson.groups
-    before, after = predict_as_shipped(readers), cross_validate(readers, lesson)
+    cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress)
+    groups = cell_labels.groups
+    before, after = predict_as_shipped(readers), cross_validate(readers, cell_labels)
     at_random = np.array([cell.is_random for cell in cells])
     measured_at_random = int(at_random.sum()) >= _MIN_RANDOM_CELLS
     measured = np.flatnonzero(at_random if measured_at_random else np.ones(len(cells), bool)).tolist()
     comparison = compare(
-        [lesson.labels[i] for i in measured],
+        [cell_labels.labels[i] for i in measured],
         [groups[i] for i in measured],
         [before[i] for i in measured],
         [after[i] for i in measured],
     )
-    doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(lesson.labels, after))
-    adapted = adapt_readers(readers, lesson, np.ones(len(cells), bool))
-    missing = "" if comparison is not None else "no cell has a class that the models know"
+    doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(cell_labels.labels, after))
+    adapted = adapt_readers(readers, cell_labels, np.ones(len(cells), bool))
+    missing = "" if comparison is not None else "no cell that was chosen at random has a class that the models know"
     return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes, missing)
 
 
-def to_lesson(cells: Sequence[TaughtCell]) -> Lesson:
+def to_cell_labels(cells: Sequence[AdaptationCell]) -> CellLabels:
     """Return what cells teach."""
     weights = np.array([cell.weight for cell in cells])
-    return Lesson(tuple(cell.label for cell in cells), tuple(cell.group for cell in cells), weights)
+    return CellLabels(tuple(cell.label for cell in cells), tuple(cell.group for cell in cells), weights)
 
 
 def compute_readers(
-    cells: Sequence[TaughtCell],
+    cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
     progress: Progress = lambda items, _total, _description: items,
@@ -190,14 +191,14 @@ def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
 
 
 def write_adapted_models(
-    adaptation: Adaptation, cells: Sequence[TaughtCell], labellers: Sequence[str], folder: Path, out: Path
+    adaptation: Adaptation, cells: Sequence[AdaptationCell], labeled_by: Sequence[str], folder: Path, out: Path
 ) -> None:
     """Write a folder of models in which the classifiers are the adapted ones.
 
     Args:
         adaptation: What to write.
         cells: The cells that it was fitted to.
-        labellers: Who labeled them.
+        labeled_by: Who labeled them.
         folder: The models that were adapted.
         out: Where the models go.
 
@@ -217,7 +218,7 @@ def write_adapted_models(
         info = AdaptationInfo(
             laboratory=out.resolve().name,
             parent_sha256=parent.sha256,
-            readers=tuple(labellers),
+            readers=tuple(labeled_by),
             cells_by_label=dict(sorted(count_labels(cells).items())),
             groups=len({cell.group for cell in cells}),
             cell_sha256=tuple(sorted(cell.sha256 for cell in cells)),
@@ -242,7 +243,9 @@ def write_adapted_models(
     write_atomic_group(files)
 
 
-def _check_parity(content: bytes, card: CellClassifierCard, reader: AdaptedReader, cells: Sequence[TaughtCell]) -> None:
+def _check_parity(
+    content: bytes, card: CellClassifierCard, reader: AdaptedReader, cells: Sequence[AdaptationCell]
+) -> None:
     """Raise ModelMismatch if a written classifier gives other logits than the fitted layer on its own features."""
     model = create_session(card, content, CPU)
     rgb = np.stack([resize_square(cell.crop.rgb, card.input_px) for cell in cells[:_PARITY_CELLS]])
@@ -255,13 +258,13 @@ def _check_parity(content: bytes, card: CellClassifierCard, reader: AdaptedReade
 def _describe_shortfall(n_cells: int, n_groups: int) -> str:
     """Return which cells are missing for an adaptation; empty if none are."""
     if n_cells < MIN_CELLS:
-        return f"{pluralize(n_cells, 'labeled cell')}; {MIN_CELLS} are needed"
+        return f"{pluralize(n_cells, 'labeled cell')} of classes that the models know; {MIN_CELLS} are needed"
     if n_groups < MIN_GROUPS:
         return f"the cells are from {pluralize(n_groups, 'slide')}; {MIN_GROUPS} are needed"
     return ""
 
 
-def _describe_rare_classes(cells: Sequence[TaughtCell], classes: Sequence[CellClass]) -> tuple[str, ...]:
+def _describe_rare_classes(cells: Sequence[AdaptationCell], classes: Sequence[CellClass]) -> tuple[str, ...]:
     """Return a note on the classes with few cells."""
     counts = count_labels(cells)
     rare = [

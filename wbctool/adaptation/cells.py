@@ -29,7 +29,7 @@ Label = CellClass | UnknownKind | str
 
 
 @dataclass(frozen=True)
-class TaughtCell:
+class AdaptationCell:
     """A cell with what a reader calls it.
 
     Attributes:
@@ -56,7 +56,7 @@ class TaughtCell:
 
 def read_labelled_cells(
     data: Path, models: Models, progress: Progress, field_labels: Mapping[str, CellClass | str] | None = None
-) -> list[TaughtCell]:
+) -> list[AdaptationCell]:
     """Read single-cell images in class folders, and fields with boxes and labels, as `wbctool evaluate` does.
 
     Args:
@@ -75,7 +75,9 @@ def read_labelled_cells(
     labelled: list[tuple[LabelledImage | UnknownImage, Label]] = [(image, image.label) for image in known]
     labelled += [(image, _as_label(image.kind)) for image in unknown]
     cells = [
-        TaughtCell(label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models)[0])
+        AdaptationCell(
+            label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models)[0]
+        )
         for image, label in progress(labelled, len(labelled), f"{data.name}: finding cells")
     ]
     fields = [f for folder in find_field_folders(data) for f in read_fields(folder, field_labels) if f.common_kind]
@@ -87,7 +89,7 @@ def read_labelled_cells(
         boxes = [matches.get(box, box) for box in field.nucleated_boxes]
         for crop in crop_cells(image, boxes, models.classifier.card.crop_margin):
             group = f"{field.dataset}/{field.group}"
-            cells.append(TaughtCell(_as_label(field.common_kind or ""), group, str(field.path), crop))
+            cells.append(AdaptationCell(_as_label(field.common_kind or ""), group, str(field.path), crop))
     return cells
 
 
@@ -98,7 +100,7 @@ def _as_label(kind: str) -> Label:
     return UnknownKind(kind) if kind in set(UnknownKind) else ""
 
 
-def merge_cells(cells: Sequence[TaughtCell]) -> list[TaughtCell]:
+def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
     """Keep one of several cells with the same pixels.
 
     Args:
@@ -110,7 +112,7 @@ def merge_cells(cells: Sequence[TaughtCell]) -> list[TaughtCell]:
     Raises:
         LabelledDataInvalid: A cell has two labels; the message names them.
     """
-    copies: dict[str, list[TaughtCell]] = defaultdict(list)
+    copies: dict[str, list[AdaptationCell]] = defaultdict(list)
     for cell in cells:
         copies[cell.sha256].append(cell)
     conflicts = [same for same in copies.values() if len({cell.label for cell in same}) > 1]
@@ -131,6 +133,6 @@ def merge_cells(cells: Sequence[TaughtCell]) -> list[TaughtCell]:
     ]
 
 
-def count_labels(cells: Sequence[TaughtCell]) -> Counter[str]:
+def count_labels(cells: Sequence[AdaptationCell]) -> Counter[str]:
     """Count the cells of each label."""
     return Counter(str(cell.label) for cell in cells if cell.label)

@@ -91,7 +91,7 @@ class AdaptedReader:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class CellLabels:
     """The labels of the laboratory's cells.
 
     Attributes:
@@ -110,27 +110,29 @@ class Lesson:
         return np.array([by_label.get(label, -1) for label in self.labels], np.int64)
 
 
-def adapt_readers(readers: Sequence[Reader], lesson: Lesson, chosen: NDArray[np.bool_]) -> tuple[AdaptedReader, ...]:
+def adapt_readers(
+    readers: Sequence[Reader], cell_labels: CellLabels, chosen: NDArray[np.bool_]
+) -> tuple[AdaptedReader, ...]:
     """Adapt the first reader and, if there is one, the second.
 
     Args:
         readers: The readers, the first one first.
-        lesson: The labels of the cells.
+        cell_labels: The labels of the cells.
         chosen: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
             features for :class:`Basis`.
 
     Returns:
         The adapted readers, in order.
     """
-    folds = assign_folds(lesson.groups, chosen, _INNER_FOLDS)
+    folds = assign_folds(cell_labels.groups, chosen, _INNER_FOLDS)
     adapted, held_out_logits = [], []
     for reader in readers:
-        pull, logits = _choose_pull(reader, lesson, folds)
-        layer = reader.basis.correct(_fit(reader, lesson, chosen, pull))
-        card = _calibrate(reader, lesson, chosen, logits)
+        pull, logits = _choose_pull(reader, cell_labels, folds)
+        layer = reader.basis.correct(_fit(reader, cell_labels, chosen, pull))
+        card = _calibrate(reader, cell_labels, chosen, logits)
         adapted.append(AdaptedReader(card, layer, pull))
         held_out_logits.append(logits[chosen])
-    labels = [label for label, is_chosen in zip(lesson.labels, chosen, strict=True) if is_chosen]
+    labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
     cards = [reader.card for reader in adapted]
 
     def predict_at(threshold: float) -> list[Prediction]:
@@ -140,30 +142,30 @@ def adapt_readers(readers: Sequence[Reader], lesson: Lesson, chosen: NDArray[np.
     threshold = choose_threshold(predict_at, labels)
     first = cards[0].model_copy(update={"confidence_threshold": threshold})
     if first.familiarity is not None:
-        first = _make_familiar(readers[0], first, lesson, chosen, folds)
+        first = _make_familiar(readers[0], first, cell_labels, chosen, folds)
     return replace(adapted[0], card=first), *adapted[1:]
 
 
-def cross_validate(readers: Sequence[Reader], lesson: Lesson) -> list[Prediction]:
+def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
     """Predict every cell by readers that were adapted without its group.
 
     Args:
         readers: The readers, the first one first.
-        lesson: The labels of the cells.
+        cell_labels: The labels of the cells.
 
     Returns:
         What a run with the adapted readers would make of each cell, in order.
     """
-    everything = np.ones(len(lesson.labels), bool)
-    folds = assign_folds(lesson.groups, everything, _OUTER_FOLDS)
+    everything = np.ones(len(cell_labels.labels), bool)
+    folds = assign_folds(cell_labels.groups, everything, _OUTER_FOLDS)
     predictions: dict[int, Prediction] = {}
     for fold in np.unique(folds):
         held_out = folds == fold
-        adapted = adapt_readers(readers, lesson, ~held_out)
+        adapted = adapt_readers(readers, cell_labels, ~held_out)
         logits = [a.layer.compute_logits(r.features[held_out]) for a, r in zip(adapted, readers, strict=True)]
         predicted = predict(logits, [a.card for a in adapted])
         predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
-    return [predictions[index] for index in range(len(lesson.labels))]
+    return [predictions[index] for index in range(len(cell_labels.labels))]
 
 
 def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard]) -> list[Prediction]:
@@ -224,15 +226,17 @@ def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int)
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
 
 
-def _choose_pull(reader: Reader, lesson: Lesson, folds: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
+def _choose_pull(
+    reader: Reader, cell_labels: CellLabels, folds: NDArray[np.int64]
+) -> tuple[float, NDArray[np.float32]]:
     """Return the pull with the least cross-validated log-loss, and each cell's logits by the layer without its fold."""
-    y_true = lesson.indices(reader.outputs)
+    y_true = cell_labels.indices(reader.outputs)
     measured = (folds >= 0) & (y_true >= 0)
     best: tuple[float, float, NDArray[np.float32]] | None = None
     for pull in PULLS:
         logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
         for fold in range(int(folds.max()) + 1):
-            correction = _fit(reader, lesson, (folds >= 0) & (folds != fold), pull)
+            correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), pull)
             logits[folds == fold] = correction.correct_logits(reader.cells.select(folds == fold))
         log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
         loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
@@ -242,12 +246,12 @@ def _choose_pull(reader: Reader, lesson: Lesson, folds: NDArray[np.int64]) -> tu
     return best[1], best[2]
 
 
-def _fit(reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], pull: float) -> Correction:
+def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], pull: float) -> Correction:
     """Fit a correction of a reader's last layer to some cells and to cells of its training."""
-    y_true = lesson.indices(reader.outputs)
+    y_true = cell_labels.indices(reader.outputs)
     taught = chosen & (y_true >= 0)
     learned, training = reader.cells.select(taught), reader.training_cells
-    weights = lesson.weights[taught]
+    weights = cell_labels.weights[taught]
     replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
     return fit_correction(
         ReducedCells(
@@ -261,11 +265,11 @@ def _fit(reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], pull: float)
 
 
 def _calibrate(
-    reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_], logits: NDArray[np.float32]
+    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], logits: NDArray[np.float32]
 ) -> CellClassifierCard:
     """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out."""
     n_classes = len(reader.card.classes)
-    y_true = lesson.indices(reader.card.classes)
+    y_true = cell_labels.indices(reader.card.classes)
     known = chosen & (y_true >= 0)
     of_classes = logits[known, :n_classes].astype(np.float64)
     energies = -logsumexp(of_classes, axis=1)
@@ -278,25 +282,31 @@ def _calibrate(
 
 
 def _make_familiar(
-    reader: Reader, card: CellClassifierCard, lesson: Lesson, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+    reader: Reader,
+    card: CellClassifierCard,
+    cell_labels: CellLabels,
+    chosen: NDArray[np.bool_],
+    folds: NDArray[np.int64],
 ) -> CellClassifierCard:
     """Return a card with the laboratory's centers of classes beside those of the training, and a limit that fits it."""
     rule = card.familiarity
     assert rule is not None
     distances = np.zeros(len(folds))
     for fold in range(int(folds.max()) + 1):
-        space = _add_centers(rule.space, reader, lesson, (folds >= 0) & (folds != fold))
+        space = _add_centers(rule.space, reader, cell_labels, (folds >= 0) & (folds != fold))
         distances[folds == fold] = squared_distances(reader.features[folds == fold], space)
     limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
-    space = _add_centers(rule.space, reader, lesson, chosen)
+    space = _add_centers(rule.space, reader, cell_labels, chosen)
     new_rule = rule.model_copy(update={"space": space, "max_mean_distance": max(limit, rule.max_mean_distance)})
     return card.model_copy(update={"familiarity": new_rule})
 
 
-def _add_centers(space: FeatureSpace, reader: Reader, lesson: Lesson, chosen: NDArray[np.bool_]) -> FeatureSpace:
+def _add_centers(
+    space: FeatureSpace, reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_]
+) -> FeatureSpace:
     """Add the mean of each class of some cells to a feature space."""
     whitening, centers = space.arrays
-    y_true = lesson.indices(reader.card.classes)
+    y_true = cell_labels.indices(reader.card.classes)
     means = []
     for label in range(len(reader.card.classes)):
         members = chosen & (y_true == label)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.adaptation.candidates import load_run_result
-from wbctool.adaptation.cells import Label, TaughtCell
+from wbctool.adaptation.cells import AdaptationCell, Label
 from wbctool.adaptation.labels_file import Labels, NoClass, Purpose
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
@@ -47,7 +47,7 @@ class _LabelledBox:
 
 def read_published_cells(
     layout: OutputPaths, labels: Sequence[Labels], margin: float, progress: Progress, slides: Path | None = None
-) -> tuple[list[TaughtCell], list[str]]:
+) -> tuple[list[AdaptationCell], list[str]]:
     """Read the cells of results that readers have labeled.
 
     Args:
@@ -71,7 +71,7 @@ def read_published_cells(
     by_field: dict[tuple[str, str, str], list[_LabelledBox]] = defaultdict(list)
     for box in boxes:
         by_field[box.slide, box.field, box.field_sha256].append(box)
-    cells: list[TaughtCell] = []
+    cells: list[AdaptationCell] = []
     missing: list[str] = []
     n_missing = 0
     for (slide, name, sha256), members in progress(list(by_field.items()), len(by_field), "reading fields"):
@@ -83,7 +83,7 @@ def read_published_cells(
         crops = crop_cells(Field(name, decode_rgb(content, math.inf)), [member.box for member in members], margin)
         for member, crop in zip(members, crops, strict=True):
             origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
-            cells.append(TaughtCell(member.label, slide, origin, crop, member.weight, member.is_random))
+            cells.append(AdaptationCell(member.label, slide, origin, crop, member.weight, member.is_random))
     notes = []
     if missing:
         more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.adaptation.cells import TaughtCell, merge_cells, read_labelled_cells
+from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.labels_file import Labels, read_labels
 from wbctool.adaptation.published_cells import find_labelled_results, list_review_readers, read_published_cells
 from wbctool.datasets.class_folders import find_unrecognized_folders
@@ -27,7 +27,7 @@ class LaboratoryCells:
         notes: What was left out.
     """
 
-    cells: tuple[TaughtCell, ...]
+    cells: tuple[AdaptationCell, ...]
     readers: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -55,7 +55,7 @@ def read_sources(
     for path in label_files:
         content = read_labels(path)
         labels[find_labelled_results(list(layouts.values()), content, path).counts_csv].append(content)
-    cells: list[TaughtCell] = []
+    cells: list[AdaptationCell] = []
     readers: list[str] = []
     notes: list[str] = []
     for path in others:
