@@ -75,7 +75,7 @@ def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> Opera
 
     Args:
         cells: The cells with both readers' answers, no cell held back.
-        min_confidence: What the rule demands of both readers.
+        min_confidence: What the rule demands of the mean of both readers.
     """
     known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
     unknown = [cell for cell in cells if not isinstance(cell.kind, CellClass)]
@@ -110,7 +110,7 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
         laboratories: The cells of each laboratory.
     """
     lines = [
-        "| laboratory | cells | first reader right | confidence chosen on the others | silent errors | counted | "
+        "| laboratory | cells | right | confidence chosen on the others | silent errors | counted | "
         "unknown kinds counted |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -130,11 +130,8 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
 
 
 def _is_sure(cell: EvaluatedCell, min_confidence: float) -> bool:
-    """Return whether a cell would be counted if both readers had to give its label at least this probability."""
-    prediction = cell.prediction
-    second = prediction.second_confidence
-    is_sure = prediction.confidence >= min_confidence and (second is None or second >= min_confidence)
-    return is_sure and prediction.outcome is not Outcome.NEEDS_REVIEW
+    """Return whether a cell would be counted if the readers had to give its label at least this probability."""
+    return cell.prediction.confidence >= min_confidence and not cell.has_outcome(Outcome.NEEDS_REVIEW)
 
 
 def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:

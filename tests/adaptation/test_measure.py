@@ -49,13 +49,8 @@ def test_compare_without_a_cell_of_a_class_is_impossible() -> None:
     assert compare([UnknownKind.SMUDGE], ["a"], [review(NEUTROPHIL, 0.5)], [review(NEUTROPHIL, 0.5)]) is None
 
 
-def test_find_doubtful_labels_names_those_that_both_readers_contradict() -> None:
-    labels = [LYMPHOCYTE, LYMPHOCYTE, NEUTROPHIL, LYMPHOCYTE, ""]
-    predictions = [
-        predict(NEUTROPHIL, 0.97, second_confidence=0.96),
-        predict(NEUTROPHIL, 0.99, second_confidence=0.5),
-        predict(NEUTROPHIL, 0.99, second_confidence=0.99),
-        predict(NEUTROPHIL, 0.99, second_confidence=0.99),
-        predict(NEUTROPHIL, 0.99, second_confidence=0.99),
-    ]
+def test_find_doubtful_labels_names_those_that_the_readers_surely_contradict() -> None:
+    labels = [LYMPHOCYTE, LYMPHOCYTE, NEUTROPHIL, LYMPHOCYTE, "", LYMPHOCYTE]
+    predictions = [predict(NEUTROPHIL, confidence) for confidence in (0.96, 0.75, 0.99, 0.99, 0.99)]
+    predictions.append(predict(NEUTROPHIL, 0.99, unknown_kind=UnknownKind.BLAST))
     assert find_doubtful_labels(labels, predictions) == [3, 0]

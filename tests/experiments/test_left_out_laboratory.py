@@ -14,21 +14,20 @@ from wbctool.types.cells import Outcome, Prediction, Reason
 
 def _cell(
     confidence: float,
-    second: float,
     kind: CellClass | str = CellClass.MONOCYTE,
     outcome: Outcome = Outcome.COUNTED,
     laboratory: str = "a",
 ) -> EvaluatedCell:
-    prediction = Prediction(CellClass.MONOCYTE, confidence, (confidence,), 0.0, outcome, Reason.NONE, None, second)
+    prediction = Prediction(CellClass.MONOCYTE, confidence, (confidence,), 0.0, outcome, Reason.NONE)
     return EvaluatedCell(laboratory, "x.png", "g", kind, None, prediction, is_found=True)
 
 
 CELLS = [
-    _cell(0.99, 0.95),
-    _cell(0.99, 0.80),
-    _cell(0.85, 0.99, CellClass.LYMPHOCYTE),  # a silent error
-    _cell(0.99, 0.99, outcome=Outcome.NEEDS_REVIEW),
-    _cell(0.92, 0.92, UnknownKind.BLAST),
+    _cell(0.95),
+    _cell(0.80),
+    _cell(0.85, CellClass.LYMPHOCYTE),  # a silent error
+    _cell(0.99, outcome=Outcome.NEEDS_REVIEW),
+    _cell(0.92, UnknownKind.BLAST),
 ]
 
 
@@ -41,11 +40,11 @@ def test_measure_rule_counts_what_both_readers_are_sure_of() -> None:
 
 def test_choose_min_confidence_takes_the_smallest_that_suits_every_laboratory() -> None:
     assert choose_min_confidence({"a": CELLS}) == 0.86
-    assert choose_min_confidence({"a": CELLS, "b": [_cell(0.9, 0.9, CellClass.BASOPHIL)]}) == 0.91
+    assert choose_min_confidence({"a": CELLS, "b": [_cell(0.9, CellClass.BASOPHIL)]}) == 0.91
 
 
 def test_format_table_chooses_for_each_laboratory_on_the_others() -> None:
-    other = [_cell(0.9, 0.9, CellClass.BASOPHIL), _cell(0.99, 0.99)]
+    other = [_cell(0.9, CellClass.BASOPHIL), _cell(0.99)]
     lines = format_table({"a": CELLS, "b": other}).splitlines()
     assert lines[2] == "| a | 4 | 75.0% | 0.91 | 0.0% | 25.0% | 100.0% of 1 |"
     assert lines[3] == "| b | 2 | 50.0% | 0.86 | 50.0% | 100.0% | - |"

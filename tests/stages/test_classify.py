@@ -110,12 +110,18 @@ def _read(logits: list[float], **changes: object) -> Prediction:
     return prediction
 
 
-def test_combine_readings_same_label_is_counted_with_the_first_readers_probabilities() -> None:
+def test_combine_readings_same_label_is_counted_with_the_mean_probabilities() -> None:
     first, second = _read([9, 0, 0, 0]), _read([8, 0, 0, 0])
     combined = combine_readings(first, second, CLASSES)
     assert (combined.outcome, combined.reason) == (Outcome.COUNTED, Reason.NONE)
-    assert combined.probabilities == first.probabilities
-    assert combined.second_confidence == second.confidence
+    assert combined.confidence == (first.confidence + second.confidence) / 2
+    assert combined.probabilities[1] == (first.probabilities[1] + second.probabilities[1]) / 2
+
+
+def test_combine_readings_surer_reader_names_the_cell() -> None:
+    unsure, sure = _read([2, 1, 0, 0]), _read([0, 9, 0, 0])
+    assert combine_readings(unsure, sure, CLASSES).label is sure.label
+    assert combine_readings(sure, unsure, CLASSES).label is sure.label
 
 
 def test_combine_readings_other_label_is_reviewed_as_a_disagreement() -> None:

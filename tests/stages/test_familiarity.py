@@ -16,11 +16,10 @@ RULE = FamiliarityRule(space=SPACE, max_mean_distance=100, min_cells=3, min_conf
 def _prediction(
     distance: float = 50,
     confidence: float = 0.95,
-    second: float | None = 0.95,
     reason: Reason = Reason.NONE,
     outcome: Outcome = Outcome.COUNTED,
 ) -> Prediction:
-    return Prediction(CellClass.NEUTROPHIL, confidence, (confidence,), 0.0, outcome, reason, None, second, distance)
+    return Prediction(CellClass.NEUTROPHIL, confidence, (confidence,), 0.0, outcome, reason, distance=distance)
 
 
 def test_squared_distances_of_a_cell_do_not_depend_on_the_cells_beside_it() -> None:
@@ -83,12 +82,7 @@ def test_hold_back_cells_on_a_familiar_slide_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "is_counted"),
-    [
-        (_prediction(1000, 0.9, 0.9), True),
-        (_prediction(confidence=0.89), False),
-        (_prediction(second=0.89), False),
-        (_prediction(second=None), True),
-    ],
+    [(_prediction(1000, 0.9), True), (_prediction(confidence=0.89), False)],
 )
 def test_hold_back_cells_on_another_slide_counts_what_passes_the_stricter_rule(
     cell: Prediction, is_counted: bool

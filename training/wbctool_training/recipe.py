@@ -172,12 +172,13 @@ class FamiliarityRecipe(_RecipeSection):
         min_cells: The number of cells that the decision needs.
         false_alarm_share: The share of slides, with so many cells of a laboratory of the training, that are called
             unfamiliar.
-        min_confidence: On an unfamiliar slide, the smallest probability that each reader must give a counted cell.
+        min_confidence: On an unfamiliar slide, the smallest probability of a counted cell's label, by the mean of both
+            readers.
     """
 
     min_cells: int = Field(default=20, ge=1)
     false_alarm_share: float = Field(default=0.02, gt=0, lt=1)
-    min_confidence: float = Field(default=0.94, ge=0, le=1)
+    min_confidence: float = Field(default=0.90, ge=0, le=1)
 
 
 class NetworkSizes(_RecipeSection):

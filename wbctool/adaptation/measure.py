@@ -116,11 +116,8 @@ def find_doubtful_labels(labels: Sequence[Label], predictions: Sequence[Predicti
 
 
 def _sureness(prediction: Prediction) -> float:
-    """Return the lower of both readers' confidences in the label; below any of these if one takes it for no class."""
-    if prediction.unknown_kind is not None:
-        return -1.0
-    second = prediction.second_confidence
-    return prediction.confidence if second is None else min(prediction.confidence, second)
+    """Return the readers' confidence in the label; below any confidence if one takes the cell for no class."""
+    return -1.0 if prediction.unknown_kind is not None else prediction.confidence
 
 
 def _measure(labels: Sequence[Label], groups: Sequence[str], predictions: Sequence[Prediction]) -> Figures:

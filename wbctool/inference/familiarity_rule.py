@@ -64,7 +64,7 @@ class FamiliarityRule(BaseModel):
         space: In which distances are measured.
         max_mean_distance: The largest mean distance of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
-        min_confidence: On another slide, the smallest probability that each reader must give a counted cell's label.
+        min_confidence: On another slide, the smallest probability of a counted cell's label, by the readers' mean.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ def classify_cells(
         rgb: (N, 128, 128, 3) uint8 RGB.
         model: The first reader, or the only one.
         second: The second reader; None if there is one. A cell on which the two differ goes to review.
-        head: The first reader's dense layers. With them each prediction gets its Grad-CAM map; without, the last map
-            is not fetched from the model.
+        head: The first reader's dense layers. With them each prediction gets the first reader's Grad-CAM map of its
+            label; without, the last map is not fetched from the model.
 
     Returns:
         One prediction per cell, in order.
@@ -44,25 +45,32 @@ def classify_cells(
     """
     if not len(rgb):
         return ()
-    predictions = _classify_by(rgb, model, head)
-    if second is None:
+    predictions, last_maps = _classify_by(rgb, model, with_last_maps=head is not None)
+    classes = model.card.classes
+    if second is not None:
+        pairs = zip(predictions, _classify_by(rgb, second)[0], strict=True)
+        predictions = tuple(combine_readings(first, other, classes) for first, other in pairs)
+    if head is None or last_maps is None:
         return predictions
-    pairs = zip(predictions, _classify_by(rgb, second), strict=True)
-    return tuple(combine_readings(first, other, model.card.classes) for first, other in pairs)
+    cams = (grad_cam(m, classes.index(p.label), head) for m, p in zip(last_maps, predictions, strict=True))
+    return tuple(replace(prediction, cam=cam) for prediction, cam in zip(predictions, cams, strict=True))
 
 
 def combine_readings(first: Prediction, second: Prediction, classes: Sequence[CellClass]) -> Prediction:
     """Combine what two readers say of one cell.
 
+    The probabilities are the mean of both readers', which was right more often than either alone in laboratories that
+    neither was trained on (docs/models.md). The cell goes to review if the second reader takes it for a kind that no
+    class fits, or if the two name different classes.
+
     Args:
-        first: The first reader's prediction, whose label and probabilities stay.
+        first: The first reader's prediction, whose thresholds decide.
         second: The second reader's prediction. Its thresholds do not matter: they would send more right cells than
             wrong ones to review.
         classes: The classes of both readers, in the order of their probabilities.
 
     Returns:
-        The first prediction, with what the second adds. The cell goes to review if the second reader takes it for a
-        kind that no class fits, or for another class.
+        The prediction of both.
 
     References:
         CLSI H20: the reference differential has two examiners.
@@ -72,34 +80,34 @@ def combine_readings(first: Prediction, second: Prediction, classes: Sequence[Ce
         reasons.add(_unknown_kind_reason(second.unknown_kind))
     elif second.label is not first.label:
         reasons.add(Reason.DISAGREEMENT)
+    probabilities = tuple(map(fmean, zip(first.probabilities, second.probabilities, strict=True)))
+    best = max(range(len(classes)), key=probabilities.__getitem__)
     return replace(
         first,
+        label=classes[best],
+        confidence=probabilities[best],
+        probabilities=probabilities,
         outcome=Outcome.NEEDS_REVIEW if reasons else first.outcome,
         reason=min(reasons, key=list(Reason).index) if reasons else first.reason,
         unknown_kind=first.unknown_kind or second.unknown_kind,
-        second_confidence=second.probabilities[classes.index(first.label)],
         distance=first.distance if first.distance is not None else second.distance,
     )
 
 
 def _classify_by(
-    rgb: NDArray[np.uint8], model: OnnxModel[CardT], head: DenseHead | None = None
-) -> tuple[Prediction, ...]:
-    """Classify crops by one reader, with distances and Grad-CAM maps if the model gives them."""
+    rgb: NDArray[np.uint8], model: OnnxModel[CardT], *, with_last_maps: bool = False
+) -> tuple[tuple[Prediction, ...], NDArray[np.float32] | None]:
+    """Classify crops by one reader; return also the last maps, for Grad-CAM, if they are asked for."""
     card = model.card
     assert isinstance(card, CellClassifierCard)
     rule = card.familiarity
-    names = [LOGITS, *([LAST_MAP] if head is not None else []), *([FEATURES] if rule is not None else [])]
+    names = [LOGITS, *([LAST_MAP] if with_last_maps else []), *([FEATURES] if rule is not None else [])]
     outputs = dict(zip(names, model.run(rgb, *names), strict=True))
     predictions = predictions_from_logits(outputs[LOGITS], card)
     if rule is not None:
         distances = squared_distances(outputs[FEATURES], rule.space).tolist()
         predictions = tuple(replace(p, distance=d) for p, d in zip(predictions, distances, strict=True))
-    if head is None:
-        return predictions
-    class_indices = (card.classes.index(prediction.label) for prediction in predictions)
-    cams = (grad_cam(last_map, index, head) for last_map, index in zip(outputs[LAST_MAP], class_indices, strict=True))
-    return tuple(replace(prediction, cam=cam) for prediction, cam in zip(predictions, cams, strict=True))
+    return predictions, outputs.get(LAST_MAP)
 
 
 def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCard) -> tuple[Prediction, ...]:

@@ -83,18 +83,12 @@ def hold_back_cells(
     """
     if rule is None or familiarity is None or familiarity.is_familiar:
         return list(predictions)
-    return [p if _passes(p, rule) else _hold_back(p) for p in predictions]
+    return [p if p.confidence >= rule.min_confidence else _hold_back(p) for p in predictions]
 
 
 def familiarity_flags(familiarity: Familiarity | None) -> set[str]:
     """Return the flag ``unfamiliar`` if a slide is known to be, else nothing."""
     return {"unfamiliar"} if familiarity is not None and familiarity.is_familiar is False else set()
-
-
-def _passes(prediction: Prediction, rule: FamiliarityRule) -> bool:
-    """Return whether every reader is sure enough of a cell."""
-    confidences = [prediction.confidence, prediction.second_confidence]
-    return all(confidence >= rule.min_confidence for confidence in confidences if confidence is not None)
 
 
 def _hold_back(prediction: Prediction) -> Prediction:

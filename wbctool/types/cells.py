@@ -145,13 +145,12 @@ class Prediction:
     Attributes:
         label: The most probable class.
         confidence: The probability of ``label``, in [0, 1].
-        probabilities: The calibrated probabilities, in the order of the model's classes. Their sum is 1, or less if the
-            model also knows kinds of cells that no class fits.
-        energy: -logsumexp of the logits; high if the cell looks like nothing known.
+        probabilities: The calibrated probabilities, in the order of the model's classes; of two readers, their mean.
+            Their sum is 1, or less if a reader also knows kinds of cells that no class fits.
+        energy: -logsumexp of the first reader's logits; high if the cell looks like nothing known.
         outcome: What happens with the cell.
         reason: Why the cell is not counted.
         unknown_kind: The kind that no class fits, if the reader takes the cell for one.
-        second_confidence: The second reader's probability of ``label``; None if one reader classified the cell.
         distance: How far the cell is from every class of the training in feature space, squared; None if it was not
             measured (wbctool.stages.familiarity).
         cam: The Grad-CAM map of ``label`` over the preprocessed crop (wbctool.stages.gradcam): a square of bytes, row
@@ -165,7 +164,6 @@ class Prediction:
     outcome: Outcome
     reason: Reason
     unknown_kind: UnknownKind | None = None
-    second_confidence: float | None = None
     distance: float | None = None
     cam: bytes = b""
 

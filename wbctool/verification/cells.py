@@ -100,7 +100,8 @@ def verify_cells(
         raise LabelledDataInvalid("; ".join([f"{data}: no labeled cells to verify with", *notes]))
     predictions = predict([cell.crop for cell in cells], models, mode)
     card = models.classifier.card
-    return compare_cells([cell.image for cell in cells], predictions, card.classes, card.temperature, notes)
+    temperature = card.temperature if models.second is None else 1.0  # the mean of two readers has none of its own
+    return compare_cells([cell.image for cell in cells], predictions, card.classes, temperature, notes)
 
 
 def compare_cells(
@@ -116,7 +117,7 @@ def compare_cells(
         images: The labeled cells, at least one.
         predictions: Predictions of the same cells, in the same order.
         classes: The classes of the model, in order.
-        temperature: The temperature of the model's card.
+        temperature: Of the model's card; 1 for two readers.
         notes: Notes on what was left out before.
     """
     from sklearn.metrics import confusion_matrix
