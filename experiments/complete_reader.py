@@ -1,7 +1,8 @@
 """`python -m experiments.complete_reader`: add to a trained reader what `wbctool train` has come to write since.
 
-That is the rule for unfamiliar slides in its card, if it has none, and the features of training cells beside it. The
-ONNX file stays as it is. ``--data`` are the data that the reader was trained on; other data sets there are left out.
+That is, in its card, the threshold for kinds that no class fits and, if it has none, the rule for unfamiliar slides;
+and beside it the features of training cells. The ONNX file stays as it is. ``--data`` are the data that the reader was
+trained on; other data sets there are left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from wbctool_training.calibration import fit_unknown_threshold
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
+from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.familiarity import fit_familiarity
 from wbctool_training.train import make_context
 
@@ -20,7 +23,7 @@ from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, CompactCard, kind_name, load_fp32_card
 from wbctool.inference.model_folder import encode_card
-from wbctool.inference.session import FEATURES, OnnxModel
+from wbctool.inference.session import FEATURES, LOGITS, OnnxModel
 from wbctool.inference.training_features import TrainingFeatures, encode_training_features, training_features_path
 from wbctool.store.atomic_write import write_atomic
 
@@ -46,34 +49,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = [cell for cell in context.load_cells() if cell.label in outputs and cell.dataset in datasets]
     model = load_model(args.models, kind)
 
-    def measure(split: Split) -> tuple[list[CellRef], TrainingFeatures]:
+    def measure(split: Split) -> tuple[list[CellRef], NDArray[np.float32], TrainingFeatures]:
         chosen = evenly_spaced([cell for cell in cells if group_split.assign(cell) is split], _CELLS)
         y_true = np.array([outputs.index(cell.label) for cell in chosen if cell.label is not None])
-        return chosen, TrainingFeatures(_compute_features(chosen, model), y_true)
+        logits, features = _run(chosen, model)
+        return chosen, logits, TrainingFeatures(features, y_true)
 
-    _, train = measure(Split.TRAIN)
+    _, _, train = measure(Split.TRAIN)
     write_atomic(training_features_path(args.models, kind), encode_training_features(train, card.sha256))
     print(f"{len(train.y_true)} training cells: features written")
-    if card.familiarity is not None:
-        return
-    validation_cells, validation = measure(Split.VALIDATION)
+    validation_cells, logits, validation = measure(Split.VALIDATION)
     known_train, known = train.y_true < len(card.classes), validation.y_true < len(card.classes)
-    rule = fit_familiarity(
-        train.features[known_train],
-        train.y_true[known_train],
-        validation.features[known],
-        [cell for cell, is_known in zip(validation_cells, known, strict=True) if is_known],
-        context.recipe.familiarity,
-    )
-    write_atomic(args.models / f"{args.reader}.json", encode_card(card.model_copy(update={"familiarity": rule})))
-    print(f"largest mean distance of a familiar slide: {rule.max_mean_distance}")
+    known_cells = [cell for cell, is_known in zip(validation_cells, known, strict=True) if is_known]
+    if card.unknown_kinds:
+        weights = laboratory_balanced_weights(known_cells)
+        threshold = fit_unknown_threshold(logits[known], weights, card.temperature, len(card.unknown_kinds))
+        card = card.model_copy(update={"unknown_threshold": threshold})
+        print(f"threshold for kinds that no class fits: {threshold}")
+    if card.familiarity is None:
+        rule = fit_familiarity(
+            train.features[known_train],
+            train.y_true[known_train],
+            validation.features[known],
+            known_cells,
+            context.recipe.familiarity,
+        )
+        card = card.model_copy(update={"familiarity": rule})
+        print(f"largest mean distance of a familiar slide: {rule.max_mean_distance}")
+    write_atomic(args.models / f"{args.reader}.json", encode_card(card))
 
 
-def _compute_features(cells: Sequence[CellRef], model: OnnxModel[CellClassifierCard]) -> NDArray[np.float32]:
-    """Return the classifier's features of cells, (N, D)."""
+def _run(
+    cells: Sequence[CellRef], model: OnnxModel[CellClassifierCard]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the classifier's logits (N, outputs) and features (N, D) of cells."""
     batches = [cells[start : start + _BATCH] for start in range(0, len(cells), _BATCH)]
     margin = model.card.crop_margin
-    return np.concatenate([model.run(preprocess_cells(batch, margin), FEATURES)[0] for batch in batches])
+    outputs = [model.run(preprocess_cells(batch, margin), LOGITS, FEATURES) for batch in batches]
+    logits, features = zip(*outputs, strict=True)
+    return np.concatenate(logits), np.concatenate(features)
 
 
 if __name__ == "__main__":

@@ -175,5 +175,11 @@ def test_triage_unknown_kind_is_reviewed_with_its_most_probable_class(
     assert (combined.outcome, combined.reason, combined.unknown_kind) == (Outcome.NEEDS_REVIEW, reason, kind)
 
 
+def test_triage_unknown_kinds_together_reach_the_threshold() -> None:
+    logits = np.log([0.7, 0.05, 0.05, 0.05, 0.06, 0.09]).tolist()
+    assert _read(logits, **KINDS, unknown_threshold=0.14).unknown_kind is UnknownKind.SMUDGE
+    assert _read(logits, **KINDS, unknown_threshold=0.16).unknown_kind is None
+
+
 def test_triage_unknown_kind_that_is_less_probable_changes_nothing() -> None:
     assert _decide([9, 0, 0, 0, 5, 0], **KINDS) == (CellClass.NEUTROPHIL, Outcome.COUNTED, Reason.NONE)

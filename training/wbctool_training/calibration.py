@@ -11,8 +11,9 @@ from scipy.special import logsumexp, softmax
 from wbctool.evaluation.calibration import fit_temperature
 
 _TARGET_ACCURACY = 0.97  # of the counted cells
-_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells have an energy below the threshold
+_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells have an energy below the threshold, and so for unknown kinds
 _MIN_THRESHOLD = 0.40
+_UNKNOWN_RANGE = (0.05, 0.5)
 _MIN_COVERAGE = 0.88  # counted share of the cells; it has precedence over the accuracy
 
 
@@ -24,31 +25,36 @@ class CalibrationParameters:
         temperature: Divides the logits.
         confidence_threshold: Cells with a lower probability go to review.
         energy_threshold: Cells with a higher energy (-logsumexp of the logits) are out of distribution.
+        unknown_threshold: Cells whose unknown kinds have this probability or more are taken for one of these.
     """
 
     temperature: float
     confidence_threshold: float
     energy_threshold: float
+    unknown_threshold: float
 
 
 def fit_calibration(
-    logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64]
+    logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64], n_unknown_kinds: int = 0
 ) -> CalibrationParameters:
     """Fit temperature and thresholds to validation cells.
 
     The temperature minimizes the negative log-likelihood. The confidence threshold is the lowest with 97 % of the
     counted cells correct or, if there is none, the highest with 88 % of the cells counted. 98 % of the cells have an
-    energy below its threshold. All shares are weighted.
+    energy below its threshold. The unknown kinds' threshold is the lowest that at most 2 % of the cells reach. All
+    shares are weighted.
 
     Args:
-        logits: (N, n_classes) float32.
+        logits: (N, n_classes + n_unknown_kinds) float32.
         y_true: (N,) class indices.
         weights: (N,), sum 1.
+        n_unknown_kinds: Number of the last logits that stand for kinds that no class fits.
 
     References:
         Temperature: Guo et al. 2017, arXiv 1706.04599. Energy: Liu et al. 2020, arXiv 2010.03759.
     """
-    logits64 = logits.astype(np.float64)
+    all_logits = logits.astype(np.float64)
+    logits64 = all_logits[:, : all_logits.shape[1] - n_unknown_kinds]
     temperature = fit_temperature(logits64, y_true, weights)
     probabilities = softmax(logits64 / temperature, axis=1)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
@@ -62,7 +68,28 @@ def fit_calibration(
             np.where(energy > energy_threshold, 0.0, confidence), correct, weights
         ),
         energy_threshold=energy_threshold,
+        unknown_threshold=fit_unknown_threshold(all_logits, weights, temperature, n_unknown_kinds),
     )
+
+
+def fit_unknown_threshold(
+    logits: NDArray[np.floating], weights: NDArray[np.float64], temperature: float, n_unknown_kinds: int
+) -> float:
+    """Choose from which probability on a cell is taken for a kind that no class fits.
+
+    Args:
+        logits: (N, n_classes + n_unknown_kinds) of cells of known classes.
+        weights: (N,), sum 1.
+        temperature: Divides the logits.
+        n_unknown_kinds: Number of the last logits that stand for such kinds.
+
+    Returns:
+        The lowest threshold that at most 2 % of the cells reach, between 0.05 and 0.5.
+    """
+    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
+    of_unknown = probabilities[:, probabilities.shape[1] - n_unknown_kinds :].sum(axis=1)
+    quantile = np.quantile(of_unknown, _IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")
+    return float(np.ceil(1e3 * np.clip(quantile + 1e-9, *_UNKNOWN_RANGE)) / 1e3)
 
 
 def _fit_confidence_threshold(

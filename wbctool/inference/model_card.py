@@ -177,6 +177,7 @@ class CellClassifierCard(Card):
         energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
             if the model has no such threshold.
         unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.
+        unknown_threshold: A cell is taken for one of these kinds if their probabilities add up to at least this.
         familiarity: When a slide is familiar; None if the graph measures no distance.
         adaptation: What a laboratory taught it; None if it is as it was trained.
     """
@@ -188,6 +189,7 @@ class CellClassifierCard(Card):
     confidence_threshold: float = Field(ge=0, le=1)
     energy_threshold: float | None = None
     unknown_kinds: tuple[UnknownKind, ...] = ()
+    unknown_threshold: float = Field(default=0.5, gt=0, le=1)
     familiarity: FamiliarityRule | None = None
     adaptation: AdaptationInfo | None = None
 

@@ -137,10 +137,11 @@ def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCar
 
 def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassifierCard) -> Prediction:
     """Decide whether a cell is counted, is no white cell or goes to review."""
-    of_classes = probabilities[: len(card.classes)]
-    best, best_of_all = int(of_classes.argmax()), int(probabilities.argmax())
+    of_classes, of_unknown = np.split(probabilities, [len(card.classes)])
+    best = int(of_classes.argmax())
     label, confidence = card.classes[best], float(of_classes[best])
-    unknown_kind = card.unknown_kinds[best_of_all - len(card.classes)] if best_of_all >= len(card.classes) else None
+    is_unknown = of_unknown.sum() >= card.unknown_threshold
+    unknown_kind = card.unknown_kinds[int(of_unknown.argmax())] if is_unknown else None
     outcome = Outcome.NEEDS_REVIEW
     if unknown_kind is not None:
         reason = _unknown_kind_reason(unknown_kind)

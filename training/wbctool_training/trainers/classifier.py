@@ -134,7 +134,8 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     else:
         is_known = train_y < len(recipe.classes)
         familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
-    calibration = fit_calibration(logits[:, : len(recipe.classes)], y_true, laboratory_balanced_weights(known))
+    n_unknown_kinds = len(recipe.classifier.unknown_kinds)
+    calibration = fit_calibration(logits, y_true, laboratory_balanced_weights(known), n_unknown_kinds)
     card = card_type(
         **context.card_fields(
             name,
@@ -155,6 +156,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         confidence_threshold=calibration.confidence_threshold,
         energy_threshold=calibration.energy_threshold,
         unknown_kinds=recipe.classifier.unknown_kinds,
+        unknown_threshold=calibration.unknown_threshold,
         familiarity=familiarity,
     )
     training_features = encode_training_features(
