@@ -2,6 +2,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wbctool.adaptation.fit import (
     CellLabels,
@@ -17,7 +18,7 @@ from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
 from wbctool.labels import CellClass
-from wbctool.stages.familiarity import squared_distances
+from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, squared_distances
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.PLATELET)
@@ -83,6 +84,39 @@ def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
     assert squared_distances(reader.features, rule.space).mean() <= rule.max_mean_distance
     other = np.array([[-8, -8, -8]] * 5, np.float32)
     assert squared_distances(other, rule.space).mean() > rule.max_mean_distance
+
+
+def test_adapt_readers_does_not_make_a_third_laboratory_familiar_whose_cells_lie_among_spread_ones() -> None:
+    rng, size = np.random.default_rng(3), 24
+    means = np.zeros((3, size))
+    means[:, :3] = 10 * np.eye(3)
+    space = FeatureSpace.from_arrays(np.eye(size, dtype=np.float32), means.astype(np.float32))
+    card = CARD.model_copy(update={"familiarity": RULE.model_copy(update={"space": space, "max_mean_distance": 30})})
+    y_true = np.arange(90) % 3
+
+    def draw(offset: float, spread: float) -> NDArray[np.float32]:
+        features = means[y_true] + rng.normal(0, spread, (90, size))
+        features[:, 3:] += offset
+        return features.astype(np.float32)
+
+    own, own_later, third, home = draw(1.5, 2.5), draw(1.5, 2.5), draw(0.7, 1.5), draw(0, 1)
+    training = TrainingFeatures(home, y_true)
+    reader = Reader(card, LastLayer(means.astype(np.float32), np.zeros(3, np.float32)), own, training)
+    labels = [CLASSES[y] for y in y_true]
+    (adapted,) = adapt_readers([reader], make_cell_labels(labels, 18), np.ones(90, bool))
+    rule = adapted.card.familiarity
+    assert rule is not None
+    decisions = {}
+    for name, features in {"own": own_later, "third": third, "home": home}.items():
+        prediction = Prediction(CLASSES[0], 1.0, (1.0, 0.0, 0.0), 0.0, Outcome.COUNTED, Reason.NONE)
+        predictions = measure_familiarity([prediction] * 90, features, rule)
+        after = assess_familiarity(predictions, rule)
+        assert after is not None
+        assert after.mean_distance is not None
+        assert after.mean_distance <= after.limit  # by distance alone all would be familiar
+        decisions[name] = after.is_familiar
+    assert decisions == {"own": True, "third": False, "home": True}
+    assert squared_distances(third, space).mean() > 30  # unfamiliar before
 
 
 def test_adapt_readers_does_not_look_at_labels_of_cells_that_are_not_chosen() -> None:

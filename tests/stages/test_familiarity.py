@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
 from wbctool.labels import CellClass
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells, squared_distances
+from wbctool.stages.familiarity import (
+    assess_familiarity,
+    familiarity_flags,
+    hold_back_cells,
+    measure_familiarity,
+    measure_offset,
+    squared_distances,
+)
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 SPACE = FeatureSpace.from_arrays(np.diag([1.0, 0.5]).astype(np.float32), np.array([[0, 0], [4, 0]], np.float32))
@@ -73,6 +80,65 @@ def test_assess_familiarity_strange_stain_in_most_fields_is_unfamiliar(
 
 def test_assess_familiarity_without_a_rule_is_none() -> None:
     assert assess_familiarity([_prediction()] * 3, None) is None
+
+
+def test_measure_offset_divides_the_mean_offset_by_what_chance_gives_it() -> None:
+    # Offsets (1, 0) and (1, 2): mean (1, 1), squared 2. Variance 2; by chance that of the mean, 2 / 2, and of the
+    # center, 2 / 2.
+    positions, center = np.array([[1, 0], [1, 2]], np.float32), np.zeros((1, 2), np.float32)
+    assert measure_offset(positions, center, [2]) == pytest.approx(1)
+    assert measure_offset(positions, center, [10**9]) == pytest.approx(2)  # a center that is known for certain
+
+
+def test_measure_offset_of_the_laboratorys_cells_is_about_one_whatever_their_classes() -> None:
+    rng, n = np.random.default_rng(0), 12
+    truth = np.array([[0] * 32, [20] * 32])
+    offsets: dict[str, list[float]] = {"both": [], "one": [], "third": []}
+    for _ in range(100):
+        centers = np.stack([rng.normal(mean, size=(n, 32)).mean(axis=0) for mean in truth]).astype(np.float32)
+        slides = {"both": truth[rng.integers(2, size=60)], "one": truth[np.zeros(60, int)]}
+        slides["third"] = slides["both"] + np.eye(32)[0] * 3
+        for name, means in slides.items():
+            offsets[name].append(measure_offset(rng.normal(means).astype(np.float32), centers, [n, n]))
+    assert np.mean(offsets["both"]) == pytest.approx(1, abs=0.1)
+    assert np.mean(offsets["one"]) == pytest.approx(1, abs=0.1)
+    assert min(offsets["third"]) > max(offsets["both"])
+
+
+OWN = RULE.model_copy(
+    update={
+        "space": FeatureSpace.from_arrays(np.eye(2, dtype=np.float32), np.array([[50, 0], [0, 0]], np.float32)),
+        "own_laboratory": OwnLaboratory(cells_by_center=(20,), max_offset=2.5, max_training_distance=5),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([[3, 0], [-3, 0], [0, 3], [0, -3]], True),  # around the laboratory's cells
+        ([[3, 2], [3, 3], [3, 4], [4, 3]], False),  # beside them
+        ([[52, 0], [50, 1], [51, 0], [50, 2]], True),  # beside those of the training, but near
+        ([[56, 0], [55, 1], [56, 0], [55, 2]], False),
+    ],
+)
+def test_assess_familiarity_of_an_adapted_model_is_of_its_laboratory_and_the_training(
+    cells: list[list[float]], expected: bool
+) -> None:
+    predictions = measure_familiarity([_prediction()] * 4, np.array(cells, np.float32), OWN)
+    familiarity = assess_familiarity(predictions, OWN)
+    assert familiarity is not None
+    assert familiarity.mean_distance is not None
+    assert familiarity.mean_distance <= familiarity.limit  # so the offset decides
+    assert (familiarity.is_familiar, familiarity.offset_limit) == (expected, 2.5)
+
+
+def test_rule_without_a_laboratory_is_written_as_before() -> None:
+    assert set(RULE.model_dump()) == {"space", "max_mean_distance", "min_cells", "min_confidence"}
+    assert FamiliarityRule.model_validate(OWN.model_dump()).model_dump() == OWN.model_dump()
+    no_centers = {"cells_by_center": (1, 1), "max_offset": 2.5, "max_training_distance": 5}
+    with pytest.raises(ValidationError, match="no centers of the training"):
+        FamiliarityRule.model_validate(OWN.model_dump() | {"own_laboratory": no_centers})
 
 
 def test_hold_back_cells_on_a_familiar_slide_changes_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
 from wbctool.adaptation.fit import (
-    MIN_CELLS_PER_CLASS,
     AdaptedReader,
     CellLabels,
     Reader,
@@ -40,7 +39,7 @@ from wbctool.inference.model_folder import encode_card
 from wbctool.inference.session import CPU, FEATURES, LOGITS, OnnxModel, create_session
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
-from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, squared_distances
+from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_familiarity
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.store.atomic_write import write_atomic_group
 from wbctool.text import pluralize
@@ -49,6 +48,7 @@ from wbctool.types.progress import Progress
 
 MIN_CELLS = 30
 MIN_GROUPS = 3
+_MIN_CELLS_PER_CLASS = 5  # fewer say little of a class
 _MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
 _BATCH = 16
 _PARITY_CELLS = 4
@@ -185,8 +185,7 @@ def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
     rule = readers[0].card.familiarity
     if rule is None:
         return predictions
-    distances = squared_distances(readers[0].features, rule.space).tolist()
-    predictions = [replace(p, distance=distance) for p, distance in zip(predictions, distances, strict=True)]
+    predictions = measure_familiarity(predictions, readers[0].features, rule)
     return hold_back_cells(predictions, assess_familiarity(predictions, rule), rule)
 
 
@@ -268,9 +267,11 @@ def _describe_rare_classes(cells: Sequence[AdaptationCell], classes: Sequence[Ce
     """Return a note on the classes with few cells."""
     counts = count_labels(cells)
     rare = [
-        f"{label.value.replace('_', ' ')} ({counts[label]})" for label in classes if counts[label] < MIN_CELLS_PER_CLASS
+        f"{label.value.replace('_', ' ')} ({counts[label]})"
+        for label in classes
+        if counts[label] < _MIN_CELLS_PER_CLASS
     ]
     if not rare:
         return ()
-    few = f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which change little and are hardly measured"
+    few = f"classes with fewer than {_MIN_CELLS_PER_CLASS} cells, which change little and are hardly measured"
     return (f"{few}: {', '.join(rare)}",)

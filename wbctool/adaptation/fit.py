@@ -19,18 +19,17 @@ from scipy.special import log_softmax, logsumexp
 from wbctool.adaptation.cells import Label
 from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
 from wbctool.evaluation.calibration import fit_temperature
-from wbctool.evaluation.familiarity import fit_max_mean_distance
+from wbctool.evaluation.familiarity import fit_max_mean_distance, fit_max_offset
 from wbctool.inference.classifier_head import LastLayer
-from wbctool.inference.familiarity_rule import FeatureSpace
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.stages.familiarity import squared_distances
+from wbctool.stages.familiarity import map_features, squared_distances
 from wbctool.types.cells import Outcome, Prediction
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
-MIN_CELLS_PER_CLASS = 5  # fewer have no mean to speak of
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
@@ -288,28 +287,41 @@ def _make_familiar(
     chosen: NDArray[np.bool_],
     folds: NDArray[np.int64],
 ) -> CellClassifierCard:
-    """Return a card with the laboratory's centers of classes beside those of the training, and a limit that fits it."""
+    """Return a card with the laboratory's centers beside those of the training, and limits that fit its slides."""
     rule = card.familiarity
     assert rule is not None
+    whitening, training_centers = rule.space.arrays
+    positions = map_features(reader.features, rule.space)
     distances = np.zeros(len(folds))
+    held_out = []
     for fold in range(int(folds.max()) + 1):
-        space = _add_centers(rule.space, reader, cell_labels, (folds >= 0) & (folds != fold))
+        centers, cells_by_center = _find_centers(positions, cell_labels, (folds >= 0) & (folds != fold))
+        space = FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers]))
         distances[folds == fold] = squared_distances(reader.features[folds == fold], space)
+        if cells_by_center:
+            held_out.append((positions[folds == fold], centers, cells_by_center))
     limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
-    space = _add_centers(rule.space, reader, cell_labels, chosen)
-    new_rule = rule.model_copy(update={"space": space, "max_mean_distance": max(limit, rule.max_mean_distance)})
+    centers, cells_by_center = _find_centers(positions, cell_labels, chosen)
+    own_laboratory = OwnLaboratory(
+        cells_by_center=cells_by_center,
+        max_offset=fit_max_offset(held_out, rule.min_cells),
+        max_training_distance=rule.max_mean_distance,
+    )
+    new_rule = FamiliarityRule(
+        space=FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
+        max_mean_distance=max(limit, rule.max_mean_distance),
+        min_cells=rule.min_cells,
+        min_confidence=rule.min_confidence,
+        own_laboratory=own_laboratory,
+    )
     return card.model_copy(update={"familiarity": new_rule})
 
 
-def _add_centers(
-    space: FeatureSpace, reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_]
-) -> FeatureSpace:
-    """Add the mean of each class of some cells to a feature space."""
-    whitening, centers = space.arrays
-    y_true = cell_labels.indices(reader.card.classes)
-    means = []
-    for label in range(len(reader.card.classes)):
-        members = chosen & (y_true == label)
-        if members.sum() >= MIN_CELLS_PER_CLASS:
-            means.append(reader.features[members].mean(axis=0) @ whitening)
-    return FeatureSpace.from_arrays(whitening, np.vstack([centers, *means]).astype(np.float32))
+def _find_centers(
+    positions: NDArray[np.float32], cell_labels: CellLabels, chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Return the mean position of each class and kind of some cells, and the number of its cells."""
+    labels = np.array(cell_labels.labels, str)
+    members = [chosen & (labels == label) for label in np.unique(labels[chosen & (labels != "")])]
+    centers = np.array([positions[m].mean(axis=0) for m in members], np.float32)
+    return centers.reshape(-1, positions.shape[1]), tuple(int(m.sum()) for m in members)

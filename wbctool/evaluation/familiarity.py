@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.familiarity_rule import FamiliarityRule
-from wbctool.stages.familiarity import assess_familiarity, hold_back_cells
+from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_offset
 from wbctool.types.slides import Familiarity
 
 _SIMULATED_SLIDES = 2000  # of each laboratory
+_SIMULATED_OFFSETS = 600  # which take longer
 
 
 def fit_max_mean_distance(
@@ -36,6 +37,30 @@ def fit_max_mean_distance(
         slides = rng.choice(of_laboratory, (_SIMULATED_SLIDES, min_cells))
         limits.append(np.quantile(slides.mean(axis=1), 1 - false_alarm_share))
     return round(float(max(limits)), 1)
+
+
+def fit_max_offset(
+    laboratory: Sequence[tuple[NDArray[np.float32], NDArray[np.float32], Sequence[int]]],
+    min_cells: int,
+    false_alarm_share: float = 0.02,
+) -> float:
+    """Choose the largest offset of slides of a laboratory that a classifier is adapted to.
+
+    Args:
+        laboratory: Positions of some of its cells, centers of the others, and the cells by center, for each fold.
+        min_cells: The number of cells of a simulated slide.
+        false_alarm_share: The share of the laboratory's slides that may exceed the limit.
+
+    Returns:
+        The limit.
+    """
+    rng = np.random.default_rng(0)
+    offsets = [
+        measure_offset(rng.choice(positions, min_cells), centers, cells_by_center)
+        for positions, centers, cells_by_center in laboratory
+        for _ in range(_SIMULATED_OFFSETS // len(laboratory))
+    ]
+    return round(float(np.quantile(offsets, 1 - false_alarm_share)), 2)
 
 
 def judge_as_slides(

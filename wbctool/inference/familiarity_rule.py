@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 
 def _encode_array(array: NDArray[np.float32]) -> str:
@@ -57,6 +57,24 @@ class FeatureSpace(BaseModel):
         return self
 
 
+class OwnLaboratory(BaseModel):
+    """What tells the slides of a laboratory that a classifier was adapted to from those of a third one.
+
+    Attributes:
+        cells_by_center: How many cells each of the laboratory's centers is the mean of; these are the last centers of
+            the feature space.
+        max_offset: The largest offset of the laboratory's slides (wbctool.stages.familiarity.measure_offset).
+        max_training_distance: The largest mean distance to the centers of the training, at which a slide is familiar
+            whatever its offset.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    cells_by_center: tuple[int, ...] = Field(min_length=1)
+    max_offset: float = Field(ge=0)
+    max_training_distance: float = Field(ge=0)
+
+
 class FamiliarityRule(BaseModel):
     """When a slide is familiar, and which cells of another one are counted (wbctool.stages.familiarity).
 
@@ -65,6 +83,7 @@ class FamiliarityRule(BaseModel):
         max_mean_distance: The largest mean distance of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
         min_confidence: On another slide, the smallest probability of a counted cell's label, by the readers' mean.
+        own_laboratory: Of a classifier that was adapted to a laboratory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -73,3 +92,16 @@ class FamiliarityRule(BaseModel):
     max_mean_distance: float = Field(ge=0)
     min_cells: int = Field(ge=1)
     min_confidence: float = Field(ge=0, le=1)
+    own_laboratory: OwnLaboratory | None = None
+
+    @model_validator(mode="after")
+    def _check_centers(self) -> Self:
+        """Raise ValueError if the laboratory has as many centers as the space, or more."""
+        if self.own_laboratory and len(self.own_laboratory.cells_by_center) >= len(self.space.arrays[1]):
+            raise ValueError("the feature space has no centers of the training")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only adapted classifiers have, so that the fingerprints of results stay as they were."""
+        return {key: value for key, value in handler(self).items() if value is not None}

@@ -15,7 +15,7 @@ from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
 from wbctool.inference.session import FEATURES, LAST_MAP, LOGITS, OnnxModel
 from wbctool.labels import CellClass, UnknownKind
-from wbctool.stages.familiarity import squared_distances
+from wbctool.stages.familiarity import measure_familiarity
 from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -91,6 +91,7 @@ def combine_readings(first: Prediction, second: Prediction, classes: Sequence[Ce
         reason=min(reasons, key=list(Reason).index) if reasons else first.reason,
         unknown_kind=first.unknown_kind or second.unknown_kind,
         distance=first.distance if first.distance is not None else second.distance,
+        position=first.position or second.position,
     )
 
 
@@ -105,8 +106,7 @@ def _classify_by(
     outputs = dict(zip(names, model.run(rgb, *names), strict=True))
     predictions = predictions_from_logits(outputs[LOGITS], card)
     if rule is not None:
-        distances = squared_distances(outputs[FEATURES], rule.space).tolist()
-        predictions = tuple(replace(p, distance=d) for p, d in zip(predictions, distances, strict=True))
+        predictions = tuple(measure_familiarity(predictions, outputs[FEATURES], rule))
     return predictions, outputs.get(LAST_MAP)
 
 

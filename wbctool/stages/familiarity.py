@@ -2,6 +2,9 @@
 
 One cell's distance from the training says little; the mean over a slide says much. On an unfamiliar slide the usual
 confidence is worth less, so only the cells that pass a stricter rule are counted.
+
+A laboratory that a classifier was adapted to may have cells that are as far from each other as a third laboratory's are
+from them. So its slides must also lie around its own cells: a third laboratory's lie beside them, all in one direction.
 """
 
 from __future__ import annotations
@@ -33,11 +36,67 @@ def squared_distances(features: NDArray[np.float32], space: FeatureSpace) -> NDA
     References:
         Lee et al. 2018, arXiv 1807.03888.
     """
-    whitening, centers = space.arrays
+    return _squared_lengths(map_features(features, space), space.arrays[1]).min(axis=1)
+
+
+def map_features(features: NDArray[np.float32], space: FeatureSpace) -> NDArray[np.float32]:
+    """Map features (N, D) into a feature space (N, k)."""
+    whitening, _ = space.arrays
     # row by row: a product of matrices rounds differently with N, and results must not depend on the batch
-    offsets = np.stack([row @ whitening for row in features])[:, None] - centers[None]
-    distances: NDArray[np.float32] = (offsets**2).sum(axis=2).min(axis=1)
-    return distances
+    return np.stack([row @ whitening for row in features])
+
+
+def measure_familiarity(
+    predictions: Sequence[Prediction], features: NDArray[np.float32], rule: FamiliarityRule
+) -> list[Prediction]:
+    """Add to predictions what :func:`assess_familiarity` needs.
+
+    Args:
+        predictions: The prediction of each cell.
+        features: (N, D), the classifier's features of the cells.
+        rule: Of the classifier's card.
+
+    Returns:
+        The predictions with distances and, if the classifier was adapted to a laboratory, positions.
+    """
+    distances = squared_distances(features, rule.space).tolist()
+    positions = [b""] * len(features)
+    if rule.own_laboratory is not None:
+        positions = [position.tobytes() for position in map_features(features, rule.space)]
+    return [
+        replace(prediction, distance=distance, position=position)
+        for prediction, distance, position in zip(predictions, distances, positions, strict=True)
+    ]
+
+
+def measure_offset(
+    positions: NDArray[np.float32], centers: NDArray[np.float32], cells_by_center: Sequence[int]
+) -> float:
+    """Measure how far cells lie from those of a laboratory, all in one direction.
+
+    Each cell's offset from the nearest center is averaged over the slide, and the squared length of this mean is
+    divided by what chance gives it: by the spread of the slide's cells and of those that each center is the mean of. It
+    is about 1 for cells of the laboratory, of whatever classes, and grows with the number of another one's.
+
+    Args:
+        positions: (N, k), at least two cells in a feature space.
+        centers: (M, k), the means of the laboratory's classes and kinds there.
+        cells_by_center: The number of cells that each center is the mean of.
+
+    Returns:
+        The offset, not negative; 0 if no cell differs from another.
+
+    References:
+        Hotelling 1931, doi 10.1214/aoms/1177732979: the test of two means, here with the covariance of the space and a
+        mean of its own for each class.
+    """
+    nearest = _squared_lengths(positions, centers).argmin(axis=1)
+    offsets = positions - centers[nearest]
+    mean = offsets.mean(axis=0)
+    variance = float(((offsets - mean) ** 2).sum()) / (len(offsets) - 1)
+    shares = np.bincount(nearest, minlength=len(centers)) / len(offsets)
+    by_chance = variance * (1 / len(offsets) + float((shares**2 / np.array(cells_by_center)).sum()))
+    return float((mean**2).sum()) / by_chance if by_chance > 0 else 0.0
 
 
 def assess_familiarity(
@@ -46,7 +105,8 @@ def assess_familiarity(
     """Decide whether a slide is familiar.
 
     The distance is each cell's own, averaged; the distance of the averaged features would call a slide unfamiliar
-    whose cells are all of one class.
+    whose cells are all of one class. If the classifier was adapted to a laboratory, the slide must also lie around that
+    laboratory's cells, or be near the training.
 
     Args:
         predictions: The prediction of each cell.
@@ -65,7 +125,16 @@ def assess_familiarity(
     is_familiar: bool | None = None
     if mean is not None and len(distances) >= rule.min_cells:
         is_familiar = mean <= rule.max_mean_distance and not strange_stain
-    return Familiarity(cells=len(distances), mean_distance=mean, limit=rule.max_mean_distance, is_familiar=is_familiar)
+    familiarity = Familiarity(len(distances), mean, rule.max_mean_distance, is_familiar)
+    own = rule.own_laboratory
+    positions = [np.frombuffer(p.position, np.float32) for p in predictions if p.position]
+    if own is None or len(positions) < max(rule.min_cells, 2):
+        return familiarity
+    n_own, centers = len(own.cells_by_center), rule.space.arrays[1]
+    offset = measure_offset(np.stack(positions), centers[-n_own:], own.cells_by_center)
+    training_distance = _squared_lengths(np.stack(positions), centers[:-n_own]).min(axis=1).mean()
+    is_own = offset <= own.max_offset or training_distance <= own.max_training_distance
+    return replace(familiarity, is_familiar=bool(is_familiar and is_own), offset=offset, offset_limit=own.max_offset)
 
 
 def hold_back_cells(
@@ -89,6 +158,12 @@ def hold_back_cells(
 def familiarity_flags(familiarity: Familiarity | None) -> set[str]:
     """Return the flag ``unfamiliar`` if a slide is known to be, else nothing."""
     return {"unfamiliar"} if familiarity is not None and familiarity.is_familiar is False else set()
+
+
+def _squared_lengths(positions: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the squared distance (N, M) of each position from each center."""
+    lengths: NDArray[np.float32] = ((positions[:, None] - centers[None]) ** 2).sum(axis=2)
+    return lengths
 
 
 def _hold_back(prediction: Prediction) -> Prediction:

@@ -153,8 +153,12 @@ def _round_probabilities(cell: Cell) -> Cell:
 
 
 def _round_familiarity(familiarity: Familiarity | None) -> Familiarity | None:
-    """Round the mean distance to the decimals of slide.json."""
-    return familiarity and replace(familiarity, mean_distance=_round_or_none(familiarity.mean_distance, 1))
+    """Round the mean distance and the offset to the decimals of slide.json."""
+    return familiarity and replace(
+        familiarity,
+        mean_distance=_round_or_none(familiarity.mean_distance, 1),
+        offset=_round_or_none(familiarity.offset, 2),
+    )
 
 
 def _round_quality(quality: FieldQuality) -> FieldQuality:

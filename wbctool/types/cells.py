@@ -153,6 +153,8 @@ class Prediction:
         unknown_kind: The kind that no class fits, if the reader takes the cell for one.
         distance: How far the cell is from every class of the training in feature space, squared; None if it was not
             measured (wbctool.stages.familiarity).
+        position: Where the cell is in the feature space of a classifier that was adapted to a laboratory: float32
+            numbers; empty with other classifiers.
         cam: The Grad-CAM map of ``label`` over the preprocessed crop (wbctool.stages.gradcam): a square of bytes, row
             by row, 255 at the strongest point. Empty if the model gives none.
     """
@@ -165,6 +167,7 @@ class Prediction:
     reason: Reason
     unknown_kind: UnknownKind | None = None
     distance: float | None = None
+    position: bytes = b""
     cam: bytes = b""
 
 

@@ -86,17 +86,21 @@ class FieldQuality:
 
 @dataclass(frozen=True, slots=True)
 class Familiarity:
-    """Whether a slide looks like the laboratories that the models were trained on.
+    """Whether a slide looks like the laboratories that the models were trained on or adapted to.
 
     Attributes:
         cells: The number of cells that were measured.
-        mean_distance: The mean of their squared distances to the nearest class of the training, in feature space; None
-            without cells.
+        mean_distance: The mean of their squared distances to the nearest class, in feature space; None without cells.
         limit: The largest mean distance of a familiar slide.
         is_familiar: The decision; None if there are too few cells for one.
+        offset: How far the cells lie from those of the laboratory that the models were adapted to, all in one
+            direction (wbctool.stages.familiarity.measure_offset); None if they were not adapted, or without cells.
+        offset_limit: The largest offset of that laboratory's slides.
     """
 
     cells: int
     mean_distance: float | None
     limit: float
     is_familiar: bool | None
+    offset: float | None = None
+    offset_limit: float | None = None
