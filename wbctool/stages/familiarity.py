@@ -36,7 +36,8 @@ def squared_distances(features: NDArray[np.float32], space: FeatureSpace) -> NDA
     References:
         Lee et al. 2018, arXiv 1807.03888.
     """
-    return _squared_lengths(map_features(features, space), space.arrays[1]).min(axis=1)
+    distances: NDArray[np.float32] = _squared_lengths(map_features(features, space), space.arrays[1]).min(axis=1)
+    return distances
 
 
 def map_features(features: NDArray[np.float32], space: FeatureSpace) -> NDArray[np.float32]:
