@@ -24,6 +24,7 @@ from wbctool.store.atomic_write import write_atomic_group
 from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.models.detector import CellDetector
 from wbctool_training.models.srgan import Generator
+from wbctool_training.upsampling import merge_upsampling
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool)
             verbose=False,
         )
         model = onnx.load(path)
-    return store_weights_fp16(model)
+    return store_weights_fp16(merge_upsampling(model))
 
 
 def store_weights_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
