@@ -26,6 +26,7 @@ from wbctool.qc.history import append_qc_records
 from wbctool.report.csv_tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
+from wbctool.store.drift import find_drift
 from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_reviews
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
@@ -219,6 +220,10 @@ class _FolderRun:
         for notice in ended_notices:
             log_notice(notice)
         notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended_notices]
+        drift = find_drift(layout, [outcome.slide for outcome in outcomes])
+        if drift is not None and drift.has_wandered:
+            notices.append(drift.sentence)
+            log_notice(drift.sentence)
         write_counts_and_index(layout, outcomes, notices, ended_reviews)
         if code is None:
             code = self._select_exit_code(outcomes)

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, TypeAdapter
 from wbctool.errors import OutputLocked, OutputNotWritable, RecordInvalid, StatusUnknown
 from wbctool.paths import OutputPaths
 from wbctool.store.atomic_write import write_json_atomic
+from wbctool.store.drift import Drift, find_drift
 from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_notices
 from wbctool.store.lock import lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
@@ -68,6 +69,7 @@ class RunReport:
         slides: The slides, in order; none if the run goes on or was killed.
         notices: What a laboratory must know about the run's input.
         ended_reviews: The reviews that ended, as other cells were found, and that nobody has acknowledged.
+        drift: The familiarity of the last slides against the first; None with too few slides.
     """
 
     phase: RunPhase
@@ -83,6 +85,7 @@ class RunReport:
     slides: tuple[RunSlide, ...]
     notices: tuple[str, ...]
     ended_reviews: tuple[EndedReview, ...]
+    drift: Drift | None
 
     def count(self, status: SlideStatus) -> int:
         """Return the number of slides of a status."""
@@ -122,6 +125,7 @@ def read_report(layout: OutputPaths) -> RunReport:
         slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
         notices=tuple(update_notices(run.notices, {}, ())),
         ended_reviews=tuple(find_ended_reviews(layout).values()),
+        drift=find_drift(layout, [slide.slide for slide in slides]),
     )
 
 
@@ -201,6 +205,14 @@ def describe_report(report: RunReport) -> dict[str, Any]:
         "failure": report.failure or None,
         "notices": list(report.notices),
         "ended_reviews": [asdict(review) for review in report.ended_reviews],
+        "drift": report.drift
+        and {
+            "slides": report.drift.slides,
+            "first_mean_distance": report.drift.first_mean,
+            "last_mean_distance": report.drift.last_mean,
+            "p": report.drift.p,
+            "has_wandered": report.drift.has_wandered,
+        },
         "slides": {status.value: report.count(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],
