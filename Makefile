@@ -46,12 +46,12 @@ $(VENV_DEMO)/ready: pyproject.toml constraints.txt
 
 $(VENV_CHECK)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV_CHECK)
-	$(VENV_CHECK)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,optimize,dev]'
+	$(VENV_CHECK)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,optimize,wsi,dev]'
 	touch $@
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,train,dev]'
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[cluster,evaluate,fhir,train,wsi,dev]'
 	touch $@
 
 clean:

@@ -128,6 +128,12 @@ def run(slides: Path, tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
+def without_openslide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the extra for whole-slide scans be missing."""
+    monkeypatch.setattr("wbctool.imaging.scan.can_read_scans", lambda: False)
+
+
+@pytest.fixture
 def draw() -> Callable[..., Path]:
     return fakes.draw_field
 

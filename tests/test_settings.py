@@ -49,6 +49,9 @@ def test_reference_ranges_in_file_replace_defaults(tmp_path):
         ("workers = 0", "workers"),
         ('device = "gpu"', "device"),
         ("settle_s = -1", "settle_s"),
+        ("cells_per_scan = 0", "cells_per_scan: it is neither a number of cells, 1 or more, nor all"),
+        ('cells_per_scan = "many"', "cells_per_scan"),
+        ("cells_per_scan = true", "cells_per_scan"),
         ("settle_s = nan", "settle_s"),
         ("high_review_share = 1.5", "high_review_share"),
         ("slides = '/elsewhere'", "slides"),
@@ -158,3 +161,11 @@ def test_result_settings_ignore_workers_and_batch_size():
     slow, fast = load_settings({**FLAGS, "workers": 1}), load_settings({**FLAGS, "workers": 9, "batch_size": 1})
     assert slow.result_settings() == fast.result_settings()
     assert slow.result_settings() != load_settings({**FLAGS, "super_resolve": "never"}).result_settings()
+
+
+@pytest.mark.parametrize(("given", "cells"), [("all", "all"), ("300", 300), (300, 300), (None, 200)])
+def test_cells_of_a_scan_are_a_number_or_all(given, cells):
+    settings = load_settings({**FLAGS, "cells_per_scan": given})
+    assert settings.cells_per_scan == cells
+    assert settings.scan_settings() == {"cells_per_scan": cells}
+    assert "cells_per_scan" not in settings.result_settings()

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
@@ -20,7 +20,7 @@ from wbctool.paths import LABORATORY_TABLES, WORKBOOK_SUFFIX, has_usable_stem
 __all__ = ["Limits", "RunSettings", "load_settings"]
 
 _MAX_WORKERS = 64
-_OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "slides": "SLIDES"}
+_OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "cells_per_scan": "--cells", "slides": "SLIDES"}
 _COMMAND_LINE_ONLY = {"slides", "out"}
 _PATHS = ("models_dir", "log_file", "metrics")
 
@@ -80,7 +80,20 @@ class RunSettings(SettingsModel):
         description="Names of slides, `*` and `?` allowed, whose results are recorded over time for `wbctool qc`.",
     )
     max_megapixels: float = Field(300.0, gt=0, description="A larger image is a failed field.")
+    cells_per_scan: int | Literal["all"] = Field(
+        200,
+        description="Zones of a whole-slide scan are looked at until so many cells are counted, or `all`: `--cells`.",
+    )
     limits: Limits = Field(Limits(), description="The limits that raise a flag, and the ranges.")
+
+    @field_validator("cells_per_scan", mode="before")
+    @classmethod
+    def _check_cells(cls, cells: object) -> object:
+        """Refuse what is neither a number of cells nor ``all``."""
+        text = str(cells)
+        if isinstance(cells, bool) or not (text == "all" or (text.isdecimal() and int(text) > 0)):
+            raise ValueError("it is neither a number of cells, 1 or more, nor all")
+        return text if text == "all" else int(text)
 
     @field_validator("slides", "out", *_PATHS, mode="before")
     @classmethod
@@ -133,6 +146,10 @@ class RunSettings(SettingsModel):
         """
         own = self.model_dump(mode="json", include={"super_resolve", "readers", "max_megapixels"})
         return self.limits.model_dump(mode="json") | own
+
+    def scan_settings(self) -> dict[str, Any]:
+        """Return the settings that change what is written for a slide only if it is a whole-slide scan."""
+        return self.model_dump(mode="json", include={"cells_per_scan"})
 
     def to_flat_dict(self) -> dict[str, Any]:
         """Return all settings as JSON values, named and arranged as in a settings file, the limits first."""

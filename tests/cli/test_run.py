@@ -47,6 +47,7 @@ def test_run_of_a_single_image_takes_it_as_a_slide(cli, slides, tmp_path):
     assert cli("export", "geojson", tmp_path / "a.csv").exit_code == 0
 
 
+@pytest.mark.usefixtures("without_openslide")
 def test_run_names_what_is_not_read_on_every_run(cli, slides, tmp_path):
     (slides / "s3").mkdir()
     (slides / "s3" / "scan.svs").touch()
@@ -54,8 +55,8 @@ def test_run_names_what_is_not_read_on_every_run(cli, slides, tmp_path):
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--quiet")
         assert done.exit_code == 0
         assert done.stderr.splitlines() == [
-            "wbctool: not read: 1 whole-slide scan (svs), 's3/scan.svs'; scans are not read yet; export fields of them "
-            "as PNG, TIFF or JPEG",
+            "wbctool: not read: 1 whole-slide scan (svs), 's3/scan.svs'; install openslide to have them read (pip "
+            "install 'wbctool[wsi]'), or export fields of them as PNG, TIFF or JPEG",
             "wbctool: no slides, because nothing that lies in them is read: 's3'",
         ]
     assert "scan.svs" in (tmp_path / "a" / "index.html").read_text()

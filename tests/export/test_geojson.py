@@ -24,7 +24,7 @@ def cell(name, index=1):
 
 
 def features(*cells):
-    text = field_geojson("ward/1", "f.png", cells, tuple(CellClass))
+    text = field_geojson("ward/1", cells, tuple(CellClass))
     FeatureCollection.model_validate_json(text)
     return json.loads(text)["features"]
 

@@ -216,7 +216,7 @@ def test_find_slides_unlistable_root_raises(touch, monkeypatch):
     ],
 )
 def test_find_slides_skips_folders_of_systems(touch, folder):
-    root = touch("a/f.png", f"{folder}/f.png", f"{folder}/deep/f.svs", f"a/{folder}/f.png/thumb.jpg")
+    root = touch("a/f.png", f"{folder}/f.png", f"{folder}/deep/f.gif", f"a/{folder}/f.png/thumb.jpg")
     notices = []
     assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a"]
     assert notices == []
@@ -240,6 +240,7 @@ def test_find_slides_keeps_folders_with_like_names(touch):
     assert sorted(ids(touch(*(f"{name}/f.png" for name in names)))) == sorted(names)
 
 
+@pytest.mark.usefixtures("without_openslide")
 def test_find_slides_names_what_is_not_read(touch):
     root = touch(
         *(
@@ -261,8 +262,8 @@ def test_find_slides_names_what_is_not_read(touch):
     assert notices == [
         "not read: 2 other images (gif, jxl), such as 'a/g.GIF'; export them as PNG, TIFF or JPEG",
         "not read: 2 raw camera images (cr2), such as 'c/x.CR2'; export them as 8-bit TIFF or JPEG",
-        "not read: 1 whole-slide scan (svs), 'b/scan.svs'; scans are not read yet; export fields of them as PNG, TIFF "
-        "or JPEG",
+        "not read: 1 whole-slide scan (svs), 'b/scan.svs'; install openslide to have them read (pip install "
+        "'wbctool[wsi]'), or export fields of them as PNG, TIFF or JPEG",
         "not read: 1 microscope file (czi), 'loose.czi'; export them as 8-bit RGB TIFF",
         "not read: 1 video (mp4), 'd/m.mp4'; take photographs, or export single images of them",
         "no slides, because nothing that lies in them is read: 'b', 'c'",
@@ -286,6 +287,7 @@ def test_find_slides_names_images_that_hide(touch, real_jpeg):
     ]
 
 
+@pytest.mark.usefixtures("without_openslide")
 def test_find_slides_with_nothing_that_is_read_says_what_there_is(touch):
     with pytest.raises(
         SlidesNotFound, match=r"no image found in .*root; not read: 1 whole-slide scan \(svs\), 'b/s.svs'"
@@ -312,10 +314,11 @@ class TestSingleImage:
         ("name", "message"),
         [
             ("notes.txt", "is neither a folder nor an image"),
-            ("s.svs", "is not read; scans are not read yet"),
+            ("s.svs", r"is not read; install openslide to have them read \(pip install 'wbctool\[wsi\]'\)"),
             ("x", "is neither"),
         ],
     )
+    @pytest.mark.usefixtures("without_openslide")
     def test_other_file_is_refused(self, touch, name, message):
         with pytest.raises(SlidesNotFound, match=message):
             find_slides(touch(name) / name)

@@ -10,6 +10,7 @@ from wbctool.errors import CellsTooSmall
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.cell_worker import classify_fields
 from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.field_source import ImageSource
 from wbctool.pipeline.field_worker import analyze_field
 from wbctool.settings import load_settings
 from wbctool.types.cells import Slide
@@ -29,7 +30,7 @@ def context(tmp_path: Path) -> RunContext:
 
 def analyze(context: RunContext, tmp_path: Path, cells: int = 3):
     path = fakes.draw_field(tmp_path / "s" / "pano.png", ["neutrophil"] * cells)
-    return analyze_field(context, Slide("s", path.parent, (path,)), path)
+    return analyze_field(context, Slide("s", path.parent, (path,)), ImageSource(path))
 
 
 def test_tiles_and_many_cells_are_tracked_under_the_fields_name(context, tmp_path):

@@ -335,12 +335,12 @@ class TestFailures:
         assert run() == 0
 
     def test_memory_error_is_a_failure_of_the_machine(self, run, monkeypatch):
-        from wbctool.pipeline import field_worker
+        from wbctool.pipeline import field_source
 
         def decode(data, limit):
             raise MemoryError
 
-        monkeypatch.setattr(field_worker, "decode_rgb", decode)
+        monkeypatch.setattr(field_source, "decode_rgb", decode)
         assert run() == 3
         assert manifest(run)["slides"][0]["errors"][0]["stage"] == "memory"
         monkeypatch.undo()

@@ -112,5 +112,5 @@ def _stored_pictures(layout: OutputPaths, slide: str, rows: Sequence[int]) -> di
     for row in rows:
         field = fields.get(result.cells[row - 1].field, nothing)
         native = result.thumbnails[row - 1].native
-        pictures[row] = CellPictures(native, field.jpeg, Box(0, 0, field.width, field.height), False)
+        pictures[row] = CellPictures(native, field.jpeg, Box(field.x, field.y, field.width, field.height), False)
     return pictures

@@ -131,12 +131,20 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     path = _resolve_target(layout, to, "coco.json")
     check_overwrite(path, COCO_FILE, "--to" if to else "")
     slides = _ExportableSlides(layout)
-    published = list(slides)
+    published = []
+    for slide in slides:
+        if slide.result.scan is None:
+            published.append(slide)
+        else:
+            reason = "annotation tools open no scans; `export geojson` writes its cells"
+            slides.skip(slide.result.slide, reason, affects_exit_code=False)
     sizes_px, root_slide_id = {}, None
     if published:
         run_slides, folder = find_run_slides(layout, slides_dir)
         sizes_px = read_field_sizes(published, run_slides, folder)
-        root_slide_id = next((slide.id for slide in run_slides if slide.folder.samefile(folder)), None)
+        root_slide_id = next(
+            (slide.id for slide in run_slides if not slide.is_scan and slide.folder.samefile(folder)), None
+        )
     write_through_link(path, coco_json(published, sizes_px, root_slide_id).encode())
     return slides.finish(f"{display_name(str(path))} written: {pluralize(len(sizes_px), 'image')}")
 
@@ -166,13 +174,16 @@ def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
 
 
 def _iter_analyzed_fields(layout: OutputPaths) -> Iterator[tuple[str, str]]:
-    """Yield slide and name of each field that the last run analyzed, without the checks of what is published."""
+    """Yield slide and name of each field or scan that the last run analyzed, without checks of what is published."""
     from wbctool.store.counts_table import read_outcomes
     from wbctool.store.slide_record import find_slide_record
 
     for outcome in read_outcomes(layout) or ():
         if (record := find_slide_record(layout, outcome.slide)) is not None:
             failed = {failure.field for failure in record.errors}
+            if record.scan is not None:
+                yield record.slide, record.scan.file
+                continue
             yield from ((record.slide, field.name) for field in record.fields if field.name not in failed)
 
 

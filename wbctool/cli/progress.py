@@ -54,8 +54,9 @@ class DryRunProgress(NullProgress):
         """Print a line for each slide, and a summary."""
         for item in plan:
             reviewed = f", reviewed by {', '.join(item.record.readers)}" if item.record and item.record.readers else ""
+            noun = "scan" if item.slide.is_scan else "field"
             echo(
-                f"{display_name(item.slide.id)}: {item.action}, {pluralize(len(item.slide.fields), 'field')}"
+                f"{display_name(item.slide.id)}: {item.action}, {pluralize(item.slide.n_fields, noun)}"
                 f"{display_name(reviewed)}"
             )
         counts = Counter(str(item.action) for item in plan)
@@ -67,9 +68,7 @@ class JsonPlanProgress(NullProgress):
 
     def plan_ready(self, plan: Sequence[PlanItem]) -> None:
         """Print each slide, with what would be done and the number of its fields."""
-        slides = [
-            {"slide": item.slide.id, "action": item.action.value, "fields": len(item.slide.fields)} for item in plan
-        ]
+        slides = [{"slide": item.slide.id, "action": item.action.value, "fields": item.slide.n_fields} for item in plan]
         echo(json.dumps({"schema": "wbctool-run-plan/1", "slides": slides}, indent=1))
 
 
@@ -85,7 +84,7 @@ class BarProgress(NullProgress):
 
     def plan_ready(self, plan: Sequence[PlanItem]) -> None:
         """Set the length of the bar."""
-        total = sum(len(item.slide.fields) for item in plan if item.action is Action.PROCESS)
+        total = sum(item.slide.n_fields for item in plan if item.action is Action.PROCESS)
         self._progress.update(self._task, total=total)
 
     def field_done(self) -> None:

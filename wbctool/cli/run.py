@@ -36,7 +36,9 @@ def run(
     slides: Annotated[
         Path,
         typer.Argument(
-            metavar="SLIDES", readable=False, help="Folder of slides, or one image. A slide is a folder of images."
+            metavar="SLIDES",
+            readable=False,
+            help="Folder of slides, or one image or scan. A slide is a folder of images, or a scan.",
         ),
     ],
     out: Annotated[
@@ -91,6 +93,13 @@ def run(
             metavar="FILE", parser=parse_file, help="Write metrics for Prometheus's textfile collector to FILE, x.prom."
         ),
     ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Look at zones of a whole-slide scan until N cells are counted, or at all. Default: 200.",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Process the slides on this Dask scheduler's workers.")
     ] = None,
@@ -132,6 +141,7 @@ def run(
             "quiet": quiet,
             "log_file": log_file,
             "metrics": metrics,
+            "cells_per_scan": cells,
             "scheduler": scheduler,
             "adult": adult,
         }

@@ -182,7 +182,7 @@ class TaskQueue:
             assert task.reply is not None
             publish = partial(self._publish_reply, task.slide, task.reply)
             outcome = publish_or_fail(task.slide, self._context.stages.provenance.classes, publish)
-        for _ in task.slide.fields:
+        for _ in range(task.slide.n_fields):
             self._context.field_done()
         return outcome
 

@@ -196,6 +196,7 @@ class _HashRecorder(HashCache):
     """Keeps the fields' hashes for the coordinator, which writes them."""
 
     def __init__(self) -> None:
+        self._stored, self._current = {}, {}
         self.recorded: list[tuple[str, FileStat, str]] = []
 
     def load_slide(self, slide: str) -> None: ...

@@ -1,6 +1,7 @@
 """Cells as GeoJSON (RFC 7946) that QuPath opens as detections with class and measurements.
 
-There is one collection per field, because QuPath opens objects into one image. The format is that of QuPath 0.4 and
+There is one collection per field, because QuPath opens objects into one image; a scan is one image, and its cells are
+in pixels of level 0. The format is that of QuPath 0.4 and
 later (qupath.lib.io.QuPathTypeAdapters, GsonTools): ``objectType`` is the kind of object, a classification needs a name
 and a color, ``measurements`` are numbers by name, ``metadata`` are texts by name (from QuPath 0.5; older versions
 ignore them), and an ``id`` is kept if it is a UUID. Coordinates are pixels of the field from the top left, as QuPath
@@ -51,26 +52,31 @@ def _is_geojson(path: Path) -> bool:
 GEOJSON_FILE = FileKind("a file as `wbctool export geojson` writes it", _is_geojson)
 
 
-def field_geojson(slide: str, field: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
-    """Return the FeatureCollection of one field as JSON; it has no features if no cell was found.
+def field_geojson(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
+    """Return the FeatureCollection of one field, or of one scan, as JSON; it has no features if no cell was found.
 
     Args:
         slide: Id of the slide.
-        field: Name of the field.
-        cells: The cells of this field.
+        cells: The cells of this field or scan.
         classes: The classes of the model, in the order of the probabilities.
     """
-    features = [_feature(slide, field, cell, classes) for cell in cells]
+    features = [_feature(slide, cell, classes) for cell in cells]
     return _format_collection(features)
 
 
 def slide_geojson(slide: PublishedSlide) -> Iterator[tuple[str, str]]:
-    """Yield (field name, FeatureCollection as JSON) for every analyzed field of a slide, with or without cells."""
+    """Yield (image name, FeatureCollection as JSON) for every analyzed image of a slide, with or without cells.
+
+    The images are its fields; of a scan it is its file.
+    """
+    if slide.result.scan is not None:
+        yield slide.result.scan.file, field_geojson(slide.result.slide, slide.result.cells, slide.classes)
+        return
     cells_by_field: dict[str, list[Cell]] = defaultdict(list)
     for cell in slide.result.cells:
         cells_by_field[cell.field].append(cell)
     for field in slide.analyzed_fields:
-        yield field, field_geojson(slide.result.slide, field, cells_by_field[field], slide.classes)
+        yield field, field_geojson(slide.result.slide, cells_by_field[field], slide.classes)
 
 
 def _format_collection(features: Sequence[Mapping[str, Any]]) -> str:
@@ -78,12 +84,12 @@ def _format_collection(features: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1) + "\n"
 
 
-def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -> dict[str, Any]:
+def _feature(slide: str, cell: Cell, classes: Sequence[CellClass]) -> dict[str, Any]:
     """Return one cell as a Feature."""
     prediction = cell.prediction
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, "\0".join((encode_name(slide), encode_name(field), str(cell.index))))),
+        "id": str(uuid.uuid5(_NAMESPACE, "\0".join((encode_name(slide), encode_name(cell.field), str(cell.index))))),
         "geometry": {"type": "Polygon", "coordinates": [_ring(cell.detection.box)]},
         "properties": {
             "objectType": "detection",
@@ -96,7 +102,7 @@ def _feature(slide: str, field: str, cell: Cell, classes: Sequence[CellClass]) -
             },
             "metadata": {
                 "slide": encode_name(slide),
-                "field": encode_name(field),
+                "field": encode_name(cell.field),
                 "outcome": prediction.outcome.value,
                 "reason": prediction.reason.value,
                 "cut_by_border": str(cell.detection.cut_by_border).lower(),

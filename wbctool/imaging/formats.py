@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wbctool.imaging.iso_media import is_heic
+from wbctool.imaging.scan import SCAN_SUFFIXES
 
 _HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 IMAGE_SUFFIXES = _HEIC_SUFFIXES | {
@@ -38,6 +39,7 @@ class UnreadKind(StrEnum):
     OTHER = "other image"
     RAW = "raw camera image"
     SCAN = "whole-slide scan"
+    OTHER_SCAN = "whole-slide scan of another kind"
     MICROSCOPE = "microscope file"
     VIDEO = "video"
     UNNAMED = "misnamed image"
@@ -56,7 +58,9 @@ _ADVICE = {
     UnreadKind.HEIC: "install pillow-heif to have them read (pip install pillow-heif), or export JPEG",
     UnreadKind.OTHER: "export them as PNG, TIFF or JPEG",
     UnreadKind.RAW: "export them as 8-bit TIFF or JPEG",
-    UnreadKind.SCAN: "scans are not read yet; export fields of them as PNG, TIFF or JPEG",
+    UnreadKind.SCAN: "install openslide to have them read (pip install 'wbctool[wsi]'), or export fields of them as "
+    "PNG, TIFF or JPEG",
+    UnreadKind.OTHER_SCAN: "export fields of them as PNG, TIFF or JPEG, or the scan as a pyramidal TIFF",
     UnreadKind.MICROSCOPE: "export them as 8-bit RGB TIFF",
     UnreadKind.VIDEO: "take photographs, or export single images of them",
     UnreadKind.UNNAMED: "give them the ending of what they are, such as jpg",
@@ -70,7 +74,8 @@ _UNREAD_SUFFIXES = {
     ".tga .pcx .exr .qoi .psd .psb .xcf .dcm .dicom .jls .bpg .flif .fits .pict .pct",
     UnreadKind.RAW: ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .3fr .iiq .x3f .kdc .erf "
     ".mef .mrw .rwl .gpr",
-    UnreadKind.SCAN: ".svs .ndpi .ndpis .mrxs .scn .vms .vmu .bif .svslide .qptiff .isyntax .i2syntax .kfb .kfbf "
+    UnreadKind.SCAN: " ".join(SCAN_SUFFIXES),
+    UnreadKind.OTHER_SCAN: ".ndpis .vms .vmu .svslide .qptiff .isyntax .i2syntax .kfb .kfbf "
     ".sdpc .dyqx .tmap .tron .mdsx .afi",
     UnreadKind.MICROSCOPE: ".czi .zvi .lif .lof .xlef .nd2 .oib .oif .oir .vsi .lsm .ims .stk .dv .r3d .flex .mvd2",
     UnreadKind.VIDEO: ".mp4 .m4v .mov .avi .mkv .wmv .mpg .mpeg .webm .3gp .3g2 .mts .m2ts .flv .ogv .mj2 .asf",

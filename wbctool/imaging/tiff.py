@@ -47,7 +47,7 @@ def is_tiff(data: bytes) -> bool:
 
 def read_tiff_header(data: bytes) -> ImageHeader:
     """Read a TIFF's size and orientation without decoding it; raises whatever a broken file makes tifffile raise."""
-    with _open(data) as file:
+    with open_tiff(data) as file:
         page = _main_page(file)
         return ImageHeader(page.imagewidth, page.imagelength, _orientation(page))
 
@@ -67,7 +67,7 @@ def decode_tiff(data: bytes, max_megapixels: float) -> DecodedImage:
         FieldUnreadable: The file holds several images, lacks pixels, or has a layout that is not read.
         Exception: Whatever a broken file makes tifffile or imagecodecs raise.
     """
-    with _open(data) as file:
+    with open_tiff(data) as file:
         page = _main_page(file)
         _check_size(page, max_megapixels)
         _check_single(file, page)
@@ -92,8 +92,8 @@ def decode_tiff(data: bytes, max_megapixels: float) -> DecodedImage:
 
 
 @contextmanager
-def _open(data: bytes) -> Iterator[TiffFile]:
-    """Open a TIFF in memory."""
+def open_tiff(data: bytes) -> Iterator[TiffFile]:
+    """Open a TIFF in memory; raises whatever a broken file makes tifffile raise."""
     import tifffile  # late: only those who have TIFFs pay for it
 
     # It logs what it makes do with; what it cannot make do with it raises.

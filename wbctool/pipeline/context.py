@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import Any
 
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import BoundStages
@@ -64,7 +65,16 @@ class RunContext:
         """Return the limits of one slide, which depend on its patient's age."""
         return resolve_limits(self.settings.limits, self.metadata.get(slide))
 
-    def provenance_for(self, slide: str) -> Provenance:
+    def cache_key_for(self, is_scan: bool) -> Mapping[str, Any]:
+        """Return what the results of a slide depend on except its files and its line of slides.csv."""
+        return {**self.stages.cache_key, **({"scan": self.settings.scan_settings()} if is_scan else {})}
+
+    def provenance_for(self, slide: str, is_scan: bool) -> Provenance:
         """Return how the results of one slide are made; the source of the ranges is named only if they apply."""
-        limits = self.limits_for(slide)
-        return replace(self.stages.provenance, reference_source=limits.reference_source if limits.adult else "")
+        limits, provenance = self.limits_for(slide), self.stages.provenance
+        own = self.settings.scan_settings() if is_scan else {}
+        return replace(
+            provenance,
+            settings=(*provenance.settings, *((name, str(value)) for name, value in own.items())),
+            reference_source=limits.reference_source if limits.adult else "",
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
 from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder, read_head
+from wbctool.imaging.scan import DICOM_SUFFIXES, companion_folder, is_dicom_scan, is_scan, list_scan_files
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import (
     EVALUATION_FIGURES,
@@ -88,21 +89,19 @@ def find_slides(
         return (_make_single_slide(root),)
     walker = _FolderWalker(root.resolve(), follow_links, frozenset(Path(os.path.realpath(path)) for path in skip))
     walker.visit()
+    root_name = root.name if root.name not in {"", ".."} else root.resolve().name or "slides"
     slides = {"/".join(parts): found for parts, found in walker.slide_folders.items() if parts}
     if () in walker.slide_folders:
-        name = root.name if root.name not in {"", ".."} else root.resolve().name or "slides"
-        while name in slides:
-            name += "~"
-        slides[name] = walker.slide_folders[()]
+        slides[_free_id(root_name, slides)] = walker.slide_folders[()]
+    for parts, scan in walker.scans:
+        slides[_free_id("/".join(parts) or root_name, slides)] = scan
     notices = walker.describe_skipped()
     if not slides:
         raise SlidesNotFound("; ".join([f"no image found in {root}", *notices]))
     for notice in notices:
         notify(notice)
     return tuple(
-        Slide(
-            id_, found.folder, tuple(sorted(found.images, key=lambda path: natural_sort_key(path.name))), found.problem
-        )
+        Slide(id_, found.folder, found.fields, found.problem, found.is_scan)
         for id_, found in sorted(
             slides.items(), key=lambda item: [natural_sort_key(part) for part in item[0].split("/")]
         )
@@ -112,6 +111,8 @@ def find_slides(
 def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Return whether a slide's folder still holds the fields that it held when it was found."""
     try:
+        if slide.is_scan:
+            return _list_scan_files(slide.fields[0]) == slide.fields
         if root.is_file():
             return is_image(root)
         current_images = _FolderWalker(root.resolve(), follow_links, frozenset()).list_images(slide.folder)
@@ -133,6 +134,8 @@ def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def _make_single_slide(image: Path) -> Slide:
     """Return the slide that is a single image."""
     path = Path(os.path.abspath(image))  # noqa: PTH100, Path.resolve would follow a link to another name
+    if is_scan(path):
+        return Slide(path.stem, path.parent, _list_scan_files(path), is_scan=True)
     if is_image(path):
         return Slide(path.stem, path.parent, (path,))
     kind = get_unread_kind(path)
@@ -143,11 +146,19 @@ def _make_single_slide(image: Path) -> Slide:
 
 @dataclass(slots=True)
 class _SlideFolder:
-    """A folder that directly holds images, or cannot be listed."""
+    """A folder that directly holds images, or cannot be listed; or a scan."""
 
     folder: Path
-    images: list[Path]
+    files: Sequence[Path]
     problem: str = ""
+    is_scan: bool = False
+
+    @property
+    def fields(self) -> tuple[Path, ...]:
+        """The files in the order that a slide has them."""
+        if self.is_scan:
+            return tuple(self.files)
+        return tuple(sorted(self.files, key=lambda path: natural_sort_key(path.name)))
 
 
 @dataclass(slots=True)
@@ -158,6 +169,7 @@ class _FolderWalker:
     follow_links: bool
     skip: frozenset[Path]
     slide_folders: dict[tuple[str, ...], _SlideFolder] = field(default_factory=dict)
+    scans: list[tuple[tuple[str, ...], _SlideFolder]] = field(default_factory=list)
     _visited: set[tuple[int, int]] = field(default_factory=set)
     _unread: dict[UnreadKind, list[str]] = field(default_factory=lambda: defaultdict(list))
     _unread_folders: list[str] = field(default_factory=list)
@@ -185,23 +197,37 @@ class _FolderWalker:
             try:
                 if not self._mark_visited(folder):
                     continue
-                for entry in self._iter_entries(folder):
+                for entry in self._pass_scans(folder, parts):
+                    path = Path(entry.path)
                     if entry.is_dir():
-                        (links if entry.is_symlink() else folders).append((Path(entry.path), (*parts, entry.name)))
-                    elif _is_field(Path(entry.path)):
-                        images.append(Path(entry.path))
+                        (links if entry.is_symlink() else folders).append((path, (*parts, entry.name)))
+                    elif _is_field(path):
+                        images.append(path)
                     else:
-                        n_unread += self._note_unread(Path(entry.path), parts)
+                        n_unread += self._note_unread(path, parts)
             except OSError as error:
                 if not parts:  # without the root every slide would seem to be gone
                     raise SlidesNotFound(f"{self.root} cannot be listed: {error.strerror or error}") from error
-                self.slide_folders[parts] = _SlideFolder(folder, [], f"the folder cannot be listed: {error.strerror}")
+                self.slide_folders[parts] = _SlideFolder(folder, (), f"the folder cannot be listed: {error.strerror}")
                 continue
             if images:
                 self.slide_folders[parts] = _SlideFolder(folder, images)
             elif n_unread and parts:
                 self._unread_folders.append("/".join(parts))
         return links
+
+    def _pass_scans(self, folder: Path, parts: tuple[str, ...]) -> list[os.DirEntry[str]]:
+        """Note the scans in a folder; return the entries that belong to none of them."""
+        entries = list(self._iter_entries(folder))
+        files = [Path(entry.path) for entry in entries if not entry.is_dir()]
+        belonging = set[Path]()
+        for path in filter(is_scan, files):
+            self.scans.append(((*parts, path.stem), _SlideFolder(folder, _list_scan_files(path), is_scan=True)))
+            belonging |= {path, companion_folder(path) or path}
+        dicom = [path for path in files if is_dicom_scan(path)]
+        if dicom:
+            self.scans.append((parts, _SlideFolder(folder, dicom, is_scan=True)))
+        return [entry for entry in entries if Path(entry.path) not in belonging.union(dicom)]
 
     def describe_skipped(self) -> list[str]:
         """Return the notices of what the laboratory may have expected to be read."""
@@ -279,9 +305,24 @@ class _FolderWalker:
             links.append(str(path.relative_to(self.root) if path.is_relative_to(self.root) else path))
 
 
+def _free_id(name: str, slides: Collection[str]) -> str:
+    """Return a name that no slide has, with ``~`` at its end if need be."""
+    while name in slides:
+        name += "~"
+    return name
+
+
+def _list_scan_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a scan, the one to open first: with its companions, or all of a folder of DICOM."""
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        files = sorted(path.parent.iterdir(), key=lambda file: natural_sort_key(file.name))
+        return tuple(file for file in files if is_dicom_scan(file))
+    return list_scan_files(path)
+
+
 def _is_field(path: Path) -> bool:
-    """Return whether a file is an image that no other command of wbctool drew."""
-    return is_image(path) and not _is_figure(path)
+    """Return whether a file is an image, and neither a scan nor drawn by another command of wbctool."""
+    return is_image(path) and not is_scan(path) and not _is_figure(path)
 
 
 def _is_figure(path: Path) -> bool:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from wbctool.errors import WbctoolError
-from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.field_source import FieldSource
 from wbctool.stages.quality import measure_quality
-from wbctool.store.hash_cache import FileStat, get_file_stat
+from wbctool.store.hash_cache import FileStat
 from wbctool.timing import StageTimer
 from wbctool.types.cells import Crop, Detection, Field, ObjectClass, Slide
 from wbctool.types.results import FieldFailure, FieldThumbnail
@@ -37,11 +35,11 @@ class FieldAnalysis:
 
     Attributes:
         slide: The slide's id.
-        name: The field's name.
+        source: Where the field comes from.
         timer: The seconds per stage.
-        sha256: The SHA-256 of the file; None if it could not be read.
-        file_stat: The file's size and times; None if they could not be read.
-        detections: The nucleated cells.
+        sha256: The SHA-256 of the file, or of a zone's pixels; None if it could not be read.
+        file_stat: The file's size and times; None if it could not be read, or is not the field's own.
+        detections: The nucleated cells, in the pixels of cells.csv.
         crops: The crop of each cell.
         thumbnails: The thumbnail of each crop, as WebP.
         field_thumbnail: The thumbnail of the field; None without cells.
@@ -50,7 +48,7 @@ class FieldAnalysis:
     """
 
     slide: str
-    name: str
+    source: FieldSource
     timer: StageTimer
     sha256: str | None
     file_stat: FileStat | None
@@ -61,8 +59,13 @@ class FieldAnalysis:
     failure: FieldFailure | None = None
     quality: FieldQuality | None = None
 
+    @property
+    def name(self) -> str:
+        """The field's name."""
+        return self.source.name
 
-def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysis:
+
+def analyze_field(context: RunContext, slide: Slide, source: FieldSource) -> FieldAnalysis:
     """Read a field, detect its cells and cut them out, and measure its quality.
 
     This function raises nothing: any error is a failure of this field alone.
@@ -70,52 +73,49 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
     Args:
         context: The run.
         slide: The field's slide.
-        path: The field's image.
+        source: Where the field comes from.
 
     Returns:
         The analysis; an empty one if the run was asked to stop.
     """
     timer, sha256, file_stat = StageTimer(), None, None
     if context.should_stop():
-        return FieldAnalysis(slide.id, path.name, timer, None, None)
-    stages, max_megapixels = context.stages, context.settings.max_megapixels
-    metadata = context.metadata.get(slide.id)
+        return FieldAnalysis(slide.id, source, timer, None, None)
+    stages = context.stages
     try:
         with timer("read"):
-            file_stat = get_file_stat(path)
-            data = read_image_bytes(path, max_megapixels)
-            sha256 = hashlib.sha256(data).hexdigest()
-        with context.large_field_lock if header_megapixels(data) > _LARGE_FIELD_MEGAPIXELS else nullcontext():
+            opened = source.open(context.settings.max_megapixels)
+            sha256, file_stat, um_per_px = opened.sha256, opened.file_stat, opened.um_per_px
+        with context.large_field_lock if opened.megapixels > _LARGE_FIELD_MEGAPIXELS else nullcontext():
             with timer("read"):
-                field = Field(path.name, decode_rgb(data, max_megapixels))
-            del data
+                field = Field(source.name, opened.decode())
+            del opened
             with timer("check"):
                 stages.check(field)
             with timer("detect"):
-                detections = stages.detect(field, partial(_track_tiles, context, slide, path))
-                cells = tuple(d for d in detections if d.object_class is ObjectClass.NUCLEATED)
+                detections = stages.detect(field, partial(_track_tiles, context, slide, source.name))
+                cells = source.select_own([d for d in detections if d.object_class is ObjectClass.NUCLEATED])
             with timer("crop"):
                 crops = stages.crop(field, [cell.box for cell in cells])
             with timer("picture"):
                 thumbnails = tuple(make_cell_thumbnail(crop) for crop in crops)
-                field_thumbnail = make_field_thumbnail(field) if crops else None
+                field_thumbnail = source.place_thumbnail(make_field_thumbnail(field)) if crops else None
             with timer("quality"):
-                um_per_px = metadata.um_per_px if metadata else None
                 quality = measure_quality(field, detections, stages.stain_reference, um_per_px)
     except _Stopped:
-        return FieldAnalysis(slide.id, path.name, timer, None, None)
+        return FieldAnalysis(slide.id, source, timer, None, None)
     except Exception as error:  # any error is this field's alone
         # The field is not at fault if memory is short: with more memory it may succeed.
         stage = "memory" if isinstance(error, MemoryError) else timer.stage
-        failure = make_failure(slide.id, path.name, stage, error)
-        return FieldAnalysis(slide.id, path.name, timer, sha256, file_stat, failure=failure)
+        failure = make_failure(slide.id, source.name, stage, error)
+        return FieldAnalysis(slide.id, source, timer, sha256, file_stat, failure=failure)
     return FieldAnalysis(
         slide=slide.id,
-        name=path.name,
+        source=source,
         timer=timer,
         sha256=sha256,
         file_stat=file_stat,
-        detections=cells,
+        detections=source.place(cells),
         crops=crops,
         thumbnails=thumbnails,
         field_thumbnail=field_thumbnail,
@@ -124,11 +124,11 @@ def analyze_field(context: RunContext, slide: Slide, path: Path) -> FieldAnalysi
 
 
 def _track_tiles(
-    context: RunContext, slide: Slide, path: Path, tiles: Iterable[Any], total: int, description: str
+    context: RunContext, slide: Slide, name: str, tiles: Iterable[Any], total: int, description: str
 ) -> Iterator[Any]:
     """Show the progress within a large field, and stop there if the run was asked to."""
-    log.info("slide %r, field %r: looked at in %d %s", slide.id, path.name, total, description)
-    for tile in context.track(tiles, total, f"{path.name}: {description}"):
+    log.info("slide %r, field %r: looked at in %d %s", slide.id, name, total, description)
+    for tile in context.track(tiles, total, f"{name}: {description}"):
         if context.should_stop():
             raise _Stopped
         yield tile

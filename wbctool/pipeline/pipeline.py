@@ -13,14 +13,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from wbctool.errors import OutputNotWritable
 from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import batch_fields, classify_fields
 from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.field_source import FieldSource, ImageSource
 from wbctool.pipeline.field_worker import FieldAnalysis, analyze_field, format_error
 from wbctool.pipeline.ordered_map import map_ordered
+from wbctool.pipeline.scan_survey import ScanSurvey
 from wbctool.pipeline.slide_accumulator import SlideAccumulator, build_result
 from wbctool.store.atomic_write import is_name_error
 from wbctool.store.fingerprint import compute_fingerprints
@@ -129,24 +130,57 @@ class Pipeline:
             if classified is None or context.should_stop():
                 return
             for field_analysis, classified_field in zip(batch, classified, strict=True):
-                yield from _pop_complete(accumulators)
-                accumulators[0].add(field_analysis, classified_field)
-                context.field_done()
-            yield from _pop_complete(accumulators)
-        yield from _pop_complete(accumulators)
+                yield from self._pop_complete(accumulators)
+                # Zones of a scan that has enough cells may have been on their way.
+                if accumulators and accumulators[0].slide.id == field_analysis.slide:
+                    accumulators[0].add(field_analysis, classified_field)
+                    if not accumulators[0].slide.is_scan:
+                        context.field_done()
+            yield from self._pop_complete(accumulators)
+        yield from self._pop_complete(accumulators)
 
     def _iter_fields(
         self, slides: Iterable[Slide], accumulators: deque[SlideAccumulator]
-    ) -> Iterator[tuple[Slide, Path]]:
+    ) -> Iterator[tuple[Slide, FieldSource]]:
         """Yield the fields of all slides, and append each slide's accumulator before its first field."""
+        settings = self.context.settings
         for slide in slides:
             hash_cache = self.make_hash_cache()
             hash_cache.load_slide(slide.id)
-            accumulators.append(SlideAccumulator(slide, hash_cache))
-            for path in slide.fields:
-                yield slide, path
+            accumulator = SlideAccumulator(slide, hash_cache)
+            accumulators.append(accumulator)
+            if slide.is_scan:
+                files = hash_cache.hash_fields(slide, settings.max_megapixels)
+                accumulator.survey = ScanSurvey(self.context, slide, files, self.pools.detection)
+                accumulator.target_cells = None if settings.cells_per_scan == "all" else settings.cells_per_scan
+                yield from self._iter_zones(slide, accumulator, accumulator.survey)
+            else:
+                accumulator.n_fields = len(slide.fields)
+                metadata = self.context.metadata.get(slide.id)
+                for path in slide.fields:
+                    yield slide, ImageSource(path, metadata.um_per_px if metadata else None)
 
-    def _analyze_field(self, task: tuple[Slide, Path]) -> FieldAnalysis:
+    def _iter_zones(
+        self, slide: Slide, accumulator: SlideAccumulator, survey: ScanSurvey
+    ) -> Iterator[tuple[Slide, FieldSource]]:
+        """Yield the zones of a scan until it has enough cells."""
+        n_zones = 0
+        for zone in survey.iter_zones():
+            if accumulator.is_complete:
+                return
+            n_zones += 1
+            yield slide, zone
+        if accumulator.n_fields is None and not self.context.should_stop():
+            accumulator.n_fields = n_zones
+
+    def _pop_complete(self, accumulators: deque[SlideAccumulator]) -> Iterator[SlideAccumulator]:
+        """Remove and yield the complete slides at the front."""
+        while accumulators and accumulators[0].is_complete:
+            if accumulators[0].slide.is_scan:
+                self.context.field_done()
+            yield accumulators.popleft()
+
+    def _analyze_field(self, task: tuple[Slide, FieldSource]) -> FieldAnalysis:
         """Analyze one field, in a thread of the detection pool."""
         return analyze_field(self.context, *task)
 
@@ -165,8 +199,9 @@ class Pipeline:
         with timer("write"):
             result = build_result(accumulator, stages.provenance.classes, limits, metadata, stages.familiarity_rule)
             field_hashes = tuple(accumulator.field_hashes)
-            fingerprints = compute_fingerprints(field_hashes, stages.cache_key, metadata)
-            provenance = self.context.provenance_for(slide)
+            cache_key = self.context.cache_key_for(accumulator.slide.is_scan)
+            fingerprints = compute_fingerprints(accumulator.source_hashes, cache_key, metadata)
+            provenance = self.context.provenance_for(slide, accumulator.slide.is_scan)
             record = self.publish(make_files(result, provenance, limits, field_hashes, fingerprints))
             accumulator.hash_cache.flush()
         add_seconds(accumulator.seconds, timer.seconds)
@@ -199,9 +234,3 @@ def publish_or_fail(
     except Exception as error:
         log.exception("slide %r failed", slide.id)
         return make_failed_outcome(slide, "report", format_error(error), model_classes)
-
-
-def _pop_complete(accumulators: deque[SlideAccumulator]) -> Iterator[SlideAccumulator]:
-    """Remove and yield the complete slides at the front."""
-    while accumulators and accumulators[0].is_complete:
-        yield accumulators.popleft()

@@ -118,7 +118,7 @@ def _choose_action(slide: Slide, record: SlideRecord | None, context: RunContext
 def _compare(slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache) -> Action:
     """Choose what to do with a slide by comparing its results with those that processing it again would give."""
     fields = hash_cache.hash_fields(slide, context.settings.max_megapixels)
-    cache_key, metadata = context.stages.cache_key, context.metadata.get(slide.id)
+    cache_key, metadata = context.cache_key_for(slide.is_scan), context.metadata.get(slide.id)
     if not record.is_deterministic:
         return Action.PROCESS
     if compute_fingerprints(fields, cache_key, metadata).results == record.fingerprint:
@@ -134,8 +134,7 @@ def _is_kept(record: SlideRecord, fields: FieldHashes, context: RunContext) -> b
     """Return whether a slide is reviewed, and its images are the same but the models are not."""
     if not record.reviews or context.settings.redo_reviewed:
         return False
-    has_same_fields = [(field.name, field.sha256) for field in record.fields] == list(fields)
-    return has_same_fields and record.provenance.models != context.stages.provenance.models
+    return record.source_hashes == fields and record.provenance.models != context.stages.provenance.models
 
 
 def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.imaging.formats import IMAGE_SUFFIXES
+from wbctool.imaging.scan import SCAN_SUFFIXES
 from wbctool.paths import (
     AUDIT_JSONL,
     CELLS_CSV,
@@ -175,7 +176,7 @@ def _has_images(folder: Path) -> bool:
     if is_results(folder):
         return False
     names = (name for _, _, names in os.walk(folder) for name in names)
-    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES | SCAN_SUFFIXES for name in names)
 
 
 def _has_foreign_files(folder: Path) -> bool:

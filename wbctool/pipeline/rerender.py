@@ -48,13 +48,12 @@ def _render(item: PlanItem, context: RunContext) -> PlanItem:
 def _render_record(record: SlideRecord, context: RunContext) -> SlideRecord:
     """Render a slide with the words of now; what found its cells stays what it was."""
     slide = record.slide
-    metadata, provenance = context.metadata.get(slide), context.provenance_for(slide)
-    fields = tuple((field.name, field.sha256) for field in record.fields)
+    metadata, provenance = context.metadata.get(slide), context.provenance_for(slide, record.scan is not None)
     return render_again(
         context.layout,
         record,
         replace(record.provenance, settings=provenance.settings, reference_source=provenance.reference_source),
         context.limits_for(slide),
         metadata,
-        compute_fingerprints(fields, context.stages.cache_key, metadata),
+        compute_fingerprints(record.source_hashes, context.cache_key_for(record.scan is not None), metadata),
     )

@@ -248,7 +248,7 @@ class _FolderRun:
         slide, record = item.slide, item.record
         if record is None:
             classes = self.context.stages.provenance.classes
-            row = empty_row(slide.id, SlideStatus.WAITING, len(slide.fields), classes)
+            row = empty_row(slide.id, SlideStatus.WAITING, slide.n_fields, classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         outcome = SlideOutcome.from_record(record)
         if item.action in {Action.SKIP, Action.KEEP, Action.RENDERED, Action.NOT_CHECKED}:

@@ -9,19 +9,25 @@ from dataclasses import dataclass, field, replace
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass
 from wbctool.pipeline.cell_worker import ClassifiedField
+from wbctool.pipeline.field_source import FailedSource, ZoneSource
 from wbctool.pipeline.field_worker import FieldAnalysis
+from wbctool.pipeline.scan_survey import ScanSurvey
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
-from wbctool.store.hash_cache import HashCache
+from wbctool.stages.tiles import holds_center, is_same_object
+from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
-from wbctool.types.cells import Cell, Slide
+from wbctool.types.cells import Cell, Detection, Outcome, Slide
 from wbctool.types.results import CellThumbnails, FieldFailure, FieldThumbnail, SlideResult, SlideStatus
+from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality, SlideMetadata
 
 log = logging.getLogger(__name__)
+
+_SAME_IOU = 0.5  # of two boxes on the seam of two zones
 
 
 @dataclass(slots=True)
@@ -38,6 +44,10 @@ class SlideAccumulator:
         failures: The fields that failed.
         seconds: The seconds per stage.
         quality: The quality of each field that could be analyzed.
+        target_cells: How many counted cells of a scan are enough; None for a folder of images, and for all.
+        survey: The survey of a scan; None for a folder of images.
+        n_fields: The number of the slide's fields; None as long as it is not known how many zones of a scan it takes.
+        n_counted: The number of its cells that pass the rule for single cells.
     """
 
     slide: Slide
@@ -49,14 +59,34 @@ class SlideAccumulator:
     failures: list[FieldFailure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     quality: list[FieldQuality] = field(default_factory=list)
+    target_cells: int | None = None
+    survey: ScanSurvey | None = None
+    n_fields: int | None = None
+    n_counted: int = 0
+    _last_round: int = 0
+    _seam_cells: list[Detection] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every field of the slide was added."""
-        return len(self.field_hashes) == len(self.slide.fields)
+        """Whether every field of the slide was added, or a scan's cells are enough."""
+        return len(self.field_hashes) == self.n_fields
+
+    @property
+    def source_hashes(self) -> FieldHashes:
+        """Name and SHA-256 of the files that the slide's results depend on."""
+        return tuple(self.field_hashes) if self.survey is None else self.survey.files
+
+    @property
+    def scan_summary(self) -> ScanSummary | None:
+        """What was done with a scan."""
+        return None if self.survey is None else self.survey.summarize(len(self.field_hashes), self._last_round)
 
     def add(self, analysis: FieldAnalysis, classified: ClassifiedField) -> None:
         """Add the next field, after its detection and its classification."""
+        if isinstance(analysis.source, ZoneSource):
+            classified = self._drop_known_cells(analysis.source, classified)
+        if isinstance(analysis.source, ZoneSource | FailedSource):
+            self._last_round = analysis.source.survey_round
         self.field_hashes.append((analysis.name, analysis.sha256))
         if analysis.file_stat and analysis.sha256:
             self.hash_cache.remember(analysis.name, analysis.file_stat, analysis.sha256)
@@ -69,6 +99,21 @@ class SlideAccumulator:
         self.failures += [failure for failure in (analysis.failure, classified.failure) if failure]
         add_seconds(self.seconds, analysis.timer.seconds)
         add_seconds(self.seconds, classified.seconds)
+        self.n_counted += sum(cell.prediction.outcome is Outcome.COUNTED for cell in classified.cells)
+        if self.target_cells is not None and self.n_counted >= self.target_cells:
+            self.n_fields = len(self.field_hashes)
+
+    def _drop_known_cells(self, zone: ZoneSource, classified: ClassifiedField) -> ClassifiedField:
+        """Leave out the cells on the seams of a zone that a zone before it has."""
+        kept: list[tuple[Cell, CellThumbnails]] = []
+        for cell, thumbnails in zip(classified.cells, classified.thumbnails, strict=True):
+            is_on_seam = not holds_center(zone.tile.core, cell.detection, -zone.slack_px)
+            if is_on_seam and any(is_same_object(cell.detection.box, d.box, _SAME_IOU) for d in self._seam_cells):
+                continue
+            if is_on_seam:
+                self._seam_cells.append(cell.detection)
+            kept.append((replace(cell, index=len(kept) + 1), thumbnails))
+        return replace(classified, cells=tuple(c for c, _ in kept), thumbnails=tuple(t for _, t in kept))
 
 
 def build_result(
@@ -91,7 +136,7 @@ def build_result(
         The slide's result.
     """
     n_failed = sum(bool(failure.field) for failure in accumulator.failures)
-    n_read = len(accumulator.slide.fields) - n_failed
+    n_read = len(accumulator.field_hashes) - n_failed
     quality = apply_quality_limits(accumulator.quality, limits)
     _log_quality(accumulator.slide.id, quality)
     predictions = [cell.prediction for cell in accumulator.cells]
@@ -103,7 +148,7 @@ def build_result(
     return SlideResult(
         slide=accumulator.slide.id,
         status=SlideStatus.FAILED if not n_read else SlideStatus.PARTIAL if accumulator.failures else SlideStatus.OK,
-        fields=len(accumulator.slide.fields),
+        fields=len(accumulator.field_hashes),
         failures=tuple(accumulator.failures),
         cells=tuple(cells),
         thumbnails=tuple(accumulator.thumbnails),
@@ -112,6 +157,7 @@ def build_result(
         metadata=metadata,
         quality=quality,
         familiarity=familiarity,
+        scan=accumulator.scan_summary,
     )
 
 

@@ -20,6 +20,8 @@ from wbctool.report.verdict import (
     findings,
     low_count_threshold,
     metadata_rows,
+    scan_lines,
+    scan_sentence,
     severity,
     verdict_sentence,
 )
@@ -52,6 +54,8 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         verdict=verdict_sentence(result),
         metadata=metadata_rows(result),
         field_remarks=list(field_remarks(result)),
+        scan_sentence=scan_sentence(result.scan) if result.scan else "",
+        scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
         limits=[flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS],

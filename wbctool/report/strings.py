@@ -179,6 +179,14 @@ REASONS = {
 }
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
+IMAGE_METADATA = "metadata of the images"
+SCAN_HEADING = "Zones of the scan"
+SCAN_SENTENCE = (
+    "The scan was divided into {zones}. The cells of {looked_at} were looked for, those with the best monolayer first."
+)
+SCAN_SCALE = "A pixel has {um_per_px:.3g} µm by {source}; cells were looked at with {cells_um:.3g} µm a pixel."
+SCAN_PASSED_OVER = "Passed over: {reasons}."
+SCAN_NOT_NEEDED = "Not needed: {n}, because enough cells were counted."
 FIELD_ALT = "Field {field}, cells outlined"
 
 # Reviews, and how the page was made.

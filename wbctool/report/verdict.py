@@ -8,8 +8,9 @@ from statistics import median
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
 from wbctool.report.csv_tables import count_failed_fields, format_percent
-from wbctool.text import display_name
+from wbctool.text import display_name, pluralize
 from wbctool.types.results import Provenance, SlideResult, SlideStatus
+from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 
 
@@ -104,11 +105,32 @@ def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
     ]
 
 
+def scan_sentence(scan: ScanSummary) -> str:
+    """Return how many zones of a scan were looked at."""
+    return strings.SCAN_SENTENCE.format(zones=pluralize(scan.zones, "zone"), looked_at=scan.zones_looked_at)
+
+
+def scan_lines(scan: ScanSummary) -> list[str]:
+    """Return what is known of a scan's scale, and why the other zones were not looked at."""
+    lines = []
+    if scan.um_per_px is not None:
+        cells_um = scan.um_per_px * scan.downsample
+        lines.append(strings.SCAN_SCALE.format(um_per_px=scan.um_per_px, source=scan.scale_source, cells_um=cells_um))
+    if scan.passed_over:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in scan.passed_over.items())
+        lines.append(strings.SCAN_PASSED_OVER.format(reasons=reasons))
+    if scan.zones_not_needed:
+        lines.append(strings.SCAN_NOT_NEEDED.format(n=scan.zones_not_needed))
+    return lines
+
+
 def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
-    """Yield remarks on quality as (file, remark): on slides.csv if its scale is wrong, then on single fields."""
+    """Yield remarks on quality as (file, remark): on slides.csv or the metadata if they are wrong, then on fields."""
     diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
     if diameters_um:
-        yield SLIDES_CSV, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
+        is_given = result.metadata is not None and result.metadata.um_per_px is not None
+        source = SLIDES_CSV if is_given else strings.IMAGE_METADATA
+        yield source, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
     for quality in result.quality:
         for remark in _quality_remarks(quality):
             yield quality.field, remark

@@ -186,7 +186,7 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
         hash_files(files) | kept,
         record.provenance,
         record.limits,
-        tuple((field.name, field.sha256) for field in record.fields),
+        record.field_hashes,
         Fingerprints.of_record(record),
     )
     publish_slide(layout, files, new_record)

@@ -77,6 +77,24 @@ def measure_quality(
     )
 
 
+def measure_coverage(field: Field, detections: Sequence[Detection]) -> float | None:
+    """Measure the share of a field that red cells cover, alone; as in :func:`measure_quality`.
+
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        detections: The field's nucleated and red cells.
+
+    Returns:
+        The share, in [0, 1]; None without a red cell.
+    """
+    downscaled, scale = _downscale(field, None)
+    red_mask, nucleated_mask = (
+        _ellipse_mask([d.box for d in detections if d.object_class is kind], downscaled.shape, scale)
+        for kind in (ObjectClass.RED_CELL, ObjectClass.NUCLEATED)
+    )
+    return red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask, nucleated_mask)
+
+
 def apply_quality_limits(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
     """Apply the limits to the fields of one slide.
 

@@ -90,11 +90,11 @@ def merge_tiles(
     merged: list[Detection] = []
     seen: list[tuple[Box, list[Detection]]] = []
     for tile, detections in found:
-        placed = [_place(d, tile.frame, width, height) for d in detections]
+        placed = [place_detection(d, tile.frame, width, height) for d in detections]
         known = [d for frame, others in seen if _touch(frame, tile.frame) for d in others if _touch(d.box, tile.frame)]
-        new = _drop_known([d for d in placed if _holds(tile.core, d, slack_px)], known, iou_threshold)
+        new = _drop_known([d for d in placed if holds_center(tile.core, d, slack_px)], known, iou_threshold)
         merged += new
-        seen.append((tile.frame, [d for d in new if not _holds(tile.core, d, -tile.margin_px)]))
+        seen.append((tile.frame, [d for d in new if not holds_center(tile.core, d, -tile.margin_px)]))
     return merged
 
 
@@ -128,8 +128,8 @@ def _intersect(x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> B
     return Box(left, top, min(width, x1) - left, min(height, y1) - top)
 
 
-def _place(detection: Detection, frame: Box, width: int, height: int) -> Detection:
-    """Return a detection of a tile in pixels of the field."""
+def place_detection(detection: Detection, frame: Box, width: int, height: int) -> Detection:
+    """Return a detection of a tile in pixels of the field; it is marked as cut if the border of the field cuts it."""
     box = replace(detection.box, x=detection.box.x + frame.x, y=detection.box.y + frame.y)
     cut = detection.cut_by_border and is_cut(
         box.x - 0.5, box.y - 0.5, box.x + box.width + 0.5, box.y + box.height + 0.5, width, height
@@ -137,7 +137,7 @@ def _place(detection: Detection, frame: Box, width: int, height: int) -> Detecti
     return replace(detection, box=box, cut_by_border=cut)
 
 
-def _holds(core: Box, detection: Detection, slack_px: float) -> bool:
+def holds_center(core: Box, detection: Detection, slack_px: float) -> bool:
     """Return whether the center of a detection lies in a core, or at most ``slack_px`` outside it."""
     x, y = detection.box.center
     return (
@@ -167,13 +167,13 @@ def _drop_known(detections: Sequence[Detection], known: Sequence[Detection], iou
         near = (left < box.x + box.width) & (right > box.x) & (top < box.y + box.height) & (bottom > box.y)
         for index in np.flatnonzero(near).tolist():
             detection = detections[index]
-            is_known[index] |= other.object_class is detection.object_class and _is_same(
+            is_known[index] |= other.object_class is detection.object_class and is_same_object(
                 box, detection.box, iou_threshold
             )
     return [d for d, drop in zip(detections, is_known.tolist(), strict=True) if not drop]
 
 
-def _is_same(one: Box, other: Box, iou_threshold: float) -> bool:
+def is_same_object(one: Box, other: Box, iou_threshold: float) -> bool:
     """Return whether two boxes are of the same object."""
     width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
     height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)

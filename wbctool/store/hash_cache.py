@@ -55,21 +55,23 @@ class HashCache:
             write_json_atomic(path, self._current)
 
     def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
-        """Return name and SHA-256 of every field; only fields whose size or times have changed are read.
+        """Return name and SHA-256 of every file of a slide; only those whose size or times have changed are read.
 
         Args:
             slide: The slide that was loaded.
-            max_megapixels: The limit of an image's size.
+            max_megapixels: The limit of an image's size; a scan's files have none.
 
         Returns:
-            The pairs in the order of the fields; the hash of a field that cannot be read is None.
+            The pairs in the order of the files; the hash of one that cannot be read is None.
         """
 
-        def read(path: Path) -> bytes:
-            """Read a field."""
-            return read_image_bytes(path, max_megapixels)
+        def digest(path: Path) -> str:
+            """Hash a field."""
+            return hashlib.sha256(read_image_bytes(path, max_megapixels)).hexdigest()
 
-        return tuple((path.name, self.hash_file(path, read)) for path in slide.fields)
+        compute = digest_large_file if slide.is_scan else digest
+        names = ((path.relative_to(slide.folder).as_posix(), path) for path in slide.fields)
+        return tuple((name, self.hash_file(path, compute, name)) for name, path in names)
 
     def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
         """Remember a file's hash, unless the file is so new that another change might leave its times as they are.
@@ -82,24 +84,32 @@ class HashCache:
         if self._now() * 1e9 - max(file_stat[1:]) > _CLOCK_GRAIN_NS:
             self._current[name] = [*file_stat, sha256]
 
-    def hash_file(self, path: Path, read: Callable[[Path], bytes]) -> str | None:
+    def hash_file(self, path: Path, digest: Callable[[Path], str], name: str = "") -> str | None:
         """Return the SHA-256 of one of the slide's files; None if it cannot be read.
 
         Args:
             path: The file.
-            read: Reads it; called only if its size or times have changed.
+            digest: Hashes it; called only if its size or times have changed.
+            name: Its name in the cache; the file's own if empty.
         """
+        name = name or path.name
         try:
             file_stat = get_file_stat(path)
-            entry = self._stored.get(path.name)
+            entry = self._stored.get(name)
             if isinstance(entry, list) and len(entry) == 4 and tuple(entry[:3]) == file_stat:
-                self._current[path.name] = entry
+                self._current[name] = entry
                 return str(entry[3])
-            sha256 = hashlib.sha256(read(path)).hexdigest()
+            sha256 = digest(path)
         except (OSError, FieldUnreadable):
             return None
-        self.remember(path.name, file_stat, sha256)
+        self.remember(name, file_stat, sha256)
         return sha256
+
+
+def digest_large_file(path: Path) -> str:
+    """Return the SHA-256 of a file that may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def get_file_stat(path: Path) -> FileStat:

@@ -141,8 +141,9 @@ def _render(result: SlideResult, record: SlideRecord, fingerprints: Fingerprints
     """Render a result with the words of a record; its thumbnails stay."""
     files = render_files(result, record.provenance)
     kept = {THUMBNAILS_ZIP: record.files[THUMBNAILS_ZIP]}
-    fields = tuple((field.name, field.sha256) for field in record.fields)
     return SlideFiles(
         files,
-        build_slide_record(result, hash_files(files) | kept, record.provenance, record.limits, fields, fingerprints),
+        build_slide_record(
+            result, hash_files(files) | kept, record.provenance, record.limits, record.field_hashes, fingerprints
+        ),
     )

@@ -101,6 +101,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
             metadata=record.metadata,
             quality=record.quality,
             familiarity=record.familiarity,
+            scan=record.scan,
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,

@@ -229,6 +229,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         metadata=record.metadata,
         quality=record.quality,
         familiarity=record.familiarity,
+        scan=record.scan,
     )
 
 

@@ -25,6 +25,7 @@ from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_
 from wbctool.store.slide_record import SlideOutcome
 from wbctool.timing import add_seconds
 from wbctool.types.results import FieldFailure, Provenance, SlideStatus
+from wbctool.types.scans import ScanSummary
 
 SCHEMA = "wbctool-run/2"
 _HEAD_BYTES = 64
@@ -50,6 +51,7 @@ class RunSlide:
         fields, fields_failed, cells, counted: Its values in counts.csv.
         seconds: The time that each stage took.
         errors: The failures of its fields, or of the slide as a whole.
+        scan: What was done with a whole-slide scan: its zones, and why some were passed over. None for a folder.
     """
 
     slide: str
@@ -61,6 +63,7 @@ class RunSlide:
     counted: int
     seconds: Mapping[str, float]
     errors: tuple[FieldFailure, ...]
+    scan: ScanSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +252,7 @@ def _make_slide(outcome: SlideOutcome, done_in_run: bool) -> RunSlide:
         counted=int(values["counted"]),
         seconds=_round_seconds(outcome.seconds),
         errors=outcome.failures,
+        scan=outcome.scan,
     )
 
 

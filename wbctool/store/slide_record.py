@@ -23,10 +23,11 @@ from wbctool.settings import Limits
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum
-from wbctool.store.hash_cache import HashCache
+from wbctool.store.hash_cache import FieldHashes, HashCache, digest_large_file
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
 from wbctool.types.cells import AbsoluteCount, Slide
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
+from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 SCHEMA = "wbctool-slide/2"
@@ -34,7 +35,15 @@ RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 _WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 # Failures of these stages lie in the slide's files, not in the machine.
 _DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
-_OMITTED_IF_EMPTY = ("metadata", "absolute_counts", "out_of_range", "familiarity", "cells_fingerprint", "renderer")
+_OMITTED_IF_EMPTY = (
+    "metadata",
+    "absolute_counts",
+    "out_of_range",
+    "familiarity",
+    "cells_fingerprint",
+    "renderer",
+    "scan",
+)
 _VERSION_1_FILES = frozenset(RESULT_FILES) - {THUMBNAILS_ZIP}
 
 
@@ -99,7 +108,7 @@ class SlideRecord:
         slide: The slide's id.
         status: Its status; never ``waiting``.
         fingerprint: The hash of everything that the results depend on.
-        fields: Its images with their hashes.
+        fields: Its images with their hashes; of a scan the zones that were looked at, with the hashes of their pixels.
         files: The SHA-256 of each other file of the slide, by name.
         errors: The failures of its fields.
         counts: Its row of counts.csv, by column in order; the slide's id as it is.
@@ -113,6 +122,7 @@ class SlideRecord:
         familiarity: Whether the slide is familiar; None if the models do not measure it.
         cells_fingerprint: The hash of what decides its cells; empty in records of earlier versions.
         renderer: The hash of the code that rendered its report; empty in records of earlier versions.
+        scan: What was done with a whole-slide scan; None for a folder of images.
     """
 
     slide: str
@@ -132,6 +142,7 @@ class SlideRecord:
     familiarity: Familiarity | None = None
     cells_fingerprint: str = ""
     renderer: str = ""
+    scan: ScanSummary | None = None
 
     def __post_init__(self) -> None:
         if (self.counts["slide"], self.counts["status"]) != (self.slide, self.status.value):
@@ -141,6 +152,16 @@ class SlideRecord:
     def row(self) -> tuple[str, ...]:
         """Its values of COUNTS_COLUMNS."""
         return tuple(self.counts.values())
+
+    @property
+    def field_hashes(self) -> FieldHashes:
+        """Name and SHA-256 of its fields."""
+        return tuple((field.name, field.sha256) for field in self.fields)
+
+    @property
+    def source_hashes(self) -> FieldHashes:
+        """Name and SHA-256 of the files that its results depend on: its images, or those of a scan."""
+        return self.field_hashes if self.scan is None else self.scan.files
 
     @property
     def has_thumbnails(self) -> bool:
@@ -168,9 +189,11 @@ class SlideRecord:
         red_cell_sizes_um = [q.red_cell_um for q in self.quality if q.scale_mismatch and q.red_cell_um is not None]
         if not red_cell_sizes_um:
             return ()
+        is_given = self.metadata is not None and self.metadata.um_per_px is not None
+        wrong = "um_per_px in slides.csv, which" if is_given else "the metadata of its images, which"
         return (
-            f"slide {self.slide!r}: red cells measure {median(red_cell_sizes_um):.1f} µm by um_per_px in slides.csv, "
-            "which must be wrong; focus is not judged",
+            f"slide {self.slide!r}: red cells measure {median(red_cell_sizes_um):.1f} µm by {wrong} must be wrong; "
+            "focus is not judged",
         )
 
     @property
@@ -238,7 +261,7 @@ def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[SlideRecord]
 def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
     """Whether a slide's files are in place as they were published."""
     return record.files.keys() in (frozenset(RESULT_FILES), _VERSION_1_FILES) and all(
-        hash_cache.hash_file(layout.slide_file(record.slide, name), Path.read_bytes) == sha256
+        hash_cache.hash_file(layout.slide_file(record.slide, name), digest_large_file) == sha256
         for name, sha256 in record.files.items()
     )
 
@@ -257,6 +280,7 @@ class SlideOutcome:
         patient: The patient of slides.csv; empty if it names none.
         out_of_range: What is low or high, by class.
         notices: What a laboratory must know about its input.
+        scan: What was done with a whole-slide scan; None for a folder of images.
     """
 
     slide: str
@@ -268,6 +292,7 @@ class SlideOutcome:
     patient: str = ""
     out_of_range: OutOfRange = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    scan: ScanSummary | None = None
 
     @classmethod
     def from_record(cls, record: SlideRecord) -> SlideOutcome:
@@ -281,6 +306,7 @@ class SlideOutcome:
             patient=record.patient,
             out_of_range=record.out_of_range,
             notices=record.notices,
+            scan=record.scan,
         )
 
 
@@ -294,5 +320,5 @@ def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Col
         model_classes: The classes that the model knows.
     """
     status = SlideStatus.FAILED
-    row = empty_row(slide.id, status, len(slide.fields), model_classes, "failed_fields")
+    row = empty_row(slide.id, status, slide.n_fields, model_classes, "failed_fields")
     return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))

@@ -118,6 +118,7 @@ def build_slide_record(
         familiarity=result.familiarity,
         cells_fingerprint=fingerprints.cells,
         renderer=renderer_sha256(),
+        scan=result.scan,
     )
 
 

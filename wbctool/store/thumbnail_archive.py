@@ -24,12 +24,14 @@ _UNIX, _READABLE = 3, 0o644 << 16
 
 @dataclass(frozen=True, slots=True)
 class _FieldEntry:
-    """One field of fields.json; width and height are the field's own, in native pixels."""
+    """One field of fields.json; width and height are its own in native pixels, x and y a zone's place in its scan."""
 
     name: str
     image: str
     width: int
     height: int
+    x: int = 0
+    y: int = 0
 
 
 _FIELDS = TypeAdapter(tuple[_FieldEntry, ...])
@@ -75,7 +77,7 @@ def unpack_thumbnails(content: bytes, n_cells: int) -> Thumbnails:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {member.filename: archive.read(member) for member in archive.infolist()}
         entries = _FIELDS.validate_python(json.loads(members[_FIELDS_JSON]))
-        fields = tuple(FieldThumbnail(entry.name, entry.width, entry.height, members[entry.image]) for entry in entries)
+        fields = tuple(FieldThumbnail(e.name, e.width, e.height, members[e.image], e.x, e.y) for e in entries)
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"it is not an archive of thumbnails: {error}") from error
     rows = range(1, n_cells + 1)
@@ -97,8 +99,11 @@ def _iter_members(result: SlideResult) -> Iterator[tuple[str, bytes]]:
         yield from ((name, content) for name, content in members.items() if content)
     fields = {f"fields/{number:04}.jpg": field for number, field in enumerate(result.field_thumbnails, start=1)}
     yield from ((name, field.jpeg) for name, field in fields.items())
-    entries = tuple(_FieldEntry(field.name, name, field.width, field.height) for name, field in fields.items())
-    yield _FIELDS_JSON, (json.dumps(_FIELDS.dump_python(entries), indent=1) + "\n").encode("ascii")
+    entries = tuple(
+        _FieldEntry(field.name, name, field.width, field.height, field.x, field.y) for name, field in fields.items()
+    )
+    content = _FIELDS.dump_python(entries, exclude_defaults=True)
+    yield _FIELDS_JSON, (json.dumps(content, indent=1) + "\n").encode("ascii")
 
 
 def _native(row: int) -> str:

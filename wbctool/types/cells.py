@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """One smear: a folder that directly holds images.
+    """One smear: a folder that directly holds images, or a whole-slide scan.
 
     Attributes:
-        id: The path relative to the root, with ``/`` as separator.
+        id: The path relative to the root, with ``/`` as separator; of a scan without its ending.
         folder: The folder.
-        fields: The paths of the images, in natural order of their names.
+        fields: The paths of the images, in natural order of their names. Of a scan, whose fields are found when it is
+            opened, the files that it consists of, the one to open first.
         problem: Why the folder could not be listed; empty if it could.
+        is_scan: Whether the slide is a whole-slide scan.
     """
 
     id: str
     folder: Path
     fields: tuple[Path, ...]
     problem: str = ""
+    is_scan: bool = False
+
+    @property
+    def n_fields(self) -> int:
+        """The number of fields as far as it is known before they are read: a scan is one."""
+        return 1 if self.is_scan else len(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

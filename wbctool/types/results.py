@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from wbctool.labels import CellClass
 from wbctool.types.cells import Cell, Differential
+from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 OutOfRange = Mapping[str, Mapping[str, str]]
@@ -62,12 +63,16 @@ class FieldThumbnail:
         width: The field's own width, in native pixels.
         height: The field's own height, in native pixels.
         jpeg: The small image, as JPEG.
+        x: Where the field begins in the pixels of its cells: 0, but for a zone of a scan.
+        y: The same downwards.
     """
 
     name: str
     width: int
     height: int
     jpeg: bytes
+    x: int = 0
+    y: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class SlideResult:
         metadata: The slide's row of slides.csv; None if it has none.
         quality: The quality of each field that was read, in order.
         familiarity: Whether the slide is familiar; None if the models do not measure it.
+        scan: What was done with a whole-slide scan; None for a folder of images.
     """
 
     slide: str
@@ -137,6 +143,7 @@ class SlideResult:
     metadata: SlideMetadata | None = None
     quality: tuple[FieldQuality, ...] = ()
     familiarity: Familiarity | None = None
+    scan: ScanSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ const Panel = (() => {
     if (!thumbnail) return;
     image.src = thumbnail.src;
     image.alt = format(texts.field_alt, { cell: Cells.locationOf(cell) });
-    svg.setAttribute("viewBox", `0 0 ${thumbnail.getAttribute("width")} ${thumbnail.getAttribute("height")}`);
+    const { x = 0, y = 0 } = thumbnail.dataset;
+    svg.setAttribute("viewBox", `${x} ${y} ${thumbnail.getAttribute("width")} ${thumbnail.getAttribute("height")}`);
     svg.replaceChildren(...["halo", "box"].map((kind) => Counts.svgElement("rect", { class: kind, ...cell.box })));
   }
 

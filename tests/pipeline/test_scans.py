@@ -1,0 +1,355 @@
+"""Whole-slide scans with fake stages: solid squares on a smear with glass, a thick part, and red cells."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+
+import cv2
+import fakes
+import numpy as np
+import openslide
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from synthetic_scans import write_scan
+
+from wbctool.export.geojson import slide_geojson
+from wbctool.paths import OutputPaths
+from wbctool.pipeline.discovery import find_slides, is_unchanged
+from wbctool.store.reader import read_published_slides
+from wbctool.types.cells import Box, Detection, ObjectClass
+
+UM_PER_PX = 0.5
+RED = (230, 140, 140)
+STEP = 24  # between red cells: of 16 pixels, 8 µm
+LEFT, RIGHT = 800, 2400  # the smear; to the left is glass, to the right it is thick
+
+
+def draw_smear(names: tuple[str, ...] = ("neutrophil", "lymphocyte", "monocyte")) -> tuple[NDArray[np.uint8], set]:
+    """Draw a scan; return it and (x, y, name) of each white cell in the monolayer."""
+    rgb = np.full((1600, 3200, 3), 255, np.uint8)
+    cells = set()
+    for row, y in enumerate(range(4, 1590, STEP)):
+        for column, x in enumerate(range(LEFT, 3190, STEP)):
+            number = row * 100 + column
+            if number % 37 == 0:
+                name = names[number // 37 % len(names)]
+                rgb[y : y + 16, x : x + 16] = fakes.COLORS[name]
+                if x < RIGHT:
+                    cells.add((x, y, name))
+            else:
+                cv2.circle(rgb, (x + 8, y + 8), 8, RED, -1)
+    rgb[:, RIGHT + 4 :] = np.minimum(rgb[:, RIGHT + 4 :], (150, 90, 110))
+    return rgb, cells
+
+
+def detect(field, *_):
+    """Find the squares and discs that lie apart."""
+    apart = (field.rgb.min(axis=-1) < 200).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=4)
+    height, width = field.rgb.shape[:2]
+    found = []
+    for x, y, w, h, _ in stats[1:].tolist():
+        if max(w, h) < 30 and min(w, h) > 4:
+            is_red = field.rgb[y + h // 2, x + w // 2, 0] > 220
+            kind = ObjectClass.RED_CELL if is_red else ObjectClass.NUCLEATED
+            cut = x == 0 or y == 0 or x + w == width or y + h == height
+            found.append(Detection(Box(x, y, w, h), 0.9, cut, kind))
+    return tuple(found)
+
+
+@pytest.fixture(scope="session")
+def smear():
+    return draw_smear()
+
+
+@pytest.fixture
+def scan_run(run, smear):
+    """A run over one scan, ``ward/smear.svs``, and the folder ``s2``."""
+    shutil.rmtree(run.root / "s10")
+    write_scan(run.root / "ward" / "smear.svs", smear[0], UM_PER_PX, aperio=True, label=True)
+    run.detect = lambda field: (fakes.detect if field.name.endswith(".png") else detect)(field)
+    return run
+
+
+def read_cells(run, slide="ward/smear"):
+    with (run.folder / slide / "cells.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def summary(run, slide="ward/smear"):
+    return json.loads((run.folder / slide / "slide.json").read_text())["scan"]
+
+
+def test_every_cell_of_the_monolayer_is_found_once_where_it_is_in_level_0(scan_run, smear):
+    assert scan_run(cells_per_scan="all") == 0
+    rows = scan_run.rows()
+    assert list(rows) == ["s2", "ward/smear"]
+    cells = read_cells(scan_run)
+    found = [(int(c["x"]), int(c["y"]), c["label"]) for c in cells]
+    zones = {c["field"] for c in cells}
+    assert len(set(found)) == len(found)
+    assert set(found) <= smear[1]
+    corners = sorted((int(z.split("-")[1][1:]), int(z.split("-")[2][1:])) for z in zones)
+    x0, x1 = corners[0][0], max(x for x, _ in corners) + corners[-1][0] - sorted({x for x, _ in corners})[-2]
+    assert {c for c in smear[1] if x0 + 16 <= c[0] < min(x1, RIGHT) - 40} <= set(found)
+    assert [int(c["cell"]) for c in cells if c["field"] == cells[0]["field"]][:3] == [1, 2, 3]
+    passed = summary(scan_run)["passed_over"]
+    assert passed["empty glass"] > 0
+    assert passed["crowded"] > 0
+    assert summary(scan_run)["zones"] == int(rows["ward/smear"]["fields"]) + sum(passed.values())
+
+
+def test_zones_are_taken_until_the_cells_are_enough(scan_run):
+    scan_run(cells_per_scan=40)
+    few = scan_run.rows()["ward/smear"]
+    assert 40 <= int(few["counted"]) < 80
+    in_run_json = json.loads((scan_run.folder / "run.json").read_text())["slides"][1]["scan"]
+    assert in_run_json["zones_looked_at"] == int(few["fields"]) < in_run_json["zones"] - 5
+    first = read_cells(scan_run)
+    scan_run(cells_per_scan=80)
+    assert read_cells(scan_run)[: len(first)] == first
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 1), (3, 64)])
+def test_same_bytes_for_any_workers_and_batch_size(scan_run, tmp_path, workers, batch_size):
+    scan_run(cells_per_scan=60, workers=2)
+    expected = scan_run.tree()
+    shutil.rmtree(scan_run.out.parent)
+    scan_run(cells_per_scan=60, workers=workers, batch_size=batch_size)
+    assert scan_run.tree() == expected
+
+
+def test_next_run_does_only_what_has_changed(scan_run, smear):
+    scan_run(cells_per_scan=40)
+    before = scan_run.tree()
+    assert scan_run(cells_per_scan=40) == 0
+    assert scan_run.looked == []
+    assert scan_run.tree() == before
+    scan_run(cells_per_scan=50)  # of scans alone
+    assert "f1.png" not in scan_run.looked
+    assert scan_run.looked
+    scan_run(cells_per_scan=50, adult=True)  # words alone
+    assert scan_run.looked == []
+    darker = np.maximum(smear[0], 3) - 3
+    write_scan(scan_run.root / "ward" / "smear.svs", darker, UM_PER_PX, aperio=True)
+    scan_run(cells_per_scan=50, adult=True)
+    assert any(name.startswith("zone-") for name in scan_run.looked)
+
+
+def test_label_and_macro_are_never_read_and_in_no_output(scan_run, monkeypatch):
+    path = scan_run.root / "ward" / "smear.svs"
+    with openslide.OpenSlide(path) as slide:
+        assert {"label", "macro"} <= set(slide.associated_images)
+        assert "Jane Doe" in slide.properties["aperio.User"]
+        label, macro = slide.associated_images["label"], slide.associated_images["macro"]
+    read: list[str] = []
+    real_getitem = openslide._AssociatedImageMap.__getitem__
+    monkeypatch.setattr(
+        openslide._AssociatedImageMap, "__getitem__", lambda s, key: read.append(key) or real_getitem(s, key)
+    )
+    assert scan_run(cells_per_scan=40) == 0
+    assert read == []
+    outputs = b"".join(scan_run.tree().values()) + (scan_run.folder / "run.json").read_bytes()
+    assert b"Jane Doe" not in outputs
+    assert label.tobytes()[:64] not in outputs
+    assert macro.tobytes()[:64] not in outputs
+
+
+class TestDamage:
+    def test_truncated_scan_fails_by_name(self, scan_run):
+        path = scan_run.root / "ward" / "smear.svs"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert scan_run() == 3
+        row = scan_run.rows()["ward/smear"]
+        assert [row[name] for name in ("status", "fields", "fields_failed", "cells")] == ["failed", "1", "1", "0"]
+        (error,) = json.loads((scan_run.folder / "ward" / "smear" / "slide.json").read_text())["errors"]
+        assert (error["field"], error["stage"]) == ("smear.svs", "read")
+        assert "not a whole-slide scan" in error["cause"] or "damaged" in error["cause"]
+        assert scan_run() == 3
+        assert scan_run.looked == []  # the same file fails in the same way
+
+    def test_hole_fails_the_zones_that_it_touches(self, scan_run, smear):
+        path = scan_run.root / "ward" / "smear.svs"
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            index = 3 * page.chunked[1] + 5 if len(page.chunked) < 4 else 3 * (-(-page.imagewidth // 256)) + 5
+            offset, length = page.dataoffsets[index], page.databytecounts[index]
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(bytes(length))
+        assert scan_run(cells_per_scan="all", workers=2) == 3
+        row = scan_run.rows()["ward/smear"]
+        assert row["status"] == "partial"
+        assert 1 <= int(row["fields_failed"]) <= 4
+        errors = json.loads((scan_run.folder / "ward" / "smear" / "slide.json").read_text())["errors"]
+        assert all(e["field"].startswith("zone-x") and "damaged here" in e["cause"] for e in errors)
+        assert int(row["counted"]) > 50
+
+    def test_scan_without_red_cells_fails_and_says_why(self, run):
+        shutil.rmtree(run.root)
+        write_scan(run.root / "glass.tif", np.full((1600, 1600, 3), 250, np.uint8), UM_PER_PX)
+        run.detect = detect
+        assert run() == 3
+        (error,) = json.loads((run.folder / "glass" / "slide.json").read_text())["errors"]
+        assert error["cause"] == "no zone of the scan shows red cells side by side: 25 empty glass"
+
+
+class TestScale:
+    def run_with(self, run, smear, um_per_px):
+        shutil.rmtree(run.root)
+        write_scan(run.root / "a.tif", smear[0], um_per_px)
+        run.detect = detect
+        assert run(cells_per_scan=20) == 0
+        return summary(run, "a")
+
+    def test_is_measured_by_the_red_cells_if_the_file_does_not_tell(self, run, smear):
+        scan = self.run_with(run, smear, None)
+        assert scan["scale_source"] == "the size of the red cells"
+        assert scan["um_per_px"] == pytest.approx(7.5 / 17, rel=0.05)
+
+    def test_of_the_metadata_is_used(self, run, smear):
+        scan = self.run_with(run, smear, UM_PER_PX)
+        assert (scan["um_per_px"], scan["scale_source"]) == (UM_PER_PX, "the file's metadata")
+
+    def test_impossible_one_of_the_metadata_is_not_used(self, run, smear):
+        assert self.run_with(run, smear, 25400 / 72)["scale_source"] == "the size of the red cells"
+
+    def test_of_slides_csv_wins(self, run, smear):
+        shutil.rmtree(run.root)
+        write_scan(run.root / "a.tif", smear[0], 0.25)
+        (run.root / "slides.csv").write_text(f"slide,um_per_px\na,{UM_PER_PX}\n")
+        run.detect = detect
+        assert run(cells_per_scan=20) == 0
+        assert (summary(run, "a")["um_per_px"], summary(run, "a")["scale_source"]) == (UM_PER_PX, "slides.csv")
+
+    def test_level_is_the_coarsest_that_shows_the_cells(self, run, smear):
+        """At 0.03 µm level 1 has 0.12."""
+        large = cv2.resize(smear[0][400:1100, LEFT:1500], None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
+        shutil.rmtree(run.root)
+        write_scan(run.root / "a.tif", large, 0.12)
+        (run.root / "slides.csv").write_text("slide,um_per_px\na,0.03\n")
+        run.detect = detect
+        run(cells_per_scan=3)
+        assert summary(run, "a")["downsample"] == 4
+        for cell in read_cells(run, "a"):
+            x, y = int(cell["x"]) // 4 + LEFT, int(cell["y"]) // 4 + 400
+            assert tuple(smear[0][y + 8, x + 8]) == fakes.COLORS[cell["label"]]
+
+
+def test_max_megapixels_bounds_zones_and_not_the_scan(scan_run):
+    shutil.rmtree(scan_run.root / "s2")
+    assert scan_run(cells_per_scan=20) == 0
+    n_zones = summary(scan_run)["zones"]
+    assert scan_run(cells_per_scan=20, max_megapixels=0.1) == 0
+    assert summary(scan_run)["zones"] > 2 * n_zones
+    assert scan_run(cells_per_scan=20, max_megapixels=0.01) == 3
+
+
+class TestDiscovery:
+    @pytest.fixture
+    def small(self):
+        return np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8)
+
+    def test_ids_are_paths_without_endings_and_collisions_get_a_tilde(self, tmp_path, small, draw):
+        root = tmp_path / "root"
+        for name in ("a/x.svs", "a/x.ndpi", "b.tif"):
+            write_scan(root / name, small, 0.25)
+        draw(root / "a" / "x" / "f.png", ["neutrophil"])
+        draw(root / "a" / "f.png", ["neutrophil"])
+        draw(root / "top.png", ["neutrophil"])
+        slides = {slide.id: slide for slide in find_slides(root)}
+        assert list(slides) == ["a", "a/x", "a/x~", "a/x~~", "b", "root"]
+        assert [slides[id_].is_scan for id_ in slides] == [False, False, True, True, True, False]
+        assert [slides[id_].fields[0].name for id_ in ("a/x~", "a/x~~", "b")] == ["x.ndpi", "x.svs", "b.tif"]
+        assert [p.name for p in slides["a"].fields] == ["f.png"]
+        (alone,) = find_slides(root / "b.tif")
+        assert (alone.id, alone.is_scan) == ("b", True)
+
+    def test_tiff_without_levels_stays_a_field(self, tmp_path, small):
+        (tmp_path / "s").mkdir()
+        tifffile.imwrite(tmp_path / "s" / "tiled.tif", small, tile=(256, 256), photometric="rgb")
+        tifffile.imwrite(tmp_path / "s" / "plain.tif", small, photometric="rgb")
+        (slide,) = find_slides(tmp_path)
+        assert (slide.is_scan, len(slide.fields)) == (False, 2)
+
+    def test_mirax_is_one_slide_with_its_folder(self, tmp_path):
+        (tmp_path / "s" / "x" / "deep").mkdir(parents=True)
+        for name in ("x.mrxs", "x/Slidedat.ini", "x/Data0000.dat", "x/deep/p.png"):
+            (tmp_path / "s" / name).touch()
+        (slide,) = find_slides(tmp_path)
+        assert slide.id == "s/x"
+        names = ["x.mrxs", "x/Data0000.dat", "x/Slidedat.ini", "x/deep/p.png"]
+        assert [p.relative_to(slide.folder).as_posix() for p in slide.fields] == names
+        assert is_unchanged(slide, tmp_path, follow_links=False)
+        (tmp_path / "s" / "x" / "Data0001.dat").touch()
+        assert not is_unchanged(slide, tmp_path, follow_links=False)
+
+    def test_folder_of_dicom_is_one_slide(self, tmp_path, monkeypatch):
+        (tmp_path / "case 1").mkdir()
+        for name in ("2.dcm", "10.dcm", "other.dcm"):
+            (tmp_path / "case 1" / name).touch()
+        detect_format = staticmethod(lambda path: None if "other" in str(path) else "dicom")
+        monkeypatch.setattr(openslide.OpenSlide, "detect_format", detect_format)
+        notices = []
+        (slide,) = find_slides(tmp_path, notify=notices.append)
+        assert (slide.id, [p.name for p in slide.fields]) == ("case 1", ["2.dcm", "10.dcm"])
+        assert is_unchanged(slide, tmp_path, follow_links=False)
+        assert notices[0].startswith("not read: 1 other image (dcm), 'case 1/other.dcm'")
+
+    @pytest.mark.usefixtures("without_openslide")
+    def test_without_the_extra_pyramids_are_fields(self, tmp_path, small):
+        write_scan(tmp_path / "s" / "x.tif", small, 0.25)
+        (slide,) = find_slides(tmp_path)
+        assert not slide.is_scan
+
+
+def test_settle_waits_for_companions(tmp_path, run):
+    shutil.rmtree(run.root)
+    (run.root / "x").mkdir(parents=True)
+    for name in ("x.mrxs", "x/Data0000.dat"):
+        (run.root / name).touch()
+        os.utime(run.root / name, (1, 1))
+    os.utime(run.root, (1, 1))
+    assert run(settle_s=3600) == 0
+    assert run.rows()["x"]["status"] == "waiting"
+
+
+def test_slide_that_is_a_scan_is_replaced_field_by_field_in_records(scan_run):
+    scan_run(cells_per_scan=20)
+    record = json.loads((scan_run.folder / "ward" / "smear" / "slide.json").read_text())
+    assert [name for name, _ in record["scan"]["files"]] == ["smear.svs"]
+    assert all(field["name"].startswith("zone-x") and len(field["sha256"]) == 64 for field in record["fields"])
+    assert ["cells_per_scan", "20"] in record["provenance"]["settings"]
+    other = json.loads((scan_run.folder / "s2" / "slide.json").read_text())
+    assert "scan" not in other
+    assert all(name != "cells_per_scan" for name, _ in other["provenance"]["settings"])
+
+
+def test_report_says_which_zones_were_passed_over(scan_run):
+    scan_run(cells_per_scan=40)
+    scan = summary(scan_run)
+    page = (scan_run.folder / "ward" / "smear" / "report.html").read_text()
+    assert f"The scan was divided into {scan['zones']} zones. The cells of {scan['zones_looked_at']} were" in page
+    assert f"{scan['passed_over']['empty glass']} empty glass" in page
+    assert "A pixel has 0.5 µm by the file&#39;s metadata" in page
+    assert 'id="scan"' not in (scan_run.folder / "s2" / "report.html").read_text()
+    zone = read_cells(scan_run)[0]["field"]
+    x, y = (int(part[1:]) for part in zone.split("-")[1:])
+    assert f'<svg viewBox="{x - 38} {max(0, y - 38)} ' in page
+
+
+def test_geojson_is_one_file_of_the_scan_in_level_0(scan_run, smear):
+    scan_run(cells_per_scan=40)
+    published = next(s for s in read_published_slides(OutputPaths(scan_run.out)) if s.result.slide == "ward/smear")
+    ((name, text),) = slide_geojson(published)
+    assert name == "smear.svs"
+    features = json.loads(text)["features"]
+    assert len(features) == int(scan_run.rows()["ward/smear"]["cells"])
+    for feature in features:
+        x, y = feature["geometry"]["coordinates"][0][0]
+        assert (x, y) in {cell[:2] for cell in smear[1]}
+    assert len({feature["id"] for feature in features}) == len(features)

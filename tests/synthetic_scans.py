@@ -1,0 +1,89 @@
+"""Scans made of real fields: a smear with glass around it, written as scanners write their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from wbctool.imaging.reader import read_field
+
+Pixels = NDArray[np.uint8]
+GLASS = (228, 224, 230)
+FIELD_UM_PER_PX = 0.075  # of the demo's fields: their red cells measure 100 pixels
+APERIO = "Aperio Image Library v12.0.15\r\n{width}x{height} [0,0 {width}x{height}] (256x256) JPEG/RGB Q=90"
+
+
+def read_fields(folder: Path, um_per_px: float) -> list[Pixels]:
+    """Read the fields of a folder at a scale."""
+    factor = FIELD_UM_PER_PX / um_per_px
+    return [
+        cv2.resize(read_field(path).rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        for path in sorted(folder.glob("*.jpg"))
+    ]
+
+
+def make_glass(height: int, width: int, seed: int = 0) -> Pixels:
+    """Make glass, with the noise of a camera."""
+    noise = np.random.default_rng(seed).normal(0, 1, (height, width, 3))
+    return np.clip(np.array(GLASS) + noise, 0, 255).astype(np.uint8)
+
+
+def make_montage(fields: Sequence[Pixels], rows: int, columns: int, first: int = 0) -> Pixels:
+    """Lay fields side by side, one after the other."""
+    numbers = (np.arange(rows * columns) + first) % len(fields)
+    return np.vstack([np.hstack([fields[i] for i in row]) for row in numbers.reshape(rows, columns)])
+
+
+def crowd(rgb: Pixels, times: int = 4) -> Pixels:
+    """Lay a picture over itself, shifted, as in the thick part of a smear."""
+    thick = rgb.astype(np.float32) / 255
+    for number in range(1, times):
+        shift = (37 * number, 53 * number)
+        thick *= np.roll(rgb, shift, axis=(0, 1)).astype(np.float32) / np.array(GLASS, np.float32)
+    return np.clip(thick * 255, 0, 255).astype(np.uint8)
+
+
+def write_scan(
+    path: Path,
+    rgb: Pixels,
+    um_per_px: float | None,
+    compression: str | None = None,
+    aperio: bool = False,
+    label: bool = False,
+) -> Path:
+    """Write a pyramidal tiled TIFF, as SVS if asked for, with a label and a macro image if asked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = rgb.shape[:2]
+    header = APERIO.format(width=width, height=height)
+    scale = f"|AppMag = 40|MPP = {um_per_px}|User = Jane Doe" if um_per_px else "|AppMag = 40"
+    options = {"tile": (256, 256), "photometric": "rgb", "compression": compression, "metadata": None}
+    if compression == "jpeg":
+        options["compressionargs"] = {"level": 92}
+    with tifffile.TiffWriter(path) as file:
+        level, factor = rgb, 1
+        while True:
+            resolution = (
+                {} if um_per_px is None else {"resolution": (1e4 / um_per_px / factor,) * 2, "resolutionunit": 3}
+            )
+            file.write(
+                level, subfiletype=0 if factor == 1 else 1, description=header + scale if aperio else None,
+                **options, **resolution,
+            )  # fmt: skip
+            if aperio and factor == 1:
+                file.write(np.ascontiguousarray(rgb[::8, ::8]), photometric="rgb", metadata=None, description=header)
+            if min(level.shape[:2]) < 512:
+                break
+            level = cv2.resize(level, (level.shape[1] // 4, level.shape[0] // 4), interpolation=cv2.INTER_AREA)
+            factor *= 4
+        if label:
+            for name, color in (("label", (255, 0, 255)), ("macro", (0, 255, 255))):
+                image = np.full((300, 300, 3), color, np.uint8)
+                kind = 1 if name == "label" else 9
+                description = f"Aperio Image Library v12.0.15\r\n{name} 300x300"
+                file.write(image, photometric="rgb", subfiletype=kind, metadata=None, description=description)
+    return path
