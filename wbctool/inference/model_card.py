@@ -24,7 +24,8 @@ from wbctool.types.slides import CieLab
 
 KINDS = ("detector", "generator", "classifier", "compact")
 
-_LATER_KEYS = ("unknown_kinds", "familiarity", "adaptation")  # came after the first results, which must stay up to date
+# These came after the first results, which must stay up to date.
+_LATER_KEYS = ("unknown_kinds", "unknown_threshold", "familiarity", "adaptation")
 
 _T = TypeVar("_T")
 
@@ -177,7 +178,8 @@ class CellClassifierCard(Card):
         energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
             if the model has no such threshold.
         unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.
-        unknown_threshold: A cell is taken for one of these kinds if their probabilities add up to at least this.
+        unknown_threshold: A cell is taken for one of these kinds if their probabilities add up to at least this, or to
+            0.5 if it is None.
         familiarity: When a slide is familiar; None if the graph measures no distance.
         adaptation: What a laboratory taught it; None if it is as it was trained.
     """
@@ -189,7 +191,7 @@ class CellClassifierCard(Card):
     confidence_threshold: float = Field(ge=0, le=1)
     energy_threshold: float | None = None
     unknown_kinds: tuple[UnknownKind, ...] = ()
-    unknown_threshold: float = Field(default=0.5, gt=0, le=1)
+    unknown_threshold: float | None = Field(default=None, gt=0, le=1)
     familiarity: FamiliarityRule | None = None
     adaptation: AdaptationInfo | None = None
 
@@ -201,9 +203,14 @@ class ClassifierCard(CellClassifierCard):
 
 
 class CompactCard(CellClassifierCard):
-    """The card of the second reader, a compact network that was trained apart from the first."""
+    """The card of the second reader, a compact network that was trained apart from the first.
+
+    Attributes:
+        combination: How its probabilities are combined with the first reader's.
+    """
 
     kind: Literal["compact"] = "compact"
+    combination: Literal["mean"] = "mean"
 
 
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard | CompactCard

@@ -20,6 +20,7 @@ from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
+_UNKNOWN_THRESHOLD = 0.5  # of cards that name none
 
 
 def classify_cells(
@@ -140,7 +141,7 @@ def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassif
     of_classes, of_unknown = np.split(probabilities, [len(card.classes)])
     best = int(of_classes.argmax())
     label, confidence = card.classes[best], float(of_classes[best])
-    is_unknown = of_unknown.sum() >= card.unknown_threshold
+    is_unknown = of_unknown.sum() >= (card.unknown_threshold or _UNKNOWN_THRESHOLD)
     unknown_kind = card.unknown_kinds[int(of_unknown.argmax())] if is_unknown else None
     outcome = Outcome.NEEDS_REVIEW
     if unknown_kind is not None:

@@ -156,7 +156,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         confidence_threshold=calibration.confidence_threshold,
         energy_threshold=calibration.energy_threshold,
         unknown_kinds=recipe.classifier.unknown_kinds,
-        unknown_threshold=calibration.unknown_threshold,
+        unknown_threshold=calibration.unknown_threshold if n_unknown_kinds else None,
         familiarity=familiarity,
     )
     training_features = encode_training_features(
