@@ -32,6 +32,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# Takes ten minutes, or one round of each size of fields if that takes longer.
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.run
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks.onnxruntime_only SLIDES --precision fp32|int8|fp16 --device cpu|cuda`: ONNX Runtime alone.
 
-Detects and preprocesses the cells of SLIDES with wbctool's stages, untimed, then times only the classifier on them:
-the lower bound of a run's time. Prints a JSON line: cells, seconds, and the fastest way of calling.
+A run over SLIDES is made first, untimed, that notes what its models are given. Then these arrays go through detector,
+generator and both classifiers again, in the same batches and with as many threads, and nothing else happens: the floor
+of a run's time. Prints a JSON line: cells, wall-clock seconds, and the processor's seconds.
 """
 
 from __future__ import annotations
@@ -11,116 +12,130 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
-from wbctool.enums import Device, Precision, SuperResolve
-from wbctool.imaging.crop import crop_cells
-from wbctool.imaging.reader import read_field
-from wbctool.inference.loading import load_models
-from wbctool.inference.model_card import (
-    ClassifierCard,
-    default_models_dir,
-    load_fp32_card,
-    quantized_card_path,
-    read_card,
-    read_model_bytes,
-)
-from wbctool.inference.session import CPU, CUDA, cuda_unavailable_reason, provider_options
-from wbctool.stages.detect import detect_cells
-from wbctool.stages.preprocess import preprocess_crops
+import wbctool
+from wbctool.enums import Device, Precision
+from wbctool.inference.loading import Models
+from wbctool.inference.session import OnnxModel
+from wbctool.pipeline.bound_stages import bind_stages
+from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.discovery import find_slides
+from wbctool.pipeline.pipeline import Pipeline, ThreadPools
+from wbctool.settings import RunSettings
 
-_N_TRIAL_CELLS = 32  # cells for choosing the fastest way of calling
-_BATCH_SIZES = {CPU: (1, 8, 32), CUDA: (8, 16, 32)}
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        model: The model.
+        batch: (N, H, W, 3) uint8 RGB.
+        outputs: The names of the outputs asked for.
+    """
+
+    model: OnnxModel[Any]
+    batch: np.ndarray
+    outputs: tuple[str, ...]
+
+
+class RecordingModel:
+    """A model that notes its calls. The same array is computed and kept once, as the bench copies its fields.
+
+    Args:
+        model: The model.
+        calls: Each call is added to these.
+    """
+
+    def __init__(self, model: OnnxModel[Any], calls: list[Call]) -> None:
+        self._model, self._calls, self._lock = model, calls, Lock()
+        self._known: dict[bytes, tuple[Call, Arrays]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the model has under that name."""
+        return getattr(self._model, name)
+
+    def run(self, batch: np.ndarray, *outputs: str) -> Arrays:
+        """Run the model as :meth:`OnnxModel.run`, and note the call."""
+        key = repr((batch.shape, outputs)).encode() + batch.tobytes()
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = Call(self._model, batch, outputs), self._model.run(batch, *outputs)
+            call, arrays = self._known[key]
+            self._calls.append(call)
+            return arrays
 
 
 def main() -> None:
     """Parse the options, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slides", type=Path)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--precision", type=Precision, default=Precision.FP32)
     parser.add_argument("--device", type=Device, default=Device.CPU)
     args = parser.parse_args()
-    cells = preprocess_cells(args.slides)
-    folder = default_models_dir()
-    is_fp32 = args.precision is Precision.FP32
-    card = (
-        load_fp32_card(folder, ClassifierCard)
-        if is_fp32
-        else read_card(quantized_card_path(folder, ClassifierCard, args.precision))
+    settings = RunSettings(
+        slides=args.slides, out=args.slides / "counts.csv", precision=args.precision, device=args.device
     )
-    if args.device is not Device.CPU and (problem := cuda_unavailable_reason(card, read_model_bytes(card, folder))):
-        raise SystemExit(f"no session runs on CUDA: {problem}")
-    provider = CPU if args.device is Device.CPU else CUDA
-    configs = [(rows, threads) for rows in _BATCH_SIZES[provider] for threads in (0, 1)]
-    seconds = {
-        way: time_classifier(folder / card.file, cells[:_N_TRIAL_CELLS], provider, args.precision, *way)
-        for way in configs
-    }
-    batch_size, threads = min(seconds, key=lambda way: seconds[way])
-    best = time_classifier(folder / card.file, cells, provider, args.precision, batch_size, threads)
-    description = f"{batch_size} cells a call, " + ("all cores on one call" if threads == 0 else "a call on each core")
-    print(json.dumps({"cells": len(cells), "seconds": best, "description": description}))
+    models = wbctool.load_models(args.models, settings.device, settings.precision, settings.readers, threads=1)
+    n_cells, calls = record_calls(settings, models)
+    wall_s, cpu_s = time_calls(calls, settings.workers)
+    print(json.dumps({"cells": n_cells, "seconds": wall_s, "cpu_seconds": cpu_s}))
 
 
-def preprocess_cells(slides: Path) -> np.ndarray:
-    """Detect and preprocess the cells of all slides as a run does; identical fields are processed once.
+def record_calls(settings: RunSettings, models: Models) -> tuple[int, list[Call]]:
+    """Analyze slides as a run does, without results, and note the calls of the models.
 
     Args:
-        slides: Folder of slides with JPEG fields.
+        settings: The settings of the run; nothing is written to its output.
+        models: The models.
 
     Returns:
-        (N, 128, 128, 3) uint8 RGB.
+        The number of cells and the calls, in order.
     """
-    models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
-    cached: dict[bytes, np.ndarray] = {}
-    batches = []
-    for path in sorted(slides.rglob("*.jpg")):
-        content = path.read_bytes()
-        if content not in cached:
-            field = read_field(path)
-            boxes = [detection.box for detection in detect_cells(field, models.detector)]
-            crops = crop_cells(field, boxes, models.classifier.card.crop_margin)
-            cached[content] = preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb
-        batches.append(cached[content])
-    return np.concatenate(batches)
+    calls: list[Call] = []
+    roles = {role: getattr(models, role) for role in ("detector", "generator", "classifier", "second")}
+    recording: dict[str, Any] = {role: RecordingModel(model, calls) for role, model in roles.items() if model}
+    context = RunContext(settings, bind_stages(replace(models, **recording), settings))
+    slides = find_slides(settings.slides)
+    with ThreadPools.create(settings.workers, context.stages.prefers_large_batches) as pools:
+        pipeline = Pipeline(context, pools, _publish_nothing, context.make_hash_cache)
+        n_cells = sum(len(slide.cells) for slide in pipeline.analyze_slides(slides))
+    return n_cells, calls
 
 
-def time_classifier(
-    model: Path, cells: np.ndarray, provider: str, precision: Precision, batch_size: int, threads: int
-) -> float:
-    """Time the classifier.
+def _publish_nothing(_: Any) -> Any:
+    """Take a slide's files, which a pipeline that only analyzes does not make."""
+    raise AssertionError("no slide is published")
+
+
+def time_calls(calls: list[Call], workers: int) -> tuple[float, float]:
+    """Make the calls again.
 
     Args:
-        model: The ONNX file.
-        cells: (N, 128, 128, 3) uint8 RGB.
-        provider: Execution provider.
-        precision: Of the model.
-        batch_size: Cells per call.
-        threads: 0 makes one call at a time on all cores, 1 one call on each core in parallel.
+        calls: The calls.
+        workers: The number of threads that make them.
 
     Returns:
-        Seconds for all cells.
+        Wall-clock seconds, and the processor's seconds in all threads.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    providers = [(provider, provider_options(provider, precision))]
-    session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
-    batches = [
-        {session.get_inputs()[0].name: cells[first : first + batch_size]} for first in range(0, len(cells), batch_size)
-    ]
-    session.run(None, batches[0])
-    start = time.perf_counter()
-    if threads == 0:
-        for batch in batches:
-            session.run(None, batch)
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(partial(session.run, None), batches))
-    return time.perf_counter() - start
+
+    def repeat(call: Call) -> None:
+        call.model.run(call.batch, *call.outputs)
+
+    with ThreadPoolExecutor(workers) as pool:
+        start, cpu_start = time.perf_counter(), os.times()
+        list(pool.map(repeat, calls))
+        end, cpu_end = time.perf_counter(), os.times()
+    return end - start, (cpu_end.user - cpu_start.user) + (cpu_end.system - cpu_start.system)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""`make bench`: wbctool compared with a straightforward PyTorch pipeline and with ONNX Runtime alone.
+"""`make bench`: wbctool compared with the time that its models alone take, on fields of two sizes.
 
-Every measurement is a fresh process on the same copies of the demo's fields. The candidates take turns; medians are
-printed, with the ratios to (a):
+Every measurement is a fresh process on the same copies of the demo's fields, as they are and at a quarter of their side
+(``low-power``), where the generator works. The candidates take turns; medians are printed:
 
 (a) `wbctool run`, from start to end, including reports
-(b) benchmarks.pytorch_baseline: OpenCV and PyTorch, 32 cells at a time and one at a time
-(c) benchmarks.onnxruntime_only: ONNX Runtime alone, on cells detected and cropped before
+(c') benchmarks.onnxruntime_only: ONNX Runtime running detector, generator and both classifiers on ready arrays
+(b) with --baseline, benchmarks.pytorch_baseline: OpenCV and PyTorch, 32 cells at a time and one at a time
 
-Also in int8, or with --device cuda in fp16, if `wbctool models optimize` made copies. The table goes to
-benchmarks/results/, with the machine and versions.
+Also in int8, or with --device cuda in fp16, if `wbctool models optimize` made copies. After the first round no round
+begins that would not end within --minutes. The tables go to benchmarks/results/, with the machine and versions.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+
 from wbctool.enums import Device, Precision
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, quantized_card_path
 from wbctool.inference.session import CPU, CUDA
@@ -36,6 +38,9 @@ from wbctool.inference.session import CPU, CUDA
 DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
 RESULTS = Path(__file__).parent / "results"
 _FIELDS_A_SLIDE = 25
+_LOW_POWER_DIVISOR = 4
+_JPEG_QUALITY = 95
+_FLOOR = "(c') ONNX Runtime alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,52 +48,84 @@ class ProcessMeasurement:
     """One process.
 
     Attributes:
-        seconds: Of the whole process; of (c), only of the classifier.
+        seconds: Wall-clock seconds of the whole process; of (c'), only of the models.
+        cpu_s: The processor's seconds, of all cores.
         peak_mb: Peak resident memory in megabytes.
         cells: Cells classified.
-        note: Shown in the table.
     """
 
     seconds: float
+    cpu_s: float
     peak_mb: float
     cells: int
-    note: str = ""
 
 
 def main() -> None:
-    """Parse the options, measure, print and write the table."""
+    """Parse the options, measure, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", type=int, default=300)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--fields", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=5, help="the most rounds of each size of fields")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="for the rounds of both sizes; one round is made anyway"
+    )
+    parser.add_argument("--baseline", action="store_true", help="also time (b), which takes minutes on a slow machine")
     parser.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
     parser.add_argument(
         "--growth", type=int, nargs="*", default=[], help="also time (a) once for each number of fields"
     )
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work_dir = Path(folder)
-        copy_fields(work_dir / "slides", args.fields)
-        rounds: dict[str, list[ProcessMeasurement]] = defaultdict(list)
-        for _ in range(args.runs):
-            for name, measured in run_round(work_dir, args.device):
-                rounds[name].append(measured)
-        growth = []
-        for fields in args.growth:
-            copy_fields(work_dir / f"slides-{fields}", fields)
-            growth.append((fields, run_wbctool(work_dir, work_dir / f"slides-{fields}", "auto", args.device)))
-    text = format_markdown(rounds, args.fields, args.device, growth)
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    suffix = "" if args.device is Device.CPU else f"-{args.device}"
-    (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
+    sizes = {"": 1, "low-power": _LOW_POWER_DIVISOR}
+    for name, divisor in sizes.items():
+        with tempfile.TemporaryDirectory() as folder:
+            work_dir = Path(folder)
+            copy_fields(work_dir / "slides", args.fields, divisor)
+            baseline = args.baseline and divisor == 1  # it resamples small cells, so the times would not compare
+            rounds = run_rounds(work_dir, args.device, args.runs, 60 * args.minutes / len(sizes), baseline)
+            growth = []
+            for fields in args.growth if divisor == 1 else []:
+                copy_fields(work_dir / f"slides-{fields}", fields)
+                growth.append((fields, run_wbctool(work_dir, work_dir / f"slides-{fields}", "auto", args.device)))
+        text = format_markdown(rounds, args.fields, divisor, args.device, growth)
+        print(text, flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        suffix = "".join(f"-{part}" for part in (name, "" if args.device is Device.CPU else args.device.value) if part)
+        (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
 
 
-def run_round(work_dir: Path, device: Device) -> Iterator[tuple[str, ProcessMeasurement]]:
+def run_rounds(
+    work_dir: Path, device: Device, max_rounds: int, limit_s: float, baseline: bool
+) -> dict[str, list[ProcessMeasurement]]:
+    """Measure each candidate in turn, as often as the time allows, and at least once.
+
+    Args:
+        work_dir: Holds the folder ``slides``; outputs go there.
+        device: Where the models run.
+        max_rounds: The most rounds.
+        limit_s: No round begins that would end later, if it takes as long as the one before.
+        baseline: Whether to measure (b).
+
+    Returns:
+        Measurements by the candidate's name.
+    """
+    rounds: dict[str, list[ProcessMeasurement]] = defaultdict(list)
+    start, round_s = time.perf_counter(), 0.0
+    for index in range(max_rounds):
+        round_start = time.perf_counter()
+        if index and round_start - start + round_s > limit_s:
+            break
+        for name, measured in run_round(work_dir, device, baseline):
+            rounds[name].append(measured)
+        round_s = time.perf_counter() - round_start
+    return rounds
+
+
+def run_round(work_dir: Path, device: Device, baseline: bool) -> Iterator[tuple[str, ProcessMeasurement]]:
     """Measure each candidate once.
 
     Args:
         work_dir: Holds the folder ``slides``; outputs go there.
         device: Where the models run.
+        baseline: Whether to measure (b).
 
     Yields:
         The candidate's name and its measurement.
@@ -96,21 +133,16 @@ def run_round(work_dir: Path, device: Device) -> Iterator[tuple[str, ProcessMeas
     slides = work_dir / "slides"
     for precision in list_precisions(device):
         yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, device)
-        yield f"(c) ONNX Runtime alone, {precision}", run_onnxruntime_only(slides, precision, device)
-    for batch in (32, 1):
-        command = [
-            "-m",
-            "benchmarks.pytorch_baseline",
-            str(slides),
-            str(work_dir / "baseline.csv"),
-            "--batch",
-            str(batch),
-        ]
-        command += ["--device", device]
-        seconds, peak_mb, _ = time_process(command)
-        rows = (work_dir / "baseline.csv").read_text().splitlines()[1:]
+        yield f"{_FLOOR}, {precision}", run_onnxruntime_only(slides, precision, device)
+    for batch in (32, 1) if baseline else ():
+        out = work_dir / "baseline.csv"
+        options = ["--batch", str(batch), "--device", device]
+        seconds, cpu_s, peak_mb, _ = time_process(
+            ["-m", "benchmarks.pytorch_baseline", str(slides), str(out), *options]
+        )
+        rows = out.read_text().splitlines()[1:]
         cells = sum(int(value) for row in rows for value in row.split(",")[1:])
-        yield f"(b) OpenCV and PyTorch, {batch} cells at a time", ProcessMeasurement(seconds, peak_mb, cells)
+        yield f"(b) OpenCV and PyTorch, {batch} cells at a time", ProcessMeasurement(seconds, cpu_s, peak_mb, cells)
 
 
 def list_precisions(device: Device) -> list[Precision]:
@@ -137,33 +169,33 @@ def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) ->
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, peak_mb, _ = time_process([*command, "--device", device, "--quiet"])
+    seconds, cpu_s, peak_mb, _ = time_process([*command, "--device", device, "--quiet"])
     slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
-    return ProcessMeasurement(seconds, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
+    return ProcessMeasurement(seconds, cpu_s, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
 
 
 def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
-    """Measure the classifier alone, without the detection.
+    """Measure the models alone.
 
     Args:
         slides: The slides.
-        precision: Of the classifier.
-        device: Where it runs.
+        precision: Of the models.
+        device: Where they run.
     """
     command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision, "--device", device]
-    _, peak_mb, output = time_process(command)
+    *_, peak_mb, output = time_process(command)
     result = json.loads(output)
-    return ProcessMeasurement(result["seconds"], peak_mb, result["cells"], result["description"])
+    return ProcessMeasurement(result["seconds"], result["cpu_seconds"], peak_mb, result["cells"])
 
 
-def time_process(arguments: Sequence[str]) -> tuple[float, float, str]:
+def time_process(arguments: Sequence[str]) -> tuple[float, float, float, str]:
     """Run Python in a new process.
 
     Args:
         arguments: Of the interpreter.
 
     Returns:
-        Wall-clock seconds, peak resident megabytes and standard output.
+        Wall-clock seconds, the processor's seconds, peak resident megabytes and standard output.
 
     Raises:
         SystemExit: The process failed.
@@ -177,26 +209,38 @@ def time_process(arguments: Sequence[str]) -> tuple[float, float, str]:
     seconds = time.perf_counter() - start
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
-    return seconds, usage.ru_maxrss / 1024, output
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output
 
 
-def copy_fields(slides: Path, number: int) -> None:
+def copy_fields(slides: Path, number: int, divisor: int = 1) -> None:
     """Write slides of 25 fields, which are copies of the demo's first two slides in turn.
 
     Args:
         slides: Where they go.
         number: How many fields in all.
+        divisor: The side of a demo's field over that of its copy.
     """
-    demo = sorted(DEMO.glob("slide-0[12]/*.jpg"))
+    demo = [read_jpeg(path, divisor) for path in sorted(DEMO.glob("slide-0[12]/*.jpg"))]
     for index in range(number):
         target = slides / f"slide-{index // _FIELDS_A_SLIDE:04d}" / f"field-{index:05d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(demo[index % len(demo)], target)
+        target.write_bytes(demo[index % len(demo)])
+
+
+def read_jpeg(path: Path, divisor: int) -> bytes:
+    """Return a JPEG file: the same bytes or, with a divisor above 1, the image reduced by area."""
+    if divisor == 1:
+        return path.read_bytes()
+    image = cv2.imread(str(path))
+    size = image.shape[1] // divisor, image.shape[0] // divisor
+    reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", reduced, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 def format_markdown(
     rounds: dict[str, list[ProcessMeasurement]],
     fields: int,
+    divisor: int,
     device: Device,
     growth: Sequence[tuple[int, ProcessMeasurement]],
 ) -> str:
@@ -205,33 +249,31 @@ def format_markdown(
     Args:
         rounds: Measurements by the candidate's name.
         fields: Number of fields.
+        divisor: As of copy_fields.
         device: Where the models ran.
         growth: Number of fields and the measurement of (a), for each further number.
     """
     medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
+    size = f"{640 // divisor}×{480 // divisor}"
     lines = [
-        f"{fields} fields of 640×480, {_describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
+        f"{fields} fields of {size}, {_describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
         "",
-        "| candidate | seconds (least to most) | ms a field | cells | cells/s | peak MB |",
-        "|---|---|---|---|---|---|",
+        "| candidate | seconds (least to most) | processor's seconds | ms a field | cells | cells/s | peak MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, measured in sorted(rounds.items()):
         seconds, cells = medians[name], measured[0].cells
+        cpu_s = statistics.median(m.cpu_s for m in measured)
         time_range = f"{min(m.seconds for m in measured):.1f} to {max(m.seconds for m in measured):.1f}"
-        note = f": {measured[-1].note}" if measured[-1].note else ""
         lines.append(
-            f"| {name}{note} | {seconds:.2f} ({time_range}) | {1000 * seconds / fields:.1f} | {cells} | "
+            f"| {name} | {seconds:.2f} ({time_range}) | {cpu_s:.2f} | {1000 * seconds / fields:.1f} | {cells} | "
             f"{cells / seconds:.1f} | {max(m.peak_mb for m in measured):.0f} |"
         )
     lines.append("")
     for name in sorted(medians):
         if name.startswith("(a)"):
             precision = name.rsplit(" ", 1)[1]
-            baseline, lower_bound = "(b) OpenCV and PyTorch, 32 cells at a time", f"(c) ONNX Runtime alone, {precision}"
-            lines.append(
-                f"{name}: {medians[baseline] / medians[name]:.2f} times faster than (b) batched, "
-                f"{medians[name] / medians[lower_bound]:.2f} times the time of (c)"
-            )
+            lines.append(f"{name}: {medians[name] / medians[f'{_FLOOR}, {precision}']:.2f} times the floor (c')")
     if growth:
         lines += ["", "| fields | seconds, (a), once | ms a field | peak MB |", "|---|---|---|---|"]
         lines += [f"| {n} | {m.seconds:.1f} | {1000 * m.seconds / n:.1f} | {m.peak_mb:.0f} |" for n, m in growth]
@@ -240,7 +282,7 @@ def format_markdown(
 
 def _describe_machine(device: Device) -> str:
     """Describe processor, execution provider and versions."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "torch", "opencv-python-headless"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "opencv-python-headless"))
     provider = CPU if device is Device.CPU else CUDA
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"
     return f"{cores}, Python {platform.python_version()}, {libraries}"
