@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 from synthetic_scans import write_scan
 
+from wbctool.cli.progress import NullProgress
 from wbctool.export.geojson import slide_geojson
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides, is_unchanged
@@ -173,10 +174,10 @@ class TestDamage:
         assert scan_run.looked == []  # the same file fails in the same way
 
     def test_hole_fails_the_zones_that_it_touches(self, scan_run, smear):
-        path = scan_run.root / "ward" / "smear.svs"
+        path = write_scan(scan_run.root / "ward" / "smear.svs", smear[0], UM_PER_PX, "adobe_deflate", aperio=True)
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            index = 3 * page.chunked[1] + 5 if len(page.chunked) < 4 else 3 * (-(-page.imagewidth // 256)) + 5
+            index = 3 * (-(-page.imagewidth // 256)) + 5
             offset, length = page.dataoffsets[index], page.databytecounts[index]
         with path.open("r+b") as file:
             file.seek(offset)
@@ -353,3 +354,28 @@ def test_geojson_is_one_file_of_the_scan_in_level_0(scan_run, smear):
         x, y = feature["geometry"]["coordinates"][0][0]
         assert (x, y) in {cell[:2] for cell in smear[1]}
     assert len({feature["id"] for feature in features}) == len(features)
+
+
+def test_progress_counts_the_scan_once_and_shows_its_zones(scan_run):
+    shown: list[tuple[int, str]] = []
+
+    class Shown(NullProgress):
+        n_done = 0
+
+        def field_done(self):
+            self.n_done += 1
+
+        def track(self, items, total, description):
+            shown.append((total, description))
+            return items
+
+    scan_run.progress = Shown()
+    scan_run(cells_per_scan=20)
+    assert scan_run.progress.n_done == 3  # two fields and a scan
+    zones = summary(scan_run)["zones"]
+    assert (zones, "smear.svs: zones") in shown
+    assert [name for _, name in shown] == [
+        *("smear.svs: zones", "smear.svs: zones by their red cells", "smear.svs: good zones"),
+    ]
+    seconds = json.loads((scan_run.folder / "run.json").read_text())["seconds"]
+    assert seconds["survey"] > 0

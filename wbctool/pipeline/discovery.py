@@ -112,7 +112,7 @@ def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Return whether a slide's folder still holds the fields that it held when it was found."""
     try:
         if slide.is_scan:
-            return _list_scan_files(slide.fields[0]) == slide.fields
+            return slide.fields[0].is_file() and _list_scan_files(slide.fields[0]) == slide.fields
         if root.is_file():
             return is_image(root)
         current_images = _FolderWalker(root.resolve(), follow_links, frozenset()).list_images(slide.folder)

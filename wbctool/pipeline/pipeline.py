@@ -176,9 +176,11 @@ class Pipeline:
     def _pop_complete(self, accumulators: deque[SlideAccumulator]) -> Iterator[SlideAccumulator]:
         """Remove and yield the complete slides at the front."""
         while accumulators and accumulators[0].is_complete:
-            if accumulators[0].slide.is_scan:
+            accumulator = accumulators.popleft()
+            if accumulator.survey is not None:
                 self.context.field_done()
-            yield accumulators.popleft()
+                add_seconds(accumulator.seconds, {"survey": accumulator.survey.seconds})
+            yield accumulator
 
     def _analyze_field(self, task: tuple[Slide, FieldSource]) -> FieldAnalysis:
         """Analyze one field, in a thread of the detection pool."""

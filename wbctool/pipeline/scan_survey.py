@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -75,11 +76,17 @@ class ScanSurvey:
     _scan: Scan | None = None
     _grid: _Grid | None = None
     _passed_over: list[Counter[PassedOver]] = field(default_factory=list)
+    _seconds: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The name of the scan's file."""
         return self.slide.fields[0].name
+
+    @property
+    def seconds(self) -> float:
+        """The time that it has taken so far, summed over the threads."""
+        return sum(self._seconds)
 
     def iter_zones(self) -> Iterator[Source]:
         """Yield the zones to look at; in place of a scan that cannot be looked at, what fails in its name.
@@ -184,7 +191,7 @@ class ScanSurvey:
         # By the red cells' own size their size cannot be judged.
         is_measured = grid.scale_source is not ScaleSource.RED_CELLS
         um_per_px = grid.um_per_px * level.downsample if is_measured else None
-        for _, tile in good:
+        for _, tile in self.context.track(good, len(good), f"{self.name}: good zones"):
             yield ZoneSource(scan, tile, level, slack_px, um_per_px, index)
 
     def _map(
@@ -196,10 +203,13 @@ class ScanSurvey:
         """
 
         def try_one(item: _Item) -> _Result | Exception:
+            start_s = time.perf_counter()
             try:
                 return func(item)
             except FieldUnreadable as error:
                 return error
+            finally:
+                self._seconds.append(time.perf_counter() - start_s)
 
         tracked: Iterable[_Item] = self.context.track(items, len(items), f"{self.name}: {description}")
         going_on = itertools.takewhile(lambda _: not self.context.should_stop(), tracked)
