@@ -92,5 +92,5 @@ def test_class_colors_are_distinct():
 
 
 def test_geojson_undecodable_name_is_escaped():
-    text = field_geojson("s\udcff", 'a"\n.png', [cell("basophil")], tuple(CellClass))
+    text = field_geojson("s\udcff", [replace(cell("basophil"), field='a"\n.png')], tuple(CellClass))
     assert json.loads(text.encode())["features"][0]["properties"]["metadata"]["slide"] == r"s\xff"
