@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import (
     Image,
     WebPImagePlugin,  # noqa: F401  Pillow would look through all its plugins for it
@@ -53,6 +54,24 @@ def make_field_thumbnail(field: Field) -> FieldThumbnail:
     thumbnail = np.ascontiguousarray(_fit_within(field.rgb, FIELD_PX))
     jpeg = simplejpeg.encode_jpeg(thumbnail, _FIELD_QUALITY, "RGB", "420", fastdct=True)
     return FieldThumbnail(field.name, width, height, jpeg)
+
+
+def decode_gray(thumbnail: FieldThumbnail, side_px: int) -> NDArray[np.uint8]:
+    """Read the brightness of a field's thumbnail, reduced; an eighth of the size takes a third of the time.
+
+    Args:
+        thumbnail: The thumbnail.
+        side_px: The longer side of the result; that of the thumbnail if it is smaller.
+
+    Returns:
+        (H, W) uint8.
+    """
+    scale = min(1.0, side_px / max(thumbnail.width, thumbnail.height))
+    width, height = (max(1, round(side * scale)) for side in (thumbnail.width, thumbnail.height))
+    gray = simplejpeg.decode_jpeg(
+        thumbnail.jpeg, "GRAY", fastdct=True, min_width=width, min_height=height, min_factor=1
+    )
+    return downscale(gray[..., 0], width, height) if gray.shape[:2] != (height, width) else gray[..., 0]
 
 
 def _fit_within(rgb: Rgb, side_px: int) -> Rgb:

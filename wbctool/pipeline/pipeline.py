@@ -198,6 +198,8 @@ class Pipeline:
         """Build the result of a slide, render its files and publish them."""
         timer, stages, slide = StageTimer(), self.context.stages, accumulator.slide.id
         metadata, limits = self.context.metadata.get(slide), self.context.limits_for(slide)
+        with timer("quality"):
+            accumulator.leave_out_repeated_cells()
         with timer("write"):
             result = build_result(accumulator, stages.provenance.classes, limits, metadata, stages.familiarity_rule)
             field_hashes = tuple(accumulator.field_hashes)

@@ -166,6 +166,16 @@ class _FolderRun:
             self.notices.append(notice)
             log_notice(notice)
 
+    def _note_overlaps(self, outcomes: Sequence[SlideOutcome]) -> None:
+        """Note the slides whose fields overlap."""
+        overlapping = [outcome for outcome in outcomes if outcome.repeated_cells]
+        if overlapping:
+            n_cells = sum(outcome.repeated_cells for outcome in overlapping)
+            names = list_names([display_name(outcome.slide) for outcome in overlapping])
+            notice = f"{pluralize(n_cells, 'cell')} that two overlapping fields show counted once; slides: {names}"
+            self.notices.append(notice)
+            log_notice(notice)
+
     def _process_slides(self, plan: list[PlanItem], processed: dict[str, SlideOutcome]) -> None:
         """Fill ``processed``; in ``plan``, defer the slides that have changed since it was made."""
         max_failures = self.context.settings.max_failures
@@ -219,6 +229,7 @@ class _FolderRun:
         ended_notices = describe_ended_reviews([ended_reviews[o.slide] for o in outcomes if o.slide in ended_reviews])
         for notice in ended_notices:
             log_notice(notice)
+        self._note_overlaps(outcomes)
         notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended_notices]
         drift = find_drift(layout, [outcome.slide for outcome in outcomes])
         if drift is not None and drift.has_wandered:

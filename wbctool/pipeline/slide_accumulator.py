@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +19,7 @@ from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
+from wbctool.stages.shared_cells import find_repeated_cells
 from wbctool.stages.tiles import holds_center, is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
@@ -114,6 +117,30 @@ class SlideAccumulator:
                 self._seam_cells.append(cell.detection)
             kept.append((replace(cell, index=len(kept) + 1), thumbnails))
         return replace(classified, cells=tuple(c for c, _ in kept), thumbnails=tuple(t for _, t in kept))
+
+    def leave_out_repeated_cells(self) -> None:
+        """Keep one photograph of each cell that several fields show, once all fields were added.
+
+        The cells that stay are numbered anew within each field, and the quality of a field says where its others are.
+        The zones of a scan share cells by design, which were left out when they were added.
+        """
+        if self.survey is not None:
+            return
+        repeated = find_repeated_cells(
+            [cell.field for cell in self.cells], [cell.detection for cell in self.cells], self.field_thumbnails
+        )
+        if not repeated:
+            return
+        counted_elsewhere: dict[str, Counter[str]] = defaultdict(Counter)
+        for index, kept in repeated.items():
+            counted_elsewhere[self.cells[index].field][self.cells[kept].field] += 1
+        kept_indices = [index for index in range(len(self.cells)) if index not in repeated]
+        numbers: dict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
+        self.thumbnails = [self.thumbnails[index] for index in kept_indices]
+        self.cells = [
+            replace(cell, index=next(numbers[cell.field])) for cell in (self.cells[index] for index in kept_indices)
+        ]
+        self.quality = [replace(q, counted_elsewhere=dict(counted_elsewhere[q.field])) for q in self.quality]
 
 
 def build_result(

@@ -27,8 +27,11 @@ FLAGS = {
         "images and run again."
     ),
     "duplicate_fields": (
-        "Some fields show the same cells, which were counted more than once; see Fields to check. Remove the "
+        "Some fields show the same cells, which may be counted more than once; see Fields to check. Remove the "
         "duplicates and run again."
+    ),
+    "overlapping_fields": (
+        "Some fields overlap, so they show the same cells; see Fields to check. Each of these cells was counted once."
     ),
 }
 # The flags in exports: without instructions, because readers of an export cannot see the page or run the tool.
@@ -48,7 +51,8 @@ EXPORTED_FLAGS = {
     "blurred_fields": "Some fields are blurred.",
     "crowded_fields": "Some fields are crowded.",
     "failed_fields": "Some fields could not be read or analyzed; their cells are missing.",
-    "duplicate_fields": "Some fields show the same cells, which were counted more than once.",
+    "duplicate_fields": "Some fields show the same cells, which may be counted more than once.",
+    "overlapping_fields": "Some fields overlap; the cells that two of them show were counted once.",
 }
 # The flags about the blood, not about the count.
 FINDING_FLAGS = frozenset({"possible_blasts", "immature_granulocytes", "nrbc"})
@@ -98,6 +102,7 @@ LEGEND = {
     "review_range": "if none or all of the cells in review were this class",
 }
 NRBC = "NRBC per 100 white cells"
+REPEATED_NOTE = "Left out because overlapping fields show the same cells: {cells}."
 COUNTS_NOTE = (
     "Cells found: {cells} ({counted} counted, {review} in review, {not_wbc} not white cells). "
     "Fields: {fields}. Percentages refer to the counted cells. The intervals are exact binomial "
@@ -129,6 +134,7 @@ FAILURES_HEADING = "Failures"
 QUALITY_HEADING = "Fields to check"
 FIELD_REMARKS = {
     "duplicate_of": "shows the same cells as {field}",
+    "counted_elsewhere": "overlaps {field}: {cells} of both counted there",
     "blurred": "blurred: cell edges are {blur_um:.2f} µm wide",
     "crowded": "crowded: cells cover {coverage:.0f} % of the field",
     "stain_out_of_range": "colors differ from those the detector was trained on (CIE76 difference {stain_delta_e:.0f})",

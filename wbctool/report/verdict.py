@@ -140,6 +140,10 @@ def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
     """Yield the remarks on one field."""
     if quality.duplicate_of:
         yield strings.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
+    for field, n_cells in quality.counted_elsewhere.items():
+        yield strings.FIELD_REMARKS["counted_elsewhere"].format(
+            field=display_name(field), cells=pluralize(n_cells, "cell")
+        )
     if quality.blurred and quality.blur_um is not None:
         yield strings.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
     if quality.crowded and quality.coverage is not None:

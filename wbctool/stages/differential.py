@@ -26,6 +26,7 @@ FLAGS = (
     "crowded_fields",
     "failed_fields",
     "duplicate_fields",
+    "overlapping_fields",
 )
 
 

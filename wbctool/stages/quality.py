@@ -146,6 +146,8 @@ def compute_quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set
         flags.add("crowded_fields")
     if any(f.duplicate_of for f in fields):
         flags.add("duplicate_fields")
+    if any(f.counted_elsewhere for f in fields):
+        flags.add("overlapping_fields")
     return flags
 
 

@@ -114,6 +114,20 @@ def is_cut(x0: float, y0: float, x1: float, y1: float, width: int, height: int) 
     return x0 < margin or y0 < margin or x1 > width - margin or y1 > height - margin
 
 
+def is_same_object(one: Box, other: Box, iou_threshold: float) -> bool:
+    """Return whether two boxes are of the same object, or one of a part of it.
+
+    Args:
+        one: A box.
+        other: Another.
+        iou_threshold: The highest IoU of two objects.
+    """
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    smaller = min(one.width * one.height, other.width * other.height)
+    return one.iou(other) > iou_threshold or max(0, width) * max(0, height) > CONTAINMENT_THRESHOLD * smaller
+
+
 def _divide_side(length: int, side_px: float, margin_px: int, step_px: float) -> list[int]:
     """Return where the cores of the tiles along one side of the field begin, and where the last ends."""
     if length <= side_px:
@@ -171,11 +185,3 @@ def _drop_known(detections: Sequence[Detection], known: Sequence[Detection], iou
                 box, detection.box, iou_threshold
             )
     return [d for d, drop in zip(detections, is_known.tolist(), strict=True) if not drop]
-
-
-def is_same_object(one: Box, other: Box, iou_threshold: float) -> bool:
-    """Return whether two boxes are of the same object."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    smaller = min(one.width * one.height, other.width * other.height)
-    return one.iou(other) > iou_threshold or max(0, width) * max(0, height) > CONTAINMENT_THRESHOLD * smaller

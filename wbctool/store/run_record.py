@@ -49,6 +49,7 @@ class RunSlide:
         status: Its status.
         done_in_run: Whether this run processed it; False if it kept what an earlier run did.
         fields, fields_failed, cells, counted: Its values in counts.csv.
+        repeated_cells: The number of cells that a second field shows, which are counted once.
         seconds: The time that each stage took.
         errors: The failures of its fields, or of the slide as a whole.
         scan: What was done with a whole-slide scan: its zones, and why some were passed over. None for a folder.
@@ -63,6 +64,7 @@ class RunSlide:
     counted: int
     seconds: Mapping[str, float]
     errors: tuple[FieldFailure, ...]
+    repeated_cells: int = 0
     scan: ScanSummary | None = None
 
 
@@ -252,6 +254,7 @@ def _make_slide(outcome: SlideOutcome, done_in_run: bool) -> RunSlide:
         counted=int(values["counted"]),
         seconds=_round_seconds(outcome.seconds),
         errors=outcome.failures,
+        repeated_cells=outcome.repeated_cells,
         scan=outcome.scan,
     )
 

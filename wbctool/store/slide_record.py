@@ -197,6 +197,11 @@ class SlideRecord:
         )
 
     @property
+    def repeated_cells(self) -> int:
+        """The number of cells that a second field shows, which are counted once."""
+        return sum(quality.repeated_cells for quality in self.quality)
+
+    @property
     def is_deterministic(self) -> bool:
         """Whether another run would give the same; what the machine lacked once it may have the next time."""
         return all(failure.stage in _DETERMINISTIC_STAGES for failure in self.errors)
@@ -280,6 +285,7 @@ class SlideOutcome:
         patient: The patient of slides.csv; empty if it names none.
         out_of_range: What is low or high, by class.
         notices: What a laboratory must know about its input.
+        repeated_cells: The number of cells that a second field shows, which are counted once.
         scan: What was done with a whole-slide scan; None for a folder of images.
     """
 
@@ -292,6 +298,7 @@ class SlideOutcome:
     patient: str = ""
     out_of_range: OutOfRange = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    repeated_cells: int = 0
     scan: ScanSummary | None = None
 
     @classmethod
@@ -306,6 +313,7 @@ class SlideOutcome:
             patient=record.patient,
             out_of_range=record.out_of_range,
             notices=record.notices,
+            repeated_cells=record.repeated_cells,
             scan=record.scan,
         )
 

@@ -145,6 +145,11 @@ class SlideResult:
     familiarity: Familiarity | None = None
     scan: ScanSummary | None = None
 
+    @property
+    def repeated_cells(self) -> int:
+        """The number of cells that a second field shows, which are counted once."""
+        return sum(quality.repeated_cells for quality in self.quality)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +66,8 @@ class FieldQuality:
             scale, or there is no red cell.
         scale_mismatch: Whether no red cell can have that diameter.
         duplicate_of: The first field that shows the same cells; empty if none does.
+        counted_elsewhere: How many of its cells another field shows, too, and are a cell of that field alone: a number
+            by that field's name.
         thumbnail: The thumbnail that duplicates are found by; empty afterwards, and in a field without nucleated cells,
             because empty fields are all alike.
     """
@@ -81,7 +85,13 @@ class FieldQuality:
     red_cell_um: float | None = None
     scale_mismatch: bool = False
     duplicate_of: str = ""
+    counted_elsewhere: Mapping[str, int] = dataclasses.field(default_factory=dict)
     thumbnail: bytes = b""
+
+    @property
+    def repeated_cells(self) -> int:
+        """The number of its cells that are counted in other fields."""
+        return sum(self.counted_elsewhere.values())
 
 
 @dataclass(frozen=True, slots=True)
