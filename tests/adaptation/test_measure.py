@@ -1,6 +1,6 @@
 import pytest
 
-from wbctool.adaptation.measure import compare, find_doubtful_labels
+from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -28,7 +28,37 @@ def test_compare_counts_by_hand() -> None:
     assert comparison.after.coverage.n == 3
     assert comparison.silent_errors_at_equal_coverage.n == 2  # the three surest before: right, wrong, wrong
     assert (comparison.test.wins, comparison.test.losses) == (2, 0)
-    assert comparison.is_better
+    assert (comparison.guess_test.wins, comparison.guess_test.losses, comparison.guess_test.p) == (1, 0, 1)
+
+
+def compare_many(n_right: int, n_other: int, n_cells: int = 40) -> Comparison:
+    """Compare readers that are never right with some that are right on cells of two classes."""
+    labels = [LYMPHOCYTE if i < n_other else NEUTROPHIL for i in range(n_cells)]
+    after = [
+        predict(label, 0.9) if i < n_right else review(NEUTROPHIL if label is LYMPHOCYTE else LYMPHOCYTE, 0.4)
+        for i, label in enumerate(labels)
+    ]
+    before = [review(CellClass.MONOCYTE, 0.3)] * n_cells
+    comparison = compare(labels, list(map(str, range(n_cells))), before, after)
+    assert comparison is not None
+    return comparison
+
+
+@pytest.mark.parametrize(
+    ("n_right", "n_other", "is_better"),
+    [
+        pytest.param(13, 20, False, id="noise: more right than none, fewer than by the commonest class"),
+        pytest.param(22, 20, False, id="two more than by the commonest class may be chance"),
+        pytest.param(38, 20, True, id="surely more"),
+        pytest.param(40, 3, False, id="so few cells of another class show nothing"),
+    ],
+)
+def test_compare_readers_must_know_more_than_the_commonest_class(n_right: int, n_other: int, is_better: bool) -> None:
+    comparison = compare_many(n_right, n_other)
+    assert comparison.before.accuracy.n == 0
+    assert comparison.after.accuracy.n == n_right
+    assert comparison.is_better is is_better
+    assert comparison.is_guess is not is_better
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from wbctool.evaluation.proportion import Proportion
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction
 
+MAX_GUESS_P = 0.05  # that readers know no more than the commonest class
 _SURE = 0.95  # from this confidence of both readers on, a label that they contradict is worth a second look
 
 
@@ -47,6 +49,8 @@ class Comparison:
         silent_errors_at_equal_coverage: Silent errors of the shipped readers if as many cells were counted as after the
             adaptation, the surest first.
         test: McNemar's test of the labels by group: wins are groups in which the adapted readers are right more often.
+        guess_test: McNemar's test, by cell, against naming every cell by the commonest class: wins are cells of known
+            classes that only the adapted readers name rightly.
     """
 
     cells: int
@@ -55,12 +59,19 @@ class Comparison:
     after: Figures
     silent_errors_at_equal_coverage: Proportion
     test: McNemarResult
+    guess_test: McNemarResult
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the adapted readers may be right no more often than the commonest class alone."""
+        return self.guess_test.wins <= self.guess_test.losses or self.guess_test.p > MAX_GUESS_P
 
     @property
     def is_better(self) -> bool:
-        """Whether more labels are right, and at equal coverage no more errors are silent."""
+        """Whether more labels are right, of more than one class, and no more errors silent at equal coverage."""
         return (
-            self.after.accuracy.n > self.before.accuracy.n
+            not self.is_guess
+            and self.after.accuracy.n > self.before.accuracy.n
             and self.after.silent_errors.n <= self.silent_errors_at_equal_coverage.n
         )
 
@@ -87,13 +98,18 @@ def compare(
     surest = np.argsort([-_sureness(p) for p in before], kind="stable")[:n_counted]
     wrong = np.zeros(len(labels), bool)
     wrong[surest] = [before[i].label != labels[i] for i in surest]
+    correct_after = _correct(labels, after)[known]
+    of_class = [label for label in labels if isinstance(label, CellClass)]
+    commonest = Counter(of_class).most_common(1)[0][0]
+    is_commonest = np.array([label == commonest for label in of_class], bool)
     return Comparison(
         cells=len(labels),
         groups=len(set(groups)),
         before=_measure(labels, groups, before),
         after=_measure(labels, groups, after),
         silent_errors_at_equal_coverage=_proportion(wrong, groups),
-        test=mcnemar_by_group(_correct(labels, after)[known], _correct(labels, before)[known], known_groups),
+        test=mcnemar_by_group(correct_after, _correct(labels, before)[known], known_groups),
+        guess_test=mcnemar_by_group(correct_after, is_commonest, list(map(str, range(len(of_class))))),
     )
 
 

@@ -85,6 +85,12 @@ def _refusal(adaptation: Adaptation) -> str:
     """Return why nothing is written, and what would help."""
     if adaptation.shortfall:
         return f"nothing is written: {adaptation.shortfall}"
+    comparison = adaptation.comparison
+    if comparison is not None and comparison.is_guess and comparison.after.accuracy.n > comparison.before.accuracy.n:
+        return (
+            "nothing is written: on cells that they did not learn from, the adapted models are not surely better than "
+            "naming every cell by the commonest class; name more cells of other classes, and look at the labels again"
+        )
     return (
         "nothing is written: the adapted models are not better on cells that they did not learn from; more labeled "
         "cells of more slides may change that"
