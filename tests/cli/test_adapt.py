@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from tiny_laboratory import COLORS, ORDER, PITCH_PX, draw
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
@@ -34,28 +32,12 @@ from wbctool.types.results import PublishedSlide
 
 pytestmark = pytest.mark.slow
 
-# The laboratory's cells are of two colors; what the tiny models call them is not what the laboratory calls them.
-COLORS = {"monocyte": (60, 20, 120), "basophil": (150, 60, 190)}
-ORDER = ("monocyte", "basophil", "basophil", "monocyte", "monocyte", "monocyte", "basophil", "basophil")
-CELL_PX, PITCH_PX = 20, 48
 TIME = datetime(2026, 11, 28, 10, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_models(tmp_path_factory.mktemp("models") / "shipped")
-
-
-def draw(path: Path, labels: Sequence[str], seed: int) -> Path:
-    """Draw cells of the laboratory on glass, in one row."""
-    rng = np.random.default_rng(seed)
-    rgb = np.full((PITCH_PX * 2, PITCH_PX * len(labels), 3), 240, np.uint8)
-    for i, label in enumerate(labels):
-        x, y = i * PITCH_PX + (PITCH_PX - CELL_PX) // 2, int(rng.integers(20, 56))
-        rgb[y : y + CELL_PX, x : x + CELL_PX] = np.clip(np.array(COLORS[label]) + rng.integers(-9, 10, 3), 0, 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rgb).save(path)
-    return path
 
 
 def draw_folders(root: Path) -> Path:
