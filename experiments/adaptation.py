@@ -1,34 +1,52 @@
 """`python -m experiments.adaptation`: what a number of labeled cells teaches the readers, laboratory by laboratory.
 
-For each ``--laboratory``, cells are drawn at random, by group, and the readers are adapted to them; all other cells of
-the laboratory measure the result. ``--models`` must not have been trained on any of the laboratories. The table gives
-means over the draws, with the standard deviation of the accuracy.
+For each ``--laboratory`` and draw, a third of the groups is set aside to measure the result. Of the others, cells are
+drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
+must not have been trained on any of the laboratories. The table gives means over the draws, with the standard deviation
+of the accuracy. A second table says what share of slides is familiar to models that are adapted to two thirds of a
+laboratory: slides of its other cells and of the other laboratories.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from statistics import fmean, pstdev
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
+from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.fit import Reader, adapt_readers, is_silent_error, predict
 from wbctool.adaptation.measure import compare
+from wbctool.adaptation.sampling import choose_cells
 from wbctool.datasets.fields import read_cell_labels
 from wbctool.enums import Device, Precision
 from wbctool.errors import SettingsInvalid
 from wbctool.inference.loading import Models, load_models
+from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
-from wbctool.types.cells import Outcome, Prediction
+from wbctool.stages.familiarity import assess_familiarity, measure_familiarity
+from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
 
 SIZES = (25, 50, 100)
+SLIDE_CELLS = (20, 50, 100)
+_MEASURED_SHARE = 1 / 3
+_SIMULATED_SLIDES = 200
+
+
+class Choice(StrEnum):
+    """How the cells are chosen that teach."""
+
+    RANDOM = "random"
+    LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +55,8 @@ class Draw:
 
     Attributes:
         laboratory: The laboratory.
-        cells: The number of cells drawn; 0 for the models as they are.
+        choice: How the cells were chosen; None for the models as they are.
+        cells: The number of cells chosen; 0 for the models as they are.
         accuracy: Right labels among the cells of known classes.
         silent_errors: Wrong cells that no reader is asked about, among all.
         coverage: Counted cells among all.
@@ -45,6 +64,7 @@ class Draw:
     """
 
     laboratory: str
+    choice: Choice | None
     cells: int
     accuracy: float
     silent_errors: float
@@ -64,14 +84,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = load_models(args.models, Device.CPU, Precision.FP32)
     labels = read_cell_labels(args.labels) if args.labels else {}
     draws: list[Draw] = []
+    laboratories: dict[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]] = {}
     for folder in args.laboratory:
         cells = merge_cells(read_labelled_cells(folder, models, lambda items, *_: items, labels))
         _check_unseen(cells, models)
-        draws += measure_laboratory(folder.name, cells, compute_readers(cells, models, args.models), args.draws)
+        laboratories[folder.name] = cells, compute_readers(cells, models, args.models)
+        draws += measure_laboratory(folder.name, *laboratories[folder.name], args.draws)
         print(format_table(draws), flush=True)
+    familiarity = format_familiarity(laboratories)
+    print(familiarity, flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "draws.json").write_text(json.dumps([asdict(draw) for draw in draws], indent=1) + "\n")
-    (args.out / "table.md").write_text(format_table(draws))
+    (args.out / "table.md").write_text(f"{format_table(draws)}\n{familiarity}")
 
 
 def measure_laboratory(
@@ -87,55 +111,130 @@ def measure_laboratory(
     """
     cell_labels = to_cell_labels(cells)
     shipped = predict_as_shipped(readers)
-    yield _measure(name, 0, cells, shipped, shipped, np.ones(len(cells), bool))
-    for size in SIZES:
-        for seed in range(n_draws) if size <= 2 / 3 * len(cells) else ():
-            chosen = draw_cells(cell_labels.groups, size, seed)
-            adapted = adapt_readers(readers, cell_labels, chosen)
-            logits = [a.layer.compute_logits(r.features) for a, r in zip(adapted, readers, strict=True)]
-            yield _measure(name, size, cells, shipped, predict(logits, [a.card for a in adapted]), ~chosen)
+    candidates = _make_candidates(cells, shipped)
+    yield _measure(name, None, 0, cells, shipped, shipped, np.ones(len(cells), bool))
+    sizes = [size for size in SIZES if size <= (1 - _MEASURED_SHARE) * len(cells)]
+    for seed in range(n_draws):
+        measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), seed)
+        for size in sizes:
+            for choice in Choice:
+                if choice is Choice.RANDOM:
+                    chosen = draw_cells(cell_labels.groups, size, seed, ~measured)
+                else:
+                    chosen = _choose_as_label(candidates, size, ~measured)
+                adapted = adapt_readers(readers, cell_labels, chosen)
+                logits = [a.layer.compute_logits(r.features) for a, r in zip(adapted, readers, strict=True)]
+                predictions = predict(logits, [a.card for a in adapted])
+                yield _measure(name, choice, size, cells, shipped, predictions, measured)
 
 
-def draw_cells(groups: Sequence[str], size: int, seed: int) -> NDArray[np.bool_]:
+def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Draw whole groups at random until there are so many cells.
 
     Args:
         groups: The group of each cell.
         size: The number of cells; the last group may exceed it.
         seed: Of the random order.
+        pool: (N,) bool, the cells to draw from, whole groups; None for all.
 
     Returns:
         (N,) bool, whether each cell is drawn.
     """
     by_group = np.array(groups)
     chosen = np.zeros(len(groups), bool)
-    for group in np.random.default_rng(seed).permutation(np.unique(by_group)):
+    for group in np.random.default_rng(seed).permutation(np.unique(by_group if pool is None else by_group[pool])):
         if chosen.sum() >= size:
             break
         chosen |= by_group == group
     return chosen
 
 
+def _make_candidates(cells: Sequence[AdaptationCell], shipped: Sequence[Prediction]) -> list[Candidate]:
+    """Return the cells as `wbctool label` would find them in the results of a run."""
+    candidates = []
+    for row, (cell, prediction) in enumerate(zip(cells, shipped, strict=True), start=1):
+        box = Box(0, 0, cell.crop.side_px, cell.crop.side_px)
+        small = cv2.resize(cell.crop.rgb, (DESCRIPTOR_PX, DESCRIPTOR_PX), interpolation=cv2.INTER_AREA)
+        descriptor = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.uint8, copy=False)
+        found = Cell(cell.origin, row, Detection(box, 1.0), False, prediction)
+        probabilities = dict(zip(CellClass, prediction.probabilities, strict=True))
+        candidates.append(
+            Candidate(cell.group, row, found, tuple(probabilities[c] for c in CellClass), cell.sha256, descriptor)
+        )
+    return candidates
+
+
+def _choose_as_label(candidates: Sequence[Candidate], size: int, pool: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which cells `wbctool label` would show of those in the pool."""
+    in_pool = [candidate for candidate, is_in in zip(candidates, pool, strict=True) if is_in]
+    rows = [candidate.row for candidate, _ in choose_cells(in_pool, size)]
+    chosen = np.zeros(len(candidates), bool)
+    chosen[np.array(rows) - 1] = True
+    return chosen
+
+
+def format_familiarity(laboratories: Mapping[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]]) -> str:
+    """Return what share of simulated slides is familiar to models adapted to a laboratory, as a Markdown table.
+
+    Args:
+        laboratories: The cells of each laboratory, and the readers with their features.
+    """
+    sizes = ", ".join(map(str, SLIDE_CELLS))
+    lines = [
+        f"| adapted to | slides of | familiar before, of {min(SLIDE_CELLS)} cells | familiar after, of {sizes} cells |",
+        "|---|---|---|---|",
+    ]
+    for name, (cells, readers) in laboratories.items():
+        cell_labels = to_cell_labels(cells)
+        measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), 0)
+        if measured.sum() < min(SLIDE_CELLS) or readers[0].card.familiarity is None:
+            continue
+        card = adapt_readers(readers, cell_labels, ~measured)[0].card
+        features = {f"{name}, other cells": readers[0].features[measured]}
+        features |= {other: r[0].features for other, (_, r) in laboratories.items() if other != name}
+        for other, of_other in features.items():
+            before = _share_familiar(of_other, readers[0].card, min(SLIDE_CELLS))
+            after = ", ".join(_share_familiar(of_other, card, n_cells) for n_cells in SLIDE_CELLS)
+            lines.append(f"| {name} | {other} | {before} | {after} |")
+    return "\n".join(lines) + "\n"
+
+
+def _share_familiar(features: NDArray[np.float32], card: CellClassifierCard, n_cells: int) -> str:
+    """Return what share of slides, each of some of the cells, is familiar; a dash if there are too few cells."""
+    rule = card.familiarity
+    assert rule is not None
+    if n_cells > len(features):
+        return "-"
+    unread = Prediction(CellClass.NEUTROPHIL, 1.0, (1.0,), 0.0, Outcome.COUNTED, Reason.NONE)
+    cells = measure_familiarity([unread] * len(features), features, rule)
+    rng = np.random.default_rng(0)
+    slides = [[cells[i] for i in rng.choice(len(cells), n_cells, replace=False)] for _ in range(_SIMULATED_SLIDES)]
+    judged = [assess_familiarity(slide, rule) for slide in slides]
+    return f"{fmean(familiarity is not None and familiarity.is_familiar is True for familiarity in judged):.0%}"
+
+
 def format_table(draws: Sequence[Draw]) -> str:
     """Return the means over the draws as a Markdown table."""
     lines = [
-        "| laboratory | labeled cells | right | silent errors | counted | judged better |",
-        "|---|---|---|---|---|---|",
+        "| laboratory | labeled cells | chosen | right | silent errors | counted | judged better |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for key in dict.fromkeys((draw.laboratory, draw.cells) for draw in draws):
-        members = [draw for draw in draws if (draw.laboratory, draw.cells) == key]
+    for key in dict.fromkeys((draw.laboratory, draw.cells, draw.choice) for draw in draws):
+        members = [draw for draw in draws if (draw.laboratory, draw.cells, draw.choice) == key]
         accuracies = [draw.accuracy for draw in members]
         spread = f" ± {pstdev(accuracies):.1%}" if len(members) > 1 else ""
         better = f"{sum(draw.is_better for draw in members)} of {len(members)}" if key[1] else "-"
         silent, coverage = (fmean(getattr(d, name) for d in members) for name in ("silent_errors", "coverage"))
         lines.append(
-            f"| {key[0]} | {key[1]} | {fmean(accuracies):.1%}{spread} | {silent:.1%} | {coverage:.1%} | {better} |"
+            f"| {key[0]} | {key[1]} | {key[2] or '-'} | {fmean(accuracies):.1%}{spread} | {silent:.1%} | "
+            f"{coverage:.1%} | {better} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def _measure(
     name: str,
+    choice: Choice | None,
     size: int,
     cells: Sequence[AdaptationCell],
     before: Sequence[Prediction],
@@ -149,6 +248,7 @@ def _measure(
     comparison = compare(labels, [cells[i].group for i in chosen], [before[i] for i in chosen], predictions)
     return Draw(
         laboratory=name,
+        choice=choice,
         cells=size,
         accuracy=fmean(known),
         silent_errors=fmean(map(is_silent_error, predictions, labels)),
