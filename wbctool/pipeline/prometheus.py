@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
 from wbctool.store.atomic_write import write_through_link
 from wbctool.store.ownership import FileKind
 from wbctool.store.status import RunReport
@@ -33,6 +31,8 @@ def write_metrics(path: Path, report: RunReport | None, exit_code: int) -> None:
     Raises:
         OutputNotWritable: The file cannot be written.
     """
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest  # only runs with --metrics pay for it
+
     registry = CollectorRegistry()
 
     def add_gauge(name: str, description: str, value: float) -> None:
