@@ -184,6 +184,8 @@ def create_session(card: CardT, content: bytes, provider: str = CPU, threads: in
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _LOG_ERROR
+    # With a pattern onnxruntime keeps one block for each size of input, and fields and small crops have many sizes.
+    options.enable_mem_pattern = isinstance(card, CellClassifierCard)
     if card.precision is Precision.INT8 and not has_vnni():
         options.add_session_config_entry(_NO_INT8_OVERFLOW, "1")
     batch_size = _BATCH_SIZES[provider][card.kind]
