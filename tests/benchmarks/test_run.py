@@ -12,9 +12,11 @@ from wbctool.enums import Device
 
 
 @pytest.mark.parametrize(("divisor", "shape"), [(1, (480, 640, 3)), (4, (120, 160, 3))])
-def test_copy_fields_makes_slides_of_25_fields(tmp_path: Path, divisor: int, shape: tuple[int, ...]) -> None:
-    copy_fields(tmp_path, 27, divisor)
-    assert [len(list(slide.iterdir())) for slide in sorted(tmp_path.iterdir())] == [25, 2]
+def test_copy_fields_makes_slides_without_a_field_twice(tmp_path: Path, divisor: int, shape: tuple[int, ...]) -> None:
+    copy_fields(tmp_path, 18, divisor)
+    assert [len(list(slide.iterdir())) for slide in sorted(tmp_path.iterdir())] == [16, 2]
+    first = sorted(tmp_path.iterdir())[0]
+    assert len({path.read_bytes() for path in first.iterdir()}) == 16
     assert {cv2.imread(str(path)).shape for path in tmp_path.rglob("*.jpg")} == {shape}
 
 
