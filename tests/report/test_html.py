@@ -275,9 +275,11 @@ def test_report_long_list_of_fields_is_folded():
 def test_report_implausible_scale_is_remarked_once():
     plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     quality = tuple(FieldQuality(f"{i}.png", **plain, red_cell_um=100.0 + i, scale_mismatch=True) for i in range(3))
-    text, _ = read(render_report(replace(result_of(["neutrophil"]), quality=quality), fakes.provenance()))
-    remark = "slides.csv : um_per_px must be wrong, as it makes red cells 101.0 µm wide; correct it and run again"
-    assert text.replace("slides.csv:", "slides.csv :").count(remark) == 1
+    remark = " : um_per_px must be wrong, as it makes red cells 101.0 µm wide; correct it and run again"
+    for source, metadata in (("slides.csv", SlideMetadata(um_per_px=3.0)), ("metadata of the images", None)):
+        result = replace(result_of(["neutrophil"]), quality=quality, metadata=metadata)
+        text, _ = read(render_report(result, fakes.provenance()))
+        assert text.replace(f"{source}:", f"{source} :").count(source + remark) == 1
 
 
 def test_absolute_counts_correction_is_shown_only_if_made():
