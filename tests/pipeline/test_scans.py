@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import fakes
@@ -14,15 +15,19 @@ import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from synthetic_scans import write_scan
+from synthetic_scans import make_montage, read_fields, write_scan
 
 from wbctool.cli.progress import NullProgress
+from wbctool.cli.run import load_stages
 from wbctool.export.geojson import slide_geojson
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides, is_unchanged
+from wbctool.pipeline.run import StopRequest, run_folder
+from wbctool.settings import load_settings
 from wbctool.store.reader import read_published_slides
 from wbctool.types.cells import Box, Detection, ObjectClass
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "slides" / "example-adult"
 UM_PER_PX = 0.5
 RED = (230, 140, 140)
 STEP = 24  # between red cells: of 16 pixels, 8 µm
@@ -379,3 +384,23 @@ def test_progress_counts_the_scan_once_and_shows_its_zones(scan_run):
     ]
     seconds = json.loads((scan_run.folder / "run.json").read_text())["seconds"]
     assert seconds["survey"] > 0
+
+
+@pytest.mark.slow
+def test_shipped_models_find_the_same_cells_by_zones_as_by_one_look(tmp_path):
+    rgb = make_montage(read_fields(EXAMPLE, 0.25), 6, 8)
+    write_scan(tmp_path / "slides" / "scan.tif", rgb, 0.25, "lzw")
+    (tmp_path / "slides" / "field").mkdir()
+    cv2.imwrite(str(tmp_path / "slides" / "field" / "f.png"), rgb[..., ::-1])
+    options = {"slides": tmp_path / "slides", "out": tmp_path / "out.csv", "cells_per_scan": "all", "device": "cpu"}
+    settings = load_settings({**options, "readers": "compact", "super_resolve": "never"})
+    assert run_folder(settings, lambda: load_stages(settings), ["run"], NullProgress(), StopRequest()) == 0
+    by_zones, by_one_look = (
+        [(int(c["x"]) + int(c["width"]) / 2, int(c["y"]) + int(c["height"]) / 2) for c in csv.DictReader(lines)]
+        for lines in ((tmp_path / "out" / name / "cells.csv").read_text().splitlines() for name in ("scan", "field"))
+    )
+    distances = np.linalg.norm(np.array(by_zones)[:, None] - np.array(by_one_look)[None], axis=2)
+    assert len(by_one_look) >= 40
+    assert (distances.min(axis=0) < 5).mean() > 0.95
+    assert (distances.min(axis=1) < 5).mean() > 0.95
+    assert len(by_zones) <= len(by_one_look) + 2
