@@ -15,7 +15,7 @@ from wbctool.enums import Device
 def test_copy_fields_makes_slides_without_a_field_twice(tmp_path: Path, divisor: int, shape: tuple[int, ...]) -> None:
     copy_fields(tmp_path, 18, divisor)
     assert [len(list(slide.iterdir())) for slide in sorted(tmp_path.iterdir())] == [16, 2]
-    first = sorted(tmp_path.iterdir())[0]
+    first = min(tmp_path.iterdir())
     assert len({path.read_bytes() for path in first.iterdir()}) == 16
     assert {cv2.imread(str(path)).shape for path in tmp_path.rglob("*.jpg")} == {shape}
 
