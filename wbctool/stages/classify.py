@@ -60,9 +60,9 @@ def classify_cells(
 def combine_readings(first: Prediction, second: Prediction, classes: Sequence[CellClass]) -> Prediction:
     """Combine what two readers say of one cell.
 
-    The probabilities are the mean of both readers', which was right more often than either alone in laboratories that
-    neither was trained on (docs/models.md). The cell goes to review if the second reader takes it for a kind that no
-    class fits, or if the two name different classes.
+    The probabilities are the mean of both readers', which was right at least as often as either alone in laboratories
+    that neither was trained on (docs/models.md). The cell goes to review if the second reader takes it for a kind that
+    no class fits, or if the two name different classes.
 
     Args:
         first: The first reader's prediction, whose thresholds decide.
