@@ -33,7 +33,8 @@ _MARKERS = {
 """The marker of every test below a folder of tests/."""
 _LONGEST = ("train", "fault", "cluster", "browser", "slow")
 
-collect_ignore = [] if find_spec("torch") else ["training", "experiments", "tiny_training.py"]
+_NEED_TORCH = ["training", "experiments", "benchmarks/test_gpu.py", "tiny_training.py"]
+collect_ignore = [] if find_spec("torch") else _NEED_TORCH
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
