@@ -1,8 +1,9 @@
 """`python -m experiments.left_out_laboratory`: what the readers do in laboratories that they were not trained on.
 
 The second reader is trained once without each laboratory of ``--leave-out``, or once without all of them
-(``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory. Both then
-classify all cells of the laboratory. From their answers follow, for each smallest confidence that the rule for
+(``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory; with
+``--fine-tune`` it is trained further, by that recipe, on the other laboratories. Both then classify all cells of the
+laboratory, which must be in ``--data``. From their answers follow, for each smallest confidence that the rule for
 unfamiliar slides may demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the
 others alone.
 """
@@ -43,26 +44,30 @@ class OperatingPoint:
         silent_errors: Among the cells of known classes, in [0, 1].
         coverage: Counted cells among these, in [0, 1].
         unknown_counted: Counted cells among those of kinds that no class fits; None without such cells.
+        unknown_in_review: Cells in review among these; the others were filed as not_wbc or not found.
     """
 
     silent_errors: float
     coverage: float
     unknown_counted: float | None
+    unknown_in_review: float | None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train, evaluate, and write and print the table."""
     parser = make_parser(__doc__)
+    parser.add_argument("--also-train-on", type=Path, action="append", default=[], metavar="DIR", help="more data")
     parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
     parser.add_argument("--together", action="store_true", help="train once, without any of them")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
     parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
+    parser.add_argument("--fine-tune", metavar="RECIPE", help="train the first reader further by this recipe")
     args = parser.parse_args(argv)
     _check_first_reader(args.first_reader, args.leave_out)
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
         folder = args.out / "-".join(left_out)
-        _train_second_reader(folder, left_out, args)
+        _train_readers(folder, left_out, args)
         evaluated = _evaluate(args.data, folder, args.labels)
         cells |= {name: [cell for cell in evaluated if cell.dataset == name] for name in left_out}
     table = format_table(cells)
@@ -81,10 +86,12 @@ def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> Opera
     unknown = [cell for cell in cells if not isinstance(cell.kind, CellClass)]
     kept = [cell for cell in known if _is_sure(cell, min_confidence)]
     unknown_counted = [cell.is_counted and _is_sure(cell, min_confidence) for cell in unknown]
+    unknown_in_review = [cell.is_found and not _is_sure(cell, min_confidence) for cell in unknown]
     return OperatingPoint(
         silent_errors=sum(cell.is_silent_error for cell in kept) / len(known),
         coverage=sum(cell.is_counted for cell in kept) / len(known),
         unknown_counted=sum(unknown_counted) / len(unknown) if unknown else None,
+        unknown_in_review=sum(unknown_in_review) / len(unknown) if unknown else None,
     )
 
 
@@ -111,8 +118,8 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
     """
     lines = [
         "| laboratory | cells | right | confidence chosen on the others | silent errors | counted | "
-        "unknown kinds counted |",
-        "|---|---|---|---|---|---|---|",
+        "unknown kinds counted | in review |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, cells in laboratories.items():
         others = {other: members for other, members in laboratories.items() if other != name}
@@ -120,7 +127,9 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
         known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
         accuracy = sum(cell.is_correct for cell in known) / len(known)
         point = measure_rule(cells, confidence)
-        unknown = "-" if point.unknown_counted is None else f"{point.unknown_counted:.1%} of {len(cells) - len(known)}"
+        unknown = "- | -"
+        if point.unknown_counted is not None:
+            unknown = f"{point.unknown_counted:.1%} of {len(cells) - len(known)} | {point.unknown_in_review:.1%}"
         lines.append(
             f"| {name} | {len(known)} | {accuracy:.1%} | {confidence:.2f} | {point.silent_errors:.1%} | "
             f"{point.coverage:.1%} | {unknown} |"
@@ -141,17 +150,20 @@ def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
         raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
 
 
-def _train_second_reader(folder: Path, left_out: Sequence[str], args: argparse.Namespace) -> None:
-    """Train the second reader without some data sets, and copy the other models beside it; done once for a folder."""
+def _train_readers(folder: Path, left_out: Sequence[str], args: argparse.Namespace) -> None:
+    """Train both readers without some data sets; what the folder already has is kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("detector", "generator", "classifier"):
+    group_split = GroupSplit(args.fold, tuple(left_out))
+    data = [*args.data, *args.also_train_on]
+    options = context_arguments(args) | {"data": data, "out": folder, "group_split": group_split, "labels": args.labels}
+    for name in ("detector", "generator", *(() if args.fine_tune else ("classifier",))):
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
-    if (folder / "compact.json").is_file():
-        return
-    group_split = GroupSplit(args.fold, tuple(left_out))
-    changed = {"out": folder, "recipe": args.recipe, "group_split": group_split}
-    train(**context_arguments(args) | changed, stage="compact", labels=args.labels)
+    if not (folder / "compact.json").is_file():
+        train(**options | {"recipe": args.recipe}, stage="compact")
+    if not (folder / "classifier.json").is_file():
+        fine_tuned = options | {"recipe": args.fine_tune, "init_from": [args.first_reader]}
+        train(**fine_tuned, stage="classifier")
 
 
 def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None) -> list[EvaluatedCell]:

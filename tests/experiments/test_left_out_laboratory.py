@@ -36,6 +36,7 @@ def test_measure_rule_counts_what_both_readers_are_sure_of() -> None:
     assert (point.silent_errors, point.coverage, point.unknown_counted) == (1 / 4, 3 / 4, 1)
     point = measure_rule(CELLS, 0.93)
     assert (point.silent_errors, point.coverage, point.unknown_counted) == (0, 1 / 4, 0)
+    assert point.unknown_in_review == 1
 
 
 def test_choose_min_confidence_takes_the_smallest_that_suits_every_laboratory() -> None:
@@ -46,8 +47,8 @@ def test_choose_min_confidence_takes_the_smallest_that_suits_every_laboratory() 
 def test_format_table_chooses_for_each_laboratory_on_the_others() -> None:
     other = [_cell(0.9, CellClass.BASOPHIL), _cell(0.99)]
     lines = format_table({"a": CELLS, "b": other}).splitlines()
-    assert lines[2] == "| a | 4 | 75.0% | 0.91 | 0.0% | 25.0% | 100.0% of 1 |"
-    assert lines[3] == "| b | 2 | 50.0% | 0.86 | 50.0% | 100.0% | - |"
+    assert lines[2] == "| a | 4 | 75.0% | 0.91 | 0.0% | 25.0% | 100.0% of 1 | 0.0% |"
+    assert lines[3] == "| b | 2 | 50.0% | 0.86 | 50.0% | 100.0% | - | - |"
 
 
 def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_path: Path) -> None:
