@@ -23,9 +23,9 @@ _BCCD_NAME = re.compile(r"BloodImage_0*(\d+)$")
 # Fields of BCCD that overlap, found by stages.shared_cells: the cell of the first is that of the second too, so both
 # must be in one split. Where they were not, the second is the one that models had been trained on.
 _SHOWS_CELL_OF = {
-    **{"37": "38", "45": "44", "205": "276", "206": "278", "229": "258", "231": "256", "233": "254"},
-    **{"248": "242", "255": "232", "260": "227", "261": "226", "382": "395", "386": "391", "393": "384"},
-}
+    "37": "38", "45": "44", "205": "276", "206": "278", "229": "258", "231": "256", "233": "254",
+    "248": "242", "255": "232", "260": "227", "261": "226", "382": "395", "386": "391", "393": "384",
+}  # fmt: skip
 
 
 class Split(StrEnum):
