@@ -3,8 +3,9 @@
 For each ``--laboratory`` and draw, a third of the groups is set aside to measure the result. Of the others, cells are
 drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
 must not have been trained on any of the laboratories. The table gives means over the draws, with the standard deviation
-of the accuracy. A second table says what share of slides is familiar to models that are adapted to two thirds of a
-laboratory: slides of its other cells and of the other laboratories.
+of the accuracy. With ``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of
+the default way, what share of slides is familiar to models that are adapted to two thirds of a laboratory: slides of
+its other cells and of the other laboratories.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -20,6 +21,7 @@ from statistics import fmean, pstdev
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from wbctool_training.last_block import LastBlockTuner
 
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
@@ -30,6 +32,7 @@ from wbctool.adaptation.sampling import choose_cells
 from wbctool.datasets.fields import read_cell_labels
 from wbctool.enums import Device, Precision
 from wbctool.errors import SettingsInvalid
+from wbctool.inference.adaptation_info import Way
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
@@ -56,6 +59,7 @@ class Draw:
     Attributes:
         laboratory: The laboratory.
         choice: How the cells were chosen; None for the models as they are.
+        way: How the readers were adapted; None for the models as they are.
         cells: The number of cells chosen; 0 for the models as they are.
         accuracy: Right labels among the cells of known classes.
         silent_errors: Wrong cells that no reader is asked about, among all.
@@ -65,6 +69,7 @@ class Draw:
 
     laboratory: str
     choice: Choice | None
+    way: Way | None
     cells: int
     accuracy: float
     silent_errors: float
@@ -79,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="classes of cells in fields without a labels.csv")
     parser.add_argument("--models", type=Path, required=True, metavar="DIR", help="models to adapt")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where draws.json and table.md go")
+    parser.add_argument("--deep", action="store_true", help="also fine-tune the first reader's last block")
     parser.add_argument("--draws", type=int, default=10, help="draws of each size")
     args = parser.parse_args(argv)
     models = load_models(args.models, Device.CPU, Precision.FP32)
@@ -88,10 +94,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for folder in args.laboratory:
         cells = merge_cells(read_labelled_cells(folder, models, lambda items, *_: items, labels))
         _check_unseen(cells, models)
-        laboratories[folder.name] = cells, compute_readers(cells, models, args.models)
+        laboratories[folder.name] = (
+            cells,
+            compute_readers(cells, models, args.models, make_tuner=LastBlockTuner if args.deep else None),
+        )
         draws += measure_laboratory(folder.name, *laboratories[folder.name], args.draws)
         print(format_table(draws), flush=True)
-    familiarity = format_familiarity(laboratories)
+    familiarity = format_familiarity({name: (cells, _untuned(r)) for name, (cells, r) in laboratories.items()})
     print(familiarity, flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "draws.json").write_text(json.dumps([asdict(draw) for draw in draws], indent=1) + "\n")
@@ -106,13 +115,16 @@ def measure_laboratory(
     Args:
         name: The laboratory's name.
         cells: Its cells.
-        readers: The readers with the cells' features.
+        readers: The readers with the cells' features; with a tuner, they are adapted in both ways.
         n_draws: The number of draws of each size; a size of more than two thirds of the cells is left out.
     """
     cell_labels = to_cell_labels(cells)
     shipped = predict_as_shipped(readers)
     candidates = _make_candidates(cells, shipped)
-    yield _measure(name, None, 0, cells, shipped, shipped, np.ones(len(cells), bool))
+    yield _measure(name, None, None, 0, cells, shipped, shipped, np.ones(len(cells), bool))
+    ways = {Way.DEFAULT: _untuned(readers)}
+    if readers[0].tuner is not None:
+        ways[Way.DEEP] = list(readers)
     sizes = [size for size in SIZES if size <= (1 - _MEASURED_SHARE) * len(cells)]
     for seed in range(n_draws):
         measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), seed)
@@ -122,10 +134,16 @@ def measure_laboratory(
                     chosen = draw_cells(cell_labels.groups, size, seed, ~measured)
                 else:
                     chosen = _choose_as_label(candidates, size, ~measured)
-                adapted = adapt_readers(readers, cell_labels, chosen)
-                logits = [a.layer.compute_logits(r.features) for a, r in zip(adapted, readers, strict=True)]
-                predictions = predict(logits, [a.card for a in adapted])
-                yield _measure(name, choice, size, cells, shipped, predictions, measured)
+                for way, of_way in ways.items():
+                    adapted = adapt_readers(of_way, cell_labels, chosen)
+                    logits = [a.layer.compute_logits(a.features) for a in adapted]
+                    predictions = predict(logits, [a.card for a in adapted])
+                    yield _measure(name, choice, way, size, cells, shipped, predictions, measured)
+
+
+def _untuned(readers: Sequence[Reader]) -> list[Reader]:
+    """Return the readers without what would tune their last block."""
+    return [replace(reader, tuner=None) for reader in readers]
 
 
 def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -216,18 +234,18 @@ def _share_familiar(features: NDArray[np.float32], card: CellClassifierCard, n_c
 def format_table(draws: Sequence[Draw]) -> str:
     """Return the means over the draws as a Markdown table."""
     lines = [
-        "| laboratory | labeled cells | chosen | right | silent errors | counted | judged better |",
-        "|---|---|---|---|---|---|---|",
+        "| laboratory | labeled cells | chosen | way | right | silent errors | counted | judged better |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for key in dict.fromkeys((draw.laboratory, draw.cells, draw.choice) for draw in draws):
-        members = [draw for draw in draws if (draw.laboratory, draw.cells, draw.choice) == key]
+    for key in dict.fromkeys((draw.laboratory, draw.cells, draw.choice, draw.way) for draw in draws):
+        members = [draw for draw in draws if (draw.laboratory, draw.cells, draw.choice, draw.way) == key]
         accuracies = [draw.accuracy for draw in members]
         spread = f" ± {pstdev(accuracies):.1%}" if len(members) > 1 else ""
         better = f"{sum(draw.is_better for draw in members)} of {len(members)}" if key[1] else "-"
         silent, coverage = (fmean(getattr(d, name) for d in members) for name in ("silent_errors", "coverage"))
         lines.append(
-            f"| {key[0]} | {key[1]} | {key[2] or '-'} | {fmean(accuracies):.1%}{spread} | {silent:.1%} | "
-            f"{coverage:.1%} | {better} |"
+            f"| {key[0]} | {key[1]} | {key[2] or '-'} | {key[3] or '-'} | {fmean(accuracies):.1%}{spread} | "
+            f"{silent:.1%} | {coverage:.1%} | {better} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -235,6 +253,7 @@ def format_table(draws: Sequence[Draw]) -> str:
 def _measure(
     name: str,
     choice: Choice | None,
+    way: Way | None,
     size: int,
     cells: Sequence[AdaptationCell],
     before: Sequence[Prediction],
@@ -249,6 +268,7 @@ def _measure(
     return Draw(
         laboratory=name,
         choice=choice,
+        way=way,
         cells=size,
         accuracy=fmean(known),
         silent_errors=fmean(map(is_silent_error, predictions, labels)),

@@ -1,5 +1,5 @@
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from wbctool.adaptation.fit import (
     cross_validate,
     is_silent_error,
 )
+from wbctool.inference.adaptation_info import Way
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.inference.model_card import ClassifierCard
@@ -126,6 +127,52 @@ def test_adapt_readers_does_not_look_at_labels_of_cells_that_are_not_chosen() ->
     one, two = (adapt_readers([reader], replace(cell_labels, labels=labels), chosen)[0] for labels in (LABELS, others))
     assert np.array_equal(one.layer.weight, two.layer.weight)
     assert one.card.model_dump() == two.card.model_dump()
+
+
+@dataclass(frozen=True)
+class FakeNetwork:
+    layer: LastLayer
+    features: NDArray[np.float32]
+
+    def export(self) -> bytes:
+        raise NotImplementedError
+
+
+def memorize(_: LastLayer, y_true: NDArray[np.int64], weights: NDArray[np.float64]) -> FakeNetwork:
+    """Tune a network that is sure of the cells that it was given, and as sure of any class for the others."""
+    guessed = np.random.default_rng(int((y_true >= 0).sum())).integers(2, size=len(y_true))
+    features = 10 * np.eye(3, dtype=np.float32)[np.where(y_true >= 0, y_true, guessed)]
+    return FakeNetwork(LastLayer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)), features)
+
+
+def test_cross_validate_a_tuned_reader_is_measured_on_cells_that_it_was_not_tuned_to() -> None:
+    reader = replace(make_reader(LABELS, SWAPPED), tuner=memorize)
+    cell_labels = make_cell_labels(LABELS, 12)
+    predictions = cross_validate([reader], cell_labels)
+    right = sum(p.label == label for p, label in zip(predictions, LABELS, strict=True))
+    assert right < 0.75 * len(LABELS)
+    assert sum(map(is_silent_error, predictions, LABELS)) <= 0.2 * len(LABELS)  # thresholds are of such cells too
+    (adapted,) = adapt_readers([reader], cell_labels, np.ones(len(LABELS), bool))
+    assert adapted.way is Way.DEEP
+    assert adapted.card.temperature > 3  # on the cells that it memorized it could be sure
+
+
+def test_adapt_readers_tuner_starts_from_the_fitted_layer_and_sees_the_chosen_cells_alone() -> None:
+    reader, cell_labels = make_reader(LABELS, SWAPPED), make_cell_labels(LABELS, 12)
+    chosen = np.array([int(group) < 9 for group in cell_labels.groups])
+    (by_default,) = adapt_readers([reader], cell_labels, chosen)
+    assert by_default.way is Way.DEFAULT
+    calls = []
+
+    def keep(layer: LastLayer, y_true: NDArray[np.int64], weights: NDArray[np.float64]) -> FakeNetwork:
+        calls.append((layer, y_true >= 0))
+        return FakeNetwork(layer, reader.features)
+
+    (tuned,) = adapt_readers([replace(reader, tuner=keep)], cell_labels, chosen)
+    assert tuned.card.model_dump() == by_default.card.model_dump()
+    assert np.array_equal(calls[-1][0].weight, by_default.layer.weight)
+    assert np.array_equal(calls[-1][1], chosen)
+    assert np.array_equal(sum(learned.astype(int) for _, learned in calls[:-1]), 2 * chosen)  # two folds of three each
 
 
 def test_assign_folds_divides_no_group_and_fills_evenly() -> None:

@@ -5,29 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tiny_laboratory import COLORS, ORDER, PITCH_PX, draw
 from tiny_models import write_tiny_models
 from typer.testing import CliRunner
 
+from wbctool.adaptation.adapt import compute_features
 from wbctool.adaptation.cells import read_labelled_cells
+from wbctool.adaptation.fit import Tuner
 from wbctool.adaptation.labels_file import LabelledCell, Labels, NoClass, Purpose, format_labels
 from wbctool.cli import app
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.evaluation.classification import predict
 from wbctool.evaluation.evaluate import evaluate
+from wbctool.inference.classifier_head import LastLayer, replace_last_layer
 from wbctool.inference.loading import load_models
-from wbctool.inference.model_card import ClassifierCard, load_fp32_card
+from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, load_fp32_card
+from wbctool.inference.session import CPU, create_session
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.report.categories import category_of
 from wbctool.store.reader import read_published_slides
 from wbctool.store.slide_record import find_slide_record
+from wbctool.types.progress import Progress
 from wbctool.types.results import PublishedSlide
 
 pytestmark = pytest.mark.slow
@@ -89,6 +97,54 @@ def test_adapt_is_the_same_for_the_same_cells(adapted: Path, models: Path, tmp_p
     assert adapt(adapted.parent / "lab", "--models", models, "--out", out).exit_code == 0
     for file in ("classifier.onnx", "classifier.json", "compact.onnx", "adaptation.json", "adaptation.html"):
         assert (out / file).read_bytes() == (adapted / file).read_bytes()
+
+
+@dataclass(frozen=True)
+class FakeNetwork:
+    """A network of which only the last layer differs from the shipped one."""
+
+    layer: LastLayer
+    features: NDArray[np.float32]
+    shipped: bytes
+
+    def export(self) -> bytes:
+        return replace_last_layer(self.shipped, self.layer)
+
+
+def make_fake_tuner(content: bytes, card: CellClassifierCard, rgb: NDArray[np.uint8], progress: Progress) -> Tuner:
+    features = compute_features(rgb, create_session(card, content, CPU), progress)
+    return lambda layer, y_true, weights: FakeNetwork(layer, features, content)
+
+
+def test_adapt_deep_writes_what_was_tuned_and_says_so(
+    adapted: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbctool.cli.adapt._import_tuner", lambda: make_fake_tuner)
+    out = tmp_path / "deep-models"
+    result = adapt(adapted.parent / "lab", "--models", models, "--out", out, "--deep")
+    assert result.exit_code == 0, result.output
+    assert "the last block of the first reader is tuned too" in result.stdout
+    assert json.loads((out / "adaptation.json").read_text())["ways"] == {
+        "classifier.onnx": "deep",
+        "compact.onnx": "default",
+    }
+    listed = CliRunner().invoke(app, ["models", "list", "--models", str(out)]).stdout
+    assert "adapted in the deep way with 40 cells of 40 slides" in listed
+    assert "adapted with 40 cells of 40 slides" in listed
+    assert CliRunner().invoke(app, ["models", "verify", "--models", str(out)]).exit_code == 0
+    again = adapt(adapted.parent / "lab", "--models", out, "--out", tmp_path / "two", "--deep")
+    assert "is adapted already" in again.stderr
+
+
+def test_adapt_deep_without_torch_names_the_extra(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "wbctool_training"]:
+        monkeypatch.delitem(sys.modules, name)
+    result = adapt(folders, "--out", tmp_path / "lab-models", "--deep")
+    assert result.exit_code == 1
+    assert result.stderr == "wbctool: `wbctool adapt --deep` needs torch: pip install 'wbctool[train]'\n"
 
 
 def test_adapt_models_that_are_right_already_writes_nothing(folders: Path, models: Path, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def load_classifier_weights(
         raise ModelMismatch(
             f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained further"
         )
-    return _read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
+    return read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
 
 def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: NetworkSizes) -> Generator:
@@ -198,7 +198,7 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: Net
         f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()
     }
     model = onnx.load_from_string(read_model_bytes(card, folder))
-    network.load_state_dict(batchnorm_state | _read_weights(model) | _read_prelu_slopes(model, network), strict=True)
+    network.load_state_dict(batchnorm_state | read_weights(model) | _read_prelu_slopes(model, network), strict=True)
     hooks = [norm.register_forward_hook(_reset_batchnorm) for norm in norms.values()]
     with torch.no_grad():
         network.eval()(lr)
@@ -245,8 +245,8 @@ def _read_prelu_slopes(model: onnx.ModelProto, network: Generator) -> dict[str, 
     return {name: values[node.input[1]].flatten() for name, node in zip(names, nodes, strict=True)}
 
 
-def _read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """Return the weights by the names of the network that was exported."""
+def read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """Return a model's float32 weights by the names of the network that was exported."""
     return {
         name.removeprefix(_GRAPH_PREFIX): value
         for name, value in _read_initializers(model).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from wbctool.adaptation.fit import (
     AdaptedReader,
     CellLabels,
     Reader,
+    Tuner,
     adapt_readers,
     cross_validate,
     predict,
@@ -52,7 +53,15 @@ _MIN_CELLS_PER_CLASS = 5  # fewer say little of a class
 _MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
 _BATCH = 16
 _PARITY_CELLS = 4
+_DEEP_NOTE = (
+    "the last block of the first reader is tuned too, without cells of its training: it may forget what this "
+    "laboratory has no cells of"
+)
 _PARITY_TOLERANCE = 0.05  # of a logit, between the written model and the layer that it holds in half precision
+
+MakeTuner = Callable[[bytes, CellClassifierCard, NDArray[np.uint8], Progress], Tuner]
+"""Makes a tuner of the first reader, from its ONNX file, its card, (N, 128, 128, 3) uint8 RGB of the laboratory's
+cells, and what wraps slow loops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ def adapt(
     models: Models,
     folder: Path,
     progress: Progress = lambda items, _total, _description: items,
+    make_tuner: MakeTuner | None = None,
 ) -> Adaptation:
     """Adapt the readers to labeled cells, and measure by cross-validation what that is worth.
 
@@ -96,10 +106,11 @@ def adapt(
         models: The models in fp32.
         folder: Their folder, with the features of training cells.
         progress: Wraps the cells.
+        make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
 
     Raises:
-        ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, or the
-            models are adapted ones already.
+        ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
+            models are adapted ones already, or the first reader is no network that can be tuned.
     """
     parents = tuple(model.card for model in _list_classifiers(models))
     for card in parents:
@@ -108,10 +119,12 @@ def adapt(
                 f"{folder / card.file} is adapted already: start from its parent, with the earlier cells and the new"
             )
     notes = _describe_rare_classes(cells, parents[0].classes)
+    if make_tuner is not None:
+        notes += (_DEEP_NOTE,)
     known = [cell for cell in cells if cell.label in parents[0].classes]
     if shortfall := _describe_shortfall(len(known), len({cell.group for cell in known})):
         return Adaptation((), parents, None, False, (), notes, shortfall)
-    cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress)
+    cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress, make_tuner)
     groups = cell_labels.groups
     before, after = predict_as_shipped(readers), cross_validate(readers, cell_labels)
     at_random = np.array([cell.is_random for cell in cells])
@@ -140,18 +153,24 @@ def compute_readers(
     models: Models,
     folder: Path,
     progress: Progress = lambda items, _total, _description: items,
+    make_tuner: MakeTuner | None = None,
 ) -> list[Reader]:
     """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""
     rgb = preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb
-    return [
-        Reader(
-            card=model.card,
-            layer=read_last_layer(read_model_bytes(model.card, folder)),
-            features=compute_features(rgb, model, progress),
-            training=read_training_features(folder, model.card),
+    readers = []
+    for model in _list_classifiers(models):
+        content = read_model_bytes(model.card, folder)
+        is_tuned = make_tuner is not None and model is models.classifier
+        readers.append(
+            Reader(
+                card=model.card,
+                layer=read_last_layer(content),
+                features=compute_features(rgb, model, progress),
+                training=read_training_features(folder, model.card),
+                tuner=make_tuner(content, model.card, rgb, progress) if is_tuned else None,
+            )
         )
-        for model in _list_classifiers(models)
-    ]
+    return readers
 
 
 def _list_classifiers(models: Models) -> list[OnnxModel[Any]]:
@@ -213,9 +232,13 @@ def write_adapted_models(
     comparison = adaptation.comparison
     assert comparison is not None
     for reader, parent in zip(adaptation.readers, adaptation.parents, strict=True):
-        content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)
+        if reader.tuned is None:
+            content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)
+        else:
+            content = reader.tuned.export()
         info = AdaptationInfo(
             laboratory=out.resolve().name,
+            way=reader.way,
             parent_sha256=parent.sha256,
             readers=tuple(labeled_by),
             cells_by_label=dict(sorted(count_labels(cells).items())),

@@ -2,7 +2,7 @@
 
 Whatever is chosen (the pull, the temperature, the thresholds) is chosen on cells of other groups than those that the
 layer was fitted to. What is reported is measured on cells of groups that took part in nothing: :func:`cross_validate`
-repeats everything without them.
+repeats everything without them. A reader of which more than the last layer is tuned is tuned anew each time.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from wbctool.adaptation.cells import Label
+from wbctool.adaptation.familiarity import fit_familiarity
 from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
 from wbctool.evaluation.calibration import fit_temperature
-from wbctool.evaluation.familiarity import fit_max_mean_distance, fit_max_offset
+from wbctool.inference.adaptation_info import Way
 from wbctool.inference.classifier_head import LastLayer
-from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.stages.familiarity import map_features, squared_distances
 from wbctool.types.cells import Outcome, Prediction
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -35,6 +35,26 @@ _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
 _IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
+
+
+class TunedNetwork(Protocol):
+    """A classifier of which more than the last layer was tuned."""
+
+    @property
+    def layer(self) -> LastLayer:
+        """Its last layer."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """Its features, (N, D), of all of the laboratory's cells."""
+
+    def export(self) -> bytes:
+        """Return the content of its ONNX file."""
+
+
+Tuner = Callable[[LastLayer, NDArray[np.int64], NDArray[np.float64]], TunedNetwork]
+"""Tunes a classifier to some of the laboratory's cells. Takes the last layer to start from, the index of each cell's
+output, -1 for a cell to learn nothing from, and what each cell counts."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +66,14 @@ class Reader:
         layer: Its last layer.
         features: (N, D) float32, of the laboratory's cells.
         training: Features of cells that it was trained on.
+        tuner: Tunes the layers before the last one, too; None if they stay as they are.
     """
 
     card: CellClassifierCard
     layer: LastLayer
     features: NDArray[np.float32]
     training: TrainingFeatures
+    tuner: Tuner | None = None
 
     @property
     def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
@@ -81,12 +103,21 @@ class AdaptedReader:
     Attributes:
         card: The card with new temperature, thresholds and familiarity.
         layer: The new last layer.
-        pull: The pull that was chosen.
+        features: (N, D) float32, of the laboratory's cells.
+        pull: The pull that was chosen for the last layer.
+        tuned: The classifier, if more than its last layer was tuned; None otherwise.
     """
 
     card: CellClassifierCard
     layer: LastLayer
+    features: NDArray[np.float32]
     pull: float
+    tuned: TunedNetwork | None = None
+
+    @property
+    def way(self) -> Way:
+        """How it was adapted."""
+        return Way.DEFAULT if self.tuned is None else Way.DEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +155,21 @@ def adapt_readers(
         The adapted readers, in order.
     """
     folds = assign_folds(cell_labels.groups, chosen, _INNER_FOLDS)
-    adapted, held_out_logits = [], []
-    for reader in readers:
-        pull, logits = _choose_pull(reader, cell_labels, folds)
-        layer = reader.basis.correct(_fit(reader, cell_labels, chosen, pull))
-        card = _calibrate(reader, cell_labels, chosen, logits)
-        adapted.append(AdaptedReader(card, layer, pull))
-        held_out_logits.append(logits[chosen])
+    adapted, held_out_logits, features_by_fold = zip(
+        *(_adapt_reader(reader, cell_labels, chosen, folds) for reader in readers), strict=True
+    )
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
     cards = [reader.card for reader in adapted]
 
     def predict_at(threshold: float) -> list[Prediction]:
         first = cards[0].model_copy(update={"confidence_threshold": threshold})
-        return predict(held_out_logits, [first, *cards[1:]])
+        return predict([logits[chosen] for logits in held_out_logits], [first, *cards[1:]])
 
     threshold = choose_threshold(predict_at, labels)
     first = cards[0].model_copy(update={"confidence_threshold": threshold})
     if first.familiarity is not None:
-        first = _make_familiar(readers[0], first, cell_labels, chosen, folds)
+        rule = fit_familiarity(first.familiarity, adapted[0].features, features_by_fold[0], cell_labels.labels, folds)
+        first = first.model_copy(update={"familiarity": rule})
     return replace(adapted[0], card=first), *adapted[1:]
 
 
@@ -161,7 +189,7 @@ def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[P
     for fold in np.unique(folds):
         held_out = folds == fold
         adapted = adapt_readers(readers, cell_labels, ~held_out)
-        logits = [a.layer.compute_logits(r.features[held_out]) for a, r in zip(adapted, readers, strict=True)]
+        logits = [a.layer.compute_logits(a.features[held_out]) for a in adapted]
         predicted = predict(logits, [a.card for a in adapted])
         predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
     return [predictions[index] for index in range(len(cell_labels.labels))]
@@ -225,6 +253,34 @@ def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int)
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
 
 
+def _adapt_reader(
+    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> tuple[AdaptedReader, NDArray[np.float32], list[NDArray[np.float32]]]:
+    """Adapt one reader, up to what its card says of all readers together and of familiarity.
+
+    Returns:
+        The reader, each chosen cell's logits by a reader that was adapted without its fold, and for each fold the
+        features of all cells by that reader.
+    """
+    pull, logits = _choose_pull(reader, cell_labels, folds)
+    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, pull))
+    n_folds = int(folds.max()) + 1
+    if reader.tuner is None:
+        card = _calibrate(reader, cell_labels, chosen, logits)
+        return AdaptedReader(card, layer, reader.features, pull), logits, [reader.features] * n_folds
+    y_true = cell_labels.indices(reader.outputs)
+    features_by_fold = []
+    for fold in range(n_folds):
+        others = chosen & (folds != fold)
+        start = reader.basis.correct(_fit(reader, cell_labels, others, pull))
+        without = reader.tuner(start, np.where(others, y_true, -1), cell_labels.weights)
+        features_by_fold.append(without.features)
+        logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
+    card = _calibrate(reader, cell_labels, chosen, logits)
+    tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
+    return AdaptedReader(card, tuned.layer, tuned.features, pull, tuned), logits, features_by_fold
+
+
 def _choose_pull(
     reader: Reader, cell_labels: CellLabels, folds: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
@@ -278,50 +334,3 @@ def _calibrate(
             "energy_threshold": round(float(np.quantile(energies, _IN_DISTRIBUTION_FRACTION)), 4),
         }
     )
-
-
-def _make_familiar(
-    reader: Reader,
-    card: CellClassifierCard,
-    cell_labels: CellLabels,
-    chosen: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-) -> CellClassifierCard:
-    """Return a card with the laboratory's centers beside those of the training, and limits that fit its slides."""
-    rule = card.familiarity
-    assert rule is not None
-    whitening, training_centers = rule.space.arrays
-    positions = map_features(reader.features, rule.space)
-    distances = np.zeros(len(folds))
-    held_out = []
-    for fold in range(int(folds.max()) + 1):
-        centers, cells_by_center = _find_centers(positions, cell_labels, (folds >= 0) & (folds != fold))
-        space = FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers]))
-        distances[folds == fold] = squared_distances(reader.features[folds == fold], space)
-        if cells_by_center:
-            held_out.append((positions[folds == fold], centers, cells_by_center))
-    limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
-    centers, cells_by_center = _find_centers(positions, cell_labels, chosen)
-    own_laboratory = OwnLaboratory(
-        cells_by_center=cells_by_center,
-        max_offset=fit_max_offset(held_out, rule.min_cells),
-        max_training_distance=rule.max_mean_distance,
-    )
-    new_rule = FamiliarityRule(
-        space=FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
-        max_mean_distance=max(limit, rule.max_mean_distance),
-        min_cells=rule.min_cells,
-        min_confidence=rule.min_confidence,
-        own_laboratory=own_laboratory,
-    )
-    return card.model_copy(update={"familiarity": new_rule})
-
-
-def _find_centers(
-    positions: NDArray[np.float32], cell_labels: CellLabels, chosen: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """Return the mean position of each class and kind of some cells, and the number of its cells."""
-    labels = np.array(cell_labels.labels, str)
-    members = [chosen & (labels == label) for label in np.unique(labels[chosen & (labels != "")])]
-    centers = np.array([positions[m].mean(axis=0) for m in members], np.float32)
-    return centers.reshape(-1, positions.shape[1]), tuple(int(m.sum()) for m in members)

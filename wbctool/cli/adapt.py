@@ -16,7 +16,7 @@ from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
-    from wbctool.adaptation.adapt import Adaptation
+    from wbctool.adaptation.adapt import Adaptation, MakeTuner
     from wbctool.evaluation.proportion import Proportion
 
 
@@ -35,6 +35,14 @@ def adapt(
         Path | None,
         typer.Option(metavar="DIR", help="Where the slides of the results lie now. Default: where `run` found them."),
     ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Also fine-tune the last block of the first classifier; takes many times longer. "
+            "Requires: pip install 'wbctool[train]'.",
+        ),
+    ] = False,
 ) -> None:
     """Adapt the classifiers to this laboratory, and measure what that is worth on cells they did not learn from.
 
@@ -43,10 +51,10 @@ def adapt(
     Exit codes: 0 written; 1 the data cannot be used; 2 wrong usage; 3 too few cells, or not better: nothing is written.
     """
     with handle_errors():
-        raise typer.Exit(_adapt(sources, out, models_dir, slides))
+        raise typer.Exit(_adapt(sources, out, models_dir, slides, deep))
 
 
-def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None) -> int:
+def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None, deep: bool) -> int:
     """Adapt, print the figures, write the models if they are better, and return the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: on several threads small products take longer
     from wbctool.adaptation.adapt import adapt, write_adapted_models
@@ -62,11 +70,12 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
         raise SettingsInvalid(f"--out {out}: the models there are those to start from; name another folder")
     check_adaptation_folder(out)
     check_writable(out)
+    make_tuner = _import_tuner() if deep else None
     models = load_models(folder, precision=Precision.FP32)
     if models.device_message:
         echo_error(models.device_message)
     laboratory = read_sources(sources, models, slides, track_progress)
-    adaptation = adapt(laboratory.cells, models, folder, track_progress)
+    adaptation = adapt(laboratory.cells, models, folder, track_progress, make_tuner)
     for note in (*laboratory.notes, *adaptation.notes):
         echo_optional(display_name(note))
     for line in _format(adaptation):
@@ -79,6 +88,15 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
     echo_optional(f"{display_name(str(out))}: models written; {display_name(str(page))} says what they are worth")
     echo_optional("test them with `wbctool verify` on other cells, then give them to `wbctool run` with --models")
     return ExitCode.DONE
+
+
+def _import_tuner() -> MakeTuner:
+    """Import what tunes the last block, which needs torch; raise MissingDependency without it."""
+    from wbctool.optional import require_extra
+
+    with require_extra("train", "`wbctool adapt --deep`"):
+        from wbctool_training.last_block import LastBlockTuner
+    return LastBlockTuner
 
 
 def _refusal(adaptation: Adaptation) -> str:

@@ -25,6 +25,7 @@ models_app = typer.Typer(help="List, check and optimize the trained models.", no
 def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
+        from wbctool.inference.adaptation_info import Way
         from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, default_models_dir
         from wbctool.inference.model_folder import list_cards
 
@@ -42,8 +43,9 @@ def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
                 echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
                 if isinstance(card, CellClassifierCard) and (learned := card.adaptation) is not None:
                     by = f", labeled by {display_name(', '.join(learned.readers))}" if learned.readers else ""
+                    way = "" if learned.way is Way.DEFAULT else f" in the {learned.way} way"
                     echo(
-                        f"  adapted with {pluralize(len(learned.cell_sha256), 'cell')} of "
+                        f"  adapted{way} with {pluralize(len(learned.cell_sha256), 'cell')} of "
                         f"{pluralize(learned.groups, 'slide')}{by}: {learned.accuracy_after:.1%} right instead of "
                         f"{learned.accuracy_before:.1%}; from the model with SHA-256 {learned.parent_sha256}"
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,11 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Way(StrEnum):
+    """How a classifier was adapted."""
+
+    DEFAULT = "default"
+    """Its last layer alone."""
+    DEEP = "deep"
+    """Its last block and its dense layers too."""
+
+
 class AdaptationInfo(BaseModel):
     """What a classifier was adapted with, and what that was worth on cells of slides that it did not learn from.
 
     Attributes:
         laboratory: The name of the laboratory or of its models, for reports.
+        way: How it was adapted.
         parent_sha256: The SHA-256 of the model that was adapted.
         readers: Who labeled the cells.
         cells_by_label: The number of cells of each label.
@@ -27,6 +38,7 @@ class AdaptationInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     laboratory: str = Field(min_length=1)
+    way: Way = Way.DEFAULT
     parent_sha256: Sha256
     readers: tuple[str, ...]
     cells_by_label: dict[str, int]

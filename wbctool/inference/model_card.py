@@ -262,11 +262,11 @@ def _former_names(kind: str) -> Mapping[str, str]:
 
 
 def fingerprint_entry(card: Card) -> dict[str, Any]:
-    """Return what a slide's fingerprint takes of a card: all but the measurements of a quantized copy.
+    """Return what a slide's fingerprint takes of a card: all but a copy's measurements and the way of an adaptation.
 
     The keys are those of card schema 1, so that the renames of schema 2 process no slide again.
     """
-    content = card.model_dump(mode="json", exclude={"quantized_from"})
+    content = card.model_dump(mode="json", exclude={"quantized_from": True, "adaptation": {"way"}})
     content = {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
     entry: dict[str, Any] = former_names.restore_former_names(content, _former_names(card.kind))
     return {**entry, "schema_version": 1}

@@ -87,8 +87,12 @@ class NormalizedClassifier(nn.Module):
         Returns:
             As :meth:`CellClassifier.forward_features`.
         """
-        normalized = ((self.balance(rgb.float()) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.network.forward_features(normalized)
+        return self.network.forward_features(self.normalize(rgb))
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """Return pixels, as :meth:`forward_features` takes them, as the network sees them."""
+        normalized = (self.balance(rgb.float()) - self.mean) / self.std
+        return normalized.contiguous(memory_format=torch.channels_last)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Return the logits of :meth:`forward_features`, (N, n_classes)."""

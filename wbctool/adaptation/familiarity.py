@@ -1,0 +1,64 @@
+"""What makes a laboratory's slides familiar to a reader that was adapted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbctool.adaptation.cells import Label
+from wbctool.evaluation.familiarity import fit_max_mean_distance, fit_max_offset
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
+from wbctool.stages.familiarity import map_features, squared_distances
+
+
+def fit_familiarity(
+    rule: FamiliarityRule,
+    features: NDArray[np.float32],
+    features_by_fold: Sequence[NDArray[np.float32]],
+    labels: Sequence[Label],
+    folds: NDArray[np.int64],
+) -> FamiliarityRule:
+    """Add a laboratory's centers to those of the training, with limits that fit its slides.
+
+    Args:
+        rule: The rule of the reader as shipped.
+        features: (N, D), of the laboratory's cells, by the adapted reader.
+        features_by_fold: (N, D) each, by the reader that was adapted without the fold.
+        labels: The label of each cell.
+        folds: (N,) the fold of each cell; -1 for cells to take nothing from.
+    """
+    whitening, training_centers = rule.space.arrays
+    distances = np.zeros(len(folds))
+    held_out = []
+    for fold, of_fold in enumerate(features_by_fold):
+        positions = map_features(of_fold, rule.space)
+        centers, cells_by_center = _find_centers(positions, labels, (folds >= 0) & (folds != fold))
+        space = FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers]))
+        distances[folds == fold] = squared_distances(of_fold[folds == fold], space)
+        if cells_by_center:
+            held_out.append((positions[folds == fold], centers, cells_by_center))
+    limit = fit_max_mean_distance([distances[folds >= 0]], rule.min_cells)
+    centers, cells_by_center = _find_centers(map_features(features, rule.space), labels, folds >= 0)
+    return FamiliarityRule(
+        space=FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
+        max_mean_distance=max(limit, rule.max_mean_distance),
+        min_cells=rule.min_cells,
+        min_confidence=rule.min_confidence,
+        own_laboratory=OwnLaboratory(
+            cells_by_center=cells_by_center,
+            max_offset=fit_max_offset(held_out, rule.min_cells),
+            max_training_distance=rule.max_mean_distance,
+        ),
+    )
+
+
+def _find_centers(
+    positions: NDArray[np.float32], labels: Sequence[Label], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Return the mean position of each class and kind of some cells, and the number of its cells."""
+    names = np.array(labels, str)
+    members = [chosen & (names == name) for name in np.unique(names[chosen & (names != "")])]
+    centers = np.array([positions[m].mean(axis=0) for m in members], np.float32)
+    return centers.reshape(-1, positions.shape[1]), tuple(int(m.sum()) for m in members)
