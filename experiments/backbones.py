@@ -130,7 +130,7 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
     for backbone in PAPER_TABLE_6:
         features, init = _load_initial_features(context, backbone)
         network = fit_classifier(context, f"{OUTPUT_SUBDIR}/{backbone}", cells, backbone, features)
-        graph = ClassifierGraph(network.eval())
+        graph = ClassifierGraph(network.eval(), len(context.recipe.classes))
         test, confusion = _measure(graph, cells.test, context)
         n_samples = context.recipe.classifier.epoch_samples * _count_epochs(context, backbone)
         train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))

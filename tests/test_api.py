@@ -12,10 +12,13 @@ import fakes
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_laboratory import draw
+from tiny_models import write_tiny_models
 
 import wbctool
 from wbctool.errors import FieldImplausible, FieldUnreadable, ResultsInvalid
 from wbctool.imaging.reader import read_field
+from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import bind_stages
 from wbctool.settings import Limits, load_settings
 
@@ -48,6 +51,20 @@ def test_analyze_image_finds_cells_of_run(models, real_jpeg: Path, tmp_path: Pat
     assert tuple(cell.prediction for cell in analysis.cells) == predictions
     assert [cell.index for cell in analysis.cells] == list(range(1, len(detections) + 1))
     assert analysis.differential.cells == len(detections)
+
+
+def test_analyze_image_gives_the_map_of_each_cells_label(tmp_path: Path) -> None:
+    """As a run does."""
+    models = wbctool.load_models(write_tiny_models(tmp_path / "models"), "cpu", "fp32")
+    path = draw(tmp_path / "cells.png", ["monocyte", "basophil", "monocyte"], seed=1)
+    predictions = [cell.prediction for cell in wbctool.analyze_image(path, models).cells]
+    assert len(predictions) == 3
+    assert [(len(prediction.cam), max(prediction.cam)) for prediction in predictions] == [(16, 255)] * 3
+    stages = bind_stages(models, load_settings({"slides": tmp_path, "out": tmp_path / "c.csv"}))
+    rgb = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
+    (prediction,) = stages.classify(rgb)
+    (maps,) = models.classifier.run(rgb, "cam")
+    assert prediction.cam == maps[0, list(CellClass).index(prediction.label)].tobytes()
 
 
 def test_analyze_image_takes_array_like_file(models, real_jpeg: Path) -> None:

@@ -130,17 +130,34 @@ def _generator() -> onnx.ModelProto:
 
 
 def _classifier() -> onnx.ModelProto:
-    """The features are the mean color; the logits are these times a fixed matrix."""
+    """The features are the mean color; the logits are these times a fixed matrix, the Grad-CAM maps have 4×4 points."""
     nodes = [
         helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["color"], keepdims=0),
         helper.make_node("Sub", ["color", "middle"], ["features"]),
         helper.make_node("Gemm", ["features", "to_logits", "bias"], ["logits"], transB=1),
+        helper.make_node("Transpose", ["float"], ["channels"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["channels"], ["tiles"], kernel_shape=[32] * 2, strides=[32] * 2),
+        helper.make_node("Reshape", ["tiles", "flat_shape"], ["flat"]),
+        helper.make_node("MatMul", ["to_logits", "flat"], ["evidence"]),
+        helper.make_node("Relu", ["evidence"], ["positive"]),
+        helper.make_node("ReduceMax", ["positive", "point_axis"], ["peak"]),
+        helper.make_node("Max", ["peak", "one"], ["positive_peak"]),
+        helper.make_node("Div", ["positive", "positive_peak"], ["relative"]),
+        helper.make_node("Mul", ["relative", "white"], ["gray"]),
+        helper.make_node("Cast", ["gray"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["bytes", "map_shape"], ["cam"]),
     ]
     constants = {
         "axes": np.array([1, 2], np.int64),
         "middle": np.array([190, 165, 205], np.float32),
         "to_logits": np.random.default_rng(3).normal(0, 0.1, (3, len(CellClass))).astype(np.float32).T.copy(),
         "bias": np.zeros(len(CellClass), np.float32),
+        "flat_shape": np.array([0, 3, 16], np.int64),
+        "map_shape": np.array([0, len(CellClass), 4, 4], np.int64),
+        "point_axis": np.array([2], np.int64),
+        "one": np.array(1, np.float32),
+        "white": np.array(255, np.float32),
     }
-    return _model(nodes, constants, {"logits": (TensorProto.FLOAT, 2), "features": (TensorProto.FLOAT, 2)})
+    outputs = {"logits": (TensorProto.FLOAT, 2), "features": (TensorProto.FLOAT, 2), "cam": (TensorProto.UINT8, 4)}
+    return _model(nodes, constants, outputs)

@@ -121,7 +121,7 @@ def analyze_image(
     detections = [detection for detection in objects if detection.object_class is ObjectClass.NUCLEATED]
     crops = crop_cells(field, [detection.box for detection in detections], card.crop_margin)
     inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
-    predictions = classify_cells(inputs.rgb, models.classifier, models.second, models.head)
+    predictions = classify_cells(inputs.rgb, models.classifier, models.second, with_cam=True)
     quality = apply_quality_limits([measure_quality(field, objects, models.detector.card.stain_reference)], limits)
     rule = models.cards.familiarity_rule
     familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tiny_models import write_tiny_models
 
 from wbctool.errors import ModelMismatch
@@ -45,3 +47,39 @@ def test_replace_last_layer_of_another_shape_is_refused(content: bytes) -> None:
 def test_read_last_layer_of_no_classifier_is_refused(other: bytes) -> None:
     with pytest.raises(ModelMismatch):
         read_last_layer(other)
+
+
+WEIGHT = numpy_helper.from_array(np.array([[1, 2], [3, 4], [5, 6]], np.float32), "weight")
+BIAS = numpy_helper.from_array(np.array([7, 8, 9], np.float32), "bias")
+
+
+def build_head(weight: onnx.TensorProto, bias: onnx.TensorProto, **gemm: object) -> bytes:
+    """Build a graph of one dense layer of two features and three logits."""
+    node = helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], **gemm)
+    return helper.make_model(helper.make_graph([node], "head", [], [], [weight, bias])).SerializeToString()
+
+
+def test_read_last_layer_returns_known_weights() -> None:
+    layer = read_last_layer(build_head(WEIGHT, BIAS, transB=1, alpha=1.0, beta=1.0))
+    assert layer.weight.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert layer.bias.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "gemm", [{}, {"transB": 0}, {"transB": 1, "alpha": 2.0}, {"transB": 1, "beta": 0.0}, {"transB": 1, "transA": 1}]
+)
+def test_read_last_layer_of_unusual_gemm_is_refused(gemm: dict[str, object]) -> None:
+    with pytest.raises(ModelMismatch):
+        read_last_layer(build_head(WEIGHT, BIAS, **gemm))
+
+
+def test_read_last_layer_of_weights_not_stored_raw_is_refused() -> None:
+    as_floats = helper.make_tensor("weight", TensorProto.FLOAT, [3, 2], [1.0, 2, 3, 4, 5, 6])
+    assert not as_floats.raw_data
+    short = numpy_helper.from_array(np.array([7, 8], np.float32), "bias")
+    torn = TensorProto()
+    torn.CopyFrom(WEIGHT)
+    torn.raw_data = torn.raw_data[:-1]
+    for weight, bias in ((as_floats, BIAS), (WEIGHT, short), (torn, BIAS)):
+        with pytest.raises(ModelMismatch):
+            read_last_layer(build_head(weight, bias, transB=1))

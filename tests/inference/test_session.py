@@ -77,12 +77,20 @@ def test_run_row_does_not_depend_on_the_other_rows(models: Models) -> None:
 
 
 def test_run_returns_outputs_by_name(models: Models) -> None:
-    rgb = np.zeros((1, 128, 128, 3), np.uint8)
-    features, last_map, logits = models.classifier.run(rgb, "features", "last_map", "logits")
+    features, logits = models.classifier.run(np.zeros((1, 128, 128, 3), np.uint8), "features", "logits")
     assert logits.shape == (1, len(models.classifier.card.classes))
     assert features.shape == (1, 256)
-    assert last_map.shape == (1, 512, 8, 8)
-    assert [output.shape for output in models.classifier.run(rgb)] == [(1, 8), (1, 256), (1, 512, 8, 8)]
+
+
+def test_run_returns_all_outputs_in_the_graphs_order(tmp_path: Path) -> None:
+    classifier = load_model(write_tiny_models(tmp_path), ClassifierCard)
+    assert classifier.output_names == ("logits", "features", "cam")
+    outputs = classifier.run(np.full((2, 128, 128, 3), 200, np.uint8))
+    assert [(output.shape, output.dtype) for output in outputs] == [
+        ((2, 8), np.float32),
+        ((2, 3), np.float32),
+        ((2, 8, 4, 4), np.uint8),
+    ]
 
 
 @pytest.mark.parametrize("side", [32, 45, 64])
@@ -185,7 +193,6 @@ def test_load_models_on_cpu_takes_int8_copies_by_default(folder: Path, precision
     loaded = load_models(folder, Device.CPU, precision)
     assert (loaded.classifier.precision, loaded.generator.precision) == (used, used)
     assert loaded.detector.precision is Precision.FP32  # there are no copies of it
-    assert loaded.head is not None
 
 
 @pytest.mark.parametrize(
@@ -547,6 +554,16 @@ def test_load_models_refuses_a_model_with_other_output_names(tiny: Path) -> None
     (tiny / "classifier.json").write_text(json.dumps(card))
     with pytest.raises(ModelMismatch, match="unlike its card"):
         load_models(tiny, Device.CPU, Precision.FP32)
+
+
+def test_load_models_refuses_a_map_of_what_is_no_class(tiny: Path) -> None:
+    """The logits alone would fit: seven classes and a kind that is none."""
+    path = tiny / "classifier.json"
+    card = json.loads(path.read_text())
+    changes = {"classes": card["classes"][:7], "unknown_kinds": ["blast"], "unknown_threshold": 0.5}
+    path.write_text(json.dumps(card | changes))
+    with pytest.raises(ModelMismatch, match="unlike its card"):
+        load_models(tiny, Device.CPU, Precision.FP32, Readers.VGG19)
 
 
 def test_load_models_refuses_a_card_with_other_classes(folder: Path) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import classify_cells, combine_readings, predictions_from_logits
@@ -70,34 +69,48 @@ def test_classify_cells_without_cells_returns_nothing() -> None:
 
 
 class NamedOutputs:
-    """A classifier of one feature channel that remembers the outputs it is asked for."""
+    """A classifier that remembers the outputs it is asked for; the map of class k is filled with k."""
 
-    def __init__(self) -> None:
+    def __init__(self, *output_names: str) -> None:
         self.card, self.asked = _card(), list[tuple[str, ...]]()
-        self.output_names = ("logits", "last_map")
+        self.output_names = output_names
 
     def run(self, rgb: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
         self.asked.append(outputs)
         arrays = {
-            "last_map": np.array([[[[0, 1], [2, 4]]]], np.float32).repeat(len(rgb), axis=0),
-            "logits": np.array([[9, 0, 0, 0]], np.float32).repeat(len(rgb), axis=0),
+            "cam": np.arange(4, dtype=np.uint8).repeat(4).reshape(1, 4, 2, 2).repeat(len(rgb), axis=0),
+            "logits": np.array([[0, 2, 0, 0], [0, 0, 0, 9]], np.float32)[: len(rgb)],
         }
         return tuple(arrays[name] for name in outputs)
 
 
-def test_classify_cells_without_head_asks_for_the_logits_alone() -> None:
-    model: Any = NamedOutputs()
+def test_classify_cells_asks_for_the_logits_alone() -> None:
+    model: Any = NamedOutputs("logits", "features", "cam")
     (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), model)
     assert model.asked == [("logits",)]
-    assert (prediction.label, prediction.cam) == (CellClass.NEUTROPHIL, b"")
+    assert (prediction.label, prediction.cam) == (CellClass.LYMPHOCYTE, b"")
 
 
-def test_classify_cells_with_head_maps_the_predicted_class() -> None:
-    model: Any = NamedOutputs()
-    head = DenseHead(False, ((np.ones((4, 1), np.float32), np.zeros(4, np.float32)),))
-    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, head=head)
-    assert [prediction.label for prediction in predictions] == [CellClass.NEUTROPHIL] * 2
-    assert [list(prediction.cam) for prediction in predictions] == [[0, 64, 128, 255]] * 2
+def test_classify_cells_with_cam_gives_the_map_of_each_cells_label() -> None:
+    model: Any = NamedOutputs("logits", "features", "cam")
+    predictions = classify_cells(np.zeros((2, 128, 128, 3), np.uint8), model, with_cam=True)
+    assert [prediction.label for prediction in predictions] == [CellClass.LYMPHOCYTE, CellClass.PLATELET]
+    assert [prediction.cam for prediction in predictions] == [bytes([1] * 4), bytes([3] * 4)]
+
+
+def test_classify_cells_with_cam_of_two_readers_gives_the_first_ones_map_of_their_common_label() -> None:
+    first: Any = NamedOutputs("logits", "cam")
+    second: Any = NamedOutputs("logits", "cam")
+    second.run = lambda rgb, *outputs: (np.array([[9, 0, 0, 0]], np.float32),)
+    (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), first, second, with_cam=True)
+    assert (prediction.label, prediction.cam) == (CellClass.NEUTROPHIL, bytes(4))
+
+
+def test_classify_cells_with_cam_of_a_model_without_maps_gives_none() -> None:
+    model: Any = NamedOutputs("logits", "features", "last_map")
+    (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), model, with_cam=True)
+    assert model.asked == [("logits",)]
+    assert prediction.cam == b""
 
 
 def test_predictions_from_logits_with_nan_raises_model_mismatch() -> None:

@@ -43,7 +43,7 @@ def test_load_classifier_weights_reproduces_exported_model(recipe: Recipe) -> No
     network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
-        ours = ClassifierGraph(network.eval())(torch.from_numpy(rgb))[0].numpy()
+        ours = ClassifierGraph(network.eval(), len(recipe.classes))(torch.from_numpy(rgb))[0].numpy()
     assert np.abs(ours - load_model(SHIPPED, ClassifierCard).run(rgb)[0]).max() < 0.02
 
 

@@ -1,4 +1,4 @@
-"""The dense layers after a classifier's last convolution, read from its ONNX file, and the last one replaced in it.
+"""The dense layer that gives a classifier's logits, read from its ONNX file and replaced in it.
 
 onnxruntime runs a graph but does not show its weights, and the library `onnx` is a dependency of training alone. So the
 few messages of onnx.proto (https://github.com/onnx/onnx, IR version 10) that hold the weights are declared here.
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.session import LAST_MAP, LOGITS
+from wbctool.inference.session import LOGITS
 
 _DTYPES = {1: np.float32, 10: np.float16}  # TensorProto.DataType
 # message: {field: (number, is repeated, name of a message or of a scalar type of protobuf)}
@@ -62,52 +62,6 @@ class LastLayer:
         return logits
 
 
-@dataclass(frozen=True, slots=True)
-class DenseHead:
-    """The layers between a classifier's last convolution and its logits.
-
-    Attributes:
-        max_pooled: Whether a 2×2 max pooling comes before the global average pooling.
-        layers: The weight, (out, in) float32, and the bias, (out,) float32, of each dense layer. A ReLU lies between
-            two layers; the last layer gives the logits.
-    """
-
-    max_pooled: bool
-    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-
-
-def read_dense_head(content: bytes) -> DenseHead | None:
-    """Read the dense layers of a classifier.
-
-    Args:
-        content: The content of the ONNX file.
-
-    Returns:
-        The layers; None if the graph is not built as training exports it: the last map, perhaps a MaxPool of 2×2,
-        ReduceMean, then dense layers (Gemm) with ReLU between.
-    """
-    try:
-        graph = _Graph(content)
-    except DecodeError:
-        return None
-    operations, weights, value, end = [], [], graph.skip_casts(LOGITS), graph.skip_casts(LAST_MAP)
-    while value != end:
-        node = graph.producers.get(value)
-        if node is None or not node.input:
-            return None
-        operations.append(node.op_type)
-        if node.op_type == "Gemm":
-            layer = _read_gemm(node, graph)
-            if layer is None:
-                return None
-            weights.append(layer)
-        value = graph.skip_casts(node.input[0])
-    dense = ["Gemm", *["Relu", "Gemm"] * (len(weights) - 1)]
-    if not weights or operations not in ([*dense, "ReduceMean"], [*dense, "ReduceMean", "MaxPool"]):
-        return None
-    return DenseHead("MaxPool" in operations, tuple(reversed(weights)))
-
-
 def read_last_layer(content: bytes) -> LastLayer:
     """Read the layer that gives a classifier's logits.
 
@@ -118,10 +72,12 @@ def read_last_layer(content: bytes) -> LastLayer:
         ModelMismatch: The logits do not come from a dense layer, as in the models that training exports.
     """
     graph, node = _find_last_layer(content)
-    layer = _read_gemm(node, graph)
-    if layer is None:
+    attributes = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
+    weight, bias = (graph.read_array(name) for name in node.input[1:])
+    is_as_exported = _GEMM_DEFAULTS | attributes == _GEMM_EXPORTED
+    if not is_as_exported or weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise ModelMismatch(_NO_LAST_LAYER)
-    return LastLayer(*layer)
+    return LastLayer(weight, bias)
 
 
 def replace_last_layer(content: bytes, layer: LastLayer) -> bytes:
@@ -195,18 +151,6 @@ def _find_last_layer(content: bytes) -> tuple[_Graph, Any]:
     if node is None or node.op_type != "Gemm" or len(node.input) != 3:
         raise ModelMismatch(_NO_LAST_LAYER)
     return graph, node
-
-
-def _read_gemm(node: Any, graph: _Graph) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Return the weight, (out, in), and the bias, (out,), of a Gemm; None if it uses them in another way."""
-    attributes = {each.name: each.f if each.name in {"alpha", "beta"} else each.i for each in node.attribute}
-    parameters = [graph.read_array(name) for name in node.input[1:]]
-    if _GEMM_DEFAULTS | attributes != _GEMM_EXPORTED or len(parameters) != 2:
-        return None
-    weight, bias = parameters
-    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        return None
-    return weight, bias
 
 
 @cache

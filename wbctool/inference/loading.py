@@ -14,7 +14,6 @@ from pathlib import Path
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.hardware import has_nvidia_gpu
-from wbctool.inference.classifier_head import DenseHead, read_dense_head
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.model_card import (
     Card,
@@ -32,7 +31,7 @@ from wbctool.inference.model_card import (
     read_model_bytes,
 )
 from wbctool.inference.model_folder import card_paths, staleness_reason
-from wbctool.inference.session import CPU, CUDA, LAST_MAP, OnnxModel, create_session, cuda_unavailable_reason
+from wbctool.inference.session import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,6 @@ class Models:
         classifier: The first reader, or the only one: classifies preprocessed crops.
         second: The second reader, which classifies them too; None if there is one reader.
         device_message: One line about why ``auto`` does not use the GPU that there is; None without such a GPU.
-        head: The classifier's dense layers, for Grad-CAM; None if its graph is not built as training exports it.
     """
 
     detector: OnnxModel[DetectorCard]
@@ -85,7 +83,6 @@ class Models:
     classifier: OnnxModel[CellClassifierCard]
     second: OnnxModel[CompactCard] | None = None
     device_message: str | None = None
-    head: DenseHead | None = None
 
     @property
     def cards(self) -> Cards:
@@ -128,24 +125,21 @@ def load_models(
     fp32_card = load_fp32_card(folder, DetectorCard)
     provider, device_message = _choose_provider(device, fp32_card, read_model_bytes(fp32_card, folder))
 
-    def load(kind: type[CardT]) -> tuple[OnnxModel[CardT], bytes]:
+    def load(kind: type[CardT]) -> OnnxModel[CardT]:
         card = _choose_card(folder, kind, provider, precision)
-        content = read_model_bytes(card, folder)
-        return create_session(card, content, provider, threads), content
+        return create_session(card, read_model_bytes(card, folder), provider, threads)
 
     _check_readers_exist(folder, readers)
     with ThreadPoolExecutor(thread_name_prefix="load") as executor:
         detector, generator = executor.submit(load, DetectorCard), executor.submit(load, GeneratorCard)
         second = executor.submit(load, CompactCard) if readers is Readers.BOTH else None
-        classifier, content = load(CompactCard if readers is Readers.COMPACT else ClassifierCard)
-    has_head = readers is not Readers.COMPACT and LAST_MAP in classifier.output_names
+        classifier = load(CompactCard if readers is Readers.COMPACT else ClassifierCard)
     models = Models(
-        detector=detector.result()[0],
-        generator=generator.result()[0],
+        detector=detector.result(),
+        generator=generator.result(),
         classifier=classifier,
-        second=None if second is None else second.result()[0],
+        second=None if second is None else second.result(),
         device_message=device_message,
-        head=read_dense_head(content) if has_head else None,
     )
     _check_readers_agree(models.cards)
     return models

@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
-# The names of the graphs' outputs, as training exports them. Those of the detector and the classifier are float32.
+# The names of the graphs' outputs, as training exports them. They are float32 unless another type is named.
 HEAT = "heat"  # (N, classes, h, w), the probability of a cell's center, in [0, 1]
 SIDES = "sides"  # (N, 4, h, w), the distances to a cell's left, top, right and bottom edge, in pixels of the input
 SUPER_RESOLVED = "sr"  # (N, scale * H, scale * W, 3) uint8 RGB
 LOGITS = "logits"  # (N, classes)
 FEATURES = "features"  # (N, D), the input of the last dense layer
-LAST_MAP = "last_map"  # (N, C, h, w), the output of the last convolution and its ReLU
+CAM = "cam"  # (N, classes, h, w) uint8, a Grad-CAM map of each class, 255 at its strongest point; some models lack it
 _REQUIRED_OUTPUTS = {
     "detector": (HEAT, SIDES),
     "generator": (SUPER_RESOLVED,),
@@ -98,8 +98,8 @@ class OnnxModel(Generic[CardT]):
 
         Args:
             batch: (N, H, W, 3) uint8 RGB.
-            outputs: The names of the outputs to return. Others are not copied out of the session, nor computed if
-                nothing else needs them. Default: all outputs, in the graph's order.
+            outputs: The names of the outputs to return; others are not copied out of the session. Default: all
+                outputs, in the graph's order.
 
         Returns:
             One array of N rows per output.
@@ -237,7 +237,10 @@ def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
         return shapes[HEAT] == (1, len(card.classes), side, side) and shapes[SIDES] == (1, 4, side, side)
     if isinstance(card, GeneratorCard):
         return shapes[SUPER_RESOLVED] == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
-    return isinstance(card, CellClassifierCard) and shapes[LOGITS] == (1, len(card.classes) + len(card.unknown_kinds))
+    assert isinstance(card, CellClassifierCard)
+    n_classes = len(card.classes)
+    has_fitting_cam = CAM not in shapes or shapes[CAM][:2] == (1, n_classes)
+    return has_fitting_cam and shapes[LOGITS] == (1, n_classes + len(card.unknown_kinds))
 
 
 def _warm_up_shape(card: Card) -> tuple[int, int, int]:

@@ -108,7 +108,7 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
         detect=detect,
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
-        classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, models.head),
+        classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, with_cam=True),
         provenance=build_provenance(cards, models.provider, settings),
         cache_key=build_cache_key(cards, settings),
         device_message=models.device_message,

@@ -72,8 +72,6 @@ def calibrate_ranges(content: bytes, batches: Sequence[Rgb]) -> CalibratedModel:
 def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
     """Quantize a model to int8.
 
-    Nodes that read an output of the graph keep fp32 too, such as the classifier's dense layers behind its last map.
-
     Args:
         calibrated: The model and its ranges.
         fp32_layers: Names of the convolutions that keep fp32.
@@ -87,8 +85,6 @@ def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
 
     model = onnx.ModelProto()
     model.CopyFrom(calibrated.model)
-    outputs = {output.name for output in model.graph.output}
-    output_nodes = [node.name for node in model.graph.node if outputs.intersection(node.input)]
     with _silence_onnxruntime():
         quantizer = QDQQuantizer(
             model,
@@ -98,7 +94,7 @@ def quantize(calibrated: CalibratedModel, fp32_layers: Sequence[str]) -> bytes:
             QuantType.QUInt8,
             calibrated.ranges,
             [],
-            [*fp32_layers, *output_nodes],
+            list(fp32_layers),
             list(_INT8_OP_TYPES),
             {"WeightSymmetric": True, "ActivationSymmetric": False},
         )

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.classifier_head import DenseHead
 from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
-from wbctool.inference.session import FEATURES, LAST_MAP, LOGITS, OnnxModel
+from wbctool.inference.session import CAM, FEATURES, LOGITS, OnnxModel
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.familiarity import measure_familiarity
-from wbctool.stages.gradcam import grad_cam
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 _NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
@@ -27,7 +25,8 @@ def classify_cells(
     rgb: NDArray[np.uint8],
     model: OnnxModel[CellClassifierCard],
     second: OnnxModel[CompactCard] | None = None,
-    head: DenseHead | None = None,
+    *,
+    with_cam: bool = False,
 ) -> tuple[Prediction, ...]:
     """Classify preprocessed crops by one or two readers.
 
@@ -35,8 +34,8 @@ def classify_cells(
         rgb: (N, 128, 128, 3) uint8 RGB.
         model: The first reader, or the only one.
         second: The second reader; None if there is one. A cell on which the two differ goes to review.
-        head: The first reader's dense layers. With them each prediction gets the first reader's Grad-CAM map of its
-            label; without, the last map is not fetched from the model.
+        with_cam: Whether each prediction gets the first reader's Grad-CAM map of its label. A model that does not
+            give maps is no error.
 
     Returns:
         One prediction per cell, in order.
@@ -46,15 +45,17 @@ def classify_cells(
     """
     if not len(rgb):
         return ()
-    predictions, last_maps = _classify_by(rgb, model, with_last_maps=head is not None)
+    predictions, cams = _classify_by(rgb, model, with_cam=with_cam)
     classes = model.card.classes
     if second is not None:
         pairs = zip(predictions, _classify_by(rgb, second)[0], strict=True)
         predictions = tuple(combine_readings(first, other, classes) for first, other in pairs)
-    if head is None or last_maps is None:
+    if cams is None:
         return predictions
-    cams = (grad_cam(m, classes.index(p.label), head) for m, p in zip(last_maps, predictions, strict=True))
-    return tuple(replace(prediction, cam=cam) for prediction, cam in zip(predictions, cams, strict=True))
+    return tuple(
+        replace(prediction, cam=cam[classes.index(prediction.label)].tobytes())
+        for prediction, cam in zip(predictions, cams, strict=True)
+    )
 
 
 def combine_readings(first: Prediction, second: Prediction, classes: Sequence[CellClass]) -> Prediction:
@@ -97,18 +98,22 @@ def combine_readings(first: Prediction, second: Prediction, classes: Sequence[Ce
 
 
 def _classify_by(
-    rgb: NDArray[np.uint8], model: OnnxModel[CardT], *, with_last_maps: bool = False
-) -> tuple[tuple[Prediction, ...], NDArray[np.float32] | None]:
-    """Classify crops by one reader; return also the last maps, for Grad-CAM, if they are asked for."""
+    rgb: NDArray[np.uint8], model: OnnxModel[CardT], *, with_cam: bool = False
+) -> tuple[tuple[Prediction, ...], NDArray[np.uint8] | None]:
+    """Classify crops by one reader; return also the classes' Grad-CAM maps, if asked for and if the model has them."""
     card = model.card
     assert isinstance(card, CellClassifierCard)
     rule = card.familiarity
-    names = [LOGITS, *([LAST_MAP] if with_last_maps else []), *([FEATURES] if rule is not None else [])]
+    names = [LOGITS]
+    if with_cam and CAM in model.output_names:
+        names.append(CAM)
+    if rule is not None:
+        names.append(FEATURES)
     outputs = dict(zip(names, model.run(rgb, *names), strict=True))
     predictions = predictions_from_logits(outputs[LOGITS], card)
     if rule is not None:
         predictions = tuple(measure_familiarity(predictions, outputs[FEATURES], rule))
-    return predictions, outputs.get(LAST_MAP)
+    return predictions, outputs.get(CAM)
 
 
 def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCard) -> tuple[Prediction, ...]:

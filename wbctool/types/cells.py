@@ -163,8 +163,8 @@ class Prediction:
             measured (wbctool.stages.familiarity).
         position: Where the cell is in the feature space of a classifier that was adapted to a laboratory: float32
             numbers; empty with other classifiers.
-        cam: The Grad-CAM map of ``label`` over the preprocessed crop (wbctool.stages.gradcam): a square of bytes, row
-            by row, 255 at the strongest point. Empty if the model gives none.
+        cam: The first reader's Grad-CAM map of ``label`` over the preprocessed crop: a square of bytes, row by row, 255
+            at the strongest point. Empty if the model gives none.
     """
 
     label: CellClass

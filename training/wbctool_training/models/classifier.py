@@ -50,9 +50,13 @@ class CellClassifier(nn.Module):
             (VGG19: (N, 512, H/16, W/16)). EfficientNet-Lite0 has 1,280 penultimate features.
         """
         last_map = self.features[:-1](rgb)
-        pooled = self.features[-1](last_map).mean(dim=(2, 3))
-        penultimate = self.dense(pooled)
+        penultimate = self.dense(self.pool(last_map))
         return self.output(penultimate), penultimate, last_map
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """Map the last convolution's map, (N, C, h, w), to the input of the dense layers, (N, C)."""
+        pooled: Tensor = self.features[-1](last_map).mean(dim=(2, 3))
+        return pooled
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Return the logits of :meth:`forward_features`, (N, n_classes)."""

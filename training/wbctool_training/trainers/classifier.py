@@ -119,7 +119,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     _check_calibration_data(context, cells.validation)
     network = fit_classifier(context, name, cells, context.backbone, init)
     round_weights_fp16(network)
-    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes))
     example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
     model = to_onnx(graph, example, dynamic_side=False)
     content = model.SerializeToString()
