@@ -24,6 +24,7 @@ from wbctool.datasets.labelled import GroupSplit
 from wbctool.enums import Device, Precision
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.evaluate import evaluate
+from wbctool.evaluation.labelled_data import read_evaluation_data
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.loading import load_models
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
@@ -33,6 +34,7 @@ from wbctool.types.cells import Outcome
 
 CONFIDENCES = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
 MAX_SILENT_ERRORS = 0.015  # half of what is asked for in a laboratory never seen, since such a choice is optimistic
+MAX_UNKNOWN_COUNTED = 0.10  # of the cells of kinds that no class fits
 RESULT = "left-out-laboratories.md"
 
 
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
         folder = args.out / "-".join(left_out)
         _train_readers(folder, left_out, args)
-        evaluated = _evaluate(args.data, folder, args.labels)
+        evaluated = _evaluate(args.data, folder, args.labels, left_out)
         cells |= {name: [cell for cell in evaluated if cell.dataset == name] for name in left_out}
     table = format_table(cells)
     write_atomic(args.out / RESULT, table.encode())
@@ -96,7 +98,7 @@ def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> Opera
 
 
 def choose_min_confidence(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> float:
-    """Choose the smallest confidence at which no laboratory has too many silent errors.
+    """Choose the smallest confidence at which no laboratory has too many silent errors or unknown kinds counted.
 
     Args:
         laboratories: The cells of each laboratory.
@@ -105,7 +107,11 @@ def choose_min_confidence(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -
         The confidence, of CONFIDENCES; the largest if none is enough.
     """
     for confidence in CONFIDENCES:
-        if all(measure_rule(cells, confidence).silent_errors <= MAX_SILENT_ERRORS for cells in laboratories.values()):
+        points = [measure_rule(cells, confidence) for cells in laboratories.values()]
+        if all(
+            point.silent_errors <= MAX_SILENT_ERRORS and (point.unknown_counted or 0) <= MAX_UNKNOWN_COUNTED
+            for point in points
+        ):
             return confidence
     return CONFIDENCES[-1]
 
@@ -166,8 +172,8 @@ def _train_readers(folder: Path, left_out: Sequence[str], args: argparse.Namespa
         train(**fine_tuned, stage="classifier")
 
 
-def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None) -> list[EvaluatedCell]:
-    """Return all cells with both readers' answers; none is held back."""
+def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None, left_out: Sequence[str]) -> list[EvaluatedCell]:
+    """Return all cells of the folders that hold a left-out data set with both readers' answers; none is held back."""
     models = load_models(folder, Device.AUTO, Precision.FP32)
     for model in (models.classifier, models.second):
         if model is not None:
@@ -177,6 +183,9 @@ def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None) -> list[E
     for folder_of_data in data:
         needs_labels = find_field_folders(folder_of_data) and not any(folder_of_data.rglob("labels.csv"))
         labels_there = field_labels if needs_labels else {}
+        found = read_evaluation_data(folder_of_data, models, None, labels_there)
+        if not {item.dataset for item in (*found.images, *found.unknown_images, *found.fields)} & set(left_out):
+            continue
         result = evaluate(folder_of_data, models, [], None, sr_cells=0, ood_images=0, field_labels=labels_there)
         cells += result.cells
     return cells
