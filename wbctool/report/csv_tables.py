@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.text import decode_name, encode_name
@@ -23,6 +24,10 @@ CELL_COLUMNS = (
     *("slide", "field", "cell", "x", "y", "width", "height", "detection_score", "cut_by_border", "super_resolved"),
     *("label", "confidence", "outcome", "reason"),
 )
+_LATER_CELL_VALUES: Mapping[str, Callable[[Cell], str]] = {
+    "diameter_um": lambda cell: "" if cell.diameter_um is None else f"{cell.diameter_um:.1f}",
+}
+LATER_CELL_COLUMNS = tuple(_LATER_CELL_VALUES)  # after the probabilities; results of earlier versions lack some
 
 
 def count_failed_fields(result: SlideResult) -> int:
@@ -87,10 +92,31 @@ def differential_csv(differential: Differential) -> str:
     return csv_text(DIFFERENTIAL_COLUMNS, rows)
 
 
-def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
-    """Return cells.csv: one row per cell. The classes are those of the model, in the order of the probabilities."""
-    columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes))
-    return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
+def cells_csv(
+    slide: str,
+    cells: Iterable[Cell],
+    classes: Sequence[CellClass],
+    later_columns: Sequence[str] = LATER_CELL_COLUMNS,
+) -> str:
+    """Return cells.csv: one row per cell.
+
+    Args:
+        slide: Id of the slide.
+        cells: Its cells.
+        classes: The classes of the model, in the order of the probabilities.
+        later_columns: Those of ``LATER_CELL_COLUMNS`` that the slide's results have.
+    """
+    columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes), *later_columns)
+    later_values = [_LATER_CELL_VALUES[column] for column in later_columns]
+    return csv_text(columns, ((*_cell_row(slide, cell), *(value(cell) for value in later_values)) for cell in cells))
+
+
+def hash_cells(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
+    """Return the SHA-256 by which reviews and labels name the cells of a slide: of cells.csv up to the probabilities.
+
+    What comes after them, such as a diameter by another scale, makes no other cells.
+    """
+    return hashlib.sha256(cells_csv(slide, cells, classes, ()).encode()).hexdigest()
 
 
 def format_percent(value: float | None) -> str:
@@ -132,7 +158,7 @@ def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
 
 
 def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
-    """Return the values of one cell in cells.csv."""
+    """Return the values of one cell in cells.csv, up to the probabilities."""
     box, prediction = cell.detection.box, cell.prediction
     return (
         *(encode_csv_name(slide), encode_csv_name(cell.field), str(cell.index)),

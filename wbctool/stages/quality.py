@@ -46,12 +46,17 @@ def measure_quality(
         The measured quality.
     """
     cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
-    estimated_um_per_px = _estimate_um_per_px(cells)
-    effective_um_per_px = um_per_px or estimated_um_per_px
+    red_cell_sides_px = [
+        (d.box.width * d.box.height) ** 0.5
+        for d in cells
+        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+    ]
+    red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
+    effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
     blur_px = (
         None if effective_um_per_px is None else estimate_blur_px(field, [d.box for d in cells], effective_um_per_px)
     )
-    downscaled, scale = _downscale(field, RED_CELL_UM / estimated_um_per_px if estimated_um_per_px else None)
+    downscaled, scale = _downscale(field, red_cell_px)
     red_mask = _ellipse_mask([d.box for d in cells if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale)
     nucleated_mask = _ellipse_mask(
         [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
@@ -70,7 +75,10 @@ def measure_quality(
         background_color=background_color,
         cell_color=cell_color,
         stain_delta_e=color_distance(background_color, cell_color, stain_ranges),
-        red_cell_um=RED_CELL_UM * um_per_px / estimated_um_per_px if um_per_px and estimated_um_per_px else None,
+        um_per_px=um_per_px,
+        red_cells=len(red_cell_sides_px),
+        red_cell_px=red_cell_px,
+        red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
         thumbnail=make_thumbnail(downscaled).tobytes()
         if any(d.object_class is ObjectClass.NUCLEATED for d in cells)
         else b"",
@@ -270,16 +278,6 @@ def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[
         if is_duplicate.any():
             duplicate_of[with_cells[index].field] = with_cells[int(is_duplicate.argmax())].field
     return duplicate_of
-
-
-def _estimate_um_per_px(cells: Sequence[Detection]) -> float | None:
-    """Estimate the side of a pixel in µm from the median size of the whole red cells."""
-    sides = [
-        (d.box.width * d.box.height) ** 0.5
-        for d in cells
-        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
-    ]
-    return RED_CELL_UM / float(np.median(sides)) if sides else None
 
 
 def _downscale(field: Field, red_cell_px: float | None) -> tuple[NDArray[np.uint8], float]:

@@ -144,6 +144,7 @@ def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
             outcome=Outcome(row["outcome"]),
             reason=Reason(row["reason"]),
         ),
+        diameter_um=_parse_number(row.get("diameter_um", "")),
     )
 
 

@@ -214,6 +214,7 @@ class Provenance:
         models: The models.
         settings: The name and value of each setting that changes results.
         reference_source: The source of the reference ranges; empty if they do not apply.
+        cell_columns: The columns of cells.csv after the probabilities, some of which earlier versions did not write.
     """
 
     tool_version: str
@@ -223,3 +224,4 @@ class Provenance:
     models: tuple[ModelRef, ...]
     settings: tuple[tuple[str, str], ...]
     reference_source: str = ""
+    cell_columns: tuple[str, ...] = ()
