@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from wbctool.adaptation.cells import Label
+from wbctool.adaptation.familiarity import fit_familiarity
 from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
 from wbctool.evaluation.calibration import fit_temperature
-from wbctool.evaluation.familiarity import fit_max_mean_distance, fit_max_offset
 from wbctool.inference.classifier_head import LastLayer
-from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.stages.familiarity import map_features, squared_distances
 from wbctool.types.cells import Outcome, Prediction
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -133,16 +131,16 @@ def adapt_readers(
         held_out_logits.append(logits[chosen])
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
     cards = [reader.card for reader in adapted]
-
-    def predict_at(threshold: float) -> list[Prediction]:
-        first = cards[0].model_copy(update={"confidence_threshold": threshold})
-        return predict(held_out_logits, [first, *cards[1:]])
-
-    threshold = choose_threshold(predict_at, labels)
-    first = cards[0].model_copy(update={"confidence_threshold": threshold})
-    if first.familiarity is not None:
-        first = _make_familiar(readers[0], first, cell_labels, chosen, folds)
-    return replace(adapted[0], card=first), *adapted[1:]
+    finished = []
+    for index, (one, reader) in enumerate(zip(adapted, readers, strict=True)):
+        # The first reader's threshold decides where both read; the second's where it reads alone.
+        threshold = _choose_threshold(held_out_logits[index:], cards[index:], labels)
+        rule = reader.card.familiarity
+        if rule is not None:
+            rule = fit_familiarity(reader.features, rule, cell_labels.labels, chosen, folds)
+        card = one.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
+        finished.append(replace(one, card=card))
+    return tuple(finished)
 
 
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
@@ -225,6 +223,17 @@ def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int)
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
 
 
+def _choose_threshold(
+    logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard], labels: Sequence[Label]
+) -> float:
+    """Choose the threshold of the first of some readers that read together."""
+
+    def predict_at(threshold: float) -> list[Prediction]:
+        return predict(logits, [cards[0].model_copy(update={"confidence_threshold": threshold}), *cards[1:]])
+
+    return choose_threshold(predict_at, labels)
+
+
 def _choose_pull(
     reader: Reader, cell_labels: CellLabels, folds: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
@@ -278,50 +287,3 @@ def _calibrate(
             "energy_threshold": round(float(np.quantile(energies, _IN_DISTRIBUTION_FRACTION)), 4),
         }
     )
-
-
-def _make_familiar(
-    reader: Reader,
-    card: CellClassifierCard,
-    cell_labels: CellLabels,
-    chosen: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-) -> CellClassifierCard:
-    """Return a card with the laboratory's centers beside those of the training, and limits that fit its slides."""
-    rule = card.familiarity
-    assert rule is not None
-    whitening, training_centers = rule.space.arrays
-    positions = map_features(reader.features, rule.space)
-    distances = np.zeros(len(folds))
-    held_out = []
-    for fold in range(int(folds.max()) + 1):
-        centers, cells_by_center = _find_centers(positions, cell_labels, (folds >= 0) & (folds != fold))
-        space = FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers]))
-        distances[folds == fold] = squared_distances(reader.features[folds == fold], space)
-        if cells_by_center:
-            held_out.append((positions[folds == fold], centers, cells_by_center))
-    limit = fit_max_mean_distance([distances[chosen]], rule.min_cells)
-    centers, cells_by_center = _find_centers(positions, cell_labels, chosen)
-    own_laboratory = OwnLaboratory(
-        cells_by_center=cells_by_center,
-        max_offset=fit_max_offset(held_out, rule.min_cells),
-        max_training_distance=rule.max_mean_distance,
-    )
-    new_rule = FamiliarityRule(
-        space=FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
-        max_mean_distance=max(limit, rule.max_mean_distance),
-        min_cells=rule.min_cells,
-        min_confidence=rule.min_confidence,
-        own_laboratory=own_laboratory,
-    )
-    return card.model_copy(update={"familiarity": new_rule})
-
-
-def _find_centers(
-    positions: NDArray[np.float32], cell_labels: CellLabels, chosen: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """Return the mean position of each class and kind of some cells, and the number of its cells."""
-    labels = np.array(cell_labels.labels, str)
-    members = [chosen & (labels == label) for label in np.unique(labels[chosen & (labels != "")])]
-    centers = np.array([positions[m].mean(axis=0) for m in members], np.float32)
-    return centers.reshape(-1, positions.shape[1]), tuple(int(m.sum()) for m in members)
