@@ -15,7 +15,7 @@ from PIL import Image
 from wbctool.former_names import fingerprint_settings
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
-from wbctool.report.csv_tables import LATER_CELL_COLUMNS, csv_text
+from wbctool.report.csv_tables import csv_text
 from wbctool.settings import RunSettings
 from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field, Outcome, Prediction, Reason
@@ -104,7 +104,6 @@ def provenance(classes: Iterable[CellClass] = CellClass, model: str = "ab" * 32)
         classes=tuple(classes),
         models=(ModelRef("classifier.onnx", "fake", "1", model),),
         settings=(("super_resolve", "auto"),),
-        cell_columns=LATER_CELL_COLUMNS,
     )
 
 

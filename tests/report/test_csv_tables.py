@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from wbctool.labels import CellClass
 from wbctool.report.csv_tables import (
     COUNTS_COLUMNS,
-    LATER_CELL_COLUMNS,
     cells_csv,
     counts_csv,
     counts_row,
@@ -24,7 +23,7 @@ from wbctool.report.csv_tables import (
 from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Detection
-from wbctool.types.results import SlideResult, SlideStatus
+from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus
 
 FOUR = tuple(CellClass)[:4]
 

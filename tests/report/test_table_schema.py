@@ -7,8 +7,9 @@ import fakes
 import pytest
 
 from wbctool.labels import CellClass
-from wbctool.report.csv_tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS, LATER_CELL_COLUMNS
+from wbctool.report.csv_tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
 from wbctool.report.table_schema import TABLES, table_schema_files, table_schema_json
+from wbctool.types.results import LATER_CELL_COLUMNS
 
 frictionless = pytest.importorskip("frictionless")
 

@@ -13,7 +13,6 @@ from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.loading import Cards, Models
 from wbctool.inference.model_card import ColorRange, fingerprint_entry
 from wbctool.inference.session import CPU
-from wbctool.report.csv_tables import LATER_CELL_COLUMNS
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
@@ -86,7 +85,6 @@ def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Prov
         classes=classifier.classes,
         models=tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in cards),
         settings=tuple((name, str(value)) for name, value in result_settings.items() if not name.endswith("_ranges")),
-        cell_columns=LATER_CELL_COLUMNS,
     )
 
 

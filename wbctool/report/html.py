@@ -42,7 +42,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
     fields = page_fields(result)
     gallery = select_thumbnails(result, fields)
     sections = gallery.sections
-    table = cells_csv(result.slide, result.cells, provenance.classes, provenance.cell_columns)
+    table = cells_csv(result.slide, result.cells, provenance.classes, result.later_columns)
     sha256 = hashlib.sha256(table.encode()).hexdigest()
     return render_page(
         "report.html.j2",

@@ -22,7 +22,7 @@ from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
-from wbctool.store.reader import read_cell
+from wbctool.store.reader import find_later_columns, read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
@@ -231,6 +231,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         quality=record.quality,
         familiarity=record.familiarity,
         scan=record.scan,
+        later_columns=find_later_columns(table.fieldnames or ()),
     )
 
 
