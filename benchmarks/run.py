@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -156,7 +156,14 @@ def list_precisions(device: Device) -> list[Precision]:
     return [Precision.FP32, fastest] if is_available else [Precision.FP32]
 
 
-def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) -> ProcessMeasurement:
+def run_wbctool(
+    work_dir: Path,
+    slides: Path,
+    precision: str,
+    device: Device,
+    options: Sequence[str] = (),
+    prepare: Callable[[], None] | None = None,
+) -> ProcessMeasurement:
     """Measure a whole run with a new output folder.
 
     Args:
@@ -164,12 +171,14 @@ def run_wbctool(work_dir: Path, slides: Path, precision: str, device: Device) ->
         slides: The slides.
         precision: As `wbctool run --precision`.
         device: As `wbctool run --device`.
+        options: Further options of `wbctool run`.
+        prepare: As of time_process.
     """
     out = work_dir / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, cpu_s, peak_mb, _ = time_process([*command, "--device", device, "--quiet"])
+    seconds, cpu_s, peak_mb, _ = time_process([*command, "--device", device, "--quiet", *options], prepare)
     slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
     return ProcessMeasurement(seconds, cpu_s, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
 
@@ -188,11 +197,14 @@ def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> Proces
     return ProcessMeasurement(result["seconds"], result["cpu_seconds"], peak_mb, result["cells"])
 
 
-def time_process(arguments: Sequence[str]) -> tuple[float, float, float, str]:
+def time_process(
+    arguments: Sequence[str], prepare: Callable[[], None] | None = None
+) -> tuple[float, float, float, str]:
     """Run Python in a new process.
 
     Args:
         arguments: Of the interpreter.
+        prepare: Called in the process before Python starts, as to limit it.
 
     Returns:
         Wall-clock seconds, the processor's seconds, peak resident megabytes and standard output.
@@ -201,7 +213,8 @@ def time_process(arguments: Sequence[str]) -> tuple[float, float, float, str]:
         SystemExit: The process failed.
     """
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=prepare)
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -257,7 +270,7 @@ def format_markdown(
     medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     size = f"{640 // divisor}×{480 // divisor}"
     lines = [
-        f"{fields} fields of {size}, {_describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
+        f"{fields} fields of {size}, {describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
         "",
         "| candidate | seconds (least to most) | processor's seconds | ms a field | cells | cells/s | peak MB |",
         "|---|---|---|---|---|---|---|",
@@ -281,8 +294,12 @@ def format_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _describe_machine(device: Device) -> str:
-    """Describe processor, execution provider and versions."""
+def describe_machine(device: Device) -> str:
+    """Describe processor, execution provider and versions.
+
+    Args:
+        device: Where the models ran.
+    """
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "opencv-python-headless"))
     provider = CPU if device is Device.CPU else CUDA
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 from wbctool.former_names import fingerprint_settings
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.report.csv_tables import csv_text
 from wbctool.settings import RunSettings
 from wbctool.stages.preprocess import ClassifierInput
 from wbctool.types.cells import Box, Crop, Detection, Field, Outcome, Prediction, Reason
@@ -102,6 +105,15 @@ def provenance(classes: Iterable[CellClass] = CellClass, model: str = "ab" * 32)
         models=(ModelRef("classifier.onnx", "fake", "1", model),),
         settings=(("super_resolve", "auto"),),
     )
+
+
+def hash_cells(path: Path) -> str:
+    """Return the hash by which a review names the cells of a cells.csv: of the table up to the probabilities."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+    n_columns = 1 + max(index for index, name in enumerate(header) if name.startswith("p_"))
+    text = csv_text(header[:n_columns], [row[:n_columns] for row in rows])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import ResultsInvalid
 from wbctool.imaging.crop import crop_cells
-from wbctool.imaging.reader import read_field
+from wbctool.imaging.physical_size import read_um_per_px
+from wbctool.imaging.reader import decode_rgb, read_image_bytes
 from wbctool.inference import loading
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.paths import CELLS_CSV, OutputPaths
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.settings import Limits
+from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.differential import count_cells
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 _NAME_COLUMNS = {"slide", "field"}
 _TEXT_COLUMNS = {"status", "flags", "label", "outcome", "reason"}
 _BOOLEAN_COLUMNS = {"cut_by_border", "super_resolved"}
-_FLOAT_COLUMNS = {"nrbc_per_100_wbc", "detection_score", "confidence"}
+_FLOAT_COLUMNS = {"nrbc_per_100_wbc", "detection_score", "confidence", "diameter_um"}
 _FLOAT_SUFFIXES = ("_pct", "_ci95_low", "_ci95_high")
 
 
@@ -43,7 +45,8 @@ class ImageAnalysis:
     """The white cells of one image.
 
     Attributes:
-        cells: Each cell with its box in native pixels, class probabilities and outcome.
+        cells: Each cell with its box in native pixels, class probabilities, outcome and, if the metadata or the red
+            cells give a scale, its diameter in µm.
         differential: The count over these cells, with intervals and flags.
     """
 
@@ -113,7 +116,7 @@ def analyze_image(
     >>> analysis.cells, analysis.differential.flags
     ((), ('no_wbc', 'low_count'))
     """
-    field = _as_field(image)
+    field, um_per_px = _as_field(image)
     check_plausibility(field)
     limits = limits or Limits()
     card = models.classifier.card
@@ -122,16 +125,18 @@ def analyze_image(
     crops = crop_cells(field, [detection.box for detection in detections], card.crop_margin)
     inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
     predictions = classify_cells(inputs.rgb, models.classifier, models.second, with_cam=True)
-    quality = apply_quality_limits([measure_quality(field, objects, models.detector.card.stain_reference)], limits)
+    measured = measure_quality(field, objects, models.detector.card.stain_reference, um_per_px)
+    quality = apply_quality_limits([measured], limits)
     rule = models.cards.familiarity_rule
     familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])
     predictions = tuple(hold_back_cells(predictions, familiarity, rule))
     flags = compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
+    cells = [
+        Cell(field.name, index, *parts)
+        for index, parts in enumerate(zip(detections, inputs.super_resolved, predictions, strict=True), start=1)
+    ]
     return ImageAnalysis(
-        cells=tuple(
-            Cell(field.name, index, *parts)
-            for index, parts in enumerate(zip(detections, inputs.super_resolved, predictions, strict=True), start=1)
-        ),
+        cells=add_diameters(cells, quality),
         differential=count_cells(predictions, card.classes, limits, flags),
     )
 
@@ -174,13 +179,14 @@ def read_cells(out: Path | str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _as_field(image: Path | str | NDArray[np.uint8]) -> Field:
-    """Read a file, or check an array."""
+def _as_field(image: Path | str | NDArray[np.uint8]) -> tuple[Field, float | None]:
+    """Read a file, or check an array; return the field and the side of a pixel in µm, if its metadata tell."""
     if not isinstance(image, np.ndarray):
-        return read_field(Path(image))
+        data = read_image_bytes(Path(image))
+        return Field(Path(image).name, decode_rgb(data)), read_um_per_px(data)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is (H, W, 3) of uint8, RGB; this array is {image.shape} of {image.dtype}")
-    return Field("image", np.ascontiguousarray(image))
+    return Field("image", np.ascontiguousarray(image)), None
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -14,6 +14,19 @@ def pluralize(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Return a sort key by which numbers in names sort by value, and letters without regard to case.
+
+    >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_sort_key)
+    ['field1.png', 'Field2.png', 'field10.png']
+    """
+    parts = _DIGITS.split(name.casefold())
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
+
+
 _LOOKS_ESCAPED = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
 _SURROGATE = re.compile(r"[\udc80-\udcff]")
 _ESCAPED_BYTE = re.compile(r"(\\+)x([89a-f][0-9a-f])")

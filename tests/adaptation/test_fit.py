@@ -87,6 +87,30 @@ def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
     assert squared_distances(other, rule.space).mean() > rule.max_mean_distance
 
 
+def test_adapt_readers_makes_the_laboratory_familiar_to_each_reader_by_its_own_features() -> None:
+    cell_labels, everything = make_cell_labels(LABELS, 12), np.ones(len(LABELS), bool)
+    elsewhere = {CellClass.NEUTROPHIL: [-6.0, 2.0, 3.0], CellClass.LYMPHOCYTE: [2.0, -6.0, -3.0]}
+    readers = [make_reader(LABELS, SWAPPED), make_reader(LABELS, elsewhere)]
+    for reader, adapted in zip(readers, adapt_readers(readers, cell_labels, everything), strict=True):
+        rule = adapted.card.familiarity
+        assert rule is not None
+        assert squared_distances(reader.features, RULE.space).mean() > RULE.max_mean_distance
+        assert squared_distances(reader.features, rule.space).mean() <= rule.max_mean_distance
+        predictions = [Prediction(CLASSES[0], 1.0, (1.0, 0.0, 0.0), 0.0, Outcome.COUNTED, Reason.NONE)] * len(LABELS)
+        after = assess_familiarity(measure_familiarity(predictions, reader.features, rule), rule)
+        assert after is not None
+        assert after.is_familiar
+
+
+def test_adapt_readers_threshold_of_the_second_is_that_of_the_reader_alone() -> None:
+    cell_labels, everything = make_cell_labels(LABELS, 12), np.ones(len(LABELS), bool)
+    readers = [make_reader(LABELS, SWAPPED), make_reader(LABELS, {label: [4.0, 4.0, 0.0] for label in SWAPPED})]
+    first, second = adapt_readers(readers, cell_labels, everything)
+    (alone,) = adapt_readers(readers[1:], cell_labels, everything)
+    assert second.card.confidence_threshold == alone.card.confidence_threshold
+    assert second.card.confidence_threshold > first.card.confidence_threshold  # it cannot tell the classes apart
+
+
 def test_adapt_readers_does_not_make_a_third_laboratory_familiar_whose_cells_lie_among_spread_ones() -> None:
     rng, size = np.random.default_rng(3), 24
     means = np.zeros((3, size))

@@ -22,7 +22,7 @@ def render(layout: OutputPaths, name: str = "counts", n_cells: int = 9, classes=
     candidates = read_candidates(layout, images)
     chosen = choose_cells(candidates.cells, n_cells)
     pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
-    return render_label_page(name, chosen, pictures, classes, candidates.cells_csv_sha256)
+    return render_label_page(name, chosen, pictures, classes, candidates.cells_sha256)
 
 
 def data_of(page: str) -> dict:

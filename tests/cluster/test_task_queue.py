@@ -17,7 +17,7 @@ from wbctool.cluster.task_queue import SLIDES_PER_WORKER, ClusterLimits, TaskQue
 from wbctool.errors import AuditLogCorrupt, ClusterUnusable, OutputNotWritable, WbctoolError
 from wbctool.pipeline.context import RunContext
 from wbctool.settings import load_settings
-from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
+from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
 from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.cells import Slide
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from wbctool.cli.app import app
 from wbctool.cli.evaluate import SplitChoice, evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
-from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from wbctool.evaluation.ood import evaluate_ood
@@ -273,6 +273,22 @@ def test_evaluate_split_measures_only_its_groups(data: Path, models: Models) -> 
     assert test_split.classifier[0].images == 3  # the demo's fields are held back, whatever folder they lie in
     with pytest.raises(LabelledDataInvalid, match="validation"):
         evaluate(data, models, [], Split.VALIDATION)
+
+
+def test_evaluate_one_reader_alone(tmp_path: Path) -> None:
+    (tmp_path / "NEUTROPHIL").mkdir()
+    shutil.copy(DEMO[0], tmp_path / "NEUTROPHIL")
+    folder = default_models_dir()
+    probabilities = {}
+    for readers in Readers:
+        alone = load_models(folder, Device.CPU, Precision.FP32, readers)
+        result = evaluate(tmp_path, alone, [], None, sr_cells=0, ood_images=0)
+        assert result.readers is readers
+        assert f"readers: {readers}," in to_markdown(result)
+        probabilities[readers] = result.cells[0].prediction.probabilities[0]
+    mean = (probabilities[Readers.VGG19] + probabilities[Readers.COMPACT]) / 2
+    assert probabilities[Readers.BOTH] == pytest.approx(mean, abs=1e-6)
+    assert probabilities[Readers.VGG19] != probabilities[Readers.COMPACT]
 
 
 def test_evaluate_folder_without_labels_raises(tmp_path: Path, models: Models) -> None:

@@ -52,6 +52,12 @@ def test_geojson_feature_has_what_qupath_reads():
     uuid.UUID(feature["id"])
 
 
+def test_geojson_has_the_diameter_if_it_is_known():
+    known, unknown = features(replace(cell("eosinophil"), diameter_um=14.2), cell("eosinophil", 2))
+    assert known["properties"]["measurements"]["diameter_um"] == 14.2
+    assert "diameter_um" not in unknown["properties"]["measurements"]
+
+
 def test_geojson_review_cell_has_subclass():
     (feature,) = features(cell("review"))
     assert feature["properties"]["classification"]["names"] == ["monocyte", "review"]

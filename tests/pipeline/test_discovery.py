@@ -4,7 +4,8 @@ import os
 import pytest
 
 from wbctool.errors import SlidesNotFound
-from wbctool.pipeline.discovery import find_slides, is_unchanged, natural_sort_key
+from wbctool.pipeline.discovery import find_slides, is_unchanged
+from wbctool.text import natural_sort_key
 
 
 @pytest.fixture

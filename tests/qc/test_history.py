@@ -14,7 +14,7 @@ from wbctool.paths import OutputPaths
 from wbctool.pipeline import executor
 from wbctool.pipeline import run as run_module
 from wbctool.qc.history import append_qc_records
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.types.results import SlideStatus
 
 

@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import fakes
 import pandas as pd
@@ -17,11 +18,12 @@ from wbctool.report.csv_tables import (
     differential_csv,
     empty_row,
     encode_csv_name,
+    hash_cells,
 )
 from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Detection
-from wbctool.types.results import SlideResult, SlideStatus
+from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus
 
 FOUR = tuple(CellClass)[:4]
 
@@ -71,13 +73,31 @@ def test_differential_csv_byte_for_byte():
 
 def test_cells_csv_byte_for_byte():
     detection = Detection(Box(3, 4, 50, 60), 0.98765, cut_by_border=True)
-    text = cells_csv("=s", [Cell("a,b.png", 1, detection, False, fakes.predict("platelet"))], tuple(CellClass))
+    cell = Cell("a,b.png", 1, detection, False, fakes.predict("platelet"), 12.345)
+    text = cells_csv("=s", [cell, replace(cell, index=2, diameter_um=None)], tuple(CellClass))
     assert text == (
         "slide,field,cell,x,y,width,height,detection_score,cut_by_border,super_resolved,label,confidence,outcome,reason,"
-        "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet\n"
+        "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet,"
+        "diameter_um\n"
         '\'=s,"a,b.png",1,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
-        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300\n"
+        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,12.3\n"
+        '\'=s,"a,b.png",2,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
+        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,\n"
     )
+
+
+def test_cells_csv_of_earlier_results_ends_with_the_probabilities():
+    cell = Cell("a.png", 1, Detection(Box(3, 4, 50, 60), 0.9), False, fakes.predict("platelet"), 12.345)
+    table, earlier = (cells_csv("s", [cell], tuple(CellClass), columns) for columns in (LATER_CELL_COLUMNS, ()))
+    n_later = len(LATER_CELL_COLUMNS)
+    assert [line.rsplit(",", n_later)[0] for line in table.splitlines()] == earlier.splitlines()
+
+
+def test_hash_cells_does_not_depend_on_the_diameter():
+    cell = Cell("a.png", 1, Detection(Box(3, 4, 50, 60), 0.9), False, fakes.predict("platelet"), 12.345)
+    classes = tuple(CellClass)
+    assert hash_cells("s", [cell], classes) == hash_cells("s", [replace(cell, diameter_um=None)], classes)
+    assert hash_cells("s", [cell], classes) != hash_cells("s", [replace(cell, super_resolved=True)], classes)
 
 
 def test_empty_row_has_zeros_and_no_percents():

@@ -25,6 +25,7 @@ from wbctool.report.gallery import (
 )
 from wbctool.report.html import render_report
 from wbctool.report.strings import FLAGS as FLAG_TEXTS
+from wbctool.report.strings import SCAN_FLAGS
 from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
@@ -39,6 +40,7 @@ from wbctool.types.results import (
     SlideResult,
     SlideStatus,
 )
+from wbctool.types.scans import PassedOver, ScanSummary
 from wbctool.types.slides import FieldQuality, SlideMetadata
 
 NATIVE = make_cell_thumbnail(Crop(np.full((40, 40, 3), 120, np.uint8)))
@@ -216,6 +218,18 @@ def test_report_findings_are_separate_from_limits():
 
 def test_flag_texts_cover_all_flags():
     assert tuple(FLAG_TEXTS) == FLAGS
+    assert SCAN_FLAGS.keys() <= set(FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "remedy"), [(8, "run again with --cells N for more cells"), (10, "scan more of the smear")]
+)
+def test_report_of_a_scan_says_how_to_count_more_cells(looked_at, remedy):
+    scan = ScanSummary("s1.svs", (), zones=30, zones_looked_at=looked_at, passed_over={PassedOver.EMPTY: 20})
+    text, _ = read(render_report(replace(result_of(["neutrophil"] * 50), scan=scan), fakes.provenance()))
+    assert remedy in text
+    assert "Add fields" not in text
+    assert "Add fields" in report(["neutrophil"] * 50)[1]
 
 
 def test_differential_table_shows_percent_and_interval():

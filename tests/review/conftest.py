@@ -1,8 +1,8 @@
 """Fixtures of the tests of reviews."""
 
-import hashlib
 import json
 
+import fakes
 import pytest
 
 from wbctool.paths import OutputPaths
@@ -28,7 +28,7 @@ def write(layout, tmp_path):
         content = {
             "schema": "wbctool-review/1",
             "slide": "s2",
-            "results": hashlib.sha256(layout.slide_file("s2", "cells.csv").read_bytes()).hexdigest(),
+            "results": fakes.hash_cells(layout.slide_file("s2", "cells.csv")),
             "reader": "AB",
             "time": "2026-01-02T03:04:05.678Z",
             "comment": "",

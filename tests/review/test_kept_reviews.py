@@ -337,17 +337,13 @@ def test_acknowledge_refuses(run, reviewed, args, why):
 def test_acknowledge_waits_for_no_run_and_finds_names_as_counts_csv_has_them(run, layout, write):
     fakes.draw_field(run.root / "=s\udcff" / "f.png", ["review"])
     run()
-    review = write(slide="=s\udcff", results=hash_of(layout, "=s\udcff"))
+    review = write(slide="=s\udcff", results=fakes.hash_cells(layout.slide_file("=s\udcff", "cells.csv")))
     apply_one(layout, review)
     fakes.draw_field(run.root / "=s\udcff" / "f.png", ["odd"])
     run()
     with lock_output(layout), pytest.raises(OutputLocked):
         acknowledge_ended_reviews(layout, [], "EF")
     assert acknowledge_ended_reviews(layout, ["'=s\\xff"], "EF") == ["=s\udcff"]
-
-
-def hash_of(layout, slide):
-    return read_slide_record(layout.slide_file(slide, "slide.json")).files["cells.csv"]
 
 
 def test_many_ended_reviews_are_one_line():

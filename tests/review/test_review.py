@@ -261,7 +261,7 @@ def test_apply_reviews_odd_names(run, tmp_path):
     content = {
         "schema": "wbctool-review/1",
         "slide": name,
-        "results": sha256(layout.slide_file(name, "cells.csv")),
+        "results": fakes.hash_cells(layout.slide_file(name, "cells.csv")),
         "reader": "=A",
         "time": "2026-01-02T03:04:05Z",
         "comment": "",
@@ -471,7 +471,7 @@ def test_apply_reviews_updates_absolute_counts_and_keeps_metadata_and_quality(ru
     review = {
         "schema": "wbctool-review/1",
         "slide": "s2",
-        "results": sha256(layout.slide_file("s2", "cells.csv")),
+        "results": fakes.hash_cells(layout.slide_file("s2", "cells.csv")),
         "reader": "AB",
         "time": "2026-01-02T03:04:05.678Z",
         "comment": "",

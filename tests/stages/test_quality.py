@@ -9,14 +9,12 @@ import pytest
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
+from wbctool.stages.duplicates import crop_to_picture, find_duplicates, make_thumbnail
 from wbctool.stages.focus import RED_CELL_UM, _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (
     apply_quality_limits,
     color_distance,
     compute_quality_flags,
-    crop_to_picture,
-    find_duplicates,
-    make_thumbnail,
     measure_quality,
     red_cell_coverage,
 )

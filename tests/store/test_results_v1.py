@@ -81,6 +81,14 @@ def test_run_processes_nothing_again(layout):
     assert "</span> AB, CD</td>" in layout.index_html.read_text()
 
 
+def test_forced_run_adds_diameters_and_keeps_the_reviews(layout):
+    assert wbctool(*RUN, "--workers", "1", "--quiet", "--force").exit_code == 3
+    with layout.slide_file(REVIEWED, "cells.csv").open(newline="") as lines:
+        assert next(csv.reader(lines))[-1] == "diameter_um"
+    assert read_slide_record(layout.slide_file(REVIEWED, "slide.json")).readers == ("AB", "CD")
+    assert wbctool("review", "verify", layout.counts_csv).exit_code == 0
+
+
 def test_dry_run_finds_every_slide_up_to_date(layout):
     before = published(layout)
     done = wbctool(*RUN, "--dry-run")

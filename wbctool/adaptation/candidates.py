@@ -13,8 +13,9 @@ from PIL import Image
 
 from wbctool.errors import ResultsInvalid, ReviewRefused
 from wbctool.labels import CellClass
-from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
+from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
+from wbctool.report.csv_tables import hash_cells
 from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.store.replay import read_original_files, read_result
 from wbctool.store.slide_record import SlideRecord, read_slide_record
@@ -53,14 +54,14 @@ class CandidateCells:
     Attributes:
         cells: The cells that can be shown, slide by slide; those of a duplicate field are left out.
         classes: The classes of the models that classified them, in the order of CellClass.
-        cells_csv_sha256: The SHA-256 of the cells.csv that the run wrote, by slide.
+        cells_sha256: The SHA-256 of the cells that the run found, by slide.
         unshown: The number of cells of which there is no picture.
         skipped: The slides without results.
     """
 
     cells: tuple[Candidate, ...]
     classes: tuple[CellClass, ...]
-    cells_csv_sha256: Mapping[str, str]
+    cells_sha256: Mapping[str, str]
     unshown: int
     skipped: tuple[SkippedSlide, ...]
 
@@ -83,7 +84,7 @@ def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
             skipped.append(slide)
             continue
         result, record = load_run_result(layout, slide.result.slide)
-        hashes[result.slide] = record.files[CELLS_CSV]
+        hashes[result.slide] = hash_cells(result.slide, result.cells, record.provenance.classes)
         classes |= set(record.provenance.classes)
         found = list(_iter_candidates(result, record, fields_seen))
         shown = [c for c in found if c.descriptor is not None or images.read(c.slide, c.cell.field, c.field_sha256)]

@@ -1,4 +1,4 @@
-"""What makes a laboratory's slides familiar to a reader that was adapted to it."""
+"""What makes a laboratory's own slides familiar to a reader, and no other laboratory's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def fit_familiarity(
         features: (N, D), of the laboratory's cells, by the adapted reader.
         features_by_fold: (N, D) each, by the reader that was adapted without the fold.
         labels: The label of each cell.
-        folds: (N,) the fold of each cell; -1 for cells to take nothing from.
+        folds: (N,) the fold of each cell; -1 for cells to take nothing from. The limits fit cells that the centers in
+            their fold were made without.
+
+    Returns:
+        The rule of the adapted reader, in the feature space of the shipped one.
     """
     whitening, training_centers = rule.space.arrays
     distances = np.zeros(len(folds))

@@ -159,18 +159,18 @@ def adapt_readers(
         *(_adapt_reader(reader, cell_labels, chosen, folds) for reader in readers), strict=True
     )
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
+    logits_of_chosen = [logits[chosen] for logits in held_out_logits]
     cards = [reader.card for reader in adapted]
-
-    def predict_at(threshold: float) -> list[Prediction]:
-        first = cards[0].model_copy(update={"confidence_threshold": threshold})
-        return predict([logits[chosen] for logits in held_out_logits], [first, *cards[1:]])
-
-    threshold = choose_threshold(predict_at, labels)
-    first = cards[0].model_copy(update={"confidence_threshold": threshold})
-    if first.familiarity is not None:
-        rule = fit_familiarity(first.familiarity, adapted[0].features, features_by_fold[0], cell_labels.labels, folds)
-        first = first.model_copy(update={"familiarity": rule})
-    return replace(adapted[0], card=first), *adapted[1:]
+    finished = []
+    for index, (one, of_folds) in enumerate(zip(adapted, features_by_fold, strict=True)):
+        # The first reader's threshold decides where both read; the second's where it reads alone.
+        threshold = _choose_threshold(logits_of_chosen[index:], cards[index:], labels)
+        rule = one.card.familiarity
+        if rule is not None:
+            rule = fit_familiarity(rule, one.features, of_folds, cell_labels.labels, folds)
+        card = one.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
+        finished.append(replace(one, card=card))
+    return tuple(finished)
 
 
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
@@ -279,6 +279,17 @@ def _adapt_reader(
     card = _calibrate(reader, cell_labels, chosen, logits)
     tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
     return AdaptedReader(card, tuned.layer, tuned.features, pull, tuned), logits, features_by_fold
+
+
+def _choose_threshold(
+    logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard], labels: Sequence[Label]
+) -> float:
+    """Choose the threshold of the first of some readers that read together."""
+
+    def predict_at(threshold: float) -> list[Prediction]:
+        return predict(logits, [cards[0].model_copy(update={"confidence_threshold": threshold}), *cards[1:]])
+
+    return choose_threshold(predict_at, labels)
 
 
 def _choose_pull(

@@ -47,7 +47,7 @@ def render_label_page(
     chosen: Sequence[tuple[Candidate, Purpose]],
     pictures: Mapping[tuple[str, int], CellPictures],
     classes: Sequence[CellClass],
-    cells_csv_sha256: Mapping[str, str],
+    cells_sha256: Mapping[str, str],
 ) -> str:
     """Render the page as HTML; the same cells and pictures give the same bytes.
 
@@ -56,11 +56,11 @@ def render_label_page(
         chosen: The cells in the order in which they are shown, each with what it was chosen for.
         pictures: The pictures of each cell, by slide and row.
         classes: The classes that a reader can choose.
-        cells_csv_sha256: The SHA-256 of the run's own cells.csv, by slide.
+        cells_sha256: The SHA-256 of the run's own cells, by slide.
     """
     entries = [dump_chosen_cell(_chosen_cell(candidate, purpose)) for candidate, purpose in chosen]
     slides = {candidate.slide for candidate, _ in chosen}
-    results = {slide: sha256 for slide, sha256 in cells_csv_sha256.items() if slide in slides}
+    results = {slide: sha256 for slide, sha256 in cells_sha256.items() if slide in slides}
     page = hashlib.sha256(json.dumps([results, entries]).encode()).hexdigest()
     shown = [pictures[candidate.slide, candidate.row] for candidate, _ in chosen]
     fields = {content: index for index, content in enumerate(dict.fromkeys(p.surroundings for p in shown))}

@@ -18,9 +18,10 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import decode_rgb
 from wbctool.labels import CellClass
-from wbctool.paths import CELLS_CSV, OutputPaths
+from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.csv_tables import hash_cells
 from wbctool.store.reader import read_published_slides
 from wbctool.store.slide_record import find_slide_record
 from wbctool.text import pluralize
@@ -95,7 +96,7 @@ def read_published_cells(
 
 
 def find_labelled_results(layouts: Sequence[OutputPaths], labels: Labels, path: Path) -> OutputPaths:
-    """Find the results whose cells a labels file is about, by the hash of each slide's cells.csv.
+    """Find the results whose cells a labels file is about, by the hash of each slide's cells.
 
     Args:
         layouts: The results that were given.
@@ -124,10 +125,11 @@ def list_review_readers(layout: OutputPaths) -> list[str]:
 
 
 def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
-    """Return the hash of the cells.csv that the run wrote of a slide; None if there is no such slide."""
+    """Return the hash of the cells that the run found on a slide; None if there is no such slide."""
     if find_slide_record(layout, slide) is None:
         return None
-    return load_run_result(layout, slide)[1].files[CELLS_CSV]
+    result, record = load_run_result(layout, slide)
+    return hash_cells(slide, result.cells, record.provenance.classes)
 
 
 def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:

@@ -11,7 +11,7 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir, SuperResolveMode
 from wbctool.cli.output import check_writable, echo, echo_optional
-from wbctool.enums import Device, Precision, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.optional import require_extra
 from wbctool.text import display_name
 
@@ -38,6 +38,7 @@ def evaluate(
     ] = SplitChoice.TEST,
     super_resolve: SuperResolveMode = SuperResolve.AUTO,
     precision: Annotated[Precision, typer.Option(help="Precision of the models.")] = Precision.AUTO,
+    readers: Annotated[Readers, typer.Option(help="Which networks classify the cells.")] = Readers.BOTH,
     sr_cells: Annotated[
         int, typer.Option(metavar="N", min=0, help="Cells per dataset for comparing the generators; 0: none.")
     ] = 100,
@@ -51,7 +52,7 @@ def evaluate(
 ) -> None:
     """Measure the models on labeled data. Requires: pip install 'wbctool[evaluate]'."""
     with handle_errors():
-        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images, labels)
+        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images, labels, readers)
 
 
 def evaluate_models(
@@ -64,6 +65,7 @@ def evaluate_models(
     sr_cells: int,
     ood_images: int,
     labels: Path | None = None,
+    readers: Readers = Readers.BOTH,
 ) -> None:
     """Evaluate, write the files if there is a folder for them, and print the tables.
 
@@ -91,12 +93,12 @@ def evaluate_models(
         check_evaluation_folder(out)
         check_writable(out)
     field_labels = read_cell_labels(labels) if labels else {}
-    models = wbctool.load_models(models_dir, Device.AUTO, precision)
+    models = wbctool.load_models(models_dir, Device.AUTO, precision, readers)
     if models.device_message:
         emit(f"wbctool: {models.device_message}")
     fp32 = None
     if any(model.precision is not Precision.FP32 for model in (models.classifier, models.generator)):
-        fp32 = wbctool.load_models(models_dir, Device.AUTO, Precision.FP32)
+        fp32 = wbctool.load_models(models_dir, Device.AUTO, Precision.FP32, readers)
         emit(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(models_dir or default_models_dir())
     selected_split = None if split is SplitChoice.ALL else Split(split.value)
@@ -124,9 +126,9 @@ def _print_tables(result: Evaluation, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from wbctool.evaluation.text_tables import build_tables
+    from wbctool.evaluation.text_tables import build_tables, describe_options
 
-    console.print(escape(f"{result.data}, split: {result.split}, super-resolution: {result.super_resolve}"))
+    console.print(escape(f"{result.data}, {describe_options(result)}"))
     for content in build_tables(result):
         table = Table(title=f"\n{content.title}", title_justify="left", box=None, pad_edge=False)
         for number, column in enumerate(content.columns):

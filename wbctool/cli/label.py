@@ -72,9 +72,7 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
         advice = "; name the folder of the images with --slides" if candidates.unshown else ""
         raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown{advice}")
     pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
-    page = render_label_page(
-        layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_csv_sha256
-    ).encode()
+    page = render_label_page(layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_sha256).encode()
     write_through_link(path, page)
     n_random = sum(purpose is Purpose.MEASURE for _, purpose in chosen)
     n_slides = len({candidate.slide for candidate, _ in chosen})

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from wbctool.cli.output import echo, echo_optional
 from wbctool.pipeline.plan import Action, PlanItem
 from wbctool.report.csv_tables import COUNTS_COLUMNS
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.text import display_name, pluralize
 
 _T = TypeVar("_T")

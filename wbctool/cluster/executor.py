@@ -28,7 +28,7 @@ from wbctool.inference.session import CPU, CUDA
 from wbctool.pipeline.bound_stages import BoundStages, build_cache_key, build_provenance
 from wbctool.pipeline.context import RunContext, ShouldStop
 from wbctool.settings import RunSettings
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.text import pluralize
 from wbctool.types.cells import Slide
 

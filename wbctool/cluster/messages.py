@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool.store.hash_cache import FileStat
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.slide_writer import SlideFiles
 
 

@@ -24,7 +24,7 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import publish_or_fail
 from wbctool.store.publish import publish_files
-from wbctool.store.slide_record import SlideOutcome, make_failed_outcome
+from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 from wbctool.datasets.labelled import LabelledField, LabelledImage, Split, UnknownImage
-from wbctool.enums import SuperResolve
+from wbctool.enums import Readers, SuperResolve
 from wbctool.evaluation.classification import (
     ClassifierReport,
     LabelledCrop,
@@ -93,6 +93,7 @@ class Evaluation:
         percent_errors: Errors of the percents, for each data set and size of a simulated slide.
         red_cells: What is found in fields of red cells.
         familiarity: Whether each data set of cells is familiar, as if it were one slide.
+        readers: Which networks classified the cells.
     """
 
     data: str
@@ -113,6 +114,7 @@ class Evaluation:
     percent_errors: tuple[PercentErrorReport, ...] = ()
     red_cells: tuple[RedCellReport, ...] = ()
     familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
+    readers: Readers = Readers.BOTH
 
 
 @dataclass(slots=True)
@@ -232,6 +234,7 @@ def evaluate(
         classes=classes,
         cells=tuple(cells),
         familiarity=familiarity,
+        readers=models.cards.readers,
         unseen_datasets=labelled.unseen_datasets,
         silent_errors=summarize_silent_errors(cells, classes),
         unknown_kinds=summarize_unknown_kinds(cells, classes),

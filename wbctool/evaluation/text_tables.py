@@ -50,9 +50,14 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
     return tuple(table for table in tables if table.rows)
 
 
+def describe_options(result: Evaluation) -> str:
+    """Return which cells were measured, and with what."""
+    return f"split: {result.split}, readers: {result.readers}, super-resolution: {result.super_resolve}"
+
+
 def to_markdown(result: Evaluation) -> str:
     """Return the tables as Markdown, below a line that says what was measured."""
-    parts = [f"`{result.data}`, split: {result.split}, super-resolution: {result.super_resolve}."]
+    parts = [f"`{result.data}`, {describe_options(result)}."]
     for table in build_tables(result):
         lines = (table.columns, ("---",) * len(table.columns), *table.rows)
         parts.append(f"{table.title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))

@@ -99,6 +99,7 @@ def _feature(slide: str, cell: Cell, classes: Sequence[CellClass]) -> dict[str, 
                 "confidence": prediction.confidence,
                 "detection_score": cell.detection.score,
                 **{f"p_{label}": p for label, p in zip(classes, prediction.probabilities, strict=True)},
+                **({} if cell.diameter_um is None else {"diameter_um": cell.diameter_um}),
             },
             "metadata": {
                 "slide": encode_name(slide),

@@ -77,13 +77,6 @@ def companion_folder(path: Path) -> Path | None:
     return folder if path.suffix.lower() == _MRXS and folder.is_dir() else None
 
 
-def list_scan_files(path: Path) -> tuple[Path, ...]:
-    """Return the files that a scan consists of, the one to open first."""
-    folder = companion_folder(path)
-    companions = () if folder is None else (file for file in folder.rglob("*") if file.is_file())
-    return path, *sorted(companions)
-
-
 class Scan:
     """An open scan. It may be read in several threads.
 

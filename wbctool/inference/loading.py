@@ -54,6 +54,13 @@ class Cards:
     second: CompactCard | None = None
 
     @property
+    def readers(self) -> Readers:
+        """Which readers they are."""
+        if self.second is not None:
+            return Readers.BOTH
+        return Readers.COMPACT if isinstance(self.classifier, CompactCard) else Readers.VGG19
+
+    @property
     def familiarity_rule(self) -> FamiliarityRule | None:
         """When a slide is familiar, by the first reader that measures it; None if none does."""
         second = None if self.second is None else self.second.familiarity

@@ -3,54 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder, read_head
-from wbctool.imaging.scan import DICOM_SUFFIXES, companion_folder, is_dicom_scan, is_scan, list_scan_files
+from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder
+from wbctool.imaging.scan import is_scan
 from wbctool.notices import list_names, log_notice
-from wbctool.paths import (
-    EVALUATION_FIGURES,
-    EVALUATION_JSON,
-    EVALUATION_SCHEMA,
-    SLIDES_CSV,
-    SLIDES_XLSX,
-    VERIFICATION_FIGURES,
-    VERIFICATION_JSON,
-    VERIFICATION_SCHEMA,
-)
+from wbctool.paths import SLIDES_CSV, SLIDES_XLSX
+from wbctool.pipeline.own_figures import is_own_figure
+from wbctool.pipeline.scan_files import find_scans, list_scan_files
 from wbctool.store.run_record import is_results
 from wbctool.system_folders import is_system_folder
-from wbctool.text import pluralize
+from wbctool.text import natural_sort_key, pluralize
 from wbctool.types.cells import Slide
 
-_DIGITS = re.compile(r"([0-9]+)")
-
-
-def _compile_schema_pattern(schema: str, legacy_prefix: str = "") -> re.Pattern[bytes]:
-    """Return a pattern for the beginning of one of our records in any version, with or without a schema."""
-    return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{legacy_prefix})'.encode())
-
-
-# The figures of `wbctool verify` and `evaluate`: their names, the record beside them, and how the record begins.
-_FIGURES = (
-    (
-        re.compile(rf"({'|'.join(VERIFICATION_FIGURES)})\.png"),
-        VERIFICATION_JSON,
-        _compile_schema_pattern(VERIFICATION_SCHEMA),
-    ),
-    (
-        re.compile(rf"({'|'.join(EVALUATION_FIGURES)})-.*\.png", re.DOTALL),
-        EVALUATION_JSON,
-        _compile_schema_pattern(
-            EVALUATION_SCHEMA, r'|"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'
-        ),
-    ),
-)
 _TABLES = frozenset({SLIDES_CSV, SLIDES_XLSX})
 
 
@@ -112,7 +81,7 @@ def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     """Return whether a slide's folder still holds the fields that it held when it was found."""
     try:
         if slide.is_scan:
-            return slide.fields[0].is_file() and _list_scan_files(slide.fields[0]) == slide.fields
+            return slide.fields[0].is_file() and list_scan_files(slide.fields[0]) == slide.fields
         if root.is_file():
             return is_image(root)
         current_images = _FolderWalker(root.resolve(), follow_links, frozenset()).list_images(slide.folder)
@@ -121,21 +90,11 @@ def is_unchanged(slide: Slide, root: Path, follow_links: bool) -> bool:
     return sorted(current_images) == sorted(slide.fields)
 
 
-def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Return a sort key by which numbers in names sort by value, and letters without regard to case.
-
-    >>> sorted(["field10.png", "Field2.png", "field1.png"], key=natural_sort_key)
-    ['field1.png', 'Field2.png', 'field10.png']
-    """
-    parts = _DIGITS.split(name.casefold())
-    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
-
-
 def _make_single_slide(image: Path) -> Slide:
     """Return the slide that is a single image."""
     path = Path(os.path.abspath(image))  # noqa: PTH100, Path.resolve would follow a link to another name
     if is_scan(path):
-        return Slide(path.stem, path.parent, _list_scan_files(path), is_scan=True)
+        return Slide(path.stem, path.parent, list_scan_files(path), is_scan=True)
     if is_image(path):
         return Slide(path.stem, path.parent, (path,))
     kind = get_unread_kind(path)
@@ -219,15 +178,12 @@ class _FolderWalker:
     def _pass_scans(self, folder: Path, parts: tuple[str, ...]) -> list[os.DirEntry[str]]:
         """Note the scans in a folder; return the entries that belong to none of them."""
         entries = list(self._iter_entries(folder))
-        files = [Path(entry.path) for entry in entries if not entry.is_dir()]
-        belonging = set[Path]()
-        for path in filter(is_scan, files):
-            self.scans.append(((*parts, path.stem), _SlideFolder(folder, _list_scan_files(path), is_scan=True)))
-            belonging |= {path, companion_folder(path) or path}
-        dicom = [path for path in files if is_dicom_scan(path)]
-        if dicom:
-            self.scans.append((parts, _SlideFolder(folder, dicom, is_scan=True)))
-        return [entry for entry in entries if Path(entry.path) not in belonging.union(dicom)]
+        belonging = set[Path | None]()
+        for scan in find_scans([Path(entry.path) for entry in entries if not entry.is_dir()]):
+            scan_parts = (*parts, scan.name) if scan.name else parts
+            self.scans.append((scan_parts, _SlideFolder(folder, scan.files, is_scan=True)))
+            belonging |= {*scan.files, scan.companion}
+        return [entry for entry in entries if Path(entry.path) not in belonging]
 
     def describe_skipped(self) -> list[str]:
         """Return the notices of what the laboratory may have expected to be read."""
@@ -312,21 +268,6 @@ def _free_id(name: str, slides: Collection[str]) -> str:
     return name
 
 
-def _list_scan_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a scan, the one to open first: with its companions, or all of a folder of DICOM."""
-    if path.suffix.lower() in DICOM_SUFFIXES:
-        files = sorted(path.parent.iterdir(), key=lambda file: natural_sort_key(file.name))
-        return tuple(file for file in files if is_dicom_scan(file))
-    return list_scan_files(path)
-
-
 def _is_field(path: Path) -> bool:
     """Return whether a file is an image, and neither a scan nor drawn by another command of wbctool."""
-    return is_image(path) and not is_scan(path) and not _is_figure(path)
-
-
-def _is_figure(path: Path) -> bool:
-    """Return whether an image is a figure that wbctool drew. Its folder may still be a slide's, and hold fields."""
-    return any(
-        name.fullmatch(path.name) and begin.match(read_head(path.with_name(record))) for name, record, begin in _FIGURES
-    )
+    return is_image(path) and not is_scan(path) and not is_own_figure(path)

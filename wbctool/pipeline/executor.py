@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.pipeline import Pipeline, ThreadPools
 from wbctool.store.publish import publish_files
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.types.cells import Slide
 
 

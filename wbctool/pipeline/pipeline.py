@@ -26,7 +26,8 @@ from wbctool.pipeline.slide_accumulator import SlideAccumulator, build_result
 from wbctool.store.atomic_write import is_name_error
 from wbctool.store.fingerprint import compute_fingerprints
 from wbctool.store.hash_cache import HashCache
-from wbctool.store.slide_record import SlideOutcome, SlideRecord, make_failed_outcome
+from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
+from wbctool.store.slide_record import SlideRecord
 from wbctool.store.slide_writer import SlideFiles, make_files
 from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide

@@ -30,7 +30,7 @@ from wbctool.store.drift import find_drift
 from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_reviews
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.status import clear_failure
 from wbctool.text import display_name, pluralize
 from wbctool.types.cells import Slide

@@ -16,6 +16,7 @@ from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.pipeline.scan_survey import ScanSurvey
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
+from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.differential import count_cells
 from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
@@ -170,6 +171,7 @@ def build_result(
     familiarity = assess_familiarity(predictions, familiarity_rule, [q.stain_out_of_range for q in quality])
     predictions = hold_back_cells(predictions, familiarity, familiarity_rule)
     cells = [replace(cell, prediction=p) for cell, p in zip(accumulator.cells, predictions, strict=True)]
+    scan = accumulator.scan_summary
     flags = _field_flags(accumulator) | compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
     differential = count_cells(predictions, model_classes, limits, flags, n_read)
     return SlideResult(
@@ -177,14 +179,14 @@ def build_result(
         status=SlideStatus.FAILED if not n_read else SlideStatus.PARTIAL if accumulator.failures else SlideStatus.OK,
         fields=len(accumulator.field_hashes),
         failures=tuple(accumulator.failures),
-        cells=tuple(cells),
+        cells=add_diameters(cells, quality, scan),
         thumbnails=tuple(accumulator.thumbnails),
         field_thumbnails=tuple(accumulator.field_thumbnails),
         differential=add_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
         metadata=metadata,
         quality=quality,
         familiarity=familiarity,
-        scan=accumulator.scan_summary,
+        scan=scan,
     )
 
 

@@ -15,7 +15,8 @@ from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
 from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name
 from wbctool.store.atomic_write import write_atomic
-from wbctool.store.slide_record import SlideOutcome, SlideRecord, read_slide_record
+from wbctool.store.slide_outcome import SlideOutcome
+from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.text import encode_name
 from wbctool.types.results import Provenance, SlideStatus
 

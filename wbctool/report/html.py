@@ -11,13 +11,14 @@ from wbctool.labels import CellClass
 from wbctool.paths import review_file_name
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
-from wbctool.report.csv_tables import cells_csv, format_percent
+from wbctool.report.csv_tables import cells_csv, format_percent, hash_cells
 from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.verdict import (
     failed_fields_clause,
     field_remarks,
     findings,
+    limits,
     low_count_threshold,
     metadata_rows,
     scan_lines,
@@ -41,7 +42,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
     fields = page_fields(result)
     gallery = select_thumbnails(result, fields)
     sections = gallery.sections
-    table = cells_csv(result.slide, result.cells, provenance.classes)
+    table = cells_csv(result.slide, result.cells, provenance.classes, result.later_columns)
     sha256 = hashlib.sha256(table.encode()).hexdigest()
     return render_page(
         "report.html.j2",
@@ -58,7 +59,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
-        limits=[flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS],
+        limits=limits(result),
         columns=_table_columns(result),
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
@@ -69,7 +70,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         second_class=lambda tile: second_class_text(tile, provenance.classes),
         cells_sha256=sha256,
         images_elsewhere=images_elsewhere,
-        data=_script_data(result, provenance, fields, sections, sha256),
+        data=_script_data(result, provenance, fields, sections),
     )
 
 
@@ -118,7 +119,7 @@ def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[Cel
 
 
 def _script_data(
-    result: SlideResult, provenance: Provenance, fields: Sequence[str], sections: Sequence[GallerySection], sha256: str
+    result: SlideResult, provenance: Provenance, fields: Sequence[str], sections: Sequence[GallerySection]
 ) -> Mapping[str, Any]:
     """Return the data of the page's script. A row of ``cells``: field, cell, box, category and probabilities in ‰."""
     field_indices = {name: index for index, name in enumerate(fields)}
@@ -135,7 +136,7 @@ def _script_data(
     return {
         "schema": "wbctool-report/1",
         "slide": result.slide,
-        "results": sha256,
+        "results": hash_cells(result.slide, result.cells, provenance.classes),
         "review_file": review_file_name(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],

@@ -34,6 +34,19 @@ FLAGS = {
         "Some fields overlap, so they show the same cells; see Fields to check. Each of these cells was counted once."
     ),
 }
+# The same for a whole-slide scan, where it differs: no field can be added or photographed again.
+SCAN_FLAGS = {
+    "low_count": "Too few cells were counted to mark any value as high or low. {remedy}",
+    "limited_count": "Fewer cells were counted than a reference differential needs. {remedy}",
+    "blurred_fields": "Some zones are blurred; see Fields to check. Check their cells or scan the slide again.",
+    "crowded_fields": "Some zones are crowded; see Fields to check. Scan a thinner part of the smear instead.",
+    "failed_fields": (
+        "Some zones could not be read or analyzed, so their cells are missing; see Failures. Copy the file again, or "
+        "scan the slide again, and run again."
+    ),
+}
+ZONES_LEFT = "Not all zones of the scan were looked at: run again with --cells N for more cells, or --cells all."
+NO_ZONES_LEFT = "All zones of the scan that are worth it were looked at: scan more of the smear, or another smear."
 # The flags in exports: without instructions, because readers of an export cannot see the page or run the tool.
 EXPORTED_FLAGS = {
     "unfamiliar": (
@@ -155,8 +168,10 @@ DOUBTED_NOTE = "Do not rely on the classes that these cells are shown with."
 NOT_SHOWN = "{missing} more are not shown; these {shown} are the least certain."
 REVIEW_NOT_SHOWN = (
     "{missing} more are not shown and cannot be classified on this page; these {shown} are the least certain. To "
-    "review all, divide the images of this slide between several folders and run again."
+    "review all, {remedy} and run again."
 )
+DIVIDE_SLIDE = "divide the images of this slide between several folders"
+TAKE_FEWER_CELLS = "take --cells N for fewer cells"
 GALLERY = {
     "options": "Cells shown",
     "min_confidence": "Confidence from",

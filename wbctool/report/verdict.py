@@ -93,6 +93,15 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     ]
 
 
+def limits(result: SlideResult) -> list[tuple[str, str]]:
+    """Return the flags on the count as (flag, what it means and what to do about it)."""
+    flags = [flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS]
+    if result.scan is None:
+        return [(flag, strings.FLAGS[flag]) for flag in flags]
+    remedy = strings.ZONES_LEFT if result.scan.zones_not_needed else strings.NO_ZONES_LEFT
+    return [(flag, strings.SCAN_FLAGS.get(flag, strings.FLAGS[flag]).format(remedy=remedy)) for flag in flags]
+
+
 def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
     """Return the entries of slides.csv for this slide as (label, value), without empty ones."""
     if result.metadata is None:

@@ -6,7 +6,6 @@ slide.json last. A review that is killed in between is applied again with the sa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from wbctool.errors import ReviewRefused, list_problems
 from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
-from wbctool.report.csv_tables import cells_csv
+from wbctool.report.csv_tables import hash_cells
 from wbctool.review.overview import publish_overview, validate_initials
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
@@ -66,7 +65,7 @@ class ReviewFile(BaseModel):
     Attributes:
         schema_: The schema of the file.
         slide: The slide's id.
-        results: The SHA-256 of the cells.csv that the reader saw.
+        results: The SHA-256 of the cells that the reader saw, as wbctool.report.csv_tables.hash_cells gives it.
         reader: The reader's initials.
         time: When the review was saved, by the reader's clock.
         comment: The reader's comment on the slide.
@@ -207,11 +206,10 @@ def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
 
 def _check_applicable(review: ReviewFile, current: SlideResult, provenance: Provenance) -> None:
     """Refuse a review that does not fit the slide's current results."""
-    table = cells_csv(current.slide, current.cells, provenance.classes)
-    current_sha256 = hashlib.sha256(table.encode()).hexdigest()
+    current_sha256 = hash_cells(current.slide, current.cells, provenance.classes)
     if review.results != current_sha256:
         raise ReviewRefused(
-            f"slide {review.slide!r}: the review was made for different results (cells.csv {review.results[:12]}…, now "
+            f"slide {review.slide!r}: the review was made for different results (cells {review.results[:12]}…, now "
             f"{current_sha256[:12]}…); open the report again"
         )
     rows = [change.row for change in review.cells]

@@ -11,7 +11,7 @@ from wbctool.report.csv_tables import counts_row
 from wbctool.store.counts_table import read_outcomes, write_counts_and_index
 from wbctool.store.ended_reviews import find_ended_reviews, update_notices
 from wbctool.store.run_record import read_run_record
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.types.results import SlideResult
 
 log = logging.getLogger(__name__)

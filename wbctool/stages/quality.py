@@ -13,6 +13,7 @@ from wbctool.imaging.frame import find_picture
 from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
+from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import RED_CELL_UM, estimate_blur_px
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 from wbctool.types.slides import CieLab, FieldQuality
@@ -23,12 +24,7 @@ _ANALYSIS_LONG_SIDE_PX = 256  # the longer side of the image from which colors a
 _MIN_RED_CELL_PX = 6.0  # in that image; in a smaller one cells and background of a stitched field would be one color
 _MAX_LONG_SIDE_PX = 2560  # of a field that is analyzed at the usual size whatever its cells, and of that image
 _BACKGROUND_QUANTILE = 0.98  # the quantile of the green channel that is taken as background
-_THUMBNAIL_PX = 16
-_MAX_BAR_STD = 4.0  # gray levels, of a row or column of one color but for noise and compression
-_MAX_RING_FRACTION = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
 _MIN_FIELDS = 5  # in a slide with fewer fields the median says too little
-
-FloatArray = NDArray[np.float32]
 
 
 def measure_quality(
@@ -46,12 +42,17 @@ def measure_quality(
         The measured quality.
     """
     cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
-    estimated_um_per_px = _estimate_um_per_px(cells)
-    effective_um_per_px = um_per_px or estimated_um_per_px
+    red_cell_sides_px = [
+        (d.box.width * d.box.height) ** 0.5
+        for d in cells
+        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+    ]
+    red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
+    effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
     blur_px = (
         None if effective_um_per_px is None else estimate_blur_px(field, [d.box for d in cells], effective_um_per_px)
     )
-    downscaled, scale = _downscale(field, RED_CELL_UM / estimated_um_per_px if estimated_um_per_px else None)
+    downscaled, scale = _downscale(field, red_cell_px)
     red_mask = _ellipse_mask([d.box for d in cells if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale)
     nucleated_mask = _ellipse_mask(
         [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
@@ -70,7 +71,10 @@ def measure_quality(
         background_color=background_color,
         cell_color=cell_color,
         stain_delta_e=color_distance(background_color, cell_color, stain_ranges),
-        red_cell_um=RED_CELL_UM * um_per_px / estimated_um_per_px if um_per_px and estimated_um_per_px else None,
+        um_per_px=um_per_px,
+        red_cells=len(red_cell_sides_px),
+        red_cell_px=red_cell_px,
+        red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
         thumbnail=make_thumbnail(downscaled).tobytes()
         if any(d.object_class is ObjectClass.NUCLEATED for d in cells)
         else b"",
@@ -209,77 +213,6 @@ def color_distance(
         )
         for r in ranges
     )
-
-
-def make_thumbnail(rgb: NDArray[np.uint8]) -> FloatArray:
-    """Make the thumbnail by which :func:`find_duplicates` compares fields.
-
-    Args:
-        rgb: (H, W, 3) uint8 RGB, a field of any scale.
-
-    Returns:
-        (256,) float32 of mean 0 and Euclidean norm 1; zeros for a field of one gray level.
-    """
-    gray = crop_to_picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False))
-    small = downscale(gray.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
-    small -= small.mean()
-    return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
-
-
-def crop_to_picture(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crop an image to the picture inside its frame, because fields in the same frame are not the same field.
-
-    Args:
-        gray: (H, W) uint8, a field at any scale, perhaps with bars at its sides or the ring of an eyepiece.
-
-    Returns:
-        The picture without bars and, if its corners are dark, the largest rectangle in its ellipse; the whole image if
-        nothing would be left.
-    """
-    inside = gray
-    for axis in (1, 0, 1):  # what is left between the bars at two sides may show that the others are of one color
-        varied = np.flatnonzero(inside.std(axis=axis) > _MAX_BAR_STD)
-        if not len(varied):
-            return gray
-        inside = np.take(inside, range(varied[0], varied[-1] + 1), axis=1 - axis)
-    corners = inside[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if corners.max() > _MAX_RING_FRACTION * np.quantile(inside, _BACKGROUND_QUANTILE):
-        return inside
-    top, left = (round(side * (1 - 0.5**0.5) / 2) for side in inside.shape)
-    height, width = inside.shape
-    return inside[top : height - top, left : width - left]
-
-
-def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
-    """Find fields that were photographed or saved twice.
-
-    Args:
-        fields: The measured quality of a slide's fields, in order.
-        correlation: Two thumbnails that correlate more show the same cells.
-
-    Returns:
-        For each duplicate field, the name of the first field with the same content.
-    """
-    with_cells = [f for f in fields if f.thumbnail]
-    if not with_cells:
-        return {}
-    thumbnails = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
-    duplicate_of = {}
-    for index, row in enumerate(thumbnails):
-        is_duplicate = thumbnails[:index] @ row > correlation
-        if is_duplicate.any():
-            duplicate_of[with_cells[index].field] = with_cells[int(is_duplicate.argmax())].field
-    return duplicate_of
-
-
-def _estimate_um_per_px(cells: Sequence[Detection]) -> float | None:
-    """Estimate the side of a pixel in µm from the median size of the whole red cells."""
-    sides = [
-        (d.box.width * d.box.height) ** 0.5
-        for d in cells
-        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
-    ]
-    return RED_CELL_UM / float(np.median(sides)) if sides else None
 
 
 def _downscale(field: Field, red_cell_px: float | None) -> tuple[NDArray[np.uint8], float]:

@@ -18,7 +18,8 @@ from wbctool.store.atomic_write import write_atomic, write_through_link
 from wbctool.store.ended_reviews import EndedReview
 from wbctool.store.ownership import WORKBOOK_FILE, is_own
 from wbctool.store.run_record import read_run_record
-from wbctool.store.slide_record import SlideOutcome, find_slide_record
+from wbctool.store.slide_outcome import SlideOutcome
+from wbctool.store.slide_record import find_slide_record
 from wbctool.types.results import SlideStatus
 
 

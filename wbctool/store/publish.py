@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from wbctool.errors import ReviewRefused
 from wbctool.limits import Limits
-from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
+from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.fingerprint import Fingerprints
@@ -104,11 +104,12 @@ def render_again(
     is_reviewed = bool(record.reviews) or is_set_aside(layout, slide)
     entries = audit_log.read_audit_log(layout) if is_reviewed else ()
     reviews = find_reviews(entries, slide, record)
-    original, files = read_original_files(layout, record)
-    if reviews and original.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
-        raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
+    _, files = read_original_files(layout, record)
     record = replace(record, provenance=provenance, limits=limits, metadata=metadata)
-    result = replay_reviews(OriginalResult(files, record, read_result(files, record)), reviews, entries)
+    original = OriginalResult(files, record, read_result(files, record))
+    if reviews and original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
+        raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
+    result = replay_reviews(original, reviews, entries)
     rendered = _render(result, record, fingerprints)
     publish_slide(layout, rendered.files, rendered.record)
     return rendered.record
@@ -128,10 +129,11 @@ def _apply_reviews(
         ReviewRefused: The audit log does not fit the cells.
     """
     files, record = slide_files.files, slide_files.record
-    if not reviews or record.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
-        return None
     originals = {**files, SLIDE_JSON: format_slide_record(record)}
-    result = replay_reviews(OriginalResult(originals, record, read_result(files, record)), reviews, entries)
+    original = OriginalResult(originals, record, read_result(files, record))
+    if not reviews or original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
+        return None
+    result = replay_reviews(original, reviews, entries)
     rendered = _render(result, record, Fingerprints.of_record(record))
     set_aside = {ORIGINAL_PREFIX + name: originals[name] for name in ORIGINAL_FILES}
     return SlideFiles({**files, **set_aside, **rendered.files}, rendered.record)

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from wbctool.errors import ReviewRefused
 from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import category_of, reclassify
+from wbctool.report.csv_tables import hash_cells
 from wbctool.report.render import renderer_sha256
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
-from wbctool.store.reader import read_cell
+from wbctool.store.reader import find_later_columns, read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
@@ -48,8 +49,8 @@ class OriginalResult:
 
     @property
     def cells_sha256(self) -> str:
-        """The SHA-256 of the run's cells.csv, which the first review names."""
-        return hashlib.sha256(self.files[CELLS_CSV]).hexdigest()
+        """The SHA-256 of the run's cells, which the first review names."""
+        return hash_cells(self.result.slide, self.result.cells, self.record.provenance.classes)
 
 
 def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
@@ -146,7 +147,7 @@ def find_reviews(entries: Sequence[AuditEntry], slide: str, record: SlideRecord 
 
 
 def reviewed_cells_sha256(reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> str:
-    """Return the SHA-256 of the cells.csv that the first of some reviews was made of, which is the run's own."""
+    """Return the SHA-256 of the cells that the first of some reviews was made of, which are the run's own."""
     return next(str(entry.content["results"]) for entry in entries if entry.sha256 == reviews[0].entry_sha256)
 
 
@@ -230,6 +231,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         quality=record.quality,
         familiarity=record.familiarity,
         scan=record.scan,
+        later_columns=find_later_columns(table.fieldnames or ()),
     )
 
 

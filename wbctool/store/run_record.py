@@ -22,7 +22,7 @@ from wbctool.settings import RunSettings
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json, write_atomic
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
-from wbctool.store.slide_record import SlideOutcome
+from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.timing import add_seconds
 from wbctool.types.results import FieldFailure, Provenance, SlideStatus
 from wbctool.types.scans import ScanSummary

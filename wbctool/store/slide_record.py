@@ -6,7 +6,7 @@ before it, and a checksum of itself. It counts only while all of them match.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,14 @@ from pydantic import AfterValidator, TypeAdapter
 from wbctool.errors import RecordInvalid
 from wbctool.labels import CellClass
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
-from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED, empty_row
+from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED
 from wbctool.settings import Limits
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum
 from wbctool.store.hash_cache import FieldHashes, HashCache, digest_large_file
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
-from wbctool.types.cells import AbsoluteCount, Slide
+from wbctool.types.cells import AbsoluteCount
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
@@ -269,64 +269,3 @@ def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCach
         hash_cache.hash_file(layout.slide_file(record.slide, name), digest_large_file) == sha256
         for name, sha256 in record.files.items()
     )
-
-
-@dataclass(frozen=True, slots=True)
-class SlideOutcome:
-    """What a run knows of one slide at its end.
-
-    Attributes:
-        slide: The slide's id.
-        status: Its status.
-        row: Its values of COUNTS_COLUMNS, the slide's id as it is.
-        failures: The failures of its fields, or of the slide as a whole.
-        seconds: The time that each stage took.
-        readers: Who reviewed it since it was processed.
-        patient: The patient of slides.csv; empty if it names none.
-        out_of_range: What is low or high, by class.
-        notices: What a laboratory must know about its input.
-        repeated_cells: The number of cells that a second field shows, which are counted once.
-        scan: What was done with a whole-slide scan; None for a folder of images.
-    """
-
-    slide: str
-    status: SlideStatus
-    row: tuple[str, ...]
-    failures: tuple[FieldFailure, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-    readers: tuple[str, ...] = ()
-    patient: str = ""
-    out_of_range: OutOfRange = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
-    repeated_cells: int = 0
-    scan: ScanSummary | None = None
-
-    @classmethod
-    def from_record(cls, record: SlideRecord) -> SlideOutcome:
-        """Return what a slide's record says."""
-        return cls(
-            record.slide,
-            record.status,
-            record.row,
-            record.errors,
-            readers=record.readers,
-            patient=record.patient,
-            out_of_range=record.out_of_range,
-            notices=record.notices,
-            repeated_cells=record.repeated_cells,
-            scan=record.scan,
-        )
-
-
-def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Collection[CellClass]) -> SlideOutcome:
-    """Return the outcome of a slide that failed as a whole; what an earlier run published of it stays.
-
-    Args:
-        slide: The slide.
-        stage: The stage that failed.
-        cause: Why.
-        model_classes: The classes that the model knows.
-    """
-    status = SlideStatus.FAILED
-    row = empty_row(slide.id, status, slide.n_fields, model_classes, "failed_fields")
-    return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))

@@ -71,7 +71,7 @@ def render_files(result: SlideResult, provenance: Provenance, images_elsewhere: 
     """
     texts = {
         DIFFERENTIAL_CSV: differential_csv(result.differential),
-        CELLS_CSV: cells_csv(result.slide, result.cells, provenance.classes),
+        CELLS_CSV: cells_csv(result.slide, result.cells, provenance.classes, result.later_columns),
         REPORT_HTML: render_report(result, provenance, images_elsewhere),
     }
     return {name: text.encode() for name, text in texts.items()}
@@ -135,22 +135,26 @@ def publish_slide(layout: OutputPaths, files: Mapping[str, bytes], record: Slide
 def round_as_stored(result: SlideResult) -> SlideResult:
     """Reduce a result to what its files hold, so that a report rendered from them later has the same bytes.
 
-    Probabilities are rounded as in cells.csv, quality as in slide.json; thumbnails that the report has no room for go.
+    Cells are rounded as in cells.csv, quality as in slide.json; thumbnails that the report has no room for go.
     """
     rounded = replace(
         result,
-        cells=tuple(_round_probabilities(cell) for cell in result.cells),
+        cells=tuple(_round_cell(cell) for cell in result.cells),
         quality=tuple(_round_quality(quality) for quality in result.quality),
         familiarity=_round_familiarity(result.familiarity),
     )
     return keep_shown(rounded)
 
 
-def _round_probabilities(cell: Cell) -> Cell:
-    """Round a cell's probabilities to the four decimals of cells.csv."""
+def _round_cell(cell: Cell) -> Cell:
+    """Round a cell's probabilities and its diameter to the decimals of cells.csv."""
     prediction = cell.prediction
     confidence, *probabilities = (float(f"{p:.4f}") for p in (prediction.confidence, *prediction.probabilities))
-    return replace(cell, prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)))
+    return replace(
+        cell,
+        prediction=replace(prediction, confidence=confidence, probabilities=tuple(probabilities)),
+        diameter_um=_round_or_none(cell.diameter_um, 1),
+    )
 
 
 def _round_familiarity(familiarity: Familiarity | None) -> Familiarity | None:
@@ -172,6 +176,8 @@ def _round_quality(quality: FieldQuality) -> FieldQuality:
         background_color=_round_color(quality.background_color),
         cell_color=_round_color(quality.cell_color),
         stain_delta_e=_round_or_none(quality.stain_delta_e, 1),
+        um_per_px=_round_or_none(quality.um_per_px, 5),
+        red_cell_px=_round_or_none(quality.red_cell_px, 1),
         red_cell_um=_round_or_none(quality.red_cell_um, 1),
     )
 

@@ -189,6 +189,7 @@ class Cell:
         detection: Its detection.
         super_resolved: Whether the classifier saw it super-resolved.
         prediction: Its prediction.
+        diameter_um: Its diameter, in µm of smear (wbctool.stages.cell_size); None if it was not measured.
     """
 
     field: str
@@ -196,6 +197,7 @@ class Cell:
     detection: Detection
     super_resolved: bool
     prediction: Prediction
+    diameter_um: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,11 @@ class FieldQuality:
         blurred: Whether the edges are wider than the limit.
         crowded: Whether the coverage is above the limit.
         stain_out_of_range: Whether ``stain_delta_e`` is above the limit.
-        red_cell_um: The median diameter of the red cells by the laboratory's scale, in µm; None if slides.csv gives no
-            scale, or there is no red cell.
+        um_per_px: The laboratory's scale: the side of a pixel in µm by slides.csv or the metadata; None if neither
+            tells.
+        red_cells: The number of red cells that the border does not cut.
+        red_cell_px: Their median diameter in pixels; None without one.
+        red_cell_um: The same by the laboratory's scale, in µm; None without a scale.
         scale_mismatch: Whether no red cell can have that diameter.
         duplicate_of: The first field that shows the same cells; empty if none does.
         counted_elsewhere: How many of its cells another field shows, too, and are a cell of that field alone: a number
@@ -82,6 +85,9 @@ class FieldQuality:
     blurred: bool = False
     crowded: bool = False
     stain_out_of_range: bool = False
+    um_per_px: float | None = None
+    red_cells: int = 0
+    red_cell_px: float | None = None
     red_cell_um: float | None = None
     scale_mismatch: bool = False
     duplicate_of: str = ""
