@@ -28,7 +28,7 @@ def grad_cam(network: CellClassifier, last_map: Tensor) -> Tensor:
     maps = torch.relu(_pooled_gradient(network, last_map) @ last_map.flatten(2))
     peaks = maps.amax(dim=2, keepdim=True)
     scaled = maps / torch.where(peaks > 0, peaks, 1.0) * 255
-    return scaled.round().to(torch.uint8).unflatten(2, last_map.shape[2:])
+    return torch.unflatten(scaled.round().to(torch.uint8), 2, last_map.shape[2:])
 
 
 def _pooled_gradient(network: CellClassifier, last_map: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def _pooled_gradient(network: CellClassifier, last_map: Tensor) -> Tensor:
     # Nothing is done to the weights alone, as the export could store its result in their place: the maps must use the
     # weights of the logits, which `wbctool adapt` replaces.
     gradient: Tensor = network.output.weight
-    for layer in reversed(network.dense):
+    for layer in reversed(list(network.dense)):
         activation = activations.pop()
         if isinstance(layer, nn.ReLU):
             gradient = gradient * (activation > 0)[:, None]
