@@ -177,7 +177,7 @@ class LastBlockTuner:
 
     def _train(self, tuned: LastBlock, y_true: Tensor, weights: Tensor) -> None:
         """Train in place, each cell in a random view."""
-        taught = np.flatnonzero(y_true.numpy() >= 0)
+        taught = torch.nonzero(y_true >= 0).flatten()
         if not len(taught):
             return
         weights = weights / weights[taught].mean()
@@ -189,13 +189,13 @@ class LastBlockTuner:
         ]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-        order = np.concatenate([rng.permutation(taught) for _ in range(EPOCHS)])[: n_steps * _BATCH]
+        order = np.concatenate([rng.permutation(taught.numpy()) for _ in range(EPOCHS)])[: n_steps * _BATCH]
         for cells in torch.from_numpy(order).split(_BATCH):
             views = torch.from_numpy(rng.integers(len(self._maps), size=len(cells)))
             maps = self._maps[views, cells].float().contiguous(memory_format=torch.channels_last)
             losses = cross_entropy(tuned(maps), y_true[cells], reduction="none")
             loss = (losses * weights[cells]).mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
