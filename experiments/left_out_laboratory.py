@@ -20,7 +20,7 @@ from wbctool_training.train import train
 
 from experiments.options import context_arguments, make_parser
 from wbctool.datasets.fields import find_field_folders, read_cell_labels
-from wbctool.datasets.labelled import GroupSplit
+from wbctool.datasets.labelled import GroupSplit, HasGroup
 from wbctool.enums import Device, Precision
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.evaluate import evaluate
@@ -184,7 +184,8 @@ def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None, left_out:
         needs_labels = find_field_folders(folder_of_data) and not any(folder_of_data.rglob("labels.csv"))
         labels_there = field_labels if needs_labels else {}
         found = read_evaluation_data(folder_of_data, models, None, labels_there)
-        if not {item.dataset for item in (*found.images, *found.unknown_images, *found.fields)} & set(left_out):
+        items: list[HasGroup] = [*found.images, *found.unknown_images, *found.fields]
+        if not {item.dataset for item in items} & set(left_out):
             continue
         result = evaluate(folder_of_data, models, [], None, sr_cells=0, ood_images=0, field_labels=labels_there)
         cells += result.cells

@@ -88,6 +88,7 @@ class TunedClassifier:
     _whole: NormalizedClassifier
     _tuned: LastBlock
     _example: NDArray[np.uint8]
+    _n_classes: int
 
     def export(self) -> bytes:
         """Return the content of its ONNX file.
@@ -104,7 +105,7 @@ class TunedClassifier:
             (classifier.output, self._tuned.output),
         ):
             target.load_state_dict(source.state_dict(), strict=True)
-        graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format))
+        graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), self._n_classes)
         content: bytes = to_onnx(graph, self._example, dynamic_side=False).SerializeToString()
         check_parity(graph, content, [self._example[:1], self._example], _PARITY_TOLERANCE)
         return content
@@ -131,7 +132,7 @@ class LastBlockTuner:
         self._network = NormalizedClassifier(classifier, card.training.get("white_balance", False))
         self._network.load_state_dict(read_weights(onnx.load_from_string(content)), strict=True)
         self._network.eval().to(memory_format=torch.channels_last)
-        self._example = rgb[:N_PARITY_CELLS]
+        self._example, self._n_classes = rgb[:N_PARITY_CELLS], len(card.classes)
         n_views = max(1, min(MAX_VIEWS, _MAX_MAPS // len(rgb)))
         self._maps = self._compute_maps(rgb, n_views, card.name, progress)
 
@@ -157,7 +158,9 @@ class LastBlockTuner:
         with torch.inference_mode():
             features = [tuned.forward_features(maps.float()) for maps in self._maps[0].split(_BATCH)]
             tuned_layer = LastLayer(tuned.output.weight.numpy().copy(), tuned.output.bias.numpy().copy())
-        return TunedClassifier(tuned_layer, torch.cat(features).numpy(), self._network, tuned, self._example)
+        return TunedClassifier(
+            tuned_layer, torch.cat(features).numpy(), self._network, tuned, self._example, self._n_classes
+        )
 
     def _compute_maps(self, rgb: NDArray[np.uint8], n_views: int, name: str, progress: Progress) -> Tensor:
         """Return the outputs of the frozen blocks, (views, N, C, h, w) float16, the first view without symmetry."""

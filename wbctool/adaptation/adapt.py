@@ -158,16 +158,16 @@ def compute_readers(
     """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""
     rgb = preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb
     readers = []
+    first = models.classifier
     for model in _list_classifiers(models):
         content = read_model_bytes(model.card, folder)
-        is_tuned = make_tuner is not None and model is models.classifier
         readers.append(
             Reader(
                 card=model.card,
                 layer=read_last_layer(content),
                 features=compute_features(rgb, model, progress),
                 training=read_training_features(folder, model.card),
-                tuner=make_tuner(content, model.card, rgb, progress) if is_tuned else None,
+                tuner=make_tuner(content, model.card, rgb, progress) if make_tuner and model is first else None,
             )
         )
     return readers
