@@ -70,7 +70,8 @@ def limit_process(memory_mb: int) -> None:
         memory_mb: The limit of private writable memory, in megabytes.
     """
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20,) * 2)
+    n_bytes = memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
 
 

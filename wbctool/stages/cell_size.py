@@ -68,7 +68,7 @@ def _pool_red_cells(fields: Sequence[FieldQuality]) -> float | None:
     if len(sides_px) < _MIN_RED_CELLS:
         return None
     low, median, high = np.quantile(sides_px, [0.1, 0.5, 0.9]).tolist()
-    return median if high <= _MAX_SPREAD * low else None
+    return float(median) if high <= _MAX_SPREAD * low else None
 
 
 def _measure(detection: Detection, um_per_px: float | None) -> float | None:
