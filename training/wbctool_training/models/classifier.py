@@ -95,7 +95,7 @@ class NormalizedClassifier(nn.Module):
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Return pixels, as :meth:`forward_features` takes them, as the network sees them."""
-        normalized = (self.balance(rgb.float()) - self.mean) / self.std
+        normalized: Tensor = (self.balance(rgb.float()) - self.mean) / self.std
         return normalized.contiguous(memory_format=torch.channels_last)
 
     def forward(self, rgb: Tensor) -> Tensor:
