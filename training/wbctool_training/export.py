@@ -79,9 +79,27 @@ class ClassifierGraph(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Map (N, H, W, 3) uint8 RGB to the outputs of NormalizedClassifier.forward_features."""
         return self.network.forward_features(rgb.permute(0, 3, 1, 2))
+
+
+class SubtypeClassifierGraph(ClassifierGraph):
+    """The exported graph of a classifier that also tells finer kinds of cells.
+
+    Args:
+        network: The trained classifier.
+        layer: Gives the subtypes' logits of the penultimate features.
+    """
+
+    def __init__(self, network: NormalizedClassifier, layer: nn.Linear) -> None:
+        super().__init__(network)
+        self.subtypes = layer
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """Map (N, H, W, 3) uint8 RGB to the outputs of ClassifierGraph and the subtypes' logits."""
+        outputs = super().forward(rgb)
+        return (*outputs, self.subtypes(outputs[1]))
 
 
 OUTPUT_NAMES = {
@@ -89,6 +107,7 @@ OUTPUT_NAMES = {
     GeneratorGraph: ("sr",),
     ClassifierGraph: ("logits", "features", "last_map"),
 }
+OUTPUT_NAMES[SubtypeClassifierGraph] = (*OUTPUT_NAMES[ClassifierGraph], "subtypes")
 
 
 def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wbctool.enums import Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch
 from wbctool.hardware import has_vnni
-from wbctool.inference.model_card import Card, CardT, CellClassifierCard, DetectorCard, GeneratorCard
+from wbctool.inference.model_card import Card, CardT, CellClassifierCard, CompactCard, DetectorCard, GeneratorCard
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ SUPER_RESOLVED = "sr"  # (N, scale * H, scale * W, 3) uint8 RGB
 LOGITS = "logits"  # (N, classes)
 FEATURES = "features"  # (N, D), the input of the last dense layer
 LAST_MAP = "last_map"  # (N, C, h, w), the output of the last convolution and its ReLU
+SUBTYPES = "subtypes"  # (N, subtypes), the logits of the finer kinds; the compact reader's alone
 _REQUIRED_OUTPUTS = {
     "detector": (HEAT, SIDES),
     "generator": (SUPER_RESOLVED,),
@@ -237,6 +238,8 @@ def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
         return shapes[HEAT] == (1, len(card.classes), side, side) and shapes[SIDES] == (1, 4, side, side)
     if isinstance(card, GeneratorCard):
         return shapes[SUPER_RESOLVED] == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
+    if isinstance(card, CompactCard) and card.subtypes and shapes.get(SUBTYPES) != (1, len(card.subtypes)):
+        return False
     return isinstance(card, CellClassifierCard) and shapes[LOGITS] == (1, len(card.classes) + len(card.unknown_kinds))
 
 
