@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import fakes
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.report.csv_tables import (
     COUNTS_COLUMNS,
     cells_csv,
@@ -71,13 +72,24 @@ def test_differential_csv_byte_for_byte():
 
 def test_cells_csv_byte_for_byte():
     detection = Detection(Box(3, 4, 50, 60), 0.98765, cut_by_border=True)
-    text = cells_csv("=s", [Cell("a,b.png", 1, detection, False, fakes.predict("platelet"))], tuple(CellClass))
-    assert text == (
+    platelet, band = fakes.predict("platelet"), replace(fakes.predict("neutrophil"), subtype=Subtype.BAND)
+    cells = [Cell("a,b.png", 1, detection, False, platelet), Cell("c", 1, detection, True, band)]
+    assert cells_csv("=s", cells, tuple(CellClass)) == (
         "slide,field,cell,x,y,width,height,detection_score,cut_by_border,super_resolved,label,confidence,outcome,reason,"
-        "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet\n"
+        "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet,"
+        "subtype\n"
         '\'=s,"a,b.png",1,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
-        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300\n"
+        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,\n"
+        "'=s,c,1,3,4,50,60,0.9877,true,true,neutrophil,0.9300,counted,,"
+        "0.9300,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,band\n"
     )
+
+
+def test_cells_csv_of_an_earlier_version_lacks_later_columns():
+    cells = [Cell("c", 1, Detection(Box(3, 4, 50, 60), 1.0), True, fakes.predict("neutrophil"))]
+    header, row = cells_csv("s", cells, tuple(CellClass), ()).splitlines()
+    assert header.endswith(",p_platelet")
+    assert row.endswith(",0.0100")
 
 
 def test_empty_row_has_zeros_and_no_percents():

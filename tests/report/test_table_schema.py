@@ -9,6 +9,7 @@ import pytest
 from wbctool.labels import CellClass
 from wbctool.report.csv_tables import CELL_COLUMNS, COUNTS_COLUMNS, DIFFERENTIAL_COLUMNS
 from wbctool.report.table_schema import TABLES, table_schema_files, table_schema_json
+from wbctool.types.results import LATER_CELL_COLUMNS
 
 frictionless = pytest.importorskip("frictionless")
 
@@ -29,7 +30,7 @@ def problems(path: Path, name: str, **options) -> list[str]:
     [
         ("counts", COUNTS_COLUMNS),
         ("differential", DIFFERENTIAL_COLUMNS),
-        ("cells", (*CELL_COLUMNS, *(f"p_{label}" for label in CellClass))),
+        ("cells", (*CELL_COLUMNS, *(f"p_{label}" for label in CellClass), *LATER_CELL_COLUMNS)),
     ],
 )
 def test_table_schema_columns_match_and_are_described(name, columns):

@@ -18,10 +18,12 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import decode_rgb
 from wbctool.labels import CellClass
-from wbctool.paths import CELLS_CSV, OutputPaths
+from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.csv_tables import cells_csv
 from wbctool.store.reader import read_published_slides
+from wbctool.store.replay import table_matches
 from wbctool.store.slide_record import find_slide_record
 from wbctool.text import pluralize
 from wbctool.types.cells import Box, Field
@@ -107,11 +109,11 @@ def find_labelled_results(layouts: Sequence[OutputPaths], labels: Labels, path: 
     """
     problem = "none of the results is given beside it"
     for layout in layouts:
-        hashes = {slide: _original_cells_sha256(layout, slide) for slide in labels.results}
-        changed = [slide for slide, sha256 in labels.results.items() if hashes[slide] != sha256]
+        tables = {slide: _original_table(layout, slide) for slide in labels.results}
+        changed = [slide for slide, sha256 in labels.results.items() if not table_matches(tables[slide], sha256)]
         if not changed:
             return layout
-        if any(hashes.values()):
+        if any(tables.values()):
             problem = f"the cells of slide {changed[0]!r} in {layout.counts_csv} are not those that were labeled"
     raise LabelledDataInvalid(f"{path}: {problem}")
 
@@ -123,11 +125,12 @@ def list_review_readers(layout: OutputPaths) -> list[str]:
     return [reader for record in records if record is not None for reader in record.readers]
 
 
-def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
-    """Return the hash of the cells.csv that the run wrote of a slide; None if there is no such slide."""
+def _original_table(layout: OutputPaths, slide: str) -> bytes:
+    """Return the cells.csv that the run wrote of a slide; empty if there is no such slide."""
     if find_slide_record(layout, slide) is None:
-        return None
-    return load_run_result(layout, slide)[1].files[CELLS_CSV]
+        return b""
+    result, record = load_run_result(layout, slide)
+    return cells_csv(slide, result.cells, record.provenance.classes, result.later_columns).encode()
 
 
 def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.text import decode_name, encode_name
 from wbctool.types.cells import Cell, ClassCount, Differential
-from wbctool.types.results import SlideResult, SlideStatus
+from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"
 _FORMULA_PREFIXES = ("=", "+", "-", "@")
@@ -18,7 +18,7 @@ COUNTS_COLUMNS: tuple[str, ...] = (
     *("nrbc_per_100_wbc", "flags"),
 )
 DIFFERENTIAL_COLUMNS = (*("class", "n", "percent", "ci95_low", "ci95_high", "reference_low", "reference_high", "flag"),)
-PROBABILITY_PREFIX = "p_"  # of the columns after CELL_COLUMNS, one for each class of the model
+PROBABILITY_PREFIX = "p_"  # of the columns between CELL_COLUMNS and LATER_CELL_COLUMNS, one for each class of the model
 CELL_COLUMNS = (
     *("slide", "field", "cell", "x", "y", "width", "height", "detection_score", "cut_by_border", "super_resolved"),
     *("label", "confidence", "outcome", "reason"),
@@ -87,10 +87,22 @@ def differential_csv(differential: Differential) -> str:
     return csv_text(DIFFERENTIAL_COLUMNS, rows)
 
 
-def cells_csv(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
-    """Return cells.csv: one row per cell. The classes are those of the model, in the order of the probabilities."""
-    columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes))
-    return csv_text(columns, (_cell_row(slide, cell) for cell in cells))
+def cells_csv(
+    slide: str,
+    cells: Iterable[Cell],
+    classes: Sequence[CellClass],
+    later_columns: Sequence[str] = LATER_CELL_COLUMNS,
+) -> str:
+    """Return cells.csv: one row per cell.
+
+    Args:
+        slide: Id of the slide.
+        cells: Its cells.
+        classes: Classes of the model, in the order of the probabilities.
+        later_columns: Those of ``LATER_CELL_COLUMNS`` that the table has.
+    """
+    columns = (*CELL_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in classes), *later_columns)
+    return csv_text(columns, (_cell_row(slide, cell, later_columns) for cell in cells))
 
 
 def format_percent(value: float | None) -> str:
@@ -131,15 +143,17 @@ def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
     return str(count.n), format_percent(count.percent), format_percent(count.ci95_low), format_percent(count.ci95_high)
 
 
-def _cell_row(slide: str, cell: Cell) -> tuple[str, ...]:
+def _cell_row(slide: str, cell: Cell, later_columns: Sequence[str]) -> tuple[str, ...]:
     """Return the values of one cell in cells.csv."""
     box, prediction = cell.detection.box, cell.prediction
+    later_values = {"subtype": prediction.subtype or ""}
     return (
         *(encode_csv_name(slide), encode_csv_name(cell.field), str(cell.index)),
         *map(str, (box.x, box.y, box.width, box.height)),
         *(f"{cell.detection.score:.4f}", _format_bool(cell.detection.cut_by_border), _format_bool(cell.super_resolved)),
         *(prediction.label.value, f"{prediction.confidence:.4f}", prediction.outcome.value, prediction.reason.value),
         *(f"{probability:.4f}" for probability in prediction.probabilities),
+        *(later_values[column] for column in later_columns),
     )
 
 

@@ -24,7 +24,7 @@ from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.lock import lock_output
-from wbctool.store.replay import load_original, replay_reviews
+from wbctool.store.replay import load_original, replay_reviews, table_matches
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import build_slide_record, hash_files, publish_slide, render_files
@@ -207,9 +207,9 @@ def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
 
 def _check_applicable(review: ReviewFile, current: SlideResult, provenance: Provenance) -> None:
     """Refuse a review that does not fit the slide's current results."""
-    table = cells_csv(current.slide, current.cells, provenance.classes)
-    current_sha256 = hashlib.sha256(table.encode()).hexdigest()
-    if review.results != current_sha256:
+    table = cells_csv(current.slide, current.cells, provenance.classes, current.later_columns)
+    if not table_matches(table.encode(), review.results):
+        current_sha256 = hashlib.sha256(table.encode()).hexdigest()
         raise ReviewRefused(
             f"slide {review.slide!r}: the review was made for different results (cells.csv {review.results[:12]}…, now "
             f"{current_sha256[:12]}…); open the report again"

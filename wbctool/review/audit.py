@@ -25,7 +25,7 @@ from wbctool.review.audit_lists import (
 )
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
-from wbctool.store.replay import load_original, render_result, replay_reviews
+from wbctool.store.replay import load_original, render_result, replay_reviews, table_matches
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import RESULT_FILES, SlideRecord, read_slide_record
 from wbctool.store.slide_writer import hash_files
@@ -202,7 +202,7 @@ def _iter_differences(
     except ReviewRefused as error:
         yield str(error)
         return
-    if original.cells_sha256 != reviewed_sha256:
+    if not table_matches(original.files[CELLS_CSV], reviewed_sha256):
         yield f"slide {slide!r}: the original {CELLS_CSV} is not the one that was reviewed"
     expected = render_result(result, record)
     yield from (

@@ -20,6 +20,7 @@ from wbctool.store.replay import (
     read_result,
     replay_reviews,
     reviewed_cells_sha256,
+    table_matches,
 )
 from wbctool.store.slide_record import SlideRecord, find_slide_record, format_slide_record
 from wbctool.store.slide_writer import (
@@ -104,8 +105,8 @@ def render_again(
     is_reviewed = bool(record.reviews) or is_set_aside(layout, slide)
     entries = audit_log.read_audit_log(layout) if is_reviewed else ()
     reviews = find_reviews(entries, slide, record)
-    original, files = read_original_files(layout, record)
-    if reviews and original.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
+    _, files = read_original_files(layout, record)
+    if reviews and not table_matches(files[CELLS_CSV], reviewed_cells_sha256(reviews, entries)):
         raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
     record = replace(record, provenance=provenance, limits=limits, metadata=metadata)
     result = replay_reviews(OriginalResult(files, record, read_result(files, record)), reviews, entries)
@@ -128,7 +129,7 @@ def _apply_reviews(
         ReviewRefused: The audit log does not fit the cells.
     """
     files, record = slide_files.files, slide_files.record
-    if not reviews or record.files[CELLS_CSV] != reviewed_cells_sha256(reviews, entries):
+    if not reviews or not table_matches(files[CELLS_CSV], reviewed_cells_sha256(reviews, entries)):
         return None
     originals = {**files, SLIDE_JSON: format_slide_record(record)}
     result = replay_reviews(OriginalResult(originals, record, read_result(files, record)), reviews, entries)

@@ -10,17 +10,17 @@ import errno
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.errors import RecordInvalid, ResultsInvalid
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.types.cells import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
-from wbctool.types.results import PublishedSlide, SlideResult, SlideStatus
+from wbctool.types.results import LATER_CELL_COLUMNS, PublishedSlide, SlideResult, SlideStatus
 
 Row = dict[str, str]
 
@@ -82,7 +82,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
     }
     path = layout.slide_file(record.slide, CELLS_CSV)
     try:
-        cells, classes = _parse_cells(path, contents[CELLS_CSV])
+        cells, classes, later_columns = _parse_cells(path, contents[CELLS_CSV])
         path = layout.slide_file(record.slide, DIFFERENTIAL_CSV)
         differential = _parse_differential(_parse_rows(path, contents[DIFFERENTIAL_CSV]), record.counts, cells)
     except ResultsInvalid:
@@ -102,6 +102,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
             quality=record.quality,
             familiarity=record.familiarity,
             scan=record.scan,
+            later_columns=later_columns,
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,
@@ -111,13 +112,18 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
     )
 
 
-def _parse_cells(path: Path, content: bytes) -> tuple[tuple[Cell, ...], tuple[CellClass, ...]]:
-    """Return the cells, and the classes of the model in the order of the columns."""
+def _parse_cells(path: Path, content: bytes) -> tuple[tuple[Cell, ...], tuple[CellClass, ...], tuple[str, ...]]:
+    """Return the cells, the classes of the model in the order of the columns, and the later columns."""
     header = next(csv.reader(io.StringIO(content.decode(), newline="")))
     classes = tuple(
         CellClass(name.removeprefix(PROBABILITY_PREFIX)) for name in header if name.startswith(PROBABILITY_PREFIX)
     )
-    return tuple(read_cell(row, classes) for row in _parse_rows(path, content)), classes
+    return tuple(read_cell(row, classes) for row in _parse_rows(path, content)), classes, find_later_columns(header)
+
+
+def find_later_columns(header: Iterable[str]) -> tuple[str, ...]:
+    """Return the later columns that a cells.csv has."""
+    return tuple(name for name in header if name in LATER_CELL_COLUMNS)
 
 
 def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
@@ -143,6 +149,7 @@ def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
             energy=math.nan,
             outcome=Outcome(row["outcome"]),
             reason=Reason(row["reason"]),
+            subtype=Subtype(subtype) if (subtype := row.get("subtype")) else None,
         ),
     )
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from wbctool.errors import ReviewRefused
 from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.categories import category_of, reclassify
+from wbctool.report.csv_tables import csv_text
 from wbctool.report.render import renderer_sha256
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
-from wbctool.store.reader import read_cell
+from wbctool.store.reader import find_later_columns, read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
@@ -45,11 +46,6 @@ class OriginalResult:
     files: Mapping[str, bytes]
     record: SlideRecord
     result: SlideResult
-
-    @property
-    def cells_sha256(self) -> str:
-        """The SHA-256 of the run's cells.csv, which the first review names."""
-        return hashlib.sha256(self.files[CELLS_CSV]).hexdigest()
 
 
 def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
@@ -146,8 +142,24 @@ def find_reviews(entries: Sequence[AuditEntry], slide: str, record: SlideRecord 
 
 
 def reviewed_cells_sha256(reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> str:
-    """Return the SHA-256 of the cells.csv that the first of some reviews was made of, which is the run's own."""
+    """Return the SHA-256 of the cells.csv that the first of some reviews was made of (:func:`table_matches`)."""
     return next(str(entry.content["results"]) for entry in entries if entry.sha256 == reviews[0].entry_sha256)
+
+
+def table_matches(table: bytes, sha256: str) -> bool:
+    """Return whether a cells.csv has the cells of another one, which may be an earlier version's without later columns.
+
+    Args:
+        table: The content of the cells.csv.
+        sha256: The SHA-256 of the other one.
+    """
+    header, *rows = list(csv.reader(io.StringIO(table.decode(), newline=""))) or [[]]
+    n_columns = len(header)
+    earlier_tables = (
+        csv_text(header[:n], (row[:n] for row in rows)).encode()
+        for n in range(n_columns - len(find_later_columns(header)), n_columns + 1)
+    )
+    return any(hashlib.sha256(earlier).hexdigest() == sha256 for earlier in earlier_tables)
 
 
 def replay_reviews(original: OriginalResult, reviews: Sequence[Review], entries: Sequence[AuditEntry]) -> SlideResult:
@@ -230,6 +242,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         quality=record.quality,
         familiarity=record.familiarity,
         scan=record.scan,
+        later_columns=find_later_columns(table.fieldnames or ()),
     )
 
 

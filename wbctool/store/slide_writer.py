@@ -71,7 +71,7 @@ def render_files(result: SlideResult, provenance: Provenance, images_elsewhere: 
     """
     texts = {
         DIFFERENTIAL_CSV: differential_csv(result.differential),
-        CELLS_CSV: cells_csv(result.slide, result.cells, provenance.classes),
+        CELLS_CSV: cells_csv(result.slide, result.cells, provenance.classes, result.later_columns),
         REPORT_HTML: render_report(result, provenance, images_elsewhere),
     }
     return {name: text.encode() for name, text in texts.items()}

@@ -11,6 +11,9 @@ from wbctool.types.cells import Cell, Differential
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
+LATER_CELL_COLUMNS = ("subtype",)
+"""The columns of cells.csv after ``p_<class>``. The results of earlier versions lack them, or the last of them."""
+
 OutOfRange = Mapping[str, Mapping[str, str]]
 """By class, which of ``percent`` and ``absolute`` is ``low`` or ``high``; classes within their ranges are left out."""
 
@@ -128,6 +131,7 @@ class SlideResult:
         quality: The quality of each field that was read, in order.
         familiarity: Whether the slide is familiar; None if the models do not measure it.
         scan: What was done with a whole-slide scan; None for a folder of images.
+        later_columns: Those of ``LATER_CELL_COLUMNS`` that its cells.csv has.
     """
 
     slide: str
@@ -144,6 +148,7 @@ class SlideResult:
     quality: tuple[FieldQuality, ...] = ()
     familiarity: Familiarity | None = None
     scan: ScanSummary | None = None
+    later_columns: tuple[str, ...] = LATER_CELL_COLUMNS
 
     @property
     def repeated_cells(self) -> int:
