@@ -43,6 +43,7 @@ from wbctool.evaluation.silent_errors import (
     summarize_silent_errors,
     summarize_unknown_kinds,
 )
+from wbctool.evaluation.subtypes import SubtypeReport, summarize_subtypes
 from wbctool.evaluation.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import GeneratorCard
@@ -93,6 +94,7 @@ class Evaluation:
         percent_errors: Errors of the percents, for each data set and size of a simulated slide.
         red_cells: What is found in fields of red cells.
         familiarity: Whether each data set of cells is familiar, as if it were one slide.
+        subtypes: One report for each data set and class whose subtypes the models tell apart.
     """
 
     data: str
@@ -113,6 +115,7 @@ class Evaluation:
     percent_errors: tuple[PercentErrorReport, ...] = ()
     red_cells: tuple[RedCellReport, ...] = ()
     familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
+    subtypes: tuple[SubtypeReport, ...] = ()
 
 
 @dataclass(slots=True)
@@ -235,6 +238,7 @@ def evaluate(
         unseen_datasets=labelled.unseen_datasets,
         silent_errors=summarize_silent_errors(cells, classes),
         unknown_kinds=summarize_unknown_kinds(cells, classes),
+        subtypes=summarize_subtypes(cells),
         percent_errors=simulate_all_percent_errors(cells, classes),
         red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )
