@@ -132,7 +132,7 @@ def test_train_compact_on_data_with_subtypes_tells_them(
     model = load_model(out, CompactCard)
     assert model.card.subtypes == (Subtype.BAND, Subtype.SEGMENTED)
     assert model.card.subtype_threshold is not None
-    assert [problem for _, problem in check_models(out) if problem] == []
+    assert "subtypes" in model.output_names
 
 
 def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:
