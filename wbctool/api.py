@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAME_COLUMNS = {"slide", "field"}
-_TEXT_COLUMNS = {"status", "flags", "label", "outcome", "reason"}
+_TEXT_COLUMNS = {"status", "flags", "label", "outcome", "reason", "subtype"}
 _BOOLEAN_COLUMNS = {"cut_by_border", "super_resolved"}
 _FLOAT_COLUMNS = {"nrbc_per_100_wbc", "detection_score", "confidence", "diameter_um"}
 _FLOAT_SUFFIXES = ("_pct", "_ci95_low", "_ci95_high")

@@ -55,6 +55,13 @@ class Subtype(StrEnum):
         return None
 
 
+SUBTYPES_BY_CLASS: dict[CellClass, tuple[Subtype, ...]] = {
+    label: tuple(subtype for subtype in Subtype if subtype.label is label)
+    for label in (CellClass.NEUTROPHIL, CellClass.IMMATURE_GRANULOCYTE)
+}
+"""The finer kinds of each class that has some."""
+
+
 class UnknownKind(StrEnum):
     """A kind of cell that no class fits. Labels may name further ones."""
 

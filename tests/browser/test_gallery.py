@@ -13,7 +13,7 @@ import pytest
 from driver import Window
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
 from wbctool.settings import Limits
@@ -459,3 +459,22 @@ def go_to(window: Window, row: int) -> int:
     steps = order.index(row) - order.index(int(window.js("document.activeElement.dataset.row")))
     window.press(*[Keys.ARROW_RIGHT if steps > 0 else Keys.ARROW_LEFT] * abs(steps))
     return n + abs(steps)
+
+
+def test_rows_of_subtypes_follow_the_cells_that_are_moved(window: Window, tmp_path: Path) -> None:
+    band = replace(predict(CellClass.NEUTROPHIL, 0.9), subtype=Subtype.BAND)
+    unsure = replace(predict(CellClass.NEUTROPHIL, 0.5, Reason.LOW_CONFIDENCE), subtype=Subtype.SEGMENTED)
+    cells = [band, band, unsure, predict(CellClass.LYMPHOCYTE, 0.9)]
+    (tmp_path / "report.html").write_text(render_report(slide_of(cells), fakes.provenance()))
+    window.open(tmp_path / "report.html")
+    script = """[...document.querySelectorAll("tr.subtype")].map(row => [row.dataset.subtype,
+      ...[...row.querySelectorAll("[data-value]")].map(cell => cell.textContent.trim())])"""
+
+    def shown() -> dict[str, list[str]]:
+        return {name: values for name, *values in window.js(script)}
+
+    assert shown() == {"band": ["2", "66.67"], "segmented": ["0", "0.00"], "": ["0", "0.00"]}
+    for row, key in ((1, "2"), (3, "1"), (4, "1")):  # a band to the lymphocytes, the others to the neutrophils
+        focus(window, f"#cell-{row}")
+        window.press(key)
+    assert shown() == {"band": ["1", "25.00"], "segmented": ["1", "25.00"], "": ["1", "25.00"]}

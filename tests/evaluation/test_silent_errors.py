@@ -136,4 +136,5 @@ def test_evaluated_cells_csv_has_a_row_for_each_cell() -> None:
         "reason": "low_confidence",
         "p_neutrophil": "0.2500",
         "p_lymphocyte": "0.7500",
+        "predicted_subtype": "",
     }

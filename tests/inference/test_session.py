@@ -27,6 +27,7 @@ from wbctool.inference import session
 from wbctool.inference.loading import Models, load_generators, load_model, load_models, select_cards
 from wbctool.inference.model_card import (
     ClassifierCard,
+    CompactCard,
     DetectorCard,
     GeneratorCard,
     default_models_dir,
@@ -117,6 +118,13 @@ def test_load_models_names_a_missing_model_or_card(folder: Path, name: str) -> N
     (folder / name).unlink()
     with pytest.raises(ModelNotFound, match=name):
         load_models(folder, Device.CPU, Precision.AUTO)
+
+
+def test_load_model_without_the_subtypes_of_its_card_is_refused(tmp_path: Path) -> None:
+    path = write_tiny_models(tmp_path) / "compact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"subtypes": ["band", "segmented"]}))
+    with pytest.raises(ModelMismatch, match=r"compact\.onnx gives outputs of shape .* unlike its card"):
+        load_model(tmp_path, CompactCard)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "detector"}'])

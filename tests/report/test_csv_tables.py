@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.report.csv_tables import (
     COUNTS_COLUMNS,
     cells_csv,
@@ -73,16 +73,16 @@ def test_differential_csv_byte_for_byte():
 
 def test_cells_csv_byte_for_byte():
     detection = Detection(Box(3, 4, 50, 60), 0.98765, cut_by_border=True)
-    cell = Cell("a,b.png", 1, detection, False, fakes.predict("platelet"), 12.345)
-    text = cells_csv("=s", [cell, replace(cell, index=2, diameter_um=None)], tuple(CellClass))
-    assert text == (
+    platelet, band = fakes.predict("platelet"), replace(fakes.predict("neutrophil"), subtype=Subtype.BAND)
+    cells = [Cell("a,b.png", 1, detection, False, platelet, 12.345), Cell("c", 2, detection, True, band)]
+    assert cells_csv("=s", cells, tuple(CellClass)) == (
         "slide,field,cell,x,y,width,height,detection_score,cut_by_border,super_resolved,label,confidence,outcome,reason,"
         "p_neutrophil,p_lymphocyte,p_monocyte,p_eosinophil,p_basophil,p_immature_granulocyte,p_erythroblast,p_platelet,"
-        "diameter_um\n"
+        "subtype,diameter_um\n"
         '\'=s,"a,b.png",1,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
-        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,12.3\n"
-        '\'=s,"a,b.png",2,3,4,50,60,0.9877,true,false,platelet,0.9300,not_wbc,platelet,'
-        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,\n"
+        "0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.9300,,12.3\n"
+        "'=s,c,2,3,4,50,60,0.9877,true,true,neutrophil,0.9300,counted,,"
+        "0.9300,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,0.0100,band,\n"
     )
 
 
@@ -93,10 +93,12 @@ def test_cells_csv_of_earlier_results_ends_with_the_probabilities():
     assert [line.rsplit(",", n_later)[0] for line in table.splitlines()] == earlier.splitlines()
 
 
-def test_hash_cells_does_not_depend_on_the_diameter():
+def test_hash_cells_depends_on_no_later_column():
     cell = Cell("a.png", 1, Detection(Box(3, 4, 50, 60), 0.9), False, fakes.predict("platelet"), 12.345)
     classes = tuple(CellClass)
-    assert hash_cells("s", [cell], classes) == hash_cells("s", [replace(cell, diameter_um=None)], classes)
+    prediction = replace(cell.prediction, subtype=Subtype.BAND)
+    other = replace(cell, diameter_um=None, prediction=prediction)
+    assert hash_cells("s", [cell], classes) == hash_cells("s", [other], classes)
     assert hash_cells("s", [cell], classes) != hash_cells("s", [replace(cell, super_resolved=True)], classes)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.report.gallery import (
     MAX_BYTES,
     MAX_CELLS_PER_CLASS,
@@ -524,3 +524,58 @@ def test_field_thumbnail_is_reduced_and_records_field_size(size, shown):
     picture = make_field_thumbnail(Field("f", np.zeros((size[1], size[0], 3), np.uint8)))
     assert (picture.width, picture.height) == size
     assert Image.open(io.BytesIO(picture.jpeg)).size == shown
+
+
+def with_subtypes(result, *subtypes):
+    """Give the first cells of a slide these subtypes."""
+    named = [
+        replace(cell, prediction=replace(cell.prediction, subtype=subtype))
+        for cell, subtype in zip(result.cells, subtypes, strict=False)
+    ]
+    return replace(result, cells=(*named, *result.cells[len(named) :]))
+
+
+def subtype_rows(page):
+    pattern = r'<tr class="subtype" data-of="(.*?)" data-subtype="(.*?)"><th scope="row">(.*?)</th>(.*?)</tr>'
+    rows = re.findall(pattern, page, re.DOTALL)
+    return [(of, subtype, name, re.findall(r'data-value=".*?">(.*?)</td>', cells)) for of, subtype, name, cells in rows]
+
+
+def test_report_subtypes_are_counted_below_their_class():
+    band, segmented = Subtype.BAND, Subtype.SEGMENTED
+    result = result_of(["neutrophil"] * 6 + ["lymphocyte"] * 2 + ["review"])
+    page = render_report(with_subtypes(result, band, segmented, segmented, segmented, segmented), fakes.provenance())
+    assert subtype_rows(page) == [
+        ("neutrophil", "band", "of which band", ["1", "12.50"]),
+        ("neutrophil", "segmented", "of which segmented", ["4", "50.00"]),
+        ("neutrophil", "", "of which not told apart", ["1", "12.50"]),
+    ]
+    assert (
+        page.index('<tr data-class="neutrophil">')
+        < page.index('data-of="neutrophil"')
+        < page.index('<tr data-class="lymphocyte">')
+    )
+    text = read(page)[0]
+    assert "poorly told apart even by human examiners" in text
+    assert "neutrophil (band) 0.93" in text
+    data = page_data(page)
+    assert [row[8] for row in data["cells"]] == ["band", *["segmented"] * 4, "", "", "", ""]
+    assert data["subtype_classes"]["myelocyte"] == "immature_granulocyte"
+
+
+def test_report_subtypes_of_cells_in_review_are_not_counted():
+    result = with_subtypes(result_of(["review"]), Subtype.BAND)
+    cell = result.cells[0]
+    neutrophil = replace(cell, prediction=replace(cell.prediction, label=CellClass.NEUTROPHIL))
+    rows = subtype_rows(render_report(replace(result, cells=(neutrophil,)), fakes.provenance()))
+    assert [(subtype, values) for _, subtype, _, values in rows] == [
+        ("band", ["0", "–"]),
+        ("segmented", ["0", "–"]),
+        ("", ["0", "–"]),
+    ]
+
+
+def test_report_without_subtypes_has_no_rows_of_them():
+    page = render_report(result_of(["neutrophil"] * 3), fakes.provenance())
+    assert subtype_rows(page) == []
+    assert "told apart" not in read(page)[0]

@@ -1,15 +1,16 @@
 """From logits to a decision, by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from wbctool.errors import ModelMismatch
-from wbctool.inference.model_card import ClassifierCard
-from wbctool.labels import CellClass, UnknownKind
-from wbctool.stages.classify import classify_cells, combine_readings, predictions_from_logits
+from wbctool.inference.model_card import ClassifierCard, CompactCard
+from wbctool.labels import CellClass, Subtype, UnknownKind
+from wbctool.stages.classify import classify_cells, combine_readings, name_subtypes, predictions_from_logits
 from wbctool.types.cells import Outcome, Prediction, Reason
 
 CLASSES = (CellClass.NEUTROPHIL, CellClass.LYMPHOCYTE, CellClass.ERYTHROBLAST, CellClass.PLATELET)
@@ -196,3 +197,68 @@ def test_triage_unknown_kinds_together_reach_the_threshold() -> None:
 
 def test_triage_unknown_kind_that_is_less_probable_changes_nothing() -> None:
     assert _decide([9, 0, 0, 0, 5, 0], **KINDS) == (CellClass.NEUTROPHIL, Outcome.COUNTED, Reason.NONE)
+
+
+SUBTYPES = (Subtype.PROMYELOCYTE, Subtype.BAND, Subtype.METAMYELOCYTE, Subtype.SEGMENTED, Subtype.MYELOCYTE)
+
+
+def _compact_card(**changes: object) -> CompactCard:
+    return CompactCard.model_validate({**_card().model_dump(exclude={"kind"}), "subtypes": SUBTYPES, **changes})
+
+
+def _name(label_logits: list[float], subtype_logits: list[float], **changes: object) -> Subtype | None:
+    named = name_subtypes((_read(label_logits),), np.array([subtype_logits], np.float32), _compact_card(**changes))
+    return named[0].subtype
+
+
+def test_name_subtypes_only_those_of_the_label_compete() -> None:
+    assert _name([9, 0, 0, 0], [50, 1, 50, 2, 50]) is Subtype.SEGMENTED
+    assert _name([0, 9, 0, 0], [50, 1, 50, 2, 50]) is None  # lymphocytes have none
+
+
+def test_name_subtypes_below_the_threshold_has_none() -> None:
+    odds_of_band = [0, math.log(3), 0, 0, 0]  # 3 to 1 against segmented
+    assert _name([9, 0, 0, 0], odds_of_band, subtype_threshold=0.74) is Subtype.BAND
+    assert _name([9, 0, 0, 0], odds_of_band, subtype_threshold=0.76) is None
+    assert _name([9, 0, 0, 0], [math.nan] * 5, subtype_threshold=0.5) is None
+
+
+def test_combine_readings_subtype_belongs_to_the_label_of_both() -> None:
+    band = replace(_read([8, 0, 0, 0]), subtype=Subtype.BAND)
+    assert combine_readings(_read([9, 0, 0, 0]), band, CLASSES).subtype is Subtype.BAND
+    surely_other = combine_readings(_read([0, 9, 0, 0]), replace(_read([1, 0, 0, 0]), subtype=Subtype.BAND), CLASSES)
+    assert (surely_other.label, surely_other.subtype) == (CellClass.LYMPHOCYTE, None)
+
+
+class CompactReader:
+    """A second reader that sees a neutrophil, and in it a band."""
+
+    def __init__(self, **changes: object) -> None:
+        self.card, self.asked = _compact_card(**changes), list[tuple[str, ...]]()
+
+    def run(self, rgb: np.ndarray, *outputs: str) -> tuple[np.ndarray, ...]:
+        self.asked.append(outputs)
+        arrays = {"logits": [9, 0, 0, 0], "subtypes": [0, 9, 0, 0, 0]}
+        return tuple(np.array([arrays[name]], np.float32).repeat(len(rgb), axis=0) for name in outputs)
+
+
+def test_classify_cells_subtype_comes_from_the_second_or_the_only_reader() -> None:
+    first, second = NamedOutputs(), CompactReader()
+    rgb: Any = np.zeros((2, 128, 128, 3), np.uint8)
+    both = classify_cells(rgb, first, second)  # type: ignore[arg-type]
+    alone = classify_cells(rgb, second)  # type: ignore[arg-type]
+    assert [p.subtype for p in (*both, *alone)] == [Subtype.BAND] * 4
+    assert classify_cells(rgb, first)[0].subtype is None  # type: ignore[arg-type]
+
+
+def test_classify_cells_model_without_subtypes_is_not_asked_for_them() -> None:
+    model: Any = CompactReader(subtypes=())
+    (prediction,) = classify_cells(np.zeros((1, 128, 128, 3), np.uint8), model)
+    assert (prediction.subtype, model.asked) == (None, [("logits",)])
+
+
+@pytest.mark.parametrize("subtypes", [("band",), ("band", "segmented", "band"), ("monoblast",)])
+def test_compact_card_has_all_subtypes_of_a_class(subtypes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"subtype|duplicate"):
+        _compact_card(subtypes=subtypes)
+    assert _compact_card(subtypes=("segmented", "band")).subtypes == (Subtype.SEGMENTED, Subtype.BAND)

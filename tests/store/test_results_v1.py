@@ -185,6 +185,15 @@ def test_review_apply_updates_tables_and_report(layout, review, slide, readers, 
     assert {path for path in untouched if after[path] != before[path]} == {layout.counts_csv}
 
 
+def test_review_apply_of_a_review_that_was_saved_before_a_column_came(layout):
+    wbctool(*RUN, "--workers", "1", "--quiet", "--force")
+    header = layout.slide_file(UNREVIEWED, "cells.csv").read_text().splitlines()[0]
+    assert header.endswith(",subtype,diameter_um")
+    done = wbctool("review", "apply", layout.counts_csv, "review-EF.json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert wbctool("review", "verify", layout.counts_csv).exit_code == 0
+
+
 def test_status_reads_the_run(layout):
     done = wbctool("status", layout.counts_csv, "--json")
     assert done.exit_code == 3

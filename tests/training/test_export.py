@@ -11,17 +11,27 @@ from onnx import TensorProto, numpy_helper
 from wbctool_training.export import (
     DetectorGraph,
     GeneratorGraph,
+    SubtypeClassifierGraph,
     check_parity,
     round_weights_fp16,
     to_onnx,
     write_model,
 )
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.models.detector import CellDetector
 from wbctool_training.models.srgan import Generator
 
 from wbctool.errors import ModelMismatch
 from wbctool.imaging.reader import read_field
-from wbctool.inference.model_card import GeneratorCard, read_card, read_model_bytes
+from wbctool.inference.classifier_head import LastLayer, read_last_layer, replace_last_layer
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import CompactCard, GeneratorCard, read_card, read_model_bytes
+from wbctool.inference.session import create_session
+from wbctool.labels import SUBTYPES_BY_CLASS, CellClass, Subtype
+from wbctool.quantization.fp16 import convert_to_fp16
+from wbctool.quantization.int8 import calibrate_ranges, quantize
+from wbctool.stages.classify import classify_cells
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 
@@ -127,3 +137,68 @@ def test_write_model_card_has_hash_of_written_bytes(model: onnx.ModelProto, tmp_
     assert written.sha256 != card.sha256
     assert read_model_bytes(written, tmp_path) == model.SerializeToString()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["generator.json", "generator.onnx"]
+
+
+CLASSES = (CellClass.NEUTROPHIL, CellClass.IMMATURE_GRANULOCYTE)
+SUBTYPES = tuple(Subtype(name) for name in ("band", "segmented", "metamyelocyte", "myelocyte", "promyelocyte"))
+
+
+@pytest.fixture(scope="module")
+def cells() -> np.ndarray:
+    return np.stack([read_field(path).rgb[180:308, 250:378] for path in DEMO[:3]])
+
+
+@pytest.fixture(scope="module")
+def subtype_graph() -> SubtypeClassifierGraph:
+    torch.manual_seed(0)
+    network = CellClassifier(len(CLASSES), backbone=Backbone.EFFICIENTNET_LITE0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):  # with PyTorch's own start the features of all images are nearly equal
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    normalized = NormalizedClassifier(network, white_balance=False)
+    graph = SubtypeClassifierGraph(normalized, len(CLASSES), torch.nn.Linear(1280, 5))
+    round_weights_fp16(graph)
+    return graph.eval()
+
+
+@pytest.fixture(scope="module")
+def compact(subtype_graph: SubtypeClassifierGraph, cells: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a second reader that tells subtypes."""
+    model, folder = to_onnx(subtype_graph, cells, dynamic_side=False), tmp_path_factory.mktemp("compact")
+    check_parity(subtype_graph, model.SerializeToString(), [cells[:1], cells], tolerance=1e-3)
+    card = CompactCard(
+        name="compact", version="1", file="compact.onnx", sha256="0" * 64, parameters=1, tool_version="1",
+        recipe="test", training={}, classes=CLASSES, input_px=128, crop_margin=1.25, temperature=1.0,
+        confidence_threshold=0.0, subtypes=SUBTYPES, subtype_threshold=0.0,
+    )  # fmt: skip
+    write_model(model, card, folder)
+    return folder
+
+
+def test_exported_subtypes_name_the_cells(
+    compact: Path, subtype_graph: SubtypeClassifierGraph, cells: np.ndarray
+) -> None:
+    with torch.inference_mode():
+        logits, *_, subtypes = (output.numpy() for output in subtype_graph(torch.from_numpy(cells)))
+    for prediction, row, of_subtypes in zip(
+        classify_cells(cells, load_model(compact, CompactCard)), logits, subtypes, strict=True
+    ):
+        label = CLASSES[int(row.argmax())]
+        best = max(SUBTYPES_BY_CLASS[label], key=lambda subtype: of_subtypes[SUBTYPES.index(subtype)])
+        assert (prediction.label, prediction.subtype) == (label, best)
+
+
+def test_copies_and_adapted_models_keep_the_subtypes(compact: Path, cells: np.ndarray) -> None:
+    model = load_model(compact, CompactCard)
+    content = read_model_bytes(model.card, compact)
+    layer = read_last_layer(content)
+    copies = {
+        "adapted": replace_last_layer(content, LastLayer(-layer.weight, -layer.bias)),
+        "fp16": convert_to_fp16(content),
+        "int8": quantize(calibrate_ranges(content, [cells]), ()),
+    }
+    (expected,) = model.run(cells, "subtypes")
+    by_copy = {name: create_session(model.card, copied).run(cells, "subtypes")[0] for name, copied in copies.items()}
+    np.testing.assert_array_equal(by_copy["adapted"], expected)
+    np.testing.assert_allclose(by_copy["fp16"], expected, rtol=0, atol=0.05 * np.abs(expected).max())
+    assert by_copy["int8"].shape == expected.shape  # int8 says little of a network that is not trained

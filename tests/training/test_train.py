@@ -12,6 +12,8 @@ import wbctool_training.trainers.classifier
 from PIL import Image
 from tiny_training import FIELDS, assign_split, copy_shipped_models, make_training_context
 from wbctool_training.context import TrainingContext
+from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.train import calibrate, train
 
 from wbctool.datasets.class_folders import read_class_folders
@@ -21,9 +23,9 @@ from wbctool.errors import LabelledDataInvalid, ModelMismatch, ModelNotFound, Se
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model, load_models
-from wbctool.inference.model_card import ClassifierCard, default_models_dir
+from wbctool.inference.model_card import ClassifierCard, CompactCard, default_models_dir
 from wbctool.inference.model_folder import check_models
-from wbctool.labels import UnknownKind
+from wbctool.labels import Subtype, UnknownKind
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
 
@@ -97,6 +99,7 @@ def test_train_all_stages_exports_and_resumes(
     assert models.second is not None
     assert models.second.card.recipe == "default"
     assert models.second.card.unknown_kinds[0] is UnknownKind.BLAST
+    assert models.second.card.subtypes == ()  # the data tell none
     assert models.cards.familiarity_rule is not None
     for stage in ("detector", "srresnet", "srgan", "classifier", "compact"):
         folder = out / "training" / stage
@@ -111,6 +114,25 @@ def test_train_all_stages_exports_and_resumes(
     after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
     assert len(list((out / "training" / "srgan" / "metrics").iterdir())) == 2  # the curves continue
     assert after == before  # resuming a finished training exports the same bytes
+
+
+def test_train_compact_on_data_with_subtypes_tells_them(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is not trained: its features are random."""
+    folder = tmp_path / "data" / "neutrophil"
+    folder.mkdir(parents=True)
+    for number in range(48):
+        rgb = read_field(FIELDS[number % len(FIELDS)]).rgb[number : number + 160, 240:400]
+        Image.fromarray(rgb).save(folder / f"{('BNE', 'SNE')[number % 2]}_{number}.png")
+    network = NormalizedClassifier(CellClassifier(12, 0.2, Backbone.EFFICIENTNET_LITE0), white_balance=False)
+    monkeypatch.setattr(wbctool_training.trainers.classifier, "fit_classifier", lambda *_: network)
+    out = copy_shipped_models(tmp_path / "out", "detector")
+    train([folder.parent], out, recipe=str(recipe), stage="compact", workers=0)
+    model = load_model(out, CompactCard)
+    assert model.card.subtypes == (Subtype.BAND, Subtype.SEGMENTED)
+    assert model.card.subtype_threshold is not None
+    assert "subtypes" in model.output_names
 
 
 def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:

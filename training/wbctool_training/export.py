@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import ModelCard
 from wbctool.inference.model_folder import encode_card
-from wbctool.inference.session import CAM, FEATURES, HEAT, LOGITS, SIDES, SUPER_RESOLVED
+from wbctool.inference.session import CAM, FEATURES, HEAT, LOGITS, SIDES, SUBTYPES, SUPER_RESOLVED
 from wbctool.store.atomic_write import write_atomic_group
 from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.models.detector import CellDetector
@@ -83,7 +83,7 @@ class ClassifierGraph(nn.Module):
         super().__init__()
         self.network, self.n_classes = network, n_classes
 
-    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Map (N, H, W, 3) uint8 RGB to logits, penultimate features and the classes' Grad-CAM maps.
 
         The maps are (N, n_classes, h, w) uint8, as :func:`grad_cam` scales them.
@@ -92,11 +92,31 @@ class ClassifierGraph(nn.Module):
         return logits, features, grad_cam(self.network.network, last_map)[:, : self.n_classes]
 
 
+class SubtypeClassifierGraph(ClassifierGraph):
+    """The exported graph of a classifier that also tells finer kinds of cells.
+
+    Args:
+        network: The trained classifier.
+        n_classes: Number of classes, as of ClassifierGraph.
+        layer: Gives the subtypes' logits of the penultimate features.
+    """
+
+    def __init__(self, network: NormalizedClassifier, n_classes: int, layer: nn.Linear) -> None:
+        super().__init__(network, n_classes)
+        self.subtypes = layer
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """Map (N, H, W, 3) uint8 RGB to the outputs of ClassifierGraph and the subtypes' logits."""
+        outputs = super().forward(rgb)
+        return (*outputs, self.subtypes(outputs[1]))
+
+
 OUTPUT_NAMES = {
     DetectorGraph: (HEAT, SIDES),
     GeneratorGraph: (SUPER_RESOLVED,),
     ClassifierGraph: (LOGITS, FEATURES, CAM),
 }
+OUTPUT_NAMES[SubtypeClassifierGraph] = (*OUTPUT_NAMES[ClassifierGraph], SUBTYPES)
 
 
 def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool) -> onnx.ModelProto:

@@ -43,6 +43,7 @@ from wbctool.evaluation.silent_errors import (
     summarize_silent_errors,
     summarize_unknown_kinds,
 )
+from wbctool.evaluation.subtypes import SubtypeReport, summarize_subtypes
 from wbctool.evaluation.super_resolution import SuperResolutionRow, compare_generators
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import GeneratorCard
@@ -94,6 +95,7 @@ class Evaluation:
         red_cells: What is found in fields of red cells.
         familiarity: Whether each data set of cells is familiar, as if it were one slide.
         readers: Which networks classified the cells.
+        subtypes: One report for each data set and class whose subtypes the models tell apart.
     """
 
     data: str
@@ -115,6 +117,7 @@ class Evaluation:
     red_cells: tuple[RedCellReport, ...] = ()
     familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
     readers: Readers = Readers.BOTH
+    subtypes: tuple[SubtypeReport, ...] = ()
 
 
 @dataclass(slots=True)
@@ -238,6 +241,7 @@ def evaluate(
         unseen_datasets=labelled.unseen_datasets,
         silent_errors=summarize_silent_errors(cells, classes),
         unknown_kinds=summarize_unknown_kinds(cells, classes),
+        subtypes=summarize_subtypes(cells),
         percent_errors=simulate_all_percent_errors(cells, classes),
         red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )

@@ -174,7 +174,7 @@ def evaluated_cells_csv(cells: Iterable[EvaluatedCell], classes: Sequence[CellCl
         cells: The cells.
         classes: Classes of the model, in order.
     """
-    columns = (*_CSV_COLUMNS, *(f"p_{label}" for label in classes))
+    columns = (*_CSV_COLUMNS, *(f"p_{label}" for label in classes), "predicted_subtype")
     return csv_text(columns, map(_to_row, cells))
 
 
@@ -231,4 +231,5 @@ def _to_row(cell: EvaluatedCell) -> tuple[str, ...]:
         *(prediction.label.value, f"{prediction.confidence:.4f}", f"{prediction.energy:.4f}"),
         *(prediction.outcome.value, prediction.reason.value),
         *(f"{probability:.4f}" for probability in prediction.probabilities),
+        prediction.subtype or "",
     )

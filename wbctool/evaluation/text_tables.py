@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wbctool.evaluation.classification import ClassifierReport
 from wbctool.evaluation.evaluate import Evaluation
 from wbctool.evaluation.proportion import Proportion
+from wbctool.evaluation.subtypes import SubtypeReport
 from wbctool.evaluation.super_resolution import SuperResolutionRow
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.types.slides import Familiarity
@@ -43,6 +44,7 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
         _build_classification_table(result),
         _build_precision_table(result),
         *classes,
+        *map(_build_subtype_table, result.subtypes),
         _build_detection_table(result),
         _build_super_resolution_table(result),
         _build_ood_table(result),
@@ -197,6 +199,15 @@ def _build_confusion_table(report: ClassifierReport) -> TextTable:
     rows = tuple((name, *map(str, row)) for name, row in zip(report.classes, report.confusion, strict=True) if any(row))
     columns = ("true", *(name[:5] for name in report.classes))
     return TextTable(f"{report.dataset}, true class by row, predicted class by column", columns, rows)
+
+
+def _build_subtype_table(report: SubtypeReport) -> TextTable:
+    """Return how the subtypes of one class are confused in one data set."""
+    rows = tuple(
+        (name, *map(str, row)) for name, row in zip(report.subtypes, report.confusion, strict=True) if any(row)
+    )
+    title = f"{report.dataset}, {report.label}: true subtype by row, predicted subtype by column"
+    return TextTable(f"{title}, of cells with the right class", ("true", *report.subtypes, "not named"), rows)
 
 
 def _build_detection_table(result: Evaluation) -> TextTable:

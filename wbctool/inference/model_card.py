@@ -18,14 +18,14 @@ from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
 from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.familiarity_rule import FamiliarityRule
-from wbctool.labels import CellClass, UnknownKind
+from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.types.cells import ObjectClass
 from wbctool.types.slides import CieLab
 
 KINDS = ("detector", "generator", "classifier", "compact")
 
 # These came after the first results, which must stay up to date.
-_LATER_KEYS = ("unknown_kinds", "unknown_threshold", "familiarity", "adaptation")
+_LATER_KEYS = ("unknown_kinds", "unknown_threshold", "familiarity", "adaptation", "subtypes", "subtype_threshold")
 
 _T = TypeVar("_T")
 
@@ -65,6 +65,14 @@ def _unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
     if len(set(names)) < len(names):
         raise ValueError("duplicate name")
     return names
+
+
+def _whole_classes(subtypes: tuple[Subtype, ...]) -> tuple[Subtype, ...]:
+    """Validate that the subtypes are all of those of some classes."""
+    labels = {subtype.label for subtype in subtypes}
+    if None in labels or {subtype for subtype in Subtype if subtype.label in labels} != set(subtypes):
+        raise ValueError("not all subtypes of a class, or a subtype without a class")
+    return subtypes
 
 
 class Card(BaseModel):
@@ -207,10 +215,15 @@ class CompactCard(CellClassifierCard):
 
     Attributes:
         combination: How its probabilities are combined with the first reader's.
+        subtypes: The finer kind of each logit of the output ``subtypes``: all those of some classes. Only those of a
+            cell's class compete. Empty if the graph has no such output.
+        subtype_threshold: A cell with a smaller probability of its most probable subtype gets none.
     """
 
     kind: Literal["compact"] = "compact"
     combination: Literal["mean"] = "mean"
+    subtypes: Annotated[tuple[Subtype, ...], AfterValidator(_unique), AfterValidator(_whole_classes)] = ()
+    subtype_threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 ModelCard = DetectorCard | GeneratorCard | ClassifierCard | CompactCard

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wbctool.enums import Precision
 from wbctool.errors import DeviceUnavailable, ModelMismatch
 from wbctool.hardware import has_vnni
-from wbctool.inference.model_card import Card, CardT, CellClassifierCard, DetectorCard, GeneratorCard
+from wbctool.inference.model_card import Card, CardT, CellClassifierCard, CompactCard, DetectorCard, GeneratorCard
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ SUPER_RESOLVED = "sr"  # (N, scale * H, scale * W, 3) uint8 RGB
 LOGITS = "logits"  # (N, classes)
 FEATURES = "features"  # (N, D), the input of the last dense layer
 CAM = "cam"  # (N, classes, h, w) uint8, a Grad-CAM map of each class, 255 at its strongest point; some models lack it
+SUBTYPES = "subtypes"  # (N, subtypes), the logits of the finer kinds; the compact reader's alone
 _REQUIRED_OUTPUTS = {
     "detector": (HEAT, SIDES),
     "generator": (SUPER_RESOLVED,),
@@ -238,6 +239,8 @@ def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
     if isinstance(card, GeneratorCard):
         return shapes[SUPER_RESOLVED] == (1, card.scale * card.min_px, card.scale * card.min_px, 3)
     assert isinstance(card, CellClassifierCard)
+    if isinstance(card, CompactCard) and card.subtypes and shapes.get(SUBTYPES) != (1, len(card.subtypes)):
+        return False
     n_classes = len(card.classes)
     has_fitting_cam = CAM not in shapes or shapes[CAM][:2] == (1, n_classes)
     return has_fitting_cam and shapes[LOGITS] == (1, n_classes + len(card.unknown_kinds))

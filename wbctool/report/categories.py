@@ -25,8 +25,9 @@ def category_of(prediction: Prediction) -> str:
 def reclassify(original: Prediction, category: str, model_classes: Sequence[CellClass]) -> Prediction:
     """Return the prediction after a reader has moved a cell to another category.
 
-    The label becomes the reader's, and the confidence is the model's probability of that label. Moving a cell back to
-    its original category restores the original prediction. A cell moved to review has the reason ``low_confidence``.
+    The label becomes the reader's, and the confidence is the model's probability of that label; a subtype of another
+    label goes. Moving a cell back to its original category restores the original prediction. A cell moved to review has
+    the reason ``low_confidence``.
 
     Args:
         original: The prediction of the model.
@@ -49,4 +50,5 @@ def reclassify(original: Prediction, category: str, model_classes: Sequence[Cell
         confidence=original.probabilities[model_classes.index(label)],
         outcome=Outcome.NOT_WBC if label in _NON_WBC_REASONS else Outcome.COUNTED,
         reason=_NON_WBC_REASONS.get(label, Reason.NONE),
+        subtype=original.subtype if label is original.label else None,
     )

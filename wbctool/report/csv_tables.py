@@ -155,7 +155,10 @@ def _class_values(count: ClassCount) -> tuple[str, str, str, str]:
 def _cell_row(slide: str, cell: Cell, later_columns: Sequence[str]) -> tuple[str, ...]:
     """Return the values of one cell in cells.csv."""
     box, prediction = cell.detection.box, cell.prediction
-    later_values = {"diameter_um": "" if cell.diameter_um is None else f"{cell.diameter_um:.1f}"}
+    later_values = {
+        "subtype": prediction.subtype or "",
+        "diameter_um": "" if cell.diameter_um is None else f"{cell.diameter_um:.1f}",
+    }
     return (
         *(encode_csv_name(slide), encode_csv_name(cell.field), str(cell.index)),
         *map(str, (box.x, box.y, box.width, box.height)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wbctool.labels import CellClass
+from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
 from wbctool.paths import review_file_name
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
@@ -27,7 +28,7 @@ from wbctool.report.verdict import (
     verdict_sentence,
 )
 from wbctool.text import display_name
-from wbctool.types.cells import ClassCount
+from wbctool.types.cells import ClassCount, Outcome
 from wbctool.types.results import Provenance, SlideResult
 
 
@@ -61,6 +62,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         findings=findings(result),
         limits=limits(result),
         columns=_table_columns(result),
+        subtypes=count_subtypes(result),
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
         gallery=gallery,
@@ -80,6 +82,26 @@ def _table_columns(result: SlideResult) -> list[str]:
     if "unfamiliar" in result.differential.flags:
         columns.sort(key=lambda column: column != "review-range")
     return columns
+
+
+def count_subtypes(result: SlideResult) -> dict[str, dict[str, tuple[int, float | None]]]:
+    """Count the finer kinds of a slide's counted cells.
+
+    Returns:
+        By class and subtype, the number and the percent of all counted cells; under an empty name, the cells of the
+        class that have no subtype. Classes of which the slide has no cell with a subtype are left out.
+    """
+    predictions = [cell.prediction for cell in result.cells]
+    counts = Counter((p.label, p.subtype) for p in predictions if p.outcome is Outcome.COUNTED)
+    total = result.differential.counted
+    return {
+        label.value: {
+            subtype or "": (counts[label, subtype], 100 * counts[label, subtype] / total if total else None)
+            for subtype in (*subtypes, None)
+        }
+        for label, subtypes in SUBTYPES_BY_CLASS.items()
+        if any(p.subtype in subtypes for p in predictions)
+    }
 
 
 def bar_geometry(count: ClassCount) -> dict[str, str]:
@@ -121,13 +143,14 @@ def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[Cel
 def _script_data(
     result: SlideResult, provenance: Provenance, fields: Sequence[str], sections: Sequence[GallerySection]
 ) -> Mapping[str, Any]:
-    """Return the data of the page's script. A row of ``cells``: field, cell, box, category and probabilities in ‰."""
+    """Return the data of the page's script. A row of ``cells``: field, cell, box, category, ‰, subtype."""
     field_indices = {name: index for index, name in enumerate(fields)}
     cells = [
         [
             *(field_indices[cell.field], cell.index, box.x, box.y, box.width, box.height),
             CATEGORIES.index(category_of(cell.prediction)),
             [round(1000 * probability) for probability in cell.prediction.probabilities],
+            cell.prediction.subtype or "",
         ]
         for cell in result.cells
         for box in (cell.detection.box,)
@@ -140,6 +163,9 @@ def _script_data(
         "review_file": review_file_name(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],
+        "subtype_classes": {
+            subtype.value: label.value for label, subtypes in SUBTYPES_BY_CLASS.items() for subtype in subtypes
+        },
         "model_classes": [label.value for label in provenance.classes],
         "fields": fields,
         "field_display_names": [display_name(name) for name in fields],

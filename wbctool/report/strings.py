@@ -121,6 +121,12 @@ COUNTS_NOTE = (
     "Fields: {fields}. Percentages refer to the counted cells. The intervals are exact binomial "
     "(Clopper\u2013Pearson). They cover sampling error only, not errors of detection or classification."
 )
+SUBTYPE, UNNAMED_SUBTYPE = "of which {subtype}", "of which not told apart"
+SUBTYPES_NOTE = (
+    "The rows \u201cof which\u201d are the second reader's alone, in percent of all counted cells. Bands and segmented "
+    "neutrophils are poorly told apart even by human examiners, and neighboring stages of immature granulocytes too: "
+    "for research, not for reporting."
+)
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
 # Absolute counts.

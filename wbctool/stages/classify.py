@@ -12,8 +12,8 @@ from scipy.special import logsumexp, softmax
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
-from wbctool.inference.session import CAM, FEATURES, LOGITS, OnnxModel
-from wbctool.labels import CellClass, UnknownKind
+from wbctool.inference.session import CAM, FEATURES, LOGITS, SUBTYPES, OnnxModel
+from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.stages.familiarity import measure_familiarity
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -94,6 +94,7 @@ def combine_readings(first: Prediction, second: Prediction, classes: Sequence[Ce
         unknown_kind=first.unknown_kind or second.unknown_kind,
         distance=first.distance if first.distance is not None else second.distance,
         position=first.position or second.position,
+        subtype=second.subtype if second.label is classes[best] else None,
     )
 
 
@@ -109,10 +110,14 @@ def _classify_by(
         names.append(CAM)
     if rule is not None:
         names.append(FEATURES)
+    if isinstance(card, CompactCard) and card.subtypes:
+        names.append(SUBTYPES)
     outputs = dict(zip(names, model.run(rgb, *names), strict=True))
     predictions = predictions_from_logits(outputs[LOGITS], card)
     if rule is not None:
         predictions = tuple(measure_familiarity(predictions, outputs[FEATURES], rule))
+    if isinstance(card, CompactCard) and card.subtypes:
+        predictions = name_subtypes(predictions, outputs[SUBTYPES], card)
     return predictions, outputs.get(CAM)
 
 
@@ -139,6 +144,36 @@ def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCar
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
     energies = -logsumexp(logits[:, : len(card.classes)].astype(np.float64), axis=1)
     return tuple(_triage(p, float(e), card) for p, e in zip(probabilities, energies, strict=True))
+
+
+def name_subtypes(
+    predictions: Sequence[Prediction], logits: NDArray[np.float32], card: CompactCard
+) -> tuple[Prediction, ...]:
+    """Name the finer kind of each cell within its class.
+
+    Args:
+        predictions: The prediction of each cell.
+        logits: (N, subtypes) float32, in the order of ``card.subtypes``.
+        card: The compact reader's card.
+
+    Returns:
+        The predictions; those whose most probable subtype reaches the card's threshold have it. Only the subtypes of a
+        cell's label compete.
+    """
+    return tuple(
+        replace(p, subtype=_choose_subtype(p.label, row, card)) for p, row in zip(predictions, logits, strict=True)
+    )
+
+
+def _choose_subtype(label: CellClass, logits: NDArray[np.float32], card: CompactCard) -> Subtype | None:
+    """Return the most probable subtype of a class; None if it has none, or none is probable enough."""
+    of_label = [index for index, subtype in enumerate(card.subtypes) if subtype.label is label]
+    if not of_label:
+        return None
+    probabilities = softmax(logits[of_label].astype(np.float64))
+    best = int(probabilities.argmax())
+    is_sure = probabilities[best] >= (card.subtype_threshold or 0.0)
+    return card.subtypes[of_label[best]] if is_sure else None
 
 
 def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassifierCard) -> Prediction:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.errors import RecordInvalid, ResultsInvalid
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, Subtype
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.store.slide_record import SlideRecord, read_slide_record
@@ -149,6 +149,7 @@ def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
             energy=math.nan,
             outcome=Outcome(row["outcome"]),
             reason=Reason(row["reason"]),
+            subtype=Subtype(subtype) if (subtype := row.get("subtype")) else None,
         ),
         diameter_um=_parse_number(row.get("diameter_um", "")),
     )

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbctool.labels import CellClass, UnknownKind
+from wbctool.labels import CellClass, Subtype, UnknownKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,6 +165,7 @@ class Prediction:
             numbers; empty with other classifiers.
         cam: The first reader's Grad-CAM map of ``label`` over the preprocessed crop: a square of bytes, row by row, 255
             at the strongest point. Empty if the model gives none.
+        subtype: The finer kind within ``label``; None if the class has none, or no reader can tell it.
     """
 
     label: CellClass
@@ -177,6 +178,7 @@ class Prediction:
     distance: float | None = None
     position: bytes = b""
     cam: bytes = b""
+    subtype: Subtype | None = None
 
 
 @dataclass(frozen=True, slots=True)

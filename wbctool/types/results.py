@@ -11,7 +11,7 @@ from wbctool.types.cells import Cell, Differential
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
-LATER_CELL_COLUMNS = ("diameter_um",)
+LATER_CELL_COLUMNS = ("subtype", "diameter_um")
 """The columns of cells.csv after ``p_<class>``. The results of earlier versions lack them, or the last of them."""
 
 OutOfRange = Mapping[str, Mapping[str, str]]

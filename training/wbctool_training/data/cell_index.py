@@ -18,7 +18,7 @@ from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.labels import CellClass, UnknownKind
+from wbctool.labels import CellClass, Subtype, UnknownKind, parse_subtype
 from wbctool.report.csv_tables import csv_text
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
@@ -46,6 +46,12 @@ class CellRef:
     label: CellClass | UnknownKind | None
     group: str
     dataset: str
+
+    @property
+    def subtype(self) -> Subtype | None:
+        """The finer kind of the label that the image's path names; None if it names none."""
+        subtype = parse_subtype(self.path.parent.name, self.path.stem)
+        return subtype if subtype and self.label and subtype.label is self.label else None
 
 
 def detect_image_cells(

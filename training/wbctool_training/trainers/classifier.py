@@ -39,6 +39,7 @@ from wbctool_training.data.stain_transfer import StainBank
 from wbctool_training.export import (
     N_PARITY_CELLS,
     ClassifierGraph,
+    SubtypeClassifierGraph,
     check_parity,
     round_weights_fp16,
     to_onnx,
@@ -50,6 +51,7 @@ from wbctool_training.init_from import average_weights
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import NormalizedClassifier
+from wbctool_training.subtypes import fit_subtypes
 from wbctool_training.synthetic import read_generated_cells
 from wbctool_training.weights import load_imagenet_features
 
@@ -119,7 +121,14 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     _check_calibration_data(context, cells.validation)
     network = fit_classifier(context, name, cells, context.backbone, init)
     round_weights_fp16(network)
-    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes))
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
+    native = cells.train[: cells.n_native]
+    subtypes = None
+    if card_type is CompactCard:
+        subtypes = fit_subtypes(native, cells.validation, lambda some: compute_outputs(graph, some, context)[1])
+    if subtypes is not None:
+        round_weights_fp16(subtypes.layer)
+        graph = SubtypeClassifierGraph(network, len(recipe.classes), subtypes.layer)
     example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
     model = to_onnx(graph, example, dynamic_side=False)
     content = model.SerializeToString()
@@ -127,8 +136,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
     logits, features, y_true = compute_outputs(graph, known, context)
-    train_cells = evenly_spaced(cells.train[: cells.n_native], _FEATURES_CELLS)
-    _, train_features, train_y = compute_outputs(graph, train_cells, context)
+    _, train_features, train_y = compute_outputs(graph, evenly_spaced(native, _FEATURES_CELLS), context)
     if not recipe.classifier.samples and len(parents) == 1:  # what the parent has not seen stays unfamiliar
         familiarity = parents[0].familiarity
     else:
@@ -140,7 +148,7 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         **context.card_fields(
             name,
             network,
-            cells.train[: cells.n_native] if recipe.classifier.samples else (),
+            native if recipe.classifier.samples else (),
             parity,
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
@@ -159,6 +167,8 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         unknown_threshold=calibration.unknown_threshold if n_unknown_kinds else None,
         familiarity=familiarity,
     )
+    if subtypes is not None:
+        card = card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
     training_features = encode_training_features(
         TrainingFeatures(train_features, train_y), hashlib.sha256(content).hexdigest()
     )

@@ -4,10 +4,12 @@ const Cells = (() => {
   const REVIEW = "review", ARTIFACT = "artefact";
   const differentialClasses = data.categories.slice(0, 6);
 
-  const all = data.cells.map(([field, cell, x, y, width, height, categoryIndex, permille], index) => {
+  const all = data.cells.map(([field, cell, x, y, width, height, categoryIndex, permille, subtype], index) => {
     const category = data.categories[categoryIndex], comment = data.comments[index + 1] || "";
     const box = { x, y, width, height };
-    return { row: index + 1, field, cell, box, permille, category, originalCategory: category, comment, originalComment: comment };
+    return {
+      row: index + 1, field, cell, box, permille, subtype, category, originalCategory: category, comment, originalComment: comment,
+    };
   });
 
   const tileOf = (cell) => document.getElementById(`cell-${cell.row}`);
@@ -18,6 +20,8 @@ const Cells = (() => {
   const proposedCategory = (cell) => tileOf(cell).dataset.label;
   const isReclassified = (cell) => cell.category !== cell.originalCategory;
   const isKnown = (category) => [REVIEW, ARTIFACT, ...data.model_classes].includes(category);
+  // A cell that is moved to another class has no subtype there.
+  const subtypeOf = (cell) => (data.subtype_classes[cell.subtype] === cell.category ? cell.subtype : "");
   const count = () => Counts.count(all, data.categories, differentialClasses);
 
   // The most probable classes, at most three, none below one percent.
@@ -33,6 +37,6 @@ const Cells = (() => {
 
   return {
     data, texts: data.texts, all, REVIEW, ARTIFACT, differentialClasses, tileOf, ofTile, categoryName, locationOf,
-    proposedCategory, isReclassified, isKnown, count, topClasses,
+    proposedCategory, isReclassified, isKnown, subtypeOf, count, topClasses,
   };
 })();

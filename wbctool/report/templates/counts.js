@@ -64,6 +64,16 @@ const Counts = (() => {
     drawChart(byId(`chart-${entry.category}`), entry, texts);
   }
 
+  // The rows "of which" below a class. subtypeOf: the subtype of a cell within its category, or an empty text.
+  function showSubtypes(cells, counted, subtypeOf) {
+    for (const row of document.querySelectorAll("tr.subtype")) {
+      const { of, subtype } = row.dataset;
+      const n = cells.filter((cell) => cell.category === of && subtypeOf(cell) === subtype).length;
+      row.querySelector('[data-value="n"]').textContent = n;
+      row.querySelector('[data-value="percent"]').textContent = formatPercent(percentOf(n, counted));
+    }
+  }
+
   function svgElement(tag, attributes) {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -86,5 +96,5 @@ const Counts = (() => {
     chart.setAttribute("aria-label", format(texts.chart_alt, values));
   }
 
-  return { count, format, showClass, showNrbc, showTotals, verdict, svgElement };
+  return { count, format, showClass, showNrbc, showSubtypes, showTotals, verdict, svgElement };
 })();

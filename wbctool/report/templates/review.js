@@ -76,6 +76,7 @@ const Review = (() => {
     byId("counts-note").textContent = format(texts.counts_note, { ...counts, fields: data.slide_fields });
     if (counts.cells) byId("verdict").textContent = Counts.verdict(counts, texts.verdict, data.low_count_below);
     counts.classes.forEach((entry, index) => Counts.showClass(entry, originalCounts.classes[index], texts));
+    Counts.showSubtypes(Cells.all, counts.counted, Cells.subtypeOf);
     for (const category of data.categories) Panel.showButtonCount(counts, category);
     const isChanged = Cells.all.some(isReclassified);
     byId("changes-note").hidden = !isChanged;
