@@ -102,8 +102,8 @@ def _classify_by(
     rgb: NDArray[np.uint8], model: OnnxModel[CardT], *, with_cam: bool = False
 ) -> tuple[tuple[Prediction, ...], NDArray[np.uint8] | None]:
     """Classify crops by one reader; return also the classes' Grad-CAM maps, if asked for and if the model has them."""
-    card = model.card
-    assert isinstance(card, CellClassifierCard)
+    assert isinstance(model.card, CellClassifierCard)
+    card: CellClassifierCard = model.card
     rule = card.familiarity
     names = [LOGITS]
     if with_cam and CAM in model.output_names:
