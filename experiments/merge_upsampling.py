@@ -33,6 +33,7 @@ from wbctool.inference.model_card import (
 )
 from wbctool.inference.session import SUPER_RESOLVED, OnnxModel, create_session
 from wbctool.stages.detect import detect_cells
+from wbctool.types.cells import Crop
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,17 +67,30 @@ def find_inputs(slides: Path, models: Path, card: GeneratorCard, n_cells: int) -
     Returns:
         (1, s, s, 3) uint8 RGB each.
     """
-    detector, margin = load_model(models, DetectorCard), load_fp32_card(models, ClassifierCard).crop_margin
     inputs: list[NDArray[np.uint8]] = []
+    for crop in find_crops(slides, models, n_cells):
+        in_turn = card.min_px + len(inputs) % (card.max_px - card.min_px + 1)
+        side = max(card.min_px, crop.side_px) if crop.side_px <= card.max_px else in_turn
+        inputs.append(resize_square(crop.rgb, side)[None])
+    return inputs
+
+
+def find_crops(slides: Path, models: Path, n_cells: int) -> list[Crop]:
+    """Find cells and cut them as a run does.
+
+    Args:
+        slides: A folder of images, at any depth.
+        models: The folder of the models.
+        n_cells: How many cells.
+    """
+    detector, margin = load_model(models, DetectorCard), load_fp32_card(models, ClassifierCard).crop_margin
+    crops: list[Crop] = []
     for path in sorted(path for path in slides.rglob("*") if is_image(path)):
         field = read_field(path)
-        for crop in crop_cells(field, [cell.box for cell in detect_cells(field, detector)], margin):
-            in_turn = card.min_px + len(inputs) % (card.max_px - card.min_px + 1)
-            side = max(card.min_px, crop.side_px) if crop.side_px <= card.max_px else in_turn
-            inputs.append(resize_square(crop.rgb, side)[None])
-            if len(inputs) == n_cells:
-                return inputs
-    return inputs
+        crops += crop_cells(field, [cell.box for cell in detect_cells(field, detector)], margin)
+        if len(crops) >= n_cells:
+            break
+    return crops[:n_cells]
 
 
 def format_comparison(

@@ -31,6 +31,7 @@ from wbctool.inference.training_features import training_features_path
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model
 from wbctool_training.models.backbones import Backbone
+from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.models.srgan import Generator
 from wbctool_training.recipe import NetworkSizes, Recipe
 
@@ -163,6 +164,28 @@ def load_classifier_weights(
             f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained further"
         )
     return read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
+
+
+def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifier:
+    """Load a classifier from its ONNX file, whatever it was trained on.
+
+    Args:
+        content: The file.
+        card: Its card.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        ModelMismatch: The classifier is no VGG: of other networks export folds the BatchNorms away.
+    """
+    backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
+    if backbone not in _WITHOUT_BATCHNORM:
+        raise ModelMismatch(f"{card.file} is a {backbone}: only a VGG's weights can be read back")
+    network = CellClassifier(len(card.classes) + len(card.unknown_kinds), backbone=backbone)
+    normalized = NormalizedClassifier(network, card.training.get("white_balance", False))
+    normalized.load_state_dict(read_weights(onnx.load_from_string(content)), strict=True)
+    return normalized.eval()
 
 
 def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: NetworkSizes) -> Generator:

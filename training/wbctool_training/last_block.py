@@ -18,19 +18,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.types.progress import Progress
 from wbctool_training.export import N_PARITY_CELLS, ClassifierGraph, check_parity, round_weights_fp16, to_onnx
-from wbctool_training.init_from import read_weights
-from wbctool_training.models.backbones import Backbone, count_frozen_layers
+from wbctool_training.init_from import load_network
+from wbctool_training.models.backbones import count_frozen_layers
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 
 EPOCHS = 6
@@ -125,13 +123,7 @@ class LastBlockTuner:
     """
 
     def __init__(self, content: bytes, card: CellClassifierCard, rgb: NDArray[np.uint8], progress: Progress) -> None:
-        backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
-        if backbone not in (Backbone.VGG19, Backbone.VGG16):
-            raise ModelMismatch(f"{card.file} is a {backbone}: only a VGG's last block can be tuned")
-        classifier = CellClassifier(len(card.classes) + len(card.unknown_kinds), backbone=backbone)
-        self._network = NormalizedClassifier(classifier, card.training.get("white_balance", False))
-        self._network.load_state_dict(read_weights(onnx.load_from_string(content)), strict=True)
-        self._network.eval().to(memory_format=torch.channels_last)
+        self._network = load_network(content, card).to(memory_format=torch.channels_last)
         self._example, self._n_classes = rgb[:N_PARITY_CELLS], len(card.classes)
         n_views = max(1, min(MAX_VIEWS, _MAX_MAPS // len(rgb)))
         self._maps = self._compute_maps(rgb, n_views, card.name, progress)
