@@ -129,9 +129,11 @@ def _apply_reviews(
         ReviewRefused: The audit log does not fit the cells.
     """
     files, record = slide_files.files, slide_files.record
+    if not reviews:
+        return None
     originals = {**files, SLIDE_JSON: format_slide_record(record)}
     original = OriginalResult(originals, record, read_result(files, record))
-    if not reviews or original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
+    if original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
         return None
     result = replay_reviews(original, reviews, entries)
     rendered = _render(result, record, Fingerprints.of_record(record))
