@@ -178,7 +178,7 @@ class FamiliarityRecipe(_RecipeSection):
 
     min_cells: int = Field(default=20, ge=1)
     false_alarm_share: float = Field(default=0.02, gt=0, lt=1)
-    min_confidence: float = Field(default=0.87, ge=0, le=1)
+    min_confidence: float = Field(default=0.94, ge=0, le=1)
 
 
 class NetworkSizes(_RecipeSection):
