@@ -79,7 +79,7 @@ def add_layer(content: bytes, layer: nn.Linear) -> bytes:
     for name, values in zip(names, (layer.weight, layer.bias), strict=True):
         model.graph.initializer.append(numpy_helper.from_array(values.detach().numpy(), name))
     model.graph.node.append(helper.make_node("Gemm", [FEATURES, *names], [SUBTYPES], name=SUBTYPES, transB=1))
-    shape = ["batch", layer.out_features]
+    shape: list[str | int | None] = ["batch", layer.out_features]
     model.graph.output.append(helper.make_tensor_value_info(SUBTYPES, TensorProto.FLOAT, shape))
     new: bytes = store_weights_fp16(model).SerializeToString()
     return new
