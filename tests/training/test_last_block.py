@@ -68,5 +68,5 @@ def test_tuner_learns_the_cells_that_it_is_given_and_exports_what_it_has_learned
 
 def test_tuner_refuses_a_network_that_is_no_vgg(rgb: np.ndarray) -> None:
     card = CARD.model_copy(update={"training": {**CARD.training, "backbone": "resnet50"}})
-    with pytest.raises(ModelMismatch, match="resnet50: only a VGG's last block can be tuned"):
+    with pytest.raises(ModelMismatch, match="resnet50: only a VGG's weights can be read back"):
         LastBlockTuner(SHIPPED, card, rgb, lambda items, *_: items)

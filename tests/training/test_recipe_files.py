@@ -66,7 +66,7 @@ def test_load_recipe_unknown_key_is_named(tmp_path: Path) -> None:
 
 
 def test_load_recipe_unknown_name_lists_recipes() -> None:
-    with pytest.raises(SettingsInvalid, match="one of default, fine-tune, paper"):
+    with pytest.raises(SettingsInvalid, match="one of default, fine-tune, last-block, paper"):
         load_recipe("papers")
 
 
