@@ -25,7 +25,8 @@ from wbctool_training.export import ClassifierGraph
 from wbctool_training.init_from import copy_bundled_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.train import make_context
-from wbctool_training.trainers.classifier import compute_outputs, fit_classifier, gather_cells
+from wbctool_training.trainers.classifier import compute_outputs, fit_classifier
+from wbctool_training.trainers.classifier_split import gather_cells
 from wbctool_training.weights import load_imagenet_features
 
 from experiments.options import context_arguments, make_parser

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import lightning as L
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from wbctool.datasets.labelled import Split, evenly_spaced
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import ClassifierCard, CompactCard, GeneratorCard, kind_name, load_fp32_card
+from wbctool.inference.model_card import ClassifierCard, CompactCard, kind_name, load_fp32_card
 from wbctool.inference.training_features import (
     TrainingFeatures,
     encode_training_features,
@@ -34,8 +33,6 @@ from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset
 from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.loader import make_loader
-from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
-from wbctool_training.data.stain_transfer import StainBank
 from wbctool_training.export import (
     N_PARITY_CELLS,
     ClassifierGraph,
@@ -52,31 +49,12 @@ from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import NormalizedClassifier
 from wbctool_training.subtypes import fit_subtypes
-from wbctool_training.synthetic import read_generated_cells
+from wbctool_training.trainers.classifier_split import ClassifierSplit, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
 
 _FEATURES_CELLS = 1500  # of the training, whose features go beside the model
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierSplit:
-    """The classifier's cells by split.
-
-    Attributes:
-        train: Training cells: native crops, then super-resolved or synthetic ones.
-        n_native: Number of native crops in ``train``.
-        validation: Validation cells, prepared as a run prepares them if the recipe has super-resolved cells.
-        test: Test cells, prepared likewise; empty in a training.
-        stain_bank: Stains in which training cells are also shown, or None.
-    """
-
-    train: tuple[CellRef, ...]
-    n_native: int
-    validation: tuple[CellRef, ...]
-    test: tuple[CellRef, ...]
-    stain_bank: StainBank | None
 
 
 def train_classifier(context: TrainingContext) -> None:
@@ -199,52 +177,6 @@ def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str,
     if context.recipe.classifier.samples:
         return load_imagenet_features(context.imagenet_weights, context.backbone)
     raise SettingsInvalid(f"recipe {context.recipe.name} trains no classifier: --init-from must say which to use")
-
-
-def gather_cells(context: TrainingContext, include_test: bool = False) -> ClassifierSplit:
-    """Return the cells of the recipe's classes by split.
-
-    Args:
-        context: Of the training.
-        include_test: Whether to include the test cells, which a training does not use.
-
-    Raises:
-        LabelledDataInvalid: A split that is needed has no cells.
-    """
-    recipe, config = context.recipe, context.recipe.classifier
-    cells = context.load_cells()
-    by_split = {
-        split: [c for c in cells if c.label in recipe.outputs and context.group_split.assign(c) is split]
-        for split in Split
-    }
-    train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
-    for split in (Split.TRAIN, Split.VALIDATION):
-        if not any(cell.label in recipe.classes for cell in by_split[split]):
-            raise LabelledDataInvalid(
-                f"no cells in the {split} split: cells are split by group, and the classifier needs more groups"
-            )
-    test = by_split[Split.TEST] if include_test else []
-    if include_test and not test:
-        raise LabelledDataInvalid("no cells in the test split: cells are split by group, and more groups are needed")
-    n_native = len(train)
-    if recipe.srgan.per_class:
-        train += read_generated_cells(context.checkpoint_dir("generated"), recipe.crop_margin)
-    if config.super_resolved_share:
-        generator = load_model(context.out, GeneratorCard)
-        context.warn_on_leakage(generator.card)
-        cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
-        if config.samples:
-            train += super_resolved_subset(
-                train, generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
-            )
-        validation = as_inference(validation, generator, recipe.crop_margin, cache_dir)
-        test = as_inference(test, generator, recipe.crop_margin, cache_dir)
-    stain_bank = None
-    if config.stain_transfer_prob:
-        stain_cells = [c for c in cells if context.group_split.assign(c) is Split.TRAIN]
-        stain_bank = StainBank.from_cells(stain_cells, recipe.crop_margin, recipe.seed)
-    log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
-    return ClassifierSplit(tuple(train), n_native, tuple(validation), tuple(test), stain_bank)
 
 
 def fit_classifier(
