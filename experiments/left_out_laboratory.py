@@ -2,26 +2,27 @@
 
 The second reader is trained once without each laboratory of ``--leave-out``, or once without all of them
 (``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory; with
-``--fine-tune`` it is trained further, by that recipe, on the other laboratories. Both then classify all cells of the
-laboratory, which must be in ``--data``. From their answers follow, for each smallest confidence that the rule for
-unfamiliar slides may demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the
-others alone.
+``--fine-tune`` it is trained further, by that recipe, on the other laboratories. Both, or with ``--readers compact``
+the second alone, then classify all cells of the laboratory, which must be in ``--data``. From their answers follow,
+for each smallest confidence that the rule for unfamiliar slides may demand, the silent errors and the coverage; for
+each laboratory the confidence is chosen on the others alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wbctool_training.train import train
 
 from experiments.options import context_arguments, make_parser
 from wbctool.datasets.fields import find_field_folders, read_cell_labels
 from wbctool.datasets.labelled import GroupSplit, HasGroup
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.evaluation.labelled_data import read_evaluation_data
@@ -58,23 +59,30 @@ class OperatingPoint:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train, evaluate, and write and print the table."""
     parser = make_parser(__doc__)
-    parser.add_argument("--also-train-on", type=Path, action="append", default=[], metavar="DIR", help="more data")
+    add_reader_options(parser)
     parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
-    parser.add_argument("--together", action="store_true", help="train once, without any of them")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
-    parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
-    parser.add_argument("--fine-tune", metavar="RECIPE", help="train the first reader further by this recipe")
     args = parser.parse_args(argv)
-    _check_first_reader(args.first_reader, args.leave_out)
+    if args.readers is Readers.BOTH:
+        _check_first_reader(args.first_reader, args.leave_out)
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
         folder = args.out / "-".join(left_out)
-        _train_readers(folder, left_out, args)
-        evaluated = _evaluate(args.data, folder, args.labels, left_out)
+        train_readers(folder, args, left_out)
+        evaluated = evaluate_readers(folder, args, left_out)
         cells |= {name: [cell for cell in evaluated if cell.dataset == name] for name in left_out}
     table = format_table(cells)
     write_atomic(args.out / RESULT, table.encode())
     print(table)
+
+
+def add_reader_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of :func:`train_readers` and :func:`evaluate_readers`."""
+    parser.add_argument("--also-train-on", type=Path, action="append", default=[], metavar="DIR", help="more data")
+    parser.add_argument("--together", action="store_true", help="train once, without any of what is left out")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
+    parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
+    parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
+    parser.add_argument("--fine-tune", metavar="RECIPE", help="train the first reader further by this recipe")
 
 
 def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> OperatingPoint:
@@ -86,15 +94,23 @@ def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> Opera
     """
     known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
     unknown = [cell for cell in cells if not isinstance(cell.kind, CellClass)]
-    kept = [cell for cell in known if _is_sure(cell, min_confidence)]
-    unknown_counted = [cell.is_counted and _is_sure(cell, min_confidence) for cell in unknown]
-    unknown_in_review = [cell.is_found and not _is_sure(cell, min_confidence) for cell in unknown]
+    kept = [cell for cell in known if is_sure(cell, min_confidence)]
+    unknown_counted = [cell.is_counted and is_sure(cell, min_confidence) for cell in unknown]
+    unknown_in_review = [cell.is_found and not is_sure(cell, min_confidence) for cell in unknown]
     return OperatingPoint(
         silent_errors=sum(cell.is_silent_error for cell in kept) / len(known),
         coverage=sum(cell.is_counted for cell in kept) / len(known),
         unknown_counted=sum(unknown_counted) / len(unknown) if unknown else None,
         unknown_in_review=sum(unknown_in_review) / len(unknown) if unknown else None,
     )
+
+
+def is_sure(cell: EvaluatedCell, min_confidence: float) -> bool:
+    """Return whether a cell would be counted if the readers had to give its label at least this probability.
+
+    A platelet or another cell outside the differential, which a run sets aside, is sure too.
+    """
+    return cell.prediction.confidence >= min_confidence and not cell.has_outcome(Outcome.NEEDS_REVIEW)
 
 
 def choose_min_confidence(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> float:
@@ -144,11 +160,6 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
     return "\n".join(lines)
 
 
-def _is_sure(cell: EvaluatedCell, min_confidence: float) -> bool:
-    """Return whether a cell would be counted if the readers had to give its label at least this probability."""
-    return cell.prediction.confidence >= min_confidence and not cell.has_outcome(Outcome.NEEDS_REVIEW)
-
-
 def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
     """Raise SettingsInvalid if the first reader was trained on a laboratory that is left out."""
     card = load_fp32_card(folder, ClassifierCard)
@@ -156,36 +167,53 @@ def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
         raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
 
 
-def _train_readers(folder: Path, left_out: Sequence[str], args: argparse.Namespace) -> None:
-    """Train both readers without some data sets; what the folder already has is kept."""
+def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str] = (), **changes: Any) -> None:
+    """Train the second reader and, with ``--fine-tune``, the first; what the folder already has is kept.
+
+    Args:
+        folder: Of the models.
+        args: The parsed options.
+        left_out: Data sets that the readers must not see.
+        changes: Other arguments of :func:`wbctool_training.train.train` for the second reader.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    group_split = GroupSplit(args.fold, tuple(left_out))
-    data = [*args.data, *args.also_train_on]
-    options = context_arguments(args) | {"data": data, "out": folder, "group_split": group_split, "labels": args.labels}
-    for name in ("detector", "generator", *(() if args.fine_tune else ("classifier",))):
+    options = context_arguments(args) | {
+        "data": [*args.data, *args.also_train_on],
+        "out": folder,
+        "group_split": GroupSplit(args.fold, tuple(left_out)),
+        "labels": args.labels,
+    }
+    has_classifier = args.readers is Readers.BOTH and not args.fine_tune
+    for name in ("detector", "generator", *(("classifier",) if has_classifier else ())):
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
     if not (folder / "compact.json").is_file():
-        train(**options | {"recipe": args.recipe}, stage="compact")
-    if not (folder / "classifier.json").is_file():
+        train(**options | {"recipe": args.recipe} | changes, stage="compact")
+    if args.fine_tune and not (folder / "classifier.json").is_file():
         fine_tuned = options | {"recipe": args.fine_tune, "init_from": [args.first_reader]}
         train(**fine_tuned, stage="classifier")
 
 
-def _evaluate(data: Sequence[Path], folder: Path, labels: Path | None, left_out: Sequence[str]) -> list[EvaluatedCell]:
-    """Return all cells of the folders that hold a left-out data set with both readers' answers; none is held back."""
-    models = load_models(folder, Device.AUTO, Precision.FP32)
+def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:
+    """Return the cells of ``--data`` with the readers' answers; no answer is held back by the rule.
+
+    Args:
+        folder: Of the models.
+        args: The parsed options.
+        left_out: Data sets; if there are any, folders that hold none of them are passed over.
+    """
+    models = load_models(folder, Device.AUTO, Precision.FP32, args.readers)
     for model in (models.classifier, models.second):
         if model is not None:
             model.card = model.card.model_copy(update={"familiarity": None})
-    field_labels = read_cell_labels(labels) if labels else {}
+    field_labels = read_cell_labels(args.labels) if args.labels else {}
     cells: list[EvaluatedCell] = []
-    for folder_of_data in data:
+    for folder_of_data in args.data:
         needs_labels = find_field_folders(folder_of_data) and not any(folder_of_data.rglob("labels.csv"))
         labels_there = field_labels if needs_labels else {}
         found = read_evaluation_data(folder_of_data, models, None, labels_there)
         items: list[HasGroup] = [*found.images, *found.unknown_images, *found.fields]
-        if not {item.dataset for item in items} & set(left_out):
+        if left_out and {item.dataset for item in items}.isdisjoint(left_out):
             continue
         result = evaluate(folder_of_data, models, [], None, sr_cells=0, ood_images=0, field_labels=labels_there)
         cells += result.cells

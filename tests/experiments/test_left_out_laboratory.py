@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import experiments.left_out_laboratory
 from experiments.left_out_laboratory import choose_min_confidence, format_table, main, measure_rule
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
@@ -57,3 +58,13 @@ def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_pat
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
         main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc"])
     assert (default_models_dir() / "classifier.json").is_file()
+
+
+def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **_: None)
+    monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
+    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"])
+    assert "| a | 4 | 75.0% |" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]

@@ -1,0 +1,81 @@
+"""`python -m experiments.left_out_kind`: what becomes of cells of kinds that no class fits and no model has seen.
+
+The second reader is trained once without each kind of ``--leave-out-kind``, or once without all of them
+(``--together``), on all laboratories. The first reader is that of ``--first-reader``, which learns no such kinds. Both
+then classify all cells of the kind in ``--data``, as on a familiar slide and by the rule for unfamiliar slides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from wbctool_training.recipe_files import load_recipe
+
+from experiments.left_out_laboratory import add_reader_options, evaluate_readers, is_sure, train_readers
+from experiments.options import make_parser
+from wbctool.evaluation.silent_errors import EvaluatedCell
+from wbctool.inference.model_card import CompactCard, load_fp32_card
+from wbctool.labels import UnknownKind
+from wbctool.store.atomic_write import write_atomic
+
+RESULT = "left-out-kinds.md"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options, train, evaluate, and write and print the table."""
+    parser = make_parser(__doc__)
+    add_reader_options(parser)
+    kinds = [kind.value for kind in UnknownKind]
+    parser.add_argument("--leave-out-kind", action="append", required=True, choices=kinds, help="may be repeated")
+    args = parser.parse_args(argv)
+    cells: dict[str, list[EvaluatedCell]] = {}
+    for left_out in [args.leave_out_kind] if args.together else [[kind] for kind in args.leave_out_kind]:
+        folder = args.out / "-".join(left_out)
+        recipe = _write_recipe(folder, args.recipe, left_out)
+        train_readers(folder, args, recipe=str(recipe))
+        evaluated = evaluate_readers(folder, args)
+        cells |= {kind: [cell for cell in evaluated if cell.kind == kind] for kind in left_out}
+    card = load_fp32_card(args.first_reader, CompactCard)
+    assert card.familiarity is not None
+    table = format_table(cells, card.familiarity.min_confidence)
+    write_atomic(args.out / RESULT, table.encode())
+    print(table)
+
+
+def format_table(kinds: Mapping[str, Sequence[EvaluatedCell]], min_confidence: float) -> str:
+    """Return a Markdown table with a row for each kind, and one for all.
+
+    Args:
+        kinds: The cells of each kind.
+        min_confidence: What the rule for unfamiliar slides demands.
+    """
+    lines = [
+        "| kind left out | cells | counted on a familiar slide | in review | "
+        "counted on an unfamiliar slide | in review |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, cells in {**kinds, "all": [cell for members in kinds.values() for cell in members]}.items():
+        shares = []
+        for confidence in (0.0, min_confidence):
+            sure = [is_sure(cell, confidence) for cell in cells]
+            shares.append(fmean(cell.is_counted and is_so for cell, is_so in zip(cells, sure, strict=True)))
+            shares.append(fmean(cell.is_found and not is_so for cell, is_so in zip(cells, sure, strict=True)))
+        lines.append(f"| {name} | {len(cells)} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return "\n".join([*lines, ""])
+
+
+def _write_recipe(folder: Path, name: str, left_out: Sequence[str]) -> Path:
+    """Write the recipe of that name without some unknown kinds."""
+    compact = load_recipe(name).compact
+    assert compact is not None
+    kinds = [f'"{kind}"' for kind in compact.unknown_kinds if kind not in left_out]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.toml"
+    path.write_text(f'extends = "{name}"\n\n[compact]\nunknown_kinds = [{", ".join(kinds)}]\n', encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()
