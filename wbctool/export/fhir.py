@@ -23,7 +23,7 @@ from wbctool.report.csv_tables import count_failed_fields
 from wbctool.report.strings import EXPORTED_FLAGS
 from wbctool.store.ownership import FileKind
 from wbctool.text import display_name, encode_name, pluralize
-from wbctool.types.cells import ClassCount
+from wbctool.types.differential import ClassCount
 from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
 
 if TYPE_CHECKING:

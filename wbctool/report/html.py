@@ -28,7 +28,8 @@ from wbctool.report.verdict import (
     verdict_sentence,
 )
 from wbctool.text import display_name
-from wbctool.types.cells import ClassCount, Outcome
+from wbctool.types.cells import Outcome
+from wbctool.types.differential import ClassCount
 from wbctool.types.results import Provenance, SlideResult
 
 

@@ -25,7 +25,7 @@ from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum
 from wbctool.store.hash_cache import FieldHashes, HashCache, digest_large_file
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
-from wbctool.types.cells import AbsoluteCount
+from wbctool.types.differential import AbsoluteCount
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata

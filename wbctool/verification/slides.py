@@ -13,7 +13,7 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.proportion import Proportion
 from wbctool.settings import Limits
 from wbctool.text import pluralize
-from wbctool.types.cells import Differential
+from wbctool.types.differential import Differential
 from wbctool.verification.agreement import BlandAltman, fisher_agrees
 from wbctool.verification.criteria import (
     MIN_SLIDES,
