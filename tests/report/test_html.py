@@ -15,6 +15,7 @@ from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass, Subtype
+from wbctool.report.flag_texts import FLAG_TEXTS, SCAN_FLAG_TEXTS
 from wbctool.report.gallery import (
     MAX_BYTES,
     MAX_CELLS_PER_CLASS,
@@ -24,8 +25,6 @@ from wbctool.report.gallery import (
     keep_shown,
 )
 from wbctool.report.html import render_report
-from wbctool.report.strings import FLAGS as FLAG_TEXTS
-from wbctool.report.strings import SCAN_FLAGS
 from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
@@ -218,7 +217,7 @@ def test_report_findings_are_separate_from_limits():
 
 def test_flag_texts_cover_all_flags():
     assert tuple(FLAG_TEXTS) == FLAGS
-    assert SCAN_FLAGS.keys() <= set(FLAGS)
+    assert SCAN_FLAG_TEXTS.keys() <= set(FLAGS)
 
 
 @pytest.mark.parametrize(

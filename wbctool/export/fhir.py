@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
 from wbctool.report.csv_tables import count_failed_fields
-from wbctool.report.strings import EXPORTED_FLAGS
+from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.store.ownership import FileKind
 from wbctool.text import display_name, encode_name, pluralize
 from wbctool.types.differential import ClassCount
@@ -122,7 +122,7 @@ def _conclusion(slide: PublishedSlide) -> str:
         f"{pluralize(differential.counted, 'cell')} counted, {differential.review} in review for a reader, "
         f"{differential.not_wbc} not white cells.",
         f"{failed} of {pluralize(result.fields, 'field')} failed." if failed else "",
-        *(EXPORTED_FLAGS.get(flag, flag) for flag in differential.flags),
+        *(EXPORTED_FLAG_TEXTS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
         RESEARCH_USE,
