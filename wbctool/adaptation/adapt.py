@@ -12,16 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
-from wbctool.adaptation.fit import (
-    AdaptedReader,
-    CellLabels,
-    Reader,
-    Tuner,
-    adapt_readers,
-    cross_validate,
-    predict,
-)
+from wbctool.adaptation.fit import adapt_readers, cross_validate, predict
 from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, Tuner
 from wbctool.enums import SuperResolve
 from wbctool.errors import ModelMismatch
 from wbctool.imaging.resize import resize_square

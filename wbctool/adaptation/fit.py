@@ -8,10 +8,8 @@ repeats everything without them. A reader of which more than the last layer is t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from hashlib import sha256
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +17,13 @@ from scipy.special import log_softmax, logsumexp
 
 from wbctool.adaptation.cells import Label
 from wbctool.adaptation.familiarity import fit_familiarity
-from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
+from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correction
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader
 from wbctool.evaluation.calibration import fit_temperature
-from wbctool.inference.adaptation_info import Way
-from wbctool.inference.classifier_head import LastLayer
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
-from wbctool.inference.training_features import TrainingFeatures
-from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.types.cells import Outcome, Prediction
+from wbctool.types.cells import Prediction
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
@@ -35,109 +31,6 @@ _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
 _IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
-
-
-class TunedNetwork(Protocol):
-    """A classifier of which more than the last layer was tuned."""
-
-    @property
-    def layer(self) -> LastLayer:
-        """Its last layer."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """Its features, (N, D), of all of the laboratory's cells."""
-
-    def export(self) -> bytes:
-        """Return the content of its ONNX file."""
-
-
-Tuner = Callable[[LastLayer, NDArray[np.int64], NDArray[np.float64]], TunedNetwork]
-"""Tunes a classifier to some of the laboratory's cells. Takes the last layer to start from, the index of each cell's
-output, -1 for a cell to learn nothing from, and what each cell counts."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A classifier with what its adaptation needs.
-
-    Attributes:
-        card: Its card.
-        layer: Its last layer.
-        features: (N, D) float32, of the laboratory's cells.
-        training: Features of cells that it was trained on.
-        tuner: Tunes the layers before the last one, too; None if they stay as they are.
-    """
-
-    card: CellClassifierCard
-    layer: LastLayer
-    features: NDArray[np.float32]
-    training: TrainingFeatures
-    tuner: Tuner | None = None
-
-    @property
-    def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
-        """What its logits stand for."""
-        return *self.card.classes, *self.card.unknown_kinds
-
-    @cached_property
-    def basis(self) -> Basis:
-        """The dimensions in which the laboratory's cells and those of the training differ most."""
-        return Basis.fit(self.layer, np.concatenate([self.features, self.training.features]))
-
-    @cached_property
-    def cells(self) -> ReducedCells:
-        """The laboratory's cells."""
-        return self.basis.reduce(self.features)
-
-    @cached_property
-    def training_cells(self) -> ReducedCells:
-        """The cells of the training."""
-        return self.basis.reduce(self.training.features)
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptedReader:
-    """An adapted classifier.
-
-    Attributes:
-        card: The card with new temperature, thresholds and familiarity.
-        layer: The new last layer.
-        features: (N, D) float32, of the laboratory's cells.
-        pull: The pull that was chosen for the last layer.
-        tuned: The classifier, if more than its last layer was tuned; None otherwise.
-    """
-
-    card: CellClassifierCard
-    layer: LastLayer
-    features: NDArray[np.float32]
-    pull: float
-    tuned: TunedNetwork | None = None
-
-    @property
-    def way(self) -> Way:
-        """How it was adapted."""
-        return Way.DEFAULT if self.tuned is None else Way.DEEP
-
-
-@dataclass(frozen=True, slots=True)
-class CellLabels:
-    """The labels of the laboratory's cells.
-
-    Attributes:
-        labels: What a reader calls each cell; an empty string if no class fits.
-        groups: The slide or original of each cell.
-        weights: (N,) float64, what each cell counts in a fit.
-    """
-
-    labels: tuple[Label, ...]
-    groups: tuple[str, ...]
-    weights: NDArray[np.float64]
-
-    def indices(self, outputs: Sequence[Label]) -> NDArray[np.int64]:
-        """Return the output of each cell, -1 if there is none."""
-        by_label = {label: index for index, label in enumerate(outputs)}
-        return np.array([by_label.get(label, -1) for label in self.labels], np.int64)
 
 
 def adapt_readers(
@@ -149,7 +42,7 @@ def adapt_readers(
         readers: The readers, the first one first.
         cell_labels: The labels of the cells.
         chosen: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
-            features for :class:`Basis`.
+            features for :class:`wbctool.adaptation.last_layer.Basis`.
 
     Returns:
         The adapted readers, in order.
@@ -206,13 +99,6 @@ def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifie
     if len(by_reader) == 1:
         return list(by_reader[0])
     return [combine_readings(one, other, cards[0].classes) for one, other in zip(*by_reader, strict=True)]
-
-
-def is_silent_error(prediction: Prediction, label: Label) -> bool:
-    """Return whether a cell is counted under a wrong class, or is a white cell filed as no white cell."""
-    if prediction.outcome is Outcome.COUNTED:
-        return prediction.label != label
-    return prediction.outcome is Outcome.NOT_WBC and isinstance(label, CellClass) and label.is_leukocyte
 
 
 def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Sequence[Label]) -> float:
