@@ -18,7 +18,8 @@ from wbctool_training.init_from import load_network
 
 from experiments.merge_upsampling import find_crops
 from wbctool.imaging.resize import resize_square
-from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card, read_model_bytes
+from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import LOGITS, create_session
 from wbctool.inference.training_features import (
     encode_training_features,

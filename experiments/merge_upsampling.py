@@ -23,14 +23,8 @@ from wbctool.imaging.formats import is_image
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import (
-    ClassifierCard,
-    DetectorCard,
-    GeneratorCard,
-    default_models_dir,
-    load_fp32_card,
-    read_model_bytes,
-)
+from wbctool.inference.model_card import ClassifierCard, DetectorCard, GeneratorCard, default_models_dir, load_fp32_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import SUPER_RESOLVED, OnnxModel, create_session
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import Crop

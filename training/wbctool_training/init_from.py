@@ -25,8 +25,8 @@ from wbctool.inference.model_card import (
     default_models_dir,
     kind_name,
     load_fp32_card,
-    read_model_bytes,
 )
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.training_features import training_features_path
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model

@@ -21,15 +21,8 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.classifier_head import read_last_layer, replace_last_layer
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import (
-    CellClassifierCard,
-    DetectorCard,
-    GeneratorCard,
-    kind_name,
-    load_fp32_card,
-    read_model_bytes,
-)
-from wbctool.inference.model_folder import encode_card
+from wbctool.inference.model_card import CellClassifierCard, DetectorCard, GeneratorCard, kind_name, load_fp32_card
+from wbctool.inference.model_folder import encode_card, read_model_bytes
 from wbctool.inference.session import CPU, FEATURES, LOGITS, OnnxModel, create_session
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
