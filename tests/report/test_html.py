@@ -29,7 +29,7 @@ from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
-from wbctool.types.cells import Box, Cell, Crop, Detection, Field
+from wbctool.types.cells import Box, Cell, Crop, Detection, Field, Reason
 from wbctool.types.results import (
     CellThumbnails,
     FieldFailure,
@@ -167,6 +167,16 @@ def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
     verdict = "Unfamiliar slide, not a differential yet: 120 cells were sure enough to count; 24 more in review."
     assert page.index(verdict) < page.index("<strong>unfamiliar") < page.index("<table")
     assert "run: wbctool label, then wbctool adapt. To test them: wbctool verify" in read(page)[0]
+
+
+def test_report_reason_of_held_back_cells_says_whether_the_slide_is_known_to_be_unfamiliar():
+    def reasons(result):
+        prediction = replace(result.cells[0].prediction, reason=Reason.UNFAMILIAR_SLIDE)
+        held_back = replace(result, cells=(replace(result.cells[0], prediction=prediction),))
+        return re.findall(r'class="reason">([^<]*)<', render_report(held_back, fakes.provenance()))
+
+    assert reasons(unfamiliar(["review"])) == ["unfamiliar slide"]
+    assert reasons(result_of(["review"])) == ["too few cells to tell whether the slide is familiar"]
 
 
 def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():

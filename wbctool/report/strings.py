@@ -136,6 +136,7 @@ REASONS = {
     "disagreement": "the readers differ",
     "low_confidence": "low confidence",
 }
+UNKNOWN_FAMILIARITY = "too few cells to tell whether the slide is familiar"
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 IMAGE_METADATA = "metadata of the images"

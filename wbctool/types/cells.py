@@ -139,6 +139,7 @@ class Reason(StrEnum):
     POSSIBLE_BLAST = "possible_blast"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     UNFAMILIAR_SLIDE = "unfamiliar_slide"
+    """The slide is unfamiliar or has too few cells to decide, and the cell does not pass the stricter rule."""
     DISAGREEMENT = "disagreement"
     LOW_CONFIDENCE = "low_confidence"
     ERYTHROBLAST = "erythroblast"
