@@ -176,7 +176,14 @@ def test_report_reason_of_held_back_cells_says_whether_the_slide_is_known_to_be_
         return re.findall(r'class="reason">([^<]*)<', render_report(held_back, fakes.provenance()))
 
     assert reasons(unfamiliar(["review"])) == ["unfamiliar slide"]
-    assert reasons(result_of(["review"])) == ["too few cells to tell whether the slide is familiar"]
+    assert reasons(result_of(["review"])) == ["too few cells to judge the slide"]
+
+
+def test_report_shows_the_diameter_of_a_cell_if_it_is_known():
+    result = result_of(["neutrophil"] * 2)
+    measured = replace(result, cells=(replace(result.cells[0], diameter_um=14.25), result.cells[1]))
+    page = render_report(measured, fakes.provenance())
+    assert re.findall(r'class="soft diameter">([^<]*)<', page) == ["14.2 µm"]
 
 
 def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():

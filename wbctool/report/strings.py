@@ -127,6 +127,7 @@ IMAGES_ELSEWHERE = "An earlier version of wbctool processed this slide: its imag
 NATIVE_ALT = "Cell {cell} of {field}"
 SUPER_RESOLVED_ALT = "the same, super-resolved"
 SECOND_CLASS = "then {label} {probability:.2f}"
+DIAMETER = "{diameter_um:.1f} µm"
 CELL_LOCATION = "{field}, cell {cell}"
 RECLASSIFIED = "reader: {category}; tool: {original}"
 REASONS = {
@@ -136,7 +137,7 @@ REASONS = {
     "disagreement": "the readers differ",
     "low_confidence": "low confidence",
 }
-UNKNOWN_FAMILIARITY = "too few cells to tell whether the slide is familiar"
+UNKNOWN_FAMILIARITY = "too few cells to judge the slide"
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 IMAGE_METADATA = "metadata of the images"
