@@ -1,8 +1,9 @@
 """Readers adapted to a laboratory: last layers, temperatures, thresholds and familiarity, all from its labeled cells.
 
-Whatever is chosen (the pull, the temperature, the thresholds) is chosen on cells of other groups than those that the
-layer was fitted to. What is reported is measured on cells of groups that took part in nothing: :func:`cross_validate`
-repeats everything without them. A reader of which more than the last layer is tuned is tuned anew each time.
+Whatever is chosen (the L2 penalty, the temperature, the thresholds) is chosen on cells of other groups than those that
+the layer was fitted to. What is reported is measured on cells of groups that took part in nothing:
+:func:`cross_validate` repeats everything without them. A reader of which more than the last layer is tuned is tuned
+anew each time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wbctool.inference.model_card import CellClassifierCard
 from wbctool.stages.classify import combine_readings, predictions_from_logits
 from wbctool.types.cells import Prediction
 
-PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
+L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
@@ -148,23 +149,23 @@ def _adapt_reader(
         The reader, each chosen cell's logits by a reader that was adapted without its fold, and for each fold the
         features of all cells by that reader.
     """
-    pull, logits = _choose_pull(reader, cell_labels, folds)
-    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, pull))
+    l2_penalty, logits = _choose_l2_penalty(reader, cell_labels, folds)
+    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, l2_penalty))
     n_folds = int(folds.max()) + 1
     if reader.tuner is None:
         card = _calibrate(reader, cell_labels, chosen, logits)
-        return AdaptedReader(card, layer, reader.features, pull), logits, [reader.features] * n_folds
+        return AdaptedReader(card, layer, reader.features, l2_penalty), logits, [reader.features] * n_folds
     y_true = cell_labels.indices(reader.outputs)
     features_by_fold = []
     for fold in range(n_folds):
         others = chosen & (folds != fold)
-        start = reader.basis.correct(_fit(reader, cell_labels, others, pull))
+        start = reader.basis.correct(_fit(reader, cell_labels, others, l2_penalty))
         without = reader.tuner(start, np.where(others, y_true, -1), cell_labels.weights)
         features_by_fold.append(without.features)
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
     card = _calibrate(reader, cell_labels, chosen, logits)
     tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
-    return AdaptedReader(card, tuned.layer, tuned.features, pull, tuned), logits, features_by_fold
+    return AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned), logits, features_by_fold
 
 
 def _choose_threshold(
@@ -178,27 +179,31 @@ def _choose_threshold(
     return choose_threshold(predict_at, labels)
 
 
-def _choose_pull(
+def _choose_l2_penalty(
     reader: Reader, cell_labels: CellLabels, folds: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
-    """Return the pull with the least cross-validated log-loss, and each cell's logits by the layer without its fold."""
+    """Choose the L2 penalty with the least cross-validated log-loss.
+
+    Returns:
+        The penalty, and the logits (N, outputs) of each cell by the layer that was fitted without its fold.
+    """
     y_true = cell_labels.indices(reader.outputs)
     measured = (folds >= 0) & (y_true >= 0)
     best: tuple[float, float, NDArray[np.float32]] | None = None
-    for pull in PULLS:
+    for l2_penalty in L2_PENALTIES:
         logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
         for fold in range(int(folds.max()) + 1):
-            correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), pull)
+            correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), l2_penalty)
             logits[folds == fold] = correction.correct_logits(reader.cells.select(folds == fold))
         log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
         loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
         if best is None or loss < best[0]:
-            best = loss, pull, logits
+            best = loss, l2_penalty, logits
     assert best is not None
     return best[1], best[2]
 
 
-def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], pull: float) -> Correction:
+def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], l2_penalty: float) -> Correction:
     """Fit a correction of a reader's last layer to some cells and to cells of its training."""
     y_true = cell_labels.indices(reader.outputs)
     taught = chosen & (y_true >= 0)
@@ -212,7 +217,7 @@ def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], pul
         ),
         np.concatenate([y_true[taught], reader.training.y_true]),
         np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
-        pull,
+        l2_penalty,
     )
 
 

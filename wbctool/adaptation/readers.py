@@ -86,14 +86,14 @@ class AdaptedReader:
         card: The card with new temperature, thresholds and familiarity.
         layer: The new last layer.
         features: (N, D) float32, of the laboratory's cells.
-        pull: The pull that was chosen for the last layer.
+        l2_penalty: The penalty that was chosen for the correction of the last layer.
         tuned: The classifier, if more than its last layer was tuned; None otherwise.
     """
 
     card: CellClassifierCard
     layer: LastLayer
     features: NDArray[np.float32]
-    pull: float
+    l2_penalty: float
     tuned: TunedNetwork | None = None
 
     @property

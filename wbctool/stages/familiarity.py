@@ -113,7 +113,7 @@ def assess_familiarity(
         predictions: The prediction of each cell.
         rule: Of the classifier's card.
         stain_out_of_range: Of each field, whether its stain colors are unlike those of every laboratory of the
-            training: a second witness.
+            training. If this is so of most fields, the slide is unfamiliar whatever the distance.
 
     Returns:
         The decision; None without a rule.
@@ -122,10 +122,10 @@ def assess_familiarity(
         return None
     distances = [prediction.distance for prediction in predictions if prediction.distance is not None]
     mean = fmean(distances) if distances else None
-    strange_stain = sum(stain_out_of_range) > _OUT_OF_RANGE_SHARE * len(stain_out_of_range)
+    is_stain_out_of_range = sum(stain_out_of_range) > _OUT_OF_RANGE_SHARE * len(stain_out_of_range)
     is_familiar: bool | None = None
     if mean is not None and len(distances) >= rule.min_cells:
-        is_familiar = mean <= rule.max_mean_distance and not strange_stain
+        is_familiar = mean <= rule.max_mean_distance and not is_stain_out_of_range
     familiarity = Familiarity(len(distances), mean, rule.max_mean_distance, is_familiar)
     own = rule.own_laboratory
     positions = [np.frombuffer(p.position, np.float32) for p in predictions if p.position]
