@@ -154,7 +154,7 @@ def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.boo
     Args:
         groups: The group of each cell.
         size: The number of cells; the last group may exceed it.
-        seed: Of the random order.
+        seed: The seed of the random order.
         pool: (N,) bool, the cells to draw from, whole groups; None for all.
 
     Returns:

@@ -28,7 +28,7 @@ def squared_distances(features: NDArray[np.float32], space: FeatureSpace) -> NDA
 
     Args:
         features: (N, D), a classifier's features.
-        space: Of its card.
+        space: The feature space of the classifier's card.
 
     Returns:
         (N,), the squared Mahalanobis distance to the nearest class's mean, with one covariance for all classes.
@@ -55,7 +55,7 @@ def measure_familiarity(
     Args:
         predictions: The prediction of each cell.
         features: (N, D), the classifier's features of the cells.
-        rule: Of the classifier's card.
+        rule: The rule of the classifier's card.
 
     Returns:
         The predictions with distances and, if the classifier was adapted to a laboratory, positions.
@@ -111,8 +111,8 @@ def assess_familiarity(
 
     Args:
         predictions: The prediction of each cell.
-        rule: Of the classifier's card.
-        stain_out_of_range: Of each field, whether its stain colors are unlike those of every laboratory of the
+        rule: The rule of the classifier's card.
+        stain_out_of_range: For each field, whether its stain colors are unlike those of every laboratory of the
             training. If this is so of most fields, the slide is unfamiliar whatever the distance.
 
     Returns:
@@ -146,7 +146,7 @@ def hold_back_cells(
     Args:
         predictions: The prediction of each cell.
         familiarity: What :func:`assess_familiarity` returned.
-        rule: Of the classifier's card.
+        rule: The rule of the classifier's card.
 
     Returns:
         The predictions, in order.
