@@ -9,7 +9,7 @@ anew each time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -49,22 +49,19 @@ def adapt_readers(
         The adapted readers, in order.
     """
     folds = assign_folds(cell_labels.groups, chosen, _INNER_FOLDS)
-    adapted, held_out_logits, features_by_fold = zip(
-        *(_adapt_reader(reader, cell_labels, chosen, folds) for reader in readers), strict=True
-    )
+    fitted = [_fit_reader(reader, cell_labels, chosen, folds) for reader in readers]
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
-    logits_of_chosen = [logits[chosen] for logits in held_out_logits]
-    cards = [reader.card for reader in adapted]
-    finished = []
-    for index, (one, of_folds) in enumerate(zip(adapted, features_by_fold, strict=True)):
+    held_out_logits, cards = [one.held_out_logits[chosen] for one in fitted], [one.reader.card for one in fitted]
+    adapted = []
+    for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
-        threshold = _choose_threshold(logits_of_chosen[index:], cards[index:], labels)
-        rule = one.card.familiarity
+        threshold = _choose_threshold(held_out_logits[index:], cards[index:], labels)
+        rule = one.reader.card.familiarity
         if rule is not None:
-            rule = fit_familiarity(rule, one.features, of_folds, cell_labels.labels, folds)
-        card = one.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
-        finished.append(replace(one, card=card))
-    return tuple(finished)
+            rule = fit_familiarity(rule, one.reader.features, one.features_by_fold, cell_labels.labels, folds)
+        card = one.reader.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
+        adapted.append(replace(one.reader, card=card))
+    return tuple(adapted)
 
 
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
@@ -140,21 +137,32 @@ def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int)
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
 
 
-def _adapt_reader(
-    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
-) -> tuple[AdaptedReader, NDArray[np.float32], list[NDArray[np.float32]]]:
-    """Adapt one reader, up to what its card says of all readers together and of familiarity.
+@dataclass(frozen=True, slots=True)
+class _FittedReader:
+    """A reader whose card lacks what follows from all readers together, and familiarity.
 
-    Returns:
-        The reader, each chosen cell's logits by a reader that was adapted without its fold, and for each fold the
-        features of all cells by that reader.
+    Attributes:
+        reader: The reader.
+        held_out_logits: (N, outputs), each chosen cell's by a reader that was fitted without its fold.
+        features_by_fold: The features (N, D) of all cells by each of these readers.
     """
+
+    reader: AdaptedReader
+    held_out_logits: NDArray[np.float32]
+    features_by_fold: list[NDArray[np.float32]]
+
+
+def _fit_reader(
+    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> _FittedReader:
+    """Fit one reader to the chosen cells, and once more without each fold."""
     l2_penalty, logits = _choose_l2_penalty(reader, cell_labels, folds)
     layer = reader.basis.correct(_fit(reader, cell_labels, chosen, l2_penalty))
     n_folds = int(folds.max()) + 1
     if reader.tuner is None:
         card = _calibrate(reader, cell_labels, chosen, logits)
-        return AdaptedReader(card, layer, reader.features, l2_penalty), logits, [reader.features] * n_folds
+        adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
+        return _FittedReader(adapted, logits, [reader.features] * n_folds)
     y_true = cell_labels.indices(reader.outputs)
     features_by_fold = []
     for fold in range(n_folds):
@@ -165,7 +173,8 @@ def _adapt_reader(
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
     card = _calibrate(reader, cell_labels, chosen, logits)
     tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
-    return AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned), logits, features_by_fold
+    adapted = AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned)
+    return _FittedReader(adapted, logits, features_by_fold)
 
 
 def _choose_threshold(
