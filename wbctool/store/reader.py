@@ -206,7 +206,7 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that is too long is none that a run could write."""
+    """Return whether there is such a file; a name that is too long is none that a run could write."""
     try:
         return path.is_file()
     except OSError as error:

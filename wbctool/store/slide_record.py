@@ -264,7 +264,7 @@ def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[SlideRecord]
 
 
 def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
-    """Whether a slide's files are in place as they were published."""
+    """Return whether a slide's files are in place as they were published."""
     return record.files.keys() in (frozenset(RESULT_FILES), _VERSION_1_FILES) and all(
         hash_cache.hash_file(layout.slide_file(record.slide, name), digest_large_file) == sha256
         for name, sha256 in record.files.items()
