@@ -145,7 +145,7 @@ def format_quantiles(values: list[float], *probabilities: float) -> str:
 
     Args:
         values: The values.
-        probabilities: Of the quantiles, in [0, 1].
+        probabilities: The probabilities of the quantiles, in [0, 1].
     """
     return " ".join(f"{np.quantile(values, q):.3f}" if values else "-" for q in probabilities)
 

@@ -33,8 +33,8 @@ from wbctool.inference.model_card import (
     CompactCard,
     default_models_dir,
     load_fp32_card,
-    read_model_bytes,
 )
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import CPU, CUDA, LOGITS, cuda_unavailable_reason, provider_options
 from wbctool.quantization.fp16 import convert_to_fp16
 

@@ -115,7 +115,7 @@ def build_smear(paths: Sequence[Path], tile_width: int, seed: int) -> Rgb:
     Args:
         paths: The fields.
         tile_width: The width of each of them in the smear, in pixels.
-        seed: Of their order.
+        seed: The seed of their order.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -136,7 +136,7 @@ def cut_fields(smear: Rgb, overlap: float, seed: int) -> Iterator[tuple[Field, f
     Args:
         smear: (H, W, 3) uint8 RGB.
         overlap: The share of a field's sides that neighbors have in common.
-        seed: Of the errors of the stage and of the lamp.
+        seed: The seed of the errors of the stage and of the lamp.
 
     Yields:
         The field, and its left and top side in the smear in pixels.

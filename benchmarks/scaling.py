@@ -60,7 +60,7 @@ def measure_scaling(work_dir: Path, workers: Sequence[int], models: Path, precis
         work_dir: Holds the folder ``slides``; outputs go there.
         workers: The numbers of workers.
         models: The folder of the models.
-        precision: Of the models.
+        precision: The precision of the models.
 
     Yields:
         A row for each run.

@@ -26,12 +26,14 @@ from wbctool_training.last_block import LastBlockTuner
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
-from wbctool.adaptation.fit import Reader, adapt_readers, is_silent_error, predict
+from wbctool.adaptation.fit import adapt_readers, predict
 from wbctool.adaptation.measure import compare
+from wbctool.adaptation.readers import Reader
 from wbctool.adaptation.sampling import choose_cells
 from wbctool.datasets.fields import read_cell_labels
 from wbctool.enums import Device, Precision
 from wbctool.errors import SettingsInvalid
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import Way
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import CellClassifierCard
@@ -152,7 +154,7 @@ def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.boo
     Args:
         groups: The group of each cell.
         size: The number of cells; the last group may exceed it.
-        seed: Of the random order.
+        seed: The seed of the random order.
         pool: (N,) bool, the cells to draw from, whole groups; None for all.
 
     Returns:

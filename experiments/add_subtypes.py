@@ -25,7 +25,8 @@ from experiments.options import context_arguments, make_parser
 from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import CompactCard, load_fp32_card, read_model_bytes
+from wbctool.inference.model_card import CompactCard, load_fp32_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, SUBTYPES
 from wbctool.inference.training_features import (
     encode_training_features,

@@ -76,7 +76,7 @@ class SplitMetrics:
 
     Attributes:
         n_cells: Number of cells.
-        accuracy: In percent.
+        accuracy: The accuracy in percent.
         ci95: 95 % interval of the accuracy by a bootstrap over groups, in percent.
         loss: Mean cross-entropy in nats.
     """
@@ -123,7 +123,7 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
     16) to ``out/training/compare``.
 
     Args:
-        context: Of the training; ``out`` holds the detector.
+        context: The context of the training; ``out`` holds the detector.
     """
     cells = gather_cells(context, include_test=True)
     train_subset = evenly_spaced(cells.train, _MAX_TRAIN_CELLS)

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 RESULT = "table5.md"
 _FOLDS = 10  # one to test, one to validate, the others to train: 80/10/10
-_BATCH, _LR, _EPOCHS = 4, 1e-3, 50  # as the next line, of the paper
+# The paper's hyperparameters.
+_BATCH, _LR, _EPOCHS = 4, 1e-3, 50
 _MIN_DELTA, _STOP_PATIENCE, _LR_FACTOR, _LR_PATIENCE = 0.1, 3, 0.2, 2
 _EVAL_BATCH = 32
 
@@ -129,6 +130,9 @@ def compute_maps(
         y_true: (N,) class indices.
         cells: The N cells, for their originals.
         parents: (N,) the cell that each one was made from.
+
+    Returns:
+        The maps of the N cells, in order.
     """
     frozen = network.network.features[:split_at].eval()
     is_whole = split_at == len(network.network.features)
@@ -152,7 +156,7 @@ def generate_images(
         rgb: (N, 128, 128, 3) uint8 RGB.
         y_true: (N,) class indices.
         n_images: Images of each class.
-        seed: Of the random numbers.
+        seed: The seed of the random numbers.
 
     Returns:
         (M,) the cell that each image was made from, and the images, (M, 128, 128, 3) uint8 RGB.
@@ -173,7 +177,7 @@ def iter_folds(
         cells: The real cells.
         split: ``random``, or ``by original``, which keeps the copies of an original together.
         n_folds: How many of ten folds to yield.
-        seed: Of the random order.
+        seed: The seed of the random order.
     """
     kind, groups = (StratifiedKFold, None) if split == "random" else (StratifiedGroupKFold, cells.groups)
     folds = kind(_FOLDS, shuffle=True, random_state=seed)
@@ -200,9 +204,9 @@ def cross_validate(
         split_at: The first convolutional layer that is trained.
         cells: The real cells.
         generated: Images made from them, of which a fold takes those made from its training cells.
-        split: As of :func:`iter_folds`.
+        split: ``random`` or ``by original``, as in :func:`iter_folds`.
         n_folds: How many of ten folds to test.
-        seed: Of the folds and of the training.
+        seed: The seed of the folds and of the training.
 
     Returns:
         True and predicted class indices of all test cells, (N,) each.
@@ -215,11 +219,11 @@ def cross_validate(
             maps.append(generated.maps[torch.from_numpy(from_train)])
             y_true.append(generated.y_true[from_train])
         torch.manual_seed(seed + fold)
-        part = make_trained_part(network, split_at)
+        trained_part = make_trained_part(network, split_at)
         validation_set = (cells.maps[validation], torch.from_numpy(cells.y_true[validation]))
-        fit(part, (torch.cat(maps), torch.from_numpy(np.concatenate(y_true))), validation_set)
+        fit(trained_part, (torch.cat(maps), torch.from_numpy(np.concatenate(y_true))), validation_set)
         true.append(cells.y_true[test])
-        predicted.append(compute_logits(part, cells.maps[test]).argmax(dim=1).numpy())
+        predicted.append(compute_logits(trained_part, cells.maps[test]).argmax(dim=1).numpy())
         log.info("%s, fold %d: %.3f correct", split, fold, float((true[-1] == predicted[-1]).mean()))
     return np.concatenate(true), np.concatenate(predicted)
 

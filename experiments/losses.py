@@ -54,7 +54,7 @@ def compare_losses(context: TrainingContext) -> None:
     All start from the end of the recipe's pretraining and see ``gan_samples`` pairs.
 
     Args:
-        context: Of the training; ``out`` holds the detector.
+        context: The context of the training; ``out`` holds the detector.
     """
     cells = GeneratorSplit.from_context(context)
     initial_generator = pretrain(context, cells)

@@ -28,7 +28,8 @@ from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, ho
 from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
-from wbctool.types.cells import Cell, Differential, Field, ObjectClass
+from wbctool.types.cells import Cell, Field, ObjectClass
+from wbctool.types.differential import Differential
 
 if TYPE_CHECKING:
     import pandas as pd

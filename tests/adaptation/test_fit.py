@@ -4,15 +4,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.adaptation.fit import (
-    CellLabels,
-    Reader,
-    adapt_readers,
-    assign_folds,
-    choose_threshold,
-    cross_validate,
-    is_silent_error,
-)
+from wbctool.adaptation.fit import adapt_readers, assign_folds, choose_threshold, cross_validate
+from wbctool.adaptation.readers import CellLabels, Reader
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import Way
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace

@@ -136,6 +136,17 @@ def test_control_click_adds_and_removes_one_cell(gallery):
     assert selected(gallery) == [second]
 
 
+def test_panel_shows_the_diameter_of_the_current_cell_if_it_is_known(window: Window, tmp_path: Path) -> None:
+    result = slide_of([predict(CellClass.NEUTROPHIL, 0.97)] * 2)
+    measured = replace(result, cells=(replace(result.cells[0], diameter_um=14.3), result.cells[1]))
+    (tmp_path / "report.html").write_text(render_report(measured, fakes.provenance()))
+    window.open(tmp_path / "report.html")
+    click(window, 1)
+    assert window.text("#selected-name").endswith("neutrophil 0.97; 14.3 µm")
+    click(window, 2)
+    assert window.text("#selected-name").endswith("neutrophil 0.97")
+
+
 def test_command_click_adds_one_cell(gallery):
     first, _, third, *_ = rows(gallery, REVIEW)
     click(gallery, first)

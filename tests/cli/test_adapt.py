@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from wbctool.adaptation.adapt import compute_features
 from wbctool.adaptation.cells import read_labelled_cells
-from wbctool.adaptation.fit import Tuner
 from wbctool.adaptation.labels_file import LabelledCell, Labels, NoClass, Purpose, format_labels
+from wbctool.adaptation.readers import Tuner
 from wbctool.cli import app
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.evaluation.classification import predict

@@ -19,9 +19,10 @@ from wbctool.cli.evaluate import SplitChoice, evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
 from wbctool.enums import Device, Precision, Readers, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
-from wbctool.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from wbctool.evaluation.evaluate import Evaluation, evaluate
 from wbctool.evaluation.ood import evaluate_ood
 from wbctool.evaluation.text_tables import build_tables, to_markdown
+from wbctool.evaluation.writer import write_evaluation
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
@@ -186,7 +187,7 @@ def test_evaluate_unknown_kinds_and_red_cells_alone(tmp_path: Path, models: Mode
     assert kind.counted.n + kind.review + kind.not_wbc + kind.missed == 1
     (red_cells,) = result.red_cells
     assert (red_cells.fields, red_cells.found >= 1) == (1, True)
-    write_evaluation(result, to_markdown(result), tmp_path / "out")
+    write_evaluation(result, tmp_path / "out")
     assert "smudge" in (tmp_path / "out" / "evaluated_cells.csv").read_text()
 
 
@@ -203,7 +204,7 @@ def test_evaluate_data_set_that_no_model_was_trained_on_is_test_split_as_a_whole
 
 
 def test_write_evaluation_writes_json_markdown_and_figures(result: Evaluation, tmp_path: Path) -> None:
-    write_evaluation(result, to_markdown(result), tmp_path / "out")
+    write_evaluation(result, tmp_path / "out")
     text = (tmp_path / "out" / "evaluation.md").read_text()
     tables = build_tables(result)
     assert f"| {' | '.join(tables[0].rows[0])} |" in text
@@ -228,15 +229,15 @@ def test_write_evaluation_unwritable_figure_is_named_and_leaves_no_temporary_fil
 ) -> None:
     (tmp_path / "out" / "coverage-cells.png").mkdir(parents=True)
     with pytest.raises(OutputNotWritable, match=r"coverage-cells\.png cannot be written"):
-        write_evaluation(result, "text", tmp_path / "out")
-    assert (tmp_path / "out" / "evaluation.md").read_text() == "text"
+        write_evaluation(result, tmp_path / "out")
+    assert (tmp_path / "out" / "evaluation.md").read_text() == to_markdown(result)
     assert not list((tmp_path / "out").glob(".tmp-*"))
 
 
 def test_write_evaluation_dataset_named_like_a_path_stays_in_folder(result: Evaluation, tmp_path: Path) -> None:
     """sources.csv may say anything."""
     odd = replace(result, classifier=(replace(result.classifier[0], dataset="../../away"),), misclassifications={})
-    write_evaluation(odd, "", tmp_path / "deep" / "out")
+    write_evaluation(odd, tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out" / "confusion-.._.._away.png").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 

@@ -7,7 +7,8 @@ from wbctool_training.export import round_weights_fp16
 
 from experiments.add_subtypes import add_layer
 from wbctool.inference.classifier_head import read_last_layer
-from wbctool.inference.model_card import CompactCard, default_models_dir, load_fp32_card, read_model_bytes
+from wbctool.inference.model_card import CompactCard, default_models_dir, load_fp32_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, LOGITS, SUBTYPES, create_session
 
 

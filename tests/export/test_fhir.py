@@ -11,7 +11,7 @@ import pytest
 from wbctool.errors import MissingDependency
 from wbctool.export.fhir import fhir_bundle
 from wbctool.labels import CellClass
-from wbctool.report.strings import EXPORTED_FLAGS
+from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.settings import Limits
 from wbctool.stages.differential import FLAGS, count_cells
 from wbctool.types.results import FieldFailure, PublishedSlide, SlideResult, SlideStatus
@@ -104,8 +104,8 @@ def test_fhir_conclusion_words_every_flag():
     one = slide()
     flagged = replace(one, result=replace(one.result, differential=replace(one.result.differential, flags=FLAGS)))
     conclusion = resources(flagged)["DiagnosticReport"][0]["conclusion"]
-    assert EXPORTED_FLAGS.keys() == set(FLAGS)
-    assert all(text in conclusion.splitlines() for text in EXPORTED_FLAGS.values())
+    assert EXPORTED_FLAG_TEXTS.keys() == set(FLAGS)
+    assert all(text in conclusion.splitlines() for text in EXPORTED_FLAG_TEXTS.values())
     assert not re.search("below|listed|run again|wbctool", conclusion)
 
 

@@ -33,9 +33,8 @@ from wbctool.inference.model_card import (
     default_models_dir,
     load_fp32_card,
     read_card,
-    read_model_bytes,
 )
-from wbctool.inference.model_folder import card_paths, check_models
+from wbctool.inference.model_folder import card_paths, check_models, read_model_bytes
 from wbctool.inference.session import CPU, CUDA, OnnxModel, cuda_unavailable_reason, provider_options
 from wbctool.pipeline.bound_stages import build_provenance
 from wbctool.settings import RunSettings

@@ -157,10 +157,11 @@ def test_find_slides_skips_our_own_figures(touch, record, content, figures):
 def test_find_slides_recognizes_an_evaluation_as_it_is_written(touch):
     """A change there that would make slides of figures fails here."""
     pytest.importorskip("matplotlib")
-    from wbctool.evaluation.evaluate import Evaluation, write_evaluation
+    from wbctool.evaluation.evaluate import Evaluation
+    from wbctool.evaluation.writer import write_evaluation
 
     root = touch("a/f.png", "fit/confusion-x.png")
-    write_evaluation(Evaluation("\u00e9" * 127, "all", "auto", (), {}, {}, (), (), {}), "", root / "fit")
+    write_evaluation(Evaluation("\u00e9" * 127, "all", "auto", (), {}, {}, (), (), {}), root / "fit")
     assert ids(root) == ["a"]
 
 

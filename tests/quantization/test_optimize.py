@@ -23,8 +23,9 @@ from wbctool.errors import LabelledDataInvalid, QuantizationRejected
 from wbctool.hardware import has_vnni
 from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import ClassifierCard, QuantizationInfo, default_models_dir, load_fp32_card, read_card
+from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card, read_card
 from wbctool.inference.model_folder import check_models
+from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.labels import CellClass
 from wbctool.quantization.calibration_data import (
     BUNDLED_DIR,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass, Subtype
+from wbctool.report.flag_texts import FLAG_TEXTS, SCAN_FLAG_TEXTS
 from wbctool.report.gallery import (
     MAX_BYTES,
     MAX_CELLS_PER_CLASS,
@@ -24,13 +25,11 @@ from wbctool.report.gallery import (
     keep_shown,
 )
 from wbctool.report.html import render_report
-from wbctool.report.strings import FLAGS as FLAG_TEXTS
-from wbctool.report.strings import SCAN_FLAGS
 from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
-from wbctool.types.cells import Box, Cell, Crop, Detection, Field
+from wbctool.types.cells import Box, Cell, Crop, Detection, Field, Reason
 from wbctool.types.results import (
     CellThumbnails,
     FieldFailure,
@@ -170,6 +169,23 @@ def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
     assert "run: wbctool label, then wbctool adapt. To test them: wbctool verify" in read(page)[0]
 
 
+def test_report_reason_of_held_back_cells_says_whether_the_slide_is_known_to_be_unfamiliar():
+    def reasons(result):
+        prediction = replace(result.cells[0].prediction, reason=Reason.UNFAMILIAR_SLIDE)
+        held_back = replace(result, cells=(replace(result.cells[0], prediction=prediction),))
+        return re.findall(r'class="reason">([^<]*)<', render_report(held_back, fakes.provenance()))
+
+    assert reasons(unfamiliar(["review"])) == ["unfamiliar slide"]
+    assert reasons(result_of(["review"])) == ["too few cells to judge the slide"]
+
+
+def test_report_shows_the_diameter_of_a_cell_if_it_is_known():
+    result = result_of(["neutrophil"] * 2)
+    measured = replace(result, cells=(replace(result.cells[0], diameter_um=14.25), result.cells[1]))
+    page = render_report(measured, fakes.provenance())
+    assert re.findall(r'class="soft diameter">([^<]*)<', page) == ["14.2 µm"]
+
+
 def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():
     def headings(result):
         page = render_report(result, fakes.provenance())
@@ -218,7 +234,7 @@ def test_report_findings_are_separate_from_limits():
 
 def test_flag_texts_cover_all_flags():
     assert tuple(FLAG_TEXTS) == FLAGS
-    assert SCAN_FLAGS.keys() <= set(FLAGS)
+    assert SCAN_FLAG_TEXTS.keys() <= set(FLAGS)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from wbctool.errors import ModelMismatch
 from wbctool.imaging.reader import read_field
 from wbctool.inference.classifier_head import LastLayer, read_last_layer, replace_last_layer
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import CompactCard, GeneratorCard, read_card, read_model_bytes
+from wbctool.inference.model_card import CompactCard, GeneratorCard, read_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import create_session
 from wbctool.labels import SUBTYPES_BY_CLASS, CellClass, Subtype
 from wbctool.quantization.fp16 import convert_to_fp16

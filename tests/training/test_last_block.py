@@ -14,7 +14,8 @@ from wbctool.errors import ModelMismatch
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.classifier_head import read_last_layer
-from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card, read_model_bytes
+from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import CPU, FEATURES, LOGITS, create_session
 
 FIELD = min((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())

@@ -23,7 +23,7 @@ from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
-from wbctool.types.cells import Differential
+from wbctool.types.differential import Differential
 from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification

@@ -66,14 +66,14 @@ class TrainingContext:
         """Return the settings of a stage's training, whose resume key covers recipe, data, split and start.
 
         Args:
-            name: Of the stage's folder.
+            name: The name of the stage's folder.
             epochs: Epochs to train.
             kwargs: Further fields of FitConfig.
         """
         image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
         unknown_keys = [(i.dataset, i.group, i.path.name, i.kind) for i in self.unknown_images]
         field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
-        # Without them, as in trainings that were started before recipes had sizes.
+        # Default sizes are no part of the key, so that a training from before recipes had sizes can be resumed.
         default_sizes = {"networks"} if self.recipe.networks == NetworkSizes() else None
         resume_key = {
             "recipe": _digest(self.recipe.model_dump_json(exclude=default_sizes)),
@@ -122,14 +122,14 @@ class TrainingContext:
         Such a model does not learn classes, so results on the test split are only slightly too good.
 
         Args:
-            card: Of the model in ``out``.
+            card: The card of the model in ``out``.
         """
         if self.group_split.has_leakage(card.training):
             card_split = GroupSplit.from_card(card.training)
             log.warning("%s was trained on groups of this training's test split (%s)", self.out / card.file, card_split)
 
     def train_test_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-        """Divide items into those of the training and validation splits and those of the test split."""
+        """Divide items into those of the training and validation splits together, and those of the test split."""
         in_test = [self.group_split.assign(item) is Split.TEST for item in items]
         return (
             [item for item, is_test in zip(items, in_test, strict=True) if not is_test],

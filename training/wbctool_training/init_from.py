@@ -25,8 +25,8 @@ from wbctool.inference.model_card import (
     default_models_dir,
     kind_name,
     load_fp32_card,
-    read_model_bytes,
 )
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.training_features import training_features_path
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model
@@ -52,7 +52,7 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
     """Copy the models that no stage trains from the first ``init_from`` folder, if the output lacks them.
 
     Args:
-        context: Of the training; nothing is copied if it has no ``init_from``.
+        context: The context of the training; nothing is copied if it has no ``init_from``.
         stages: Names of the stages that will be trained.
 
     Raises:
@@ -80,7 +80,7 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
     they are used.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
         stages: Names of the stages that will be trained.
     """
     for helper in sorted({helper for stage in stages for helper in _REQUIRED_MODELS.get(stage, ())} - set(stages)):
@@ -111,12 +111,15 @@ def average_weights(
 
     Args:
         folders: One for each classifier.
-        recipe: As in :func:`load_classifier_weights`, which also has the errors.
-        group_split: As there.
-        backbone: As there.
+        recipe: The recipe of the training at hand: its classes, and whether it trains at all.
+        group_split: The split of the training at hand.
+        backbone: The backbone of the training at hand.
 
     Returns:
         Weights by the names of NormalizedClassifier.
+
+    Raises:
+        ModelNotFound, ModelMismatch: As :func:`load_classifier_weights`.
 
     References:
         Model soups: Wortsman et al. 2022, arXiv 2203.05482.
@@ -131,10 +134,10 @@ def load_classifier_weights(
     """Load the weights of a folder's classifier.onnx.
 
     Args:
-        folder: Of the model and its card.
-        recipe: Of the training at hand: its classes, and whether it trains at all.
+        folder: The folder of the model and its card.
+        recipe: The recipe of the training at hand: its classes, and whether it trains at all.
         group_split: The split of the training at hand.
-        backbone: Of the training at hand.
+        backbone: The backbone of the training at hand.
 
     Returns:
         float32 weights by the names of NormalizedClassifier.
@@ -196,10 +199,10 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: Net
     nothing, neither with running nor with batch statistics.
 
     Args:
-        folder: Of the model and its card.
+        folder: The folder of the model and its card.
         group_split: The split of the training at hand.
         lr: (N, 3, h, w) float in [0, 1], low-resolution cells of the training at hand.
-        sizes: Of the training at hand.
+        sizes: The sizes of the training at hand.
 
     Raises:
         ModelNotFound: The folder has no generator.

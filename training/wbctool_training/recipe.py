@@ -34,8 +34,8 @@ class DetectorRecipe(_RecipeSection):
         batch: Canvases per step.
         canvas_px: Side of a canvas, a multiple of 32.
         lr: Highest learning rate.
-        weight_decay: Of AdamW.
-        ema_decay: Of the weights' exponential moving average.
+        weight_decay: The weight decay of AdamW.
+        ema_decay: The decay of the weights' exponential moving average.
         score_threshold: For the card: the score from which a detection is kept.
         low_score_threshold: For the card: the score from which nucleus segmentation may confirm a detection.
     """
@@ -72,15 +72,15 @@ class SrganRecipe(_RecipeSection):
         lr_px: Side of the pretraining's low-resolution patches.
         pretrain_lr: Highest learning rate of the pretraining.
         gan_lr: Learning rate of the adversarial training.
-        ema_decay: Of the weights' exponential moving average.
+        ema_decay: The decay of the weights' exponential moving average.
         ideal_degradation: Low resolution is made by a Gaussian and downsampling only, as in the paper; otherwise also
             by random blur, noise and JPEG compression.
         init_as_interpolation: Start as a smooth interpolation instead of random weights.
         min_hr_px: Cells with a smaller native crop are left out, so that no target is an enlargement itself.
         content_layer: (block, convolution) of VGG19's feature map in the content loss.
-        content_weight: Of the content loss; a loss of weight 0 is not computed.
-        adversarial_weight: Of the adversarial loss.
-        pixel_weight: Of the pixel loss in the adversarial training.
+        content_weight: The weight of the content loss; a loss of weight 0 is not computed.
+        adversarial_weight: The weight of the adversarial loss.
+        pixel_weight: The weight of the pixel loss in the adversarial training.
         per_class: Also train one generator per class, as in the paper.
         generated_per_class: Images that each of these makes for the classifier.
     """
@@ -125,12 +125,12 @@ class ClassifierRecipe(_RecipeSection):
         optimizer: adam or adamw.
         features_lr: Highest learning rate of the convolutions.
         head_lr: Highest learning rate of the dense layers.
-        weight_decay: Of the optimizer.
+        weight_decay: The weight decay of the optimizer.
         schedule: One cycle of a cosine, or a rate that falls when the validation loss stops falling.
         frozen_blocks: The backbone's first blocks that are not trained.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: The label smoothing of the cross-entropy.
         dropout: Probability before the first two dense layers.
-        ema_decay: Of the weights' exponential moving average.
+        ema_decay: The decay of the weights' exponential moving average.
         augment: paper or strong; see TrainDataset.
         white_balance: Whether the network sees white-balanced crops (WhiteBalance).
         stain_transfer_prob: Probability that a crop is shown in another crop's colors (transfer_stain).
@@ -208,14 +208,14 @@ class Recipe(_RecipeSection):
     Attributes:
         name: Recorded in the models' cards.
         requires_init: Whether it needs trained models to start from (``--init-from``).
-        classes: Of the classifier, in the order of its outputs.
-        seed: Of all random numbers.
+        classes: The classes of the classifier, in the order of its outputs.
+        seed: The seed of all random numbers.
         crop_margin: Side of a cell's crop, relative to its box.
-        detector: Of the detector.
-        srgan: Of the generator.
-        classifier: Of the classifier, the first reader.
-        compact: Of the compact classifier, the second reader; None trains none.
-        familiarity: Of the rule for unfamiliar slides.
+        detector: The section of the detector.
+        srgan: The section of the generator.
+        classifier: The section of the classifier, the first reader.
+        compact: The section of the compact classifier, the second reader; None trains none.
+        familiarity: The section of the rule for unfamiliar slides.
         networks: Sizes of the networks.
     """
 

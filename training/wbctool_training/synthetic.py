@@ -34,13 +34,13 @@ def generate_cells(
     earlier generator are deleted.
 
     Args:
-        generator: Of this class.
+        generator: The generator of this class.
         label: The class.
         cells: Training cells of the class.
         margin: Side of the crop, relative to the box.
         n_images: How many images to write.
-        folder: Of all classes.
-        seed: Of the random sampling.
+        folder: The folder in which each class has one of its own.
+        seed: The seed of the random sampling.
     """
     sampler, rng = BalancedSampler(cells), np.random.default_rng(seed)
     target = folder / label.value
@@ -62,7 +62,7 @@ def read_generated_cells(folder: Path, margin: float) -> Iterable[CellRef]:
     """Yield what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
 
     Args:
-        folder: Of all classes.
+        folder: The folder in which each class has one of its own.
         margin: Side of the crop, relative to the box.
     """
     side = round(HR_PX / margin)

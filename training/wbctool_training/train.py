@@ -189,7 +189,7 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) ->
     """Load the ImageNet weights once, so that a problem shows now and not after hours of training.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
         stages: Names of the stages that will be trained.
 
     Raises:

@@ -81,7 +81,7 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
         Net2DeeperNet: Chen et al. 2016, arXiv 1511.05641.
     """
     grown: dict[str, Tensor] = {}
-    old = new = 0
+    old = new = 0  # the positions in the two networks' lists of layers; each ReLU and each pooling takes one, too
     for (n_vgg16, filters), (n_vgg19, _) in zip(VGG16_BLOCKS, VGG19_BLOCKS, strict=True):
         for index in range(n_vgg19):
             if index < n_vgg16:
@@ -96,7 +96,7 @@ def grow_to_vgg19(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state_dict or npz file; raises as load_imagenet_features."""
+    """Read a state_dict or npz file; raises as :func:`load_imagenet_features`."""
     if not path.is_file():
         raise ModelNotFound(f"the ImageNet weights {path} are missing")
     try:

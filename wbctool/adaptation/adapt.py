@@ -1,8 +1,7 @@
-"""`wbctool adapt`: from a laboratory's labeled cells to models of its own, if these are better."""
+"""`wbctool adapt`: readers fitted to a laboratory's labeled cells, and measured against the shipped ones."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,37 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
-from wbctool.adaptation.fit import (
-    AdaptedReader,
-    CellLabels,
-    Reader,
-    Tuner,
-    adapt_readers,
-    cross_validate,
-    predict,
-)
+from wbctool.adaptation.fit import adapt_readers, cross_validate, predict
 from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, Tuner
 from wbctool.enums import SuperResolve
 from wbctool.errors import ModelMismatch
-from wbctool.imaging.resize import resize_square
-from wbctool.inference.adaptation_info import AdaptationInfo
-from wbctool.inference.classifier_head import read_last_layer, replace_last_layer
+from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import (
-    CellClassifierCard,
-    DetectorCard,
-    GeneratorCard,
-    kind_name,
-    load_fp32_card,
-    read_model_bytes,
-)
-from wbctool.inference.model_folder import encode_card
-from wbctool.inference.session import CPU, FEATURES, LOGITS, OnnxModel, create_session
+from wbctool.inference.model_card import CellClassifierCard
+from wbctool.inference.model_folder import read_model_bytes
+from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
 from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_familiarity
 from wbctool.stages.preprocess import preprocess_crops
-from wbctool.store.atomic_write import write_atomic_group
 from wbctool.text import pluralize
 from wbctool.types.cells import Prediction
 from wbctool.types.progress import Progress
@@ -52,12 +34,10 @@ MIN_GROUPS = 3
 _MIN_CELLS_PER_CLASS = 5  # fewer say little of a class
 _MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
 _BATCH = 16
-_PARITY_CELLS = 4
 _DEEP_NOTE = (
     "the last block of the first reader is tuned too, without cells of its training: it may forget what this "
     "laboratory has no cells of"
 )
-_PARITY_TOLERANCE = 0.05  # of a logit, between the written model and the layer that it holds in half precision
 
 MakeTuner = Callable[[bytes, CellClassifierCard, NDArray[np.uint8], Progress], Tuner]
 """Makes a tuner of the first reader, from its ONNX file, its card, (N, 128, 128, 3) uint8 RGB of the laboratory's
@@ -107,6 +87,9 @@ def adapt(
         folder: Their folder, with the features of training cells.
         progress: Wraps the cells.
         make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
+
+    Returns:
+        The adaptation; if it has a ``shortfall``, nothing was fitted or nothing could be measured.
 
     Raises:
         ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
@@ -206,75 +189,6 @@ def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
         return predictions
     predictions = measure_familiarity(predictions, readers[0].features, rule)
     return hold_back_cells(predictions, assess_familiarity(predictions, rule), rule)
-
-
-def write_adapted_models(
-    adaptation: Adaptation, cells: Sequence[AdaptationCell], labeled_by: Sequence[str], folder: Path, out: Path
-) -> None:
-    """Write a folder of models in which the classifiers are the adapted ones.
-
-    Args:
-        adaptation: What to write.
-        cells: The cells that it was fitted to.
-        labeled_by: Who labeled them.
-        folder: The models that were adapted.
-        out: Where the models go.
-
-    Raises:
-        ModelMismatch: A written classifier does not give what was fitted.
-        OutputNotWritable: The folder cannot be written.
-    """
-    files: dict[Path, bytes] = {}
-    for kind in (DetectorCard, GeneratorCard):
-        card = load_fp32_card(folder, kind)
-        files[out / card.file] = read_model_bytes(card, folder)
-        files[out / f"{kind_name(kind)}.json"] = encode_card(card)
-    comparison = adaptation.comparison
-    assert comparison is not None
-    for reader, parent in zip(adaptation.readers, adaptation.parents, strict=True):
-        if reader.tuned is None:
-            content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)
-        else:
-            content = reader.tuned.export()
-        info = AdaptationInfo(
-            laboratory=out.resolve().name,
-            way=reader.way,
-            parent_sha256=parent.sha256,
-            readers=tuple(labeled_by),
-            cells_by_label=dict(sorted(count_labels(cells).items())),
-            groups=len({cell.group for cell in cells}),
-            cell_sha256=tuple(sorted(cell.sha256 for cell in cells)),
-            accuracy_before=round(comparison.before.accuracy.percent / 100, 4),
-            accuracy_after=round(comparison.after.accuracy.percent / 100, 4),
-            silent_errors_before=round(comparison.before.silent_errors.percent / 100, 4),
-            silent_errors_after=round(comparison.after.silent_errors.percent / 100, 4),
-            coverage_before=round(comparison.before.coverage.percent / 100, 4),
-            coverage_after=round(comparison.after.coverage.percent / 100, 4),
-        )
-        card = reader.card.model_copy(
-            update={
-                "name": f"{parent.name}, adapted to {info.laboratory}",
-                "file": f"{kind_name(type(parent))}.onnx",
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "adaptation": info,
-            }
-        )
-        _check_parity(content, card, reader, cells)
-        files[out / card.file] = content
-        files[out / f"{kind_name(type(parent))}.json"] = encode_card(card)
-    write_atomic_group(files)
-
-
-def _check_parity(
-    content: bytes, card: CellClassifierCard, reader: AdaptedReader, cells: Sequence[AdaptationCell]
-) -> None:
-    """Raise ModelMismatch if a written classifier gives other logits than the fitted layer on its own features."""
-    model = create_session(card, content, CPU)
-    rgb = np.stack([resize_square(cell.crop.rgb, card.input_px) for cell in cells[:_PARITY_CELLS]])
-    logits, features = model.run(rgb, LOGITS, FEATURES)
-    difference = float(np.abs(logits - reader.layer.compute_logits(features)).max())
-    if not difference <= _PARITY_TOLERANCE:
-        raise ModelMismatch(f"{card.file} as written differs from the fitted layer by {difference:.2g}")
 
 
 def _describe_shortfall(n_cells: int, n_groups: int) -> str:

@@ -1,17 +1,16 @@
 """Readers adapted to a laboratory: last layers, temperatures, thresholds and familiarity, all from its labeled cells.
 
-Whatever is chosen (the pull, the temperature, the thresholds) is chosen on cells of other groups than those that the
-layer was fitted to. What is reported is measured on cells of groups that took part in nothing: :func:`cross_validate`
-repeats everything without them. A reader of which more than the last layer is tuned is tuned anew each time.
+Whatever is chosen (the L2 penalty, the temperature, the thresholds) is chosen on cells of other groups than those that
+the layer was fitted to. What is reported is measured on cells of groups that took part in nothing:
+:func:`cross_validate` repeats everything without them. A reader of which more than the last layer is tuned is tuned
+anew each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import sha256
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,125 +18,20 @@ from scipy.special import log_softmax, logsumexp
 
 from wbctool.adaptation.cells import Label
 from wbctool.adaptation.familiarity import fit_familiarity
-from wbctool.adaptation.last_layer import Basis, Correction, ReducedCells, fit_correction
+from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correction
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader
 from wbctool.evaluation.calibration import fit_temperature
-from wbctool.inference.adaptation_info import Way
-from wbctool.inference.classifier_head import LastLayer
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
-from wbctool.inference.training_features import TrainingFeatures
-from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.types.cells import Outcome, Prediction
+from wbctool.types.cells import Prediction
 
-PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
+L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
 _IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
-
-
-class TunedNetwork(Protocol):
-    """A classifier of which more than the last layer was tuned."""
-
-    @property
-    def layer(self) -> LastLayer:
-        """Its last layer."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """Its features, (N, D), of all of the laboratory's cells."""
-
-    def export(self) -> bytes:
-        """Return the content of its ONNX file."""
-
-
-Tuner = Callable[[LastLayer, NDArray[np.int64], NDArray[np.float64]], TunedNetwork]
-"""Tunes a classifier to some of the laboratory's cells. Takes the last layer to start from, the index of each cell's
-output, -1 for a cell to learn nothing from, and what each cell counts."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A classifier with what its adaptation needs.
-
-    Attributes:
-        card: Its card.
-        layer: Its last layer.
-        features: (N, D) float32, of the laboratory's cells.
-        training: Features of cells that it was trained on.
-        tuner: Tunes the layers before the last one, too; None if they stay as they are.
-    """
-
-    card: CellClassifierCard
-    layer: LastLayer
-    features: NDArray[np.float32]
-    training: TrainingFeatures
-    tuner: Tuner | None = None
-
-    @property
-    def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
-        """What its logits stand for."""
-        return *self.card.classes, *self.card.unknown_kinds
-
-    @cached_property
-    def basis(self) -> Basis:
-        """The dimensions in which the laboratory's cells and those of the training differ most."""
-        return Basis.fit(self.layer, np.concatenate([self.features, self.training.features]))
-
-    @cached_property
-    def cells(self) -> ReducedCells:
-        """The laboratory's cells."""
-        return self.basis.reduce(self.features)
-
-    @cached_property
-    def training_cells(self) -> ReducedCells:
-        """The cells of the training."""
-        return self.basis.reduce(self.training.features)
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptedReader:
-    """An adapted classifier.
-
-    Attributes:
-        card: The card with new temperature, thresholds and familiarity.
-        layer: The new last layer.
-        features: (N, D) float32, of the laboratory's cells.
-        pull: The pull that was chosen for the last layer.
-        tuned: The classifier, if more than its last layer was tuned; None otherwise.
-    """
-
-    card: CellClassifierCard
-    layer: LastLayer
-    features: NDArray[np.float32]
-    pull: float
-    tuned: TunedNetwork | None = None
-
-    @property
-    def way(self) -> Way:
-        """How it was adapted."""
-        return Way.DEFAULT if self.tuned is None else Way.DEEP
-
-
-@dataclass(frozen=True, slots=True)
-class CellLabels:
-    """The labels of the laboratory's cells.
-
-    Attributes:
-        labels: What a reader calls each cell; an empty string if no class fits.
-        groups: The slide or original of each cell.
-        weights: (N,) float64, what each cell counts in a fit.
-    """
-
-    labels: tuple[Label, ...]
-    groups: tuple[str, ...]
-    weights: NDArray[np.float64]
-
-    def indices(self, outputs: Sequence[Label]) -> NDArray[np.int64]:
-        """Return the output of each cell, -1 if there is none."""
-        by_label = {label: index for index, label in enumerate(outputs)}
-        return np.array([by_label.get(label, -1) for label in self.labels], np.int64)
 
 
 def adapt_readers(
@@ -149,28 +43,25 @@ def adapt_readers(
         readers: The readers, the first one first.
         cell_labels: The labels of the cells.
         chosen: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
-            features for :class:`Basis`.
+            features for :class:`wbctool.adaptation.last_layer.Basis`.
 
     Returns:
         The adapted readers, in order.
     """
     folds = assign_folds(cell_labels.groups, chosen, _INNER_FOLDS)
-    adapted, held_out_logits, features_by_fold = zip(
-        *(_adapt_reader(reader, cell_labels, chosen, folds) for reader in readers), strict=True
-    )
+    fitted = [_fit_reader(reader, cell_labels, chosen, folds) for reader in readers]
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
-    logits_of_chosen = [logits[chosen] for logits in held_out_logits]
-    cards = [reader.card for reader in adapted]
-    finished = []
-    for index, (one, of_folds) in enumerate(zip(adapted, features_by_fold, strict=True)):
+    held_out_logits, cards = [one.held_out_logits[chosen] for one in fitted], [one.reader.card for one in fitted]
+    adapted = []
+    for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
-        threshold = _choose_threshold(logits_of_chosen[index:], cards[index:], labels)
-        rule = one.card.familiarity
+        threshold = _choose_threshold(held_out_logits[index:], cards[index:], labels)
+        rule = one.reader.card.familiarity
         if rule is not None:
-            rule = fit_familiarity(rule, one.features, of_folds, cell_labels.labels, folds)
-        card = one.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
-        finished.append(replace(one, card=card))
-    return tuple(finished)
+            rule = fit_familiarity(rule, one.reader.features, one.features_by_fold, cell_labels.labels, folds)
+        card = one.reader.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
+        adapted.append(replace(one.reader, card=card))
+    return tuple(adapted)
 
 
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
@@ -206,13 +97,6 @@ def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifie
     if len(by_reader) == 1:
         return list(by_reader[0])
     return [combine_readings(one, other, cards[0].classes) for one, other in zip(*by_reader, strict=True)]
-
-
-def is_silent_error(prediction: Prediction, label: Label) -> bool:
-    """Return whether a cell is counted under a wrong class, or is a white cell filed as no white cell."""
-    if prediction.outcome is Outcome.COUNTED:
-        return prediction.label != label
-    return prediction.outcome is Outcome.NOT_WBC and isinstance(label, CellClass) and label.is_leukocyte
 
 
 def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Sequence[Label]) -> float:
@@ -253,32 +137,44 @@ def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int)
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
 
 
-def _adapt_reader(
-    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
-) -> tuple[AdaptedReader, NDArray[np.float32], list[NDArray[np.float32]]]:
-    """Adapt one reader, up to what its card says of all readers together and of familiarity.
+@dataclass(frozen=True, slots=True)
+class _FittedReader:
+    """A reader whose card lacks what follows from all readers together, and familiarity.
 
-    Returns:
-        The reader, each chosen cell's logits by a reader that was adapted without its fold, and for each fold the
-        features of all cells by that reader.
+    Attributes:
+        reader: The reader.
+        held_out_logits: (N, outputs), each chosen cell's by a reader that was fitted without its fold.
+        features_by_fold: The features (N, D) of all cells by each of these readers.
     """
-    pull, logits = _choose_pull(reader, cell_labels, folds)
-    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, pull))
+
+    reader: AdaptedReader
+    held_out_logits: NDArray[np.float32]
+    features_by_fold: list[NDArray[np.float32]]
+
+
+def _fit_reader(
+    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> _FittedReader:
+    """Fit one reader to the chosen cells, and once more without each fold."""
+    l2_penalty, logits = _choose_l2_penalty(reader, cell_labels, folds)
+    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, l2_penalty))
     n_folds = int(folds.max()) + 1
     if reader.tuner is None:
         card = _calibrate(reader, cell_labels, chosen, logits)
-        return AdaptedReader(card, layer, reader.features, pull), logits, [reader.features] * n_folds
+        adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
+        return _FittedReader(adapted, logits, [reader.features] * n_folds)
     y_true = cell_labels.indices(reader.outputs)
     features_by_fold = []
     for fold in range(n_folds):
         others = chosen & (folds != fold)
-        start = reader.basis.correct(_fit(reader, cell_labels, others, pull))
+        start = reader.basis.correct(_fit(reader, cell_labels, others, l2_penalty))
         without = reader.tuner(start, np.where(others, y_true, -1), cell_labels.weights)
         features_by_fold.append(without.features)
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
     card = _calibrate(reader, cell_labels, chosen, logits)
     tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
-    return AdaptedReader(card, tuned.layer, tuned.features, pull, tuned), logits, features_by_fold
+    adapted = AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned)
+    return _FittedReader(adapted, logits, features_by_fold)
 
 
 def _choose_threshold(
@@ -292,27 +188,31 @@ def _choose_threshold(
     return choose_threshold(predict_at, labels)
 
 
-def _choose_pull(
+def _choose_l2_penalty(
     reader: Reader, cell_labels: CellLabels, folds: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
-    """Return the pull with the least cross-validated log-loss, and each cell's logits by the layer without its fold."""
+    """Choose the L2 penalty with the least cross-validated log-loss.
+
+    Returns:
+        The penalty, and the logits (N, outputs) of each cell by the layer that was fitted without its fold.
+    """
     y_true = cell_labels.indices(reader.outputs)
     measured = (folds >= 0) & (y_true >= 0)
     best: tuple[float, float, NDArray[np.float32]] | None = None
-    for pull in PULLS:
+    for l2_penalty in L2_PENALTIES:
         logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
         for fold in range(int(folds.max()) + 1):
-            correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), pull)
+            correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), l2_penalty)
             logits[folds == fold] = correction.correct_logits(reader.cells.select(folds == fold))
         log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
         loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
         if best is None or loss < best[0]:
-            best = loss, pull, logits
+            best = loss, l2_penalty, logits
     assert best is not None
     return best[1], best[2]
 
 
-def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], pull: float) -> Correction:
+def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], l2_penalty: float) -> Correction:
     """Fit a correction of a reader's last layer to some cells and to cells of its training."""
     y_true = cell_labels.indices(reader.outputs)
     taught = chosen & (y_true >= 0)
@@ -326,7 +226,7 @@ def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], pul
         ),
         np.concatenate([y_true[taught], reader.training.y_true]),
         np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
-        pull,
+        l2_penalty,
     )
 
 

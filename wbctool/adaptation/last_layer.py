@@ -85,17 +85,17 @@ class Basis:
 
 
 def fit_correction(
-    cells: ReducedCells, y_true: NDArray[np.int64], weights: NDArray[np.float64], pull: float
+    cells: ReducedCells, y_true: NDArray[np.int64], weights: NDArray[np.float64], l2_penalty: float
 ) -> Correction:
     """Fit a correction to labeled cells.
 
-    It minimizes the cells' mean cross-entropy plus ``pull`` times the squared length of the correction.
+    It minimizes the cells' mean cross-entropy plus ``l2_penalty`` times the squared length of the correction.
 
     Args:
         cells: At least one cell.
         y_true: (N,) the index of each cell's output.
         weights: (N,) what each cell counts.
-        pull: The strength of the pull towards the layer as it is, positive.
+        l2_penalty: How strongly the correction is held near zero, positive.
 
     Returns:
         The correction.
@@ -111,9 +111,9 @@ def fit_correction(
     def loss_and_gradient(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         change = parameters.reshape(n_outputs, n_dimensions + 1)
         log_probabilities = log_softmax(cells.logits + inputs @ change.T, axis=1)
-        loss = -weights @ (log_probabilities * one_hot).sum(axis=1) + pull * (change**2).sum()
+        loss = -weights @ (log_probabilities * one_hot).sum(axis=1) + l2_penalty * (change**2).sum()
         errors = (np.exp(log_probabilities) - one_hot) * weights[:, None]
-        return float(loss), (errors.T @ inputs + 2 * pull * change).ravel()
+        return float(loss), (errors.T @ inputs + 2 * l2_penalty * change).ravel()
 
     start = np.zeros(n_outputs * (n_dimensions + 1))
     fitted = minimize(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import Label
-from wbctool.adaptation.fit import is_silent_error
 from wbctool.evaluation.metrics import McNemarResult, mcnemar_by_group
 from wbctool.evaluation.proportion import Proportion
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction
 
@@ -28,7 +28,7 @@ class Figures:
         accuracy: Cells with the reader's label, among those of known classes.
         silent_errors: Cells counted under a wrong class and white cells filed as no white cell, among all.
         coverage: Counted cells among all.
-        recall: Of each class with cells, those that get the class.
+        recall: For each class with cells, those that get the class.
     """
 
     accuracy: Proportion

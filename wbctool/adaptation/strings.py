@@ -9,7 +9,10 @@ NAMES = {
     NoClass.CANNOT_TELL: "cannot tell",
 }
 OUTCOMES = {Outcome.COUNTED: "counted", Outcome.NEEDS_REVIEW: "in review", Outcome.NOT_WBC: "not counted"}
-REASONS = {Reason.DISAGREEMENT: "its two networks differ"}  # on this page the reader is a person
+REASONS = {
+    Reason.DISAGREEMENT: "its two networks differ",  # on this page the reader is a person
+    Reason.UNFAMILIAR_SLIDE: "the slide is not known to be familiar",
+}
 ANSWER = "The tool: {likely}; {outcome}{reason}. Slide {slide}, {location}."
 
 NEEDS_SCRIPT = "This page needs JavaScript."

@@ -57,9 +57,10 @@ def adapt(
 def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None, deep: bool) -> int:
     """Adapt, print the figures, write the models if they are better, and return the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: on several threads small products take longer
-    from wbctool.adaptation.adapt import adapt, write_adapted_models
+    from wbctool.adaptation.adapt import adapt
     from wbctool.adaptation.report import check_adaptation_folder, write_adaptation_report
     from wbctool.adaptation.sources import read_sources
+    from wbctool.adaptation.writer import write_adapted_models
     from wbctool.api import load_models
     from wbctool.cli.progress import track_progress
     from wbctool.enums import Precision

@@ -67,20 +67,20 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a file's name may hold characters that the terminal's encoding lacks
             reconfigure(errors="backslashreplace")
-    if problem := _find_problem(sys.argv[1:]):
+    if problem := _find_argument_problem(sys.argv[1:]):
         echo_error(problem)
         sys.exit(ExitCode.USAGE)
     try:
         app(prog_name="wbctool")
     except OSError as error:
-        if not _is_stdout_broken():
+        if not _drop_broken_stdout():
             raise
         with suppress(OSError):
             echo_error(f"standard output cannot be written: {error.strerror or error}")
         sys.exit(ExitCode.FATAL)
 
 
-def _find_problem(arguments: Sequence[str]) -> str:
+def _find_argument_problem(arguments: Sequence[str]) -> str:
     """Return what is wrong with the arguments before any command looks at them; empty if nothing is."""
     if any(not argument or re.fullmatch("--[^=]*=", argument) for argument in arguments):
         # As a path it would be the folder that cron starts in.
@@ -88,8 +88,8 @@ def _find_problem(arguments: Sequence[str]) -> str:
     return describe_former_arguments(arguments)
 
 
-def _is_stdout_broken() -> bool:
-    """Return whether standard output takes not even a newline; if so, drop what it still holds."""
+def _drop_broken_stdout() -> bool:
+    """Send standard output to the null device if it takes not even a newline, and return whether that was so."""
     try:
         print(flush=True)
         return False

@@ -231,7 +231,8 @@ def _check_cuda(models_dir: Path | None) -> Check:
     """Check that the detector runs on CUDA; a provider may be listed without working."""
     import onnxruntime
 
-    from wbctool.inference.model_card import default_models_dir, read_card, read_model_bytes
+    from wbctool.inference.model_card import default_models_dir, read_card
+    from wbctool.inference.model_folder import read_model_bytes
     from wbctool.inference.session import cuda_unavailable_reason
 
     folder = models_dir or default_models_dir()

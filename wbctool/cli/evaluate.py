@@ -83,8 +83,8 @@ def evaluate_models(
     from wbctool.cli.progress import track_progress
     from wbctool.datasets.fields import read_cell_labels
     from wbctool.datasets.labelled import Split
-    from wbctool.evaluation.evaluate import check_evaluation_folder, evaluate, write_evaluation
-    from wbctool.evaluation.text_tables import to_markdown
+    from wbctool.evaluation.evaluate import evaluate
+    from wbctool.evaluation.writer import check_evaluation_folder, write_evaluation
     from wbctool.inference.loading import load_generators
     from wbctool.inference.model_card import default_models_dir
 
@@ -105,7 +105,7 @@ def evaluate_models(
     options = (sr_cells, ood_images, track_progress, fp32, field_labels)
     result = evaluate(data, models, generators, selected_split, mode, *options)
     if out is not None:
-        write_evaluation(result, to_markdown(result), out)
+        write_evaluation(result, out)
     emit(_render_tables(result))
     if out is not None:
         emit(f"{display_name(str(out))} written")

@@ -117,9 +117,8 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
         GeneratorCard,
         kind_name,
         load_fp32_card,
-        read_model_bytes,
     )
-    from wbctool.inference.model_folder import encode_card
+    from wbctool.inference.model_folder import encode_card, read_model_bytes
     from wbctool.store.atomic_write import write_atomic
 
     for kind in (DetectorCard, GeneratorCard, ClassifierCard, CompactCard):

@@ -42,7 +42,7 @@ class DaskExecutor:
     """The workers of a Dask scheduler, as a SlideExecutor: connect once, and close.
 
     Args:
-        settings: Of the run.
+        settings: The settings of the run.
         address: The scheduler's, such as ``tcp://HEAD:8786``.
         should_stop: Whether the run is to end.
         limits: How long and how often to try.

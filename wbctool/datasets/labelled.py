@@ -185,7 +185,7 @@ class GroupSplit:
         return cls(int(split_record.get("fold", 0)), tuple(split_record.get("held_out_datasets", ())))
 
     def has_leakage(self, training: Mapping[str, Any]) -> bool:
-        """Tell whether a model with this ``training`` in its card may have seen groups of this test split."""
+        """Return whether a model with this ``training`` in its card may have seen groups of this test split."""
         other_fold = GroupSplit.from_card(training).fold != self.fold
         return other_fold or not set(self.held_out_datasets).isdisjoint(training.get("datasets", ()))
 

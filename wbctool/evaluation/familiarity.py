@@ -70,7 +70,7 @@ def judge_as_slides(
 
     Args:
         cells: The cells with the readers' predictions.
-        rule: Of the readers' cards; None judges nothing.
+        rule: The rule of the readers' cards; None judges nothing.
 
     Returns:
         The cells with what becomes of them, by data set, and the familiarity of each data set.

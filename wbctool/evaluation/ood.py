@@ -20,7 +20,7 @@ from wbctool.inference.loading import Models
 from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason
 from wbctool.types.progress import Progress
 
-Item = TypeVar("Item")
+_T = TypeVar("_T")
 _SEED = 0
 _MAX_TRIES = 20  # random positions of a background square in a field until none touches a white cell or platelet
 _SMUDGE_SIGMA = 0.08  # of the Gaussian, as a part of the crop's side: it leaves no nuclear structure
@@ -76,13 +76,14 @@ def evaluate_ood(
         return ()
     rng = np.random.default_rng(_SEED)
     margin = models.classifier.card.crop_margin
-    classes = sorted({cell.image.label for cell in unknown_cells})
+    unknown_classes = sorted({cell.image.label for cell in unknown_cells})
     kinds: dict[str, list[Crop]] = {
         "red cells": list(islice(_iter_red_cells(_shuffle(fields, rng), margin, red_cells_per_field), limit)),
         "background": list(islice(_iter_background(_shuffle(fields, rng), margin, rng), limit)),
         "smudges": [_blur_to_smudge(crop) for crop in _shuffle(cells, rng)[:limit]],
         **{
-            f"{c}, not trained": [cell.crop for cell in unknown_cells if cell.image.label is c][:limit] for c in classes
+            f"{label}, not trained": [cell.crop for cell in unknown_cells if cell.image.label is label][:limit]
+            for label in unknown_classes
         },
     }
     nonempty = {kind: crops for kind, crops in kinds.items() if crops}
@@ -137,7 +138,7 @@ def _iter_background(fields: Sequence[LabelledField], margin: float, rng: Genera
 
 
 def _is_isolated(box: Box, annotated: LabelledField, field: Field, margin: float) -> bool:
-    """Tell whether the crop of a box, which is larger than the box, touches no white cell or platelet."""
+    """Return whether the crop of a box, which is larger than the box, touches no white cell or platelet."""
     crop_box = square_crop_box(box, margin, *field.rgb.shape[:2])
     return not any(crop_box.iou(b.box) for b in annotated.boxes if b.object_class is not ObjectClass.RED_CELL)
 
@@ -148,6 +149,6 @@ def _blur_to_smudge(crop: Crop) -> Crop:
     return Crop(np.asarray(blurred, np.uint8))
 
 
-def _shuffle(items: Sequence[Item], rng: Generator) -> list[Item]:
+def _shuffle(items: Sequence[_T], rng: Generator) -> list[_T]:
     """Return the items in random order."""
     return [items[i] for i in rng.permutation(len(items))]

@@ -18,6 +18,18 @@ _CSV_COLUMNS = (
 )
 
 
+def is_silent_error(prediction: Prediction, label: CellClass | str) -> bool:
+    """Return whether a cell is counted under a wrong class, or is a white cell filed as no white cell.
+
+    Args:
+        prediction: The prediction for the cell.
+        label: Its true class, or its kind if no class fits.
+    """
+    if prediction.outcome is Outcome.COUNTED:
+        return prediction.label != label
+    return prediction.outcome is Outcome.NOT_WBC and isinstance(label, CellClass) and label.is_leukocyte
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatedCell:
     """A labeled cell with the prediction that a run would make for it.
@@ -58,10 +70,8 @@ class EvaluatedCell:
 
     @property
     def is_silent_error(self) -> bool:
-        """Whether the cell is counted under a wrong class, or is a white cell filed as not_wbc."""
-        if self.is_counted:
-            return not self.is_correct
-        return self.is_white_cell and self.has_outcome(Outcome.NOT_WBC)
+        """Whether a run finds the cell and files it wrongly without asking a reader."""
+        return self.is_found and is_silent_error(self.prediction, self.kind)
 
     @property
     def is_missed(self) -> bool:

@@ -160,6 +160,6 @@ class _Comparison:
         return lambda other: mcnemar_by_group(other, bicubic_correct, groups)
 
     def _is_correct(self, rgb: Rgb) -> NDArray[np.bool_]:
-        """Tell which of the enlarged cells the classifier gives their true class."""
+        """Return which of the enlarged cells, (N, 128, 128, 3), the classifier gives their true class: (N,) bool."""
         predictions = classify_cells(rgb, self.models.classifier)
         return np.array([p.label is c.image.label for p, c in zip(predictions, self.cells, strict=True)])

@@ -1,9 +1,8 @@
 """Differentials as a FHIR R4 bundle for a laboratory information system: a report and its observations for each slide.
 
 The resources are built with fhir.resources (its R4B models; the five resources used here are the same in R4, 4.0.1), so
-their structure is valid by construction. That library checks neither bound codes nor invariants; those used here are
-constants below, from the value sets of R4. tests/export/test_fhir.py checks the bundle against the JSON Schema of
-4.0.1.
+their structure is valid by construction. That library checks neither bound codes nor invariants; the codes used here
+are from the value sets of R4. tests/export/test_fhir.py checks the bundle against the JSON Schema of 4.0.1.
 
 The same results give the same bytes. The id of a resource is a UUID (version 5) of the slide and of its fingerprint, so
 a review of a slide or another accession updates its resources, and other images or models create new ones.
@@ -12,47 +11,44 @@ a review of a slide or another accession updates its resources, and other images
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from wbctool.export.fhir_datatypes import (
+    LOINC,
+    LOINC_PANEL,
+    Resource,
+    coding,
+    loinc_concept,
+    quantity,
+    reference,
+    resource_id,
+)
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
 from wbctool.report.csv_tables import count_failed_fields
-from wbctool.report.strings import EXPORTED_FLAGS
+from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.store.ownership import FileKind
-from wbctool.text import display_name, encode_name, pluralize
-from wbctool.types.cells import ClassCount
+from wbctool.text import display_name, pluralize
+from wbctool.types.differential import ClassCount
 from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
 
 
-# LOINC terms without a method; a laboratory should check them against the release that it uses.
-LOINC_PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
-LOINC = {
-    CellClass.NEUTROPHIL: ("26511-6", "Neutrophils/Leukocytes in Blood"),
-    CellClass.LYMPHOCYTE: ("26478-8", "Lymphocytes/Leukocytes in Blood"),
-    CellClass.MONOCYTE: ("26485-3", "Monocytes/Leukocytes in Blood"),
-    CellClass.EOSINOPHIL: ("26450-7", "Eosinophils/Leukocytes in Blood"),
-    CellClass.BASOPHIL: ("30180-4", "Basophils/Leukocytes in Blood"),
-    CellClass.IMMATURE_GRANULOCYTE: ("38518-7", "Immature granulocytes/Leukocytes in Blood"),
-    CellClass.ERYTHROBLAST: ("19048-8", "Nucleated erythrocytes/Leukocytes [Ratio] in Blood"),
-}
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
 NOT_EXCLUDED = "Blasts and atypical lymphocytes are not counted and cannot be excluded."
 _INTERVAL_TEXT = (
     "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling error only, not errors of classification"
 )
-_NAMESPACE = uuid.UUID("0e2b7c0e-9a5b-4f0c-8f55-5d3b1a3f6d0c")
-_TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
-_LABORATORY = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
-_HEMATOLOGY = {"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": "HM", "display": "Hematology"}]}
-_INTERPRETATIONS = {"high": ("H", "High"), "low": ("L", "Low")}  # by the flag of a class
-
-Resource = dict[str, Any]
+_LABORATORY = {"coding": [coding("observation-category", "laboratory")]}
+_HEMATOLOGY = {"coding": [coding("v2-0074", "HM", "Hematology")]}
+_INTERPRETATIONS = {  # by the flag of a class
+    flag: [{"coding": [coding("v3-ObservationInterpretation", *code)]}]
+    for flag, code in {"high": ("H", "High"), "low": ("L", "Low")}.items()
+}
 
 
 def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
@@ -74,13 +70,13 @@ def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
     for slide in slides:
         device = _device(slide.provenance)
         devices[device["id"]] = device
-        observations = _observations(slide, _reference(device))
+        observations = _observations(slide, reference(device))
         reports += [_report(slide, observations), *observations]
     resources = [*reports, *devices.values()]
     bundle: Bundle = Bundle.model_validate(
         {
             "resourceType": "Bundle",
-            "id": _id("bundle", *(resource["id"] for resource in resources)),
+            "id": resource_id("bundle", *(resource["id"] for resource in resources)),
             "type": "collection",
             "entry": [{"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource} for resource in resources]
             or None,
@@ -93,7 +89,7 @@ def _is_bundle(path: Path) -> bool:
     """Return whether a file is a Bundle of ours: its id is the hash of its resources' ids."""
     content = json.loads(path.read_bytes())
     ids = [entry["resource"]["id"] for entry in content.get("entry") or ()]
-    return bool(content["id"] == _id("bundle", *ids))
+    return bool(content["id"] == resource_id("bundle", *ids))
 
 
 FHIR_FILE = FileKind("a Bundle as `wbctool export fhir` writes it", _is_bundle)
@@ -103,14 +99,14 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
     """Return the DiagnosticReport of a slide."""
     return {
         "resourceType": "DiagnosticReport",
-        "id": _id("report", slide.result.slide, slide.fingerprint),
+        "id": resource_id("report", slide.result.slide, slide.fingerprint),
         "identifier": [{"value": display_name(slide.result.slide)}],
         "status": _status(slide),
         "subject": _subject(slide),
         "category": [_HEMATOLOGY],
-        "code": _loinc(*LOINC_PANEL, "White-cell differential of a blood smear"),
+        "code": loinc_concept(*LOINC_PANEL, "White-cell differential of a blood smear"),
         "specimen": [_specimen(slide)],
-        "result": [_reference(observation) for observation in observations],
+        "result": [reference(observation) for observation in observations],
         "conclusion": _conclusion(slide),
     }
 
@@ -122,7 +118,7 @@ def _conclusion(slide: PublishedSlide) -> str:
         f"{pluralize(differential.counted, 'cell')} counted, {differential.review} in review for a reader, "
         f"{differential.not_wbc} not white cells.",
         f"{failed} of {pluralize(result.fields, 'field')} failed." if failed else "",
-        *(EXPORTED_FLAGS.get(flag, flag) for flag in differential.flags),
+        *(EXPORTED_FLAG_TEXTS.get(flag, flag) for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
         RESEARCH_USE,
@@ -158,11 +154,11 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
     share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
     return {
         "resourceType": "Observation",
-        "id": _id("observation", slide.result.slide, slide.fingerprint, label.value),
+        "id": resource_id("observation", slide.result.slide, slide.fingerprint, label.value),
         "status": _status(slide),
         "subject": _subject(slide),
         "category": [_LABORATORY],
-        "code": _loinc(*LOINC[label], f"{text}, {share}"),
+        "code": loinc_concept(*LOINC[label], f"{text}, {share}"),
         "method": {"text": "Microscopy of a stained smear, cells found and classified by software"},
         "specimen": _specimen(slide),
         "device": device,
@@ -173,17 +169,14 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
 def _value(value: float | None, unit: str, ucum: str, assessed: bool, failed: bool) -> Resource:
     """Return the value of an Observation, or the reason why it has none."""
     if value is not None and assessed:
-        return {"valueQuantity": _quantity(value, unit, ucum)}
-    code, text = (
-        ("not-performed", "Not assessed: the model does not know this class")
-        if not assessed
-        else ("error", "The slide could not be analyzed")
-        if failed
-        else ("unknown", "No cell was counted")
-    )
-    return {
-        "dataAbsentReason": {"coding": [{"system": f"{_TERMINOLOGY}/data-absent-reason", "code": code}], "text": text}
-    }
+        return {"valueQuantity": quantity(value, unit, ucum)}
+    if not assessed:
+        code, text = "not-performed", "Not assessed: the model does not know this class"
+    elif failed:
+        code, text = "error", "The slide could not be analyzed"
+    else:
+        code, text = "unknown", "No cell was counted"
+    return {"dataAbsentReason": {"coding": [coding("data-absent-reason", code)], "text": text}}
 
 
 def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
@@ -192,16 +185,10 @@ def _counts_and_interval(count: ClassCount, counted: int) -> Resource:
         return {}
     interval = {
         "code": {
-            "coding": [
-                {
-                    "system": f"{_TERMINOLOGY}/attribute-estimate-type",
-                    "code": "C53324",
-                    "display": "Confidence interval",
-                }
-            ],
+            "coding": [coding("attribute-estimate-type", "C53324", "Confidence interval")],
             "text": _INTERVAL_TEXT,
         },
-        "valueRange": {"low": _quantity(count.ci95_low, "%", "%"), "high": _quantity(count.ci95_high, "%", "%")},
+        "valueRange": {"low": quantity(count.ci95_low, "%", "%"), "high": quantity(count.ci95_high, "%", "%")},
     }
     cells = (
         _count_component(count.n, "Cells of this class"),
@@ -219,12 +206,10 @@ def _reference_range(count: ClassCount, source: str) -> Resource:
     """Return the reference range with its high or low flag; empty if the results have no range."""
     if count.reference_low is None or count.reference_high is None:
         return {}
-    low, high = _quantity(count.reference_low, "%", "%"), _quantity(count.reference_high, "%", "%")
+    low, high = quantity(count.reference_low, "%", "%"), quantity(count.reference_high, "%", "%")
     resource: Resource = {"referenceRange": [{"low": low, "high": high, "text": source or None}]}
     if count.flag in _INTERPRETATIONS:
-        code, display = _INTERPRETATIONS[count.flag]
-        system = f"{_TERMINOLOGY}/v3-ObservationInterpretation"
-        resource["interpretation"] = [{"coding": [{"system": system, "code": code, "display": display}]}]
+        resource["interpretation"] = _INTERPRETATIONS[count.flag]
     return resource
 
 
@@ -235,7 +220,7 @@ def _device(provenance: Provenance | None) -> Resource:
         note = "These results do not record their models. Run `wbctool run --force` to record them."
         return {
             "resourceType": "Device",
-            "id": _id("device"),
+            "id": resource_id("device"),
             "deviceName": device_name,
             "note": [{"text": note}, {"text": RESEARCH_USE}],
         }
@@ -249,7 +234,7 @@ def _device(provenance: Provenance | None) -> Resource:
     id_parts = [part for version in versions for part in (str(version["type"]), str(version["value"]))]
     return {
         "resourceType": "Device",
-        "id": _id("device", run_description, *id_parts),
+        "id": resource_id("device", run_description, *id_parts),
         "deviceName": device_name,
         "version": versions,
         "note": [{"text": f"Ran as {run_description}"}, {"text": RESEARCH_USE}],
@@ -278,24 +263,4 @@ def _specimen(slide: PublishedSlide) -> Resource:
 
 def _count_component(count: int, text: str) -> Resource:
     """Return a component with a number of cells."""
-    return {"code": {"text": text}, "valueQuantity": _quantity(count, "cells", "{cells}")}
-
-
-def _loinc(code: str, display: str, text: str) -> Resource:
-    """Return a CodeableConcept with a LOINC code."""
-    return {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": text}
-
-
-def _quantity(value: float, unit: str, ucum: str) -> Resource:
-    """Return a Quantity with its UCUM unit."""
-    return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": ucum}
-
-
-def _reference(resource: Resource) -> Resource:
-    """Return a Reference to a resource of the bundle."""
-    return {"reference": f"urn:uuid:{resource['id']}", "type": resource["resourceType"]}
-
-
-def _id(*parts: str) -> str:
-    """Return a UUID that depends only on the parts."""
-    return str(uuid.uuid5(_NAMESPACE, "\0".join(map(encode_name, parts))))
+    return {"code": {"text": text}, "valueQuantity": quantity(count, "cells", "{cells}")}

@@ -36,8 +36,8 @@ class ImageHeader:
     """What a file says of its image.
 
     Attributes:
-        width: In pixels, as stored.
-        height: In pixels, as stored.
+        width: The width in pixels, as stored.
+        height: The height in pixels, as stored.
         orientation: 1 to 8, as in EXIF.
     """
 

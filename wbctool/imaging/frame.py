@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MAX_DIFFERENCE = 8.0  # gray levels of any channel, within a bar: noise and compression
-_MIN_EDGE_SHARE, _MIN_BAR_SHARE = 0.6, 0.25  # of the pixels of its first and last row, and of others with a text
-_BESIDE_PX, _MAX_BESIDE_SHARE = 3, 0.1  # rows behind a bar, and the share of its color there; glass has more
+_MIN_EDGE_SHARE = 0.6  # of a bar's first and last row have its color
+_MIN_BAR_SHARE = 0.25  # of each other row of a bar have its color; a text may take the rest
+_BEHIND_PX, _MAX_BEHIND_SHARE = 3, 0.1  # so many rows behind a bar have no more of its color; behind glass is more
 _MAX_RING = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
 _BACKGROUND_QUANTILE = 0.98
 _MIN_RING_CORNERS = 3  # the fourth may lie inside the picture
@@ -63,7 +64,7 @@ def _bar_height(rgb: NDArray[np.uint8]) -> int:
     if not len(others):
         return 0
     height = int(others[0])  # a bar ends abruptly, while glass gives way to cells by and by
-    is_bar = shares[height - 1] >= _MIN_EDGE_SHARE and shares[height : height + _BESIDE_PX].mean() < _MAX_BESIDE_SHARE
+    is_bar = shares[height - 1] >= _MIN_EDGE_SHARE and shares[height : height + _BEHIND_PX].mean() < _MAX_BEHIND_SHARE
     return height + 1 if is_bar else 0  # one more, in which the reduced image mixes both
 
 

@@ -119,7 +119,7 @@ class Scan:
         """Read a region.
 
         Args:
-            region: In pixels of level 0.
+            region: The region, in pixels of level 0.
             level: The level to read from.
 
         Returns:

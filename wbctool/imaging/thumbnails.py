@@ -34,22 +34,22 @@ _CELL_EFFORT = 2  # of 6: a run makes a picture of every cell
 
 
 def make_cell_thumbnail(crop: Crop) -> bytes:
-    """A WebP of a crop, of at most CELL_PX a side; a smaller crop keeps its pixels."""
+    """Encode a crop as WebP of at most CELL_PX a side; a smaller crop keeps its pixels."""
     return _encode_webp(_fit_within(crop.rgb, CELL_PX))
 
 
 def make_picture(rgb: Rgb, side_px: int) -> bytes:
-    """A WebP of (H, W, 3) uint8 RGB for a page that shows it large, its longer side reduced to side_px."""
+    """Encode (H, W, 3) uint8 RGB as WebP for a page that shows it large, its longer side reduced to side_px."""
     return _encode_webp(_fit_within(rgb, side_px), _PICTURE_QUALITY)
 
 
 def make_super_resolved_thumbnail(rgb: Rgb) -> bytes:
-    """A WebP of a prepared crop. rgb: (128, 128, 3) uint8, RGB."""
+    """Encode a prepared crop, (128, 128, 3) uint8 RGB, as WebP."""
     return _encode_webp(rgb)
 
 
 def make_field_thumbnail(field: Field) -> FieldThumbnail:
-    """A field, its longer side reduced to FIELD_PX."""
+    """Encode a field as JPEG, its longer side reduced to FIELD_PX."""
     height, width = field.rgb.shape[:2]
     thumbnail = np.ascontiguousarray(_fit_within(field.rgb, FIELD_PX))
     jpeg = simplejpeg.encode_jpeg(thumbnail, _FIELD_QUALITY, "RGB", "420", fastdct=True)

@@ -11,13 +11,20 @@ from typing import NamedTuple
 
 from wbctool.imaging.integrity import check_no_hole, incomplete
 
-_MIN_HOLE = 512
-_SIDE = 0x3FFF  # 14 bits
-_CODED = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
+_MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
+_SIDE_MASK = 0x3FFF  # a side has 14 bits
+_PIXEL_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
+_HEADER_BYTES = 12  # "RIFF", the length of the rest, "WEBP"
 
 
 class _Chunk(NamedTuple):
-    """kind: four letters. start, end: its content in the file, which may end before it."""
+    """One chunk of a WebP file.
+
+    Attributes:
+        kind: Its four letters.
+        start: Where its content begins in the file.
+        end: Where its content ends, which is beyond the end of a file that is cut.
+    """
 
     kind: bytes
     start: int
@@ -35,14 +42,14 @@ def read_webp_size(data: bytes) -> tuple[int, int]:
     Returns:
         (width, height) in pixels; (0, 0) if it cannot be read.
     """
-    kind, start, _ = next(_chunks(data), _Chunk(b"", 0, 0))
+    kind, start, _ = next(_iter_chunks(data), _Chunk(b"", 0, 0))
     if kind == b"VP8X":
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (start + 4, start + 7))
     elif kind == b"VP8L":
         sides = int.from_bytes(data[start + 1 : start + 5], "little")
-        width, height = (sides & _SIDE) + 1, (sides >> 14 & _SIDE) + 1
+        width, height = (sides & _SIDE_MASK) + 1, (sides >> 14 & _SIDE_MASK) + 1
     elif kind == b"VP8 ":
-        width, height = (int.from_bytes(data[at : at + 2], "little") & _SIDE for at in (start + 6, start + 8))
+        width, height = (int.from_bytes(data[at : at + 2], "little") & _SIDE_MASK for at in (start + 6, start + 8))
     else:
         width, height = 0, 0
     return width, height
@@ -56,16 +63,16 @@ def check_webp_complete(data: bytes) -> None:
     """
     if 8 + int.from_bytes(data[4:8], "little") > len(data) + 1:  # some programs leave out the last padding byte
         raise incomplete("its end is missing")
-    for kind, start, end in _chunks(data):
+    for kind, start, end in _iter_chunks(data):
         if end > len(data):
             raise incomplete("its end is missing")
-        if kind in _CODED:
-            check_no_hole(data[start:end], _MIN_HOLE)
+        if kind in _PIXEL_CHUNKS:
+            check_no_hole(data[start:end], _MIN_HOLE_BYTES)
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Yield the chunks of the image."""
-    start, stop = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+def _iter_chunks(data: bytes) -> Iterator[_Chunk]:
+    """Yield the chunks of the image, as far as the file goes."""
+    start, stop = _HEADER_BYTES, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while start + 8 <= stop:
         length = int.from_bytes(data[start + 4 : start + 8], "little")
         yield _Chunk(data[start : start + 4], start + 8, start + 8 + length)

@@ -79,11 +79,11 @@ class FamiliarityRule(BaseModel):
     """When a slide is familiar, and which cells of another one are counted (wbctool.stages.familiarity).
 
     Attributes:
-        space: In which distances are measured.
+        space: The space in which distances are measured.
         max_mean_distance: The largest mean distance of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
         min_confidence: On another slide, the smallest probability of a counted cell's label, by the readers' mean.
-        own_laboratory: Of a classifier that was adapted to a laboratory.
+        own_laboratory: The laboratory that the classifier was adapted to; None if it was adapted to none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -28,9 +28,8 @@ from wbctool.inference.model_card import (
     quantized_card_path,
     read_card,
     read_card_of_kind,
-    read_model_bytes,
 )
-from wbctool.inference.model_folder import card_paths, staleness_reason
+from wbctool.inference.model_folder import card_paths, read_model_bytes, staleness_reason
 from wbctool.inference.session import CPU, CUDA, OnnxModel, create_session, cuda_unavailable_reason
 
 log = logging.getLogger(__name__)

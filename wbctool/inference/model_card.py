@@ -5,7 +5,6 @@ A card carries everything that the tool must know about a model; the code hard-c
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
 from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.familiarity_rule import FamiliarityRule
+from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.types.cells import ObjectClass
 from wbctool.types.slides import CieLab
@@ -28,36 +28,6 @@ KINDS = ("detector", "generator", "classifier", "compact")
 _LATER_KEYS = ("unknown_kinds", "unknown_threshold", "familiarity", "adaptation", "subtypes", "subtype_threshold")
 
 _T = TypeVar("_T")
-
-
-class QuantizationInfo(BaseModel):
-    """What an int8 or fp16 copy was made from, and what the copy changes, as `wbctool models optimize` measured it.
-
-    Attributes:
-        source_sha256: The SHA-256 of the fp32 model's file.
-        calibrated_on: The cells that the copy was calibrated on, in words; empty for fp16, which needs none.
-        measured_on: The cells that the copy was measured on, in words. No cell is in both sets.
-        images: The number of measured images: the cells with their flipped copies.
-        changed_labels: The number of images with another most probable class.
-        changed_outcomes: The number of images with another outcome (counted, review, not WBC).
-        accuracy_fp32, accuracy_quantized: The accuracies per image, in [0, 1]; None if they do not apply.
-        psnr_db: The PSNR against the fp32 generator's images, in dB; None for a classifier.
-        fp32_layers: The layers that stay fp32.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    calibrated_on: str
-    measured_on: str
-    cells: int = Field(ge=1)
-    images: int = Field(ge=1)
-    changed_labels: int = Field(ge=0)
-    changed_outcomes: int = Field(ge=0)
-    accuracy_fp32: float | None = None
-    accuracy_quantized: float | None = None
-    psnr_db: float | None = None
-    fp32_layers: tuple[str, ...] = ()
 
 
 def _unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
@@ -291,33 +261,6 @@ def _first_error(error: Exception) -> str:
         return str(error)
     location, cause = list_problems(error)[0]
     return f"{location}: {cause}" if location else cause
-
-
-def read_model_bytes(card: Card, folder: Path) -> bytes:
-    """Read the ONNX file of a card and check its hash.
-
-    Args:
-        card: The card.
-        folder: The folder of the ONNX file.
-
-    Returns:
-        The content of the ONNX file.
-
-    Raises:
-        ModelNotFound: The file is missing or unreadable.
-        ModelMismatch: The file is not the one that the card describes.
-    """
-    path = folder / card.file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelNotFound(f"the model {path} is missing or unreadable ({error.strerror})") from error
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != card.sha256:
-        raise ModelMismatch(
-            f"{path} is not the model its card describes: SHA-256 {actual}, but the card says {card.sha256}"
-        )
-    return content
 
 
 def load_fp32_card(folder: Path, kind: type[CardT]) -> CardT:

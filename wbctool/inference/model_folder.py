@@ -1,13 +1,14 @@
-"""A folder of models: the cards in it, and whether each describes the model beside it."""
+"""A folder of models: the cards in it, the models beside them, and whether these fit each other."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
-from wbctool.inference.model_card import KINDS, Card, ModelCard, load_fp32_card, read_card, read_model_bytes
+from wbctool.inference.model_card import KINDS, Card, ModelCard, load_fp32_card, read_card
 
 _QUANTIZED_FIELDS = {"name", "file", "sha256", "precision", "quantized_from"}  # the others equal the fp32 card's
 
@@ -126,6 +127,33 @@ def staleness_reason(quantized: Card, source: Card) -> str | None:
             "`wbctool models optimize`"
         )
     return None
+
+
+def read_model_bytes(card: Card, folder: Path) -> bytes:
+    """Read the ONNX file of a card and check its hash.
+
+    Args:
+        card: The card.
+        folder: The folder of the ONNX file.
+
+    Returns:
+        The content of the ONNX file.
+
+    Raises:
+        ModelNotFound: The file is missing or unreadable.
+        ModelMismatch: The file is not the one that the card describes.
+    """
+    path = folder / card.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelNotFound(f"the model {path} is missing or unreadable ({error.strerror})") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != card.sha256:
+        raise ModelMismatch(
+            f"{path} is not the model its card describes: SHA-256 {actual}, but the card says {card.sha256}"
+        )
+    return content
 
 
 def encode_card(card: Card) -> bytes:

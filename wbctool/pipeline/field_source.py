@@ -48,7 +48,15 @@ class FieldSource(Protocol):
         """The field's name."""
 
     def open(self, max_megapixels: float) -> OpenField:
-        """Read it; raises FieldUnreadable, or what else keeps it from being read."""
+        """Read the field without decoding it.
+
+        Args:
+            max_megapixels: The size of the largest image that is read.
+
+        Raises:
+            FieldUnreadable: It is no image that can be read, or is too large.
+            Exception: Whatever else fails; it makes the field a failed one.
+        """
 
     def select_own(self, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Return the detections that belong to it, in its pixels."""
@@ -130,7 +138,7 @@ class ZoneSource:
         return OpenField(hashlib.sha256(rgb.tobytes()).hexdigest(), None, rgb.size / 3e6, lambda: rgb, self.um_per_px)
 
     def select_own(self, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Return the detections whose centers lie in the zone's core, or hardly outside it."""
+        """Return the detections whose centers lie in the zone's core, or at most ``slack_px`` outside it."""
         placed = self.place(detections)
         pairs = zip(detections, placed, strict=True)
         return tuple(d for d, in_scan in pairs if holds_center(self.tile.core, in_scan, self.slack_px))
@@ -149,7 +157,7 @@ class ZoneSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedSource(ImageSource):
-    """A scan, or a zone of it, of which nothing can be looked at.
+    """A scan, or a zone of it, that cannot be read; it becomes a failed field with the name of its file.
 
     Attributes:
         error: Why.
@@ -174,7 +182,7 @@ def name_zone(tile: Tile) -> str:
 
 
 def _scale_box(box: Box, factor: float) -> Box:
-    """Return a box in larger pixels' own, in whole ones."""
+    """Return a box with all its edges multiplied by a factor and rounded to whole pixels."""
     left, top = round(box.x * factor), round(box.y * factor)
     right, bottom = round((box.x + box.width) * factor), round((box.y + box.height) * factor)
     return Box(left, top, right - left, bottom - top)

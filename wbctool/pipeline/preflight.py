@@ -161,7 +161,14 @@ def check_counts_writable(layout: OutputPaths) -> None:
 
 
 def contains_run_outputs(folder: Path, settings: RunSettings) -> bool:
-    """Return whether a run's own files lie directly in a folder, so that the folder's time is that of the last run."""
+    """Return whether a run writes its own files directly into a folder.
+
+    The folder's time of change is then that of the last run, and says nothing of its images.
+
+    Args:
+        folder: The folder.
+        settings: The settings of the run.
+    """
     outputs = (settings.out, settings.metrics, settings.log_file)
     resolved = os.path.realpath(folder)
     return any(

@@ -157,7 +157,7 @@ def build_result(
         accumulator: The slide with all its fields.
         model_classes: The classes that the classifier knows.
         limits: The slide's limits.
-        familiarity_rule: Of the classifier's card.
+        familiarity_rule: The rule of the classifier's card.
         metadata: The slide's row of slides.csv; None if it has none.
 
     Returns:

@@ -171,10 +171,10 @@ def _make_row(
 
 
 def _has_results(outcome: SlideOutcome) -> bool:
-    """Tell whether a slide was processed, now or earlier."""
+    """Return whether a slide was processed, now or earlier."""
     return outcome.status in {SlideStatus.OK, SlideStatus.PARTIAL, SlideStatus.FAILED}
 
 
 def _is_qc(slide: str, patterns: Sequence[str]) -> bool:
-    """Tell whether a slide's id matches a pattern."""
+    """Return whether a slide's id matches a pattern."""
     return any(fnmatchcase(encode_name(slide), pattern) for pattern in patterns)

@@ -137,7 +137,7 @@ def _add_labels(marks: Sequence[_Mark]) -> tuple[_Mark, ...]:
 
 
 def is_near_right_edge(x: float) -> bool:
-    """Tell whether a mark at ``x`` pixels must have its label on its left."""
+    """Return whether a mark at ``x`` pixels must have its label on its left."""
     return x > WIDTH - _RIGHT - 60
 
 

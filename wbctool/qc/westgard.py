@@ -107,7 +107,7 @@ def apply_westgard_rules(z: Sequence[float]) -> tuple[tuple[Rule, ...], ...]:
 
 
 def _is_violated(rule: Rule, z: Sequence[float]) -> bool:
-    """Tell whether the last value breaks a rule."""
+    """Return whether the last value breaks a rule."""
     match rule:
         case Rule.ONE_2S:
             return abs(z[-1]) > 2
@@ -124,6 +124,6 @@ def _is_violated(rule: Rule, z: Sequence[float]) -> bool:
 
 
 def _is_beyond_on_one_side(z: Sequence[float], number: int, beyond: float) -> bool:
-    """Tell whether the last ``number`` values all lie more than ``beyond`` on one side of the mean."""
+    """Return whether the last ``number`` values all lie more than ``beyond`` on one side of the mean."""
     last = z[-number:]
     return len(last) == number and (min(last) > beyond or max(last) < -beyond)

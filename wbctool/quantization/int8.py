@@ -173,7 +173,7 @@ def _factor_out_identity(model: Any, node: Any) -> None:
 
 
 def _is_shape_preserving(node: Any, shape: tuple[int, ...]) -> bool:
-    """Tell whether a convolution with weights (out, in, h, w) keeps its input's shape and pixel positions."""
+    """Return whether a convolution with weights (out, in, h, w) keeps its input's shape and pixel positions."""
     from onnx import helper
 
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

@@ -17,7 +17,8 @@ from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
 from wbctool.evaluation.metrics import psnr_db
 from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
-from wbctool.inference.model_card import CardT, QuantizationInfo
+from wbctool.inference.model_card import CardT
+from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
 from wbctool.labels import CellClass
 from wbctool.quantization.calibration_data import CalibrationData

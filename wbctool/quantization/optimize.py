@@ -14,7 +14,8 @@ from wbctool.enums import Precision
 from wbctool.evaluation.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import CardT, CellClassifierCard, GeneratorCard, read_model_bytes
+from wbctool.inference.model_card import CardT, CellClassifierCard, GeneratorCard
+from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import OnnxModel
 from wbctool.quantization.calibration_data import CalibrationData, flip_augment
 from wbctool.quantization.measure import (

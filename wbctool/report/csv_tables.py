@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.text import decode_name, encode_name
-from wbctool.types.cells import Cell, ClassCount, Differential
+from wbctool.types.cells import Cell
+from wbctool.types.differential import ClassCount, Differential
 from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus
 
 NOT_ASSESSED = "not_assessed"

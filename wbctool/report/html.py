@@ -28,7 +28,8 @@ from wbctool.report.verdict import (
     verdict_sentence,
 )
 from wbctool.text import display_name
-from wbctool.types.cells import ClassCount, Outcome
+from wbctool.types.cells import Outcome, Reason
+from wbctool.types.differential import ClassCount
 from wbctool.types.results import Provenance, SlideResult
 
 
@@ -70,6 +71,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         field_thumbnails=[(fields.index(thumbnail.name), thumbnail) for thumbnail in gallery.field_thumbnails],
         tiles_by_field=_tiles_by_field(sections),
         second_class=lambda tile: second_class_text(tile, provenance.classes),
+        reason_text=lambda reason: reason_text(reason, result.differential.flags),
         cells_sha256=sha256,
         images_elsewhere=images_elsewhere,
         data=_script_data(result, provenance, fields, sections),
@@ -130,6 +132,18 @@ def second_class_text(tile: CellTile, classes: Sequence[CellClass]) -> str:
     if not others or others[0][0] < 0.005:
         return ""
     return strings.SECOND_CLASS.format(label=strings.humanize(others[0][1].value), probability=others[0][0])
+
+
+def reason_text(reason: Reason, flags: Sequence[str]) -> str:
+    """Return why a cell is not counted, in words.
+
+    Args:
+        reason: The reason. ``unfamiliar_slide`` also stands for a slide of too few cells to decide.
+        flags: The slide's flags, by which the two are told apart.
+    """
+    if reason is Reason.UNFAMILIAR_SLIDE and "unfamiliar" not in flags:
+        return strings.UNKNOWN_FAMILIARITY
+    return strings.humanize(reason.value)
 
 
 def _tiles_by_field(sections: Sequence[GallerySection]) -> Mapping[str, list[CellTile]]:

@@ -8,6 +8,7 @@ from statistics import median
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
 from wbctool.report.csv_tables import count_failed_fields, format_percent
+from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import Provenance, SlideResult, SlideStatus
 from wbctool.types.scans import ScanSummary
@@ -88,18 +89,16 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
         for count in result.differential.classes
         if count.absolute and count.absolute.flag
     ]
-    return out_of_range + [
-        (flag, strings.FLAGS[flag]) for flag in result.differential.flags if flag in strings.FINDING_FLAGS
-    ]
+    return out_of_range + [(flag, FLAG_TEXTS[flag]) for flag in result.differential.flags if flag in FINDING_FLAGS]
 
 
 def limits(result: SlideResult) -> list[tuple[str, str]]:
     """Return the flags on the count as (flag, what it means and what to do about it)."""
-    flags = [flag for flag in result.differential.flags if flag not in strings.FINDING_FLAGS]
+    flags = [flag for flag in result.differential.flags if flag not in FINDING_FLAGS]
     if result.scan is None:
-        return [(flag, strings.FLAGS[flag]) for flag in flags]
-    remedy = strings.ZONES_LEFT if result.scan.zones_not_needed else strings.NO_ZONES_LEFT
-    return [(flag, strings.SCAN_FLAGS.get(flag, strings.FLAGS[flag]).format(remedy=remedy)) for flag in flags]
+        return [(flag, FLAG_TEXTS[flag]) for flag in flags]
+    remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
+    return [(flag, SCAN_FLAG_TEXTS.get(flag, FLAG_TEXTS[flag]).format(remedy=remedy)) for flag in flags]
 
 
 def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:

@@ -130,12 +130,12 @@ def _iter_problems(context: _Context, slide: str, record: SlideRecord | RecordIn
 
 
 def _matches_row(record: SlideRecord, row: Row) -> bool:
-    """Whether a row is that of a record; a slide that waits has that status and its earlier numbers."""
+    """Return whether a row is that of a record; a slide that waits has that status and its earlier numbers."""
     return row == record.row or (row[1] == SlideStatus.WAITING and row[2:] == record.row[2:])
 
 
 def _is_empty_row(row: Row, status: SlideStatus) -> bool:
-    """Whether a row is that of a slide of which this run published nothing."""
+    """Return whether a row is that of a slide of which this run published nothing."""
     values = dict(zip(COUNTS_COLUMNS, row, strict=True))
     model_classes = {label for label in DIFFERENTIAL_CLASSES if values[f"{label}_n"] != NOT_ASSESSED}
     if values["nrbc_per_100_wbc"] != NOT_ASSESSED:
@@ -145,7 +145,7 @@ def _is_empty_row(row: Row, status: SlideStatus) -> bool:
 
 
 def _has_files(layout: OutputPaths, slide: str) -> bool:
-    """Whether anything of a slide is published."""
+    """Return whether anything of a slide is published."""
     paths = (layout.slide_file(slide, name) for name in (*RESULT_FILES, SLIDE_JSON))
     return any(os.path.exists(path) for path in paths)  # noqa: PTH110, of a path that is too long Path.exists raises
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wbctool.settings import Limits
 from wbctool.stages.differential import range_flag
-from wbctool.types.cells import AbsoluteCount, AnalyzerCount, ClassCount, Differential
+from wbctool.types.differential import AbsoluteCount, AnalyzerCount, ClassCount, Differential
 from wbctool.types.slides import SlideMetadata
 
 ADULT_YEARS = 18

@@ -9,7 +9,8 @@ from scipy.special import betaincinv  # scipy.stats would take half a second to 
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.settings import Limits
-from wbctool.types.cells import ClassCount, Differential, Outcome, Prediction, Reason
+from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.differential import ClassCount, Differential
 
 # The flags, in the order in which they are written.
 FLAGS = (

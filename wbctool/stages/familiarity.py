@@ -28,7 +28,7 @@ def squared_distances(features: NDArray[np.float32], space: FeatureSpace) -> NDA
 
     Args:
         features: (N, D), a classifier's features.
-        space: Of its card.
+        space: The feature space of the classifier's card.
 
     Returns:
         (N,), the squared Mahalanobis distance to the nearest class's mean, with one covariance for all classes.
@@ -55,7 +55,7 @@ def measure_familiarity(
     Args:
         predictions: The prediction of each cell.
         features: (N, D), the classifier's features of the cells.
-        rule: Of the classifier's card.
+        rule: The rule of the classifier's card.
 
     Returns:
         The predictions with distances and, if the classifier was adapted to a laboratory, positions.
@@ -111,9 +111,9 @@ def assess_familiarity(
 
     Args:
         predictions: The prediction of each cell.
-        rule: Of the classifier's card.
-        stain_out_of_range: Of each field, whether its stain colors are unlike those of every laboratory of the
-            training: a second witness.
+        rule: The rule of the classifier's card.
+        stain_out_of_range: For each field, whether its stain colors are unlike those of every laboratory of the
+            training. If this is so of most fields, the slide is unfamiliar whatever the distance.
 
     Returns:
         The decision; None without a rule.
@@ -122,10 +122,10 @@ def assess_familiarity(
         return None
     distances = [prediction.distance for prediction in predictions if prediction.distance is not None]
     mean = fmean(distances) if distances else None
-    strange_stain = sum(stain_out_of_range) > _OUT_OF_RANGE_SHARE * len(stain_out_of_range)
+    is_stain_out_of_range = sum(stain_out_of_range) > _OUT_OF_RANGE_SHARE * len(stain_out_of_range)
     is_familiar: bool | None = None
     if mean is not None and len(distances) >= rule.min_cells:
-        is_familiar = mean <= rule.max_mean_distance and not strange_stain
+        is_familiar = mean <= rule.max_mean_distance and not is_stain_out_of_range
     familiarity = Familiarity(len(distances), mean, rule.max_mean_distance, is_familiar)
     own = rule.own_laboratory
     positions = [np.frombuffer(p.position, np.float32) for p in predictions if p.position]
@@ -146,7 +146,7 @@ def hold_back_cells(
     Args:
         predictions: The prediction of each cell.
         familiarity: What :func:`assess_familiarity` returned.
-        rule: Of the classifier's card.
+        rule: The rule of the classifier's card.
 
     Returns:
         The predictions, in order.

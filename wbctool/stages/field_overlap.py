@@ -68,7 +68,7 @@ class Overlap:
         second: The index of the second field, which is later.
         dx_px: What shows at (x, y) in the second field shows at (x + dx_px, y + dy_px) in the first, in native pixels.
         dy_px: The same down.
-        correlation: Of the pixels that both show.
+        correlation: The correlation of the pixels that both show.
     """
 
     first: int

@@ -54,8 +54,8 @@ def measure_overview(rgb: NDArray[np.uint8]) -> Overview:
     """
     if min(rgb.shape[:2]) > OVERVIEW_PX:
         rgb = downscale(rgb, OVERVIEW_PX, OVERVIEW_PX)
-    rows = [part for row in np.array_split(rgb[..., 1], _BLOCKS) for part in np.array_split(row, _BLOCKS, axis=1)]
-    blocks = [block for block in rows if block.size]
+    rows = np.array_split(rgb[..., 1], _BLOCKS)
+    blocks = [block for row in rows for block in np.array_split(row, _BLOCKS, axis=1) if block.size]
     return Overview(np.array([block.mean() for block in blocks]), np.array([block.std() for block in blocks]))
 
 

@@ -100,7 +100,7 @@ def write_atomic_group(files: Mapping[Path, bytes]) -> None:
 
 
 def is_name_error(error: OutputNotWritable) -> bool:
-    """Whether one slide's name or place cannot be written, and not the output as a whole."""
+    """Return whether one slide's name or place cannot be written, and not the output as a whole."""
     return getattr(error.__cause__, "errno", None) in _NAME_ERRNOS
 
 

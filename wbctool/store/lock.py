@@ -39,7 +39,7 @@ class LockHolder:
     started: float | str
 
     def is_alive(self) -> bool:
-        """Whether this process still runs; True for one on another machine, which cannot be asked."""
+        """Return whether this process still runs; True for one on another machine, which cannot be asked."""
         if self.host != platform.node():
             return True
         try:

@@ -19,7 +19,8 @@ from wbctool.labels import CellClass, Subtype
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.store.slide_record import SlideRecord, read_slide_record
-from wbctool.types.cells import Box, Cell, ClassCount, Detection, Differential, Outcome, Prediction, Reason
+from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
+from wbctool.types.differential import ClassCount, Differential
 from wbctool.types.results import LATER_CELL_COLUMNS, PublishedSlide, SlideResult, SlideStatus
 
 Row = dict[str, str]
@@ -205,7 +206,7 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that is too long is none that a run could write."""
+    """Return whether there is such a file; a name that is too long is none that a run could write."""
     try:
         return path.is_file()
     except OSError as error:

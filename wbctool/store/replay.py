@@ -26,7 +26,8 @@ from wbctool.store.reader import find_later_columns, read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
-from wbctool.types.cells import Cell, Differential
+from wbctool.types.cells import Cell
+from wbctool.types.differential import Differential
 from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult
 
 # The flags that no reclassified cell changes.

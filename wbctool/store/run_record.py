@@ -220,7 +220,7 @@ def read_run_record(layout: OutputPaths) -> RunRecord:
 
 
 def is_results(folder: Path) -> bool:
-    """Whether a folder holds a run's results, of any version."""
+    """Return whether a folder holds a run's results, of any version."""
     try:
         with (folder / RUN_JSON).open("rb") as file:
             return RUN_SIGNATURE.encode() in file.read(_HEAD_BYTES)

@@ -25,7 +25,7 @@ from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum
 from wbctool.store.hash_cache import FieldHashes, HashCache, digest_large_file
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
-from wbctool.types.cells import AbsoluteCount
+from wbctool.types.differential import AbsoluteCount
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
@@ -264,7 +264,7 @@ def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[SlideRecord]
 
 
 def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
-    """Whether a slide's files are in place as they were published."""
+    """Return whether a slide's files are in place as they were published."""
     return record.files.keys() in (frozenset(RESULT_FILES), _VERSION_1_FILES) and all(
         hash_cache.hash_file(layout.slide_file(record.slide, name), digest_large_file) == sha256
         for name, sha256 in record.files.items()

@@ -24,7 +24,8 @@ from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.hash_cache import FieldHashes
 from wbctool.store.slide_record import AbsoluteCounts, FieldHash, SlideRecord, format_slide_record
 from wbctool.store.thumbnail_archive import pack_thumbnails
-from wbctool.types.cells import AbsoluteCount, Cell, Differential
+from wbctool.types.cells import Cell
+from wbctool.types.differential import AbsoluteCount, Differential
 from wbctool.types.results import OutOfRange, Provenance, SlideResult
 from wbctool.types.slides import CieLab, Familiarity, FieldQuality
 

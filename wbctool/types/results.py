@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wbctool.labels import CellClass
-from wbctool.types.cells import Cell, Differential
+from wbctool.types.cells import Cell
+from wbctool.types.differential import Differential
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 

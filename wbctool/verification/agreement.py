@@ -176,7 +176,7 @@ class BlandAltman:
 
 
 def fisher_agrees(n: int, total: int, other_n: int, other_total: int) -> bool:
-    """Tell whether two counts of one smear differ by no more than sampling explains (Fisher's exact test, 5 %).
+    """Return whether two counts of one smear differ by no more than sampling explains (Fisher's exact test, 5 %).
 
     Args:
         n: Cells of the class in the first count.

@@ -117,7 +117,7 @@ def compare_cells(
         images: The labeled cells, at least one.
         predictions: Predictions of the same cells, in the same order.
         classes: The classes of the model, in order.
-        temperature: Of the model's card; 1 for two readers.
+        temperature: The temperature of the model's card; 1 for two readers.
         notes: Notes on what was left out before.
     """
     from sklearn.metrics import confusion_matrix

@@ -153,6 +153,9 @@ def conclude(criteria: Sequence[Criterion], shortfall: str) -> VerificationResul
     Args:
         criteria: All criteria that were judged.
         shortfall: Which data are missing for a verdict; empty if none are.
+
+    Returns:
+        The conclusion. Missing data outweigh a failed criterion, and a failed one those that are only unmet.
     """
     all_criteria = tuple(criteria)
     failed = [criterion for criterion in all_criteria if criterion.is_failed]

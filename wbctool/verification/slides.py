@@ -13,7 +13,7 @@ from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.proportion import Proportion
 from wbctool.settings import Limits
 from wbctool.text import pluralize
-from wbctool.types.cells import Differential
+from wbctool.types.differential import Differential
 from wbctool.verification.agreement import BlandAltman, fisher_agrees
 from wbctool.verification.criteria import (
     MIN_SLIDES,
@@ -61,6 +61,9 @@ def compare_slides(
         manual: The reader's differentials by slide id.
         automated: The tool's differentials by slide id.
 
+    Returns:
+        The verification. Its criteria are of the complete slides alone, its Bland-Altman comparison of all.
+
     Raises:
         LabelledDataInvalid: No slide has both.
 
@@ -86,9 +89,9 @@ def compare_slides(
         *map(criterion_bias, _compare_percents(complete_pairs)),
         *([criterion_review(review)] if (review := _review_proportion(complete, automated)) else []),
     ]
-    n_missing_note = f"{pluralize(len(complete), 'slide')} with {min_counted} counted cells; {MIN_SLIDES} needed"
+    shortfall = f"{pluralize(len(complete), 'slide')} with {min_counted} counted cells; {MIN_SLIDES} needed"
     return SlideVerification(
-        verdict=conclude(criteria, "" if len(complete) >= MIN_SLIDES else n_missing_note),
+        verdict=conclude(criteria, "" if len(complete) >= MIN_SLIDES else shortfall),
         slides=len(compared),
         complete_slides=len(complete),
         within_sampling_error=within_sampling_error,

@@ -118,7 +118,7 @@ def downscale_upscale(rgb: Rgb, scale: float, rng: Generator) -> Rgb:
 
     Args:
         rgb: (H, W, 3) uint8 RGB.
-        scale: Of the reduced image, below 1; its sides are at least 4 pixels.
+        scale: The scale of the reduced image, below 1; its sides are at least 4 pixels.
         rng: Random numbers.
 
     Returns:

@@ -41,11 +41,11 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
 
     Args:
         cells: Labeled cells; sampled by BalancedSampler.
-        classes: In the order of the class indices.
+        classes: The classes in the order of the class indices.
         margin: Side of the crop, relative to the box.
         augment: ``paper`` uses :func:`paper_augmentation`; ``strong`` varies crop, resolution, orientation, stain,
             color and optics.
-        seed: Of all random numbers.
+        seed: The seed of all random numbers.
         stain_bank: Stains for :func:`transfer_stain`, or None.
         stain_transfer_prob: Probability of a transferred stain (strong only).
         stain_jitter_prob: Probability of a random stain (strong only).
@@ -97,7 +97,7 @@ class EvalDataset(Dataset[tuple[Tensor, int, float]]):
 
     Args:
         cells: Labeled cells.
-        classes: In the order of the class indices.
+        classes: The classes in the order of the class indices.
         margin: Side of the crop, relative to the box.
     """
 

@@ -19,9 +19,15 @@ from wbctool.types.cells import ObjectClass
 from wbctool_training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain, to_tensor
 from wbctool_training.models.detector import N_CLASSES, STRIDE
 
-_CLASS_INDEX = {target: index for index, target in enumerate(ObjectClass)}
+_CLASS_INDEX = {object_class: index for index, object_class in enumerate(ObjectClass)}
+_MIN_SCALE, _MAX_SCALE = 0.25, 1.35  # of a field's longer side to the canvas, log-uniform
+_TILED_BELOW_SCALE = 0.7  # smaller fields do not fill a canvas, so 4 of them share it,
+_SIXTEEN_BELOW_SCALE = 0.4  # or 16
+_TILE_PROB = 0.15  # of a larger field to be cut and share a canvas, too
 _STAIN_JITTER_PROB = 0.5  # of a random stain, so that the detector learns shapes rather than colors
 _MIN_VISIBLE_FRACTION = 0.3  # an object with less on the canvas is ignored by the loss
+_MIN_SIDE_PX, _MIN_LEARNED_SIDE_PX = 2, 5  # an object on the canvas that is no larger is left out, or ignored
+_SPREADS_PER_SIDE = 6  # a center may be off by a sixth of the side while the box still overlaps well
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]):
     Args:
         fields: Fields with boxes.
         canvas_px: S.
-        seed: Of all random numbers.
+        seed: The seed of all random numbers.
         length: Items in a validation epoch.
     """
 
@@ -78,9 +84,9 @@ class DetectionDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        scale = float(np.exp(rng.uniform(np.log(0.25), np.log(1.35))))
-        if scale < 0.7 or rng.random() < 0.15:
-            tiles = 2 if scale > 0.4 else 4
+        scale = float(np.exp(rng.uniform(np.log(_MIN_SCALE), np.log(_MAX_SCALE))))
+        if scale < _TILED_BELOW_SCALE or rng.random() < _TILE_PROB:
+            tiles = 2 if scale > _SIXTEEN_BELOW_SCALE else 4
             canvas = _tile_images(
                 [self._sample(rng, scale, self.canvas_px // tiles) for _ in range(tiles * tiles)], tiles
             )
@@ -177,6 +183,9 @@ def make_targets(boxes: NDArray[np.float32], canvas_px: int) -> DetectionTargets
     Args:
         boxes: (n, 5) float32: x0, y0, x1, y1 in pixels of the canvas, class index; may extend beyond the canvas.
         canvas_px: Side of the canvas.
+
+    Returns:
+        The targets. Of overlapping boxes a location gets the one whose center is nearest, in units of its sides.
     """
     grid = canvas_px // STRIDE
     heat = np.zeros((N_CLASSES, grid, grid), np.float32)
@@ -184,16 +193,17 @@ def make_targets(boxes: NDArray[np.float32], canvas_px: int) -> DetectionTargets
     sides = np.zeros((4, grid, grid), np.float32)
     nearest = np.full((grid, grid), np.inf, np.float32)
     centers = (np.arange(grid, dtype=np.float32) + 0.5) * STRIDE
-    for x0, y0, x1, y1, target in boxes[np.argsort(-_box_area(boxes))]:
+    for x0, y0, x1, y1, class_index in boxes[np.argsort(-_box_area(boxes))]:
         cx0, cy0, cx1, cy1 = max(x0, 0), max(y0, 0), min(x1, canvas_px), min(y1, canvas_px)
         width, height = cx1 - cx0, cy1 - cy0
-        if width <= 2 or height <= 2:
+        if min(width, height) <= _MIN_SIDE_PX:
             continue
         visible_fraction = width * height / ((x1 - x0) * (y1 - y0))
-        channel = int(target)
+        channel = int(class_index)
         column, row = int((cx0 + cx1) / 2 // STRIDE), int((cy0 + cy1) / 2 // STRIDE)
-        # A center may be off by a sixth of the side while the box still overlaps well: the Gaussian's width.
-        spread_x, spread_y = max(width / STRIDE / 6, 0.4), max(height / STRIDE / 6, 0.4)
+        # The widths of the Gaussian, in locations.
+        spread_x = max(width / STRIDE / _SPREADS_PER_SIDE, 0.4)
+        spread_y = max(height / STRIDE / _SPREADS_PER_SIDE, 0.4)
         reach_x, reach_y = int(3 * spread_x) + 1, int(3 * spread_y) + 1
         columns = slice(max(0, column - reach_x), min(grid, column + reach_x + 1))
         rows = slice(max(0, row - reach_y), min(grid, row + reach_y + 1))
@@ -201,7 +211,7 @@ def make_targets(boxes: NDArray[np.float32], canvas_px: int) -> DetectionTargets
         dy = (np.arange(rows.start, rows.stop) - row)[:, None] / spread_y
         distance = (dx**2 + dy**2).astype(np.float32)
         blob = np.exp(-distance / 2)
-        if visible_fraction < _MIN_VISIBLE_FRACTION or min(width, height) < 5:
+        if visible_fraction < _MIN_VISIBLE_FRACTION or min(width, height) < _MIN_LEARNED_SIDE_PX:
             weight[channel, rows, columns][blob > 0.05] = 0
             continue
         np.maximum(heat[channel, rows, columns], blob, out=heat[channel, rows, columns])
@@ -210,5 +220,9 @@ def make_targets(boxes: NDArray[np.float32], canvas_px: int) -> DetectionTargets
         nearest[rows, columns][assigned] = distance[assigned]
         for side, value in zip(sides, (x - cx0, y - cy0, cx1 - x, cy1 - y), strict=True):
             side[rows, columns][assigned] = value[assigned]
-    maps = (torch.from_numpy(m) for m in (heat, weight, sides, np.isfinite(nearest)))
-    return DetectionTargets(*maps)
+    return DetectionTargets(
+        heat=torch.from_numpy(heat),
+        weight=torch.from_numpy(weight),
+        sides=torch.from_numpy(sides),
+        positive=torch.from_numpy(np.isfinite(nearest)),
+    )

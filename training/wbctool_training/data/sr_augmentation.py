@@ -48,7 +48,7 @@ def super_resolved_subset(
         margin: Side of the crop, relative to the box.
         fraction: Share of the cells, in [0, 1].
         cache_dir: Where the images are kept as PNG files.
-        seed: Of the random choice.
+        seed: The seed of the random choice.
     """
     rng = np.random.default_rng(seed)
     indices = sorted(rng.choice(len(cells), round(fraction * len(cells)), replace=False).tolist())

@@ -49,7 +49,7 @@ class SuperResolutionPairs(Dataset[tuple[Tensor, Tensor]]):
         cells: Cells whose crop has at least 128 pixels, so that HR is not an enlargement.
         margin: Side of the crop, relative to the box.
         lr_px: s; below 32, the pair is a random window of the cell.
-        seed: Of all random numbers.
+        seed: The seed of all random numbers.
         augment: Vary crop, orientation and color, and degrade LR at random; otherwise exact crops and ideal LR.
         length: Items in a validation epoch.
     """

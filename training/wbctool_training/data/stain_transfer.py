@@ -36,7 +36,7 @@ class StainBank:
         Args:
             cells: Training cells; they need no label.
             margin: Side of the crop, relative to the box.
-            seed: Of the random choice.
+            seed: The seed of the random choice.
         """
         rng = np.random.default_rng(seed)
         tables = []

@@ -49,7 +49,7 @@ class _InvertedResidual(nn.Module):
         inputs: Channels of the input.
         outputs: Channels of the output.
         expansion: Factor by which the channels grow in between; 1 has no expanding convolution.
-        stride: Of the depthwise convolution.
+        stride: The stride of the depthwise convolution.
         kernel: Its side.
         drop_prob: Probability that a sample skips the block in training (Huang et al. 2016, arXiv 1603.09382).
     """

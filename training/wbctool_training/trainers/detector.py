@@ -33,7 +33,7 @@ def train_detector(context: TrainingContext) -> None:
     """Train the detector on the context's fields and write detector.onnx; the last checkpoint is used.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
 
     Raises:
         LabelledDataInvalid: There are no fields with boxes outside the test split.

@@ -57,7 +57,7 @@ class GeneratorSplit:
         """Select the cells whose native crop has at least the recipe's ``min_hr_px``.
 
         Args:
-            context: Of the training; ``out`` holds the detector.
+            context: The context of the training; ``out`` holds the detector.
 
         Raises:
             LabelledDataInvalid: There is no such cell to train on.
@@ -77,7 +77,7 @@ def train_srgan(context: TrainingContext) -> None:
     synthetic images for the classifier.
 
     Args:
-        context: Of the training; ``out`` holds the detector.
+        context: The context of the training; ``out`` holds the detector.
 
     Raises:
         LabelledDataInvalid: There are no cells to train on, or none of a class that needs its own generator.
@@ -118,8 +118,8 @@ def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
     """Pretrain a generator with pixel loss, from the recipe's start or the generator of ``init_from``.
 
     Args:
-        context: Of the training.
-        cells: By split.
+        context: The context of the training.
+        cells: The cells by split.
 
     Returns:
         The average of its weights; if the recipe does not pretrain, the start itself.
@@ -144,10 +144,10 @@ def train_gan(context: TrainingContext, initial_generator: Generator, cells: Gen
     """Train a copy of a generator on whole cells with the recipe's losses.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
         initial_generator: Where it starts; unchanged.
-        cells: By split.
-        name: Of the checkpoints' folder.
+        cells: The cells by split.
+        name: The name of the checkpoints' folder.
 
     Returns:
         The average of its weights.
@@ -175,10 +175,10 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
     """Write ``name``.onnx and its card to the output folder.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
         network: The trained generator; its weights are rounded to fp16.
-        cells: By split.
-        name: Of the model.
+        cells: The cells by split.
+        name: The name of the model.
 
     Raises:
         ModelMismatch: The exported model differs from the network.

@@ -16,8 +16,9 @@ const Panel = (() => {
     showButtons(cells);
     if (!current) return;
     byId("panel-help").open = false;
-    byId("selected-name").textContent =
-      `${Cells.locationOf(current)}: ${categoryName(current.category)}. ${Cells.topClasses(current)}`;
+    const diameter = tileOf(current).querySelector(".diameter"); // null if it is not known
+    const details = [Cells.topClasses(current), diameter?.textContent].filter(Boolean).join("; ");
+    byId("selected-name").textContent = `${Cells.locationOf(current)}: ${categoryName(current.category)}. ${details}`;
     byId("cell-comment").value = current.comment;
     showThumbnails(current);
     showField(current);
