@@ -164,6 +164,8 @@ def test_evaluate_silent_errors_are_of_all_labeled_cells(result: Evaluation) -> 
     assert report.silent_errors.n == sum(cell.is_silent_error for cell in result.cells)
     assert build_tables(result)[0].title.startswith("Silent errors")
     assert {percents.cells for percents in result.percent_errors} == {100, 200}
+    assert [flags.white_cells for flags in result.blast_flags] == [3]
+    assert "possible_blasts on simulated slides of 100 cells" in {table.title for table in build_tables(result)}
 
 
 def test_evaluate_fields_with_labels_have_silent_errors(data: Path, models: Models) -> None:

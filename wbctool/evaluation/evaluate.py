@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wbctool.datasets.labelled import LabelledField, LabelledImage, Split, UnknownImage
 from wbctool.enums import Readers, SuperResolve
+from wbctool.evaluation.blast_flag import BlastFlagReport, simulate_blast_flags
 from wbctool.evaluation.classification import (
     ClassifierReport,
     LabelledCrop,
@@ -76,6 +77,7 @@ class Evaluation:
         silent_errors: One report for each data set of cells of known classes.
         unknown_kinds: One report for each data set and kind that no class fits.
         percent_errors: Errors of the percents, for each data set and size of a simulated slide.
+        blast_flags: How often simulated slides of each data set raise the flag possible_blasts.
         red_cells: What is found in fields of red cells.
         familiarity: Whether each data set of cells is familiar, as if it were one slide.
         readers: Which networks classified the cells.
@@ -98,6 +100,7 @@ class Evaluation:
     silent_errors: tuple[SilentErrorReport, ...] = ()
     unknown_kinds: tuple[UnknownKindReport, ...] = ()
     percent_errors: tuple[PercentErrorReport, ...] = ()
+    blast_flags: tuple[BlastFlagReport, ...] = ()
     red_cells: tuple[RedCellReport, ...] = ()
     familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
     readers: Readers = Readers.BOTH
@@ -227,6 +230,7 @@ def evaluate(
         unknown_kinds=summarize_unknown_kinds(cells, classes),
         subtypes=summarize_subtypes(cells),
         percent_errors=simulate_all_percent_errors(cells, classes),
+        blast_flags=simulate_blast_flags(cells),
         red_cells=evaluate_red_cell_fields(labelled.red_cell_fields, models, mode, progress),
     )
 

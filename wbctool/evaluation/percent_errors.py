@@ -92,7 +92,7 @@ def simulate_percent_errors(
     is_class = np.array([[cell.kind == label for label in labels] for cell in known], bool)
     if not is_class.any():
         return None
-    weights, drawn = _draw_by_group([cell.group for cell in known], (n_slides, slide_cells), seed)
+    weights, drawn = draw_by_group([cell.group for cell in known], (n_slides, slide_cells), seed)
     true_percents = _percents((weights[:, None] * is_class).sum(axis=0))
     counted, printed, sampled = [], [], []
     for indices in drawn.tolist():
@@ -119,7 +119,7 @@ def simulate_percent_errors(
     )
 
 
-def _draw_by_group(
+def draw_by_group(
     groups: Sequence[str], shape: tuple[int, int], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return each item's probability, and indices of items drawn as random members of random groups.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from wbctool.evaluation.blast_flag import BLASTS, SLIDE_CELLS
 from wbctool.evaluation.classification import ClassifierReport
 from wbctool.evaluation.evaluate import Evaluation
 from wbctool.evaluation.proportion import Proportion
@@ -40,6 +41,7 @@ def build_tables(result: Evaluation) -> tuple[TextTable, ...]:
         _build_silent_error_table(result),
         _build_unknown_kind_table(result),
         _build_percent_error_table(result),
+        _build_blast_flag_table(result),
         _build_red_cell_table(result),
         _build_classification_table(result),
         _build_precision_table(result),
@@ -131,6 +133,22 @@ def _build_percent_error_table(result: Evaluation) -> TextTable:
     )
     title = "Percents on simulated slides: mean error in points (by sampling alone), 95 % intervals that are right"
     return TextTable(title, ("data", "cells", "counted", *(label[:5] for label in labels)), rows)
+
+
+def _build_blast_flag_table(result: Evaluation) -> TextTable:
+    """Return how often simulated slides raise the flag possible_blasts."""
+    rows = tuple(
+        (
+            r.dataset,
+            str(r.white_cells),
+            str(r.blasts),
+            f"{r.flagged_without:.1%}",
+            "-" if r.flagged_with is None else f"{r.flagged_with:.1%}",
+        )
+        for r in result.blast_flags
+    )
+    columns = ("data", "white cells", "blasts", "flagged without blasts", f"flagged with {BLASTS} blasts")
+    return TextTable(f"possible_blasts on simulated slides of {SLIDE_CELLS} cells", columns, rows)
 
 
 def _build_red_cell_table(result: Evaluation) -> TextTable:
