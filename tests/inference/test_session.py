@@ -327,7 +327,11 @@ def test_build_provenance_names_different_precisions(folder: Path) -> None:
     )
     write_copy(folder, "classifier")
     cards = select_cards(folder, CPU, Precision.AUTO)
-    assert build_provenance(cards, CPU, RunSettings(slides=folder, out=folder / "c.csv")).precision == "int8"
+    settings = RunSettings(slides=folder, out=folder / "c.csv")
+    assert build_provenance(cards, CPU, settings).precision == "int8 (compact fp32)"
+    write_copy(folder, "compact")
+    cards = select_cards(folder, CPU, Precision.AUTO)
+    assert build_provenance(cards, CPU, settings).precision == "int8"
 
 
 def test_load_models_refuses_a_copy_without_source(folder: Path) -> None:

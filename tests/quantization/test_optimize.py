@@ -67,7 +67,7 @@ def plain(items, _total, _what):  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Tiny models; generator and classifier have convolutions."""
+    """Tiny models; generator and both readers have convolutions."""
     folder = write_tiny_models(tmp_path / "models")
     rng = np.random.default_rng(8)
     floats = [
@@ -88,6 +88,9 @@ def folder(tmp_path: Path) -> Path:
         "axes": np.array([2, 3], np.int64),
     }
     replace_model(folder, "classifier", classify, weights, "logits", TensorProto.FLOAT)
+    classify[3] = helper.make_node("Clip", ["c1", "zero", "six"], ["r1"])  # ReLU6
+    weights |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
+    replace_model(folder, "compact", classify, weights, "logits", TensorProto.FLOAT)
     same = np.zeros((3, 3, 3, 3), np.float32)
     same[np.arange(3), np.arange(3), 1, 1] = 0.999
     enlarge = [
@@ -155,7 +158,7 @@ def test_optimize_classifier_card_has_what_was_measured(folder: Path, models: Mo
     indices = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
     labels = tuple(models.classifier.card.classes[index] for index in indices)
     wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
-    made = optimize_classifier(models, folder, few_cells(wrong), plain)
+    made = optimize_classifier(models.classifier, folder, few_cells(wrong), plain)
     copy = made.card.quantized_from
     assert copy is not None
     assert (copy.cells, copy.images) == (8, 32)  # each also turned
@@ -180,7 +183,7 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
 
     monkeypatch.setattr("wbctool.quantization.measure.quantize", remembered)
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
-        optimize_classifier(models, folder, few_cells(), plain, tolerance=NOTHING)
+        optimize_classifier(models.classifier, folder, few_cells(), plain, tolerance=NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibration_crops[[0, 1, 3, 4]]
     expected = models.classifier.run(probes)[0]
@@ -203,7 +206,7 @@ def test_optimize_models_writes_copies_that_load_models_takes(folder: Path, caps
     assert "measured on 64 of 64 training cells" in output
     assert [problem for _, problem in check_models(folder) if problem] == []
     loaded = load_models(folder, Device.CPU, Precision.AUTO)
-    assert [m.precision for m in (loaded.detector, loaded.generator, loaded.classifier)] == ["fp32", "int8", "int8"]
+    assert [card.precision for card in loaded.cards] == ["fp32", "int8", "int8", "int8"]
     assert read_card(folder / "generator.int8.json").quantized_from.psnr_db >= QuantizationTolerance().min_psnr_db
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert optimize(folder) == 0
@@ -223,7 +226,7 @@ def test_optimize_command_fp16_copies_are_loaded_on_cpu_only_on_demand(folder: P
     assert card.quantized_from.calibrated_on == ""
     assert load_models(folder, Device.CPU, Precision.AUTO).classifier.precision is Precision.FP32
     told = load_models(folder, Device.CPU, Precision.FP16)
-    assert [m.precision for m in (told.detector, told.generator, told.classifier)] == ["fp32", "fp16", "fp16"]
+    assert [card.precision for card in told.cards] == ["fp32", "fp16", "fp16", "fp16"]
     cells = few_cells().validation_crops
     plain_logits = load_models(folder, Device.CPU, Precision.FP32).classifier.run(cells)[0]
     logits = told.classifier.run(cells)[0]
@@ -233,7 +236,7 @@ def test_optimize_command_fp16_copies_are_loaded_on_cpu_only_on_demand(folder: P
 
 def test_optimize_classifier_fp16_with_too_much_change_raises(folder: Path, models: Models) -> None:
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: in fp16, 0 of 32 labels change"):
-        optimize_classifier(models, folder, few_cells(), plain, Precision.FP16, NOTHING)
+        optimize_classifier(models.classifier, folder, few_cells(), plain, Precision.FP16, NOTHING)
 
 
 def test_optimize_models_slower_copy_is_not_written_and_older_is_deleted(
@@ -241,7 +244,7 @@ def test_optimize_models_slower_copy_is_not_written_and_older_is_deleted(
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert optimize(folder) == 0
-    assert len(list(folder.iterdir())) == len(before) + 4
+    assert len(list(folder.iterdir())) == len(before) + 6
     assert optimize(folder, int8_s=1.1) == 0
     output = capsys.readouterr().out
     assert "1000.0 ms a cell on one core in fp32, 1100.0 ms in int8" in output
@@ -249,10 +252,30 @@ def test_optimize_models_slower_copy_is_not_written_and_older_is_deleted(
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+def test_optimize_models_reader_that_changes_too_much_stays_in_fp32(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classify = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["nchw", "w", "b"], ["c"], name="only", strides=[4, 4]),
+        helper.make_node("ReduceMean", ["c", "axes"], ["logits"], keepdims=0),
+    ]
+    bias = np.arange(len(CellClass), dtype=np.float32) * 20
+    bias[0] = -1e6  # 255 steps down to it cannot tell the others apart
+    weights = {"w": np.full((len(CellClass), 3, 4, 4), 1e-4, np.float32), "b": bias, "axes": np.array([2, 3])}
+    replace_model(folder, "compact", classify, weights, "logits", TensorProto.FLOAT)
+    assert optimize(folder) == 1
+    message = "compact.onnx: with 0 layers in fp32, 256 of 256 labels change, at most 1.0% allowed"
+    assert f"{message}; no int8 copy is written; it stays in fp32" in capsys.readouterr().err
+    loaded = load_models(folder, Device.CPU, Precision.AUTO)
+    assert [card.precision for card in loaded.cards] == ["fp32", "int8", "int8", "fp32"]
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_optimize_models_fp16_copy_slower_on_cpu_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize_models(folder, None, None, Precision.FP16, fakes.make_comparison_clock(1.0, 1.1)) == 0
-    assert capsys.readouterr().out.count(" written") == 2
+    assert capsys.readouterr().out.count(" written") == 3
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -262,7 +285,7 @@ def test_optimize_command_out_writes_copies_to_another_folder(folder: Path, tmp_
     done = CliRunner().invoke(app, ["models", "optimize", *options])
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in folder.iterdir()) == before
-    copies = {"classifier.fp16.json", "classifier.fp16.onnx", "generator.fp16.json", "generator.fp16.onnx"}
+    copies = {f"{model}.fp16.{end}" for model in ("classifier", "compact", "generator") for end in ("json", "onnx")}
     plain = {
         f"{model}.{end}" for model in ("classifier", "compact", "detector", "generator") for end in ("json", "onnx")
     }
@@ -276,8 +299,9 @@ def test_optimize_command_model_without_convolutions_is_rejected(tmp_path: Path)
     before = sorted(path.name for path in folder.iterdir())
     done = CliRunner().invoke(app, ["models", "optimize", "--models", str(folder)])
     assert done.exit_code == 1
-    assert "classifier.onnx has no convolutions to compute in int8; no copy is written" in done.output
-    assert "generator.onnx has no convolutions to compute in int8; no copy is written" in done.output
+    for model in ("classifier", "compact", "generator"):
+        message = f"{model}.onnx has no convolutions to compute in int8; no copy is written; it stays in fp32"
+        assert message in done.output
     assert sorted(path.name for path in folder.iterdir()) == before
 
 

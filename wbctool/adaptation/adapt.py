@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +94,7 @@ def adapt(
         ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
             models are adapted ones already, or the first reader is no network that can be tuned.
     """
-    parents = tuple(model.card for model in _list_classifiers(models))
+    parents = tuple(model.card for model in models.classifiers)
     for card in parents:
         if card.adaptation is not None:
             raise ModelMismatch(
@@ -142,7 +141,7 @@ def compute_readers(
     rgb = preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb
     readers = []
     first = models.classifier
-    for model in _list_classifiers(models):
+    for model in models.classifiers:
         content = read_model_bytes(model.card, folder)
         readers.append(
             Reader(
@@ -154,11 +153,6 @@ def compute_readers(
             )
         )
     return readers
-
-
-def _list_classifiers(models: Models) -> list[OnnxModel[Any]]:
-    """Return the readers, the first one first."""
-    return [models.classifier, *([] if models.second is None else [models.second])]
 
 
 def compute_features(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from wbctool.optional import require_extra
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
+    from wbctool.inference.model_card import Card
     from wbctool.quantization.measure import QuantizedModel
 
 
@@ -41,7 +43,7 @@ def optimize(
     ] = None,
     precision: Annotated[CopyPrecision, typer.Option(help="int8 for a CPU, fp16 for a GPU.")] = CopyPrecision.INT8,
 ) -> None:
-    """Make int8 or fp16 copies of the classifier and the generator, which runs on a CPU or a GPU then use.
+    """Make int8 or fp16 copies of the classifiers and the generator, which runs on a CPU or a GPU then use.
 
     Exit codes: 0 made, or not made because no faster here; 1 not made because a copy would change too much.
     Requires: pip install 'wbctool[optimize]'.
@@ -81,15 +83,20 @@ def optimize_models(
     models = wbctool.load_models(folder, device, Precision.FP32)
     cells = load_bundled_cells() if data is None else load_labelled_cells(data, models, track_progress)
     code = ExitCode.DONE
-    for quantize in (optimize_classifier, optimize_generator):
+    quantizers: list[tuple[Card, Callable[..., QuantizedModel[Any]]]] = [
+        *((reader.card, partial(optimize_classifier, reader)) for reader in models.classifiers),
+        (models.generator.card, partial(optimize_generator, models)),
+    ]
+    for card, quantize in quantizers:
         try:
-            quantized: QuantizedModel[Any] = quantize(models, folder, cells, track_progress, precision, clock=clock)
+            quantized = quantize(folder, cells, track_progress, precision, clock=clock)
         except QuantizationRejected as error:
-            echo_error(str(error))
+            delete_copy(card, precision, out or folder)
+            echo_error(f"{error}; it stays in fp32")
             code = ExitCode.FATAL
             continue
         echo_optional(format_summary(quantized))
-        delete_quantized(quantized, out or folder)
+        delete_copy(card, precision, out or folder)
         if quantized.is_faster:
             echo_optional(f"{display_name(str(write_quantized(quantized, out or folder)))} written")
         else:
@@ -130,18 +137,20 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
             write_atomic(path, encode_card(card))
 
 
-def delete_quantized(quantized: QuantizedModel[Any], folder: Path) -> None:
-    """Delete an older copy, the card first: a run must not use a copy that is no faster.
+def delete_copy(card: Card, precision: Precision, folder: Path) -> None:
+    """Delete an older copy, its card first: a run must not use one that changes too much or is no faster.
+
+    Args:
+        card: The card of the fp32 model.
+        precision: int8 or fp16.
+        folder: The folder of the copy.
 
     Raises:
         OutputNotWritable: A file cannot be deleted.
     """
-    from wbctool.inference.model_card import quantized_card_path
+    from wbctool.inference.model_card import quantized_card_path, quantized_file
 
-    for path in (
-        quantized_card_path(folder, type(quantized.card), quantized.card.precision),
-        folder / quantized.card.file,
-    ):
+    for path in (quantized_card_path(folder, type(card), precision), folder / quantized_file(card, precision)):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
@@ -95,6 +96,11 @@ class Models:
         """The models' cards."""
         second = None if self.second is None else self.second.card
         return Cards(self.detector.card, self.generator.card, self.classifier.card, second)
+
+    @property
+    def classifiers(self) -> tuple[OnnxModel[Any], ...]:
+        """The readers, the first one first."""
+        return (self.classifier,) if self.second is None else (self.classifier, self.second)
 
     @property
     def provider(self) -> str:

@@ -273,6 +273,11 @@ def quantized_card_path(folder: Path, kind: type[Card], precision: Precision) ->
     return folder / f"{kind_name(kind)}.{precision}.json"
 
 
+def quantized_file(card: Card, precision: Precision) -> str:
+    """Return the name of the ONNX file of an fp32 model's int8 or fp16 copy."""
+    return f"{Path(card.file).stem}.{precision}.onnx"
+
+
 def read_card_of_kind(path: Path, kind: type[CardT]) -> CardT:
     """Read a card and check its kind; raises as :func:`read_card`, and ModelMismatch for another kind."""
     card = read_card(path)

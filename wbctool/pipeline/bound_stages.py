@@ -73,11 +73,12 @@ def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Prov
     Returns:
         The description that slide.json and the reports carry.
     """
-    generator, classifier = cards.generator, cards.classifier
+    classifier = cards.classifier
     result_settings = settings.result_settings()
+    others = [card for card in (cards.generator, cards.second) if card and card.precision is not classifier.precision]
     precision = classifier.precision.value
-    if generator.precision is not classifier.precision:
-        precision += f" (generator {generator.precision})"
+    if others:
+        precision += f" ({', '.join(f'{card.kind} {card.precision}' for card in others)})"
     return Provenance(
         tool_version=wbctool.__version__,
         provider=provider,

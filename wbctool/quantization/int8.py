@@ -22,7 +22,7 @@ from wbctool.optional import require_extra
 Rgb = NDArray[np.uint8]
 
 _CONV = "Conv"
-_INT8_OP_TYPES = (_CONV, "Relu", "MaxPool", "Resize")  # they run faster in int8, or pass int8 on unchanged
+_INT8_OP_TYPES = (_CONV, "Relu", "Clip", "MaxPool", "Resize")  # they run faster in int8, or pass int8 on unchanged
 _IDENTITY_THRESHOLD = 0.5  # a center weight above this is nearer to 1 than to 0
 
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic
 
 import numpy as np
@@ -17,7 +16,7 @@ from wbctool.enums import Precision
 from wbctool.errors import QuantizationRejected
 from wbctool.evaluation.metrics import psnr_db
 from wbctool.evaluation.precision_drift import accuracy, count_changed_labels, count_changed_outcomes
-from wbctool.inference.model_card import CardT
+from wbctool.inference.model_card import CardT, quantized_file
 from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.inference.session import CPU, OnnxModel, create_session
 from wbctool.labels import CellClass
@@ -221,7 +220,7 @@ def _create_quantized_session(case: QuantizationCase[CardT], content: bytes) -> 
     card, precision = case.model.card, case.precision
     update = {
         "name": f"{card.name}-{precision}",
-        "file": f"{Path(card.file).stem}.{precision}.onnx",
+        "file": quantized_file(card, precision),
         "sha256": hashlib.sha256(content).hexdigest(),
         "precision": precision,
     }

@@ -1,10 +1,11 @@
-"""Quantized copies of classifier and generator, for `wbctool models optimize`."""
+"""Quantized copies of the classifiers and the generator, for `wbctool models optimize`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from wbctool.enums import Precision
 from wbctool.evaluation.super_resolution import DEGRADATION_SIGMA_PX, SCALE, degrade_to
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import CardT, CellClassifierCard, GeneratorCard
+from wbctool.inference.model_card import CardT, GeneratorCard
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import OnnxModel
 from wbctool.quantization.calibration_data import CalibrationData, flip_augment
@@ -38,18 +39,18 @@ _GENERATOR_SIDES_PX = (32, 40, 48, 64)  # of the generator's input
 
 
 def optimize_classifier(
-    models: Models,
+    model: OnnxModel[CardT],
     folder: Path,
     data: CalibrationData,
     progress: Progress,
     precision: Precision = Precision.INT8,
     tolerance: QuantizationTolerance | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> QuantizedModel[CellClassifierCard]:
-    """Quantize the classifier.
+) -> QuantizedModel[CardT]:
+    """Quantize a reader: the VGG19 or the compact one.
 
     Args:
-        models: The fp32 models of ``folder``.
+        model: The fp32 reader.
         folder: The folder of the models.
         data: Cells to calibrate with and to measure on.
         progress: Wraps the items of slow loops.
@@ -62,14 +63,14 @@ def optimize_classifier(
         MissingDependency: The extra ``optimize`` is not installed.
     """
     rgb = flip_augment(data.validation_crops) if data.n_flips > 1 else data.validation_crops
-    probes = np.stack(_select_probes(data, models.classifier))
+    probes = np.stack(_select_probes(data, model))
 
-    def evaluate(model: OnnxModel[CellClassifierCard]) -> ModelOutputs:
+    def evaluate(model: OnnxModel[Any]) -> ModelOutputs:
         return ModelOutputs(classify_cells(rgb, model))
 
     case = QuantizationCase(
-        model=models.classifier,
-        content=read_model_bytes(models.classifier.card, folder),
+        model=model,
+        content=read_model_bytes(model.card, folder),
         precision=precision,
         calibration_batches=_split_batches(flip_augment(data.calibration_crops)),
         data=data,
