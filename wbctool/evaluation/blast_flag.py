@@ -77,7 +77,8 @@ def _count_possible_blasts(cells: Sequence[EvaluatedCell], shape: tuple[int, int
     in_order = sorted(cells, key=lambda cell: cell.group)
     is_possible = np.array([cell.is_found and cell.prediction.reason is Reason.POSSIBLE_BLAST for cell in in_order])
     _, drawn = draw_by_group([cell.group for cell in in_order], shape, seed=0)
-    return np.count_nonzero(is_possible[drawn], axis=1)
+    possible_blasts: NDArray[np.intp] = np.count_nonzero(is_possible[drawn], axis=1)
+    return possible_blasts
 
 
 def _share_flagged(possible_blasts: NDArray[np.intp]) -> float:
