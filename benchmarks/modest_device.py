@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.run import ProcessMeasurement, copy_fields, describe_machine, run_wbctool
+from benchmarks.demo_fields import copy_fields
+from benchmarks.processes import ProcessMeasurement, describe_machine, run_wbctool
 from wbctool.enums import Device, Precision, Readers
 from wbctool.inference.loading import select_cards
 from wbctool.inference.model_card import CellClassifierCard, default_models_dir

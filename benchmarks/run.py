@@ -15,49 +15,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
-
+from benchmarks.demo_fields import copy_fields
+from benchmarks.processes import ProcessMeasurement, describe_machine, run_wbctool, time_process
 from wbctool.enums import Device, Precision
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, quantized_card_path
-from wbctool.inference.session import CPU, CUDA
 
-DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"
 RESULTS = Path(__file__).parent / "results"
-_FIELDS_A_SLIDE = 16  # as many as the demo has, since the cells of repeated fields would be counted once
-_LOW_POWER_DIVISOR = 4
-_JPEG_QUALITY = 95
+_DIVISORS = {"full": 1, "low-power": 4}  # of the fields' side
 _FLOOR = "(c') ONNX Runtime alone"
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessMeasurement:
-    """One process.
-
-    Attributes:
-        seconds: Wall-clock seconds of the whole process; of (c'), only of the models.
-        cpu_s: The processor's seconds, of all cores.
-        peak_mb: Peak resident memory in megabytes.
-        cells: Cells classified.
-    """
-
-    seconds: float
-    cpu_s: float
-    peak_mb: float
-    cells: int
 
 
 def main() -> None:
@@ -73,14 +45,15 @@ def main() -> None:
     parser.add_argument(
         "--growth", type=int, nargs="*", default=[], help="also time (a) once for each number of fields"
     )
+    parser.add_argument("--sizes", nargs="+", choices=_DIVISORS, default=list(_DIVISORS), help="of the fields")
     args = parser.parse_args()
-    sizes = {"": 1, "low-power": _LOW_POWER_DIVISOR}
-    for name, divisor in sizes.items():
+    for size in args.sizes:
+        divisor = _DIVISORS[size]
         with tempfile.TemporaryDirectory() as folder:
             work_dir = Path(folder)
             copy_fields(work_dir / "slides", args.fields, divisor)
             baseline = args.baseline and divisor == 1  # it resamples small cells, so the times would not compare
-            rounds = run_rounds(work_dir, args.device, args.runs, 60 * args.minutes / len(sizes), baseline)
+            rounds = run_rounds(work_dir, args.device, args.runs, 60 * args.minutes / len(args.sizes), baseline)
             growth = []
             for fields in args.growth if divisor == 1 else []:
                 copy_fields(work_dir / f"slides-{fields}", fields)
@@ -88,7 +61,8 @@ def main() -> None:
         text = format_markdown(rounds, args.fields, divisor, args.device, growth)
         print(text, flush=True)
         RESULTS.mkdir(exist_ok=True)
-        suffix = "".join(f"-{part}" for part in (name, "" if args.device is Device.CPU else args.device.value) if part)
+        parts = ([] if divisor == 1 else [size]) + ([] if args.device is Device.CPU else [args.device.value])
+        suffix = "".join(f"-{part}" for part in parts)
         (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
 
 
@@ -156,33 +130,6 @@ def list_precisions(device: Device) -> list[Precision]:
     return [Precision.FP32, fastest] if is_available else [Precision.FP32]
 
 
-def run_wbctool(
-    work_dir: Path,
-    slides: Path,
-    precision: str,
-    device: Device,
-    options: Sequence[str] = (),
-    prepare: Callable[[], None] | None = None,
-) -> ProcessMeasurement:
-    """Measure a whole run with a new output folder.
-
-    Args:
-        work_dir: Where the output goes.
-        slides: The slides.
-        precision: As `wbctool run --precision`.
-        device: As `wbctool run --device`.
-        options: Further options of `wbctool run`.
-        prepare: As of time_process.
-    """
-    out = work_dir / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, cpu_s, peak_mb, _ = time_process([*command, "--device", device, "--quiet", *options], prepare)
-    slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
-    return ProcessMeasurement(seconds, cpu_s, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
-
-
 def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
     """Measure the models alone.
 
@@ -195,60 +142,6 @@ def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> Proces
     *_, peak_mb, output = time_process(command)
     result = json.loads(output)
     return ProcessMeasurement(result["seconds"], result["cpu_seconds"], peak_mb, result["cells"])
-
-
-def time_process(
-    arguments: Sequence[str], prepare: Callable[[], None] | None = None
-) -> tuple[float, float, float, str]:
-    """Run Python in a new process.
-
-    Args:
-        arguments: Of the interpreter.
-        prepare: Called in the process before Python starts, as to limit it.
-
-    Returns:
-        Wall-clock seconds, the processor's seconds, peak resident megabytes and standard output.
-
-    Raises:
-        SystemExit: The process failed.
-    """
-    start = time.perf_counter()
-    command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=prepare)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - start
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output
-
-
-def copy_fields(slides: Path, number: int, divisor: int = 1) -> None:
-    """Write slides of 25 fields, which are copies of the demo's first two slides in turn.
-
-    Args:
-        slides: Where they go.
-        number: How many fields in all.
-        divisor: The side of a demo's field over that of its copy.
-    """
-    demo = [read_jpeg(path, divisor) for path in sorted(DEMO.glob("slide-0[12]/*.jpg"))]
-    for index in range(number):
-        target = slides / f"slide-{index // _FIELDS_A_SLIDE:04d}" / f"field-{index:05d}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(demo[index % len(demo)])
-
-
-def read_jpeg(path: Path, divisor: int) -> bytes:
-    """Return a JPEG file: the same bytes or, with a divisor above 1, the image reduced by area."""
-    if divisor == 1:
-        return path.read_bytes()
-    image = cv2.imread(str(path))
-    assert image is not None
-    size = image.shape[1] // divisor, image.shape[0] // divisor
-    reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", reduced, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 def format_markdown(
@@ -292,18 +185,6 @@ def format_markdown(
         lines += ["", "| fields | seconds, (a), once | ms a field | peak MB |", "|---|---|---|---|"]
         lines += [f"| {n} | {m.seconds:.1f} | {1000 * m.seconds / n:.1f} | {m.peak_mb:.0f} |" for n, m in growth]
     return "\n".join(lines) + "\n"
-
-
-def describe_machine(device: Device) -> str:
-    """Describe processor, execution provider and versions.
-
-    Args:
-        device: Where the models ran.
-    """
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "opencv-python-headless"))
-    provider = CPU if device is Device.CPU else CUDA
-    cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"
-    return f"{cores}, Python {platform.python_version()}, {libraries}"
 
 
 if __name__ == "__main__":

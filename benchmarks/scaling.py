@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.run import ProcessMeasurement, copy_fields, describe_machine, run_wbctool
+from benchmarks.demo_fields import copy_fields
+from benchmarks.processes import ProcessMeasurement, describe_machine, run_wbctool
 from wbctool.enums import Device, Precision
 from wbctool.inference.model_card import default_models_dir
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tiny_models import write_tiny_models
 
+from benchmarks.demo_fields import copy_fields
 from benchmarks.modest_device import Row, format_table, limit_process, measure_readers
-from benchmarks.run import ProcessMeasurement, copy_fields, time_process
+from benchmarks.processes import ProcessMeasurement, time_process
 from wbctool.enums import Readers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")

@@ -8,8 +8,8 @@ import pytest
 from tiny_models import write_tiny_models
 
 import wbctool
+from benchmarks.demo_fields import copy_fields
 from benchmarks.onnxruntime_only import Call, record_calls, time_calls
-from benchmarks.run import copy_fields
 from wbctool.inference.session import SUPER_RESOLVED
 from wbctool.settings import RunSettings
 

@@ -7,7 +7,9 @@ import cv2
 import pytest
 
 from benchmarks import run
-from benchmarks.run import ProcessMeasurement, copy_fields, format_markdown, run_rounds
+from benchmarks.demo_fields import copy_fields
+from benchmarks.processes import ProcessMeasurement
+from benchmarks.run import format_markdown, run_rounds
 from wbctool.enums import Device
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tiny_models import write_tiny_models
 
-from benchmarks.run import ProcessMeasurement, copy_fields
+from benchmarks.demo_fields import copy_fields
+from benchmarks.processes import ProcessMeasurement
 from benchmarks.scaling import Row, format_table, measure_scaling
 from wbctool.enums import Precision
 
