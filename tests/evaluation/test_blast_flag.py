@@ -26,7 +26,7 @@ def test_simulate_blast_flags_two_of_five_are_needed() -> None:
     (report,) = simulate_blast_flags(cells)
     assert (report.dataset, report.white_cells, report.blasts) == ("lab", 10, 10)
     assert report.flagged_without == 0
-    assert report.flagged_with == pytest.approx(26 / 32, abs=0.05)
+    assert report.flagged_by_blasts == pytest.approx(26 / 32, abs=0.05)
 
 
 def test_simulate_blast_flags_false_alarms_of_white_cells() -> None:
@@ -34,13 +34,13 @@ def test_simulate_blast_flags_false_alarms_of_white_cells() -> None:
     cells = [cell(LYMPHOCYTE, str(n), is_possible=n == 0) for n in range(100)]
     (report,) = simulate_blast_flags(cells)
     assert report.flagged_without == pytest.approx(0.264, abs=0.05)
-    assert report.flagged_with is None
+    assert report.flagged_by_blasts is None
 
 
 def test_simulate_blast_flags_cell_that_is_not_found_raises_nothing() -> None:
     cells = [cell(LYMPHOCYTE, "1"), cell(BLAST, "2", is_possible=True, found=False)]
     (report,) = simulate_blast_flags(cells)
-    assert report.flagged_with == 0
+    assert report.flagged_by_blasts == 0
 
 
 def test_simulate_blast_flags_data_without_white_cells_have_no_report() -> None:

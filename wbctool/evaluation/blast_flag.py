@@ -1,4 +1,4 @@
-"""How often the flag ``possible_blasts`` is raised on simulated slides, with blasts and without."""
+"""How often the flag ``possible_blasts`` is raised on simulated slides, without blasts and by them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class BlastFlagReport:
         white_cells: Number of labeled white cells from which the slides are drawn.
         blasts: Number of labeled blasts.
         flagged_without: Flagged slides among those without a blast, in [0, 1].
-        flagged_with: Flagged slides among those with BLASTS blasts; None if no blasts are labeled.
+        flagged_by_blasts: Slides that are flagged for BLASTS blasts alone, in [0, 1]; None without labeled ones.
     """
 
     dataset: str
     white_cells: int
     blasts: int
     flagged_without: float
-    flagged_with: float | None
+    flagged_by_blasts: float | None
 
 
 def simulate_blast_flags(cells: Sequence[EvaluatedCell], n_slides: int = _N_SLIDES) -> tuple[BlastFlagReport, ...]:
@@ -56,17 +56,14 @@ def simulate_blast_flags(cells: Sequence[EvaluatedCell], n_slides: int = _N_SLID
         if not white_cells:
             continue
         without = _count_possible_blasts(white_cells, (n_slides, SLIDE_CELLS))
-        with_blasts = None
-        if blasts:
-            others = _count_possible_blasts(white_cells, (n_slides, SLIDE_CELLS - BLASTS))
-            with_blasts = others + _count_possible_blasts(blasts, (n_slides, BLASTS))
+        by_blasts = _count_possible_blasts(blasts, (n_slides, BLASTS)) if blasts else None
         reports.append(
             BlastFlagReport(
                 dataset=dataset,
                 white_cells=len(white_cells),
                 blasts=len(blasts),
                 flagged_without=_share_flagged(without),
-                flagged_with=None if with_blasts is None else _share_flagged(with_blasts),
+                flagged_by_blasts=None if by_blasts is None else _share_flagged(by_blasts),
             )
         )
     return tuple(reports)

@@ -143,11 +143,11 @@ def _build_blast_flag_table(result: Evaluation) -> TextTable:
             str(r.white_cells),
             str(r.blasts),
             f"{r.flagged_without:.1%}",
-            "-" if r.flagged_with is None else f"{r.flagged_with:.1%}",
+            "-" if r.flagged_by_blasts is None else f"{r.flagged_by_blasts:.1%}",
         )
         for r in result.blast_flags
     )
-    columns = ("data", "white cells", "blasts", "flagged without blasts", f"flagged with {BLASTS} blasts")
+    columns = ("data", "white cells", "blasts", "flagged without blasts", f"flagged by {BLASTS} blasts alone")
     return TextTable(f"possible_blasts on simulated slides of {SLIDE_CELLS} cells", columns, rows)
 
 
