@@ -44,8 +44,8 @@ pytestmark = pytest.mark.slow  # it works with the shipped models
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models(default_models_dir(), Device.CPU, Precision.FP32)
+def models(shipped_models: Models) -> Models:
+    return shipped_models
 
 
 @pytest.fixture
