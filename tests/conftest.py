@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import fakes
 import pytest
 
 from wbctool.cli.progress import NullProgress
+from wbctool.enums import Device, Precision
+from wbctool.inference import loading, session
+from wbctool.inference.model_card import default_models_dir
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
@@ -56,10 +61,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="a folder for the screenshots of the browser tests")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Let fsync do no more than refuse a closed file: a run calls it more than twenty times, and no test cuts power.
+
+    Tests of what is synced, and when, replace it themselves; commands in processes of their own call the real one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let OpenCV and loaded models compute on one thread: pytest-xdist gives every core a process of its own."""
+
+    def create(card: Any, content: bytes, provider: str = session.CPU, threads: int = 0) -> Any:
+        return session.create_session(card, content, provider, threads or 1)
+
+    cv2.setNumThreads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "create_session", create)
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo_slides() -> Path:
     """The real demo slides; do not write to them."""
     return DEMO
+
+
+@pytest.fixture(scope="session")
+def shipped_models() -> loading.Models:
+    """The shipped models in fp32 on the CPU; do not change them."""
+    return loading.load_models(default_models_dir(), Device.CPU, Precision.FP32)
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ def crop(field: Field, boxes: Sequence[Box]) -> tuple[Crop, ...]:
 
 
 def preprocess(crops: Sequence[Crop]) -> ClassifierInput:
-    rgb = np.stack([np.resize(c.rgb[8, 8], (128, 128, 3)) for c in crops])
-    return ClassifierInput(rgb.astype(np.uint8), (True,) * len(crops))
+    rgb = np.stack([np.broadcast_to(c.rgb[8, 8], (128, 128, 3)) for c in crops])
+    return ClassifierInput(rgb, (True,) * len(crops))
 
 
 def classify(rgb: NDArray[np.uint8]) -> tuple[Prediction, ...]:

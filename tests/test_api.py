@@ -26,8 +26,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "python-api.md"
 
 
 @pytest.fixture(scope="module")
-def models():
-    return wbctool.load_models(device="cpu")
+def models(tmp_path_factory):
+    """Tiny models; the examples of the page load the shipped ones."""
+    return wbctool.load_models(write_tiny_models(tmp_path_factory.mktemp("models")), "cpu", "fp32")
 
 
 def test_import_of_package_is_cheap() -> None:
@@ -53,9 +54,8 @@ def test_analyze_image_finds_cells_of_run(models, real_jpeg: Path, tmp_path: Pat
     assert analysis.differential.cells == len(detections)
 
 
-def test_analyze_image_gives_the_map_of_each_cells_label(tmp_path: Path) -> None:
+def test_analyze_image_gives_the_map_of_each_cells_label(models, tmp_path: Path) -> None:
     """As a run does."""
-    models = wbctool.load_models(write_tiny_models(tmp_path / "models"), "cpu", "fp32")
     path = draw(tmp_path / "cells.png", ["monocyte", "basophil", "monocyte"], seed=1)
     maps = [cell.prediction.cam for cell in wbctool.analyze_image(path, models).cells]
     assert len(maps) >= 3

@@ -123,15 +123,6 @@ def test_workers_batch_size_and_other_slides_change_no_byte(demo, demo_slides, t
     assert alone.read_text().splitlines()[1] == out.read_text().splitlines()[3]
 
 
-def test_truncated_jpeg_fails_its_field_alone(two_fields, tmp_path):
-    path = min((two_fields / "s").iterdir())
-    path.write_bytes(path.read_bytes()[:-700])
-    done = wbctool("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cpu")
-    assert done.returncode == 3
-    assert path.name in done.stderr_text
-    assert (tmp_path / "counts.csv").read_text().splitlines()[1].startswith("s,partial,2,1,")
-
-
 def test_second_run_on_a_locked_output_exits_5(two_fields, tmp_path):
     args = ("run", two_fields, "--out", tmp_path / "counts.csv", "--device", "cpu")
     racing = [start(*args), start(*args)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import GeneratorGraph, round_weights_fp16, to_onnx, write_model
 from wbctool_training.models.backbones import Backbone, build_features
@@ -23,6 +25,11 @@ from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.inference.model_card import GeneratorCard, default_models_dir, load_fp32_card
 
+SMALL_FEATURES: dict[Backbone, Callable[[], nn.Sequential]] = {
+    Backbone.VGG19: lambda: nn.Sequential(nn.Conv2d(3, 512, 8, 8), nn.ReLU(), nn.MaxPool2d(2)),
+    Backbone.EFFICIENTNET_LITE0: lambda: nn.Sequential(nn.Conv2d(3, 1280, 16, 16), nn.ReLU6(), nn.Identity()),
+}
+"""Backbones that cost no time, below the heads of the two readers."""
 DATA = Path(__file__).parent / "data"
 FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
 _SHORT: dict[str, dict[str, Any]] = {

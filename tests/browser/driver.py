@@ -75,6 +75,13 @@ class Window:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.driver.get(path.as_uri())
 
+    def open_first(self, path: Path) -> None:
+        """Open a page as on the first visit: with nothing kept by the browser."""
+        self.open(path)
+        if self.js("localStorage.length"):
+            self.js("localStorage.clear()")
+            self.open(path)
+
     def collect_logs(self) -> None:
         """Collect the messages and requests since the last call."""
         for entry in self.driver.get_log("browser"):

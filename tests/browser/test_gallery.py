@@ -25,7 +25,7 @@ Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is
 REVIEW = "#category-review .cell"
 LABELS = [CellClass.NEUTROPHIL] * 52 + [CellClass.LYMPHOCYTE] * 27 + [CellClass.MONOCYTE] * 13
 ODD_LABELS = [CellClass.NEUTROPHIL] * 5 + [CellClass.LYMPHOCYTE, CellClass.MONOCYTE, CellClass.BASOPHIL]
-N_COUNTED = 120
+N_COUNTED = 30
 
 
 def predict(label: CellClass, confidence: float, reason: Reason = Reason.NONE) -> Prediction:
@@ -67,9 +67,7 @@ def many_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def gallery(window: Window, many_page: Path) -> Window:
     """Open that report with the size of the cells as on the first visit."""
-    window.open(many_page)
-    window.js("localStorage.clear()")
-    window.open(many_page)
+    window.open_first(many_page)
     return window
 
 

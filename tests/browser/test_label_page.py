@@ -31,9 +31,7 @@ def label_page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def page(window: Window, label_page: Path) -> Iterator[Window]:
     """Open the page as on the first visit, and begin."""
-    window.open(label_page)
-    window.js("localStorage.clear()")
-    window.open(label_page)
+    window.open_first(label_page)
     window.press("A", "B", Keys.ENTER)
     yield window
     window.js("localStorage.clear()")

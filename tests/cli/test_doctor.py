@@ -17,9 +17,9 @@ LIBRARIES = (
 )
 
 
-@pytest.fixture
-def without_models(tmp_path):
-    return {check.name: check for check in doctor.run_checks(tmp_path)}
+@pytest.fixture(scope="module")
+def without_models(tmp_path_factory):
+    return {check.name: check for check in doctor.run_checks(tmp_path_factory.mktemp("empty"))}
 
 
 def test_missing_models_fail_with_advice(without_models):

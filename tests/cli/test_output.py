@@ -22,9 +22,7 @@ def call_main(monkeypatch, stdout, *args):
 
 
 @needs_full_device
-@pytest.mark.parametrize(
-    "args", [["run", "--help"], ["--version"], ["models", "list"], ["models", "verify"], ["doctor", "--json"]]
-)
+@pytest.mark.parametrize("args", [["run", "--help"], ["--version"], ["models", "list"], ["models", "verify"]])
 def test_command_that_prints_ends_with_1_on_full_device(args, monkeypatch, capsys):
     with Path("/dev/full").open("w") as full:
         code = call_main(monkeypatch, full, *args)
@@ -56,10 +54,9 @@ def test_process_that_prints_help_to_full_device_ends_with_1():
     assert (done.returncode, done.stderr) == (1, STDOUT_FULL)
 
 
-@pytest.mark.parametrize("command", [["models", "list"], ["doctor"]])
-def test_reader_that_has_gone_is_no_error(command):
+def test_reader_that_has_gone_is_no_error():
     process = subprocess.Popen(
-        [sys.executable, "-m", "wbctool", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "wbctool", "models", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (0, b"")

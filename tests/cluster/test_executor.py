@@ -87,13 +87,15 @@ class Dask:
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     """Two workers that are restarted when they die, one of another version and one with another model."""
     dask = Dask(tmp_path_factory.mktemp("dask"))
-    dask.worker("--nworkers", "2")
-    dask.worker("--no-nanny", **{VERSION: "0.0.9"})
-    dask.worker("--no-nanny", **{MODELS: str(write_other_models(tmp_path_factory.mktemp("other")))})
-    with distributed.Client(dask.address, set_as_default=False, timeout=60) as client:
-        client.wait_for_workers(4, timeout=60)
-    yield dask
-    dask.end()
+    try:
+        dask.worker("--nworkers", "2")
+        dask.worker("--no-nanny", **{VERSION: "0.0.9"})
+        dask.worker("--no-nanny", **{MODELS: str(write_other_models(tmp_path_factory.mktemp("other")))})
+        with distributed.Client(dask.address, set_as_default=False, timeout=60) as client:
+            client.wait_for_workers(4, timeout=60)
+        yield dask
+    finally:
+        dask.end()
 
 
 @pytest.fixture(scope="module")

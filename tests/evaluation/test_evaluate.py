@@ -17,15 +17,14 @@ from typer.testing import CliRunner
 from wbctool.cli.app import app
 from wbctool.cli.evaluate import SplitChoice, evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
-from wbctool.enums import Device, Precision, Readers, SuperResolve
+from wbctool.enums import Precision, Readers, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.evaluation.evaluate import Evaluation, evaluate
 from wbctool.evaluation.ood import evaluate_ood
 from wbctool.evaluation.text_tables import build_tables, to_markdown
 from wbctool.evaluation.writer import write_evaluation
 from wbctool.imaging.reader import read_field
-from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import default_models_dir
+from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import Box, Crop, ObjectClass, Outcome, Prediction, Reason
@@ -40,8 +39,8 @@ COUNTED = Prediction(CellClass.NEUTROPHIL, 1.0, (1.0,), 0.0, Outcome.COUNTED, Re
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models(default_models_dir(), Device.CPU, Precision.FP32)
+def models(shipped_models: Models) -> Models:
+    return shipped_models
 
 
 @pytest.fixture(scope="module")
@@ -278,13 +277,17 @@ def test_evaluate_split_measures_only_its_groups(data: Path, models: Models) -> 
         evaluate(data, models, [], Split.VALIDATION)
 
 
-def test_evaluate_one_reader_alone(tmp_path: Path) -> None:
+def test_evaluate_one_reader_alone(tmp_path: Path, models: Models) -> None:
     (tmp_path / "NEUTROPHIL").mkdir()
     shutil.copy(DEMO[0], tmp_path / "NEUTROPHIL")
-    folder = default_models_dir()
+    assert models.second is not None
+    models_of = {
+        Readers.BOTH: models,
+        Readers.VGG19: replace(models, second=None),
+        Readers.COMPACT: replace(models, classifier=models.second, second=None),
+    }
     probabilities = {}
-    for readers in Readers:
-        alone = load_models(folder, Device.CPU, Precision.FP32, readers)
+    for readers, alone in models_of.items():
         result = evaluate(tmp_path, alone, [], None, sr_cells=0, ood_images=0)
         assert result.readers is readers
         assert f"readers: {readers}," in to_markdown(result)

@@ -8,12 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbctool.enums import Device, Precision
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.evaluation.precision_drift import compare_precisions
 from wbctool.evaluation.text_tables import build_tables
-from wbctool.inference.loading import load_models
-from wbctool.inference.model_card import default_models_dir
+from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -41,9 +39,9 @@ def test_compare_precisions_counts_changed_labels_and_outcomes_apart() -> None:
     assert (report.accuracy_fp32, report.accuracy) == (0.75, 0.5)
 
 
-def test_evaluate_with_fp32_models_compares_precisions(tmp_path: Path) -> None:
+def test_evaluate_with_fp32_models_compares_precisions(tmp_path: Path, shipped_models: Models) -> None:
     pytest.importorskip("sklearn")
-    models = load_models(default_models_dir(), Device.CPU, Precision.FP32)
+    models = shipped_models
     card = models.classifier.card.model_copy(update={"familiarity": None})
     logits = np.where([name is CellClass.BASOPHIL for name in card.classes], 9, 0).astype(np.float32)
     always_basophil = SimpleNamespace(card=card, run=lambda rgb, *_: (np.tile(logits, (len(rgb), 1)),))

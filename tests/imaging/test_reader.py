@@ -642,7 +642,7 @@ METADATA = {
     "empty eXIf": png_chunk(b"eXIf", b""),
     "eXIf with a wrong check sum": png_chunk(b"eXIf", b"II*\0\x08\0\0\0", 7),
     "a long packed text": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 3_000_000)),
-    "a bomb of a text": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000))),
+    "a bomb of a text": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(70_000_000))),
     "a long text": png_chunk(b"tEXt", b"Comment\0" + b"x" * 10_000_000),
     "long international texts": png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(b"x" * 3_000_000)) * 30,
     "a text with a wrong check sum": png_chunk(b"tEXt", b"Comment\0x", 7),
@@ -657,12 +657,13 @@ METADATA = {
 @pytest.mark.parametrize("name", METADATA)
 @pytest.mark.parametrize("mode", ["RGB", "P"])
 def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mode):
-    image = picture.quantize(64) if mode == "P" else picture
+    small = picture.resize((160, 120))
+    image = small.quantize(64) if mode == "P" else small
     content = saved(image, "PNG")
     for start in (33, len(content) - 12):  # behind the header, before the end
         actual = read(tmp_path, content[:start] + METADATA[name] + content[start:], "field.png")
         assert np.array_equal(actual, np.asarray(image.convert("RGB")))
-        assert oriented_size(tmp_path / "field.png") == (640, 480)
+        assert oriented_size(tmp_path / "field.png") == (160, 120)
     assert capfd.readouterr() == ("", "")
 
 

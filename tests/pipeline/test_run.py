@@ -51,7 +51,8 @@ def test_run_matches_results_worked_by_hand(run):
         "low_count;high_review_share",
     )
     for slide in rows:
-        assert sorted(p.name for p in (run.folder / slide).iterdir()) == [
+        # A slow run also leaves .seen.json, as the fields are old enough by then.
+        assert sorted(p.name for p in (run.folder / slide).iterdir() if not p.name.startswith(".")) == [
             "cells.csv",
             "differential.csv",
             "report.html",

@@ -33,8 +33,8 @@ def test_of_processes_on_one_output_all_but_one_exit_5(lab: Lab, fill, tmp_path,
     assert published(out) == published(alone)
 
 
-def test_one_worker_and_four_give_the_same_bytes(lab: Lab, fill, tmp_path, report) -> None:
-    fill(6, 10)
+def test_one_worker_and_four_give_the_same_bytes(lab: Lab, fill, tmp_path, report, long: bool) -> None:
+    fill(6, 10 if long else 5)
     (lab.slides / "slide-002" / "field-004.jpg").write_bytes(b"broken")
     one, four = tmp_path / "one" / "counts.csv", tmp_path / "four" / "counts.csv"
     assert lab.run_here(one, workers=1) == 3

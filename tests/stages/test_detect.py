@@ -31,6 +31,17 @@ def field() -> Field:
     return read_field(min(DEMO.iterdir()))
 
 
+@pytest.fixture(scope="module")
+def fields() -> list[Field]:
+    return [read_field(path) for path in sorted(DEMO.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def n_cells(detector: OnnxModel[DetectorCard], fields: list[Field]) -> int:
+    """The number of cells in these fields."""
+    return sum(len(detect_cells(f, detector)) for f in fields)
+
+
 def _resized(field: Field, scale: float) -> Field:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return Field(field.name, cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=how).astype(np.uint8))
@@ -52,26 +63,24 @@ def test_detect_cells_does_not_depend_on_the_fields_size(
 
 
 @pytest.mark.slow
-def test_detect_cells_small_in_large_field_are_found_by_a_finer_pass(detector: OnnxModel[DetectorCard]) -> None:
-    fields = [read_field(path) for path in sorted(DEMO.iterdir())]
-    expected = sum(len(detect_cells(f, detector)) for f in fields)
+def test_detect_cells_small_in_large_field_are_found_by_a_finer_pass(
+    detector: OnnxModel[DetectorCard], fields: list[Field], n_cells: int
+) -> None:
     rows = [np.hstack([f.rgb for f in fields[k : k + 4]]) for k in (0, 4)]
     whole = Field("montage", np.vstack([*rows, *rows]))
-    assert len(detect_cells(whole, detector)) == pytest.approx(2 * expected, abs=2)
+    assert len(detect_cells(whole, detector)) == pytest.approx(2 * n_cells, abs=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("across", [14, 24])
 def test_detect_cells_too_small_for_the_first_pass_are_found_by_a_trial(
-    detector: OnnxModel[DetectorCard], across: int
+    detector: OnnxModel[DetectorCard], fields: list[Field], n_cells: int, across: int
 ) -> None:
     """Hundreds of cells in a low-power field: seen from afar even its red cells are faint, and none is sure."""
-    fields = [read_field(path) for path in sorted(DEMO.iterdir())]
-    per_field = sum(len(detect_cells(f, detector)) for f in fields) / len(fields)
     tiles = [_resized(f, 0.25).rgb for f in fields]
     rows = [np.hstack([tiles[(3 * row + column) % len(tiles)] for column in range(across)]) for row in range(across)]
     assert len(detect_cells(Field("low power", np.vstack(rows)), detector)) == pytest.approx(
-        across**2 * per_field, rel=0.03
+        across**2 * n_cells / len(fields), rel=0.03
     )
 
 

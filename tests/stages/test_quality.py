@@ -259,6 +259,7 @@ class TestDuplicates:
         assert alike(list(noise), 0.97) == {"1101": "1100"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma_px", "expected"), [(0, 0), (3, 14)])
 def test_estimate_blur_px_separates_sharp_and_blurred_real_fields(demo_slides, sigma_px, expected):
     """The shipped detector on the 16 larger demo fields; benchmarks.field_quality set the limits on others."""

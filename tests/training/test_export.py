@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
+from tiny_training import SMALL_FEATURES
 from wbctool_training.export import (
     DetectorGraph,
     GeneratorGraph,
@@ -153,9 +154,7 @@ def cells() -> np.ndarray:
 def subtype_graph() -> SubtypeClassifierGraph:
     torch.manual_seed(0)
     network = CellClassifier(len(CLASSES), backbone=Backbone.EFFICIENTNET_LITE0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):  # with PyTorch's own start the features of all images are nearly equal
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    network.features = SMALL_FEATURES[Backbone.EFFICIENTNET_LITE0]()
     normalized = NormalizedClassifier(network, white_balance=False)
     graph = SubtypeClassifierGraph(normalized, len(CLASSES), torch.nn.Linear(1280, 5))
     round_weights_fp16(graph)

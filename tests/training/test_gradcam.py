@@ -5,6 +5,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from tiny_training import SMALL_FEATURES
 from torch import Tensor, nn
 from wbctool_training import export
 from wbctool_training.export import ClassifierGraph, check_parity, round_weights_fp16, to_onnx
@@ -20,12 +21,6 @@ from wbctool.quantization.int8 import calibrate_ranges, quantize
 SIDE_PX = 64
 N_CLASSES, N_OUTPUTS = 4, 6  # so few that the export could store a second copy of the last layer
 CROPS = np.random.default_rng(3).integers(0, 256, (3, SIDE_PX, SIDE_PX, 3), np.uint8)
-
-# Backbones that cost no time, below the heads of the two readers.
-SMALL_FEATURES = {
-    Backbone.VGG19: lambda: nn.Sequential(nn.Conv2d(3, 512, 8, 8), nn.ReLU(), nn.MaxPool2d(2)),
-    Backbone.EFFICIENTNET_LITE0: lambda: nn.Sequential(nn.Conv2d(3, 1280, 16, 16), nn.ReLU6(), nn.Identity()),
-}
 
 
 def small_network(backbone: Backbone) -> CellClassifier:

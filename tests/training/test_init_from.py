@@ -37,10 +37,18 @@ def recipe() -> Recipe:
     return load_recipe("fine-tune")
 
 
-def test_load_classifier_weights_reproduces_exported_model(recipe: Recipe) -> None:
+@pytest.fixture(scope="module")
+def shipped_weights(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The weights of the shipped classifier; do not change them."""
+    return load_classifier_weights(SHIPPED, recipe, GroupSplit())
+
+
+def test_load_classifier_weights_reproduces_exported_model(
+    recipe: Recipe, shipped_weights: dict[str, torch.Tensor]
+) -> None:
     white_balance = load_fp32_card(SHIPPED, ClassifierCard).training.get("white_balance", False)
     network = NormalizedClassifier(CellClassifier(len(recipe.classes)), white_balance)
-    network.load_state_dict(load_classifier_weights(SHIPPED, recipe, GroupSplit()), strict=True)
+    network.load_state_dict(shipped_weights, strict=True)
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS])
     with torch.inference_mode():
         ours = ClassifierGraph(network.eval(), len(recipe.classes))(torch.from_numpy(rgb))[0].numpy()
@@ -55,12 +63,13 @@ def test_read_cards_ignores_evaluation_files(tmp_path: Path) -> None:
     assert _read_cards(tmp_path) == before == '{"kind": "classifier"}'
 
 
-def test_classifier_module_init_sets_weights_and_freezes_first_blocks(recipe: Recipe) -> None:
-    weights = load_classifier_weights(SHIPPED, recipe, GroupSplit())
-    task = ClassifierModule(recipe.classifier, len(recipe.classes), weights)
+def test_classifier_module_init_sets_weights_and_freezes_first_blocks(
+    recipe: Recipe, shipped_weights: dict[str, torch.Tensor]
+) -> None:
+    task = ClassifierModule(recipe.classifier, len(recipe.classes), shipped_weights)
     for network in (task.network, task.average.module):
         for name, value in network.state_dict().items():
-            assert torch.equal(value, weights[name]), name
+            assert torch.equal(value, shipped_weights[name]), name
     convolutions = [p.requires_grad for p in task.network.network.features.parameters()]
     assert convolutions == [False] * 8 + [True] * 24  # two blocks of two convolutions, each with weight and bias
 
@@ -171,14 +180,15 @@ def test_load_generator_that_saw_test_groups_is_refused(lr: np.ndarray) -> None:
         load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255, SIZES)
 
 
-def test_average_weights_two_classifiers_gives_mean(recipe: Recipe, tmp_path: Path) -> None:
-    own = load_classifier_weights(SHIPPED, recipe, GroupSplit())
+def test_average_weights_two_classifiers_gives_mean(
+    recipe: Recipe, shipped_weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     model = onnx.load(SHIPPED / "classifier.onnx")
     (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
     other = write_with_card(model, tmp_path)
     mean = average_weights([SHIPPED, other], recipe, GroupSplit())
-    for name, value in own.items():
+    for name, value in shipped_weights.items():
         moved = 0.25 if name == "network.output.bias" else 0.0
         assert torch.allclose(mean[name], value + moved, atol=1e-6), name
 

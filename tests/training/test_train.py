@@ -10,7 +10,7 @@ import pytest
 import wbctool_training.train
 import wbctool_training.trainers.classifier
 from PIL import Image
-from tiny_training import FIELDS, assign_split, copy_shipped_models, make_training_context
+from tiny_training import FIELDS, SMALL_FEATURES, assign_split, copy_shipped_models, make_training_context
 from wbctool_training.context import TrainingContext
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
@@ -127,7 +127,9 @@ def test_train_compact_on_data_with_subtypes_tells_them(
     for number in range(48):
         rgb = read_field(FIELDS[number % len(FIELDS)]).rgb[number : number + 160, 240:400]
         Image.fromarray(rgb).save(folder / f"{('BNE', 'SNE')[number % 2]}_{number}.png")
-    network = NormalizedClassifier(CellClassifier(12, 0.2, Backbone.EFFICIENTNET_LITE0), white_balance=False)
+    reader = CellClassifier(12, 0.2, Backbone.EFFICIENTNET_LITE0)
+    reader.features = SMALL_FEATURES[Backbone.EFFICIENTNET_LITE0]()
+    network = NormalizedClassifier(reader, white_balance=False)
     monkeypatch.setattr(wbctool_training.trainers.classifier, "fit_classifier", lambda *_: network)
     out = copy_shipped_models(tmp_path / "out", "detector")
     train([folder.parent], out, recipe=str(recipe), stage="compact", workers=0)
