@@ -35,6 +35,12 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert min(seconds) < 0.4
 
 
+def test_run_imports_scipy_and_rich_late():
+    names = "wbctool.cli.progress, wbctool.pipeline.run, wbctool.api, wbctool.pipeline.bound_stages"
+    code = f"import sys, {names}; print([m for m in ('scipy', 'rich', 'pandas', 'tifffile') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
 def test_version_is_printed(cli):
     assert cli("--version").output == "wbctool 0.1.0\n"
 

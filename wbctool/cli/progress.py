@@ -7,11 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbctool.cli.output import echo, echo_optional
 from wbctool.pipeline.plan import Action, PlanItem
@@ -19,7 +15,11 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.text import display_name, pluralize
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _T = TypeVar("_T")
+# rich is imported late: it takes 70 ms, and a run without a terminal, as from cron, shows no bar.
 
 
 class NullProgress:
@@ -93,6 +93,8 @@ class BarProgress(NullProgress):
 
     def track(self, items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
         """Show a bar until all items were taken."""
+        from rich.markup import escape
+
         task = self._progress.add_task(escape(display_name(description)), total=total)
         try:
             for item in items:
@@ -124,6 +126,9 @@ def show_progress(quiet: bool, dry_run: bool, as_json: bool = False) -> Iterator
     elif dry_run:
         yield DryRunProgress()
     elif sys.stdout is not None and sys.stdout.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console()) as progress:
             yield BarProgress(progress)
@@ -158,5 +163,9 @@ def track_progress(items: Iterable[_T], total: int, description: str) -> Iterabl
     Returns:
         The items.
     """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import track
+
     console = Console(stderr=True)
     return track(items, escape(description), total, console=console, transient=True, disable=not console.is_terminal)

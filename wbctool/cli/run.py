@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -216,7 +218,12 @@ def load_stages(settings: RunSettings) -> BoundStages:
     from wbctool.pipeline.bound_stages import bind_stages
 
     cv2.setNumThreads(1)  # the workers are threads enough
-    models = wbctool.load_models(settings.models_dir, settings.device, settings.precision, settings.readers, threads=1)
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as executor:
+        imported = executor.submit(import_module, "scipy.special")  # classification needs it next
+        models = wbctool.load_models(
+            settings.models_dir, settings.device, settings.precision, settings.readers, threads=1
+        )
+    imported.result()
     if models.device_message:
         log.warning("%s", models.device_message)
     if not models.detector.card.stain_reference:

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
 
 from wbctool.errors import ModelMismatch
 from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
@@ -139,6 +138,9 @@ def predictions_from_logits(logits: NDArray[np.float32], card: CellClassifierCar
         Guo et al. 2017, On calibration of modern neural networks, arXiv 1706.04599 (the temperature).
         Liu et al. 2020, Energy-based out-of-distribution detection, arXiv 2010.03759 (the energy).
     """
+    # late: it takes a quarter of a second, in which `wbctool run` loads the models
+    from scipy.special import logsumexp, softmax
+
     if not np.isfinite(logits).all():
         raise ModelMismatch(f"{card.file} gave non-finite values for a cell")
     probabilities = softmax(logits.astype(np.float64) / card.temperature, axis=1)
@@ -167,6 +169,8 @@ def name_subtypes(
 
 def _choose_subtype(label: CellClass, logits: NDArray[np.float32], card: CompactCard) -> Subtype | None:
     """Return the most probable subtype of a class; None if it has none, or none is probable enough."""
+    from scipy.special import softmax  # late, as above
+
     of_label = [index for index, subtype in enumerate(card.subtypes) if subtype.label is label]
     if not of_label:
         return None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from scipy.special import betaincinv  # scipy.stats would take half a second to import
-
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.settings import Limits
 from wbctool.types.cells import Outcome, Prediction, Reason
@@ -102,6 +100,9 @@ def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> 
     >>> tuple(round(bound, 1) for bound in clopper_pearson_interval(9, 100))
     (4.2, 16.4)
     """
+    # late, as in wbctool.stages.classify; scipy.stats would take half a second to import
+    from scipy.special import betaincinv
+
     tail = (1 - confidence) / 2
     low = 0.0 if n == 0 else float(betaincinv(n, total - n + 1, tail))
     high = 1.0 if n == total else float(betaincinv(n + 1, total - n, 1 - tail))
