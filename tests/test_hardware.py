@@ -20,7 +20,9 @@ def test_has_nvidia_gpu_is_false_on_a_plain_machine(tmp_path):
     assert not has_nvidia_gpu(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["dev/nvidia0", "proc/driver/nvidia/gpus/0000:01:00.0", "usr/lib/wsl/lib/nvidia-smi"])
+@pytest.mark.parametrize(
+    "path", ["dev/nvidia0", "proc/driver/nvidia/gpus/0000:01:00.0", "usr/lib/wsl/lib/nvidia-smi", "dev/nvmap"]
+)
 def test_has_nvidia_gpu_knows_what_a_driver_makes(tmp_path, path):
     put(tmp_path, path)
     assert has_nvidia_gpu(tmp_path)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 _BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}  # the last is ARM's
 _VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
-_NVIDIA_DEVICES = ("dev/nvidia[0-9]*", "proc/driver/nvidia/gpus/*", "usr/lib/wsl/lib/nvidia-smi")  # what a driver makes
+# What a driver makes: on a PC, in Windows' Linux, on a Jetson.
+_NVIDIA_DEVICES = ("dev/nvidia[0-9]*", "proc/driver/nvidia/gpus/*", "usr/lib/wsl/lib/nvidia-smi", "dev/nvmap")
 _CPUINFO = Path("/proc/cpuinfo")  # of Linux; on other systems both answers are no, which is slower but never wrong
 
 

@@ -276,13 +276,12 @@ def _choose_card(folder: Path, kind: type[CardT], provider: str, precision: Prec
 
 def _choose_provider(device: Device, card: Card, content: bytes) -> tuple[str, str | None]:
     """Choose the provider of a device; with it comes a message if ``auto`` does not use the GPU that there is."""
-    if device is Device.CPU:
+    # Without a GPU, the attempt to use CUDA would load libraries of 200 MB for nothing.
+    if device is Device.CPU or (device is Device.AUTO and not has_nvidia_gpu()):
         return CPU, None
     problem = cuda_unavailable_reason(card, content)
     if problem is None:
         return CUDA, None
     if device is Device.CUDA:
         raise DeviceUnavailable(f"--device cuda: no session runs on CUDA: {problem}. See `wbctool doctor`.")
-    if not has_nvidia_gpu():  # a plain PC lacks nothing; `wbctool doctor` says what a GPU would need
-        return CPU, None
     return CPU, f"no CUDA device ({problem}); running on the CPU"
