@@ -5,6 +5,8 @@ VENV := .venv-test
 VENV_CHECK := .venv-check
 # One thread a test process for the mathematics: pytest-xdist gives every core a process of its own.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# In the order that tests/conftest.py gives, the longest first; pytest-xdist would put files of many tests first.
+DISTRIBUTE := -n auto --dist loadfile --no-loadscope-reorder
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check fault lint bench docs clean
@@ -16,11 +18,11 @@ demo: $(VENV_DEMO)/ready
 	@echo "Open in a browser: $(CURDIR)/demo/counts/example-adult/report.html"
 
 test: $(VENV)/ready
-	$(PYTEST) $(VENV)/bin/python -m pytest -n auto --dist loadfile
+	$(PYTEST) $(VENV)/bin/python -m pytest $(DISTRIBUTE)
 
 # What an engineer runs while working: no torch to install, none of the slow tests.
 check: $(VENV_CHECK)/ready
-	$(PYTEST) $(VENV_CHECK)/bin/python -m pytest -n auto --dist loadfile -m "not (train or cluster or browser or fault or slow)"
+	$(PYTEST) $(VENV_CHECK)/bin/python -m pytest $(DISTRIBUTE) -m "not (train or cluster or browser or fault or slow)"
 
 # The tests of tests/robustness in full: kills, bad input, full disks, 20,000 fields. `make test` runs their short forms.
 fault: $(VENV)/ready
