@@ -2,10 +2,10 @@
 
 The second reader is trained once without each laboratory of ``--leave-out``, or once without all of them
 (``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory; with
-``--fine-tune`` it is trained further, by that recipe, on the other laboratories. Both, or with ``--readers compact``
-the second alone, then classify all cells of the laboratory, which must be in ``--data``. From their answers follow,
-for each smallest confidence that the rule for unfamiliar slides may demand, the silent errors and the coverage; for
-each laboratory the confidence is chosen on the others alone.
+``--train-first`` it is trained on the other laboratories too, further or, by a recipe that asks for no start, from
+ImageNet's weights. Both, or with ``--readers compact`` the second alone, then classify all cells of the laboratory,
+which must be in ``--data``. From their answers follow, for each smallest confidence that the rule for unfamiliar slides
+may demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the others alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import train
 
 from experiments.options import context_arguments, make_parser
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_reader_options(parser)
     parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
     args = parser.parse_args(argv)
-    if args.readers is Readers.BOTH:
+    if args.readers is Readers.BOTH and not _is_trained_afresh(args.train_first):
         _check_first_reader(args.first_reader, args.leave_out)
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
@@ -82,7 +83,7 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
     parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
     parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
-    parser.add_argument("--fine-tune", metavar="RECIPE", help="train the first reader further by this recipe")
+    parser.add_argument("--train-first", metavar="RECIPE", help="train the first reader too, by this recipe")
 
 
 def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> OperatingPoint:
@@ -160,6 +161,11 @@ def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
     return "\n".join(lines)
 
 
+def _is_trained_afresh(recipe: str | None) -> bool:
+    """Return whether the first reader is trained by a recipe that asks for no models to start from."""
+    return recipe is not None and not load_recipe(recipe).requires_init
+
+
 def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
     """Raise SettingsInvalid if the first reader was trained on a laboratory that is left out."""
     card = load_fp32_card(folder, ClassifierCard)
@@ -168,7 +174,7 @@ def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
 
 
 def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str] = (), **changes: Any) -> None:
-    """Train the second reader and, with ``--fine-tune``, the first; what the folder already has is kept.
+    """Train the second reader and, with ``--train-first``, the first; what the folder already has is kept.
 
     Args:
         folder: Of the models.
@@ -183,15 +189,15 @@ def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str
         "group_split": GroupSplit(args.fold, tuple(left_out)),
         "labels": args.labels,
     }
-    has_classifier = args.readers is Readers.BOTH and not args.fine_tune
+    has_classifier = args.readers is Readers.BOTH and not args.train_first
     for name in ("detector", "generator", *(("classifier",) if has_classifier else ())):
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
     if not (folder / "compact.json").is_file():
         train(**options | {"recipe": args.recipe} | changes, stage="compact")
-    if args.fine_tune and not (folder / "classifier.json").is_file():
-        fine_tuned = options | {"recipe": args.fine_tune, "init_from": [args.first_reader]}
-        train(**fine_tuned, stage="classifier")
+    if args.train_first and not (folder / "classifier.json").is_file():
+        start = [] if _is_trained_afresh(args.train_first) else [args.first_reader]
+        train(**options | {"recipe": args.train_first, "init_from": start}, stage="classifier")
 
 
 def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:

@@ -1,6 +1,7 @@
 """The rule for unfamiliar slides, measured on laboratories left out of training."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +69,28 @@ def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
     main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"])
     assert "| a | 4 | 75.0% |" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]
+
+
+@pytest.mark.parametrize(("recipe", "has_start"), [("default", False), ("last-block", True)])
+def test_main_first_reader_starts_where_its_recipe_says(
+    recipe: str, has_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: dict[str, Any] = {}
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **options: trained.update(options))
+    monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
+    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--train-first", recipe])
+    assert (trained["stage"], trained["recipe"]) == ("classifier", recipe)
+    assert trained["init_from"] == ([default_models_dir()] if has_start else [])
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]
+
+
+def test_main_first_reader_trained_afresh_may_have_known_the_laboratory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **_: None)
+    monkeypatch.setattr(
+        experiments.left_out_laboratory, "evaluate_readers", lambda *_: [_cell(0.9, laboratory="pbc")] * 2
+    )
+    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc", "--train-first", "default"])
+    with pytest.raises(SettingsInvalid, match="was trained on pbc"):
+        main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc", "--train-first", "last-block"])
