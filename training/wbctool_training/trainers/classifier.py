@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import lightning as L
@@ -48,7 +48,7 @@ from wbctool_training.init_from import average_weights
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import NormalizedClassifier
-from wbctool_training.subtypes import fit_subtypes
+from wbctool_training.subtypes import SubtypeLayer, fit_subtypes
 from wbctool_training.trainers.classifier_split import ClassifierSplit, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
@@ -92,42 +92,85 @@ def train_compact_classifier(context: TrainingContext) -> None:
     _train(replace(context, recipe=recipe, backbone=backbone, imagenet_weights=None, init_from=()), CompactCard)
 
 
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """A trained classifier as an ONNX graph.
+
+    Attributes:
+        network: The network, its large weights rounded to half precision.
+        graph: The graph that was exported.
+        content: The ONNX file.
+        parity: The largest difference between the file's outputs and the graph's (:func:`check_parity`).
+        subtypes: The layer that tells finer kinds; None if it has none.
+    """
+
+    network: NormalizedClassifier
+    graph: nn.Module
+    content: bytes
+    parity: float
+    subtypes: SubtypeLayer | None
+
+
 def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[CompactCard]) -> None:
     """Train, calibrate and write the classifier of one reader."""
-    recipe, name = context.recipe, kind_name(card_type)
     cells, init = gather_cells(context), _load_initial_weights(context)
     _check_calibration_data(context, cells.validation)
-    network = fit_classifier(context, name, cells, context.backbone, init)
-    round_weights_fp16(network)
-    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
+    network = fit_classifier(context, kind_name(card_type), cells, context.backbone, init)
+    exported = _export(context, network, cells, with_subtypes=card_type is CompactCard)
     native = cells.train[: cells.n_native]
+    _, features, y_true = compute_outputs(exported.graph, evenly_spaced(native, _FEATURES_CELLS), context)
+    training_features = TrainingFeatures(features, y_true)
+    card = _make_card(context, card_type, cells, exported, training_features)
+    encoded = encode_training_features(training_features, hashlib.sha256(exported.content).hexdigest())
+    write_model(exported.content, card, context.out, {training_features_path(context.out, card_type): encoded})
+
+
+def _export(
+    context: TrainingContext, network: NormalizedClassifier, cells: ClassifierSplit, with_subtypes: bool
+) -> _Exported:
+    """Export a trained network, with a layer for subtypes if it is to tell them and the cells teach it."""
+    recipe = context.recipe
+    round_weights_fp16(network)
+    graph: nn.Module = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
     subtypes = None
-    if card_type is CompactCard:
+    if with_subtypes:
+        native = cells.train[: cells.n_native]
         subtypes = fit_subtypes(native, cells.validation, lambda some: compute_outputs(graph, some, context)[1])
     if subtypes is not None:
         round_weights_fp16(subtypes.layer)
         graph = SubtypeClassifierGraph(network, len(recipe.classes), subtypes.layer)
     example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
-    model = to_onnx(graph, example, dynamic_side=False)
-    content = model.SerializeToString()
+    content = to_onnx(graph, example, dynamic_side=False).SerializeToString()
     parity = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    return _Exported(network, graph, content, parity, subtypes)
+
+
+def _make_card(
+    context: TrainingContext,
+    card_type: type[ClassifierCard] | type[CompactCard],
+    cells: ClassifierSplit,
+    exported: _Exported,
+    training_features: TrainingFeatures,
+) -> ClassifierCard | CompactCard:
+    """Calibrate an exported classifier on the validation cells and return its card."""
+    recipe = context.recipe
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
-    logits, features, y_true = compute_outputs(graph, known, context)
-    _, train_features, train_y = compute_outputs(graph, evenly_spaced(native, _FEATURES_CELLS), context)
+    logits, features, y_true = compute_outputs(exported.graph, known, context)
     if not recipe.classifier.samples and len(parents) == 1:  # what the parent has not seen stays unfamiliar
         familiarity = parents[0].familiarity
     else:
+        train_features, train_y = training_features.features, training_features.y_true
         is_known = train_y < len(recipe.classes)
         familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
     n_unknown_kinds = len(recipe.classifier.unknown_kinds)
     calibration = fit_calibration(logits, y_true, laboratory_balanced_weights(known), n_unknown_kinds)
     card = card_type(
         **context.card_fields(
-            name,
-            network,
-            native if recipe.classifier.samples else (),
-            parity,
+            kind_name(card_type),
+            exported.network,
+            cells.train[: cells.n_native] if recipe.classifier.samples else (),
+            exported.parity,
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
             backbone=context.backbone.value,
@@ -145,12 +188,10 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
         unknown_threshold=calibration.unknown_threshold if n_unknown_kinds else None,
         familiarity=familiarity,
     )
-    if subtypes is not None:
-        card = card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
-    training_features = encode_training_features(
-        TrainingFeatures(train_features, train_y), hashlib.sha256(content).hexdigest()
-    )
-    write_model(content, card, context.out, {training_features_path(context.out, card_type): training_features})
+    subtypes = exported.subtypes
+    if subtypes is None:
+        return card
+    return card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
 
 
 def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) -> None:
