@@ -1,12 +1,14 @@
-"""Fill the reference pages from the code, as a hook of mkdocs: typer's own pages, and the settings' descriptions."""
+"""Fill pages from the code, as a hook of mkdocs: typer's own pages, the settings' descriptions, the layers."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +22,8 @@ _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Replace the markers of a page by what is generated for them."""
-    for marker, generate in {"command line": cli, "run": run_settings, "limits": limits}.items():
+    generators = {"command line": cli, "run": run_settings, "limits": limits, "layers": layers}
+    for marker, generate in generators.items():
         place = f"<!-- generated: {marker} -->"
         if place in markdown:
             markdown = markdown.replace(place, generate())
@@ -43,6 +46,16 @@ def run_settings() -> str:
 def limits() -> str:
     """Return the table of the limits and reference ranges."""
     return _table(Limits.model_fields.items())
+
+
+def layers() -> str:
+    """Return the table of the layers that import-linter checks, the top one first."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    of_packages = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    rows = [[f"`{name.removeprefix('wbctool.')}`" for name in layer.split(" | ")] for layer in of_packages]
+    lines = [f"| {number} | {', '.join(names)} |" for number, names in enumerate(rows, start=1)]
+    return "\n".join(["| layer | packages and modules |", "|---|---|", *lines])
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

@@ -105,6 +105,12 @@ def test_command_reference_has_each_command_with_its_options(hooks):
     assert "* `--settle SECONDS`: " in page
 
 
+def test_layers_are_those_that_are_checked(hooks):
+    page = hooks.layers()
+    assert page.splitlines()[2] == "| 1 | `cli` |"
+    assert page.splitlines()[6] == "| 5 | `store`, `datasets` |"
+
+
 @pytest.mark.slow
 def test_site_builds_strictly_and_fetches_nothing(tmp_path):
     pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'wbctool[docs]'")

@@ -1,4 +1,4 @@
-"""The deep way of `wbctool adapt`: a VGG's last block and dense layers, fine-tuned to a laboratory's cells.
+"""`wbctool adapt --deep`: a VGG's last block and dense layers, fine-tuned to a laboratory's cells.
 
 The outputs of the blocks before it are computed once and kept, so a training step costs a third of one of the whole
 network. Training cells cannot be replayed: the features that travel with the models are those of the shipped last
