@@ -125,7 +125,7 @@ def _iter_candidates(result: SlideResult, record: SlideRecord, fields_seen: set[
     for row, (cell, thumbnails) in enumerate(zip(result.cells, result.thumbnails, strict=True), start=1):
         if cell.field in own:
             descriptor = describe_thumbnail(thumbnails.native) if thumbnails.native else None
-            probabilities = _in_class_order(cell.prediction.probabilities, record.provenance.classes)
+            probabilities = in_class_order(cell.prediction.probabilities, record.provenance.classes)
             yield Candidate(result.slide, row, cell, probabilities, own[cell.field], descriptor)
 
 
@@ -136,7 +136,7 @@ def describe_thumbnail(webp: bytes) -> NDArray[np.uint8]:
     return cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.uint8, copy=False)
 
 
-def _in_class_order(probabilities: Sequence[float], classes: Sequence[CellClass]) -> tuple[float, ...]:
+def in_class_order(probabilities: Sequence[float], classes: Sequence[CellClass]) -> tuple[float, ...]:
     """Return probabilities in the order of CellClass."""
     by_class = dict(zip(classes, probabilities, strict=True))
     return tuple(by_class.get(label, 0.0) for label in CellClass)
