@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
+from wbctool.cli.doctor import RUNTIMES, check_package
 from wbctool.enums import Device
 from wbctool.inference.session import CPU, CUDA
 
@@ -96,7 +96,8 @@ def describe_machine(device: Device) -> str:
     Args:
         device: Where the models ran.
     """
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime-gpu", "opencv-python-headless"))
+    packages = [check_package(name) for name in (*RUNTIMES, "opencv-python-headless")]
+    libraries = ", ".join(f"{package.name} {package.detail}" for package in packages if package.ok)
     provider = CPU if device is Device.CPU else CUDA
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {provider}"
     return f"{cores}, Python {platform.python_version()}, {libraries}"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from wbctool_training.last_block import LastBlockTuner
 
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
-from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
+from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate, in_class_order
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.fit import adapt_readers, predict
 from wbctool.adaptation.measure import compare
@@ -122,7 +122,7 @@ def measure_laboratory(
     """
     cell_labels = to_cell_labels(cells)
     shipped = predict_as_shipped(readers)
-    candidates = _make_candidates(cells, shipped)
+    candidates = _make_candidates(cells, shipped, readers[0].card.classes)
     yield _measure(name, None, None, 0, cells, shipped, shipped, np.ones(len(cells), bool))
     ways = {Way.DEFAULT: _untuned(readers)}
     if readers[0].tuner is not None:
@@ -169,7 +169,9 @@ def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.boo
     return chosen
 
 
-def _make_candidates(cells: Sequence[AdaptationCell], shipped: Sequence[Prediction]) -> list[Candidate]:
+def _make_candidates(
+    cells: Sequence[AdaptationCell], shipped: Sequence[Prediction], classes: Sequence[CellClass]
+) -> list[Candidate]:
     """Return the cells as `wbctool label` would find them in the results of a run."""
     candidates = []
     for row, (cell, prediction) in enumerate(zip(cells, shipped, strict=True), start=1):
@@ -177,10 +179,8 @@ def _make_candidates(cells: Sequence[AdaptationCell], shipped: Sequence[Predicti
         small = cv2.resize(cell.crop.rgb, (DESCRIPTOR_PX, DESCRIPTOR_PX), interpolation=cv2.INTER_AREA)
         descriptor = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.uint8, copy=False)
         found = Cell(cell.origin, row, Detection(box, 1.0), False, prediction)
-        probabilities = dict(zip(CellClass, prediction.probabilities, strict=True))
-        candidates.append(
-            Candidate(cell.group, row, found, tuple(probabilities[c] for c in CellClass), cell.sha256, descriptor)
-        )
+        probabilities = in_class_order(prediction.probabilities, classes)
+        candidates.append(Candidate(cell.group, row, found, probabilities, cell.sha256, descriptor))
     return candidates
 
 

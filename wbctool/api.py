@@ -17,7 +17,7 @@ from wbctool.imaging.reader import decode_rgb, read_image_bytes
 from wbctool.inference import loading
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import default_models_dir
-from wbctool.paths import CELLS_CSV, OutputPaths
+from wbctool.paths import CELLS_CSV, OutputPaths, is_file
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.settings import Limits
 from wbctool.stages.cell_size import add_diameters
@@ -176,7 +176,7 @@ def read_cells(out: Path | str) -> pd.DataFrame:
 
     paths = OutputPaths.from_path(Path(out))
     files = (paths.slide_file(slide, CELLS_CSV) for slide in read_results(out)["slide"])
-    tables = [_read_table(file) for file in files if file.is_file()]
+    tables = [_read_table(file) for file in files if is_file(file)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

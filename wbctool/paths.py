@@ -257,6 +257,15 @@ def safe_join(root: Path, slide: str, *names: str) -> Path:
     return root.joinpath(*parts)
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; False also for a name that is too long or may not be looked at.
+
+    >>> is_file(Path("a" * 1000))
+    False
+    """
+    return os.path.isfile(path)  # noqa: PTH113, Path.is_file raises for these
+
+
 def has_usable_stem(path: Path) -> bool:
     """Return whether a CSV's name without its suffix can name a folder; ``..csv`` leaves only a dot.
 

@@ -94,6 +94,16 @@ def test_cell_without_picture_needs_its_image(run, layout):
     assert sum(c.descriptor is None for c in whole.cells) == 10
 
 
+def test_field_of_cells_without_pictures_is_read_once(run, layout, monkeypatch):
+    fakes.draw_field(run.root / "big" / "f.png", ["neutrophil"] * (MAX_CELLS_PER_CLASS + 10))
+    run()
+    images = FieldImages.find(layout, None)
+    reads = []
+    monkeypatch.setattr(images, "read", lambda slide, field, _: reads.append((slide, field)) or b"image")
+    assert read_candidates(layout, images).unshown == 0
+    assert reads == [("big", "f.png")]
+
+
 def test_image_that_changed_since_is_not_read(run, layout):
     run()
     images = FieldImages.find(layout, None)

@@ -12,7 +12,7 @@ from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.inference.model_card import ClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
-from wbctool.labels import CellClass
+from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, squared_distances
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -195,10 +195,34 @@ def test_adapt_readers_tuner_starts_from_the_fitted_layer_and_sees_the_chosen_ce
 
 def test_assign_folds_divides_no_group_and_fills_evenly() -> None:
     groups = [str(i // 4) for i in range(40)]
-    folds = assign_folds(groups, np.ones(40, bool), 5)
+    everything = np.ones(40, bool)
+    folds = assign_folds(groups, everything, everything, 5)
     assert all(len({fold for fold, g in zip(folds, groups, strict=True) if g == group}) == 1 for group in groups)
     assert np.bincount(folds).tolist() == [8] * 5
-    assert assign_folds(groups, np.array([False, True] * 20), 5)[0] == -1
+    assert assign_folds(groups, np.array([False, True] * 20), everything, 5)[0] == -1
+
+
+def test_assign_folds_divides_cells_of_known_classes_evenly_first() -> None:
+    groups = [f"blasts {i // 100}" for i in range(400)] + [f"known {i // 3}" for i in range(30)]
+    known = np.arange(430) >= 400
+    folds = assign_folds(groups, np.ones(430, bool), known, 5)
+    assert np.bincount(folds[known]).tolist() == [6] * 5
+    assert sorted(np.bincount(folds[~known], minlength=5)) == [0, 100, 100, 100, 100]
+
+
+def test_cross_validate_groups_without_a_known_cell_leave_no_fold_to_fail() -> None:
+    labels = [UnknownKind.BLAST] * 120 + LABELS[:30]
+    groups = tuple([f"blasts {i // 30}" for i in range(120)] + [f"known {i // 3}" for i in range(30)])
+    reader = make_reader(labels, {**SWAPPED, UnknownKind.BLAST: [5.0, 5.0, 5.0]})
+    predictions = cross_validate([reader], CellLabels(tuple(labels), groups, np.ones(150)))
+    assert [p.label for p in predictions[120:]] == LABELS[:30]
+
+
+def test_adapt_readers_without_a_known_cell_keeps_temperature_and_energy_threshold() -> None:
+    labels = [UnknownKind.BLAST] * 30
+    reader = make_reader(labels, {UnknownKind.BLAST: [5.0, 5.0, 5.0]})
+    (adapted,) = adapt_readers([reader], make_cell_labels(labels, 6), np.ones(30, bool))
+    assert (adapted.card.temperature, adapted.card.energy_threshold) == (CARD.temperature, CARD.energy_threshold)
 
 
 def test_choose_threshold_is_the_lowest_with_few_silent_errors() -> None:

@@ -269,6 +269,12 @@ def test_adapt_results_with_labels_learns_from_the_fields(results: Path, models:
     assert card.adaptation.groups == 6
 
 
+def test_adapt_class_folders_with_another_run_json_are_no_results(folders: Path, models: Path, tmp_path: Path) -> None:
+    (folders / "run.json").write_text("{}")
+    result = adapt(folders, "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 0, result.output
+
+
 def test_adapt_results_names_fields_that_are_gone_or_changed(results: Path, models: Path, tmp_path: Path) -> None:
     write_labels(results, tmp_path / "labels.json")
     (tmp_path / "slides" / "s0" / "f.png").unlink()

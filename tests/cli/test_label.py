@@ -1,8 +1,12 @@
 """`wbctool label` as a laboratory calls it, on a run with fake stages."""
 
+import re
 import shutil
 
 import pytest
+
+from wbctool.errors import FieldUnreadable
+from wbctool.report.gallery import MAX_CELLS_PER_CLASS
 
 
 @pytest.fixture
@@ -39,6 +43,24 @@ def test_label_without_the_images_says_so_and_shows_thumbnails(cli, done, tmp_pa
     assert (result.exit_code, result.stderr) == (0, "")
     result = cli("label", done.out, "--slides", tmp_path / "gone")
     assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_label_leaves_out_cells_that_nothing_shows(cli, run, draw, monkeypatch):
+    """The report shows not all of the cells, and the image is there but is not decoded."""
+    shutil.rmtree(run.root)
+    draw(run.root / "s" / "f.png", ["neutrophil"] * (MAX_CELLS_PER_CLASS + 10))
+    run()
+
+    def fail(*_):
+        raise FieldUnreadable("not by this decoder")
+
+    monkeypatch.setattr("wbctool.adaptation.pictures.decode_rgb", fail)
+    monkeypatch.setattr("wbctool.adaptation.sampling.NEAR_COPY_LAB", -1)
+    result = cli("label", run.out, "--cells", MAX_CELLS_PER_CLASS + 10)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"\d+ cells left out: their images cannot be decoded", result.stderr)
+    assert f"{MAX_CELLS_PER_CLASS} cells of 1 slide" in result.stdout
+    assert 'data:image/webp;base64,"' not in (run.out.parent / "counts-label.html").read_text()
 
 
 @pytest.mark.parametrize("option", [True, False])

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from wbctool.cli import main
+from wbctool.cli.output import check_writable
+from wbctool.errors import OutputNotWritable
 
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 STDOUT_FULL = "wbctool: standard output cannot be written: No space left on device\n"
@@ -87,3 +90,17 @@ def test_full_device_stops_dry_run_alone(slides, tmp_path, options, code):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, STDOUT_FULL if code else "")
     assert (tmp_path / "a.csv").exists() is not bool(code)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_check_writable_leaves_no_new_folder(tmp_path, monkeypatch, is_full):
+    def fail(**_):
+        raise OSError(28, "No space left on device")
+
+    if is_full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+        with pytest.raises(OutputNotWritable, match="No space left"):
+            check_writable(tmp_path / "a" / "b")
+    else:
+        check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []

@@ -144,6 +144,16 @@ def test_evaluate_ood_crops_never_show_a_white_cell(tmp_path: Path, monkeypatch:
     assert max(crop.rgb.max() for crop in seen) == 0
 
 
+def test_evaluate_ood_names_a_field_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    boxes = tuple(LabelledBox(kind, Box(0, 0, 20, 20)) for kind in (ObjectClass.NUCLEATED, ObjectClass.RED_CELL))
+    models = SimpleNamespace(classifier=SimpleNamespace(card=SimpleNamespace(crop_margin=1.25)))
+    for box in boxes:
+        field = LabelledField(tmp_path / "bad.png", "g", "drawn", (box,), ())
+        with pytest.raises(LabelledDataInvalid, match=r"bad\.png: "):
+            evaluate_ood([field], (), (), models, SuperResolve.AUTO, 9, lambda items, *_: items)  # type: ignore[arg-type]
+
+
 def test_evaluate_unknown_class_is_out_of_distribution(data: Path, models: Models) -> None:
     card = models.classifier.card
     seven = tuple(label for label in card.classes if label is not CellClass.PLATELET)

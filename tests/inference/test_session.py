@@ -410,6 +410,11 @@ def on(session: FullDevice, models: Models, provider: str = CUDA) -> OnnxModel[C
     return OnnxModel(session, models.classifier.card, provider, 64)  # type: ignore[arg-type]
 
 
+def test_run_without_images_is_refused(models: Models) -> None:
+    with pytest.raises(ValueError, match="no images"):
+        models.generator.run(np.zeros((0, 32, 32, 3), np.uint8))
+
+
 def test_run_on_full_device_halves_the_batch(models: Models, caplog: pytest.LogCaptureFixture) -> None:
     session = FullDevice(fits=20)
     model = on(session, models)

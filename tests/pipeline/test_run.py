@@ -21,6 +21,7 @@ from wbctool.errors import FieldImplausible, OutputNotWritable, SettingsInvalid,
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.plan import Action
 from wbctool.store.reader import read_published_slides
+from wbctool.store.run_summary import format_run_summary
 
 
 def manifest(run):
@@ -610,6 +611,9 @@ class TestOutput:
         assert run(out=out) == 3
         with out.open(newline="") as lines:
             assert [row["status"] for row in csv.DictReader(lines)] == ["failed", "ok", "ok"]
+        results = json.loads(format_run_summary(OutputPaths(out)))["results"]
+        assert [result["report"] is None for result in results] == [True, False, False]
+        assert set(wbctool.read_cells(out)["slide"]) == {"s2", "s10"}
 
     @pytest.mark.parametrize("out", ["slides.csv", "slides/s2.csv"])
     def test_results_in_the_folder_of_slides_are_refused(self, run, out):

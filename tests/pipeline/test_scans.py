@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -16,13 +17,21 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from synthetic_scans import make_montage, read_fields, write_scan
+from typer.testing import CliRunner
 
+from wbctool.adaptation.candidates import read_candidates
+from wbctool.adaptation.labels_file import LabelledCell, Labels, Purpose
+from wbctool.adaptation.published_cells import read_published_cells
+from wbctool.cli import app
 from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import load_stages
+from wbctool.errors import LabelledDataInvalid
 from wbctool.export.geojson import slide_geojson
+from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides, is_unchanged
 from wbctool.pipeline.run import StopRequest, run_folder
+from wbctool.pipeline.run_slides import FieldImages
 from wbctool.settings import load_settings
 from wbctool.store.reader import read_published_slides
 from wbctool.types.cells import Box, Detection, ObjectClass
@@ -404,3 +413,29 @@ def test_shipped_models_find_the_same_cells_by_zones_as_by_one_look(tmp_path):
     assert (distances.min(axis=0) < 5).mean() > 0.95
     assert (distances.min(axis=1) < 5).mean() > 0.95
     assert len(by_zones) <= len(by_one_look) + 2
+
+
+def test_cells_of_scans_are_not_offered_to_teach_and_do_not(scan_run):
+    scan_run(cells_per_scan=40)
+    layout = OutputPaths(scan_run.out)
+    images = FieldImages.find(layout, None)
+    candidates = read_candidates(layout, images)
+    n_cells = int(scan_run.rows()["ward/smear"]["cells"])
+    assert {c.slide for c in candidates.cells} == {"s2"}
+    assert (candidates.of_scans, candidates.unshown) == (n_cells, 0)
+    assert n_cells > 0
+    labelled = CliRunner().invoke(app, ["label", str(scan_run.out), "--cells", "3"])
+    assert f"{n_cells} cells of whole-slide scans left out" in labelled.stderr
+    assert "--slides" not in labelled.stderr
+    row = read_cells(scan_run)[0]
+    zone = LabelledCell(
+        slide="ward/smear", field=row["field"], field_sha256="0" * 64, cell=1,
+        box=Box(*(int(row[side]) for side in ("x", "y", "width", "height"))), chosen=Purpose.TEACH,
+        label=CellClass.MONOCYTE, time=datetime(2026, 11, 28, tzinfo=UTC), answer_shown=False,
+    )  # fmt: skip
+    labels = Labels(
+        reader="AB", created=zone.time, tool_version="test", page="0" * 64, cells_asked=1,
+        results={"ward/smear": "0" * 64}, cells=(zone,),
+    )  # fmt: skip
+    with pytest.raises(LabelledDataInvalid, match="1 labeled cell left out, because they are of whole-slide scans"):
+        read_published_cells(layout, [labels], 1.25, lambda items, *_: items)

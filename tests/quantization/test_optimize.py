@@ -20,7 +20,10 @@ from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import Device, Precision
 from wbctool.errors import LabelledDataInvalid, QuantizationRejected
+from wbctool.evaluation.classification import LabelledCrop, crop_labelled_cells
 from wbctool.hardware import has_vnni
+from wbctool.imaging.crop import hash_crop
+from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card, read_card
@@ -370,14 +373,18 @@ def test_downscaled_inputs_have_sides_of_the_card(models: Models) -> None:
     assert [one.shape[0] for one in small] == [32, 40, 48, 64, 32]
 
 
+def draw_cells(data: Path) -> None:
+    rng = np.random.default_rng(2)
+    for number in range(60):
+        folder = data / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
+
+
 def test_load_labelled_cells_calibrates_and_measures_by_split(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = np.random.default_rng(2)
-    for number in range(60):
-        folder = tmp_path / "data" / ("MONOCYTE" if number % 3 else "LYMPHOCYTE")
-        folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f"{number:02}.png"), rng.integers(150, 256, (96, 96, 3), dtype=np.uint8))
+    draw_cells(tmp_path / "data")
     monkeypatch.chdir(tmp_path / "data")  # given as ".", it has a name still
     images = read_class_folders(Path())
     split = [GroupSplit().assign(image) for image in images]
@@ -395,3 +402,35 @@ def test_load_labelled_cells_too_few_raises(tmp_path: Path, models: Models) -> N
     (tmp_path / "data" / "NEUTROPHIL").mkdir(parents=True)
     with pytest.raises(LabelledDataInvalid, match="50 are needed to measure on"):
         load_labelled_cells(tmp_path / "data", models, plain)
+
+
+def test_load_labelled_cells_leaves_out_what_adapted_models_have_learned(tmp_path: Path, models: Models) -> None:
+    draw_cells(tmp_path)
+    cells = {
+        split: crop_labelled_cells(
+            [i for i in read_class_folders(tmp_path) if GroupSplit().assign(i) is split], models, plain, "cells"
+        )
+        for split in (Split.TRAIN, Split.VALIDATION)
+    }
+    plain_card = models.classifier.card
+
+    def teach(*learned: LabelledCrop) -> None:
+        info = AdaptationInfo(
+            laboratory="own", parent_sha256="0" * 64, readers=(), cells_by_label={}, groups=1,
+            cell_sha256=tuple(hash_crop(cell.crop) for cell in learned), accuracy_before=0, accuracy_after=0,
+            silent_errors_before=0, silent_errors_after=0, coverage_before=0, coverage_after=0,
+        )  # fmt: skip
+        models.classifier.card = plain_card.model_copy(update={"adaptation": info})
+
+    train, validation = cells[Split.TRAIN], cells[Split.VALIDATION]
+    teach(train[0], validation[0])
+    left = load_labelled_cells(tmp_path, models, plain, min_validation_cells=2)
+    assert left.labels == tuple(cell.image.label for cell in validation[1:])
+    assert len(left.validation_crops) == len(left.labels)
+    assert left.calibrated_on.startswith(f"{len(train) - 1} cells of")
+    teach(*train)
+    with pytest.raises(LabelledDataInvalid, match=f"0 labeled cells of training groups.*{len(train)} cells left out"):
+        load_labelled_cells(tmp_path, models, plain, min_validation_cells=2)
+    teach(validation[0])
+    with pytest.raises(LabelledDataInvalid, match="1 cell left out, which the models have learned from"):
+        load_labelled_cells(tmp_path, models, plain, min_validation_cells=len(validation))

@@ -52,10 +52,12 @@ class CandidateCells:
     """What results have to offer.
 
     Attributes:
-        cells: The cells that can be shown, slide by slide; those of a duplicate field are left out.
+        cells: The cells that can be shown, slide by slide; those of a duplicate field or of a scan are left out.
         classes: The classes of the models that classified them, in the order of CellClass.
         cells_sha256: The SHA-256 of the cells that the run found, by slide.
         unshown: The number of cells of which there is no picture.
+        of_scans: The number of cells of whole-slide scans, from which no classifier can learn: their pixels are in no
+            file of their own.
         skipped: The slides without results.
     """
 
@@ -63,6 +65,7 @@ class CandidateCells:
     classes: tuple[CellClass, ...]
     cells_sha256: Mapping[str, str]
     unshown: int
+    of_scans: int
     skipped: tuple[SkippedSlide, ...]
 
 
@@ -77,21 +80,26 @@ def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
     Raises:
         ResultsInvalid: There are no results, or a file of them is missing or altered; the error names it.
     """
-    cells, skipped, hashes, unshown = list[Candidate](), list[SkippedSlide](), dict[str, str](), 0
+    cells, skipped, hashes, unshown, of_scans = list[Candidate](), list[SkippedSlide](), dict[str, str](), 0, 0
     classes, fields_seen = set[CellClass](), set[str]()
     for slide in read_published_slides(layout):
         if isinstance(slide, SkippedSlide):
             skipped.append(slide)
             continue
+        if slide.result.scan is not None:
+            of_scans += len(slide.result.cells)
+            continue
         result, record = load_run_result(layout, slide.result.slide)
         hashes[result.slide] = hash_cells(result.slide, result.cells, record.provenance.classes)
         classes |= set(record.provenance.classes)
         found = list(_iter_candidates(result, record, fields_seen))
-        shown = [c for c in found if c.descriptor is not None or images.read(c.slide, c.cell.field, c.field_sha256)]
+        without_picture = {c.cell.field: c.field_sha256 for c in found if c.descriptor is None}
+        there = {field for field, sha256 in without_picture.items() if images.read(result.slide, field, sha256)}
+        shown = [c for c in found if c.descriptor is not None or c.cell.field in there]
         cells += shown
         unshown += len(found) - len(shown)
     known = tuple(label for label in CellClass if label in classes)
-    return CandidateCells(tuple(cells), known, hashes, unshown, tuple(skipped))
+    return CandidateCells(tuple(cells), known, hashes, unshown, of_scans, tuple(skipped))
 
 
 def load_run_result(layout: OutputPaths, slide: str) -> tuple[SlideResult, SlideRecord]:
@@ -117,7 +125,7 @@ def _iter_candidates(result: SlideResult, record: SlideRecord, fields_seen: set[
     for row, (cell, thumbnails) in enumerate(zip(result.cells, result.thumbnails, strict=True), start=1):
         if cell.field in own:
             descriptor = describe_thumbnail(thumbnails.native) if thumbnails.native else None
-            probabilities = _in_class_order(cell.prediction.probabilities, record.provenance.classes)
+            probabilities = in_class_order(cell.prediction.probabilities, record.provenance.classes)
             yield Candidate(result.slide, row, cell, probabilities, own[cell.field], descriptor)
 
 
@@ -128,7 +136,7 @@ def describe_thumbnail(webp: bytes) -> NDArray[np.uint8]:
     return cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.uint8, copy=False)
 
 
-def _in_class_order(probabilities: Sequence[float], classes: Sequence[CellClass]) -> tuple[float, ...]:
+def in_class_order(probabilities: Sequence[float], classes: Sequence[CellClass]) -> tuple[float, ...]:
     """Return probabilities in the order of CellClass."""
     by_class = dict(zip(classes, probabilities, strict=True))
     return tuple(by_class.get(label, 0.0) for label in CellClass)

@@ -48,7 +48,7 @@ def adapt_readers(
     Returns:
         The adapted readers, in order.
     """
-    folds = assign_folds(cell_labels.groups, chosen, _INNER_FOLDS)
+    folds = assign_folds(cell_labels.groups, chosen, _is_known(readers, cell_labels), _INNER_FOLDS)
     fitted = [_fit_reader(reader, cell_labels, chosen, folds) for reader in readers]
     labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
     held_out_logits, cards = [one.held_out_logits[chosen] for one in fitted], [one.reader.card for one in fitted]
@@ -75,7 +75,7 @@ def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[P
         What a run with the adapted readers would make of each cell, in order.
     """
     everything = np.ones(len(cell_labels.labels), bool)
-    folds = assign_folds(cell_labels.groups, everything, _OUTER_FOLDS)
+    folds = assign_folds(cell_labels.groups, everything, _is_known(readers, cell_labels), _OUTER_FOLDS)
     predictions: dict[int, Prediction] = {}
     for fold in np.unique(folds):
         held_out = folds == fold
@@ -113,28 +113,41 @@ def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Se
     return float(_CONFIDENCES[-1])
 
 
-def assign_folds(groups: Sequence[str], chosen: NDArray[np.bool_], n_folds: int) -> NDArray[np.int64]:
-    """Divide cells into folds of about the same size without dividing a group.
+def assign_folds(
+    groups: Sequence[str], chosen: NDArray[np.bool_], known: NDArray[np.bool_], n_folds: int
+) -> NDArray[np.int64]:
+    """Divide cells into folds without dividing a group.
+
+    The folds have about as many cells of known classes, by which readers are calibrated; then about as many cells.
 
     Args:
         groups: The group of each cell.
         chosen: (N,) bool, the cells to divide.
+        known: (N,) bool, the cells of classes that the readers know.
         n_folds: The number of folds, if there are as many groups.
 
     Returns:
         (N,) int64, the fold of each cell; -1 for cells that are not chosen.
     """
-    sizes: dict[str, int] = {}
-    for group, is_chosen in zip(groups, chosen, strict=True):
+    sizes: dict[str, tuple[int, int]] = {}  # of known classes, and all
+    for group, is_chosen, is_known in zip(groups, chosen, known, strict=True):
         if is_chosen:
-            sizes[group] = sizes.get(group, 0) + 1
-    order = sorted(sizes, key=lambda group: (-sizes[group], sha256(group.encode(errors="surrogateescape")).digest()))
-    filled = [0] * min(n_folds, len(sizes))
+            n_known, n_cells = sizes.get(group, (0, 0))
+            sizes[group] = n_known + bool(is_known), n_cells + 1
+    order = sorted(sizes, key=lambda group: sha256(group.encode(errors="surrogateescape")).digest())
+    order.sort(key=lambda group: sizes[group], reverse=True)
+    filled = [(0, 0)] * min(n_folds, len(sizes))
     fold_by_group = {}
     for group in order:
-        fold_by_group[group] = filled.index(min(filled))
-        filled[fold_by_group[group]] += sizes[group]
+        fold = filled.index(min(filled))
+        fold_by_group[group] = fold
+        filled[fold] = filled[fold][0] + sizes[group][0], filled[fold][1] + sizes[group][1]
     return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
+
+
+def _is_known(readers: Sequence[Reader], cell_labels: CellLabels) -> NDArray[np.bool_]:
+    """Return whether each cell is of a class that the readers know."""
+    return cell_labels.indices(readers[0].card.classes) >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +246,15 @@ def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], l2_
 def _calibrate(
     reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], logits: NDArray[np.float32]
 ) -> CellClassifierCard:
-    """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out."""
+    """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out.
+
+    Without a cell of a class that it knows, both stay as they are.
+    """
     n_classes = len(reader.card.classes)
     y_true = cell_labels.indices(reader.card.classes)
     known = chosen & (y_true >= 0)
+    if not known.any():
+        return reader.card
     of_classes = logits[known, :n_classes].astype(np.float64)
     energies = -logsumexp(of_classes, axis=1)
     return reader.card.model_copy(

@@ -55,8 +55,11 @@ def make_pictures(
 
     Args:
         layout: The results.
-        cells: The cells. A cell without a picture in the results must have its image.
+        cells: The cells.
         images: The fields' files.
+
+    Returns:
+        The pictures; a cell is missing if neither the results nor an image that can be decoded show it.
 
     Raises:
         ResultsInvalid: A file of the results is missing or altered.
@@ -110,7 +113,8 @@ def _stored_pictures(layout: OutputPaths, slide: str, rows: Sequence[int]) -> di
     nothing = FieldThumbnail("", 1, 1, b"")
     pictures = {}
     for row in rows:
+        if not (native := result.thumbnails[row - 1].native):
+            continue
         field = fields.get(result.cells[row - 1].field, nothing)
-        native = result.thumbnails[row - 1].native
         pictures[row] = CellPictures(native, field.jpeg, Box(field.x, field.y, field.width, field.height), False)
     return pictures

@@ -6,15 +6,15 @@ The pixels come from the original fields, whose hashes are checked; thumbnails a
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.adaptation.candidates import load_run_result
 from wbctool.adaptation.cells import AdaptationCell, Label
 from wbctool.adaptation.labels_file import Labels, NoClass, Purpose
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import decode_rgb
 from wbctool.labels import CellClass
@@ -31,6 +31,8 @@ from wbctool.types.results import PublishedSlide
 
 _LEFT_WEIGHT = 0.3  # of a cell that a reader left as it was: seen, perhaps, but not named
 _MAX_NAMED = 5
+_GONE, _UNREADABLE = "their fields are gone or have changed", "their fields cannot be decoded"
+_OF_SCANS = "they are of whole-slide scans, whose cells cannot teach yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +70,31 @@ def read_published_cells(
     boxes = list(_iter_named(labels)) if labels else list(_iter_reviewed(layout))
     if not boxes:
         raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
-    images = FieldImages.find(layout, slides)
+    left_out: dict[str, Counter[str]] = defaultdict(Counter)
     by_field: dict[tuple[str, str, str], list[_LabelledBox]] = defaultdict(list)
+    scans = _find_scans(layout, boxes)
     for box in boxes:
-        by_field[box.slide, box.field, box.field_sha256].append(box)
+        if box.slide in scans:
+            left_out[_OF_SCANS][box.slide] += 1
+        else:
+            by_field[box.slide, box.field, box.field_sha256].append(box)
+    images = FieldImages.find(layout, slides)
     cells: list[AdaptationCell] = []
-    missing: list[str] = []
-    n_missing = 0
     for (slide, name, sha256), members in progress(list(by_field.items()), len(by_field), "reading fields"):
         content = images.read(slide, name, sha256)
         if content is None:
-            n_missing += len(members)
-            missing.append(f"{slide}/{name}")
+            left_out[_GONE][f"{slide}/{name}"] += len(members)
             continue
-        crops = crop_cells(Field(name, decode_rgb(content, math.inf)), [member.box for member in members], margin)
+        try:
+            rgb = decode_rgb(content, math.inf)
+        except FieldUnreadable:  # by another version of a decoder
+            left_out[_UNREADABLE][f"{slide}/{name}"] += len(members)
+            continue
+        crops = crop_cells(Field(name, rgb), [member.box for member in members], margin)
         for member, crop in zip(members, crops, strict=True):
             origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
             cells.append(AdaptationCell(member.label, slide, origin, crop, member.weight, member.is_random))
-    notes = []
-    if missing:
-        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
-        left_out = f"{pluralize(n_missing, 'labeled cell')} left out, because their fields are gone or have changed: "
-        notes.append(left_out + ", ".join(missing[:_MAX_NAMED]) + more)
+    notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
     if not cells:
         raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
     return cells, notes
@@ -130,6 +135,19 @@ def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
         return None
     result, record = load_run_result(layout, slide)
     return hash_cells(slide, result.cells, record.provenance.classes)
+
+
+def _find_scans(layout: OutputPaths, boxes: Iterable[_LabelledBox]) -> set[str]:
+    """Return the slides of some cells that are scans; their fields are zones and no files."""
+    records = [find_slide_record(layout, slide) for slide in {box.slide for box in boxes}]
+    return {record.slide for record in records if record is not None and record.scan is not None}
+
+
+def _describe_left_out(reason: str, n_by_place: Mapping[str, int]) -> str:
+    """Return a note on labeled cells that were left out, with the first slides or fields."""
+    more = f" and {len(n_by_place) - _MAX_NAMED} more" if len(n_by_place) > _MAX_NAMED else ""
+    named = ", ".join(list(n_by_place)[:_MAX_NAMED])
+    return f"{pluralize(sum(n_by_place.values()), 'labeled cell')} left out, because {reason}: {named}{more}"
 
 
 def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:

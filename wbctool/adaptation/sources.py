@@ -14,6 +14,7 @@ from wbctool.datasets.class_folders import find_unrecognized_folders
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
 from wbctool.paths import OutputPaths
+from wbctool.store.run_record import is_results
 from wbctool.types.progress import Progress
 
 
@@ -78,4 +79,4 @@ def _is_results(path: Path) -> bool:
     """Return whether a path names results of a run."""
     if not path.exists():
         raise LabelledDataInvalid(f"{path} does not exist")
-    return OutputPaths.from_path(path).run_json.is_file()
+    return is_results(OutputPaths.from_path(path).folder)

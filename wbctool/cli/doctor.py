@@ -39,6 +39,7 @@ PACKAGES = (
     "pandas",
     "pydantic",
     "jinja2",
+    "markupsafe",
     "filelock",
     "protobuf",
     "prometheus-client",

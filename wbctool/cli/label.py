@@ -67,11 +67,16 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
             f"{pluralize(candidates.unshown, 'cell')} cannot be shown: the results have no picture of them, and their "
             f"images are not those that the run analyzed. The cells at random are drawn from the others"
         )
-    chosen = choose_cells(candidates.cells, n_cells)
+    if candidates.of_scans:
+        echo_error(f"{pluralize(candidates.of_scans, 'cell')} of whole-slide scans left out: they cannot teach yet")
+    asked = choose_cells(candidates.cells, n_cells)
+    pictures = make_pictures(layout, [candidate for candidate, _ in asked], images)
+    chosen = [(cell, purpose) for cell, purpose in asked if (cell.slide, cell.row) in pictures]
+    if n_unreadable := len(asked) - len(chosen):
+        echo_error(f"{pluralize(n_unreadable, 'cell')} left out: their images cannot be decoded")
     if not chosen:
         advice = "; name the folder of the images with --slides" if candidates.unshown else ""
         raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown{advice}")
-    pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
     page = render_label_page(layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_sha256).encode()
     write_through_link(path, page)
     n_random = sum(purpose is Purpose.MEASURE for _, purpose in chosen)
@@ -85,9 +90,9 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
             f"{pluralize(n_small, 'cell')} shown as small as in the report: the images are not where the run analyzed "
             f"them, or have changed since; name their folder with --slides"
         )
-    if len(chosen) < n_cells:
+    if len(asked) < n_cells:
         echo_error(
-            f"there are no more than {pluralize(len(chosen), 'cell')} to choose: the others look almost the same as "
+            f"there are no more than {pluralize(len(asked), 'cell')} to choose: the others look almost the same as "
             f"these, or the results have no picture of them"
         )
     has_gaps = any(slide.status is not SlideStatus.WAITING for slide in candidates.skipped)

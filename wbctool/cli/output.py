@@ -51,12 +51,15 @@ def check_writable(folder: Path) -> None:
     """
     import tempfile
 
+    missing: list[Path] = []
     try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        missing += [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for path in missing:
-            path.rmdir()
     except OSError as error:
         raise OutputNotWritable(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()

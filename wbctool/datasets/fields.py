@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, 
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, parse_kind
+from wbctool.paths import is_file
 from wbctool.types.cells import Box, ObjectClass
 
 
@@ -125,5 +125,5 @@ def _read_column(path: Path, column: str, required: bool = False) -> dict[str, s
 
 def _check_image(path: Path, location: str) -> None:
     """Raise an error that names the table's line if an image is missing."""
-    if not os.path.isfile(path):  # noqa: PTH113, Path.is_file raises an error if the name is too long
+    if not is_file(path):
         raise LabelledDataInvalid(f"{location}: no such image: {path}")

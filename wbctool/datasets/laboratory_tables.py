@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import stat
 import warnings
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.errors import WbctoolError
+from wbctool.paths import is_file
 
 _MAX_BYTES = 50_000_000
 _SUFFIXES = (".csv", ".xlsx")
@@ -123,7 +123,7 @@ def list_unread_tables(folder: Path, stem: str, found: Path | None, error: type[
         if re.match(begin, name, re.IGNORECASE)
         and Path(name.strip()).suffix.lower() in _UNREAD_SUFFIXES
         and (found is None or name != found.name)
-        and os.path.isfile(folder / name)  # noqa: PTH113, Path.is_file raises without access
+        and is_file(folder / name)
     ]
 
 

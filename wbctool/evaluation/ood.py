@@ -13,9 +13,8 @@ from numpy.random import Generator
 
 from wbctool.datasets.labelled import LabelledField
 from wbctool.enums import SuperResolve
-from wbctool.evaluation.classification import LabelledCrop, predict
+from wbctool.evaluation.classification import LabelledCrop, predict, read_labelled_field
 from wbctool.imaging.crop import crop_cells, square_crop_box
-from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
 from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason
 from wbctool.types.progress import Progress
@@ -71,6 +70,9 @@ def evaluate_ood(
 
     Returns:
         One report for each kind of which there is an image.
+
+    Raises:
+        LabelledDataInvalid: A field cannot be read.
     """
     if not limit:
         return ()
@@ -115,7 +117,7 @@ def _iter_red_cells(fields: Sequence[LabelledField], margin: float, per_field: i
     for annotated in fields:
         red_cells = [b.box for b in annotated.boxes if b.object_class is ObjectClass.RED_CELL]
         if red_cells:
-            field = read_field(annotated.path)
+            field = read_labelled_field(annotated.path)
             isolated = [box for box in red_cells if _is_isolated(box, annotated, field, margin)]
             yield from crop_cells(field, isolated[:per_field], margin)
 
@@ -126,7 +128,7 @@ def _iter_background(fields: Sequence[LabelledField], margin: float, rng: Genera
         sides_px = [b.box.longer_side_px for b in annotated.boxes if b.object_class is ObjectClass.NUCLEATED]
         if not sides_px:
             continue
-        field = read_field(annotated.path)
+        field = read_labelled_field(annotated.path)
         height, width = field.rgb.shape[:2]
         side = round(float(np.median(sides_px)))
         for _ in range(_MAX_TRIES):

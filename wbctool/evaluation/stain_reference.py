@@ -33,7 +33,8 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
         background and cells.
 
     Raises:
-        LabelledDataInvalid: There are no fields of training groups, or one cannot be read.
+        LabelledDataInvalid: There are no fields of training groups, one cannot be read, or those of a data set show no
+            background or no cells.
     """
     group_split = GroupSplit.from_card(model.card.training)
     measured: dict[str, list[FieldQuality]] = defaultdict(list)
@@ -49,8 +50,11 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
 
 def _color_range(dataset: str, fields: Sequence[FieldQuality]) -> ColorRange:
     """Return the color range of the fields of one data set."""
-    background = _color_quantiles([f.background_color for f in fields if f.background_color])
-    cells = _color_quantiles([f.cell_color for f in fields if f.cell_color])
+    background_colors = [f.background_color for f in fields if f.background_color]
+    cell_colors = [f.cell_color for f in fields if f.cell_color]
+    if not background_colors or not cell_colors:
+        raise LabelledDataInvalid(f"{dataset}: no field shows {'cells' if background_colors else 'background'}")
+    background, cells = _color_quantiles(background_colors), _color_quantiles(cell_colors)
     return ColorRange(
         dataset=dataset,
         fields=len(fields),

@@ -55,7 +55,8 @@ def fhir_bundle(slides: Iterable[PublishedSlide]) -> str:
     """Return a Bundle of type ``collection`` as JSON.
 
     It has the DiagnosticReport and the Observations of each slide, and the Devices. Reports are ``final`` if a reader
-    has reviewed the slide and no cell is left in review, else ``preliminary``.
+    has reviewed the slide and no cell is left in review, else ``preliminary``; that of an unfamiliar slide is never
+    ``final``.
 
     Raises:
         MissingDependency: The extra ``fhir`` is not installed.

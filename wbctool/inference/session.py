@@ -92,7 +92,7 @@ class OnnxModel(Generic[CardT]):
         return self.card.precision
 
     def run(self, batch: AnyArray, *outputs: str) -> tuple[AnyArray, ...]:
-        """Run the graph on any number of images.
+        """Run the graph on any number of images, at least one.
 
         The session gets ``batch_size`` rows at a time, and the last batch is filled up with zeros, so that a row's
         result does not depend on N. On a GPU one thread calls the session at a time.
@@ -106,8 +106,11 @@ class OnnxModel(Generic[CardT]):
             One array of N rows per output.
 
         Raises:
+            ValueError: There are no images.
             Exception: What onnxruntime raises. A GPU that is out of memory halves ``batch_size`` first.
         """
+        if not len(batch):
+            raise ValueError("no images")
         with self._gpu_lock:
             return self._run(batch, outputs or self.output_names)
 

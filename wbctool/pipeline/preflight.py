@@ -24,6 +24,7 @@ from wbctool.paths import (
     SLIDE_JSON,
     THUMBNAILS_ZIP,
     OutputPaths,
+    is_file,
     temp_path_for,
 )
 from wbctool.pipeline.prometheus import METRICS_FILE
@@ -100,7 +101,7 @@ def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = N
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
     if path in _real_paths(metrics):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the metrics go")
-    if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113, of a name that is too long Path.is_file raises
+    if os.path.lexists(path) and not is_file(path):
         return  # a device, which is only appended to
     check_overwrite(log_file, LOG_FILE, "--log-file")
     for number in range(1, LOG_BACKUPS + 1):  # the log becomes the first of them when it is full

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.datasets.class_folders import read_class_folders
-from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split, evenly_spaced
+from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
-from wbctool.evaluation.classification import crop_labelled_cells
+from wbctool.evaluation.classification import LabelledCrop, crop_labelled_cells
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
@@ -135,7 +135,8 @@ def load_labelled_cells(
 ) -> CalibrationData:
     """Load labeled cells, found, cut and prepared as a run does it.
 
-    Training groups are for calibration, validation groups for measuring. Test groups are not used.
+    Training groups are for calibration, validation groups for measuring. Test groups are not used, nor are cells that
+    adapted models have learned from.
 
     Args:
         data: The folder that holds the class folders.
@@ -154,22 +155,28 @@ def load_labelled_cells(
     validation_images = evenly_spaced(
         [image for image in candidates if group_split.assign(image) is Split.VALIDATION], _MAX_VALIDATION_CELLS
     )
-    if not calibration_images or len(validation_images) < min_validation_cells:
+    calibration_cells, validation_cells = (
+        crop_labelled_cells(images, models, progress, "cells for the copies")
+        for images in (calibration_images, validation_images)
+    )
+    if not calibration_cells or len(validation_cells) < min_validation_cells:
+        n_learned = len(calibration_images) + len(validation_images) - len(calibration_cells) - len(validation_cells)
+        left_out = f"; {pluralize(n_learned, 'cell')} left out, which the models have learned from" if n_learned else ""
         raise LabelledDataInvalid(
-            f"{data}: {pluralize(len(validation_images), 'labeled cell')} of validation groups, which are a tenth of "
-            f"all; {min_validation_cells} are needed to measure on"
+            f"{data}: {pluralize(len(calibration_cells), 'labeled cell')} of training groups and "
+            f"{len(validation_cells)} of validation groups, which are a tenth of all; one is needed to calibrate with, "
+            f"and {min_validation_cells} are needed to measure on{left_out}"
         )
     description = f"cells of {data.resolve().name}"
     return CalibrationData(
-        _preprocess_images(calibration_images, models, progress),
-        _preprocess_images(validation_images, models, progress),
-        tuple(image.label for image in validation_images),
-        f"{len(calibration_images)} {description}, training groups",
-        f"{len(validation_images)} {description}, validation groups",
+        _preprocess_cells(calibration_cells, models),
+        _preprocess_cells(validation_cells, models),
+        tuple(cell.image.label for cell in validation_cells),
+        f"{len(calibration_cells)} {description}, training groups",
+        f"{len(validation_cells)} {description}, validation groups",
     )
 
 
-def _preprocess_images(images: Sequence[LabelledImage], models: Models, progress: Progress) -> Rgb:
-    """Return the prepared crop (128, 128, 3) of each image's cell."""
-    crops = [cell.crop for cell in crop_labelled_cells(images, models, progress, "cells for the copies")]
-    return preprocess_crops(crops, models.generator, SuperResolve.AUTO).rgb
+def _preprocess_cells(cells: Sequence[LabelledCrop], models: Models) -> Rgb:
+    """Return the prepared crop (128, 128, 3) of each cell."""
+    return preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -20,6 +21,20 @@ from markupsafe import Markup
 from wbctool.report import strings
 from wbctool.report.csv_tables import format_percent
 from wbctool.text import display_name
+
+# What the report imports of wbctool, and of other libraries that a page's bytes come from.
+_IMPORTED = (
+    "errors.py",
+    "labels.py",
+    "paths.py",
+    "text.py",
+    "types/cells.py",
+    "types/differential.py",
+    "types/results.py",
+    "types/scans.py",
+    "types/slides.py",
+)
+_LIBRARIES = ("jinja2", "markupsafe")
 
 
 def render_page(
@@ -64,10 +79,13 @@ def line_breaks(text: str) -> Markup:
 
 @cache
 def renderer_sha256() -> str:
-    """Return a hash of the code and the templates of the reports, by which a page of another version is known."""
-    package = files("wbctool.report")
-    sources = [*package.iterdir(), *package.joinpath("templates").iterdir()]
+    """Return a hash of all that makes the reports of the same results, by which a page of another version is known."""
+    package = files("wbctool")
+    report = package.joinpath("report")
+    sources = [*report.iterdir(), *report.joinpath("templates").iterdir()]
     contents = {source.name: source.read_bytes() for source in sources if source.is_file()}
+    contents |= {name: package.joinpath(name).read_bytes() for name in _IMPORTED}
+    contents |= {name: version(name).encode() for name in _LIBRARIES}
     return hashlib.sha256(b"\0".join(contents[name] for name in sorted(contents))).hexdigest()
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from wbctool.errors import RecordInvalid
-from wbctool.paths import REPORT_HTML, WORKBOOK_SUFFIX, OutputPaths
+from wbctool.paths import REPORT_HTML, WORKBOOK_SUFFIX, OutputPaths, is_file
 from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv
 from wbctool.report.index import IndexRow, render_index
 from wbctool.report.workbook import counts_workbook
@@ -87,8 +86,7 @@ def _find_workbook(layout: OutputPaths) -> Path | None:
 def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedReview | None) -> IndexRow:
     """Return a slide's row of index.html."""
     report = layout.slide_file(outcome.slide, REPORT_HTML)
-    exists = os.path.isfile(report)  # noqa: PTH113, of a path that is too long Path.is_file raises
-    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if exists else ""
+    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if is_file(report) else ""
     return IndexRow(
         outcome.row,
         link,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from wbctool.paths import REPORT_HTML, OutputPaths
+from wbctool.paths import REPORT_HTML, OutputPaths, is_file
 from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.counts_table import read_outcomes
 from wbctool.store.status import RunReport, describe_report, read_report
@@ -43,5 +43,5 @@ def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, 
             "done_in_run": slide.done_in_run,
             **{name: int(row[name]) for name in _COUNTS},
             "flags": [flag for flag in row["flags"].split(";") if flag],
-            "report": str(path) if path.is_file() else None,
+            "report": str(path) if is_file(path) else None,
         }
