@@ -75,4 +75,4 @@ def _measure(detection: Detection, um_per_px: float | None) -> float | None:
     """Return the diameter of the circle that has the area of the ellipse in a cell's box, in µm."""
     if um_per_px is None or detection.cut_by_border:
         return None
-    return um_per_px * float((detection.box.width * detection.box.height) ** 0.5)
+    return um_per_px * float(detection.box.area**0.5)

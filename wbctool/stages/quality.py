@@ -43,9 +43,7 @@ def measure_quality(
     """
     cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
     red_cell_sides_px = [
-        (d.box.width * d.box.height) ** 0.5
-        for d in cells
-        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+        d.box.area**0.5 for d in cells if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
     ]
     red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
     effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
