@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wbctool.stages.focus import RED_CELL_UM
-from wbctool.types.cells import Cell, Detection
+from wbctool.types.cells import RED_CELL_UM, Cell, Detection
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 

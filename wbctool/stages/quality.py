@@ -14,8 +14,8 @@ from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
-from wbctool.stages.focus import RED_CELL_UM, estimate_blur_px
-from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.stages.focus import estimate_blur_px
+from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
 from wbctool.types.slides import CieLab, FieldQuality
 
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # no anemia gives a field a median outside this range

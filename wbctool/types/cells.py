@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Rgb = NDArray[np.uint8]
 
 
+RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
+
+
 @dataclass(frozen=True, slots=True)
 class Slide:
     """One smear: a folder that directly holds images, or a whole-slide scan.
