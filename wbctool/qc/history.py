@@ -13,7 +13,7 @@ from wbctool.errors import RecordInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
-from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name
+from wbctool.report.csv_tables import NOT_ASSESSED, csv_text, decode_csv_name, encode_csv_name
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.slide_record import SlideRecord, read_slide_record
@@ -94,7 +94,7 @@ def _parse_record(row: Mapping[str, str]) -> QcRecord:
 
 def _parse_number(text: str) -> float | None:
     """Return a number; None for an empty or not assessed value."""
-    return None if text in {"", "not_assessed"} else float(text)
+    return None if text in {"", NOT_ASSESSED} else float(text)
 
 
 def append_qc_records(

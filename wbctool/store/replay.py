@@ -28,7 +28,7 @@ from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
 from wbctool.types.cells import Cell
 from wbctool.types.differential import Differential
-from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult
+from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult, count_failed_fields
 
 # The flags that no reclassified cell changes.
 _FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields") or flag == "unfamiliar")
@@ -239,9 +239,8 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
 def _recount(cells: Sequence[Cell], record: SlideRecord) -> Differential:
     """Count cells with the limits of a slide's record."""
     flags = _FIELD_FLAGS & set(record.counts["flags"].split(";"))
-    n_failed = sum(bool(failure.field) for failure in record.errors)
     predictions = [cell.prediction for cell in cells]
-    n_read = len(record.fields) - n_failed
+    n_read = len(record.fields) - count_failed_fields(record.errors)
     counted = count_cells(predictions, record.provenance.classes, record.limits, flags, n_read)
     analyser_wbc = record.metadata.analyser_wbc if record.metadata else None
     return add_absolute_counts(counted, analyser_wbc, record.limits)

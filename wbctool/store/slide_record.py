@@ -32,7 +32,7 @@ from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
-_WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
+WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 # Failures of these stages lie in the slide's files, not in the machine.
 _DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
 _OMITTED_IF_EMPTY = (
@@ -58,7 +58,7 @@ def _check_counts(counts: Mapping[str, str]) -> Mapping[str, str]:
     """Refuse what is not one row of counts.csv."""
     if tuple(counts) != COUNTS_COLUMNS:
         raise ValueError("the columns are not those of counts.csv")
-    numbers = {name: counts[name] for name in _WHOLE_NUMBER_COLUMNS}
+    numbers = {name: counts[name] for name in WHOLE_NUMBER_COLUMNS}
     numbers |= {name: value for name, value in counts.items() if name.endswith("_n") and value != NOT_ASSESSED}
     for name, value in numbers.items():
         if not value.isdecimal():

@@ -165,6 +165,9 @@ class Reason(StrEnum):
     ARTIFACT = "artefact"
 
 
+NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The classifier's prediction for one cell.
