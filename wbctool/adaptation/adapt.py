@@ -26,7 +26,7 @@ from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, meas
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.text import pluralize
 from wbctool.types.cells import Prediction
-from wbctool.types.progress import Progress
+from wbctool.types.progress import Progress, no_progress
 
 MIN_CELLS = 30
 MIN_GROUPS = 3
@@ -75,7 +75,7 @@ def adapt(
     cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     make_tuner: MakeTuner | None = None,
 ) -> Adaptation:
     """Adapt the readers to labeled cells, and measure by cross-validation what that is worth.
@@ -134,7 +134,7 @@ def compute_readers(
     cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     make_tuner: MakeTuner | None = None,
 ) -> list[Reader]:
     """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""

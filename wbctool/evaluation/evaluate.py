@@ -50,7 +50,7 @@ from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Box, Crop, Prediction
-from wbctool.types.progress import Progress
+from wbctool.types.progress import Progress, no_progress
 from wbctool.types.slides import Familiarity
 
 _MAX_MISCLASSIFICATIONS = 24
@@ -172,7 +172,7 @@ def evaluate(
     mode: SuperResolve = SuperResolve.AUTO,
     sr_cells: int = 100,
     ood_images: int = 100,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     fp32: Models | None = None,
     field_labels: Mapping[str, CellClass | str] | None = None,
 ) -> Evaluation:
