@@ -29,7 +29,7 @@ from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
 from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.store.ownership import FileKind
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name, pluralize, replace_underscores
 from wbctool.types.differential import ClassCount
 from wbctool.types.results import Provenance, PublishedSlide, SlideStatus, count_failed_fields
 
@@ -149,7 +149,7 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
 
 def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> Resource:
     """Return an Observation without its value."""
-    text = label.value.replace("_", " ")
+    text = replace_underscores(label.value)
     share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
     return {
         "resourceType": "Observation",

@@ -115,6 +115,11 @@ def format_percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def parse_number(text: str) -> float | None:
+    """Return a number of a table; None for an empty or not assessed value."""
+    return None if text in {"", NOT_ASSESSED} else float(text)
+
+
 def encode_csv_name(name: str) -> str:
     """Return a name so that no spreadsheet runs it as a formula.
 

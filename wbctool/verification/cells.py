@@ -18,7 +18,7 @@ from wbctool.evaluation.proportion import Proportion, estimate_proportion
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.optional import require_extra
-from wbctool.text import pluralize
+from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress, no_progress
 from wbctool.verification.agreement import Kappa, cohen_kappa
@@ -186,7 +186,7 @@ def _proportion_within(
 def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Criterion]:
     """Return the criteria of classes that surely fall short; an interval of a small class says little otherwise."""
     criteria = (
-        criterion_class_recall(label.replace("_", " "), recall)
+        criterion_class_recall(replace_underscores(label), recall)
         for label, recall in recall_by_class.items()
         if recall.total >= MIN_CELLS_PER_CLASS
     )
@@ -196,7 +196,7 @@ def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Cr
 def _underpowered_classes(labels: Sequence[str], recall_by_class: Mapping[str, Proportion]) -> list[str]:
     """Return a note on the classes with too few cells to judge them, if there are any."""
     totals = {label: recall.total for label, recall in recall_by_class.items()}
-    underpowered = [label.replace("_", " ") for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
+    underpowered = [replace_underscores(label) for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
     if not underpowered:
         return []
     return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which are not judged: {', '.join(underpowered)}"]
