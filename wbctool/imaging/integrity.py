@@ -17,6 +17,7 @@ from wbctool.errors import FieldUnreadable
 
 Pixels = NDArray[np.uint8]
 
+MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wbctool.errors import FieldUnreadable
+from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE
 from wbctool.imaging.integrity import check_no_hole
 
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -86,7 +87,7 @@ def check_standard_range(data: bytes) -> None:
         if profile[:4] == b"nclx" and len(profile) >= 8:
             primaries, transfer = struct.unpack_from(">HH", profile, 4)
             if not is_standard_range(primaries, transfer):
-                raise FieldUnreadable("an image of high dynamic range or wide gamut; export 8-bit sRGB")
+                raise FieldUnreadable(HIGH_DYNAMIC_RANGE)
 
 
 def is_standard_range(primaries: int, transfer: int) -> bool:
