@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete
-from wbctool.imaging.iso_media import Box, iter_boxes
+from wbctool.imaging.iso_media import MediaBox, iter_boxes
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _FILE = b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -36,7 +36,16 @@ _PRECINCT_HOLE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """The size segment of a codestream. tiles: their number. bits: of each component. subsampled: if one is smaller."""
+    """The size segment of a codestream.
+
+    Attributes:
+        width: The image's width in pixels.
+        height: The image's height in pixels.
+        tiles: The number of tiles.
+        bits: The bits of each component.
+        signed: Whether a component has signed values.
+        subsampled: Whether a component is smaller than the image.
+    """
 
     width: int
     height: int
@@ -48,12 +57,20 @@ class _Size:
 
 @dataclass(slots=True)
 class _Description:
-    """What the boxes around a codestream say of it."""
+    """What the boxes around a codestream say of it.
+
+    Attributes:
+        color_space: The number of its color space; None if none is named.
+        icc_profile: The embedded profile; None if there is none.
+        has_palette: Whether its colors come from a palette.
+        channels: The number, type and association of each channel.
+        orientation: 1 to 8, as in EXIF.
+    """
 
     color_space: int | None = None
     icc_profile: bytes | None = None
     has_palette: bool = False
-    channels: tuple[tuple[int, int, int], ...] = ()  # number, type, association
+    channels: tuple[tuple[int, int, int], ...] = ()
     orientation: int = 1
 
 
@@ -106,10 +123,10 @@ def decode_jpeg2000(data: bytes, max_megapixels: float) -> DecodedImage:
     )
 
 
-def _codestream(data: bytes) -> Box:
+def _codestream(data: bytes) -> MediaBox:
     """Return where the codestream lies."""
     if data.startswith(_CODESTREAM):
-        return Box(b"jp2c", 0, len(data))
+        return MediaBox(b"jp2c", 0, len(data))
     boxes = [box for box in iter_boxes(data) if box.kind == b"jp2c"]
     if len(boxes) > 1:
         raise FieldUnreadable(SEVERAL_IMAGES)
@@ -118,7 +135,7 @@ def _codestream(data: bytes) -> Box:
     return boxes[0]
 
 
-def _read_size(data: bytes, box: Box) -> _Size:
+def _read_size(data: bytes, box: MediaBox) -> _Size:
     """Read the size segment, with which a codestream begins."""
     try:
         width, height, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
@@ -197,7 +214,7 @@ def _check_colors(size: _Size, described: _Description) -> None:
         raise FieldUnreadable("channels of different sizes cannot be rendered reliably; export 8-bit RGB")
 
 
-def _check_tiles(data: bytes, box: Box, size: _Size) -> None:
+def _check_tiles(data: bytes, box: MediaBox, size: _Size) -> None:
     """Raise FieldUnreadable unless every tile is there, and without a hole."""
     position, largest_hole = box.start + 2, MIN_HOLE_BYTES
     for marker, start, end in _segments(data, box):
@@ -220,7 +237,7 @@ def _check_tiles(data: bytes, box: Box, size: _Size) -> None:
         raise incomplete(f"{size.tiles - len(tiles)} of its {size.tiles} tiles are missing")
 
 
-def _segments(data: bytes, box: Box) -> Iterator[tuple[int, int, int]]:
+def _segments(data: bytes, box: MediaBox) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start, and end of each segment of the main header."""
     position = box.start + 2
     while position + 4 <= box.end:

@@ -31,7 +31,13 @@ _MIN_GAMMA_CHANGE = 0.05  # of the exponent, as libpng
 
 
 class _Chunk(NamedTuple):
-    """kind: four letters. start, end: its bytes in the file."""
+    """One chunk of a PNG file.
+
+    Attributes:
+        kind: Its four letters.
+        start: Where its length begins in the file.
+        end: Where its check sum ends, which is beyond the end of a file that is cut.
+    """
 
     kind: bytes
     start: int

@@ -121,7 +121,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
         raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
-        return render(_decode(_without_padding(data), max_megapixels))
+        return render(_decode(_without_leading_padding(data), max_megapixels))
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
@@ -160,7 +160,7 @@ def oriented_size(path: Path) -> tuple[int, int]:
     return (header.height, header.width) if is_turned else (header.width, header.height)
 
 
-def _without_padding(data: bytes) -> bytes:
+def _without_leading_padding(data: bytes) -> bytes:
     """Return a JPEG without the zeros before and behind its first marker, by which Pillow knows it."""
     padded = None if data.startswith(b"\xff\xd8\xff") else _PADDED_JPEG.match(data)
     return data if padded is None else b"\xff\xd8" + data[padded.end() :]
@@ -168,7 +168,7 @@ def _without_padding(data: bytes) -> bytes:
 
 def _read_header(data: bytes) -> ImageHeader:
     """Read an image's size and orientation; raises as the libraries do."""
-    data = _without_padding(data)
+    data = _without_leading_padding(data)
     if is_tiff(data):
         return read_tiff_header(data)
     if is_jpeg2000(data):

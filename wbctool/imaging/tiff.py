@@ -128,6 +128,7 @@ def _pages(file: TiffFile) -> Iterator[TiffPage]:
 
 
 def _with_subpages(page: Any) -> list[TiffPage]:
+    """Return a page and its sub-IFDs, as far as they hold an image."""
     subpages: list[TiffPage] = []
     with suppress(Exception):  # they are no part of the page
         subpages = list(page.pages or ())
@@ -177,6 +178,7 @@ def _check_layout(page: TiffPage) -> None:
 
 
 def _check_color_space(page: TiffPage) -> None:
+    """Refuse by name every color space that is not known to come out right."""
     photometric, bits = int(page.photometric), page.bitspersample
     if photometric in {_MIN_IS_WHITE, _MIN_IS_BLACK}:
         if bits == 16 or page.sampleformat != _UNSIGNED:
@@ -268,9 +270,11 @@ def _apply_palette(page: TiffPage, indices: NDArray[Any]) -> Pixels:
 
 
 def _orientation(page: TiffPage) -> int:
+    """Return the orientation, 1 if it is missing or broken."""
     value = page.tags.valueof(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _unsupported(layout: str) -> FieldUnreadable:
+    """Return the error of a TIFF with a layout that is not read."""
     return FieldUnreadable(f"a TIFF with {layout} is not read; export 8-bit RGB")
