@@ -109,7 +109,22 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Evaluator:
-    """The models and options of one evaluation, which measure one data set of cells after the other."""
+    """The models and options of one evaluation, which measure one data set of cells after the other.
+
+    Attributes:
+        models: The models to measure.
+        generators: The generators to compare on reduced cells.
+        mode: When cells are super-resolved.
+        sr_cells: The number of cells of a data set to compare generators on.
+        progress: Wraps the items of slow loops.
+        fp32: The models in fp32 to compare with; None to compare nothing.
+        reports: The classifier's results on each data set so far.
+        precisions: How the results of ``models`` and ``fp32`` differ on each data set.
+        misclassifications: The wrong predictions with most confidence, by data set.
+        sr_rows: The comparisons of the generators.
+        crops: The crops of the cells of known classes.
+        cells: All cells with their predictions.
+    """
 
     models: Models
     generators: Sequence[OnnxModel[GeneratorCard]]

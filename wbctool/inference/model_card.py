@@ -82,6 +82,7 @@ class ColorRange(BaseModel):
     """The colors of one dataset's training fields in CIELAB: the central 98 % of their medians, per channel.
 
     Attributes:
+        dataset, fields: The name of the dataset and the number of its fields.
         background_low, background_high: The 1st and 99th percentile of the background between the cells.
         cells_low, cells_high: The 1st and 99th percentile of the nucleated cells.
     """

@@ -125,7 +125,16 @@ def run_folder(
 
 @dataclass(slots=True)
 class _FolderRun:
-    """One run that holds the lock of its output."""
+    """One run that holds the lock of its output.
+
+    Attributes:
+        context: The settings, the stages and what slides.csv says.
+        progress: Shows the progress.
+        stop_request: Says whether the run is to stop.
+        executor: Processes the slides.
+        notices: What a laboratory must know about the run's input, so far.
+        stopped_by: The setting that stopped the run; None if none did.
+    """
 
     context: RunContext
     progress: Progress

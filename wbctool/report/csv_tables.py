@@ -171,8 +171,10 @@ def _cell_row(slide: str, cell: Cell, later_columns: Sequence[str]) -> tuple[str
 
 
 def _format_bool(value: bool) -> str:
+    """Return a truth value as the tables have it."""
     return "true" if value else "false"
 
 
 def _quote(value: str) -> str:
+    """Quote a value if it needs it."""
     return '"' + value.replace('"', '""') + '"' if any(c in ',"' or c < " " for c in value) else value

@@ -80,7 +80,7 @@ def measure_quality(
 
 
 def measure_coverage(field: Field, detections: Sequence[Detection]) -> float | None:
-    """Measure the share of a field that red cells cover, alone; as in :func:`measure_quality`.
+    """Measure only the share of a field that red cells cover, as :func:`measure_quality` does.
 
     Args:
         field: The field, (H, W, 3) uint8 RGB.

@@ -84,12 +84,12 @@ class AbsoluteCounts:
     """The absolute counts of a slide in 10⁹/L, rounded to four decimals.
 
     Attributes:
+        unit: The unit of all values.
         analyser_wbc: The analyzer's white cells as it gives them.
         wbc: The same, corrected for nucleated red cells if the settings ask for it.
         corrected_for_nrbc: Whether it is corrected.
         reference_source: The source of the reference ranges; empty if none apply.
         classes: The count of each class; None if nothing was counted.
-        unit: The unit of all values.
     """
 
     unit: str = "10^9/L"
