@@ -93,8 +93,18 @@ def evaluate_models(
         emit(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(models_dir or default_models_dir())
     selected_split = None if split is SplitChoice.ALL else Split(split.value)
-    options = (sr_cells, ood_images, track_progress, fp32, field_labels)
-    result = evaluate(data, models, generators, selected_split, mode, *options)
+    result = evaluate(
+        data,
+        models,
+        generators,
+        selected_split,
+        mode,
+        sr_cells=sr_cells,
+        ood_images=ood_images,
+        progress=track_progress,
+        fp32=fp32,
+        field_labels=field_labels,
+    )
     if out is not None:
         write_evaluation(result, out)
     emit(_render_tables(result))
