@@ -88,7 +88,7 @@ def read_original_files(layout: OutputPaths, record: SlideRecord) -> tuple[Slide
     original = find_slide_record(layout, slide, prefix + SLIDE_JSON)
     if original is None or original.reviews:
         raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
-    files = {name: _read_verified(layout, slide, name, sha256) for name, sha256 in original.files.items()}
+    files = {name: _read_original_file(layout, slide, name, sha256) for name, sha256 in original.files.items()}
     files[SLIDE_JSON] = layout.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
     return original, files
 
@@ -192,7 +192,7 @@ def _iter_cell_entries(reviews: Sequence[Review], entries: Sequence[AuditEntry])
             yield from entries[review_entry.number - 1 - review_entry.content["cells"] : review_entry.number - 1]
 
 
-def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
+def _read_original_file(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
     """Return a file as the run wrote it; a review that was killed may have replaced it already."""
     for candidate in (name, ORIGINAL_PREFIX + name):
         with suppress(OSError):
