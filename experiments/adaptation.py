@@ -40,6 +40,7 @@ from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.familiarity import assess_familiarity, measure_familiarity
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
+from wbctool.types.progress import no_progress
 
 SIZES = (25, 50, 100)
 SLIDE_CELLS = (20, 50, 100)
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     draws: list[Draw] = []
     laboratories: dict[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]] = {}
     for folder in args.laboratory:
-        cells = merge_cells(read_labelled_cells(folder, models, lambda items, *_: items, labels))
+        cells = merge_cells(read_labelled_cells(folder, models, no_progress, labels))
         _check_unseen(cells, models)
         laboratories[folder.name] = (
             cells,

@@ -1,4 +1,4 @@
-"""The choices of a run. They are not in wbctool.settings, so that `wbctool --help` does not import pydantic."""
+"""The choices of the commands. They are not in wbctool.settings, so that `wbctool --help` does not import pydantic."""
 
 from __future__ import annotations
 
@@ -36,3 +36,37 @@ class Readers(StrEnum):
     BOTH = "both"
     VGG19 = "vgg19"
     COMPACT = "compact"
+
+
+class CopyPrecision(StrEnum):
+    """The precisions of copies; the models themselves compute in fp32."""
+
+    INT8 = Precision.INT8.value
+    FP16 = Precision.FP16.value
+
+
+class TrainStage(StrEnum):
+    """What `train` trains."""
+
+    ALL = "all"
+    DETECTOR = "detector"
+    SRGAN = "srgan"
+    CLASSIFIER = "classifier"
+    COMPACT = "compact"
+
+
+class BackboneChoice(StrEnum):
+    """The backbones of wbctool_training.models.backbones, which cannot be imported without torch."""
+
+    VGG19 = "vgg19"
+    VGG16 = "vgg16"
+    RESNET50 = "resnet50"
+    EFFICIENTNET_B7 = "efficientnet_b7"
+
+
+class SplitChoice(StrEnum):
+    """Which groups of the labeled data `evaluate` uses."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+    ALL = "all"

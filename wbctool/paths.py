@@ -76,7 +76,8 @@ _RESERVED_NAMES = frozenset(
         QC_HISTORY_CSV,
     }
 ) | {ORIGINAL_PREFIX + name for name in (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, SLIDE_JSON)}
-# Of a name in the name of a file that a page saves; file systems take 255 bytes, and a character up to four.
+# A page saves a file that is named after a slide, by so many characters at most: file systems take 255 bytes, and a
+# character has up to four.
 _MAX_NAME_CHARACTERS = 60
 _NAMES_IN_FOLDER = frozenset({RUN_JSON, INDEX_HTML})
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + "[0-9a-f]{12}-[0-9a-f]{16}")

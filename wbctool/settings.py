@@ -97,7 +97,7 @@ class RunSettings(SettingsModel):
 
     @field_validator("slides", "out", *_PATHS, mode="before")
     @classmethod
-    def _expand_home(cls, path: object) -> object:
+    def _check_path(cls, path: object) -> object:
         """Refuse an empty path, which would be the current folder, and replace ``~`` by the home folder."""
         if path == "":
             raise ValueError("it is empty")

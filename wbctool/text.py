@@ -14,6 +14,11 @@ def pluralize(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def replace_underscores(name: str) -> str:
+    """Return the name of a class or a quantity as words."""
+    return name.replace("_", " ")
+
+
 _DIGITS = re.compile(r"([0-9]+)")
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from wbctool.cli.train import BackboneChoice
 from wbctool.datasets.labelled import GroupSplit
+from wbctool.enums import BackboneChoice
 from wbctool.inference.model_card import default_models_dir
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from wbctool.cli.app import app
-from wbctool.cli.evaluate import SplitChoice, evaluate_models
+from wbctool.cli.evaluate import evaluate_models
 from wbctool.datasets.labelled import LabelledBox, LabelledField, Split
-from wbctool.enums import Precision, Readers, SuperResolve
+from wbctool.enums import Precision, Readers, SplitChoice, SuperResolve
 from wbctool.errors import LabelledDataInvalid, OutputNotWritable
 from wbctool.evaluation.evaluate import Evaluation, evaluate
 from wbctool.evaluation.ood import evaluate_ood

@@ -21,6 +21,11 @@ def test_iou_equals_value_by_hand() -> None:
     assert Box(0, 0, 10, 10).iou(Box(10, 0, 10, 10)) == 0.0
 
 
+def test_intersection_is_what_two_boxes_share():
+    assert Box(0, 0, 10, 10).intersection(Box(5, -2, 10, 6)) == Box(5, 0, 5, 4)
+    assert Box(0, 0, 10, 10).intersection(Box(0, 10, 10, 10)) is None
+
+
 def test_match_boxes_matches_each_annotated_box_once() -> None:
     annotated = [Box(0, 0, 10, 10)]
     twice = [Box(0, 0, 10, 10), Box(1, 0, 10, 10)]

@@ -10,7 +10,7 @@ from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.duplicates import crop_to_picture, find_duplicates, make_thumbnail
-from wbctool.stages.focus import RED_CELL_UM, _squared_gradients, estimate_blur_px
+from wbctool.stages.focus import _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (
     apply_quality_limits,
     color_distance,
@@ -18,7 +18,7 @@ from wbctool.stages.quality import (
     measure_quality,
     red_cell_coverage,
 )
-from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
 from wbctool.types.slides import FieldQuality
 
 LIMITS = Limits()

@@ -8,7 +8,13 @@ from torch import nn
 from wbctool_training.models.backbones import Backbone, build_features, count_frozen_layers
 from wbctool_training.models.classifier import CellClassifier
 from wbctool_training.models.detector import CellDetector
-from wbctool_training.models.srgan import Discriminator, Generator, count_keras_parameters
+from wbctool_training.models.srgan import Discriminator, Generator
+
+
+def count_keras_parameters(network: nn.Module) -> int:
+    """Count parameters as Keras does, including BatchNorm's moving mean and variance."""
+    n_moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in network.parameters()) + n_moving
 
 
 def _layer_counts(network: nn.Module) -> list[int]:

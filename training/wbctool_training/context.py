@@ -37,7 +37,6 @@ class TrainingContext:
     Attributes:
         recipe: Hyperparameters.
         images: Labeled single-cell images.
-        unknown_images: Single-cell images of kinds that no class fits.
         fields: Fields with boxes.
         out: Folder of the models; checkpoints and curves go to ``out/training``.
         imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
@@ -47,6 +46,7 @@ class TrainingContext:
         backbone: The classifier's network.
         init_from: Folders of the models that generator and classifier start from; empty starts anew.
         workers: Processes that load training data; None uses every usable core.
+        unknown_images: Single-cell images of kinds that no class fits.
     """
 
     recipe: Recipe

@@ -8,6 +8,8 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from wbctool.text import replace_underscores
+
 _NON_METRIC_COLUMNS = ("epoch", "step")
 _MIN_EPOCHS = 3  # fewer epochs make no curve, so the values are drawn against steps
 
@@ -53,7 +55,7 @@ def draw_curves(metrics: Path, path: Path) -> None:
                     values = points[name].dropna()
                     label = name.partition("_")[0]
                     axes.plot(values.index + 1, values, label=label, marker="." if len(values) < 30 else None)
-            axes.set(xlabel=x_column, title=quantity.replace("_", " "))
+            axes.set(xlabel=x_column, title=replace_underscores(quantity))
             axes.legend(frameon=False)
         figure.savefig(path, dpi=150)
 

@@ -24,9 +24,9 @@ from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
 from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_familiarity
 from wbctool.stages.preprocess import preprocess_crops
-from wbctool.text import pluralize
+from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Prediction
-from wbctool.types.progress import Progress
+from wbctool.types.progress import Progress, no_progress
 
 MIN_CELLS = 30
 MIN_GROUPS = 3
@@ -75,7 +75,7 @@ def adapt(
     cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     make_tuner: MakeTuner | None = None,
 ) -> Adaptation:
     """Adapt the readers to labeled cells, and measure by cross-validation what that is worth.
@@ -134,7 +134,7 @@ def compute_readers(
     cells: Sequence[AdaptationCell],
     models: Models,
     folder: Path,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     make_tuner: MakeTuner | None = None,
 ) -> list[Reader]:
     """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""
@@ -198,7 +198,7 @@ def _describe_rare_classes(cells: Sequence[AdaptationCell], classes: Sequence[Ce
     """Return a note on the classes with few cells."""
     counts = count_labels(cells)
     rare = [
-        f"{label.value.replace('_', ' ')} ({counts[label]})"
+        f"{replace_underscores(label.value)} ({counts[label]})"
         for label in classes
         if counts[label] < _MIN_CELLS_PER_CLASS
     ]

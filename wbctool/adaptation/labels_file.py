@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictBool, StrictInt, StringConstraints, TypeAdapter
 
 from wbctool.errors import RecordInvalid
+from wbctool.inference.adaptation_info import Sha256
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.store.atomic_write import format_json
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
@@ -58,7 +59,6 @@ def _refuse_number(value: object) -> object:
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

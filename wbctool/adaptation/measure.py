@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import Label
 from wbctool.evaluation.metrics import McNemarResult, mcnemar_by_group
-from wbctool.evaluation.proportion import Proportion
+from wbctool.evaluation.proportion import Proportion, estimate_proportion
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction
@@ -107,7 +107,7 @@ def compare(
         groups=len(set(groups)),
         before=_measure(labels, groups, before),
         after=_measure(labels, groups, after),
-        silent_errors_at_equal_coverage=_proportion(wrong, groups),
+        silent_errors_at_equal_coverage=estimate_proportion(wrong, groups),
         test=mcnemar_by_group(correct_after, _correct(labels, before)[known], known_groups),
         guess_test=mcnemar_by_group(correct_after, is_commonest, list(map(str, range(len(of_class))))),
     )
@@ -144,11 +144,11 @@ def _measure(labels: Sequence[Label], groups: Sequence[str], predictions: Sequen
     for label in CellClass:
         members = np.array([other == label for other in labels], bool)
         if members.any():
-            recall[label.value] = _proportion(correct[members], _select(groups, members))
+            recall[label.value] = estimate_proportion(correct[members], _select(groups, members))
     return Figures(
-        accuracy=_proportion(correct[known], _select(groups, known)),
-        silent_errors=_proportion(np.array(list(map(is_silent_error, predictions, labels)), bool), groups),
-        coverage=_proportion(np.array([p.outcome is Outcome.COUNTED for p in predictions], bool), groups),
+        accuracy=estimate_proportion(correct[known], _select(groups, known)),
+        silent_errors=estimate_proportion(np.array(list(map(is_silent_error, predictions, labels)), bool), groups),
+        coverage=estimate_proportion(np.array([p.outcome is Outcome.COUNTED for p in predictions], bool), groups),
         recall=recall,
     )
 
@@ -161,10 +161,3 @@ def _correct(labels: Sequence[Label], predictions: Sequence[Prediction]) -> NDAr
 def _select(groups: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
     """Return the groups of the masked cells."""
     return [group for group, is_chosen in zip(groups, mask, strict=True) if is_chosen]
-
-
-def _proportion(successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion:
-    """Return the proportion of successes among trials, of which there is at least one."""
-    proportion = Proportion.estimate(successes, groups)
-    assert proportion is not None
-    return proportion

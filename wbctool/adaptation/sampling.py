@@ -59,9 +59,8 @@ def choose_cells(candidates: Sequence[Candidate], n_cells: int) -> list[tuple[Ca
             measuring.append(index)
             copies.add(index)
     teaching = _choose_teaching(candidates, n_cells - len(measuring), copies) if candidates else []
-    if (
-        len(measuring) + len(teaching) < n_cells
-    ):  # there were copies; the first of the cells drawn are drawn at random too
+    if len(measuring) + len(teaching) < n_cells:
+        # There were copies. The first of the cells drawn are drawn at random too.
         n_random = round((len(measuring) + len(teaching)) * RANDOM_SHARE)
         measuring, teaching = measuring[:n_random], teaching + measuring[n_random:]
     chosen = [(index, Purpose.MEASURE) for index in measuring] + [(index, Purpose.TEACH) for index in teaching]

@@ -13,7 +13,7 @@ from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import check_writable, echo_error, echo_optional
 from wbctool.errors import SettingsInvalid
 from wbctool.exit_codes import ExitCode
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name, pluralize, replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.adaptation.adapt import Adaptation, MakeTuner
@@ -133,7 +133,7 @@ def _format(adaptation: Adaptation) -> list[str]:
         f"  McNemar by slide: {comparison.test.wins} better, {comparison.test.losses} worse, p {comparison.test.p:.3g}",
     ]
     for label, recall in after.recall.items():
-        lines.append(f"  {label.replace('_', ' ')}: {_share(before.recall[label])} before, {_share(recall)} after")
+        lines.append(f"  {replace_underscores(label)}: {_share(before.recall[label])} before, {_share(recall)} after")
     if adaptation.doubtful:
         lines.append("labels that both readers contradict, for a second look:")
         lines += [

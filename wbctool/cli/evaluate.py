@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir, SuperResolveMode
 from wbctool.cli.output import check_writable, echo, echo_optional
-from wbctool.enums import Device, Precision, Readers, SuperResolve
+from wbctool.enums import Device, Precision, Readers, SplitChoice, SuperResolve
 from wbctool.optional import require_extra
 from wbctool.text import display_name
 
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wbctool.evaluation.evaluate import Evaluation
-
-
-class SplitChoice(StrEnum):
-    """Which groups of the labeled data `evaluate` uses."""
-
-    TEST = "test"
-    VALIDATION = "validation"
-    ALL = "all"
 
 
 def evaluate(
@@ -102,8 +93,18 @@ def evaluate_models(
         emit(f"classifier in {models.classifier.precision.value}, generator in {models.generator.precision.value}")
     generators = load_generators(models_dir or default_models_dir())
     selected_split = None if split is SplitChoice.ALL else Split(split.value)
-    options = (sr_cells, ood_images, track_progress, fp32, field_labels)
-    result = evaluate(data, models, generators, selected_split, mode, *options)
+    result = evaluate(
+        data,
+        models,
+        generators,
+        selected_split,
+        mode,
+        sr_cells=sr_cells,
+        ood_images=ood_images,
+        progress=track_progress,
+        fp32=fp32,
+        field_labels=field_labels,
+    )
     if out is not None:
         write_evaluation(result, out)
     emit(_render_tables(result))

@@ -15,6 +15,7 @@ from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
+    from wbctool.adaptation.candidates import CandidateCells
     from wbctool.paths import OutputPaths
     from wbctool.pipeline.run_slides import FieldImages
 
@@ -60,15 +61,7 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
     check_overwrite(path, LABEL_PAGE_FILE, "--to" if to else "")
     images = _find_images(layout, slides_dir)
     candidates = read_candidates(layout, images)
-    for slide in candidates.skipped:
-        echo_error(f"{slide.slide} is left out: {slide.reason}")
-    if candidates.unshown:
-        echo_error(
-            f"{pluralize(candidates.unshown, 'cell')} cannot be shown: the results have no picture of them, and their "
-            f"images are not those that the run analyzed. The cells at random are drawn from the others"
-        )
-    if candidates.of_scans:
-        echo_error(f"{pluralize(candidates.of_scans, 'cell')} of whole-slide scans left out: they cannot teach yet")
+    _report_gaps(candidates)
     asked = choose_cells(candidates.cells, n_cells)
     pictures = make_pictures(layout, [candidate for candidate, _ in asked], images)
     chosen = [(cell, purpose) for cell, purpose in asked if (cell.slide, cell.row) in pictures]
@@ -97,6 +90,19 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
         )
     has_gaps = any(slide.status is not SlideStatus.WAITING for slide in candidates.skipped)
     return ExitCode.NEEDS_ATTENTION if has_gaps else ExitCode.DONE
+
+
+def _report_gaps(candidates: CandidateCells) -> None:
+    """Name the slides that are left out, and say how many cells cannot be shown."""
+    for slide in candidates.skipped:
+        echo_error(f"{slide.slide} is left out: {slide.reason}")
+    if candidates.unshown:
+        echo_error(
+            f"{pluralize(candidates.unshown, 'cell')} cannot be shown: the results have no picture of them, and their "
+            f"images are not those that the run analyzed. The cells at random are drawn from the others"
+        )
+    if candidates.of_scans:
+        echo_error(f"{pluralize(candidates.of_scans, 'cell')} of whole-slide scans left out: they cannot teach yet")
 
 
 def _find_images(layout: OutputPaths, slides_dir: Path | None) -> FieldImages:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ import typer
 from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo_error, echo_optional
-from wbctool.enums import Device, Precision
+from wbctool.enums import CopyPrecision, Device, Precision
 from wbctool.errors import OutputNotWritable, QuantizationRejected
 from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
@@ -23,13 +22,6 @@ from wbctool.text import display_name, pluralize
 if TYPE_CHECKING:
     from wbctool.inference.model_card import Card
     from wbctool.quantization.measure import QuantizedModel
-
-
-class CopyPrecision(StrEnum):
-    """The precisions of copies; the models themselves compute in fp32."""
-
-    INT8 = Precision.INT8.value
-    FP16 = Precision.FP16.value
 
 
 def optimize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
+from wbctool.enums import BackboneChoice, TrainStage
 
 LabeledData = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labeled data. May be repeated.")]
 Fold = Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the groups is the test split.")]
@@ -18,25 +18,6 @@ HoldOutDataset = Annotated[
     list[str] | None,
     typer.Option(metavar="DATASET", help="Put this whole dataset or microscope into the test split. May be repeated."),
 ]
-
-
-class TrainStage(StrEnum):
-    """What `train` trains."""
-
-    ALL = "all"
-    DETECTOR = "detector"
-    SRGAN = "srgan"
-    CLASSIFIER = "classifier"
-    COMPACT = "compact"
-
-
-class BackboneChoice(StrEnum):
-    """The backbones of wbctool_training.models.backbones, which cannot be imported without torch."""
-
-    VGG19 = "vgg19"
-    VGG16 = "vgg16"
-    RESNET50 = "resnet50"
-    EFFICIENTNET_B7 = "efficientnet_b7"
 
 
 def train(

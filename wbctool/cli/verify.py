@@ -17,7 +17,7 @@ from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
-from wbctool.text import display_name, encode_name, pluralize
+from wbctool.text import display_name, encode_name, pluralize, replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.evaluation.proportion import Proportion
@@ -170,7 +170,7 @@ def _format_slides(result: SlideVerification) -> list[str]:
     return [
         f"{pluralize(result.slides, 'slide')}, {result.complete_slides} with enough counted cells{sampling_note}",
         *(
-            f"  {row.label.replace('_', ' ')}: tool minus reader {row.bias:+.2f} percentage points, "
+            f"  {replace_underscores(row.label)}: tool minus reader {row.bias:+.2f} percentage points, "
             f"95 % limits of agreement {row.low:+.2f} to {row.high:+.2f}"
             for row in result.bland_altman
         ),
@@ -191,7 +191,7 @@ def _format_cells(result: CellVerification) -> list[str]:
     if result.accuracy_auto:
         lines.append(f"  correct among those: {_format_with_interval(result.accuracy_auto)}")
     for label, share in result.recall_by_class.items():
-        lines.append(f"  {label.replace('_', ' ')} found: {_format_with_interval(share)}")
+        lines.append(f"  {replace_underscores(label)} found: {_format_with_interval(share)}")
     if (fit := result.calibration) is not None:
         lines.append(
             f"calibration error on {fit.measured_on} cells: {fit.error:.3f} with the shipped temperature "

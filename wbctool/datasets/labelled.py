@@ -76,7 +76,12 @@ class UnknownImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBox:
-    """One annotated object of a field, with its box in pixels."""
+    """One annotated object of a field.
+
+    Attributes:
+        object_class: What the object is.
+        box: Its box, in pixels of the field.
+    """
 
     object_class: ObjectClass
     box: Box

@@ -50,7 +50,7 @@ from wbctool.labels import CellClass
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
 from wbctool.types.cells import Box, Crop, Prediction
-from wbctool.types.progress import Progress
+from wbctool.types.progress import Progress, no_progress
 from wbctool.types.slides import Familiarity
 
 _MAX_MISCLASSIFICATIONS = 24
@@ -109,7 +109,22 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Evaluator:
-    """The models and options of one evaluation, which measure one data set of cells after the other."""
+    """The models and options of one evaluation, which measure one data set of cells after the other.
+
+    Attributes:
+        models: The models to measure.
+        generators: The generators to compare on reduced cells.
+        mode: When cells are super-resolved.
+        sr_cells: The number of cells of a data set to compare generators on.
+        progress: Wraps the items of slow loops.
+        fp32: The models in fp32 to compare with; None to compare nothing.
+        reports: The classifier's results on each data set so far.
+        precisions: How the results of ``models`` and ``fp32`` differ on each data set.
+        misclassifications: The wrong predictions with most confidence, by data set.
+        sr_rows: The comparisons of the generators.
+        crops: The crops of the cells of known classes.
+        cells: All cells with their predictions.
+    """
 
     models: Models
     generators: Sequence[OnnxModel[GeneratorCard]]
@@ -172,7 +187,7 @@ def evaluate(
     mode: SuperResolve = SuperResolve.AUTO,
     sr_cells: int = 100,
     ood_images: int = 100,
-    progress: Progress = lambda items, _total, _description: items,
+    progress: Progress = no_progress,
     fp32: Models | None = None,
     field_labels: Mapping[str, CellClass | str] | None = None,
 ) -> Evaluation:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wbctool.evaluation.calibration import reliability_bins
+from wbctool.text import replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.evaluation.classification import ClassifierReport, Misclassification
@@ -36,7 +37,7 @@ def draw_confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], tit
         path: File, or buffer, to write to.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [name.replace("_", " ") for name in classes]
+    names = [replace_underscores(name) for name in classes]
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(6.4, 5.6), layout="constrained")
         axes = figure.add_subplot()
@@ -102,7 +103,7 @@ def draw_misclassifications(misclassifications: Sequence[Misclassification], tit
         for axes, misclassification in zip(grid, misclassifications, strict=False):
             axes.imshow(misclassification.rgb)
             label, predicted = (
-                name.replace("_", " ") for name in (misclassification.label, misclassification.predicted)
+                replace_underscores(name) for name in (misclassification.label, misclassification.predicted)
             )
             axes.set_title(
                 f"{misclassification.group[:8]}: {label}\n{predicted} {misclassification.confidence:.2f}", fontsize=6

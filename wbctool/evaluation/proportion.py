@@ -63,3 +63,10 @@ class Proportion:
             group_interval = cluster_bootstrap_interval(successes, groups)
             low, high = min(low, 100 * group_interval[0]), max(high, 100 * group_interval[1])
         return cls(n, total, 100 * n / total, exact_low, exact_high, low, high)
+
+
+def estimate_proportion(successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion:
+    """Estimate a proportion as :meth:`Proportion.estimate` does, from at least one trial."""
+    proportion = Proportion.estimate(successes, groups)
+    assert proportion is not None
+    return proportion

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wbctool.evaluation.proportion import Proportion
+from wbctool.evaluation.proportion import Proportion, estimate_proportion
 from wbctool.labels import CellClass, Subtype
 from wbctool.report.csv_tables import csv_text, encode_csv_name
 from wbctool.types.cells import Outcome, Prediction
@@ -226,9 +226,7 @@ def _proportion(cells: Sequence[EvaluatedCell], succeeds: Callable[[EvaluatedCel
 
 def _share(cells: Sequence[EvaluatedCell], succeeds: Callable[[EvaluatedCell], bool]) -> Proportion:
     """Return the proportion of the cells, of which there is at least one, for which a predicate holds."""
-    proportion = _proportion(cells, succeeds)
-    assert proportion is not None
-    return proportion
+    return estimate_proportion(np.array([succeeds(cell) for cell in cells], bool), [cell.group for cell in cells])
 
 
 def _to_row(cell: EvaluatedCell) -> tuple[str, ...]:

@@ -127,7 +127,14 @@ def compare_generators(
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The cells of one data set at full size, with which enlarged cells are compared."""
+    """The cells of one data set at full size, with which enlarged cells are compared.
+
+    Attributes:
+        dataset: The name of the data set.
+        cells: The cells.
+        hr: (N, 128, 128, 3) uint8 RGB, the cells at full size.
+        models: The models whose classifier judges the cells.
+    """
 
     dataset: str
     cells: Sequence[LabelledCrop]

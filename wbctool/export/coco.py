@@ -84,7 +84,7 @@ def _annotation(annotation_id: int, image_id: int, cell: Cell) -> dict[str, Any]
         "image_id": image_id,
         "category_id": _CATEGORY_IDS[ARTIFACT if category_of(prediction) == ARTIFACT else prediction.label],
         "bbox": [box.x, box.y, box.width, box.height],
-        "area": box.width * box.height,
+        "area": box.area,
         "iscrowd": 0,
         "segmentation": [],
         "score": prediction.confidence,

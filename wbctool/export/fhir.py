@@ -27,12 +27,11 @@ from wbctool.export.fhir_datatypes import (
 )
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
-from wbctool.report.csv_tables import count_failed_fields
 from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.store.ownership import FileKind
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name, pluralize, replace_underscores
 from wbctool.types.differential import ClassCount
-from wbctool.types.results import Provenance, PublishedSlide, SlideStatus
+from wbctool.types.results import Provenance, PublishedSlide, SlideStatus, count_failed_fields
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.bundle import Bundle
@@ -114,7 +113,7 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
 
 def _conclusion(slide: PublishedSlide) -> str:
     """Return counts, failures, flags and limits of a slide, one sentence per line."""
-    result, differential, failed = slide.result, slide.result.differential, count_failed_fields(slide.result)
+    result, differential, failed = slide.result, slide.result.differential, count_failed_fields(slide.result.failures)
     lines = [
         f"{pluralize(differential.counted, 'cell')} counted, {differential.review} in review for a reader, "
         f"{differential.not_wbc} not white cells.",
@@ -151,7 +150,7 @@ def _observations(slide: PublishedSlide, device: Resource) -> list[Resource]:
 
 def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> Resource:
     """Return an Observation without its value."""
-    text = label.value.replace("_", " ")
+    text = replace_underscores(label.value)
     share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
     return {
         "resourceType": "Observation",

@@ -1,11 +1,11 @@
 """Cells as GeoJSON (RFC 7946) that QuPath opens as detections with class and measurements.
 
 There is one collection per field, because QuPath opens objects into one image; a scan is one image, and its cells are
-in pixels of level 0. The format is that of QuPath 0.4 and
-later (qupath.lib.io.QuPathTypeAdapters, GsonTools): ``objectType`` is the kind of object, a classification needs a name
-and a color, ``measurements`` are numbers by name, ``metadata`` are texts by name (from QuPath 0.5; older versions
-ignore them), and an ``id`` is kept if it is a UUID. Coordinates are pixels of the field from the top left, as QuPath
-expects; RFC 7946, section 4, allows such agreements on other coordinates than longitude and latitude.
+in pixels of level 0. The format is that of QuPath 0.4 and later (qupath.lib.io.QuPathTypeAdapters, GsonTools):
+``objectType`` is the kind of object, a classification needs a name and a color, ``measurements`` are numbers by name,
+``metadata`` are texts by name (from QuPath 0.5; older versions ignore them), and an ``id`` is kept if it is a UUID.
+Coordinates are pixels of the field from the top left, as QuPath expects; RFC 7946, section 4, allows such agreements on
+other coordinates than longitude and latitude.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldTooLarge
 
+# Why decoders refuse an image.
+SEVERAL_IMAGES = "the file holds several images (a stack or an animation); export one image per file"
+GRAY = "a gray image; stained cells are told apart by color, so export RGB"
+DEEP_GRAY = "a 16-bit or floating-point gray image; export 8-bit RGB"
+HIGH_DYNAMIC_RANGE = "an image of high dynamic range or wide gamut; export 8-bit sRGB"
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:

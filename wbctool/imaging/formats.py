@@ -95,7 +95,7 @@ def is_image(path: Path) -> bool:
     """
     suffix = path.suffix.lower()
     is_named = suffix in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    return is_named and (suffix not in _HEIC_SUFFIXES or can_read_heic() or not is_heic(read_head(path)))
+    return is_named and (suffix not in _HEIC_SUFFIXES or can_read_heic() or not is_heic(read_head_or_empty(path)))
 
 
 def get_unread_kind(path: Path) -> UnreadKind | None:
@@ -113,7 +113,7 @@ def get_unread_kind(path: Path) -> UnreadKind | None:
     if suffix in _PARTIAL_SUFFIXES and Path(path.stem).suffix.lower() in IMAGE_SUFFIXES:
         return UnreadKind.PARTIAL
     kind = _KINDS.get(suffix)
-    return UnreadKind.UNNAMED if kind is None and _IMAGE_SIGNATURE.match(read_head(path)) else kind
+    return UnreadKind.UNNAMED if kind is None and _IMAGE_SIGNATURE.match(read_head_or_empty(path)) else kind
 
 
 def is_placeholder(name: str) -> bool:
@@ -141,7 +141,7 @@ def name_content(data: bytes) -> str:
     return next((name for name, signature in _SIGNATURES.items() if re.match(signature, data)), "")
 
 
-def read_head(path: Path) -> bytes:
+def read_head_or_empty(path: Path) -> bytes:
     """Return the beginning of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:

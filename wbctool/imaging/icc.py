@@ -63,4 +63,5 @@ def _srgb_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _apply(transform: ImageCms.ImageCmsTransform, rgb: Pixels) -> Pixels:
+    """Apply a transform to (H, W, 3) uint8."""
     return np.asarray(ImageCms.applyTransform(Image.fromarray(rgb), transform))

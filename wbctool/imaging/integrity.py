@@ -17,6 +17,7 @@ from wbctool.errors import FieldUnreadable
 
 Pixels = NDArray[np.uint8]
 
+MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
@@ -85,7 +86,7 @@ def decode_jpeg(jpeg: bytes) -> Pixels:
     except ValueError as error:
         if "extraneous bytes" not in str(error):
             raise
-        for repaired in itertools.islice(_without_padding(jpeg), _MAX_REPAIRS):
+        for repaired in itertools.islice(_iter_repaired(jpeg), _MAX_REPAIRS):
             try:
                 return _decode_strictly(repaired)
             except ValueError:
@@ -115,11 +116,12 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
 
 
 def _decode_strictly(jpeg: bytes) -> Pixels:
+    """Decode a JPEG; libjpeg's warnings are errors."""
     rgb: Pixels = simplejpeg.decode_jpeg(jpeg, "RGB", strict=True)
     return rgb
 
 
-def _without_padding(jpeg: bytes) -> Iterator[bytes]:
+def _iter_repaired(jpeg: bytes) -> Iterator[bytes]:
     """Yield a JPEG without bytes between its segments, and with no zeros, or one, at the end of each scan.
 
     A scan's last byte of data is hardly ever zero. If more zeros than that are needed to fill the image they are no

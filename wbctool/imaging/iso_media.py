@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wbctool.errors import FieldUnreadable
+from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE
 from wbctool.imaging.integrity import check_no_hole
 
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -21,15 +22,21 @@ _SDR_PRIMARIES = frozenset({1, _UNSPECIFIED, 5, 6})  # BT.709's, and BT.601's, w
 _SDR_TRANSFERS = frozenset({1, _UNSPECIFIED, 4, 5, 6, 13, 14, 15})  # neither linear, PQ, nor HLG
 
 
-class Box(NamedTuple):
-    """kind: four letters. start, end: its content in the file."""
+class MediaBox(NamedTuple):
+    """One box of a file.
+
+    Attributes:
+        kind: Its four letters.
+        start: Where its content begins in the file.
+        end: Where its content ends.
+    """
 
     kind: bytes
     start: int
     end: int
 
 
-def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[MediaBox]:
     """Yield the boxes between two positions; the last one ends there at the latest.
 
     Args:
@@ -46,7 +53,7 @@ def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[
         stop = end if length == 0 else start + length
         if stop < start + header:
             return
-        yield Box(kind, start + header, min(stop, end))
+        yield MediaBox(kind, start + header, min(stop, end))
         start = stop
 
 
@@ -86,7 +93,7 @@ def check_standard_range(data: bytes) -> None:
         if profile[:4] == b"nclx" and len(profile) >= 8:
             primaries, transfer = struct.unpack_from(">HH", profile, 4)
             if not is_standard_range(primaries, transfer):
-                raise FieldUnreadable("an image of high dynamic range or wide gamut; export 8-bit sRGB")
+                raise FieldUnreadable(HIGH_DYNAMIC_RANGE)
 
 
 def is_standard_range(primaries: int, transfer: int) -> bool:
@@ -103,7 +110,7 @@ def _brands(data: bytes) -> set[bytes]:
     return {content[:4], *(content[i : i + 4] for i in range(8, len(content), 4))}
 
 
-def _properties(data: bytes) -> Iterator[Box]:
+def _properties(data: bytes) -> Iterator[MediaBox]:
     """Yield the properties of a file's items."""
     for meta in iter_boxes(data):
         if meta.kind == b"meta":

@@ -18,26 +18,34 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from wbctool.errors import FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
-from wbctool.imaging.integrity import check_no_hole, incomplete
-from wbctool.imaging.iso_media import Box, iter_boxes
+from wbctool.imaging.decoded import GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete
+from wbctool.imaging.iso_media import MediaBox, iter_boxes
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _FILE = b"\0\0\0\x0cjP  \r\n\x87\n"
 _COD, _SOT = 0xFF52, 0xFF90
-_SRGB, _GRAY, _SYCC = 16, 17, 18
+_SRGB, _GRAYSCALE, _SYCC = 16, 17, 18
 _COLOR_SPACES = {0: "black and white", 12: "CMYK", 14: "CIELAB", 15: "black and white"}
 _ENUMERATED = 1
 _OPACITY, _PREMULTIPLIED_OPACITY = 1, 2
 _EXIF_UUID = b"JpgTiffExif->JP2"
 _MAX_BITS = 16
-_MIN_HOLE = 512
-_PRECINCT_HOLE = 4096
+_PRECINCT_HOLE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """The size segment of a codestream. tiles: their number. bits: of each component. subsampled: if one is smaller."""
+    """The size segment of a codestream.
+
+    Attributes:
+        width: The image's width in pixels.
+        height: The image's height in pixels.
+        tiles: The number of tiles.
+        bits: The bits of each component.
+        signed: Whether a component has signed values.
+        subsampled: Whether a component is smaller than the image.
+    """
 
     width: int
     height: int
@@ -49,12 +57,20 @@ class _Size:
 
 @dataclass(slots=True)
 class _Description:
-    """What the boxes around a codestream say of it."""
+    """What the boxes around a codestream say of it.
+
+    Attributes:
+        color_space: The number of its color space; None if none is named.
+        icc_profile: The embedded profile; None if there is none.
+        has_palette: Whether its colors come from a palette.
+        channels: The number, type and association of each channel.
+        orientation: 1 to 8, as in EXIF.
+    """
 
     color_space: int | None = None
     icc_profile: bytes | None = None
     has_palette: bool = False
-    channels: tuple[tuple[int, int, int], ...] = ()  # number, type, association
+    channels: tuple[tuple[int, int, int], ...] = ()
     orientation: int = 1
 
 
@@ -107,19 +123,19 @@ def decode_jpeg2000(data: bytes, max_megapixels: float) -> DecodedImage:
     )
 
 
-def _codestream(data: bytes) -> Box:
+def _codestream(data: bytes) -> MediaBox:
     """Return where the codestream lies."""
     if data.startswith(_CODESTREAM):
-        return Box(b"jp2c", 0, len(data))
+        return MediaBox(b"jp2c", 0, len(data))
     boxes = [box for box in iter_boxes(data) if box.kind == b"jp2c"]
     if len(boxes) > 1:
-        raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
+        raise FieldUnreadable(SEVERAL_IMAGES)
     if not boxes:
         raise incomplete("it holds no image")
     return boxes[0]
 
 
-def _read_size(data: bytes, box: Box) -> _Size:
+def _read_size(data: bytes, box: MediaBox) -> _Size:
     """Read the size segment, with which a codestream begins."""
     try:
         width, height, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
@@ -188,8 +204,8 @@ def _check_colors(size: _Size, described: _Description) -> None:
     n_colors = len(size.bits) - has_opacity
     if described.color_space in _COLOR_SPACES:
         raise FieldUnreadable(f"a {_COLOR_SPACES[described.color_space]} image; export 8-bit RGB")
-    if described.color_space == _GRAY or (n_colors < 3 and not described.has_palette):
-        raise FieldUnreadable("a gray image; stained cells are told apart by color, so export RGB")
+    if described.color_space == _GRAYSCALE or (n_colors < 3 and not described.has_palette):
+        raise FieldUnreadable(GRAY)
     if described.color_space not in {None, _SRGB, _SYCC}:
         raise FieldUnreadable(f"the color space {described.color_space} is not read; export 8-bit RGB")
     if n_colors > 3 or size.signed or len(set(size.bits)) > 1 or size.bits[0] > _MAX_BITS:
@@ -198,15 +214,15 @@ def _check_colors(size: _Size, described: _Description) -> None:
         raise FieldUnreadable("channels of different sizes cannot be rendered reliably; export 8-bit RGB")
 
 
-def _check_tiles(data: bytes, box: Box, size: _Size) -> None:
+def _check_tiles(data: bytes, box: MediaBox, size: _Size) -> None:
     """Raise FieldUnreadable unless every tile is there, and without a hole."""
-    position, largest_hole = box.start + 2, _MIN_HOLE
+    position, largest_hole = box.start + 2, MIN_HOLE_BYTES
     for marker, start, end in _segments(data, box):
         if marker == _COD:
             style, layers, levels = struct.unpack_from(">BxHxB", data, start + 2)
             # Each precinct without data takes a zero byte; of how many there are only the default is simple.
             blanks = layers * (levels + 1) * len(size.bits)
-            largest_hole = max(_MIN_HOLE + blanks, _PRECINCT_HOLE if style & 1 else 0)
+            largest_hole = max(MIN_HOLE_BYTES + blanks, _PRECINCT_HOLE_BYTES if style & 1 else 0)
         position = end
     tiles: set[int] = set()
     while data[position : position + 2] == struct.pack(">H", _SOT):
@@ -221,7 +237,7 @@ def _check_tiles(data: bytes, box: Box, size: _Size) -> None:
         raise incomplete(f"{size.tiles - len(tiles)} of its {size.tiles} tiles are missing")
 
 
-def _segments(data: bytes, box: Box) -> Iterator[tuple[int, int, int]]:
+def _segments(data: bytes, box: MediaBox) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start, and end of each segment of the main header."""
     position = box.start + 2
     while position + 4 <= box.end:

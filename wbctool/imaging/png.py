@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
+from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE
 from wbctool.imaging.integrity import incomplete
 from wbctool.imaging.iso_media import is_standard_range
 
@@ -30,7 +31,13 @@ _MIN_GAMMA_CHANGE = 0.05  # of the exponent, as libpng
 
 
 class _Chunk(NamedTuple):
-    """kind: four letters. start, end: its bytes in the file."""
+    """One chunk of a PNG file.
+
+    Attributes:
+        kind: Its four letters.
+        start: Where its length begins in the file.
+        end: Where its check sum ends, which is beyond the end of a file that is cut.
+    """
 
     kind: bytes
     start: int
@@ -106,7 +113,7 @@ def to_display_gamma(png: bytes, samples: NDArray[Any]) -> NDArray[Any]:
     if len(code_points) == 4:
         primaries, transfer, _, is_full_range = code_points
         if not (is_standard_range(primaries, transfer) and is_full_range):
-            raise FieldUnreadable("an image of high dynamic range or wide gamut; export 8-bit sRGB")
+            raise FieldUnreadable(HIGH_DYNAMIC_RANGE)
         return samples
     stored = chunks.get(b"gAMA", b"")
     gamma = int.from_bytes(stored, "big") / _GAMMA_UNIT if len(stored) == 4 else 0.0

@@ -1,8 +1,8 @@
 """Read a field: as what it shows, or refused by name.
 
 Not by OpenCV, which fills the missing end of a truncated JPEG with gray and says nothing. JPEGs are decoded by
-simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile, all of which can be told from damage, JPEG 2000 by OpenJPEG;
-Pillow reads headers, BMP, WebP and AVIF, and HEIC with pillow-heif. A file's bytes decide, not its ending.
+simplejpeg, PNGs by imagecodecs' libpng, TIFFs by tifffile: these three refuse a damaged file. OpenJPEG decodes JPEG
+2000; Pillow reads headers, BMP, WebP and AVIF, and HEIC with pillow-heif. A file's bytes decide, not its ending.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
+from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
-from wbctool.imaging.integrity import check_no_block_hole, decode_jpeg, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_block_hole, decode_jpeg, incomplete
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
 from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
 from wbctool.imaging.png import descriptive_chunks, pixel_chunks, to_display_gamma
-from wbctool.imaging.render import GRAY, render, swaps_sides
+from wbctool.imaging.render import render, swaps_sides
 from wbctool.imaging.tiff import decode_tiff, is_tiff, read_tiff_header
 from wbctool.imaging.webp import check_webp_complete, is_webp, read_webp_size
 from wbctool.types.cells import Field
@@ -43,7 +43,7 @@ _BMP_UNCOMPRESSED = frozenset({0, 3})
 _PADDED_JPEG = re.compile(rb"\0{0,64}\xff\xd8\0{0,64}(?=\xff)")
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|RIFF.{4}WEBP|.{4}ftyp", re.DOTALL)
-_ISO_MEDIA_HOLE, _METADATA_HOLE = 512, 4096
+_METADATA_HOLE_BYTES = 4096
 _READ_KINDS = "JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF"
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
@@ -121,7 +121,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
         raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
-        return render(_decode(_without_padding(data), max_megapixels))
+        return render(_decode(_without_leading_padding(data), max_megapixels))
     except (FieldUnreadable, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
@@ -160,7 +160,7 @@ def oriented_size(path: Path) -> tuple[int, int]:
     return (header.height, header.width) if is_turned else (header.width, header.height)
 
 
-def _without_padding(data: bytes) -> bytes:
+def _without_leading_padding(data: bytes) -> bytes:
     """Return a JPEG without the zeros before and behind its first marker, by which Pillow knows it."""
     padded = None if data.startswith(b"\xff\xd8\xff") else _PADDED_JPEG.match(data)
     return data if padded is None else b"\xff\xd8" + data[padded.end() :]
@@ -168,7 +168,7 @@ def _without_padding(data: bytes) -> bytes:
 
 def _read_header(data: bytes) -> ImageHeader:
     """Read an image's size and orientation; raises as the libraries do."""
-    data = _without_padding(data)
+    data = _without_leading_padding(data)
     if is_tiff(data):
         return read_tiff_header(data)
     if is_jpeg2000(data):
@@ -217,7 +217,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
         else:
             if is_avif(data) or is_heic(data):
                 check_standard_range(data)
-                check_media_complete(data, _METADATA_HOLE if image.info.get("exif") else _ISO_MEDIA_HOLE)
+                check_media_complete(data, _METADATA_HOLE_BYTES if image.info.get("exif") else MIN_HOLE_BYTES)
             samples = np.asarray(image)
         has_profile = "icc_profile" in image.info
         return DecodedImage(
@@ -241,9 +241,9 @@ def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
     check_size(*image.size, max_megapixels)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
-        raise FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
+        raise FieldUnreadable(SEVERAL_IMAGES)
     if image.mode.startswith("I") or image.mode == "F":
-        raise FieldUnreadable("a 16-bit or floating-point gray image; export 8-bit RGB")
+        raise FieldUnreadable(DEEP_GRAY)
     if image.mode in {"1", "L", "LA", "La"}:
         raise FieldUnreadable(GRAY)
     if image.mode not in _COLOR_MODES:

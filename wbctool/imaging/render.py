@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wbctool.errors import FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage
+from wbctool.imaging.decoded import GRAY, DecodedImage
 from wbctool.imaging.icc import convert_to_srgb
 
 Pixels = NDArray[np.uint8]
 
-GRAY = "a gray image; stained cells are told apart by color, so export RGB"
 _MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
 _MIN_BRIGHT_SHARE = 0.001  # of the samples
 _MIN_OPACITY, _MIN_OPAQUE_SHARE = 230, 0.02  # of 255, of the pixels

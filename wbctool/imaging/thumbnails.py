@@ -1,4 +1,4 @@
-"""The small pictures of the reports and of label pages. Pure.
+"""The small pictures of the reports and of label pages.
 
 Cells as WebP, a third of a JPEG's bytes for the same look; fields as JPEG, made in a fifth of WebP's time: a run makes
 one of every field with cells, and a page shows few of them.
@@ -75,6 +75,7 @@ def decode_gray(thumbnail: FieldThumbnail, side_px: int) -> NDArray[np.uint8]:
 
 
 def _fit_within(rgb: Rgb, side_px: int) -> Rgb:
+    """Reduce an image so that its longer side has side_px at most."""
     scale = side_px / max(rgb.shape[:2])
     if scale >= 1:
         return rgb
@@ -83,6 +84,7 @@ def _fit_within(rgb: Rgb, side_px: int) -> Rgb:
 
 
 def _encode_webp(rgb: Rgb, quality: int = _CELL_QUALITY) -> bytes:
+    """Encode (H, W, 3) uint8 RGB as WebP."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "WEBP", quality=quality, method=_CELL_EFFORT)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
-from wbctool.imaging.decoded import DecodedImage, ImageHeader, check_size
+from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.integrity import check_jpeg_complete, check_no_block_hole, incomplete
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ def _main_page(file: TiffFile) -> TiffPage:
         pages.append(page)
         full += [] if page.subfiletype & _REDUCED_OR_MASK else [page]
         if len(full) > 1:
-            raise _several_images()
+            raise FieldUnreadable(SEVERAL_IMAGES)
     if not pages:
         raise incomplete("its size is missing")
     if len(full) != 1 and len(pages) > 1:
-        raise _several_images()
+        raise FieldUnreadable(SEVERAL_IMAGES)
     return full[0] if full else pages[0]
 
 
@@ -128,6 +128,7 @@ def _pages(file: TiffFile) -> Iterator[TiffPage]:
 
 
 def _with_subpages(page: Any) -> list[TiffPage]:
+    """Return a page and its sub-IFDs, as far as they hold an image."""
     subpages: list[TiffPage] = []
     with suppress(Exception):  # they are no part of the page
         subpages = list(page.pages or ())
@@ -146,7 +147,7 @@ def _check_single(file: TiffFile, page: TiffPage) -> None:
         with suppress(Exception):  # a broken description touches no pixel
             samples = math.prod(file.series[0].shape)
     if page.imagedepth > 1 or samples > math.prod(page.shape):
-        raise _several_images()
+        raise FieldUnreadable(SEVERAL_IMAGES)
 
 
 def _check_size(page: TiffPage, max_megapixels: float) -> None:
@@ -177,11 +178,12 @@ def _check_layout(page: TiffPage) -> None:
 
 
 def _check_color_space(page: TiffPage) -> None:
+    """Refuse by name every color space that is not known to come out right."""
     photometric, bits = int(page.photometric), page.bitspersample
     if photometric in {_MIN_IS_WHITE, _MIN_IS_BLACK}:
         if bits == 16 or page.sampleformat != _UNSIGNED:
-            raise FieldUnreadable("a 16-bit or floating-point gray image; export 8-bit RGB")
-        raise FieldUnreadable("a gray image; stained cells are told apart by color, so export RGB")
+            raise FieldUnreadable(DEEP_GRAY)
+        raise FieldUnreadable(GRAY)
     if photometric == _PALETTE and page.samplesperpixel == 1 and bits in {1, 2, 4, 8}:
         return
     is_jpeg_ycbcr = photometric == _YCBCR and page.compression == _JPEG and page.planarconfig != _PLANAR
@@ -268,13 +270,11 @@ def _apply_palette(page: TiffPage, indices: NDArray[Any]) -> Pixels:
 
 
 def _orientation(page: TiffPage) -> int:
+    """Return the orientation, 1 if it is missing or broken."""
     value = page.tags.valueof(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _several_images() -> FieldUnreadable:
-    return FieldUnreadable("the file holds several images (a stack or an animation); export one image per file")
-
-
 def _unsupported(layout: str) -> FieldUnreadable:
+    """Return the error of a TIFF with a layout that is not read."""
     return FieldUnreadable(f"a TIFF with {layout} is not read; export 8-bit RGB")

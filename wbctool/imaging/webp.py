@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wbctool.imaging.integrity import check_no_hole, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete
 
-_MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _SIDE_MASK = 0x3FFF  # a side has 14 bits
 _PIXEL_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
 _HEADER_BYTES = 12  # "RIFF", the length of the rest, "WEBP"
@@ -67,7 +66,7 @@ def check_webp_complete(data: bytes) -> None:
         if end > len(data):
             raise incomplete("its end is missing")
         if kind in _PIXEL_CHUNKS:
-            check_no_hole(data[start:end], _MIN_HOLE_BYTES)
+            check_no_hole(data[start:end], MIN_HOLE_BYTES)
 
 
 def _iter_chunks(data: bytes) -> Iterator[_Chunk]:

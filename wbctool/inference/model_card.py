@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from wbctool import former_names
 from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
-from wbctool.inference.adaptation_info import AdaptationInfo
+from wbctool.inference.adaptation_info import AdaptationInfo, Sha256
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.labels import CellClass, Subtype, UnknownKind
@@ -65,7 +65,7 @@ class Card(BaseModel):
     name: str
     version: str
     file: str = Field(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256
     precision: Precision = Precision.FP32
     input: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
     parameters: int
@@ -82,6 +82,7 @@ class ColorRange(BaseModel):
     """The colors of one dataset's training fields in CIELAB: the central 98 % of their medians, per channel.
 
     Attributes:
+        dataset, fields: The name of the dataset and the number of its fields.
         background_low, background_high: The 1st and 99th percentile of the background between the cells.
         cells_low, cells_high: The 1st and 99th percentile of the nucleated cells.
     """

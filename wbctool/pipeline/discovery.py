@@ -105,7 +105,14 @@ def _make_single_slide(image: Path) -> Slide:
 
 @dataclass(slots=True)
 class _SlideFolder:
-    """A folder that directly holds images, or cannot be listed; or a scan."""
+    """A folder that directly holds images, or cannot be listed; or a scan.
+
+    Attributes:
+        folder: The folder.
+        files: Its images; of a scan the files that it consists of, the one to open first.
+        problem: Why the folder could not be listed; empty if it could.
+        is_scan: Whether it is a scan.
+    """
 
     folder: Path
     files: Sequence[Path]
@@ -122,7 +129,15 @@ class _SlideFolder:
 
 @dataclass(slots=True)
 class _FolderWalker:
-    """Collects the slides below ``root``, by the parts of their paths."""
+    """Collects the slides below a folder.
+
+    Attributes:
+        root: The folder.
+        follow_links: Whether links that lead out of it are followed.
+        skip: Folders that are left out.
+        slide_folders: The folders with images so far, by the parts of their paths.
+        scans: The scans so far, with the parts of their paths.
+    """
 
     root: Path
     follow_links: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wbctool.imaging.formats import read_head
+from wbctool.imaging.formats import read_head_or_empty
 from wbctool.paths import (
     EVALUATION_FIGURES,
     EVALUATION_JSON,
@@ -41,5 +41,6 @@ _FIGURES = (
 def is_own_figure(path: Path) -> bool:
     """Return whether an image is a figure that wbctool drew. Its folder may still be a slide's, and hold fields."""
     return any(
-        name.fullmatch(path.name) and begin.match(read_head(path.with_name(record))) for name, record, begin in _FIGURES
+        name.fullmatch(path.name) and begin.match(read_head_or_empty(path.with_name(record)))
+        for name, record, begin in _FIGURES
     )

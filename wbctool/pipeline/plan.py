@@ -15,9 +15,7 @@ from wbctool.store.fingerprint import compute_fingerprints, has_same_cells
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.store.slide_record import SlideRecord, find_slide_record, iter_records_below, outputs_match
 from wbctool.types.cells import Slide
-from wbctool.types.results import SlideStatus
-
-FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
+from wbctool.types.results import FAILURE_STATUSES
 
 
 class Action(StrEnum):

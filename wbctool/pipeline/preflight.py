@@ -12,17 +12,13 @@ from wbctool.imaging.formats import IMAGE_SUFFIXES
 from wbctool.imaging.scan import SCAN_SUFFIXES
 from wbctool.paths import (
     AUDIT_JSONL,
-    CELLS_CSV,
-    DIFFERENTIAL_CSV,
     INDEX_HTML,
     LOCK,
     LOG_BACKUPS,
     LOG_SIGNATURE,
     QC_HISTORY_CSV,
-    REPORT_HTML,
     RUN_JSON,
     SLIDE_JSON,
-    THUMBNAILS_ZIP,
     OutputPaths,
     is_file,
     temp_path_for,
@@ -40,9 +36,8 @@ from wbctool.store.ownership import (
     read_head,
 )
 from wbctool.store.run_record import is_results
+from wbctool.store.slide_record import RESULT_FILES
 from wbctool.types.cells import Slide
-
-SLIDE_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 
 
 def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
@@ -82,7 +77,7 @@ def check_slide_folders(layout: OutputPaths, slides: Iterable[Slide]) -> None:
     for slide in slides:
         folder = Path(os.path.realpath(layout.slide_folder(slide.id)))
         if not (is_known and folder.is_relative_to(results)):
-            check_overwrite_folder(folder, SLIDE_JSON, SLIDE_FILE, SLIDE_FILES, f"--out {layout.counts_csv}:")
+            check_overwrite_folder(folder, SLIDE_JSON, SLIDE_FILE, RESULT_FILES, f"--out {layout.counts_csv}:")
 
 
 def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = None) -> None:

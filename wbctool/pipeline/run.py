@@ -18,7 +18,7 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import LocalExecutor, SlideExecutor
-from wbctool.pipeline.plan import FAILURE_STATUSES, Action, PlanItem, has_changed, make_plan
+from wbctool.pipeline.plan import Action, PlanItem, has_changed, make_plan
 from wbctool.pipeline.preflight import check_counts_writable, check_output_location, check_slide_folders
 from wbctool.pipeline.rerender import render_changed_words
 from wbctool.pipeline.slides_csv import read_slides_csv
@@ -34,7 +34,7 @@ from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.status import clear_failure
 from wbctool.text import display_name, pluralize
 from wbctool.types.cells import Slide
-from wbctool.types.results import SlideStatus
+from wbctool.types.results import FAILURE_STATUSES, SlideStatus
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,16 @@ def run_folder(
 
 @dataclass(slots=True)
 class _FolderRun:
-    """One run that holds the lock of its output."""
+    """One run that holds the lock of its output.
+
+    Attributes:
+        context: The settings, the stages and what slides.csv says.
+        progress: Shows the progress.
+        stop_request: Says whether the run is to stop.
+        executor: Processes the slides.
+        notices: What a laboratory must know about the run's input, so far.
+        stopped_by: The setting that stopped the run; None if none did.
+    """
 
     context: RunContext
     progress: Progress

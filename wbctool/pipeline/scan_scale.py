@@ -8,17 +8,14 @@ import numpy as np
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.scan import Scan
-from wbctool.stages.focus import RED_CELL_UM
+from wbctool.stages.red_cell_size import PARTS, PLACES_PER_SIDE, is_varied
 from wbctool.stages.tiles import choose_places
-from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress, no_progress
 from wbctool.types.scans import ScaleSource
 
 _PART_PX = 1024  # of level 0
-_PARTS = 12  # the number of parts in which red cells are measured
-_PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
 _STRIDE = 47  # through the places, so that the first parts are spread over the scan
-_MIN_VARIED_STD = 6.0  # gray levels; below, a part is glass
 _MIN_SHARE = 0.05  # of the pixels: the red cells' area
 
 
@@ -54,16 +51,16 @@ def find_scale(
 def _iter_parts(scan: Scan) -> Iterator[Field]:
     """Yield some parts of level 0 that are not glass."""
     bounds = scan.bounds
-    places = choose_places(bounds.width, bounds.height, _PART_PX, _PLACES_PER_SIDE)
+    places = choose_places(bounds.width, bounds.height, _PART_PX, PLACES_PER_SIDE)
     order = sorted(range(len(places)), key=lambda index: (index * _STRIDE % len(places), index))
     n_parts = 0
     for x, y in (places[index] for index in order):
         side_x, side_y = min(_PART_PX, bounds.width), min(_PART_PX, bounds.height)
         rgb = scan.read(Box(bounds.x + x, bounds.y + y, side_x, side_y), scan.levels[0])
-        if float(rgb[::8, ::8, 1].std()) > _MIN_VARIED_STD:
+        if is_varied(rgb):
             yield Field("part", rgb)
             n_parts += 1
-            if n_parts == _PARTS:
+            if n_parts == PARTS:
                 return
 
 

@@ -58,7 +58,7 @@ _Number = Annotated[float, BeforeValidator(_check_number)]
 
 
 class _Row(BaseModel):
-    """One row; an empty value is None."""
+    """One row, whose attributes are the columns; an empty value is None."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 

@@ -13,7 +13,7 @@ from wbctool.errors import RecordInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.paths import SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
-from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name
+from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name, parse_number
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.slide_record import SlideRecord, read_slide_record
@@ -84,17 +84,12 @@ def parse_history(text: str) -> tuple[QcRecord, ...]:
 
 def _parse_record(row: Mapping[str, str]) -> QcRecord:
     """Turn a row of texts into a record."""
-    values = {name: _parse_number(row[name]) for name in QUANTITIES if name != REVIEW_PCT}
+    values = {name: parse_number(row[name]) for name in QUANTITIES if name != REVIEW_PCT}
     total = int(row["counted"]) + int(row["review"])
     values[REVIEW_PCT] = 100 * int(row["review"]) / total if total else None
     return QcRecord(
         datetime.fromisoformat(row["time"]), decode_csv_name(row["slide"]), row["models"], int(row["counted"]), values
     )
-
-
-def _parse_number(text: str) -> float | None:
-    """Return a number; None for an empty or not assessed value."""
-    return None if text in {"", "not_assessed"} else float(text)
 
 
 def append_qc_records(

@@ -20,7 +20,16 @@ _COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baselin
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """One value in a drawing; x and y are in pixels."""
+    """One value in a drawing.
+
+    Attributes:
+        x: Where it is, in pixels from the left.
+        y: Where it is, in pixels from the top.
+        point: The value.
+        tooltip: What is shown when the pointer is on it.
+        value_text: The value as text.
+        label: The rules that it breaks, if there is room for them; else empty.
+    """
 
     x: float
     y: float
@@ -32,7 +41,15 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """The parts of a drawn chart; each grid line is its y in pixels, its name, and whether it is the mean."""
+    """The parts of a drawn chart.
+
+    Attributes:
+        chart: The chart.
+        grid_lines: Of each grid line its y in pixels, its name, and whether it is the mean.
+        marks: Its values.
+        path: The SVG path through them.
+        state: What the chart says, in words.
+    """
 
     chart: ControlChart
     grid_lines: tuple[tuple[float, str, bool], ...]

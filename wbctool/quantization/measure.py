@@ -106,8 +106,8 @@ class QuantizationCase(Generic[CardT]):
         n_shown: Number of cells that copies are measured on.
         labels: The true class of each image shown; None if there are no labels.
         evaluate: Computes the outputs for all validation cells.
-        probe: Computes the raw output for a few cells, float64, for sensitivities and times.
-        n_probes: Number of those cells.
+        probes: A few cells for sensitivities and times, (N, H, W, 3) uint8 RGB.
+        probed_output: The name of the output that is computed for them.
         clock: Returns the time in seconds.
     """
 
@@ -119,9 +119,13 @@ class QuantizationCase(Generic[CardT]):
     n_shown: int
     labels: tuple[CellClass, ...] | None
     evaluate: Callable[[OnnxModel[CardT]], ModelOutputs]
-    probe: Callable[[OnnxModel[CardT]], NDArray[np.float64]]
-    n_probes: int
+    probes: Rgb
+    probed_output: str
     clock: Callable[[], float] = time.perf_counter
+
+    def probe(self, model: OnnxModel[CardT]) -> NDArray[np.float64]:
+        """Compute a model's output for the probes."""
+        return np.asarray(model.run(self.probes, self.probed_output)[0], np.float64)
 
 
 def quantize_model(
@@ -211,7 +215,7 @@ def _time_models(case: QuantizationCase[CardT], content: bytes, card: CardT) -> 
         for model, times in zip(models, durations, strict=True):
             start = case.clock()
             case.probe(model)
-            times.append((case.clock() - start) / case.n_probes)
+            times.append((case.clock() - start) / len(case.probes))
     return min(durations[0]), min(durations[1])
 
 

@@ -17,7 +17,7 @@ from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CardT, GeneratorCard
 from wbctool.inference.model_folder import read_model_bytes
-from wbctool.inference.session import OnnxModel
+from wbctool.inference.session import LOGITS, SUPER_RESOLVED, OnnxModel
 from wbctool.quantization.calibration_data import CalibrationData, flip_augment
 from wbctool.quantization.measure import (
     ModelOutputs,
@@ -63,7 +63,6 @@ def optimize_classifier(
         MissingDependency: The extra ``optimize`` is not installed.
     """
     rgb = flip_augment(data.validation_crops) if data.n_flips > 1 else data.validation_crops
-    probes = np.stack(_select_probes(data, model))
 
     def evaluate(model: OnnxModel[Any]) -> ModelOutputs:
         return ModelOutputs(classify_cells(rgb, model))
@@ -77,8 +76,8 @@ def optimize_classifier(
         n_shown=len(data.validation_crops),
         labels=data.labels and data.labels * data.n_flips,
         evaluate=evaluate,
-        probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
-        n_probes=len(probes),
+        probes=np.stack(_select_probes(data, model)),
+        probed_output=LOGITS,
         clock=clock,
     )
     return quantize_model(case, tolerance or QuantizationTolerance(), progress)
@@ -112,10 +111,9 @@ def optimize_generator(
     indices = evenly_spaced(range(len(data.validation_crops)), _MAX_GENERATOR_CELLS)
     small = downscaled_inputs(data.validation_crops[indices], card)
     calibration = [image[None] for image in downscaled_inputs(data.calibration_crops, card)]
-    probes = np.stack([resize_square(crop, card.min_px) for crop in _select_probes(data, models.generator)])
 
     def evaluate(model: OnnxModel[GeneratorCard]) -> ModelOutputs:
-        images = tuple(model.run(image[None])[0][0] for image in small)
+        images = tuple(model.run(image[None], SUPER_RESOLVED)[0][0] for image in small)
         prepared = np.stack([resize_square(image, CLASSIFIER_INPUT_PX) for image in images])
         return ModelOutputs(classify_cells(prepared, models.classifier), images)
 
@@ -128,8 +126,8 @@ def optimize_generator(
         n_shown=len(small),
         labels=data.labels and tuple(data.labels[index] for index in indices),
         evaluate=evaluate,
-        probe=lambda model: np.asarray(model.run(probes)[0], np.float64),
-        n_probes=len(probes),
+        probes=np.stack([resize_square(crop, card.min_px) for crop in _select_probes(data, models.generator)]),
+        probed_output=SUPER_RESOLVED,
         clock=clock,
     )
     return quantize_model(case, tolerance or QuantizationTolerance(), progress)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wbctool.labels import CellClass
-from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.cells import NON_WBC_REASONS, Outcome, Prediction, Reason
 
 REVIEW = "review"
 ARTIFACT = "artefact"
 CATEGORIES: tuple[str, ...] = (*CellClass, REVIEW, ARTIFACT)
-
-_NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 
 
 def category_of(prediction: Prediction) -> str:
@@ -48,7 +46,7 @@ def reclassify(original: Prediction, category: str, model_classes: Sequence[Cell
         original,
         label=label,
         confidence=original.probabilities[model_classes.index(label)],
-        outcome=Outcome.NOT_WBC if label in _NON_WBC_REASONS else Outcome.COUNTED,
-        reason=_NON_WBC_REASONS.get(label, Reason.NONE),
+        outcome=Outcome.NOT_WBC if label in NON_WBC_REASONS else Outcome.COUNTED,
+        reason=NON_WBC_REASONS.get(label, Reason.NONE),
         subtype=original.subtype if label is original.label else None,
     )

@@ -9,7 +9,7 @@ from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.text import decode_name, encode_name
 from wbctool.types.cells import Cell
 from wbctool.types.differential import ClassCount, Differential
-from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus
+from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus, count_failed_fields
 
 NOT_ASSESSED = "not_assessed"
 _FORMULA_PREFIXES = ("=", "+", "-", "@")
@@ -27,15 +27,10 @@ CELL_COLUMNS = (
 )
 
 
-def count_failed_fields(result: SlideResult) -> int:
-    """Count the fields that failed; a failure of the slide as a whole is not one of them."""
-    return sum(bool(failure.field) for failure in result.failures)
-
-
 def counts_row(result: SlideResult) -> tuple[str, ...]:
     """Return the values of ``COUNTS_COLUMNS``, with the slide's id as it is, before :func:`encode_csv_name`."""
     differential = result.differential
-    numbers = (count_failed_fields(result), differential.cells, differential.counted, differential.review)
+    numbers = (count_failed_fields(result.failures), differential.cells, differential.counted, differential.review)
     nrbc = format_percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
     return (
         *(result.slide, result.status.value, str(result.fields), *map(str, numbers), str(differential.not_wbc)),
@@ -120,6 +115,11 @@ def format_percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def parse_number(text: str) -> float | None:
+    """Return a number of a table; None for an empty or not assessed value."""
+    return None if text in {"", NOT_ASSESSED} else float(text)
+
+
 def encode_csv_name(name: str) -> str:
     """Return a name so that no spreadsheet runs it as a formula.
 
@@ -171,8 +171,10 @@ def _cell_row(slide: str, cell: Cell, later_columns: Sequence[str]) -> tuple[str
 
 
 def _format_bool(value: bool) -> str:
+    """Return a truth value as the tables have it."""
     return "true" if value else "false"
 
 
 def _quote(value: str) -> str:
+    """Quote a value if it needs it."""
     return '"' + value.replace('"', '""') + '"' if any(c in ',"' or c < " " for c in value) else value

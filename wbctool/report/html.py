@@ -169,7 +169,6 @@ def _script_data(
         for cell in result.cells
         for box in (cell.detection.box,)
     ]
-    is_unfamiliar = "unfamiliar" in result.differential.flags
     return {
         "schema": "wbctool-report/1",
         "slide": result.slide,
@@ -191,23 +190,29 @@ def _script_data(
             for tile in section.tiles
             if tile.cell.prediction.cam
         },
-        "texts": {
-            **strings.PANEL,
-            **strings.GALLERY,
-            "chart_alt": strings.CHART_ALT,
-            "nothing_counted": strings.NOTHING_COUNTED,
-            "counts_note": strings.COUNTS_NOTE,
-            "cell_location": strings.CELL_LOCATION,
-            "reclassified": strings.RECLASSIFIED,
-            "verdict": {
-                "no_wbc": strings.VERDICT_NO_WBC,
-                "all_in_review": strings.VERDICT_ALL_IN_REVIEW,
-                "low_count": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT_LOW_COUNT,
-                "counted": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT,
-                "review": strings.VERDICT_REVIEW,
-                "failed_fields": failed_fields_clause(result),
-            },
-        },
+        "texts": _script_texts(result),
         "low_count_below": low_count_threshold(result, provenance),
         "slide_fields": result.fields,
+    }
+
+
+def _script_texts(result: SlideResult) -> Mapping[str, Any]:
+    """Return the texts that the page's script shows."""
+    is_unfamiliar = "unfamiliar" in result.differential.flags
+    return {
+        **strings.PANEL,
+        **strings.GALLERY,
+        "chart_alt": strings.CHART_ALT,
+        "nothing_counted": strings.NOTHING_COUNTED,
+        "counts_note": strings.COUNTS_NOTE,
+        "cell_location": strings.CELL_LOCATION,
+        "reclassified": strings.RECLASSIFIED,
+        "verdict": {
+            "no_wbc": strings.VERDICT_NO_WBC,
+            "all_in_review": strings.VERDICT_ALL_IN_REVIEW,
+            "low_count": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT_LOW_COUNT,
+            "counted": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT,
+            "review": strings.VERDICT_REVIEW,
+            "failed_fields": failed_fields_clause(result),
+        },
     }

@@ -1,5 +1,7 @@
 """The English text of the reports and the index, except the flags. Placeholders are filled with ``str.format``."""
 
+from wbctool.text import replace_underscores
+
 LANGUAGE = "en"
 
 # The banner.
@@ -238,4 +240,4 @@ STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waitin
 
 def humanize(name: str) -> str:
     """Return a class, a category or a reason as words."""
-    return REASONS.get(name, name.replace("_", " "))
+    return REASONS.get(name, replace_underscores(name))

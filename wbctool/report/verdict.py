@@ -7,10 +7,10 @@ from statistics import median
 
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
-from wbctool.report.csv_tables import count_failed_fields, format_percent
+from wbctool.report.csv_tables import format_percent
 from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
 from wbctool.text import display_name, pluralize
-from wbctool.types.results import Provenance, SlideResult, SlideStatus
+from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 
@@ -43,7 +43,7 @@ def verdict_sentence(result: SlideResult) -> str:
 
 def failed_fields_clause(result: SlideResult) -> str:
     """Return the part of the verdict that names the failed fields; empty if no field failed."""
-    failed = count_failed_fields(result)
+    failed = count_failed_fields(result.failures)
     return strings.VERDICT_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import ReviewRefused, list_problems
-from wbctool.paths import ORIGINAL_PREFIX, THUMBNAILS_ZIP, OutputPaths
+from wbctool.paths import ORIGINAL_PREFIX, OutputPaths
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
 from wbctool.report.csv_tables import hash_cells
 from wbctool.review.overview import publish_overview, validate_initials
@@ -26,7 +26,7 @@ from wbctool.store.lock import lock_output
 from wbctool.store.replay import load_original, replay_reviews
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import SlideRecord, find_slide_record
-from wbctool.store.slide_writer import build_slide_record, hash_files, publish_slide, render_files
+from wbctool.store.slide_writer import publish_slide, render_slide_files
 from wbctool.types.results import Provenance, Review, SlideResult
 
 
@@ -178,17 +178,8 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
             write_atomic(layout.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
     head = _append_to_log(layout, review)
     result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(layout))
-    files = render_files(result, record.provenance, not record.has_thumbnails)
-    kept = {name: sha256 for name, sha256 in record.files.items() if name == THUMBNAILS_ZIP}
-    new_record = build_slide_record(
-        result,
-        hash_files(files) | kept,
-        record.provenance,
-        record.limits,
-        record.field_hashes,
-        Fingerprints.of_record(record),
-    )
-    publish_slide(layout, files, new_record)
+    rendered = render_slide_files(result, record, Fingerprints.of_record(record))
+    publish_slide(layout, rendered.files, rendered.record)
     return result
 
 

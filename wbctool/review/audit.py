@@ -54,7 +54,14 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What every slide is checked against."""
+    """What every slide is checked against.
+
+    Attributes:
+        layout: The paths of the output.
+        counts: The table of all slides.
+        run: The slides of the last run.
+        entries: The lines of the audit log.
+    """
 
     layout: OutputPaths
     counts: CountsTable

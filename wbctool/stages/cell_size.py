@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wbctool.stages.focus import RED_CELL_UM
-from wbctool.types.cells import Cell, Detection
+from wbctool.types.cells import RED_CELL_UM, Cell, Detection
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 
@@ -75,4 +74,4 @@ def _measure(detection: Detection, um_per_px: float | None) -> float | None:
     """Return the diameter of the circle that has the area of the ellipse in a cell's box, in µm."""
     if um_per_px is None or detection.cut_by_border:
         return None
-    return um_per_px * float((detection.box.width * detection.box.height) ** 0.5)
+    return um_per_px * float(detection.box.area**0.5)

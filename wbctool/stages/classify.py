@@ -14,9 +14,8 @@ from wbctool.inference.model_card import CardT, CellClassifierCard, CompactCard
 from wbctool.inference.session import CAM, FEATURES, LOGITS, SUBTYPES, OnnxModel
 from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.stages.familiarity import measure_familiarity
-from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.cells import NON_WBC_REASONS, Outcome, Prediction, Reason
 
-_NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 _UNKNOWN_THRESHOLD = 0.5  # of cards that name none
 
 
@@ -194,8 +193,8 @@ def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassif
         reason = Reason.OUT_OF_DISTRIBUTION
     elif confidence < card.confidence_threshold:
         reason = Reason.LOW_CONFIDENCE
-    elif label in _NON_WBC_REASONS:
-        outcome, reason = Outcome.NOT_WBC, _NON_WBC_REASONS[label]
+    elif label in NON_WBC_REASONS:
+        outcome, reason = Outcome.NOT_WBC, NON_WBC_REASONS[label]
     else:
         outcome, reason = Outcome.COUNTED, Reason.NONE
     return Prediction(label, confidence, tuple(of_classes.tolist()), energy, outcome, reason, unknown_kind)

@@ -139,7 +139,13 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Shift:
-    """How far the second field was moved, in pixels of the fine images, and how well both correlate then."""
+    """How far the second field was moved, in pixels of the fine images.
+
+    Attributes:
+        dx: How far to the right.
+        dy: How far down.
+        correlation: How well both fields then correlate where they overlap.
+    """
 
     dx: int
     dy: int

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.types.cells import RED_CELL_UM as RED_CELL_UM  # scan_survey has it from here
 from wbctool.types.cells import Box, Field
 
-RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 _RED_CELL_PX = 130  # the scale at which edges are measured; a coarser one blurs them more than a lens does
 _MAX_PATCH_PX = 800  # at that scale: 46 µm, more than any cell measures
 _MAX_CELLS = 8  # all cells give the same width within about 7 %, in three times the time

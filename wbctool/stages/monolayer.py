@@ -97,7 +97,7 @@ def judge_red_cells(
     boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL]
     if len(boxes) < _MIN_RED_CELLS or not coverage:
         return PassedOver.NO_RED_CELLS
-    single_area = math.pi / 4 * sum(box.width * box.height for box in boxes)
+    single_area = math.pi / 4 * sum(box.area for box in boxes)
     apart = min(1.0, single_area / (coverage * area_px))
     if coverage > max_coverage or apart < _MIN_APART:
         return PassedOver.CROWDED

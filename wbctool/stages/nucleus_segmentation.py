@@ -16,9 +16,8 @@ from wbctool.types.cells import Box, Detection, Field
 _LONG_SIDE_PX = 320
 _MIN_CELL_PX = 64  # the smallest side of a cell after scaling, if its size is known
 _BOX_EXPANSION = 1.3  # of a nucleus's box to the cell's box
-_SECOND_SPLIT_RATIO = (
-    0.7  # of the first split's width: what is farther apart above the threshold is red cells and nuclei
-)
+# Of the first split's width: what is farther apart above the threshold is red cells and nuclei.
+_SECOND_SPLIT_RATIO = 0.7
 _CLOSING_FRACTION = 0.35  # of the largest nucleus's diameter: closer lobes are one nucleus
 _MIN_AREA_FRACTION = 0.2  # of the largest nucleus's area
 _MIN_FIELD_FRACTION = 0.001  # of the field's pixels: the smallest nucleus, if the cells' size is not known

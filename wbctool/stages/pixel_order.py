@@ -24,9 +24,8 @@ _MAX_SEAM_PERIOD_PX = 256
 _MIN_EDGE_STD = 4.0  # gray levels; edges of glass alone tell nothing
 _MAX_EDGE_DIFFERENCE = 0.3  # squared, of the end of a row and the beginning of the next; of the edge's variance
 _MIN_LIT_EDGE_SHARE = 0.5  # of the rows, of those that begin and end in the picture and not in a black frame
-_MAX_SHEAR = (
-    0.35  # the correlation of the gradients along rows and columns; photographs reach 0.2, sheared ones have 0.4
-)
+# The correlation of the gradients along rows and columns; photographs reach 0.2, sheared ones have 0.4.
+_MAX_SHEAR = 0.35
 _TILE_STEP_PX = 16  # by the TIFF standard, the sides of a tile are multiples of it
 _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels

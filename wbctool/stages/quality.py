@@ -14,8 +14,8 @@ from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
-from wbctool.stages.focus import RED_CELL_UM, estimate_blur_px
-from wbctool.types.cells import Box, Detection, Field, ObjectClass
+from wbctool.stages.focus import estimate_blur_px
+from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
 from wbctool.types.slides import CieLab, FieldQuality
 
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # no anemia gives a field a median outside this range
@@ -43,9 +43,7 @@ def measure_quality(
     """
     cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
     red_cell_sides_px = [
-        (d.box.width * d.box.height) ** 0.5
-        for d in cells
-        if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+        d.box.area**0.5 for d in cells if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
     ]
     red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
     effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
@@ -82,7 +80,7 @@ def measure_quality(
 
 
 def measure_coverage(field: Field, detections: Sequence[Detection]) -> float | None:
-    """Measure the share of a field that red cells cover, alone; as in :func:`measure_quality`.
+    """Measure only the share of a field that red cells cover, as :func:`measure_quality` does.
 
     Args:
         field: The field, (H, W, 3) uint8 RGB.

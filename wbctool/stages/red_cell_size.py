@@ -24,8 +24,8 @@ _VISIBLE_FRACTION = 0.55  # of the card's smallest red cell; of smaller ones mos
 _MAX_UPSCALING = 2.0  # of a tile or a part of the field
 _SAMPLES = 3  # the number of red cells that are looked at closely
 _MAX_SIZE_RATIO = 0.5  # of the size from close up and from afar, of the same red cells: 0.85
-_PARTS = 12  # the number of parts that are looked at
-_PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
+PARTS = 12  # the number of parts that are looked at
+PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
 _STEP = 4.0  # red cells are measured well at half and at twice their best size
 _MIN_VARIED_STD = 6.0  # gray levels; below, a part is glass
 
@@ -97,6 +97,11 @@ def measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) ->
     return [(box.width * box.height) ** 0.5 for box in boxes]
 
 
+def is_varied(rgb: NDArray[np.uint8]) -> bool:
+    """Return whether a part of a field, (H, W, 3) uint8 RGB, is not glass."""
+    return float(rgb[::8, ::8, 1].std()) > _MIN_VARIED_STD
+
+
 def _consist_of_smaller(
     field: Field, detections: Sequence[Detection], shown: RedCells, card: DetectorCard, look: Look
 ) -> bool:
@@ -133,10 +138,10 @@ def _try_scale(field: Field, scale: float, card: DetectorCard, look: Look) -> Re
     """Look at some parts of a field that are not glass."""
     height, width = field.rgb.shape[:2]
     side = round(card.input_long_side_px / scale)
-    places = choose_places(width, height, side, _PLACES_PER_SIDE)
+    places = choose_places(width, height, side, PLACES_PER_SIDE)
     parts = [field.rgb[y : y + side, x : x + side] for x, y in places]
-    varied = [part for part in parts if float(part[::8, ::8, 1].std()) > _MIN_VARIED_STD]
-    indices = np.linspace(0, len(varied) - 1, min(len(varied), _PARTS)).round().astype(int).tolist()
+    varied = [part for part in parts if is_varied(part)]
+    indices = np.linspace(0, len(varied) - 1, min(len(varied), PARTS)).round().astype(int).tolist()
     return _measure_best_parts(field, [varied[i] for i in indices], scale, card, look)
 
 

@@ -63,8 +63,8 @@ def match_cells(
     """
     dx, dy = round(overlap.dx_px), round(overlap.dy_px)
     zone = Box(max(0, dx), max(0, dy), field.width - abs(dx), field.height - abs(dy))
-    ones = [_clip(cell.box, zone) for cell in first]
-    others = [_clip(replace(cell.box, x=cell.box.x + dx, y=cell.box.y + dy), zone) for cell in second]
+    ones = [cell.box.intersection(zone) for cell in first]
+    others = [replace(cell.box, x=cell.box.x + dx, y=cell.box.y + dy).intersection(zone) for cell in second]
     same = [
         (one.iou(other), i, k)
         for i, one in enumerate(ones)
@@ -78,14 +78,6 @@ def match_cells(
         if (is_new_one and is_new_other) or is_part:
             pairs.append((i, k))
     return sorted(pairs)
-
-
-def _clip(box: Box, zone: Box) -> Box | None:
-    """Return the part of a box that lies in a zone; None if there is none."""
-    x, y = max(box.x, zone.x), max(box.y, zone.y)
-    width = min(box.x + box.width, zone.x + zone.width) - x
-    height = min(box.y + box.height, zone.y + zone.height) - y
-    return Box(x, y, width, height) if width > 0 and height > 0 else None
 
 
 def _choose(detections: Sequence[Detection], pairs: Sequence[tuple[int, int]]) -> dict[int, int]:
@@ -105,5 +97,5 @@ def _choose(detections: Sequence[Detection], pairs: Sequence[tuple[int, int]]) -
 
 def _rank(detection: Detection) -> tuple[bool, int]:
     """Return what orders the photographs of a cell, the best first."""
-    shown_px = detection.box.width * detection.box.height if detection.cut_by_border else 0
+    shown_px = detection.box.area if detection.cut_by_border else 0
     return detection.cut_by_border, -shown_px

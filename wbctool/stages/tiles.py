@@ -91,7 +91,8 @@ def merge_tiles(
     seen: list[tuple[Box, list[Detection]]] = []
     for tile, detections in found:
         placed = [place_detection(d, tile.frame, width, height) for d in detections]
-        known = [d for frame, others in seen if _touch(frame, tile.frame) for d in others if _touch(d.box, tile.frame)]
+        near = [others for frame, others in seen if frame.intersection(tile.frame)]
+        known = [d for others in near for d in others if d.box.intersection(tile.frame)]
         new = _drop_known([d for d in placed if holds_center(tile.core, d, slack_px)], known, iou_threshold)
         merged += new
         seen.append((tile.frame, [d for d in new if not holds_center(tile.core, d, -tile.margin_px)]))
@@ -122,10 +123,9 @@ def is_same_object(one: Box, other: Box, iou_threshold: float) -> bool:
         other: Another.
         iou_threshold: The highest IoU of two objects.
     """
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    smaller = min(one.width * one.height, other.width * other.height)
-    return one.iou(other) > iou_threshold or max(0, width) * max(0, height) > CONTAINMENT_THRESHOLD * smaller
+    shared = one.intersection(other)
+    shared_px = shared.area if shared else 0
+    return one.iou(other) > iou_threshold or shared_px > CONTAINMENT_THRESHOLD * min(one.area, other.area)
 
 
 def _divide_side(length: int, side_px: float, margin_px: int, step_px: float) -> list[int]:
@@ -157,16 +157,6 @@ def holds_center(core: Box, detection: Detection, slack_px: float) -> bool:
     return (
         core.x - slack_px <= x < core.x + core.width + slack_px
         and core.y - slack_px <= y < core.y + core.height + slack_px
-    )
-
-
-def _touch(one: Box, other: Box) -> bool:
-    """Return whether two boxes have a pixel in common."""
-    return (
-        one.x < other.x + other.width
-        and other.x < one.x + one.width
-        and one.y < other.y + other.height
-        and other.y < one.y + one.height
     )
 
 

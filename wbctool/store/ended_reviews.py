@@ -83,7 +83,12 @@ def update_notices(notices: Sequence[str], ended: Mapping[str, EndedReview], sli
 
 @dataclass(slots=True)
 class _History:
-    """What the log says of one slide. ended_at: empty while its reviews hold, or if it has none."""
+    """What the log says of one slide.
+
+    Attributes:
+        readers: The readers of its reviews, in order.
+        ended_at: When its reviews ended; empty while they hold, or if it has none.
+    """
 
     readers: dict[str, None] = field(default_factory=dict)
     ended_at: str = ""

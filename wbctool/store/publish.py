@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from wbctool.errors import ReviewRefused
 from wbctool.limits import Limits
-from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
+from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.fingerprint import Fingerprints
@@ -25,12 +25,10 @@ from wbctool.store.slide_record import SlideRecord, find_slide_record, format_sl
 from wbctool.store.slide_writer import (
     ORIGINAL_FILES,
     SlideFiles,
-    build_slide_record,
-    hash_files,
     publish_slide,
-    render_files,
+    render_slide_files,
 )
-from wbctool.types.results import Provenance, Review, SlideResult
+from wbctool.types.results import Provenance, Review
 from wbctool.types.slides import SlideMetadata
 
 
@@ -110,7 +108,7 @@ def render_again(
     if reviews and original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
         raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
     result = replay_reviews(original, reviews, entries)
-    rendered = _render(result, record, fingerprints)
+    rendered = render_slide_files(result, record, fingerprints)
     publish_slide(layout, rendered.files, rendered.record)
     return rendered.record
 
@@ -136,18 +134,6 @@ def _apply_reviews(
     if original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
         return None
     result = replay_reviews(original, reviews, entries)
-    rendered = _render(result, record, Fingerprints.of_record(record))
+    rendered = render_slide_files(result, record, Fingerprints.of_record(record))
     set_aside = {ORIGINAL_PREFIX + name: originals[name] for name in ORIGINAL_FILES}
     return SlideFiles({**files, **set_aside, **rendered.files}, rendered.record)
-
-
-def _render(result: SlideResult, record: SlideRecord, fingerprints: Fingerprints) -> SlideFiles:
-    """Render a result with the words of a record; its thumbnails stay."""
-    files = render_files(result, record.provenance)
-    kept = {THUMBNAILS_ZIP: record.files[THUMBNAILS_ZIP]}
-    return SlideFiles(
-        files,
-        build_slide_record(
-            result, hash_files(files) | kept, record.provenance, record.limits, record.field_hashes, fingerprints
-        ),
-    )

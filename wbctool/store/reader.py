@@ -17,7 +17,7 @@ from pathlib import Path
 from wbctool.errors import RecordInvalid, ResultsInvalid
 from wbctool.labels import CellClass, Subtype
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
+from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name, parse_number
 from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
 from wbctool.types.differential import ClassCount, Differential
@@ -152,7 +152,7 @@ def read_cell(row: Mapping[str, str], classes: Sequence[CellClass]) -> Cell:
             reason=Reason(row["reason"]),
             subtype=Subtype(subtype) if (subtype := row.get("subtype")) else None,
         ),
-        diameter_um=_parse_number(row.get("diameter_um", "")),
+        diameter_um=parse_number(row.get("diameter_um", "")),
     )
 
 
@@ -166,7 +166,7 @@ def _parse_differential(rows: list[Row], counts: Mapping[str, str], cells: tuple
         review=int(counts["review"]),
         not_wbc=int(counts["not_wbc"]),
         erythroblasts=sum(cell.prediction.reason is Reason.ERYTHROBLAST for cell in cells),
-        nrbc_per_100_wbc=None if nrbc == NOT_ASSESSED else _parse_number(nrbc),
+        nrbc_per_100_wbc=parse_number(nrbc),
         nrbc_assessed=nrbc != NOT_ASSESSED,
         flags=tuple(flag for flag in counts["flags"].split(";") if flag),
     )
@@ -179,18 +179,13 @@ def _parse_class_count(row: Row) -> ClassCount:
         label=CellClass(row["class"]),
         assessed=assessed,
         n=int(row["n"]) if assessed else 0,
-        percent=_parse_number(row["percent"]) if assessed else None,
-        ci95_low=_parse_number(row["ci95_low"]) if assessed else None,
-        ci95_high=_parse_number(row["ci95_high"]) if assessed else None,
-        reference_low=_parse_number(row["reference_low"]),
-        reference_high=_parse_number(row["reference_high"]),
+        percent=parse_number(row["percent"]),
+        ci95_low=parse_number(row["ci95_low"]),
+        ci95_high=parse_number(row["ci95_high"]),
+        reference_low=parse_number(row["reference_low"]),
+        reference_high=parse_number(row["reference_high"]),
         flag=row["flag"],
     )
-
-
-def _parse_number(text: str) -> float | None:
-    """Return a number that may be missing."""
-    return float(text) if text else None
 
 
 def _read_verified(path: Path, sha256: str) -> bytes:

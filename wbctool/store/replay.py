@@ -28,7 +28,7 @@ from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
 from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
 from wbctool.types.cells import Cell
 from wbctool.types.differential import Differential
-from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult
+from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult, count_failed_fields
 
 # The flags that no reclassified cell changes.
 _FIELD_FLAGS = frozenset(flag for flag in FLAGS if flag.endswith("_fields") or flag == "unfamiliar")
@@ -88,7 +88,7 @@ def read_original_files(layout: OutputPaths, record: SlideRecord) -> tuple[Slide
     original = find_slide_record(layout, slide, prefix + SLIDE_JSON)
     if original is None or original.reviews:
         raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
-    files = {name: _read_verified(layout, slide, name, sha256) for name, sha256 in original.files.items()}
+    files = {name: _read_original_file(layout, slide, name, sha256) for name, sha256 in original.files.items()}
     files[SLIDE_JSON] = layout.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
     return original, files
 
@@ -192,7 +192,7 @@ def _iter_cell_entries(reviews: Sequence[Review], entries: Sequence[AuditEntry])
             yield from entries[review_entry.number - 1 - review_entry.content["cells"] : review_entry.number - 1]
 
 
-def _read_verified(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
+def _read_original_file(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
     """Return a file as the run wrote it; a review that was killed may have replaced it already."""
     for candidate in (name, ORIGINAL_PREFIX + name):
         with suppress(OSError):
@@ -239,9 +239,8 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
 def _recount(cells: Sequence[Cell], record: SlideRecord) -> Differential:
     """Count cells with the limits of a slide's record."""
     flags = _FIELD_FLAGS & set(record.counts["flags"].split(";"))
-    n_failed = sum(bool(failure.field) for failure in record.errors)
     predictions = [cell.prediction for cell in cells]
-    n_read = len(record.fields) - n_failed
+    n_read = len(record.fields) - count_failed_fields(record.errors)
     counted = count_cells(predictions, record.provenance.classes, record.limits, flags, n_read)
     analyser_wbc = record.metadata.analyser_wbc if record.metadata else None
     return add_absolute_counts(counted, analyser_wbc, record.limits)

@@ -49,9 +49,9 @@ class RunSlide:
         status: Its status.
         done_in_run: Whether this run processed it; False if it kept what an earlier run did.
         fields, fields_failed, cells, counted: Its values in counts.csv.
-        repeated_cells: The number of cells that a second field shows, which are counted once.
         seconds: The time that each stage took.
         errors: The failures of its fields, or of the slide as a whole.
+        repeated_cells: The number of cells that a second field shows, which are counted once.
         scan: What was done with a whole-slide scan: its zones, and why some were passed over. None for a folder.
     """
 
@@ -82,9 +82,9 @@ class RunRecord:
         provider: The provider of ONNX Runtime that was used.
         precision: The precision that was used.
         device_message: Why ``--device auto`` does not use the GPU that there is; None if there is none.
-        notices: What a laboratory must know about the run's input, in plain sentences.
         models: The SHA-256 of each model, by file name.
         start: When the run began.
+        notices: What a laboratory must know about the run's input, in plain sentences.
         end: When it ended; None while it goes on.
         exit_code: Its exit code; None while it goes on.
         stopped_by: The signal or setting that stopped it.

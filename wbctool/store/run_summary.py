@@ -9,9 +9,8 @@ from typing import Any
 from wbctool.paths import REPORT_HTML, OutputPaths, is_file
 from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.counts_table import read_outcomes
+from wbctool.store.slide_record import WHOLE_NUMBER_COLUMNS
 from wbctool.store.status import RunReport, describe_report, read_report
-
-_COUNTS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 
 
 def format_run_summary(layout: OutputPaths) -> str:
@@ -41,7 +40,7 @@ def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, 
             "slide": slide.slide,
             "status": slide.status.value,
             "done_in_run": slide.done_in_run,
-            **{name: int(row[name]) for name in _COUNTS},
+            **{name: int(row[name]) for name in WHOLE_NUMBER_COLUMNS},
             "flags": [flag for flag in row["flags"].split(";") if flag],
             "report": str(path) if is_file(path) else None,
         }

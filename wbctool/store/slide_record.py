@@ -32,7 +32,7 @@ from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
-_WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
+WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
 # Failures of these stages lie in the slide's files, not in the machine.
 _DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
 _OMITTED_IF_EMPTY = (
@@ -58,7 +58,7 @@ def _check_counts(counts: Mapping[str, str]) -> Mapping[str, str]:
     """Refuse what is not one row of counts.csv."""
     if tuple(counts) != COUNTS_COLUMNS:
         raise ValueError("the columns are not those of counts.csv")
-    numbers = {name: counts[name] for name in _WHOLE_NUMBER_COLUMNS}
+    numbers = {name: counts[name] for name in WHOLE_NUMBER_COLUMNS}
     numbers |= {name: value for name, value in counts.items() if name.endswith("_n") and value != NOT_ASSESSED}
     for name, value in numbers.items():
         if not value.isdecimal():
@@ -84,12 +84,12 @@ class AbsoluteCounts:
     """The absolute counts of a slide in 10⁹/L, rounded to four decimals.
 
     Attributes:
+        unit: The unit of all values.
         analyser_wbc: The analyzer's white cells as it gives them.
         wbc: The same, corrected for nucleated red cells if the settings ask for it.
         corrected_for_nrbc: Whether it is corrected.
         reference_source: The source of the reference ranges; empty if none apply.
         classes: The count of each class; None if nothing was counted.
-        unit: The unit of all values.
     """
 
     unit: str = "10^9/L"

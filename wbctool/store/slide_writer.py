@@ -78,6 +78,20 @@ def render_files(result: SlideResult, provenance: Provenance, images_elsewhere: 
     return {name: text.encode() for name, text in texts.items()}
 
 
+def render_slide_files(result: SlideResult, record: SlideRecord, fingerprints: Fingerprints) -> SlideFiles:
+    """Render a result anew with the words of a record; the thumbnails stay where they are.
+
+    Args:
+        result: A result as it is read back from its files.
+        record: The slide's record before.
+        fingerprints: The hashes of what the result depends on.
+    """
+    files = render_files(result, record.provenance, not record.has_thumbnails)
+    hashes = hash_files(files) | {name: sha256 for name, sha256 in record.files.items() if name == THUMBNAILS_ZIP}
+    new_record = build_slide_record(result, hashes, record.provenance, record.limits, record.field_hashes, fingerprints)
+    return SlideFiles(files, new_record)
+
+
 def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
     """Return the SHA-256 of each file, by name."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}

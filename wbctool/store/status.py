@@ -20,7 +20,7 @@ from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_
 from wbctool.store.lock import lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
-from wbctool.types.results import SlideStatus
+from wbctool.types.results import FAILURE_STATUSES, SlideStatus
 
 
 class RunPhase(StrEnum):
@@ -223,7 +223,7 @@ def describe_report(report: RunReport) -> dict[str, Any]:
                 "errors": [{"field": e.field, "stage": e.stage, "cause": e.cause} for e in slide.errors],
             }
             for slide in report.slides
-            if slide.status in {SlideStatus.PARTIAL, SlideStatus.FAILED}
+            if slide.status in FAILURE_STATUSES
         ],
     }
 

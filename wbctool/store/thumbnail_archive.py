@@ -24,7 +24,16 @@ _UNIX, _READABLE = 3, 0o644 << 16
 
 @dataclass(frozen=True, slots=True)
 class _FieldEntry:
-    """One field of fields.json; width and height are its own in native pixels, x and y a zone's place in its scan."""
+    """One field of fields.json.
+
+    Attributes:
+        name: The field's name.
+        image: The name of its thumbnail in the archive.
+        width: The field's own width, in native pixels.
+        height: The field's own height, in native pixels.
+        x: Where a zone begins in its scan, in pixels from the left.
+        y: The same from the top.
+    """
 
     name: str
     image: str

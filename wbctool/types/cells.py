@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Rgb = NDArray[np.uint8]
 
 
+RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
+
+
 @dataclass(frozen=True, slots=True)
 class Slide:
     """One smear: a folder that directly holds images, or a whole-slide scan.
@@ -56,7 +59,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box in whole native pixels of a field. The origin is at the top left, x to the right, y down."""
+    """A box in whole native pixels of a field. The origin is at the top left, x to the right, y down.
+
+    Attributes:
+        x: The leftmost column.
+        y: The topmost row.
+        width: The number of columns.
+        height: The number of rows.
+    """
 
     x: int
     y: int
@@ -73,14 +83,22 @@ class Box:
         """The center (x, y), in pixels."""
         return self.x + self.width / 2, self.y + self.height / 2
 
+    @property
+    def area(self) -> int:
+        """The area, in pixels."""
+        return self.width * self.height
+
+    def intersection(self, other: Box) -> Box | None:
+        """Return the part that lies in another box; None if they have no pixel in common."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        width = min(self.x + self.width, other.x + other.width) - x
+        height = min(self.y + self.height, other.y + other.height) - y
+        return Box(x, y, width, height) if width > 0 and height > 0 else None
+
     def iou(self, other: Box) -> float:
         """Return the intersection over union with another box, in [0, 1]."""
-        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
-        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        if width <= 0 or height <= 0:
-            return 0.0
-        intersection = width * height
-        return intersection / (self.width * self.height + other.width * other.height - intersection)
+        shared = self.intersection(other)
+        return shared.area / (self.area + other.area - shared.area) if shared else 0.0
 
 
 class ObjectClass(StrEnum):
@@ -145,6 +163,9 @@ class Reason(StrEnum):
     ERYTHROBLAST = "erythroblast"
     PLATELET = "platelet"
     ARTIFACT = "artefact"
+
+
+NON_WBC_REASONS = {CellClass.ERYTHROBLAST: Reason.ERYTHROBLAST, CellClass.PLATELET: Reason.PLATELET}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,6 +36,11 @@ class FieldFailure:
     cause: str
 
 
+def count_failed_fields(failures: Iterable[FieldFailure]) -> int:
+    """Count the fields that failed; a failure of the slide as a whole is not one of them."""
+    return sum(bool(failure.field) for failure in failures)
+
+
 class SlideStatus(StrEnum):
     """The last state of a slide."""
 
@@ -43,6 +48,9 @@ class SlideStatus(StrEnum):
     PARTIAL = "partial"
     FAILED = "failed"
     WAITING = "waiting"
+
+
+FAILURE_STATUSES = frozenset({SlideStatus.PARTIAL, SlideStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells, predict
-from wbctool.evaluation.proportion import Proportion
+from wbctool.evaluation.proportion import Proportion, estimate_proportion
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.optional import require_extra
-from wbctool.text import pluralize
+from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Outcome, Prediction, Reason
-from wbctool.types.progress import Progress
+from wbctool.types.progress import Progress, no_progress
 from wbctool.verification.agreement import Kappa, cohen_kappa
 from wbctool.verification.criteria import (
     MIN_CELLS,
@@ -71,9 +71,7 @@ class CellVerification:
     notes: tuple[str, ...]
 
 
-def verify_cells(
-    data: Path, models: Models, mode: SuperResolve, progress: Progress = lambda items, _total, _description: items
-) -> CellVerification:
+def verify_cells(data: Path, models: Models, mode: SuperResolve, progress: Progress = no_progress) -> CellVerification:
     """Verify the models with class folders of single-cell images, which go through the stages of a run.
 
     Args:
@@ -131,13 +129,13 @@ def compare_cells(
     is_ood = np.array([p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions])
     recalls = {label: _proportion_within(correct, groups, np.array(y_true) == label) for label in labels}
     recall_by_class = {label: recall for label, recall in recalls.items() if recall is not None}
-    agreement, auto_classified = _proportion(correct, groups), _proportion(is_auto, groups)
+    agreement, auto_classified = estimate_proportion(correct, groups), estimate_proportion(is_auto, groups)
     accuracy_auto = _proportion_within(correct, groups, is_auto)
     criteria = [
         criterion_agreement(agreement),
         *([criterion_counted_accuracy(accuracy_auto)] if accuracy_auto else []),
-        criterion_review(_proportion(~is_auto, groups)),
-        criterion_ood(_proportion(is_ood, groups)),
+        criterion_review(estimate_proportion(~is_auto, groups)),
+        criterion_ood(estimate_proportion(is_ood, groups)),
         *_failed_class_criteria(recall_by_class),
     ]
     indices = np.array([labels.index(label) for label in y_true])
@@ -185,17 +183,10 @@ def _proportion_within(
     return Proportion.estimate(successes[mask], [group for group, chosen in zip(groups, mask, strict=True) if chosen])
 
 
-def _proportion(successes: NDArray[np.bool_], groups: Sequence[str]) -> Proportion:
-    """Return the proportion of successes among trials, of which there is at least one."""
-    proportion = Proportion.estimate(successes, groups)
-    assert proportion is not None
-    return proportion
-
-
 def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Criterion]:
     """Return the criteria of classes that surely fall short; an interval of a small class says little otherwise."""
     criteria = (
-        criterion_class_recall(label.replace("_", " "), recall)
+        criterion_class_recall(replace_underscores(label), recall)
         for label, recall in recall_by_class.items()
         if recall.total >= MIN_CELLS_PER_CLASS
     )
@@ -205,7 +196,7 @@ def _failed_class_criteria(recall_by_class: Mapping[str, Proportion]) -> list[Cr
 def _underpowered_classes(labels: Sequence[str], recall_by_class: Mapping[str, Proportion]) -> list[str]:
     """Return a note on the classes with too few cells to judge them, if there are any."""
     totals = {label: recall.total for label, recall in recall_by_class.items()}
-    underpowered = [label.replace("_", " ") for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
+    underpowered = [replace_underscores(label) for label in labels if totals.get(label, 0) < MIN_CELLS_PER_CLASS]
     if not underpowered:
         return []
     return [f"classes with fewer than {MIN_CELLS_PER_CLASS} cells, which are not judged: {', '.join(underpowered)}"]

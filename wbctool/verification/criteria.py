@@ -13,6 +13,7 @@ from enum import StrEnum
 from wbctool.evaluation.proportion import Proportion
 from wbctool.settings import Limits
 from wbctool.stages.differential import clopper_pearson_interval
+from wbctool.text import replace_underscores
 from wbctool.verification.agreement import BlandAltman, MeanDifference
 
 MIN_CELLS = 100  # as many as in a routine differential (CLSI H20)
@@ -141,7 +142,7 @@ def criterion_bias(comparison: BlandAltman) -> Criterion:
     source = (
         f"our limit: on average no further apart than sampling may shift one count of {REFERENCE_CELLS} cells (Rümke)"
     )
-    name = f"{comparison.label.replace('_', ' ')}: mean difference of the percentages"
+    name = f"{replace_underscores(comparison.label)}: mean difference of the percentages"
     return Criterion(
         name, round(max(mean - low, high - mean), 1), False, source, MeanDifference.from_bland_altman(comparison)
     )

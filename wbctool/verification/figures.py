@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from wbctool.evaluation.calibration import reliability_bins
 from wbctool.evaluation.figures import FIGURE_STYLE
+from wbctool.text import replace_underscores
 from wbctool.verification.agreement import BlandAltman
 from wbctool.verification.temperature_refit import TemperatureRefit
 
@@ -80,7 +81,7 @@ def _draw_panel(axes: Axes, comparison: BlandAltman) -> None:
     for limit in (comparison.low, comparison.high):
         axes.axhline(limit, linewidth=1, linestyle="--")
     limits = f"{comparison.low:+.1f} to {comparison.high:+.1f}"
-    axes.set_title(f"{comparison.label.replace('_', ' ')}: {comparison.bias:+.1f} ({limits})", fontsize=8)
+    axes.set_title(f"{replace_underscores(comparison.label)}: {comparison.bias:+.1f} ({limits})", fontsize=8)
 
 
 def _encode_png(figure: Figure) -> bytes:

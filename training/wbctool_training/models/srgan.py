@@ -149,9 +149,3 @@ class Discriminator(nn.Module):
         """
         out: Tensor = self.head(self.features(hr))
         return out
-
-
-def count_keras_parameters(network: nn.Module) -> int:
-    """Count parameters as Keras does, including BatchNorm's moving mean and variance."""
-    n_moving = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return sum(p.numel() for p in network.parameters()) + n_moving

@@ -124,19 +124,11 @@ def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
     Returns:
         The average of its weights; if the recipe does not pretrain, the start itself.
     """
-    config, margin = context.recipe.srgan, context.recipe.crop_margin
+    config = context.recipe.srgan
     L.seed_everything(context.recipe.seed, workers=True)
     module = SrresnetModule(config, _make_initial_generator(context, cells))
     if config.pretrain_samples:
-        pairs = SuperResolutionPairs(
-            cells.train, margin, config.lr_px, context.recipe.seed, augment=not config.ideal_degradation
-        )
-        checkpoint = context.fit_config("srresnet", config.pretrain_samples // config.epoch_samples).fit(
-            module,
-            make_loader(pairs, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
-            _make_validation_loader(context, cells),
-        )
-        load_weights(module, checkpoint)
+        _fit(context, module, cells, "srresnet", config.lr_px, config.batch, config.pretrain_samples)
     return cast(Generator, module.average.module)
 
 
@@ -152,22 +144,14 @@ def train_gan(context: TrainingContext, initial_generator: Generator, cells: Gen
     Returns:
         The average of its weights.
     """
-    config, sizes, margin = context.recipe.srgan, context.recipe.networks, context.recipe.crop_margin
+    config, sizes = context.recipe.srgan, context.recipe.networks
     L.seed_everything(context.recipe.seed, workers=True)
     network = Generator(sizes.generator_blocks, sizes.generator_width)
     network.load_state_dict(initial_generator.state_dict())
     features = load_imagenet_features(context.imagenet_weights) if config.content_weight else None
     discriminator = Discriminator(sizes.discriminator_width, sizes.discriminator_hidden)
     module = SrganModule(config, network, discriminator, features)
-    pairs = SuperResolutionPairs(
-        cells.train, margin, CLASSIFIER_INPUT_PX // SCALE, context.recipe.seed, augment=not config.ideal_degradation
-    )
-    checkpoint = context.fit_config(name, config.gan_samples // config.epoch_samples).fit(
-        module,
-        make_loader(pairs, config.gan_batch, workers=context.workers, epoch_samples=config.epoch_samples),
-        _make_validation_loader(context, cells),
-    )
-    load_weights(module, checkpoint)
+    _fit(context, module, cells, name, CLASSIFIER_INPUT_PX // SCALE, config.gan_batch, config.gan_samples)
     return cast(Generator, module.average.module)
 
 
@@ -196,19 +180,43 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
     write_model(model, card, context.out)
 
 
+def _fit(
+    context: TrainingContext,
+    module: SrresnetModule | SrganModule,
+    cells: GeneratorSplit,
+    name: str,
+    lr_px: int,
+    batch: int,
+    samples: int,
+) -> None:
+    """Train a module on pairs of cells and reduced cells, and load the weights of its last checkpoint."""
+    config = context.recipe.srgan
+    pairs = _make_training_pairs(context, cells, lr_px)
+    checkpoint = context.fit_config(name, samples // config.epoch_samples).fit(
+        module,
+        make_loader(pairs, batch, workers=context.workers, epoch_samples=config.epoch_samples),
+        _make_validation_loader(context, cells),
+    )
+    load_weights(module, checkpoint)
+
+
 def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> Generator:
     """Return the generator of ``init_from``, or a new one."""
-    config, sizes, margin = context.recipe.srgan, context.recipe.networks, context.recipe.crop_margin
+    config, sizes = context.recipe.srgan, context.recipe.networks
     if context.init_from:
-        pairs = SuperResolutionPairs(
-            cells.train, margin, config.lr_px, context.recipe.seed, augment=not config.ideal_degradation
-        )
+        pairs = _make_training_pairs(context, cells, config.lr_px)
         lr = torch.stack([pairs[index][0] for index in range(_N_BATCHNORM_CELLS)])
         return load_generator(context.init_from[0], context.group_split, lr.float() / 255, sizes)
     generator = Generator(sizes.generator_blocks, sizes.generator_width)
     if config.init_as_interpolation:
         generator.init_as_interpolation()
     return generator
+
+
+def _make_training_pairs(context: TrainingContext, cells: GeneratorSplit, lr_px: int) -> SuperResolutionPairs:
+    """Return pairs of the cells to train on and the same reduced to lr_px."""
+    augment = not context.recipe.srgan.ideal_degradation
+    return SuperResolutionPairs(cells.train, context.recipe.crop_margin, lr_px, context.recipe.seed, augment=augment)
 
 
 def _make_validation_loader(context: TrainingContext, cells: GeneratorSplit) -> Any:
