@@ -23,7 +23,7 @@ from wbctool_training.data.cell_index import CellRef
 log = logging.getLogger(__name__)
 
 _MIN_CELLS = 10  # training cells of each subtype of a class
-_PULL = 3e-5  # towards weights of zero: of 1e-2 to 1e-5, where the loss of validation cells was lowest
+_L2_PENALTY = 3e-5  # towards weights of zero: of 1e-2 to 1e-5, where the loss of validation cells was lowest
 _NOT_COMPETING = -1e9  # the logit of a subtype of another class
 
 
@@ -95,7 +95,7 @@ def _fit_layer(features: NDArray[np.float32], cells: Sequence[CellRef], subtypes
     zeros = LastLayer(np.zeros((len(subtypes), features.shape[1]), np.float32), np.zeros(len(subtypes), np.float32))
     basis = Basis.fit(zeros, features)
     reduced = replace(basis.reduce(features), logits=_competition(cells, subtypes))
-    return basis.correct(fit_correction(reduced, _indices(cells, subtypes), weights, _PULL))
+    return basis.correct(fit_correction(reduced, _indices(cells, subtypes), weights, _L2_PENALTY))
 
 
 def _competition(cells: Sequence[CellRef], subtypes: Sequence[Subtype]) -> NDArray[np.float64]:

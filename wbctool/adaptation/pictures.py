@@ -25,7 +25,7 @@ from wbctool.types.cells import Box
 from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 CELL_MARGIN, SURROUNDINGS_MARGIN = 1.5, 6.0  # sides of the pictures divided by the longer side of the cell's box
 CELL_PX, SURROUNDINGS_PX = 512, 400  # larger pictures are reduced to it, smaller ones keep their pixels

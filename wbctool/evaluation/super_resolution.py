@@ -19,10 +19,9 @@ from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
+from wbctool.types.arrays import Rgb
 from wbctool.types.cells import Crop
 from wbctool.types.progress import Progress
-
-Rgb = NDArray[np.uint8]
 
 SCALE = 4
 DEGRADATION_SIGMA_PX = 1.0  # of the Gaussian before a reduction to a quarter, in pixels of the large image

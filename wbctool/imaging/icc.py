@@ -6,12 +6,10 @@ import functools
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from wbctool.errors import FieldUnreadable
-
-Pixels = NDArray[np.uint8]
+from wbctool.types.arrays import Pixels
 
 _MAX_SRGB_DIFFERENCE = 3  # of 255; what two programs make of sRGB differs by less
 _ROWS_AT_ONCE = 256  # Pillow's copy takes more room than our pixels

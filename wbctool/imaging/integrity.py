@@ -9,13 +9,10 @@ import itertools
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
-
-Pixels = NDArray[np.uint8]
+from wbctool.types.arrays import Pixels
 
 MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096

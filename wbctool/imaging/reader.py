@@ -31,9 +31,8 @@ from wbctool.imaging.png import descriptive_chunks, pixel_chunks, to_display_gam
 from wbctool.imaging.render import render, swaps_sides
 from wbctool.imaging.tiff import decode_tiff, is_tiff, read_tiff_header
 from wbctool.imaging.webp import check_webp_complete, is_webp, read_webp_size
+from wbctool.types.arrays import Pixels
 from wbctool.types.cells import Field
-
-Pixels = NDArray[np.uint8]
 
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import GRAY, DecodedImage
 from wbctool.imaging.icc import convert_to_srgb
-
-Pixels = NDArray[np.uint8]
+from wbctool.types.arrays import Pixels
 
 _MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
 _MIN_BRIGHT_SHARE = 0.001  # of the samples

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from wbctool.types.arrays import Pixels
 
 
 def downscale(image: Pixels, width: int, height: int) -> Pixels:

@@ -24,7 +24,7 @@ from wbctool.types.cells import Box
 if TYPE_CHECKING:
     from openslide import OpenSlide
 
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 SCAN_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})

@@ -22,7 +22,7 @@ from wbctool.types.cells import Crop, Field
 from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 
 CELL_PX = 128

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.integrity import check_jpeg_complete, check_no_block_hole, incomplete
+from wbctool.types.arrays import Pixels
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-Pixels = NDArray[np.uint8]
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEADER_BYTES = 8

@@ -23,7 +23,7 @@ from wbctool.types.progress import Progress, no_progress
 from wbctool.types.results import ModelRef, Provenance
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from wbctool.types.cells import Box, Detection
 from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 
 @dataclass(frozen=True, slots=True)

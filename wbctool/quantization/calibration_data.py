@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
@@ -21,9 +20,9 @@ from wbctool.inference.loading import Models
 from wbctool.labels import CellClass
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize
+from wbctool.types.arrays import Rgb
 from wbctool.types.progress import Progress
 
-Rgb = NDArray[np.uint8]
 Item = TypeVar("Item")
 
 BUNDLED_DIR = Path(__file__).parent / "calibration"

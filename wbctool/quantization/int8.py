@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wbctool.optional import require_extra
-
-Rgb = NDArray[np.uint8]
+from wbctool.types.arrays import Rgb
 
 _CONV = "Conv"
 _INT8_OP_TYPES = (_CONV, "Relu", "Clip", "MaxPool", "Resize")  # they run faster in int8, or pass int8 on unchanged

@@ -24,12 +24,12 @@ from wbctool.quantization.calibration_data import CalibrationData
 from wbctool.quantization.fp16 import convert_to_fp16
 from wbctool.quantization.int8 import calibrate_ranges, count_convolutions, quantize
 from wbctool.text import pluralize
+from wbctool.types.arrays import Rgb
 from wbctool.types.cells import Prediction
 from wbctool.types.progress import Progress
 
 log = logging.getLogger(__name__)
 
-Rgb = NDArray[np.uint8]
 
 _TIMING_ROUNDS = 7
 _ON_ONE_CORE = "on one core"

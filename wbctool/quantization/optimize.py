@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.enums import Precision
@@ -28,9 +27,8 @@ from wbctool.quantization.measure import (
 )
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+from wbctool.types.arrays import Rgb
 from wbctool.types.progress import Progress
-
-Rgb = NDArray[np.uint8]
 
 _BATCH = 4
 _MIN_PROBES = 4  # cells that measure the layers' sensitivities and the time a cell takes

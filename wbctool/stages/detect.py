@@ -16,8 +16,9 @@ from wbctool.imaging.resize import downscale
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import HEAT, SIDES, OnnxModel
 from wbctool.stages.nucleus_segmentation import find_cells_by_nuclei
-from wbctool.stages.red_cell_size import Look, choose_tile_scale, find_small_red_cells_px, measure_red_cells_px
+from wbctool.stages.red_cell_size import DetectAt, choose_tile_scale, find_small_red_cells_px, measure_red_cells_px
 from wbctool.stages.tiles import CONTAINMENT_THRESHOLD, Tile, divide_into_tiles, is_cut, merge_tiles
+from wbctool.types.arrays import FloatArray
 from wbctool.types.cells import Box, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress, no_progress
 
@@ -29,7 +30,6 @@ _TILE_FRACTION = 0.6  # a tile's side, as a share of the longest side of a pass 
 _MARGIN_RED_CELLS = 2.5  # how far a tile reaches beyond its core: no cell is longer than five red cells
 _SLACK_RED_CELLS = 0.25  # how far two tiles may disagree about the center of a cell
 
-FloatArray = NDArray[np.float32]
 _Filter = Callable[[Sequence[Detection], Field], Iterable[Detection]]
 
 
@@ -145,15 +145,15 @@ def _detect(
     """Detect objects in the whole field or, if it must be, by tiles; ``keep`` chooses among those of each look."""
     card = model.card
     detections, scale = _detect_from_coarse_to_fine(field, model, min_score, max_long_side_px)
-    coarsest_scale = max_long_side_px / max(field.rgb.shape[:2])
+    max_whole_scale = max_long_side_px / max(field.rgb.shape[:2])
 
-    def look(part: Field, part_scale: float) -> tuple[Detection, ...]:
+    def detect_at(part: Field, part_scale: float) -> tuple[Detection, ...]:
         return _detect_at_scale(part, model, part_scale, min_score)
 
-    red_cell_px = find_small_red_cells_px(field, detections, scale, coarsest_scale, card, look)
+    red_cell_px = find_small_red_cells_px(field, detections, scale, max_whole_scale, card, detect_at)
     if red_cell_px is None:
         return keep(detections, field)
-    return _detect_in_tiles(field, look, keep, progress, red_cell_px, _TILE_FRACTION * max_long_side_px, card)
+    return _detect_in_tiles(field, detect_at, keep, progress, red_cell_px, _TILE_FRACTION * max_long_side_px, card)
 
 
 def _detect_from_coarse_to_fine(
@@ -181,7 +181,13 @@ def _detect_from_coarse_to_fine(
 
 
 def _detect_in_tiles(
-    field: Field, look: Look, keep: _Filter, progress: Progress, red_cell_px: float, tile_px: float, card: DetectorCard
+    field: Field,
+    detect_at: DetectAt,
+    keep: _Filter,
+    progress: Progress,
+    red_cell_px: float,
+    tile_px: float,
+    card: DetectorCard,
 ) -> list[Detection]:
     """Detect objects tile by tile, at the scale that the red cells need; ``tile_px`` is a tile's side at that scale."""
     height, width = field.rgb.shape[:2]
@@ -193,7 +199,7 @@ def _detect_in_tiles(
         for tile in progress(tiles, len(tiles), "tiles"):
             x, y = tile.frame.x, tile.frame.y
             part = Field(field.name, field.rgb[y : y + tile.frame.height, x : x + tile.frame.width])
-            yield tile, list(keep(look(part, scale), part))
+            yield tile, list(keep(detect_at(part, scale), part))
 
     return merge_tiles(find(), width, height, _SLACK_RED_CELLS * red_cell_px, card.nms_iou_threshold)
 

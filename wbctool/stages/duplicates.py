@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.imaging.resize import downscale
+from wbctool.types.arrays import FloatArray
 from wbctool.types.slides import FieldQuality
 
 _THUMBNAIL_PX = 16
 _MAX_BAR_STD = 4.0  # gray levels, of a row or column of one color but for noise and compression
 _MAX_RING_FRACTION = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
 _BACKGROUND_QUANTILE = 0.98  # the quantile of the gray levels that is taken as background
-
-FloatArray = NDArray[np.float32]
 
 
 def make_thumbnail(rgb: NDArray[np.uint8]) -> FloatArray:

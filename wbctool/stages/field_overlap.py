@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wbctool.imaging.frame import find_picture
 from wbctool.imaging.thumbnails import decode_gray
 from wbctool.stages.overlap_candidates import COARSE_PX, Candidate, find_candidates, flatten_background
+from wbctool.types.arrays import FloatArray
 from wbctool.types.cells import Box
 from wbctool.types.results import FieldThumbnail
 
@@ -37,8 +38,7 @@ _CELL_MARGIN = 0.15  # of its side: a box may not hold all of a cell
 _MIN_WEIGHT = 1e-3
 _CACHED_IMAGES = 64
 
-Floats = NDArray[np.float32]
-Image = TypeVar("Image", Floats, NDArray[np.bool_])
+Image = TypeVar("Image", FloatArray, NDArray[np.bool_])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class _Prepared:
         between: (H, W) bool, false in white cells.
     """
 
-    band: Floats
+    band: FloatArray
     gray: NDArray[np.uint8]
     between: NDArray[np.bool_]
 
@@ -166,7 +166,7 @@ def _prepare(view: FieldView) -> _Prepared:
     return _Prepared((low - high) * between, gray, between > 0)
 
 
-def _blur_between(gray: NDArray[np.uint8], between: Floats, sigma_px: float) -> Floats:
+def _blur_between(gray: NDArray[np.uint8], between: FloatArray, sigma_px: float) -> FloatArray:
     """Blur a field as if its white cells were not there: their surroundings must not take after them."""
     weights = cv2.GaussianBlur(between, (0, 0), sigma_px)
     return np.asarray(cv2.GaussianBlur(gray * between, (0, 0), sigma_px) / np.maximum(weights, _MIN_WEIGHT), np.float32)
@@ -200,7 +200,7 @@ def _find_picture(field: _Prepared) -> NDArray[np.bool_]:
     return np.ones(field.gray.shape, bool) if picture is None else picture
 
 
-def _search(first: Floats, second: Floats, dx: int, dy: int) -> tuple[int, int] | None:
+def _search(first: FloatArray, second: FloatArray, dx: int, dy: int) -> tuple[int, int] | None:
     """Return the shift around (dx, dy) at which two images correlate best; None if they share too little."""
     height, width = first.shape
     left, right = max(0, _SEARCH_PX - dx), min(width, width - _SEARCH_PX - dx)
@@ -220,7 +220,7 @@ def cut_shared(first: Image, second: Image, dx: int, dy: int) -> tuple[Image, Im
     return first[top + dy : bottom + dy, left + dx : right + dx], second[top:bottom, left:right]
 
 
-def _correlate(one: Floats, other: Floats) -> float:
+def _correlate(one: FloatArray, other: FloatArray) -> float:
     """Return the normalized correlation of two images; 0 if one is of one gray level, or empty."""
     if not one.size:
         return 0.0

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.types.arrays import FloatArray
 from wbctool.types.cells import RED_CELL_UM as RED_CELL_UM  # scan_survey has it from here
 from wbctool.types.cells import Box, Field
 
@@ -27,7 +28,6 @@ _SAMPLING_STEP = 16  # quantiles are taken of every 16th pixel: sorting all take
 _EXTRA_BLUR_PX, _LARGE_BLUR_PX, _WIDE_EDGE_PX = 1.0, 3.0, 3.3
 _MARGIN = 0.15  # around a cell's box, which holds the outer half of a blurred edge
 
-FloatArray = NDArray[np.float32]
 GrayImage = NDArray[np.uint8]
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from wbctool.types.arrays import FloatArray
+
 COARSE_PX = 60  # the longer side of the images
 _BACKGROUND_SIGMA_PX = 3.0  # what is larger, such as vignetting, says nothing of the place
 _STRIP_PX = 2  # at the border of a field; the overlap of a stage is 5 % or more, 3 pixels
@@ -27,8 +29,6 @@ _MIN_CORRELATION = 0.65  # of strips and of surroundings; those of the same plac
 _CELLS_AT_A_TIME = 8
 _MAX_PRODUCT = 200_000  # multiplications; OpenBLAS starts threads for 262,144
 _FIXED_POINT = 1024.0  # sums of whole numbers are exact, so that their order does not matter
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Candidate:
     dy: int
 
 
-def flatten_background(gray: NDArray[np.uint8]) -> Floats:
+def flatten_background(gray: NDArray[np.uint8]) -> FloatArray:
     """Remove from a small gray image, (H, W) uint8, what varies slowly; (H, W) float32."""
     image = gray.astype(np.float32)
     return np.asarray(image - cv2.GaussianBlur(image, (0, 0), _BACKGROUND_SIGMA_PX), np.float32)
 
 
-def find_candidates(images: Floats, cells: Sequence[Sequence[tuple[float, float]]]) -> list[Candidate]:
+def find_candidates(images: FloatArray, cells: Sequence[Sequence[tuple[float, float]]]) -> list[Candidate]:
     """Find the pairs of fields that may overlap.
 
     Args:
@@ -76,7 +76,7 @@ def find_candidates(images: Floats, cells: Sequence[Sequence[tuple[float, float]
     return sorted(ordered, key=lambda c: (c.first, c.second, c.dx, c.dy))
 
 
-def _find_neighbors(images: Floats, cells: Sequence[Floats]) -> Iterator[tuple[int, int, int, int]]:
+def _find_neighbors(images: FloatArray, cells: Sequence[FloatArray]) -> Iterator[tuple[int, int, int, int]]:
     """Yield (left field, right field, shift, drift) for fields whose left border shows in the right part of others."""
     _, height, width = images.shape
     begin = width - math.ceil(_MAX_STAGE_OVERLAP * width)
@@ -99,7 +99,7 @@ def _find_neighbors(images: Floats, cells: Sequence[Floats]) -> Iterator[tuple[i
             yield left, int(rights[index]), begin + shift, drift - _MAX_DRIFT_PX
 
 
-def _find_same_cells(images: Floats, cells: Sequence[Floats]) -> Iterator[Candidate]:
+def _find_same_cells(images: FloatArray, cells: Sequence[FloatArray]) -> Iterator[Candidate]:
     """Yield the fields in which a white cell has the same surroundings."""
     fields = np.repeat(np.arange(len(cells)), [len(field) for field in cells])
     centers = np.concatenate(cells).round().astype(int)
@@ -116,7 +116,7 @@ def _find_same_cells(images: Floats, cells: Sequence[Floats]) -> Iterator[Candid
                 yield Candidate(int(fields[other]), int(fields[cell]), dx, dy)
 
 
-def _multiply(one: Floats, other: Floats) -> Floats:
+def _multiply(one: FloatArray, other: FloatArray) -> FloatArray:
     """Return the products of the rows of two matrices, (N, M), in parts that are too small for several threads.
 
     The threads of a matrix product wait for each other; on a busy machine that takes ten times as long.
@@ -125,14 +125,14 @@ def _multiply(one: Floats, other: Floats) -> Floats:
     return np.concatenate([one[i : i + step] @ other.T for i in range(0, len(one), step)])
 
 
-def _normalize(vectors: Floats) -> Floats:
+def _normalize(vectors: FloatArray) -> FloatArray:
     """Give each row of (N, D) mean 0 and the same norm, in whole numbers."""
     centered = vectors - vectors.mean(axis=1, keepdims=True)
     norms = np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1.0)
     return np.asarray(np.rint(centered * (_FIXED_POINT / norms)), np.float32)
 
 
-def _rank(scores: Floats) -> list[int]:
+def _rank(scores: FloatArray) -> list[int]:
     """Return the indices of the highest scores that are high enough, the highest first."""
     n_kept = min(_CANDIDATES, len(scores))
     if not n_kept:

@@ -29,7 +29,7 @@ PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are 
 _STEP = 4.0  # red cells are measured well at half and at twice their best size
 _MIN_VARIED_STD = 6.0  # gray levels; below, a part is glass
 
-Look = Callable[[Field, float], Sequence[Detection]]
+DetectAt = Callable[[Field, float], Sequence[Detection]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,12 @@ class RedCells:
 
 
 def find_small_red_cells_px(
-    field: Field, detections: Sequence[Detection], scale: float, coarsest_scale: float, card: DetectorCard, look: Look
+    field: Field,
+    detections: Sequence[Detection],
+    scale: float,
+    max_whole_scale: float,
+    card: DetectorCard,
+    detect_at: DetectAt,
 ) -> float | None:
     """Find out whether the red cells of a field are too small to be seen in a look at the whole field.
 
@@ -56,9 +61,9 @@ def find_small_red_cells_px(
         field: The field, (H, W, 3) uint8 RGB.
         detections: What was found in the whole field.
         scale: The scale at which it was found.
-        coarsest_scale: The finest scale at which the whole field can be looked at.
+        max_whole_scale: The finest scale at which the whole field can be looked at.
         card: The detector's card.
-        look: Detects the objects of a field that is resized by a scale, in native pixels.
+        detect_at: Detects the objects of a field that is resized by a scale, in native pixels.
 
     Returns:
         The side of the red cells in native pixels if they are too small; None if they are not, or there are none.
@@ -66,16 +71,16 @@ def find_small_red_cells_px(
     Raises:
         CellsTooSmall: They are too small to be seen at any scale.
     """
-    if coarsest_scale >= 1:
+    if max_whole_scale >= 1:
         return None
     height, width = field.rgb.shape[:2]
     shown = measure_red_cells(detections, height * width, card)
     sure_px = _SURE_FRACTION * card.min_red_cell_px
     shows_them = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px
-    if shows_them and not _consist_of_smaller(field, detections, shown, card, look):
+    if shows_them and not _consist_of_smaller(field, detections, shown, card, detect_at):
         return None
-    side_px = _find_red_cell_px(field, coarsest_scale, card, look)
-    return side_px if side_px is not None and side_px * coarsest_scale < sure_px else None
+    side_px = _find_red_cell_px(field, max_whole_scale, card, detect_at)
+    return side_px if side_px is not None and side_px * max_whole_scale < sure_px else None
 
 
 def choose_tile_scale(red_cell_px: float, card: DetectorCard) -> float:
@@ -103,27 +108,27 @@ def is_varied(rgb: NDArray[np.uint8]) -> bool:
 
 
 def _consist_of_smaller(
-    field: Field, detections: Sequence[Detection], shown: RedCells, card: DetectorCard, look: Look
+    field: Field, detections: Sequence[Detection], shown: RedCells, card: DetectorCard, detect_at: DetectAt
 ) -> bool:
     """Return whether what looks like red cells from afar are round parts of a smear, full of red cells."""
     half = card.input_long_side_px // 4  # a small part is enough, and a quarter of the time
     red_cells = [d for d in detections if d.object_class is ObjectClass.RED_CELL][:_SAMPLES]
     centers = [(round(x), round(y)) for x, y in (d.box.center for d in red_cells)]
     parts = [field.rgb[max(0, y - half) : y + half, max(0, x - half) : x + half] for x, y in centers]
-    inside = _measure_best_parts(field, parts, 1.0, card, look)
+    inside = _measure_best_parts(field, parts, 1.0, card, detect_at)
     return inside.share >= _MIN_SHARE and inside.side_px < _MAX_SIZE_RATIO * shown.side_px
 
 
-def _find_red_cell_px(field: Field, coarsest_scale: float, card: DetectorCard, look: Look) -> float | None:
+def _find_red_cell_px(field: Field, max_whole_scale: float, card: DetectorCard, detect_at: DetectAt) -> float | None:
     """Return the side of the red cells in native pixels; None if no scale shows any, as on glass."""
     scale, scales = 1.0, []
-    while scale > coarsest_scale:
+    while scale > max_whole_scale:
         scales.append(scale)
         scale /= _STEP
-    best = max((_try_scale(field, s, card, look) for s in scales), key=lambda red_cells: red_cells.share)
+    best = max((_try_scale(field, s, card, detect_at) for s in scales), key=lambda red_cells: red_cells.share)
     if best.share >= _MIN_SHARE:
         return best.side_px
-    upscaled = _try_scale(field, _MAX_UPSCALING, card, look)
+    upscaled = _try_scale(field, _MAX_UPSCALING, card, detect_at)
     if upscaled.share < _MIN_SHARE:
         return None
     if upscaled.side_px * _MAX_UPSCALING < _VISIBLE_FRACTION * card.min_red_cell_px:
@@ -134,22 +139,22 @@ def _find_red_cell_px(field: Field, coarsest_scale: float, card: DetectorCard, l
     return upscaled.side_px
 
 
-def _try_scale(field: Field, scale: float, card: DetectorCard, look: Look) -> RedCells:
-    """Look at some parts of a field that are not glass."""
+def _try_scale(field: Field, scale: float, card: DetectorCard, detect_at: DetectAt) -> RedCells:
+    """DetectAt at some parts of a field that are not glass."""
     height, width = field.rgb.shape[:2]
     side = round(card.input_long_side_px / scale)
     places = choose_places(width, height, side, PLACES_PER_SIDE)
     parts = [field.rgb[y : y + side, x : x + side] for x, y in places]
     varied = [part for part in parts if is_varied(part)]
     indices = np.linspace(0, len(varied) - 1, min(len(varied), PARTS)).round().astype(int).tolist()
-    return _measure_best_parts(field, [varied[i] for i in indices], scale, card, look)
+    return _measure_best_parts(field, [varied[i] for i in indices], scale, card, detect_at)
 
 
 def _measure_best_parts(
-    field: Field, parts: Sequence[NDArray[np.uint8]], scale: float, card: DetectorCard, look: Look
+    field: Field, parts: Sequence[NDArray[np.uint8]], scale: float, card: DetectorCard, detect_at: DetectAt
 ) -> RedCells:
-    """Look at some parts, and measure the red cells of the half that shows most."""
-    found = [(look(Field(field.name, part), scale), part.shape[0] * part.shape[1]) for part in parts]
+    """DetectAt at some parts, and measure the red cells of the half that shows most."""
+    found = [(detect_at(Field(field.name, part), scale), part.shape[0] * part.shape[1]) for part in parts]
     found.sort(key=lambda part: -measure_red_cells(part[0], part[1], card).share)
     best = found[: (len(found) + 1) // 2]
     return measure_red_cells([d for detections, _ in best for d in detections], sum(area for _, area in best), card)

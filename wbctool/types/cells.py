@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 from wbctool.labels import CellClass, Subtype, UnknownKind
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Rgb = NDArray[np.uint8]
-
+    from wbctool.types.arrays import Rgb
 
 RED_CELL_UM = 7.5  # the mean diameter of a red cell in a dried smear
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 
 _ABSORBANCE = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # by gray level, natural logarithm

@@ -29,7 +29,7 @@ from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.data.stain_transfer import StainBank, transfer_stain
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 _SMALL_CELL_PROB = 0.3  # of showing a cell with the 24 to 80 pixels of a low-power scan
 

@@ -18,7 +18,7 @@ from wbctool_training.data.sampler import BalancedSampler
 from wbctool_training.models.srgan import HR_PX, SCALE
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 
 def degrade_to_lr(hr: Rgb, rng: Generator | None = None) -> Rgb:
