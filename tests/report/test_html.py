@@ -260,7 +260,7 @@ def test_differential_table_shows_review_range():
 
 def test_report_states_its_limits():
     _, text, _ = report([])
-    assert "are no classes of the model: they are not counted and cannot be excluded" in text
+    assert "have no class of their own: some are counted as other classes, so neither can be excluded. Research" in text
     assert "cover sampling error only" in text
     assert "Research use only" in text
 
@@ -349,7 +349,7 @@ def test_render_report_same_result_gives_same_bytes():
 
 def test_report_blast_notice_precedes_table():
     page, _, _ = report(["neutrophil"] * 200)
-    assert page.index("cannot be excluded") < page.index("<table")
+    assert page.index("can be excluded") < page.index("<table")
 
 
 def test_tile_shows_second_most_probable_class():

@@ -1,5 +1,10 @@
 """The English text of each flag, for the report and for exports."""
 
+# On every page and in every export: a measurement showed that some of these cells are counted, as other cells.
+NOT_EXCLUDED = (
+    "Blasts and atypical lymphocytes have no class of their own: some are counted as other classes, so neither can be "
+    "excluded."
+)
 # What each flag means, and what to do about it.
 FLAG_TEXTS = {
     "unfamiliar": (

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from wbctool.report import strings
 from wbctool.report.csv_tables import format_percent
+from wbctool.report.flag_texts import NOT_EXCLUDED
 from wbctool.text import display_name
 
 
@@ -88,6 +89,7 @@ def template_environment(package: str = "wbctool.report") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["not_excluded"] = NOT_EXCLUDED
     environment.filters.update(
         percent=format_percent,
         humanize=strings.humanize,

@@ -1,5 +1,9 @@
 """The English text of the reports and the index, except the flags. Placeholders are filled with ``str.format``."""
 
+from __future__ import annotations
+
+from wbctool.report.flag_texts import NOT_EXCLUDED
+
 LANGUAGE = "en"
 
 # The banner.
@@ -18,10 +22,7 @@ VERDICT_UNFAMILIAR = (
 VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"
-NOT_MODELED = (
-    "Blasts and atypical lymphocytes are no classes of the model: they are not counted and cannot be excluded. "
-    "Research use only: no diagnosis without a qualified reader."
-)
+NOT_MODELED = f"{NOT_EXCLUDED} Research use only: no diagnosis without a qualified reader."
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
 FINDINGS_HEADING, LIMITS_HEADING = "Findings", "Limits of this count"
 OUT_OF_REFERENCE_RANGE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
