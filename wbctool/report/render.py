@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from wbctool.report import strings
-from wbctool.report.csv_tables import format_percent
 from wbctool.report.flag_texts import NOT_EXCLUDED
 from wbctool.text import display_name
 
@@ -91,7 +90,7 @@ def template_environment(package: str = "wbctool.report") -> Environment:
     )
     environment.globals["not_excluded"] = NOT_EXCLUDED
     environment.filters.update(
-        percent=format_percent,
+        percent=strings.show_percent,
         humanize=strings.humanize,
         display_name=display_name,
         line_breaks=line_breaks,
