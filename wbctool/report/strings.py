@@ -175,7 +175,7 @@ CELLS_HASH = "cells.csv"
 PANEL = {
     "title": "Your review",
     "help_heading": "How to review",
-    "help": "Select one or more cells, then press a key or a button below to move them.",
+    "help": "Select one or more cells, then press a key or a button to move them.",
     "help_no_button": (
         "A blast, or any cell without a button: leave it in review and comment on it. Smudge or stain: x."
     ),
