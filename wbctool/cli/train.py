@@ -43,7 +43,7 @@ def train(
     data: LabeledData = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, or a TOML file, x.toml.")
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, last-block, or a TOML file, x.toml.")
     ] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
     backbone: Annotated[
