@@ -13,7 +13,7 @@ import typer
 from wbctool.cli.errors import handle_errors
 
 LabeledData = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labeled data. May be repeated.")]
-Fold = Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the groups is the test split.")]
+Fold = Annotated[int, typer.Option(metavar="N", min=0, max=4, help="Which fifth of the groups is the test split.")]
 HoldOutDataset = Annotated[
     list[str] | None,
     typer.Option(metavar="DATASET", help="Put this whole dataset or microscope into the test split. May be repeated."),

@@ -7,8 +7,8 @@ from wbctool.report.flag_texts import NOT_EXCLUDED
 LANGUAGE = "en"
 
 # The banner.
-SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags"}
-SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
+SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags", "waiting": "Waiting"}
+SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf", "waiting": "\u25cb"}
 REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
@@ -232,28 +232,34 @@ KEYS = (
 INDEX_TITLE = "Slides"
 INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
-INDEX_COUNTS = "{slides}: {counts}."
-INDEX_REVIEWED = "{reviewed} reviewed."
+INDEX_ALIKE = "{slides} {status}: {check} to check, {reviewed} reviewed."
+INDEX_MIXED = "{slides}: {statuses}. {check} to check, {reviewed} reviewed."
+INDEX_STATUSES = {"ok": "analyzed", "partial": "partly analyzed", "failed": "failed", "waiting": "waiting"}
+INDEX_VERDICTS = {
+    "unfamiliar": "Unfamiliar slide, not a differential yet",
+    "no_wbc": "No white cells were found",
+    "low_count": "Too few cells for a differential",
+}
 INDEX_REVIEW_ENDED = "review ended {readers}"
 INDEX_NOTICES = "Notices"
 INDEX_HEADINGS = {
+    "severity": "result",
     "slide": "slide",
     "patient": "patient",
-    "status": "status",
-    "readers": "reviewed by",
-    "flags": "flags",
-    "fields": "fields",
-    "fields_failed": "failed",
     "counted": "counted",
     "review": "in review",
-    "nrbc": "NRBC per 100 WBC",
+    "nrbc": "NRBC/100",
+    "fields": "fields",
+    "fields_failed": "failed",
+    "readers": "reviewed by",
 }
+INDEX_TITLES = {"nrbc": "nucleated red cells per 100 white cells", "fields_failed": "fields that failed"}
+INDEX_SHORT_CLASSES = {"immature_granulocyte": "IG"}
 INDEX_OUT_OF_RANGE = {"percent": "{flag}", "absolute": "absolute {flag}"}
 INDEX_FAILED = "Failures: {n}"
 TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
 INDEX_NOT_ASSESSED = "not assessed"
-STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}
 
 
 def show_percent(value: float | None) -> str:

@@ -17,11 +17,17 @@ from wbctool.types.slides import FieldQuality
 
 def severity(result: SlideResult) -> str:
     """Return how much attention a slide needs, a key of ``strings.SEVERITIES``: failed, check or clear."""
-    if result.status is SlideStatus.FAILED:
-        return "failed"
     differential = result.differential
     has_out_of_range = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
-    return "check" if differential.flags or differential.review or result.failures or has_out_of_range else "clear"
+    has_remarks = bool(differential.flags or differential.review or result.failures or has_out_of_range)
+    return severity_of(result.status, has_remarks)
+
+
+def severity_of(status: SlideStatus, has_remarks: bool) -> str:
+    """Return the severity of a slide with this status; remarks are flags, cells in review, failures and high values."""
+    if status is SlideStatus.FAILED:
+        return "failed"
+    return "check" if has_remarks else "clear"
 
 
 def verdict_sentence(result: SlideResult) -> str:
