@@ -41,9 +41,15 @@ def shown_table(window):
 
 
 def expected_table(out):
-    """Return what the page should show of differential.csv."""
-    rows = differential(out).items()
-    return {name: [r["n"], r["percent"], f"{r['ci95_low']} – {r['ci95_high']}"] for name, r in rows}
+    """Return what the page should show of differential.csv: the same with one decimal."""
+    numbers = {name: int(row["n"]) for name, row in differential(out).items()}
+    return {name: shown_row(n, sum(numbers.values())) for name, n in numbers.items()}
+
+
+def shown_row(n, total):
+    """Return n, percent and interval as the page shows them."""
+    low, high = clopper_pearson_interval(n, total)
+    return [str(n), f"{100 * n / total:.1f}", f"{low:.1f} – {high:.1f}"]
 
 
 def categories_by_row(out):
@@ -62,7 +68,9 @@ def categories_by_row(out):
 def save(window, initials="AB"):
     window.type_into("#initials", initials)
     window.click("#save")
-    return window.downloaded("review-ward 3--flags-.json")
+    name = "review-ward 3--flags-.json"
+    assert window.text("#review-status").endswith(f'the laboratory runs: wbctool review apply counts.csv "{name}"')
+    return window.downloaded(name)
 
 
 def focused_row(window):
@@ -93,8 +101,7 @@ def test_key_press_updates_counts_and_undo_restores_them(window, out):
     window.press("3")
     assert shown_table(window)["monocyte"][0] == str(int(before["monocyte_n"]) + 1)
     n, total = int(before["neutrophil_n"]), int(before["counted"]) + 1
-    low, high = clopper_pearson_interval(n, total)
-    assert shown_table(window)["neutrophil"] == [str(n), f"{100 * n / total:.2f}", f"{low:.2f} – {high:.2f}"]
+    assert shown_table(window)["neutrophil"] == shown_row(n, total)
     assert window.text("#n-review") == str(int(before["review"]) - 1)
     assert f"Differential of {total} counted" in window.text("#verdict") or f"{total} counted" in window.text(
         "#verdict"
@@ -258,7 +265,7 @@ def test_binomial_interval_matches_scipy(window, out):
         )
 
 
-def test_two_decimals_match_python_format(window, out):
+def test_one_decimal_matches_python_format(window, out):
     window.open(folder(out) / "report.html")
     values = [100 * n / total for total in (800, 160, 7, 32, 400) for n in range(0, total + 1, 3)]
-    assert window.js("arguments[0].map(Binomial.twoDecimals)", values) == [f"{value:.2f}" for value in values]
+    assert window.js("arguments[0].map(Binomial.oneDecimal)", values) == [f"{value:.1f}" for value in values]

@@ -40,7 +40,7 @@ from wbctool.types.results import (
     SlideStatus,
 )
 from wbctool.types.scans import PassedOver, ScanSummary
-from wbctool.types.slides import FieldQuality, SlideMetadata
+from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
 NATIVE = make_cell_thumbnail(Crop(np.full((40, 40, 3), 120, np.uint8)))
 SUPER_RESOLVED = make_super_resolved_thumbnail(np.full((128, 128, 3), 130, np.uint8))
@@ -102,8 +102,8 @@ def report(names, known=tuple(CellClass), **options):
 def test_report_verdict_and_flags_precede_table():
     page, text, _ = report(["neutrophil"] * 120 + ["review"] * 24)
     verdict = "Differential of 120 counted cells; 24 more in review."
-    assert page.index(verdict) < page.index("<strong>limited_count") < page.index("<table")
-    assert "high_review_share" in text
+    assert page.index(verdict) < page.index('<strong title="limited_count">limited count') < page.index("<table")
+    assert "high review share" in text
     assert "Check this slide" in text
 
 
@@ -165,7 +165,7 @@ def unfamiliar(names, **limits):
 def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
     page = render_report(unfamiliar(["neutrophil"] * 120 + ["review"] * 24), fakes.provenance())
     verdict = "Unfamiliar slide, not a differential yet: 120 cells were sure enough to count; 24 more in review."
-    assert page.index(verdict) < page.index("<strong>unfamiliar") < page.index("<table")
+    assert page.index(verdict) < page.index('<strong title="unfamiliar">') < page.index("<table")
     assert "run: wbctool label, then wbctool adapt. To test them: wbctool verify" in read(page)[0]
 
 
@@ -176,7 +176,7 @@ def test_report_reason_of_held_back_cells_says_whether_the_slide_is_known_to_be_
         return re.findall(r'class="reason">([^<]*)<', render_report(held_back, fakes.provenance()))
 
     assert reasons(unfamiliar(["review"])) == ["unfamiliar slide"]
-    assert reasons(result_of(["review"])) == ["too few cells to judge the slide"]
+    assert reasons(result_of(["review"])) == ["small slide: stricter rule"]
 
 
 def test_report_shows_the_diameter_of_a_cell_if_it_is_known():
@@ -194,7 +194,7 @@ def test_report_unfamiliar_slide_leads_with_the_range_that_review_leaves_open():
         return columns, re.findall(r'<th scope="col">([^<]*)</th>', table)[:3]
 
     names = ["neutrophil"] * 120 + ["review"] * 24
-    first = "if none / all in review"
+    first = "range after review"
     assert headings(unfamiliar(names)) == (["review-range", "n", "percent", "ci"], ["class", first, "n"])
     assert headings(result_of(names)) == (["n", "percent", "ci", "review-range"], ["class", "n", "percent"])
 
@@ -221,15 +221,14 @@ def test_severity_value_out_of_range_is_check():
     few = replace(few, differential=add_absolute_counts(few.differential, 0.8, Limits(adult=True)))
     assert severity(few) == "check"
     text, _ = read(render_report(few, fakes.provenance()))
-    assert "neutrophil_absolute_low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
+    assert "neutrophil absolute low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
 
 
 def test_report_findings_are_separate_from_limits():
     page, text, _ = report(["neutrophil"] * 90 + ["immature_granulocyte"] * 10, adult=True)
-    assert "Findings neutrophil_high : Neutrophil high: 90.00 %, reference 45 to 79 %." in text
-    assert (
-        page.index("immature_granulocytes</strong>") < page.index("Limits of this count") < page.index("limited_count")
-    )
+    assert "Findings neutrophil high : Neutrophil high: 90.0 %, reference 45 to 79 %." in text
+    texts = ("immature granulocytes</strong>", "Limits of this count", ">limited count<")
+    assert sorted(texts, key=page.index) == list(texts)
 
 
 def test_flag_texts_cover_all_flags():
@@ -250,17 +249,17 @@ def test_report_of_a_scan_says_how_to_count_more_cells(looked_at, remedy):
 
 def test_differential_table_shows_percent_and_interval():
     _, text, _ = report(["neutrophil"] * 9 + ["lymphocyte"] * 91)
-    assert "neutrophil 9 9.00 4.20 – 16.40 9.00 / 9.00" in text
+    assert "neutrophil 9 9.0 4.2 – 16.4 9.0 – 9.0" in text
 
 
 def test_differential_table_shows_review_range():
     _, text, _ = report(["neutrophil"] * 6 + ["lymphocyte"] * 2 + ["review"] * 2)
-    assert "lymphocyte 2 25.00 3.19 – 65.09 20.00 / 40.00" in text
+    assert "lymphocyte 2 25.0 3.2 – 65.1 20.0 – 40.0" in text
 
 
 def test_report_states_its_limits():
     _, text, _ = report([])
-    assert "are no classes of the model: they are not counted and cannot be excluded" in text
+    assert "have no class of their own: some are counted as other classes, so neither can be excluded. Research" in text
     assert "cover sampling error only" in text
     assert "Research use only" in text
 
@@ -293,6 +292,29 @@ def test_report_duplicate_field_names_the_first():
     text, _ = read(render_report(replace(result, quality=(twin,)), fakes.provenance()))
     assert "Fields to check" in text
     assert "b<.png : shows the same cells as a.png" in text.replace("b<.png:", "b<.png :")
+
+
+def test_report_fields_to_check_name_value_and_limit_and_link_to_their_image():
+    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
+    stained = FieldQuality("f.png", **{**plain, "stain_delta_e": 5.2}, red_cell_um=None, stain_out_of_range=True)
+    crowded = FieldQuality("g.png", **{**plain, "coverage": 0.7}, red_cell_um=None, crowded=True)
+    result = replace(result_of(["neutrophil"]), quality=(stained, crowded))
+    settings = (("max_coverage", "0.62"), ("max_stain_delta_e", "5.0"))
+    page = render_report(result, replace(fakes.provenance(), settings=settings))
+    text, _ = read(page)
+    unlike = "colors unlike the detector's training fields: ΔE 5.2, limit 5; check stain and white balance"
+    assert f"f.png : {unlike} g.png : crowded: cells cover 70 % of the field, limit 62 %" in text
+    assert '<a href="#field-0"><code>f.png</code></a>' in page
+    assert "<li><code>g.png</code>" in page  # it has no cell, and so no image
+    text, _ = read(render_report(result, fakes.provenance()))
+    assert "ΔE 5.2; check stain" in text  # no settings are recorded
+
+
+@pytest.mark.parametrize(("cells", "decision", "is_shown"), [(9, None, True), (0, None, False), (20, True, False)])
+def test_report_small_slide_says_why_a_stricter_rule_holds(cells, decision, is_shown):
+    result = replace(result_of(["neutrophil"] * 9), familiarity=Familiarity(cells, 1.0, 2.0, decision))
+    text, _ = read(render_report(result, fakes.provenance()))
+    assert ("small slide : With 9 cells, it cannot be judged whether" in text) == is_shown
 
 
 def test_report_long_list_of_fields_is_folded():
@@ -339,7 +361,7 @@ def test_report_hostile_name_is_escaped(name):
 
 def test_report_names_version_device_and_models():
     _, text, _ = report([])
-    assert "wbctool 0.0.test, CPUExecutionProvider, fp32" in text
+    assert "wbctool 0.0.test, CPU, fp32" in text
     assert "fake 1 ( classifier.onnx , SHA-256 " + "ab" * 32 in text
 
 
@@ -349,7 +371,7 @@ def test_render_report_same_result_gives_same_bytes():
 
 def test_report_blast_notice_precedes_table():
     page, _, _ = report(["neutrophil"] * 200)
-    assert page.index("cannot be excluded") < page.index("<table")
+    assert page.index("can be excluded") < page.index("<table")
 
 
 def test_tile_shows_second_most_probable_class():
@@ -552,7 +574,8 @@ def with_subtypes(result, *subtypes):
 
 
 def subtype_rows(page):
-    pattern = r'<tr class="subtype" data-of="(.*?)" data-subtype="(.*?)"><th scope="row">(.*?)</th>(.*?)</tr>'
+    attributes = r'data-of="(.*?)" data-subtype="(.*?)"(?: hidden)?'
+    pattern = rf'<tr class="subtype" {attributes}><th scope="row">(.*?)</th>(.*?)</tr>'
     rows = re.findall(pattern, page, re.DOTALL)
     return [(of, subtype, name, re.findall(r'data-value=".*?">(.*?)</td>', cells)) for of, subtype, name, cells in rows]
 
@@ -562,9 +585,9 @@ def test_report_subtypes_are_counted_below_their_class():
     result = result_of(["neutrophil"] * 6 + ["lymphocyte"] * 2 + ["review"])
     page = render_report(with_subtypes(result, band, segmented, segmented, segmented, segmented), fakes.provenance())
     assert subtype_rows(page) == [
-        ("neutrophil", "band", "of which band", ["1", "12.50"]),
-        ("neutrophil", "segmented", "of which segmented", ["4", "50.00"]),
-        ("neutrophil", "", "of which not told apart", ["1", "12.50"]),
+        ("neutrophil", "band", "of which band", ["1", "12.5"]),
+        ("neutrophil", "segmented", "of which segmented", ["4", "50.0"]),
+        ("neutrophil", "", "of which undetermined", ["1", "12.5"]),
     ]
     assert (
         page.index('<tr data-class="neutrophil">')
@@ -573,10 +596,23 @@ def test_report_subtypes_are_counted_below_their_class():
     )
     text = read(page)[0]
     assert "poorly told apart even by human examiners" in text
-    assert "neutrophil (band) 0.93" in text
+    assert "neutrophil 0.93 band (research)" in text  # the probability is not that of the finer kind
     data = page_data(page)
     assert [row[8] for row in data["cells"]] == ["band", *["segmented"] * 4, "", "", "", ""]
     assert data["subtype_classes"]["myelocyte"] == "immature_granulocyte"
+
+
+def test_report_subtypes_of_a_class_without_cells_are_hidden():
+    result = result_of(["review", "lymphocyte"])
+    cell = replace(result.cells[0], prediction=replace(result.cells[0].prediction, label=CellClass.NEUTROPHIL))
+    result = with_subtypes(replace(result, cells=(cell, result.cells[1])), Subtype.BAND)
+    page = render_report(result, fakes.provenance())
+    assert page.count('<tr class="subtype"') == page.count('" hidden><th scope="row">of which') == 3
+    assert 'id="subtypes-note" hidden' in page
+    counted = with_subtypes(result_of(["neutrophil"]), Subtype.BAND)
+    page = render_report(counted, fakes.provenance())
+    assert '" hidden><th' not in page
+    assert 'id="subtypes-note">' in page
 
 
 def test_report_subtypes_of_cells_in_review_are_not_counted():

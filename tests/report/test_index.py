@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import fakes
@@ -19,21 +20,64 @@ def test_index_failed_field_is_named_and_escaped():
     page = render_index([row('"><img src=x>', SlideStatus.PARTIAL, failures=[failure])])
     assert "<code>f&lt;1&gt;.png</code> (read): is &lt;empty&gt;" in page
     assert "<img" not in page
-    assert "1 slide: 1 partial. 0 reviewed." in page
+    assert "1 slide partly analyzed: 1 to check, 0 reviewed." in page
 
 
 def test_index_reviewed_slide_is_marked_and_counted():
     page = render_index([row(readers=("AB", "C<D")), row("t")])
     assert "</span> AB, C&lt;D</td>" in page
-    assert "2 slides: 2 ok. 1 reviewed." in page
+    assert "2 slides analyzed: 2 to check, 1 reviewed." in page
 
 
 def test_index_out_of_range_value_is_marked():
     counts = list(row().values)
-    counts[COUNTS_COLUMNS.index("eosinophil_pct")] = "9.00"
+    for column, value in (("counted", "100"), ("eosinophil_pct", "9.00")):
+        counts[COUNTS_COLUMNS.index(column)] = value
     page = render_index([replace(row(), values=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
-    assert '<b>9.00</b> <span class="soft">(0)</span> <b class="out-of-range">high</b></td>' in page
+    assert '<b>9.0</b> <span class="soft">(0)</span> <b class="out-of-range">high</b></td>' in page
     assert page.count('class="out-of-range"') == 1
+
+
+def shown(page, class_name):
+    """Return the text of the first cell of this class in the table."""
+    return " ".join(re.sub(r"<[^>]+>", "", re.search(rf'<td class="{class_name}".*?</td>', page, re.DOTALL)[0]).split())
+
+
+def changed(status=SlideStatus.OK, **values):
+    """Return a row with these values of counts.csv."""
+    counts = dict(zip(COUNTS_COLUMNS, row(status=status).values, strict=True)) | values
+    return replace(row(status=status), values=tuple(counts.values()))
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "result"),
+    [
+        (SlideStatus.OK, {"flags": ""}, "\u25cf No flags"),
+        (SlideStatus.OK, {"flags": "", "review": "1"}, "\u25b2 Check this slide"),
+        (SlideStatus.OK, {"flags": "low_count"}, "\u25b2 Check this slide Too few cells for a differential"),
+        (SlideStatus.PARTIAL, {"flags": "failed_fields"}, "\u25b2 Check this slide partly analyzed"),
+        (SlideStatus.FAILED, {"flags": "failed_fields"}, "\u2715 Not usable"),
+        (SlideStatus.WAITING, {"flags": ""}, "\u25cb Waiting"),
+    ],
+)
+def test_index_shows_the_severity_of_the_report(status, values, result):
+    assert shown(render_index([changed(status, **values)]), "result") == result
+
+
+def test_index_of_several_statuses_counts_each():
+    page = render_index([row(), row(status=SlideStatus.FAILED), row(status=SlideStatus.WAITING)])
+    assert "3 slides: 1 analyzed, 1 failed, 1 waiting. 1 to check, 0 reviewed." in page
+
+
+def test_index_percentage_is_rounded_once_as_in_the_report():
+    page = render_index([changed(counted="104", neutrophil_n="69", neutrophil_pct="66.35")])  # 66.346
+    assert "<b>66.3</b>" in page
+
+
+def test_index_flags_are_words_below_the_slide():
+    assert '<span title="low_count">low count</span>, <span title="nrbc">nrbc</span></span>\n</th>' in render_index(
+        [row()]
+    )
 
 
 def test_index_notices_are_listed_and_escaped():

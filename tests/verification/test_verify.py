@@ -178,6 +178,7 @@ def test_render_verification_has_verdict_and_escapes_names() -> None:
     files = render_verification("<b>lab", compare(right(200)), fakes.provenance().models, "auto")
     assert sorted(files) == ["calibration.png", "confusion.png", "verification.html", "verification.json"]
     page = files["verification.html"].decode()
+    assert "some are counted as other classes, so neither can be excluded" in page
     assert "The models fit this laboratory" in page
     assert "<b>lab" not in page
     assert "ab" * 32 in page

@@ -24,9 +24,9 @@ def adapt(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE...",
-            help="Class folders of cell images; results of `run`; labels-*.json of results that are named too. Results "
-            "without labels are taken with the reviews that were applied to them.",
+            metavar="SOURCE",
+            help="Class folders of cell images; results of `run`; labels-*.json, together with the results that they "
+            "name. Results without labels are taken with the reviews that were applied to them.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models and adaptation.html go.")],

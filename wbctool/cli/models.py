@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from wbctool.errors import WbctoolError
 from wbctool.exit_codes import ExitCode
 from wbctool.text import display_name, pluralize
 
+if TYPE_CHECKING:
+    from wbctool.inference.model_card import Card
+
 _LISTED = ("kind", "name", "version", "precision", "file", "sha256", "classes", "adaptation")
 
 models_app = typer.Typer(help="List, check and optimize the trained models.", no_args_is_help=True)
@@ -26,7 +29,7 @@ def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
         from wbctool.inference.adaptation_info import Way
-        from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, default_models_dir
+        from wbctool.inference.model_card import CellClassifierCard, default_models_dir
         from wbctool.inference.model_folder import list_cards
 
         folder = models_dir or default_models_dir()
@@ -39,8 +42,8 @@ def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
             content = card.model_dump(mode="json", include=set(_LISTED), exclude={"adaptation": {"cell_sha256"}})
             models.append({"card": path.name, **content})
             if not as_json:
-                classes = f", classes: {', '.join(card.classes)}" if isinstance(card, ClassifierCard) else ""
-                echo(f"{card.kind}: {card.name} {card.version}, {card.precision.value}, {card.file}{classes}")
+                name = card.name if card.name.startswith(card.kind) else f"{card.kind}: {card.name}"
+                echo(f"{name} {card.version}, {card.precision.value}, {card.file}{_format_known(card)}")
                 if isinstance(card, CellClassifierCard) and (learned := card.adaptation) is not None:
                     by = f", labeled by {display_name(', '.join(learned.readers))}" if learned.readers else ""
                     way = "" if learned.way is Way.DEFAULT else f" in the {learned.way} way"
@@ -74,12 +77,23 @@ def check_hashes(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
         raise typer.Exit(ExitCode.DONE if is_ok else ExitCode.FATAL)
 
 
+def _format_known(card: Card) -> str:
+    """Return what a classifier tells apart; empty for another model."""
+    from wbctool.inference.model_card import CellClassifierCard, CompactCard
+
+    if not isinstance(card, CellClassifierCard):
+        return ""
+    subtypes = card.subtypes if isinstance(card, CompactCard) else ()
+    known = {"classes": card.classes, "kinds that no class fits": card.unknown_kinds, "subtypes": subtypes}
+    return "".join(f"; {name}: {', '.join(values)}" for name, values in known.items() if values)
+
+
 models_app.command("optimize")(optimize)
 
 
 @models_app.command("stain-reference")
 def measure_stain_reference(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="The fields that the detector was trained on.")],
+    data: Annotated[list[Path], typer.Argument(metavar="DATA", help="The fields that the detector was trained on.")],
     models_dir: ModelsDir = None,
 ) -> None:
     """Measure the colors of the training fields and record them in the detector's card."""

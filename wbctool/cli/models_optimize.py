@@ -35,7 +35,7 @@ def optimize(
     ] = None,
     precision: Annotated[CopyPrecision, typer.Option(help="int8 for a CPU, fp16 for a GPU.")] = CopyPrecision.INT8,
 ) -> None:
-    """Make int8 or fp16 copies of the classifiers and the generator, which runs on a CPU or a GPU then use.
+    """Make int8 (CPU) or fp16 (GPU) copies of the classifiers and the generator. Later runs use them.
 
     Exit codes: 0 made, or not made because no faster here; 1 not made because a copy would change too much.
     Requires: pip install 'wbctool[optimize]'.

@@ -24,7 +24,7 @@ review_app = typer.Typer(help="Apply and check readers' reviews.", no_args_is_he
 def apply_review(
     out: Results,
     reviews: Annotated[
-        list[Path], typer.Argument(metavar="REVIEW...", help="A review saved by a report, or a folder of them.")
+        list[Path], typer.Argument(metavar="REVIEW", help="A review saved by a report, or a folder of them.")
     ],
 ) -> None:
     """Apply readers' reviews: update the slides' tables and reports, keep the originals, extend the audit log.
@@ -42,7 +42,7 @@ def acknowledge_review(
     out: Results,
     reader: Annotated[str, typer.Option(metavar="INITIALS", help="Who takes note of it.")],
     slides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SLIDE]...", help="Slides as in counts.csv. Default: all.")
+        list[str] | None, typer.Argument(metavar="SLIDE", help="Slides as in counts.csv. Default: all.")
     ] = None,
 ) -> None:
     """Take note that reviews have ended because other cells were found, so that they are no longer listed.

@@ -102,7 +102,7 @@ def run(
         str | None,
         typer.Option(
             metavar="N|all",
-            help="Look at zones of a whole-slide scan until N cells are counted, or at all. Default: 200.",
+            help="Whole-slide scans: stop once N cells are counted; all: look at every zone. Default: 200.",
         ),
     ] = None,
     scheduler: Annotated[
@@ -194,7 +194,10 @@ def _print_summary(settings: RunSettings, as_json: bool) -> None:
 
         echo_optional(format_run_summary(OutputPaths.from_out(settings.out)))
     elif not settings.quiet:
-        echo_optional(f"{display_name(str(settings.out))} written")
+        from wbctool.paths import OutputPaths
+
+        index = OutputPaths.from_out(settings.out).index_html
+        echo_optional(f"{display_name(str(settings.out))} written; open {display_name(str(index))}")
 
 
 def _run_folder(settings: RunSettings, as_json: bool) -> int:

@@ -25,9 +25,8 @@ def status(
 ) -> None:
     """Show when the last run was, what it did, and which slides failed or are waiting.
 
-    Exit codes: 1 if there has been no run, the last one was killed, or none has ended within --max-age, even if one is
-    running; otherwise 0 while a run is in progress; otherwise that of the last run (0 all is well, 3 at least one slide
-    is failed or partial).
+    Exit codes: that of the last run (0, 3, …); 0 while a run is in progress; 1 if there was no run, the last one was
+    killed, or, with --max-age, none has ended in that time, even if one is running.
     """
     with handle_errors():
         raise typer.Exit(_show_status(out, as_json, max_age))

@@ -13,7 +13,7 @@ from wbctool.cli.errors import handle_errors
 from wbctool.enums import BackboneChoice, TrainStage
 
 LabeledData = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Labeled data. May be repeated.")]
-Fold = Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the groups is the test split.")]
+Fold = Annotated[int, typer.Option(metavar="N", min=0, max=4, help="Which fifth of the groups is the test split.")]
 HoldOutDataset = Annotated[
     list[str] | None,
     typer.Option(metavar="DATASET", help="Put this whole dataset or microscope into the test split. May be repeated."),
@@ -24,7 +24,7 @@ def train(
     data: LabeledData = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("exported"),
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, or a TOML file, x.toml.")
+        str, typer.Option(metavar="NAME|FILE", help="default, paper, fine-tune, last-block, or a TOML file, x.toml.")
     ] = "default",
     stage: Annotated[TrainStage, typer.Option(help="What to train.")] = TrainStage.ALL,
     backbone: Annotated[

@@ -27,7 +27,7 @@ from wbctool.export.fhir_datatypes import (
 )
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.optional import require_extra
-from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
+from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS, NOT_EXCLUDED
 from wbctool.store.ownership import FileKind
 from wbctool.text import display_name, pluralize, replace_underscores
 from wbctool.types.differential import ClassCount
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 
 RESEARCH_USE = "Research use only. No diagnosis without a qualified reader."
-NOT_EXCLUDED = "Blasts and atypical lymphocytes are not counted and cannot be excluded."
 _INTERVAL_TEXT = (
     "Exact binomial (Clopper-Pearson) 95 % interval; it covers sampling error only, not errors of classification"
 )

@@ -1,11 +1,17 @@
 """The English text of each flag, for the report and for exports."""
 
+# On every page and in every export: a measurement showed that some of these cells are counted, as other cells.
+NOT_EXCLUDED = (
+    "Blasts and atypical lymphocytes have no class of their own: some are counted as other classes, so neither can be "
+    "excluded."
+)
 # What each flag means, and what to do about it.
 FLAG_TEXTS = {
     "unfamiliar": (
-        "This slide is unlike those of every laboratory that the models know, so only the cells that both readers are "
-        "surest of are counted. Those are the easy ones: the percentages are biased. Classify the cells in review. To "
-        "teach the models this laboratory's cells, run: wbctool label, then wbctool adapt. To test them: wbctool verify"
+        "This slide is unlike those of every laboratory that the models know, so only the cells on which both networks "
+        "agree with high confidence are counted. Those are the easy ones: the percentages are biased. Classify the "
+        "cells in review. To teach the models this laboratory's cells, run: wbctool label, then wbctool adapt. To test "
+        "them: wbctool verify"
     ),
     "no_wbc": "No white cells were found. Check that the images show a stained smear in focus at high magnification.",
     "low_count": "Too few cells were counted to mark any value as high or low. Add fields and run again.",

@@ -12,7 +12,7 @@ from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
 from wbctool.paths import review_file_name
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
-from wbctool.report.csv_tables import cells_csv, format_percent, hash_cells
+from wbctool.report.csv_tables import cells_csv, hash_cells
 from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.verdict import (
@@ -56,18 +56,20 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         severity=severity(result),
         verdict=verdict_sentence(result),
         metadata=metadata_rows(result),
-        field_remarks=list(field_remarks(result)),
+        field_remarks=list(field_remarks(result, provenance)),
         scan_sentence=scan_sentence(result.scan) if result.scan else "",
         scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
         limits=limits(result),
         columns=_table_columns(result),
-        subtypes=count_subtypes(result),
+        subtypes=(subtypes := count_subtypes(result)),
+        has_subtype_rows=any(c.n for c in result.differential.classes if c.label.value in subtypes),
         bars={count.label.value: bar_geometry(count) for count in result.differential.classes},
         sections=sections,
         gallery=gallery,
         doubted_reasons=DOUBTED_REASONS,
+        field_indices={thumbnail.name: fields.index(thumbnail.name) for thumbnail in gallery.field_thumbnails},
         field_thumbnails=[(fields.index(thumbnail.name), thumbnail) for thumbnail in gallery.field_thumbnails],
         tiles_by_field=_tiles_by_field(sections),
         second_class=lambda tile: second_class_text(tile, provenance.classes),
@@ -107,7 +109,7 @@ def count_subtypes(result: SlideResult) -> dict[str, dict[str, tuple[int, float 
 
 
 def bar_geometry(count: ClassCount) -> dict[str, str]:
-    """Return what the chart of one class shows, as text with two decimals on a scale of 0 to 100.
+    """Return what the chart of one class shows, as text with one decimal on a scale of 0 to 100.
 
     Returns:
         ``percent``, ``ci_low``, ``ci_high``: the bar and its interval. ``review_low``, ``review_high``: the percentage
@@ -115,11 +117,11 @@ def bar_geometry(count: ClassCount) -> dict[str, str]:
         same as a sentence.
     """
     geometry = {
-        "percent": format_percent(count.percent),
-        "ci_low": format_percent(count.ci95_low),
-        "ci_high": format_percent(count.ci95_high),
-        "review_low": format_percent(count.review_low),
-        "review_high": format_percent(count.review_high),
+        "percent": strings.show_percent(count.percent),
+        "ci_low": strings.show_percent(count.ci95_low),
+        "ci_high": strings.show_percent(count.ci95_high),
+        "review_low": strings.show_percent(count.review_low),
+        "review_high": strings.show_percent(count.review_high),
     }
     alt = strings.NOTHING_COUNTED if count.percent is None else strings.CHART_ALT.format(**geometry)
     return {**geometry, "alt": alt}

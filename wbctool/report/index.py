@@ -10,6 +10,7 @@ from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
 from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.report.render import render_page
+from wbctool.report.verdict import severity_of
 from wbctool.text import pluralize
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 
@@ -46,6 +47,29 @@ class IndexRow:
         return [flag for flag in self["flags"].split(";") if flag]
 
     @property
+    def severity(self) -> str:
+        """The severity that the slide's report shows; ``waiting`` if it has none yet."""
+        status = SlideStatus(self["status"])
+        if status is SlideStatus.WAITING:
+            return "waiting"
+        has_remarks = bool(self.flags or int(self["review"]) or self.failures or any(self.out_of_range.values()))
+        return severity_of(status, has_remarks)
+
+    @property
+    def result_texts(self) -> list[str]:
+        """The severity in words, what the verdict says against the differential, and whether fields are missing."""
+        texts = [strings.SEVERITIES[self.severity]]
+        if self.severity == "check":
+            texts += [text for flag, text in strings.INDEX_VERDICTS.items() if flag in self.flags][:1]
+        return [*texts, strings.INDEX_STATUSES["partial"]] if self["status"] == SlideStatus.PARTIAL else texts
+
+    def show_percent(self, column: str) -> str:
+        """Return a percentage with one decimal as the report has it, from the number of cells that it comes from."""
+        text, counted = self[column], int(self["counted"])
+        n = round(float(text) * counted / 100) if text else 0  # rounding the two decimals again could differ
+        return strings.show_percent(100 * n / counted) if text and counted else text
+
+    @property
     def review_text(self) -> str:
         """Who reviewed the slide, or whose review ended; empty if nobody has reviewed it."""
         if self.readers or self.ended_readers is None:
@@ -65,7 +89,6 @@ def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
     headings = dict(strings.INDEX_HEADINGS)
     if not any(row.patient for row in rows):
         del headings["patient"]
-    counts = Counter(row["status"] for row in rows)
     return render_page(
         "index.html.j2",
         "index.css",
@@ -74,9 +97,18 @@ def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
         notices=notices,
         headings=headings,
         classes=[label.value for label in DIFFERENTIAL_CLASSES],
-        summary=strings.INDEX_COUNTS.format(
-            slides=pluralize(len(rows), "slide"),
-            counts=", ".join(f"{counts[status]} {status.value}" for status in SlideStatus if counts[status]),
-        ),
-        n_reviewed=sum(bool(row.readers) for row in rows),
+        summary=_summarize(rows),
+    )
+
+
+def _summarize(rows: Sequence[IndexRow]) -> str:
+    """Return how many slides there are of each status, and how many to check and reviewed."""
+    counts = Counter(row["status"] for row in rows)
+    statuses = [(counts[status], strings.INDEX_STATUSES[status]) for status in SlideStatus if counts[status]]
+    return (strings.INDEX_ALIKE if len(statuses) == 1 else strings.INDEX_MIXED).format(
+        slides=pluralize(len(rows), "slide"),
+        status=statuses[0][1] if statuses else "",
+        statuses=", ".join(f"{n} {status}" for n, status in statuses),
+        check=sum(row.severity == "check" for row in rows),
+        reviewed=sum(bool(row.readers) for row in rows),
     )

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from wbctool.report import strings
-from wbctool.report.csv_tables import format_percent
+from wbctool.report.flag_texts import NOT_EXCLUDED
 from wbctool.text import display_name
 
 # What the report imports of wbctool, and of other libraries that a page's bytes come from.
@@ -106,8 +106,9 @@ def template_environment(package: str = "wbctool.report") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["not_excluded"] = NOT_EXCLUDED
     environment.filters.update(
-        percent=format_percent,
+        percent=strings.show_percent,
         humanize=strings.humanize,
         display_name=display_name,
         line_breaks=line_breaks,

@@ -1,12 +1,15 @@
 """The English text of the reports and the index, except the flags. Placeholders are filled with ``str.format``."""
 
+from __future__ import annotations
+
+from wbctool.report.flag_texts import NOT_EXCLUDED
 from wbctool.text import replace_underscores
 
 LANGUAGE = "en"
 
 # The banner.
-SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags"}
-SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf"}
+SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags", "waiting": "Waiting"}
+SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf", "waiting": "\u25cb"}
 REVIEWED_SIGN = "\u2713"
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
@@ -20,10 +23,7 @@ VERDICT_UNFAMILIAR = (
 VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"
-NOT_MODELED = (
-    "Blasts and atypical lymphocytes are no classes of the model: they are not counted and cannot be excluded. "
-    "Research use only: no diagnosis without a qualified reader."
-)
+NOT_MODELED = f"{NOT_EXCLUDED} Research use only: no diagnosis without a qualified reader."
 COUNTED, IN_REVIEW, NOT_WBC, FIELDS_READ = "counted", "in review", "not white cells", "fields read"
 FINDINGS_HEADING, LIMITS_HEADING = "Findings", "Limits of this count"
 OUT_OF_REFERENCE_RANGE = "{label} {flag}: {percent} %, reference {low:g} to {high:g} %."
@@ -34,7 +34,7 @@ OF_TOTAL = "{n} of {total}"
 DIFFERENTIAL = "Differential"
 TABLE_REGION = "table of the differential"
 CLASS_HEADING = "class"
-TABLE_HEADINGS = {"n": "n", "percent": "percent", "ci": "95 % interval", "review-range": "if none / all in review"}
+TABLE_HEADINGS = {"n": "n", "percent": "percent", "ci": "95 % interval", "review-range": "range after review"}
 REFERENCE = "reference"
 AXIS = "0 to 100 %"
 NOT_ASSESSED = "not assessed: the model does not know this class"
@@ -46,7 +46,7 @@ NOTHING_COUNTED = "nothing counted"
 LEGEND = {
     "percent": "percent",
     "ci": "95 % interval",
-    "review_range": "if none or all of the cells in review were this class",
+    "review_range": "lowest and highest value, if none or all of the cells in review were this class",
 }
 NRBC = "NRBC per 100 white cells"
 REPEATED_NOTE = "Left out because overlapping fields show the same cells: {cells}."
@@ -55,11 +55,12 @@ COUNTS_NOTE = (
     "Fields: {fields}. Percentages refer to the counted cells. The intervals are exact binomial "
     "(Clopper\u2013Pearson). They cover sampling error only, not errors of detection or classification."
 )
-SUBTYPE, UNNAMED_SUBTYPE = "of which {subtype}", "of which not told apart"
+SUBTYPE, UNNAMED_SUBTYPE = "of which {subtype}", "of which undetermined"
+SUBTYPE_OF_CELL = "{subtype} (research)"
 SUBTYPES_NOTE = (
-    "The rows \u201cof which\u201d are the second reader's alone, in percent of all counted cells. Bands and segmented "
-    "neutrophils are poorly told apart even by human examiners, and neighboring stages of immature granulocytes too: "
-    "for research, not for reporting."
+    "The rows \u201cof which\u201d come from the second network alone, in percent of all counted cells. Bands and "
+    "segmented neutrophils are poorly told apart even by human examiners, and neighboring stages of immature "
+    "granulocytes too: for research, not for reporting."
 )
 REFERENCE_SOURCE = "Reference ranges: {source}."
 
@@ -89,13 +90,17 @@ FIELD_REMARKS = {
     "duplicate_of": "shows the same cells as {field}",
     "counted_elsewhere": "overlaps {field}: {cells} of both counted there",
     "blurred": "blurred: cell edges are {blur_um:.2f} µm wide",
-    "crowded": "crowded: cells cover {coverage:.0f} % of the field",
-    "stain_out_of_range": "colors differ from those the detector was trained on (CIE76 difference {stain_delta_e:.0f})",
+    "crowded": "crowded: cells cover {coverage:.0f} % of the field{limit}",
+    "stain_out_of_range": (
+        "colors unlike the detector's training fields: \u0394E {stain_delta_e:.1f}{limit}; check stain and white "
+        "balance"
+    ),
     "scale_mismatch": (
         "um_per_px must be wrong, as it makes red cells {red_cell_um:.1f} µm wide; correct it and run again. "
         "Focus was not judged."
     ),
 }
+FIELD_LIMITS = {"crowded": ", limit {:.0f} %", "stain_out_of_range": ", limit {:g}"}
 
 # The cells.
 TO_REVIEW = "To review"
@@ -136,10 +141,15 @@ REASONS = {
     "possible_blast": "possible blast",
     "out_of_distribution": "unlike the training cells",
     "unfamiliar_slide": "unfamiliar slide",
-    "disagreement": "the readers differ",
+    "disagreement": "the two networks differ",
     "low_confidence": "low confidence",
+    "artefact": "artifact",
 }
-UNKNOWN_FAMILIARITY = "too few cells to judge the slide"
+UNKNOWN_FAMILIARITY = "small slide: stricter rule"
+SMALL_SLIDE = (
+    "With {cells}, it cannot be judged whether this slide resembles the training laboratories, so only cells of high "
+    "confidence are counted."
+)
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 IMAGE_METADATA = "metadata of the images"
@@ -158,6 +168,7 @@ REVIEW_LINE = "{reader}, {time}; cells moved: {moved}."
 AUDIT_ENTRY = "SHA-256 of the entry in audit.jsonl"
 PROVENANCE_HEADING = "How this report was made"
 RESEARCH_USE = "Research use only."
+SETTINGS_HEADING = "Settings"
 SHA256 = "SHA-256"
 CELLS_HASH = "cells.csv"
 
@@ -165,7 +176,10 @@ CELLS_HASH = "cells.csv"
 PANEL = {
     "title": "Your review",
     "help_heading": "How to review",
-    "help": "Select one or more cells, then press a key or a button below to move them.",
+    "help": "Select one or more cells, then press a key or a button to move them.",
+    "help_no_button": (
+        "A blast, or any cell without a button: leave it in review and comment on it. Smudge or stain: x."
+    ),
     "native": "as photographed",
     "super_resolved": "super-resolved",
     "show_cam": "Show which regions led to the class",
@@ -185,7 +199,12 @@ PANEL = {
     "undo": "Undo",
     "save": "Save review",
     "need_initials": "Not saved. Enter your initials, then save again",
-    "saved": "Saved to your downloads as {file}. Apply it with: wbctool review apply",
+    "saved": (
+        "{moved}. Saved to your downloads as {file}. It takes effect once the laboratory runs: "
+        "wbctool review apply counts.csv {argument}"
+    ),
+    "one_moved": "1 cell moved",
+    "n_moved": "{n} cells moved",
     "unsaved": "not saved yet",
     "changes": "cells moved",
     "moved_to": "{cell} moved to {category}",
@@ -214,28 +233,39 @@ KEYS = (
 INDEX_TITLE = "Slides"
 INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
-INDEX_COUNTS = "{slides}: {counts}."
-INDEX_REVIEWED = "{reviewed} reviewed."
+INDEX_ALIKE = "{slides} {status}: {check} to check, {reviewed} reviewed."
+INDEX_MIXED = "{slides}: {statuses}. {check} to check, {reviewed} reviewed."
+INDEX_STATUSES = {"ok": "analyzed", "partial": "partly analyzed", "failed": "failed", "waiting": "waiting"}
+INDEX_VERDICTS = {
+    "unfamiliar": "Unfamiliar slide, not a differential yet",
+    "no_wbc": "No white cells were found",
+    "low_count": "Too few cells for a differential",
+}
 INDEX_REVIEW_ENDED = "review ended {readers}"
 INDEX_NOTICES = "Notices"
 INDEX_HEADINGS = {
+    "severity": "result",
     "slide": "slide",
     "patient": "patient",
-    "status": "status",
-    "readers": "reviewed by",
-    "flags": "flags",
-    "fields": "fields",
-    "fields_failed": "failed",
     "counted": "counted",
     "review": "in review",
-    "nrbc": "NRBC per 100 WBC",
+    "nrbc": "NRBC/100",
+    "fields": "fields",
+    "fields_failed": "failed",
+    "readers": "reviewed by",
 }
+INDEX_TITLES = {"nrbc": "nucleated red cells per 100 white cells", "fields_failed": "fields that failed"}
+INDEX_SHORT_CLASSES = {"immature_granulocyte": "IG"}
 INDEX_OUT_OF_RANGE = {"percent": "{flag}", "absolute": "absolute {flag}"}
 INDEX_FAILED = "Failures: {n}"
 TABLE_REGION_INDEX = "table of the slides"
 INDEX_NO_REPORT = "no report"
 INDEX_NOT_ASSESSED = "not assessed"
-STATUS_SIGNS = {"ok": "\u25cf", "partial": "\u25b2", "failed": "\u2715", "waiting": "\u25cb"}
+
+
+def show_percent(value: float | None) -> str:
+    """Return a percentage as the pages show it, with one decimal; None gives an empty text."""
+    return "" if value is None else f"{value:.1f}"
 
 
 def humanize(name: str) -> str:

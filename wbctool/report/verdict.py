@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
-from wbctool.report.csv_tables import format_percent
 from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
 from wbctool.text import display_name, pluralize
 from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields
@@ -17,11 +16,17 @@ from wbctool.types.slides import FieldQuality
 
 def severity(result: SlideResult) -> str:
     """Return how much attention a slide needs, a key of ``strings.SEVERITIES``: failed, check or clear."""
-    if result.status is SlideStatus.FAILED:
-        return "failed"
     differential = result.differential
     has_out_of_range = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
-    return "check" if differential.flags or differential.review or result.failures or has_out_of_range else "clear"
+    has_remarks = bool(differential.flags or differential.review or result.failures or has_out_of_range)
+    return severity_of(result.status, has_remarks)
+
+
+def severity_of(status: SlideStatus, has_remarks: bool) -> str:
+    """Return the severity of a slide with this status; remarks are flags, cells in review, failures and high values."""
+    if status is SlideStatus.FAILED:
+        return "failed"
+    return "check" if has_remarks else "clear"
 
 
 def verdict_sentence(result: SlideResult) -> str:
@@ -67,7 +72,7 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
             strings.OUT_OF_REFERENCE_RANGE.format(
                 label=strings.humanize(count.label.value).capitalize(),
                 flag=count.flag,
-                percent=format_percent(count.percent),
+                percent=strings.show_percent(count.percent),
                 low=count.reference_low,
                 high=count.reference_high,
             ),
@@ -93,12 +98,17 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
 
 
 def limits(result: SlideResult) -> list[tuple[str, str]]:
-    """Return the flags on the count as (flag, what it means and what to do about it)."""
+    """Return the limits of the count as (key, what it means): flags, and the stricter rule of a small slide."""
     flags = [flag for flag in result.differential.flags if flag not in FINDING_FLAGS]
-    if result.scan is None:
-        return [(flag, FLAG_TEXTS[flag]) for flag in flags]
-    remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
-    return [(flag, SCAN_FLAG_TEXTS.get(flag, FLAG_TEXTS[flag]).format(remedy=remedy)) for flag in flags]
+    texts = FLAG_TEXTS
+    if result.scan is not None:
+        remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
+        texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
+    rows = [(flag, texts[flag]) for flag in flags]
+    familiarity = result.familiarity
+    if familiarity is not None and familiarity.cells and familiarity.is_familiar is None:
+        rows.append(("small_slide", strings.SMALL_SLIDE.format(cells=pluralize(familiarity.cells, "cell"))))
+    return rows
 
 
 def metadata_rows(result: SlideResult) -> list[tuple[str, str]]:
@@ -132,20 +142,21 @@ def scan_lines(scan: ScanSummary) -> list[str]:
     return lines
 
 
-def field_remarks(result: SlideResult) -> Iterator[tuple[str, str]]:
+def field_remarks(result: SlideResult, provenance: Provenance) -> Iterator[tuple[str, str]]:
     """Yield remarks on quality as (file, remark): on slides.csv or the metadata if they are wrong, then on fields."""
+    settings = dict(provenance.settings)
     diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
     if diameters_um:
         is_given = result.metadata is not None and result.metadata.um_per_px is not None
         source = SLIDES_CSV if is_given else strings.IMAGE_METADATA
         yield source, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
     for quality in result.quality:
-        for remark in _quality_remarks(quality):
+        for remark in _quality_remarks(quality, settings):
             yield quality.field, remark
 
 
-def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
-    """Yield the remarks on one field."""
+def _quality_remarks(quality: FieldQuality, settings: Mapping[str, str]) -> Iterator[str]:
+    """Yield the remarks on one field; the limits are named if the settings of the run are recorded."""
     if quality.duplicate_of:
         yield strings.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
     for field, n_cells in quality.counted_elsewhere.items():
@@ -155,6 +166,10 @@ def _quality_remarks(quality: FieldQuality) -> Iterator[str]:
     if quality.blurred and quality.blur_um is not None:
         yield strings.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
     if quality.crowded and quality.coverage is not None:
-        yield strings.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage)
+        share = settings.get("max_coverage")
+        limit = strings.FIELD_LIMITS["crowded"].format(100 * float(share)) if share else ""
+        yield strings.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage, limit=limit)
     if quality.stain_out_of_range and quality.stain_delta_e is not None:
-        yield strings.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e)
+        delta_e = settings.get("max_stain_delta_e")
+        limit = strings.FIELD_LIMITS["stain_out_of_range"].format(float(delta_e)) if delta_e else ""
+        yield strings.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e, limit=limit)

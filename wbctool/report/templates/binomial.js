@@ -60,13 +60,13 @@ const Binomial = (() => {
     ];
   }
 
-  // Rounds to two decimals as Python's format does: a value exactly between two goes to the even one.
-  function twoDecimals(value) {
-    const eighths = value * 8;
-    if (!Number.isInteger(eighths) || eighths % 2 === 0) return value.toFixed(2);
-    const below = Math.floor(value * 100);
-    return ((below % 2 === 0 ? below : below + 1) / 100).toFixed(2);
+  // Rounds to one decimal as Python's format does: a value exactly between two goes to the even one.
+  function oneDecimal(value) {
+    const quarters = value * 4;
+    if (!Number.isInteger(quarters) || quarters % 2 === 0) return value.toFixed(1);
+    const below = Math.floor(value * 10);
+    return ((below % 2 === 0 ? below : below + 1) / 10).toFixed(1);
   }
 
-  return { interval, twoDecimals };
+  return { interval, oneDecimal };
 })();

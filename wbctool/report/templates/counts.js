@@ -2,7 +2,7 @@
 const Counts = (() => {
   const REVIEW = "review";
   const byId = (id) => document.getElementById(id);
-  const formatPercent = (value) => (value === null ? "–" : Binomial.twoDecimals(value));
+  const formatPercent = (value) => (value === null ? "–" : Binomial.oneDecimal(value));
   const percentOf = (n, total) => (total ? (100 * n) / total : null);
 
   // Fills the placeholders of a Python format string.
@@ -58,20 +58,24 @@ const Counts = (() => {
     cell("percent").textContent = formatPercent(entry.percent);
     cell("ci").textContent = entry.ci ? entry.ci.map(formatPercent).join(" – ") : "–";
     cell("review-range").textContent =
-      entry.reviewLow === null ? "–" : `${formatPercent(entry.reviewLow)} / ${formatPercent(entry.reviewHigh)}`;
+      entry.reviewLow === null ? "–" : `${formatPercent(entry.reviewLow)} – ${formatPercent(entry.reviewHigh)}`;
     cell("n").classList.toggle("is-changed", entry.n !== original.n);
     cell("n").title = entry.n === original.n ? "" : format(texts.was, { value: original.n });
     drawChart(byId(`chart-${entry.category}`), entry, texts);
   }
 
-  // The rows "of which" below a class. subtypeOf: the subtype of a cell within its category, or an empty text.
+  // The rows "of which" below a class, hidden while it has no cell. subtypeOf: the subtype of a cell within its category, or an empty text.
   function showSubtypes(cells, counted, subtypeOf) {
-    for (const row of document.querySelectorAll("tr.subtype")) {
+    const rows = [...document.querySelectorAll("tr.subtype")];
+    for (const row of rows) {
       const { of, subtype } = row.dataset;
-      const n = cells.filter((cell) => cell.category === of && subtypeOf(cell) === subtype).length;
+      const ofClass = cells.filter((cell) => cell.category === of);
+      const n = ofClass.filter((cell) => subtypeOf(cell) === subtype).length;
+      row.hidden = !ofClass.length;
       row.querySelector('[data-value="n"]').textContent = n;
       row.querySelector('[data-value="percent"]').textContent = formatPercent(percentOf(n, counted));
     }
+    if (rows.length) byId("subtypes-note").hidden = rows.every((row) => row.hidden);
   }
 
   function svgElement(tag, attributes) {

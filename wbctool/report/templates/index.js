@@ -4,12 +4,15 @@
 (() => {
   const table = document.getElementById("slides"), body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
-  const TEXT_COLUMNS = ["patient", "status", "readers"];
+  const TEXT_COLUMNS = ["patient", "readers"];
 
   const compareNumbers = (a, b) => a - b;
 
   // Numbers within texts are compared as numbers. 7 and 007 are different patients, so equal ones are ordered as texts.
   const compareTexts = (a, b) => a.localeCompare(b, undefined, { numeric: true }) || (a < b ? -1 : +(a > b));
+
+  // The row below a slide that says what failed, if there is one.
+  const failuresOf = (row) => (row.nextElementSibling?.matches(".failures") ? [row.nextElementSibling] : []);
 
   function sortBy(heading) {
     const column = headings.indexOf(heading);
@@ -18,9 +21,10 @@
     heading.setAttribute("aria-sort", order);
     const compare = TEXT_COLUMNS.includes(heading.dataset.key) ? compareTexts : compareNumbers;
     const sign = order === "ascending" ? 1 : -1;
-    const rows = [...body.rows].map((row) => ({ row, value: row.cells[column].dataset.value }));
+    const slides = [...body.rows].filter((row) => !row.matches(".failures"));
+    const rows = slides.map((row) => ({ row, failures: failuresOf(row), value: row.cells[column].dataset.value }));
     rows.sort((a, b) => (a.value && b.value ? sign * compare(a.value, b.value) : !a.value - !b.value));
-    body.append(...rows.map(({ row }) => row));
+    body.append(...rows.flatMap(({ row, failures }) => [row, ...failures]));
     document.getElementById("sorted").textContent = `${heading.textContent}: ${order}`;
   }
 

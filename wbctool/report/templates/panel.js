@@ -80,7 +80,7 @@ const Panel = (() => {
     const n = counts.byCategory[category], share = document.createElement("span");
     share.className = "share";
     if (Cells.differentialClasses.includes(category) && counts.counted) {
-      share.textContent = ` · ${((100 * n) / counts.counted).toFixed(1)} %`;
+      share.textContent = ` · ${Binomial.oneDecimal((100 * n) / counts.counted)} %`;
     }
     byId(`count-${category}`).replaceChildren(String(n), share);
   }

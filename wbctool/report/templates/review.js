@@ -118,12 +118,15 @@ const Review = (() => {
     link.click();
     URL.revokeObjectURL(link.href);
     isSaved = true;
-    showStatus(format(texts.saved, { file: data.review_file }));
+    const n = countMoved(), file = data.review_file, argument = /[^\w.-]/.test(file) ? `"${file}"` : file;
+    const moved = n === 1 ? texts.one_moved : format(texts.n_moved, { n });
+    byId("review-status").textContent = format(texts.saved, { moved, file, argument });
   }
 
+  const countMoved = () => Cells.all.filter(isReclassified).length;
+
   function showStatus(text) {
-    const n = Cells.all.filter(isReclassified).length;
-    byId("review-status").textContent = `${text} (${texts.changes}: ${n}${isSaved ? "" : ", " + texts.unsaved})`;
+    byId("review-status").textContent = `${text} (${texts.changes}: ${countMoved()}${isSaved ? "" : ", " + texts.unsaved})`;
   }
 
   function start() {
