@@ -2,7 +2,8 @@
 
 For each ``--laboratory`` and draw, a third of the groups is set aside to measure the result. Of the others, cells are
 drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
-must not have been trained on any of the laboratories. The table gives means over the draws, with the standard deviation
+must not have been trained on any of the laboratories; with ``--readers compact`` the second reader is adapted alone,
+and only it must not. The table gives means over the draws, with the standard deviation
 of the accuracy. With ``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of
 the default way, what share of slides is familiar to models that are adapted to two thirds of a laboratory: slides of
 its other cells and of the other laboratories.
@@ -31,7 +32,7 @@ from wbctool.adaptation.measure import compare
 from wbctool.adaptation.readers import Reader
 from wbctool.adaptation.sampling import choose_cells
 from wbctool.datasets.fields import read_cell_labels
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import Way
@@ -87,10 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="classes of cells in fields without a labels.csv")
     parser.add_argument("--models", type=Path, required=True, metavar="DIR", help="models to adapt")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where draws.json and table.md go")
+    parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
     parser.add_argument("--deep", action="store_true", help="also fine-tune the first reader's last block")
     parser.add_argument("--draws", type=int, default=10, help="draws of each size")
     args = parser.parse_args(argv)
-    models = load_models(args.models, Device.CPU, Precision.FP32)
+    models = load_models(args.models, Device.CPU, Precision.FP32, args.readers)
     labels = read_cell_labels(args.labels) if args.labels else {}
     draws: list[Draw] = []
     laboratories: dict[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]] = {}

@@ -28,6 +28,7 @@ _IMPORTED = (
     "labels.py",
     "paths.py",
     "text.py",
+    "types/arrays.py",
     "types/cells.py",
     "types/differential.py",
     "types/results.py",
