@@ -1,9 +1,7 @@
-"""Runs on real Dask clusters: a scheduler and workers, each a process of its own, on the loopback interface."""
+"""Runs on real Dask clusters."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import signal
@@ -12,158 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
-import fakes
 import pytest
-from tiny_models import write_tiny_models
 
 pytest.importorskip("distributed")
 
 import distributed
+from dask_lab import ROOT, Dask, Lab, after
 
 import wbctool
-from wbctool.cli.progress import NullProgress
-from wbctool.cli.run import run_with_settings
-from wbctool.cluster.executor import DaskExecutor, check_address
+from wbctool.cluster.executor import check_address
 from wbctool.cluster.task_queue import ClusterLimits
-from wbctool.enums import Device
 from wbctool.errors import ClusterUnusable, MissingDependency
 from wbctool.inference.model_card import read_card
-from wbctool.paths import OutputPaths
-from wbctool.pipeline.run import StopRequest, run_folder
-from wbctool.settings import load_settings
-
-ROOT = Path(__file__).parents[2]
-FAULTS = Path(__file__).with_name("dask_faults.py")
-NOT_COMPARED = {"run.json", ".lock", ".lock-holder.json", ".seen.json"}
-DARK = [(90 + 12 * i, 40 + 4 * i, 130 + 9 * i) for i in range(6)]  # as a stained smear has them: others fail
-MODELS, VERSION = "WBCTOOL_TEST_MODELS", "WBCTOOL_TEST_VERSION"  # of dask_faults
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-class Dask:
-    """A scheduler, and workers on demand. Everything it starts it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
-        self.scheduler = self._start("scheduler", "--port", str(port))
-
-    def worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one, or ``--nworkers`` of them; it waits for its scheduler."""
-        options = ("--nworkers", "1", "--nthreads", "1", "--preload", str(FAULTS), *options)
-        return self._start("worker", self.address, "--local-directory", str(self.folder), *options, **environment)
-
-    def _start(self, what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "dask", what, *options, "--host", "127.0.0.1", "--no-dashboard"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-        with (self.folder / "log").open("ab") as log:
-            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder))
-        return self.processes[-1]
-
-    def end(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
-    """Two workers that are restarted when they die, one of another version and one with another model."""
-    dask = Dask(tmp_path_factory.mktemp("dask"))
-    try:
-        dask.worker("--nworkers", "2")
-        dask.worker("--no-nanny", **{VERSION: "0.0.9"})
-        dask.worker("--no-nanny", **{MODELS: str(write_other_models(tmp_path_factory.mktemp("other")))})
-        with distributed.Client(dask.address, set_as_default=False, timeout=60) as client:
-            client.wait_for_workers(4, timeout=60)
-        yield dask
-    finally:
-        dask.end()
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
-def write_other_models(folder: Path) -> Path:
-    """Models that give the same, but whose classifier has another SHA-256."""
-    card = read_card(write_tiny_models(folder) / "classifier.json")
-    altered = (folder / "classifier.onnx").read_bytes() + b"\x0a\x00"  # an empty field more, which onnxruntime skips
-    (folder / "classifier.onnx").write_bytes(altered)
-    card = card.model_copy(update={"sha256": hashlib.sha256(altered).hexdigest()})
-    (folder / "classifier.json").write_text(card.model_dump_json())
-    return folder
-
-
-class Lab:
-    """Slides, and runs on them in this process."""
-
-    def __init__(self, folder: Path, models: Path) -> None:
-        self.folder, self.slides, self.models = folder, folder / "slides", models
-
-    def draw(self, *names: str, fields: int = 2) -> None:
-        for number, name in enumerate(names):
-            for field in range(fields):
-                fakes.draw_field(self.slides / name / f"f{field}.png", DARK[: 1 + (number + field) % len(DARK)])
-
-    def flags(self, out: str) -> dict[str, object]:
-        output = {"slides": self.slides, "out": self.folder / out / "counts.csv", "models_dir": self.models}
-        return {**output, "device": Device.CPU, "quiet": True}
-
-    def run(self, out: str, **flags: object) -> int:
-        return run_with_settings(load_settings({**self.flags(out), **flags}))
-
-    def run_with(self, out: str, address: str, limits: ClusterLimits) -> int:
-        """Run with other limits than those of ``wbctool run``."""
-        settings, stop = load_settings(self.flags(out)), StopRequest()
-        with closing(DaskExecutor(settings, address, stop, limits)) as executor:
-            return run_folder(settings, executor.connect, ["wbctool", "run"], NullProgress(), stop, executor)
-
-    def tree(self, out: str) -> dict[str, bytes]:
-        files = [path for path in (self.folder / out).rglob("*") if path.is_file() and path.name not in NOT_COMPARED]
-        return {str(path.relative_to(self.folder / out)): path.read_bytes() for path in files}
-
-    def facts(self, out: str) -> dict:
-        return json.loads((self.folder / out / "counts" / "run.json").read_text())
-
-    def slide_json(self, out: str, slide: str) -> Path:
-        return OutputPaths(self.folder / out / "counts.csv").slide_file(slide, "slide.json")
-
-    def published(self, out: str) -> set[str]:
-        return {path.parent.name for path in (self.folder / out).rglob("slide.json")}
-
-
-@pytest.fixture
-def lab(tmp_path: Path, models: Path) -> Lab:
-    return Lab(tmp_path, models)
-
-
-def after(condition: Callable[[], bool], act: Callable[[], object]) -> None:
-    """Act in a thread once something is so."""
-
-    def wait_and_act() -> None:
-        wait_until(condition)
-        act()
-
-    threading.Thread(target=wait_and_act, daemon=True).start()
 
 
 def test_run_on_cluster_publishes_same_bytes_as_on_one_machine(
@@ -310,7 +170,7 @@ def test_scheduler_of_another_version_is_refused(lab: Lab, dask: Dask, monkeypat
 
 def test_missing_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.draw("a")
-    for name in ("executor", "task_queue", "workers", "worker_plugin"):
+    for name in ("executor", "task_queue", "workers", "tasks", "worker_plugin", "zones"):
         monkeypatch.delitem(sys.modules, f"wbctool.cluster.{name}")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependency, match=r"--scheduler needs distributed: pip install 'wbctool\[cluster\]'"):

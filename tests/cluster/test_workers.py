@@ -30,11 +30,6 @@ from wbctool.settings import RunSettings, load_settings
 from wbctool.types.cells import Slide
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
 @pytest.fixture
 def settings(tmp_path: Path, models: Path) -> RunSettings:
     (tmp_path / "slides").mkdir()
@@ -66,11 +61,12 @@ class FakeWorker:
 
 def test_worker_reports_what_its_results_depend_on(settings: RunSettings, models: Path) -> None:
     worker = FakeWorker()
-    report = worker.set_up(RunPlugin("run", settings))
+    plugin = RunPlugin("run", settings)
+    report = worker.set_up(plugin)
     assert (report.address, report.error, report.provider) == ("tcp://w:1", "", CPU)
     expected = build_cache_key(select_cards(models, CPU, Precision.AUTO), settings)
     assert json.loads(report.cache_key) == json.loads(json.dumps(expected))
-    assert worker.resources == {SLIDE_RESOURCE: 1}
+    assert worker.resources == {SLIDE_RESOURCE: 1, plugin.zone_resource: 1}
 
 
 def test_worker_of_another_version_reports_it_and_unpickles_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from numpy.typing import NDArray
-from synthetic_scans import make_montage, read_fields, write_scan
+from synthetic_scans import LEFT, RIGHT, UM_PER_PX, detect, draw_smear, make_montage, read_fields, write_scan
 from typer.testing import CliRunner
 
 from wbctool.adaptation.candidates import read_candidates
@@ -27,6 +27,7 @@ from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import load_stages
 from wbctool.errors import LabelledDataInvalid
 from wbctool.export.geojson import slide_geojson
+from wbctool.imaging.scan import Scan
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides, is_unchanged
@@ -34,46 +35,9 @@ from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.settings import load_settings
 from wbctool.store.reader import read_published_slides
-from wbctool.types.cells import Box, Detection, ObjectClass
+from wbctool.types.cells import Box
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "slides" / "example-adult"
-UM_PER_PX = 0.5
-RED = (230, 140, 140)
-STEP = 24  # between red cells: of 16 pixels, 8 µm
-LEFT, RIGHT = 800, 2400  # the smear; to the left is glass, to the right it is thick
-
-
-def draw_smear(names: tuple[str, ...] = ("neutrophil", "lymphocyte", "monocyte")) -> tuple[NDArray[np.uint8], set]:
-    """Draw a scan; return it and (x, y, name) of each white cell in the monolayer."""
-    rgb = np.full((1600, 3200, 3), 255, np.uint8)
-    cells = set()
-    for row, y in enumerate(range(4, 1590, STEP)):
-        for column, x in enumerate(range(LEFT, 3190, STEP)):
-            number = row * 100 + column
-            if number % 37 == 0:
-                name = names[number // 37 % len(names)]
-                rgb[y : y + 16, x : x + 16] = fakes.COLORS[name]
-                if x < RIGHT:
-                    cells.add((x, y, name))
-            else:
-                cv2.circle(rgb, (x + 8, y + 8), 8, RED, -1)
-    rgb[:, RIGHT + 4 :] = np.minimum(rgb[:, RIGHT + 4 :], (150, 90, 110))
-    return rgb, cells
-
-
-def detect(field, *_):
-    """Find the squares and discs that lie apart."""
-    apart = (field.rgb.min(axis=-1) < 200).astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=4)
-    height, width = field.rgb.shape[:2]
-    found = []
-    for x, y, w, h, _ in stats[1:].tolist():
-        if max(w, h) < 30 and min(w, h) > 4:
-            is_red = field.rgb[y + h // 2, x + w // 2, 0] > 220
-            kind = ObjectClass.RED_CELL if is_red else ObjectClass.NUCLEATED
-            cut = x == 0 or y == 0 or x + w == width or y + h == height
-            found.append(Detection(Box(x, y, w, h), 0.9, cut, kind))
-    return tuple(found)
 
 
 @pytest.fixture(scope="session")
@@ -393,6 +357,22 @@ def test_progress_counts_the_scan_once_and_shows_its_zones(scan_run):
     ]
     seconds = json.loads((scan_run.folder / "run.json").read_text())["seconds"]
     assert seconds["survey"] > 0
+
+
+def test_pickled_scan_opens_its_file_when_it_first_reads(smear, tmp_path, monkeypatch):
+    path = write_scan(tmp_path / "a.tif", smear[0], UM_PER_PX)
+    scan = Scan(path)
+    opened = []
+    monkeypatch.setattr(
+        openslide, "OpenSlide", lambda path, real=openslide.OpenSlide: opened.append(path) or real(path)
+    )
+    copy = pickle.loads(pickle.dumps(scan))
+    assert opened == []
+    assert (copy.width, copy.height, copy.levels, copy.um_per_px) == (3200, 1600, scan.levels, scan.um_per_px)
+    for x in (900, 1000):
+        region = Box(x, 300, 200, 100)
+        assert np.array_equal(copy.read(region, copy.levels[0]), scan.read(region, scan.levels[0]))
+    assert opened == [path]
 
 
 @pytest.mark.slow

@@ -39,13 +39,13 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class DaskExecutor:
-    """The workers of a Dask scheduler, as a SlideExecutor: connect once, and close.
+    """Processes slides on the workers of a Dask scheduler, as a SlideExecutor: connect once, and close.
 
     Args:
         settings: The settings of the run.
-        address: The scheduler's, such as ``tcp://HEAD:8786``.
-        should_stop: Whether the run is to end.
-        limits: How long and how often to try.
+        address: The scheduler's address, such as ``tcp://HEAD:8786``.
+        should_stop: Returns whether the run is to end.
+        limits: How long and how often to try; None for the usual limits.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class DaskExecutor:
             Which models are in use; the stages themselves run on the workers and cannot be called here.
 
         Raises:
-            ClusterUnusable: There is no scheduler, or no worker that can process slides. Besides as load_models.
+            ClusterUnusable: There is no scheduler, or no worker that can process slides.
+            WbctoolError: The models cannot be used; see ``load_models``.
         """
         settings, folder = self._settings, self._settings.models_dir or default_models_dir()
         cards = cache(lambda provider: select_cards(folder, provider, settings.precision, settings.readers))
@@ -84,14 +85,14 @@ class DaskExecutor:
         )
 
     def process_slides(self, context: RunContext, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
-        """Process and publish slides in their order, as the protocol says."""
+        """Process and publish slides; see ``SlideExecutor``."""
         assert self._client is not None
         assert self._pool is not None
         self._queue = TaskQueue(self._client, self._pool, context, self._limits)
         return self._queue.process_slides(slides)
 
     def describe(self) -> Mapping[str, Any]:
-        """What run.json says of the workers, and of who processed which slide."""
+        """Return what run.json says of the workers, and of which machine processed which slide."""
         if self._pool is None:
             return {}
         return {
@@ -111,6 +112,7 @@ class DaskExecutor:
             leaving.join(2 * _CLOSE_TIMEOUT_S)
 
     def _disconnect(self, client: Client) -> None:
+        """End the run on the workers and close the connection, as far as that is possible."""
         with suppress(Exception):
             if self._pool is not None:
                 self._pool.tear_down()
@@ -118,9 +120,16 @@ class DaskExecutor:
             client.close(timeout=_CLOSE_TIMEOUT_S)
 
     def _choose_provider(self, pool: WorkerPool) -> tuple[str, str | None]:
-        """CUDA if any worker has it, else the CPU: they differ in the last digits, so a run has one provider.
+        """Choose CUDA if any worker has it, else the CPU: they differ in the last digits, so a run has one provider.
 
-        Returns the provider, and what ``--device auto`` fell back to. Raises ClusterUnusable if no worker is usable.
+        Args:
+            pool: The workers.
+
+        Returns:
+            The provider, and why ``--device auto`` does not use the GPUs that there are; None if there is no reason.
+
+        Raises:
+            ClusterUnusable: No worker can process slides.
         """
         self._wait_for_workers(pool)
         reports = list(pool.available.values())
@@ -149,6 +158,7 @@ class DaskExecutor:
 
 
 def _no_worker_message(pool: WorkerPool, waited_s: float) -> str:
+    """Return why no worker can process slides."""
     if pool.rejected:
         return "no worker can process slides: " + "; ".join(f"{name}: {why}" for name, why in pool.rejected.items())
     if pool.pending:
@@ -158,6 +168,13 @@ def _no_worker_message(pool: WorkerPool, waited_s: float) -> str:
 
 def connect_client(address: str, timeout_s: float) -> Client:
     """Connect to a scheduler that has this wbctool.
+
+    Args:
+        address: The scheduler's address.
+        timeout_s: How long to try.
+
+    Returns:
+        The connection.
 
     Raises:
         ClusterUnusable: There is none at that address, or it has another version.
@@ -180,7 +197,14 @@ def connect_client(address: str, timeout_s: float) -> Client:
 
 
 def check_address(address: str) -> None:
-    """Raise ValueError for an address that is none, before a Client half exists and says so in a late traceback."""
+    """Check an address before a Client half exists, which would complain in a late traceback.
+
+    Args:
+        address: The scheduler's address.
+
+    Raises:
+        ValueError: It is no address.
+    """
     if address.startswith("ucx://"):  # Dask cannot parse host and port from valid ucx:// addresses
         return
     try:
@@ -190,10 +214,11 @@ def check_address(address: str) -> None:
 
 
 def _with_absolute_paths(settings: RunSettings) -> RunSettings:
-    """Paths that mean the same wherever a worker was started."""
+    """Return settings whose paths mean the same wherever a worker was started."""
     models_dir = settings.models_dir and settings.models_dir.absolute()
     return settings.model_copy(update={"slides": settings.slides.absolute(), "models_dir": models_dir})
 
 
 def _not_local(*_: object) -> NoReturn:
+    """Stand for a stage, none of which runs in the coordinator."""
     raise RuntimeError("the stages run on the cluster's workers")

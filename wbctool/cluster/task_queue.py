@@ -1,7 +1,8 @@
 """Slides in transit: each submitted to one idle worker, and published here in slide order.
 
 A worker has one slide at a time, so its death is held against that slide alone. What Dask cannot know is decided here:
-how many slides may be in transit, what a reply means, and that a slide has failed if several workers died with it.
+how many slides may be in transit, what a reply means, and that a slide has failed if several workers died with it. The
+worker that has a scan shares its zones with all workers (wbctool.cluster.zones).
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 
 from distributed import Client, Future
 
+from wbctool.cluster.log_records import log_again
 from wbctool.cluster.messages import FieldNotVisible, SlideCompleted
-from wbctool.cluster.worker_plugin import SLIDE_RESOURCE, process_slide
+from wbctool.cluster.tasks import process_slide
+from wbctool.cluster.worker_plugin import SLIDE_RESOURCE
 from wbctool.cluster.workers import WorkerPool
 from wbctool.errors import ClusterUnusable
 from wbctool.pipeline.context import RunContext
@@ -38,7 +41,13 @@ _FETCH_TIMEOUT_S = 10.0  # its worker may just have died; then Dask has the slid
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """How long and how often a run tries. no_worker_s: a nanny or a queue may be about to start a worker."""
+    """How long and how often a run tries.
+
+    Attributes:
+        connect_s: How long it tries to reach the scheduler.
+        no_worker_s: How long it waits for a worker; a nanny or a queue may be about to start one.
+        max_attempts: After how many dead workers a slide has failed.
+    """
 
     connect_s: float = 5.0
     no_worker_s: float = 300.0
@@ -47,7 +56,17 @@ class ClusterLimits:
 
 @dataclass(slots=True)
 class _Task:
-    """A slide in transit. worker: the address of the one that has it. outcome: of one that has failed for good."""
+    """A slide in transit.
+
+    Attributes:
+        slide: The slide.
+        future: Its Dask task; None if no worker has it.
+        worker: The address of the worker that has it; empty if none has.
+        allow_missing: Whether it is processed even if a field is missing.
+        failures: Why earlier attempts failed.
+        reply: The processed slide; None before that.
+        outcome: The outcome of a slide that has failed for good; None for any other.
+    """
 
     slide: Slide
     future: Future[Any] | None = None
@@ -59,11 +78,11 @@ class _Task:
 
     @property
     def is_open(self) -> bool:
-        """Whether a worker must still process it."""
+        """Whether a worker must still process the slide."""
         return self.reply is None and self.outcome is None
 
     def withdraw(self) -> None:
-        """Take it back from Dask."""
+        """Take the slide back from Dask."""
         if self.future is not None:
             self.future.release()
         self.future, self.worker = None, ""
@@ -71,6 +90,12 @@ class _Task:
 
 class TaskQueue:
     """A run's slides in transit.
+
+    Args:
+        client: Connected to the scheduler.
+        pool: The workers.
+        context: The run.
+        limits: How long and how often to try.
 
     Attributes:
         hosts: Name of the machine that processed each slide.
@@ -85,7 +110,7 @@ class TaskQueue:
         self.batch_sizes: dict[str, int] = {}
 
     def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
-        """Process and publish slides in their order, as SlideExecutor says."""
+        """Process and publish slides; see ``SlideExecutor``."""
         tasks, supply, is_last_taken = self._tasks, iter(slides), False
         try:
             while not self._context.should_stop():
@@ -110,12 +135,16 @@ class TaskQueue:
                 task.withdraw()
 
     def _has_room(self) -> bool:
-        """Return whether another slide may be taken: there is one open slide per worker."""
+        """Return whether another slide may be taken: a worker has one open slide."""
         n_open, n_workers = sum(task.is_open for task in self._tasks), len(self._pool.available)
         return n_open < n_workers and len(self._tasks) < SLIDES_PER_WORKER * n_workers
 
     def _check_workers(self) -> None:
-        """Count the attempts of slides whose workers died. Raises ClusterUnusable if there has long been no worker."""
+        """Count the attempts of slides whose workers died.
+
+        Raises:
+            ClusterUnusable: There has long been no worker.
+        """
         died = self._pool.poll()
         for task in self._tasks:
             if task.is_open and task.future is not None and task.future.key in died:
@@ -140,6 +169,7 @@ class TaskQueue:
                     self._submit(task, idle.pop(0))
 
     def _submit(self, task: _Task, worker: str) -> None:
+        """Submit a slide to a worker."""
         slide = task.slide
         task.worker = worker
         task.future = self._client.submit(
@@ -149,12 +179,16 @@ class TaskQueue:
             self._context.metadata.get(slide.id),
             task.allow_missing,
             workers=[worker],
-            resources={SLIDE_RESOURCE: 1},
+            resources={} if slide.is_scan else {SLIDE_RESOURCE: 1},  # the zones of a scan take it
             pure=False,
         )
 
     def _collect(self, task: _Task, future: Future[Any]) -> None:
-        """Take in what a worker made of a slide. Raises ClusterUnusable if Dask has dropped it."""
+        """Take in what a worker made of a slide.
+
+        Raises:
+            ClusterUnusable: Dask has dropped the slide.
+        """
         if future.status == "cancelled":
             raise ClusterUnusable("the Dask scheduler has dropped the slides of this run")
         try:
@@ -176,7 +210,7 @@ class TaskQueue:
         task.withdraw()
 
     def _publish(self, task: _Task) -> SlideOutcome:
-        """Publish a slide that is processed, or has failed."""
+        """Publish a slide that was processed or has failed."""
         outcome = task.outcome
         if outcome is None:
             assert task.reply is not None
@@ -187,11 +221,11 @@ class TaskQueue:
         return outcome
 
     def _publish_reply(self, slide: Slide, reply: SlideCompleted) -> SlideOutcome:
+        """Log what the worker has logged, and publish the files of a slide."""
         self.hosts[slide.id] = reply.host
         for model, size in reply.batch_sizes.items():
             self.batch_sizes[model] = min(size, self.batch_sizes.get(model, size))
-        for attributes in reply.log_records:
-            logging.getLogger(attributes["name"]).handle(logging.makeLogRecord(attributes))
+        log_again(reply.log_records)
         outcome = reply.outcome
         if reply.files is not None:
             hash_cache, timer = self._context.make_hash_cache(), StageTimer()
@@ -206,13 +240,14 @@ class TaskQueue:
         return outcome
 
     def _count_failure(self, task: _Task, failure: str) -> None:
-        """Something kept a worker from processing a slide; the slide may be that something."""
+        """Count an attempt that failed, perhaps because of the slide; after the last one the slide has failed."""
         log.warning("slide %r: %s", task.slide.id, failure)
         task.failures.append(failure)
         if len(task.failures) >= self._limits.max_attempts:
             self._fail(task, "cluster", f"given up after {len(task.failures)} attempts: {'; '.join(task.failures)}")
 
     def _fail(self, task: _Task, stage: str, cause: str) -> None:
+        """Let a slide have failed for good."""
         log.error("slide %r, %s: %s", task.slide.id, stage, cause)
         task.withdraw()
         task.outcome = make_failed_outcome(task.slide, stage, cause, self._context.stages.provenance.classes)

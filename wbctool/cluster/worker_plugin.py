@@ -1,4 +1,4 @@
-"""The worker's side of a run: a Dask plugin that loads the models once and processes one slide at a time.
+"""The worker's side of a run: a Dask plugin that loads the models once and processes slides and zones of scans.
 
 Dask sets it up on the workers that there are and on those that join. Workers only read; the coordinator publishes.
 """
@@ -6,31 +6,33 @@ Dask sets it up on the workers that there are and on those that join. Workers on
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-import logging
 import pickle
 import platform
-import time
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
-from distributed import Reschedule, Worker, WorkerPlugin, get_worker
+from distributed import Reschedule, Worker, WorkerPlugin
 
 import wbctool
-from wbctool.cluster.messages import FieldNotVisible, SlideCompleted, WorkerReport
+from wbctool.cluster.log_records import collect_log_records
+from wbctool.cluster.messages import SlideCompleted, WorkerReport, ZonesCompleted
+from wbctool.cluster.zones import Zones, ZoneTasks
 from wbctool.enums import Device, Precision, Readers
-from wbctool.errors import ClusterUnusable, SlidesNotFound, WbctoolError
+from wbctool.errors import ClusterUnusable, SlidesNotFound
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir, read_card
 from wbctool.inference.model_folder import card_paths
 from wbctool.pipeline.bound_stages import BoundStages, bind_stages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
-from wbctool.pipeline.pipeline import Pipeline, ThreadPools
+from wbctool.pipeline.pipeline import Pipeline, ThreadPools, process_fields
 from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import FileStat, HashCache
 from wbctool.store.slide_record import SlideRecord
@@ -39,19 +41,29 @@ from wbctool.types.cells import Slide
 from wbctool.types.slides import SlideMetadata
 
 SLIDE_RESOURCE = "wbctool-slide"
-"""The Dask resource that a slide takes and of which a worker has one, also if several runs share the worker."""
-_VISIBILITY_TIMEOUT_S = 10.0  # a network file system may show a new file late
-_POLL_S = 0.5
+"""The Dask resource that a slide or some zones of a scan take.
+
+A worker has one of it, also if several runs share the worker, so that its threads are taken once.
+"""
 
 
 class RunPlugin(WorkerPlugin):
-    """One run on one worker, which reports under the topic ``name`` how the setup ended."""
+    """One run on one worker.
+
+    Args:
+        name: The run's name on the cluster, and the topic under which the worker reports how the setup ended.
+        settings: The settings of the run.
+
+    Attributes:
+        zone_resource: The Dask resource of the workers whose results are those of this one; empty until the setup ends.
+    """
 
     def __init__(self, name: str, settings: RunSettings) -> None:
         self.name = name
         self._version = wbctool.__version__
         self._pickled_settings = pickle.dumps(settings)  # another version might not be able to unpickle them
         self._loaded: tuple[RunSettings, BoundStages] | None = None
+        self.zone_resource = ""
         self._stopped = False
 
     async def setup(self, worker: Worker) -> None:
@@ -59,60 +71,113 @@ class RunPlugin(WorkerPlugin):
         report = WorkerReport(str(worker.contact_address), platform.node())
         try:
             report = await asyncio.to_thread(self._load, report)
-            await worker.set_resources(**{SLIDE_RESOURCE: 1})
+            same_results = hashlib.sha256(f"{report.provider} {report.cache_key}".encode()).hexdigest()
+            self.zone_resource = f"wbctool-zone-{self.name}-{same_results}"
+            await worker.set_resources(**{SLIDE_RESOURCE: 1, self.zone_resource: 1})
         except Exception as error:
             report = WorkerReport(report.address, report.host, format_error(error))
         worker.log_event(self.name, {"report": asdict(report)})
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002, Dask's signature
-        """Stop the slide at hand after its current field."""
+        """Stop what is at hand after its current field."""
         self._stopped = True
 
-    def process(self, slide: Slide, metadata: SlideMetadata | None, n_threads: int) -> SlideCompleted:
-        """Process a slide, ``n_threads`` fields at a time; with a GPU the settings say how many.
+    def process(
+        self, slide: Slide, metadata: SlideMetadata | None, n_threads: int, zone_tasks: ZoneTasks | None = None
+    ) -> SlideCompleted:
+        """Process a slide.
+
+        Args:
+            slide: The slide.
+            metadata: Its row of slides.csv; None if it has none.
+            n_threads: The number of fields at a time; with a GPU the settings say it.
+            zone_tasks: The tasks that process the fields; None if this worker does.
+
+        Returns:
+            The processed slide.
 
         Raises:
             Reschedule: The worker has just been started and is not ready, or the run has ended.
         """
-        if self._loaded is None:
-            raise Reschedule
-        settings, stages = self._loaded
-        files, hashes, log_records = list[SlideFiles](), _HashRecorder(), _LogCollector()
-        logger = logging.getLogger("wbctool")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(log_records)
+        files, hashes = list[SlideFiles](), _HashRecorder()
 
         def keep(slide_files: SlideFiles) -> SlideRecord:
             files.append(slide_files)
             return slide_files.record
 
-        try:
-            with ThreadPools.create(
-                settings.workers if stages.prefers_large_batches else n_threads, stages.prefers_large_batches
-            ) as pools:
-                context = RunContext(
-                    settings,
-                    stages,
-                    {slide.id: metadata} if metadata else {},
-                    should_stop=lambda: self._stopped,
-                    large_field_lock=_LARGE_FIELD_LOCK,
-                )
-                pipeline = Pipeline(context, pools, keep, lambda: hashes)
-                outcome = next(pipeline.process_slides([slide]), None)
-        finally:
-            logger.removeHandler(log_records)
-        if outcome is None:
-            raise Reschedule
+        with self._start(n_threads, {slide.id: metadata} if metadata else {}) as (context, pools, log_records):
+            do_fields = zone_tasks.process if zone_tasks else process_fields
+            pipeline = Pipeline(context, pools, keep, lambda: hashes, do_fields)
+            accumulator = next(pipeline.analyze_slides([slide]), None)
+            if accumulator is None:
+                raise Reschedule
+            outcome = pipeline.publish_slide(accumulator)
+            batch_sizes = {**context.stages.batch_sizes(), **(zone_tasks.batch_sizes if zone_tasks else {})}
         return SlideCompleted(
             platform.node(),
             outcome,
             files[0] if files else None,
             tuple(hashes.recorded),
-            tuple(log_records.recorded),
-            dict(stages.batch_sizes()),
+            tuple(log_records),
+            batch_sizes,
         )
 
+    def process_zones(self, zones: Zones, n_threads: int) -> ZonesCompleted:
+        """Process some zones of a scan.
+
+        Args:
+            zones: The zones.
+            n_threads: The number of zones at a time; with a GPU the settings say it.
+
+        Returns:
+            The processed zones.
+
+        Raises:
+            Reschedule: The worker is not ready, or the run has ended.
+        """
+        with self._start(n_threads, {}) as (context, pools, log_records):
+            fields = tuple(
+                (replace(analysis, crops=(), thumbnails=(), detections=()), classified)
+                for analysis, classified in process_fields(context, pools, zones)
+            )
+            if len(fields) < len(zones):
+                raise Reschedule
+            return ZonesCompleted(fields, tuple(log_records), dict(context.stages.batch_sizes()))
+
+    def count_threads(self, n_threads: int) -> int:
+        """Return how many fields are processed at a time.
+
+        Args:
+            n_threads: The worker's threads; with a GPU the settings say it.
+
+        Raises:
+            Reschedule: The worker is not ready.
+        """
+        if self._loaded is None:
+            raise Reschedule
+        settings, stages = self._loaded
+        return settings.workers if stages.prefers_large_batches else n_threads
+
+    @contextmanager
+    def _start(
+        self, n_threads: int, metadata: Mapping[str, SlideMetadata]
+    ) -> Iterator[tuple[RunContext, ThreadPools, list[dict[str, Any]]]]:
+        """Start the threads of a task, and collect what they log."""
+        if self._loaded is None:
+            raise Reschedule
+        settings, stages = self._loaded
+        context = RunContext(
+            settings, stages, metadata, should_stop=lambda: self._stopped, large_field_lock=_LARGE_FIELD_LOCK
+        )
+        prefix = f"task-{get_ident()}"
+        with (
+            collect_log_records(f"{prefix}-") as log_records,
+            ThreadPools.create(self.count_threads(n_threads), stages.prefers_large_batches, prefix) as pools,
+        ):
+            yield context, pools, log_records
+
     def _load(self, report: WorkerReport) -> WorkerReport:
+        """Load the models, and return the report with what the results depend on; raises what keeps it from that."""
         mismatch = version_mismatch(wbctool.__version__, self._version)
         if mismatch:
             raise ClusterUnusable(f"it {mismatch}")
@@ -131,39 +196,20 @@ class RunPlugin(WorkerPlugin):
 _LARGE_FIELD_LOCK = Lock()
 
 
-def process_slide(
-    run: str, slide: Slide, metadata: SlideMetadata | None, allow_missing: bool
-) -> SlideCompleted | FieldNotVisible:
-    """Process a slide with the plugin named ``run``, as a Dask task; ``allow_missing`` even if a field is missing.
-
-    Raises:
-        Reschedule: The worker is not ready; Dask submits the slide again.
-        WbctoolError: Whatever else went wrong, with the machine's name.
-    """
-    worker = get_worker()
-    try:
-        missing = None if allow_missing else _missing_field(slide)
-        if missing is not None:
-            return FieldNotVisible(str(worker.contact_address), missing)
-        plugin = worker.plugins[run]
-        assert isinstance(plugin, RunPlugin)
-        return plugin.process(slide, metadata, worker.state.nthreads)
-    except (KeyError, Reschedule):
-        time.sleep(_POLL_S)
-        raise Reschedule from None
-    except Exception as error:
-        raise WbctoolError(f"{platform.node()}: {format_error(error)}") from None
-
-
 def version_mismatch(version: object, expected: str) -> str:
-    """Say how a process's version of wbctool, None if it has none, differs from the expected; empty if it does not."""
+    """Return how a process's version of wbctool differs from the expected one; empty if it does not.
+
+    Args:
+        version: The version; None if the process has no wbctool.
+        expected: The version of the run.
+    """
     if version == expected:
         return ""
     return f"has {f'wbctool {version}' if version else 'no wbctool'}, but this run uses wbctool {expected}"
 
 
 def cached_models(folder: Path, device: Device, precision: Precision, readers: Readers) -> Models:
-    """Load models, unless this process has loaded the same ones last; raises as load_models."""
+    """Load models, unless this process has loaded the same ones last; see ``load_models``."""
     cards = tuple(read_card(path).model_dump_json() for path in card_paths(folder))  # with the SHA-256 of each model
     return _load_models(folder, device, precision, readers, cards)
 
@@ -176,20 +222,8 @@ def _load_models(
     readers: Readers,
     cards: tuple[str, ...],  # noqa: ARG001
 ) -> Models:
+    """Load models anew if any of the arguments has changed."""
     return load_models(folder, device, precision, readers, threads=1)
-
-
-def _missing_field(slide: Slide) -> Path | None:
-    """The first field that does not appear in time."""
-    deadline = time.monotonic() + _VISIBILITY_TIMEOUT_S
-    for path in slide.fields:
-        while not path.is_file():
-            if time.monotonic() > deadline:
-                return path
-            with suppress(OSError):
-                next(path.parent.iterdir(), None)  # makes a network file system look again
-            time.sleep(_POLL_S)
-    return None
 
 
 class _HashRecorder(HashCache):
@@ -199,22 +233,12 @@ class _HashRecorder(HashCache):
         self._stored, self._current = {}, {}
         self.recorded: list[tuple[str, FileStat, str]] = []
 
-    def load_slide(self, slide: str) -> None: ...
+    def load_slide(self, slide: str) -> None:
+        """Load nothing: no hash is known here."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Write nothing."""
 
     def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
+        """Keep the hash of a field."""
         self.recorded.append((name, file_stat, sha256))
-
-
-class _LogCollector(logging.Handler):
-    """Keeps log records in a form that can be pickled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recorded: list[dict[str, Any]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kept = {name: getattr(record, name) for name in ("name", "levelno", "levelname")}
-        traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-        self.recorded.append({**kept, "msg": record.getMessage(), "exc_text": traceback})

@@ -29,15 +29,15 @@ class WorkerPool:
 
     Args:
         client: Connected to the scheduler.
-        expected_cache_key: What the results depend on, by the coordinator's own models, for a provider.
+        expected_cache_key: Returns what the results depend on by the coordinator's own models, for a provider.
 
     Attributes:
         run: The run's name on the cluster.
-        available: Those that may get slides, by address.
-        pending: Addresses of those that have not reported yet.
+        available: The reports of the workers that may get slides, by address.
+        pending: The addresses of the workers that have not reported yet.
         rejected: Why a worker gets no slides, by its address and machine.
-        n_joined: How many were available at some time.
-        n_lost: How many of them have left.
+        n_joined: The number of workers that were available at some time.
+        n_lost: The number of those that have left.
     """
 
     def __init__(self, client: Client, expected_cache_key: Callable[[str], Mapping[str, Any]]) -> None:
@@ -51,10 +51,10 @@ class WorkerPool:
         self.n_joined = self.n_lost = 0
 
     def set_up(self, settings: RunSettings) -> None:
-        """Begin to set up the run on all workers, and on those that join; in a thread, as Dask waits for the slowest.
+        """Begin to set up the run on all workers and on those that join, in a thread, as Dask waits for the slowest.
 
         Args:
-            settings: With paths that mean the same on every machine.
+            settings: The settings, whose paths mean the same on every machine.
         """
         self._client.subscribe_topic(self.run, lambda event: self._events.append(WorkerReport(**event[1]["report"])))
         self._client.subscribe_topic("all", lambda event: self._events.append(event[1]))
@@ -82,25 +82,35 @@ class WorkerPool:
             event = self._events.popleft()
             if isinstance(event, WorkerReport):
                 self._add(event)
-            elif event["action"] == "remove-worker":
+            elif isinstance(event, dict) and event.get("action") == "remove-worker":  # anyone may log to this topic
                 worker = self._remove(event["worker"])
                 died |= {key: worker for key in event["processing-tasks"] if not event["expected"]}
         return died
 
     def set_provider(self, provider: str) -> None:
-        """Reject workers with another provider, now and later: results must not depend on which worker was free."""
+        """Reject workers with another provider, now and later: results must not depend on which worker was free.
+
+        Args:
+            provider: The provider of the run.
+        """
         self._provider = provider
         for report in list(self.available.values()):
             self._add(report)
 
     def reject(self, address: str, cause: str) -> None:
-        """Give a worker no more slides."""
+        """Give a worker no more slides.
+
+        Args:
+            address: The worker's address.
+            cause: Why.
+        """
         report = self.available.pop(address, None)
         name = f"{address} on {report.host}" if report and report.host else address
         self.rejected[name] = cause
         log.error("worker %s is refused: %s", name, cause)
 
     def _register(self, plugin: RunPlugin) -> None:
+        """Register the plugin with Dask, after the workers that could not unpickle it were found."""
         try:
             for address, version in self._client.run(*VERSION_CALL, on_error="return").items():
                 if version is None:  # it cannot unpickle the plugin, which else reports that
@@ -111,6 +121,7 @@ class WorkerPool:
             log.warning("not every worker could be set up: %r", error)
 
     def _add(self, report: WorkerReport) -> None:
+        """Take in a worker's report: it may get slides, or is rejected."""
         self.pending.discard(report.address)
         self.available[report.address] = report
         cause = report.error or (self._incompatibility(report, self._provider) if self._provider else "")
@@ -120,16 +131,17 @@ class WorkerPool:
             self.n_joined += 1
 
     def _remove(self, address: str) -> str:
+        """Take in that a worker has left, and return it in words."""
         self.pending.discard(address)
         report = self.available.pop(address, None)
         name = f"worker {address} on {report.host}" if report else f"worker {address}"
-        if report:
+        if report and self._provider:  # before, it had not joined
             self.n_lost += 1
             log.warning("%s is lost", name)
         return name
 
     def _incompatibility(self, report: WorkerReport, provider: str) -> str:
-        """Why a worker's results would differ from those of the others; empty if they would not."""
+        """Return why a worker's results would differ from those of the others; empty if they would not."""
         if report.provider != provider:
             return f"it runs on {report.provider}, but this run uses {provider}"
         ours = json.loads(json.dumps(self._expected_cache_key(provider)))

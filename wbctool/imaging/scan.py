@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def companion_folder(path: Path) -> Path | None:
 
 
 class Scan:
-    """An open scan. It may be read in several threads.
+    """An open scan. It may be read in several threads, and be pickled: a copy opens the file when it first reads.
 
     Attributes:
         bounds: The part of level 0 that was scanned.
@@ -99,16 +99,21 @@ class Scan:
             FieldUnreadable: The file is no scan, or damaged.
         """
         self._path = path
-        self._handle = self._open()
-        self.width, self.height = self._handle.dimensions
-        self.levels = tuple(Level(*pair) for pair in enumerate(self._handle.level_downsamples))
-        properties = self._handle.properties
+        handle = self._open()
+        self._handle: OpenSlide | None = handle
+        self.width, self.height = handle.dimensions
+        self.levels = tuple(Level(*pair) for pair in enumerate(handle.level_downsamples))
+        properties = handle.properties
         self.um_per_px = _read_um_per_px(properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y"))
         names = ("x", "y", "width", "height")
         bounds = [properties.get(f"openslide.bounds-{name}") for name in names]
         self.bounds = Box(*map(int, map(str, bounds))) if all(bounds) else Box(0, 0, self.width, self.height)
-        profile = self._handle.color_profile
+        profile = handle.color_profile
         self._profile = None if profile is None else profile.tobytes()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the open file."""
+        return {**self.__dict__, "_handle": None}
 
     def choose_level(self, max_downsample: float) -> Level:
         """Return the coarsest level up to a downsample; the finest if all are above."""
@@ -133,14 +138,17 @@ class Scan:
         width, height = (max(1, round(side / level.downsample)) for side in (region.width, region.height))
         where = (region.x, region.y), level.index, (width, height)
         try:
-            image = self._handle.read_region(*where)
+            handle = self._handle or self._open()
+            image = handle.read_region(*where)
         except OpenSlideError:
-            # A handle that has met damage refuses every later call, also those of other threads.
+            # A handle that has met damage refuses every later call, also those of other threads. So each thread tries
+            # a handle of its own, and leaves it to the others only if it is good.
+            handle = self._open()
             try:
-                self._handle = self._open()
-                image = self._handle.read_region(*where)
+                image = handle.read_region(*where)
             except OpenSlideError as error:
                 raise FieldUnreadable(f"the scan is damaged here: {_one_line(error)}") from error
+        self._handle = handle
         rgb = _over_white(np.asarray(image))
         return rgb if self._profile is None else convert_to_srgb(rgb, self._profile)
 

@@ -16,7 +16,7 @@ from functools import partial
 
 from wbctool.errors import OutputNotWritable
 from wbctool.labels import CellClass
-from wbctool.pipeline.cell_worker import batch_fields, classify_fields
+from wbctool.pipeline.cell_worker import ClassifiedField, batch_fields, classify_fields
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FieldSource, ImageSource
 from wbctool.pipeline.field_worker import FieldAnalysis, analyze_field, format_error
@@ -33,6 +33,8 @@ from wbctool.timing import StageTimer, add_seconds
 from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)
+
+SlideField = tuple[Slide, FieldSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,42 @@ class ThreadPools:
             yield cls(detection, make_pool(1, "gpu") if prefers_large_batches else detection, make_pool(1, "writer"))
 
 
+def process_fields(
+    context: RunContext, pools: ThreadPools, fields: Iterable[SlideField]
+) -> Iterator[tuple[FieldAnalysis, ClassifiedField]]:
+    """Analyze fields and classify their cells, the cells of several fields together.
+
+    Args:
+        context: The run.
+        pools: The threads.
+        fields: The fields of any slides, taken one by one.
+
+    Yields:
+        Each field with its cells, in order, until the run is stopped.
+    """
+    workers, batch_size = context.settings.workers, context.cells_per_batch
+
+    def analyze(field: SlideField) -> FieldAnalysis:
+        return analyze_field(context, *field)
+
+    analyses = map_ordered(pools.detection, analyze, fields, max(2 * workers, batch_size))
+    batches = batch_fields((analysis for _, analysis in analyses), batch_size)
+    for batch, classified in map_ordered(
+        pools.classification,
+        partial(classify_fields, context),
+        batches,
+        1 if context.stages.prefers_large_batches else workers,
+    ):
+        if classified is None or context.should_stop():
+            return
+        yield from zip(batch, classified, strict=True)
+
+
+ProcessFields = Callable[
+    [RunContext, ThreadPools, Iterable[SlideField]], Iterator[tuple[FieldAnalysis, ClassifiedField]]
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """Processes slides in threads of this process.
@@ -83,12 +121,14 @@ class Pipeline:
         publish: Takes the files of each slide and returns the record that was published, which may have reviews. A
             worker of a cluster keeps them for its coordinator.
         make_hash_cache: Returns the cache that takes the hashes of one slide's fields.
+        process_fields: Processes the fields; on a cluster, other workers may.
     """
 
     context: RunContext
     pools: ThreadPools
     publish: Callable[[SlideFiles], SlideRecord]
     make_hash_cache: Callable[[], HashCache]
+    process_fields: ProcessFields = process_fields
 
     def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
         """Analyze and publish slides.
@@ -104,7 +144,7 @@ class Pipeline:
         """
         # With a limit of failures no slide may be published after the one that reaches the limit.
         prefetch = 0 if self.context.settings.max_failures is not None else 1
-        for _, outcome in map_ordered(self.pools.writer, self._publish, self.analyze_slides(slides), prefetch):
+        for _, outcome in map_ordered(self.pools.writer, self.publish_slide, self.analyze_slides(slides), prefetch):
             yield outcome
 
     def analyze_slides(self, slides: Iterable[Slide]) -> Iterator[SlideAccumulator]:
@@ -116,33 +156,19 @@ class Pipeline:
         Yields:
             Each slide with all its fields, in order, until the run is stopped.
         """
-        context = self.context
-        workers, batch_size = context.settings.workers, context.cells_per_batch
         accumulators = deque[SlideAccumulator]()
         fields = self._iter_fields(slides, accumulators)
-        analyses = map_ordered(self.pools.detection, self._analyze_field, fields, max(2 * workers, batch_size))
-        batches = batch_fields((analysis for _, analysis in analyses), batch_size)
-        for batch, classified in map_ordered(
-            self.pools.classification,
-            partial(classify_fields, context),
-            batches,
-            1 if context.stages.prefers_large_batches else workers,
-        ):
-            if classified is None or context.should_stop():
-                return
-            for field_analysis, classified_field in zip(batch, classified, strict=True):
-                yield from self._pop_complete(accumulators)
-                # Zones of a scan that has enough cells may have been on their way.
-                if accumulators and accumulators[0].slide.id == field_analysis.slide:
-                    accumulators[0].add(field_analysis, classified_field)
-                    if not accumulators[0].slide.is_scan:
-                        context.field_done()
+        for analysis, classified in self.process_fields(self.context, self.pools, fields):
+            yield from self._pop_complete(accumulators)
+            # Zones of a scan that has enough cells may have been on their way.
+            if accumulators and accumulators[0].slide.id == analysis.slide:
+                accumulators[0].add(analysis, classified)
+                if not accumulators[0].slide.is_scan:
+                    self.context.field_done()
             yield from self._pop_complete(accumulators)
         yield from self._pop_complete(accumulators)
 
-    def _iter_fields(
-        self, slides: Iterable[Slide], accumulators: deque[SlideAccumulator]
-    ) -> Iterator[tuple[Slide, FieldSource]]:
+    def _iter_fields(self, slides: Iterable[Slide], accumulators: deque[SlideAccumulator]) -> Iterator[SlideField]:
         """Yield the fields of all slides, and append each slide's accumulator before its first field."""
         settings = self.context.settings
         for slide in slides:
@@ -161,9 +187,7 @@ class Pipeline:
                 for path in slide.fields:
                     yield slide, ImageSource(path, metadata.um_per_px if metadata else None)
 
-    def _iter_zones(
-        self, slide: Slide, accumulator: SlideAccumulator, survey: ScanSurvey
-    ) -> Iterator[tuple[Slide, FieldSource]]:
+    def _iter_zones(self, slide: Slide, accumulator: SlideAccumulator, survey: ScanSurvey) -> Iterator[SlideField]:
         """Yield the zones of a scan until it has enough cells."""
         n_zones = 0
         for zone in survey.iter_zones():
@@ -183,12 +207,8 @@ class Pipeline:
                 add_seconds(accumulator.seconds, {"survey": accumulator.survey.seconds})
             yield accumulator
 
-    def _analyze_field(self, task: tuple[Slide, FieldSource]) -> FieldAnalysis:
-        """Analyze one field, in a thread of the detection pool."""
-        return analyze_field(self.context, *task)
-
-    def _publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
-        """Publish one slide, in the writer's thread."""
+    def publish_slide(self, accumulator: SlideAccumulator) -> SlideOutcome:
+        """Publish one slide with all its fields; raises as :func:`publish_or_fail`."""
         slide, classes = accumulator.slide, self.context.stages.provenance.classes
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
