@@ -202,6 +202,7 @@ def test_worker_without_wbctool_is_rejected_and_the_others_are_set_up(settings: 
 
 
 def test_death_of_worker_is_told_with_its_tasks(client: FakeClient, pool: WorkerPool) -> None:
+    pool.set_provider(CPU)
     client.report(pool, FIT)
     client.remove("w", "task-1", "task-2")
     assert pool.poll() == dict.fromkeys(["task-1", "task-2"], "worker w on host")
@@ -209,10 +210,23 @@ def test_death_of_worker_is_told_with_its_tasks(client: FakeClient, pool: Worker
 
 
 def test_worker_that_was_asked_to_leave_is_no_death(client: FakeClient, pool: WorkerPool) -> None:
+    pool.set_provider(CPU)
     client.report(pool, FIT)
     client.remove("w", "task-1", expected=True)
     assert pool.poll() == {}
     assert (pool.available, pool.n_lost) == ({}, 1)
+
+
+def test_worker_that_leaves_before_it_has_joined_is_not_lost(client: FakeClient, pool: WorkerPool) -> None:
+    client.report(pool, FIT)
+    client.remove("w")
+    pool.poll()
+    assert (pool.available, pool.n_joined, pool.n_lost) == ({}, 0, 0)
+
+
+def test_event_of_somebody_else_is_passed_over(client: FakeClient, pool: WorkerPool) -> None:
+    client.handlers["all"]((0.0, "a word"))
+    assert pool.poll() == {}
 
 
 def test_worker_that_dies_while_it_sets_up_is_not_waited_for(client: FakeClient, pool: WorkerPool) -> None:

@@ -84,6 +84,17 @@ def test_detect_cells_too_small_for_the_first_pass_are_found_by_a_trial(
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.08, 0.1])
+def test_detect_cells_smaller_than_the_detector_sees_are_magnified_in_fields_of_any_size(
+    detector: OnnxModel[DetectorCard], fields: list[Field], n_cells: int, scale: float
+) -> None:
+    tiles = [_resized(f, scale).rgb for f in fields]
+    rows = [np.hstack([tiles[(3 * row + column) % len(tiles)] for column in range(16)]) for row in range(16)]
+    expected = 16 * 16 * n_cells / len(fields)
+    assert len(detect_cells(Field("low power", np.vstack(rows)), detector)) == pytest.approx(expected, rel=0.03)
+
+
 def _stitched(across: int, down: int, scale: float) -> Field:
     """Demo fields side by side, as one photograph."""
     parts = [_resized(read_field(path), scale).rgb for path in sorted(DEMO.iterdir())]

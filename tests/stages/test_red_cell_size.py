@@ -51,6 +51,14 @@ def test_field_that_is_looked_at_in_native_resolution_is_not_tried(card, field):
     assert smear.scales == []
 
 
+@pytest.mark.parametrize(("side_px", "measured"), [(13, 13), (20, None)])
+def test_small_red_cells_in_native_resolution_are_to_be_magnified(card, field, side_px, measured):
+    smear = Smear(side_px)
+    shown = red_cells(side_px, 2000, 1500)
+    assert find_small_red_cells_px(field, shown, 1.0, 1.0, card, smear) == measured
+    assert smear.scales == []
+
+
 @pytest.mark.parametrize("side_px", [14, 20, 40])
 def test_small_red_cells_are_measured(card, field, side_px):
     assert find_small_red_cells_px(field, (), COARSEST, COARSEST, card, Smear(side_px)) == side_px

@@ -116,8 +116,8 @@ def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: floa
     for a cell. If no red cell is found, all cells may be too small to be detected; then a finer pass is a trial, and
     its result is used only if it shows what the pass before did not.
 
-    A field that is larger than the finest pass, and whose red cells this pass does not show for sure, is looked at in
-    tiles.
+    A field whose red cells the finest pass does not show for sure is looked at in tiles: a large one at a finer scale,
+    a small one magnified.
 
     Args:
         field: The field, (H, W, 3) uint8 RGB.

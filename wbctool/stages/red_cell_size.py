@@ -1,7 +1,8 @@
-"""The size of red cells that are too small to be seen when a large field is looked at whole.
+"""The size of red cells that are too small to be seen when a field is looked at whole.
 
-Small parts of the field are looked at, first at native resolution. At the right scale red cells cover a large share of
-a smear; at a wrong one the detector takes clumps, or granules, for a few red cells that cover hardly any of it.
+A field that is looked at in its own pixels shows that itself. Of a larger one small parts are looked at, first at native
+resolution. At the right scale red cells cover a large share of a smear; at a wrong one the detector takes clumps, or
+granules, for a few red cells that cover hardly any of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wbctool.types.cells import Detection, Field, ObjectClass
 
 _MIN_RED_CELLS = 3  # fewer do not show the scale
 _MIN_SHARE = 0.1  # of the pixels: the red cells' area. At the right scale it is a quarter or more, at a wrong one 0.08
+_MIN_SHARE_OF_SMALL = 0.05  # the same, of red cells so small that some are missed
 _SURE_FRACTION = 0.6  # of the card's smallest red cell; of smaller ones a look at the whole field may miss many
 _VISIBLE_FRACTION = 0.55  # of the card's smallest red cell; of smaller ones most are missed, and the others seem larger
 _MAX_UPSCALING = 2.0  # of a tile or a part of the field
@@ -71,11 +73,12 @@ def find_small_red_cells_px(
     Raises:
         CellsTooSmall: They are too small to be seen at any scale.
     """
-    if max_whole_scale >= 1:
-        return None
     height, width = field.rgb.shape[:2]
     shown = measure_red_cells(detections, height * width, card)
     sure_px = _SURE_FRACTION * card.min_red_cell_px
+    if max_whole_scale >= 1:  # its own pixels were looked at, and can only be magnified
+        shows_small = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE_OF_SMALL
+        return shown.side_px if shows_small and shown.side_px * scale < sure_px else None
     shows_them = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px
     if shows_them and not _consist_of_smaller(field, detections, shown, card, detect_at):
         return None
