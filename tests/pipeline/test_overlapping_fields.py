@@ -72,7 +72,7 @@ def test_dropped_cells_are_told_everywhere(run, smear):
     assert notice in manifest["notices"]
     assert notice in (run.folder / "index.html").read_text()
     page = (run.folder / "scan" / "report.html").read_text()
-    assert "<strong>overlapping_fields</strong>" in page
+    assert '<strong title="overlapping_fields">overlapping fields</strong>' in page
     assert "overlaps f1.png: 2 cells of both counted there" in page
     assert "Left out because overlapping fields show the same cells: 2." in page
 

@@ -218,7 +218,7 @@ def _choose_l2_penalty(
             correction = _fit(reader, cell_labels, (folds >= 0) & (folds != fold), l2_penalty)
             logits[folds == fold] = correction.correct_logits(reader.cells.select(folds == fold))
         log_probabilities = log_softmax(logits[measured].astype(np.float64), axis=1)
-        loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].mean())
+        loss = -float(log_probabilities[np.arange(measured.sum()), y_true[measured]].sum())
         if best is None or loss < best[0]:
             best = loss, l2_penalty, logits
     assert best is not None
