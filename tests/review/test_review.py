@@ -84,6 +84,15 @@ def test_apply_reviews_logs_each_change_in_a_hash_chain(layout, write):
     assert review["entry_sha256"] == hashlib.sha256(lines[1]).hexdigest()
 
 
+def test_apply_reviews_results_may_be_named_by_the_hash_of_cells_csv(layout, write):
+    """As a script outside does, which cannot know where the columns end that make the cells."""
+    for moves, reader in ([(3, "review", "basophil")], "AB"), ([(3, "basophil", "review")], "CD"):
+        apply_one(layout, write(*moves, reader=reader, results=sha256(layout.slide_file("s2", "cells.csv"))))
+    entries = [entry for entry in read_log(layout) if entry["event"] == "review"]
+    assert sha256(layout.slide_file("s2", "original-cells.csv")) not in {entry["results"] for entry in entries}
+    assert audit_reviews(layout).problems == ()
+
+
 def test_apply_reviews_marks_slide_json_report_and_index(run, layout, write):
     apply_one(layout, write())
     state = json.loads(layout.slide_file("s2", "slide.json").read_text())

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.errors import ReviewRefused, list_problems
-from wbctool.paths import ORIGINAL_PREFIX, OutputPaths
+from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, OutputPaths
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
 from wbctool.report.csv_tables import hash_cells
 from wbctool.review.overview import publish_overview, validate_initials
@@ -172,11 +172,12 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
     current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
     if any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews):
         raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
-    _check_applicable(review, current, record.provenance)
+    results = hash_cells(current.slide, current.cells, record.provenance.classes)
+    _check_applicable(review, current, record, results)
     if not record.reviews:
         for name, content in original.files.items():
             write_atomic(layout.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
-    head = _append_to_log(layout, review)
+    head = _append_to_log(layout, review, results)
     result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(layout))
     rendered = render_slide_files(result, record, Fingerprints.of_record(record))
     publish_slide(layout, rendered.files, rendered.record)
@@ -195,19 +196,25 @@ def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
     return record
 
 
-def _check_applicable(review: ReviewFile, current: SlideResult, provenance: Provenance) -> None:
-    """Refuse a review that does not fit the slide's current results."""
-    current_sha256 = hash_cells(current.slide, current.cells, provenance.classes)
-    if review.results != current_sha256:
+def _check_applicable(review: ReviewFile, current: SlideResult, record: SlideRecord, results: str) -> None:
+    """Refuse a review that does not fit the slide's current results.
+
+    Args:
+        review: The review, which names the results by their hash, or by that of the file cells.csv.
+        current: The slide with all reviews so far.
+        record: The slide's record.
+        results: The hash of the current results (:func:`hash_cells`).
+    """
+    if review.results not in (results, record.files[CELLS_CSV]):
         raise ReviewRefused(
             f"slide {review.slide!r}: the review was made for different results (cells {review.results[:12]}…, now "
-            f"{current_sha256[:12]}…); open the report again"
+            f"{results[:12]}…); open the report again"
         )
     rows = [change.row for change in review.cells]
     if len(set(rows)) < len(rows):
         raise ReviewRefused(f"slide {review.slide!r}: the review lists a cell twice")
     for change in review.cells:
-        problem = _find_problem(change, current, provenance)
+        problem = _find_problem(change, current, record.provenance)
         if problem:
             raise ReviewRefused(f"slide {review.slide!r}, cell {change.cell} of {change.field!r}: {problem}")
 
@@ -226,7 +233,7 @@ def _find_problem(change: CellReclassification, current: SlideResult, provenance
     return ""
 
 
-def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
+def _append_to_log(layout: OutputPaths, review: ReviewFile, results: str) -> Review:
     """Append a line for each cell and then the review's own, whose hash in slide.json covers all of them."""
     time = _review_time(review)
     n_reclassified = sum(change.from_ != change.to for change in review.cells)
@@ -236,7 +243,7 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile) -> Review:
         "event": audit_log.REVIEW,
         **common,
         "applied": audit_log.utc_timestamp(),
-        "results": review.results,
+        "results": results,
         "cells": len(cells),
         "moved": n_reclassified,
         "comment": review.comment,
