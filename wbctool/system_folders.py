@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 
 _NAMES = frozenset(
     {
@@ -36,3 +37,12 @@ def is_system_folder(name: str) -> bool:
     """
     name = name.casefold()
     return name in _NAMES or _PATTERN.fullmatch(name) is not None
+
+
+def is_passed_over(relative: PurePath) -> bool:
+    """Return whether a path, relative to a laboratory's folder, lies in a hidden folder or one that systems make.
+
+    >>> [is_passed_over(PurePath(path)) for path in (".snapshot/hourly.0/a.png", "#recycle/a.png", "ward 3/a.png")]
+    [True, True, False]
+    """
+    return any(part.startswith(".") or is_system_folder(part) for part in relative.parts[:-1])

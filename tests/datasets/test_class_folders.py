@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from wbctool.datasets.class_folders import find_unrecognized_folders, read_class_folders, read_single_cell_images
+from wbctool.datasets.fields import find_field_folders
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, Subtype, UnknownKind
 
@@ -30,6 +31,10 @@ def test_read_class_folders_skips_folders_of_systems(tmp_path: Path) -> None:
     _image(tmp_path / "neutrophil" / "a.jpg", b"a")
     _image(tmp_path / "neutrophil" / "@eaDir" / "a.jpg" / "THUMB.jpg", b"b")
     _image(tmp_path / "#recycle" / "monocyte" / "c.jpg", b"c")
+    _image(tmp_path / ".snapshot" / "hourly.0" / "neutrophil" / "d.jpg", b"d")
+    _image(tmp_path / ".snapshot" / "images" / "e.jpg", b"e")
+    (tmp_path / ".snapshot" / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n")
+    assert find_field_folders(tmp_path) == ()
     assert [image.path.name for image in read_class_folders(tmp_path)] == ["a.jpg"]
     assert find_unrecognized_folders(tmp_path) == ()
 
@@ -51,6 +56,21 @@ def test_read_class_folders_takes_groups_from_groups_csv(tmp_path: Path) -> None
     )
     for data in (tmp_path, tmp_path / "TRAIN"):
         assert [i.group for i in read_class_folders(data)] == ["7", "7", "9"]
+
+
+@pytest.mark.parametrize("name", ["Groups.csv", "GROUPS.CSV"])
+def test_read_class_folders_finds_groups_csv_in_any_case(tmp_path: Path, name: str) -> None:
+    for image in ("1.jpeg", "2.jpeg"):
+        _image(tmp_path / "MONOCYTE" / image)
+    (tmp_path / name).write_text("label,image,source\nMONOCYTE,1.jpeg,7\nMONOCYTE,2.jpeg,7\n")
+    assert [i.group for i in read_class_folders(tmp_path)] == ["7", "7"]
+
+
+def test_read_class_folders_blank_source_in_groups_csv_raises(tmp_path: Path) -> None:
+    _image(tmp_path / "MONOCYTE" / "1.jpeg")
+    (tmp_path / "groups.csv").write_text("label,image,source\nMONOCYTE,1.jpeg, \n")
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 2, source: it is empty"):
+        read_class_folders(tmp_path)
 
 
 def test_read_class_folders_image_missing_in_groups_csv_raises(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
-        ("f.jpg,WBC,1,2,11,22", "line 2: 'WBC' is not a valid ObjectClass"),
+        ("f.jpg,leukocyte,1,2,11,22", "line 2, kind: 'leukocyte' is none of wbc, rbc, platelets"),
         ("f.jpg,wbc,1,2", "line 2: missing xmax"),
         ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
     ],

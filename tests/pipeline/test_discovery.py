@@ -225,6 +225,16 @@ def test_find_slides_skips_folders_of_systems(touch, folder):
     assert [slide.id for slide in find_slides(root / folder)] == [folder] if folder[0] != "." else True
 
 
+@pytest.mark.parametrize("folder", ["#Recycle", ".snapshot"])
+def test_find_slides_skips_links_to_what_it_skips(touch, folder):
+    root = touch("a/f.png", f"{folder}/b/f.png")
+    (root / "a" / "bin").symlink_to(root / folder)
+    (root / "b").symlink_to(root / folder / "b")
+    notices = []
+    assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a"]
+    assert notices == []
+
+
 def test_find_slides_system_folder_without_access_is_no_failed_slide(touch, monkeypatch):
     root, scandir = touch("a/f.png", "lost+found/f.png"), os.scandir
 

@@ -174,6 +174,12 @@ class TestColors:
             cv2.circle(rgb, (x, y), 9, tuple(value // 2 for value in color), -1, cv2.LINE_AA)
         assert find_implausibility(rgb) is not None
 
+    @pytest.mark.parametrize("share", [1 / 16, 0.3])
+    def test_dark_picture_with_a_bright_label_is_too_dark(self, rgb, share):
+        dark = (rgb * share).astype(np.uint8)
+        dark[:60, :160] = 255
+        assert "the picture is too dark for a smear" in find_implausibility(dark)
+
     def test_negative_of_overexposed_glass_is_refused(self, smear):
         assert "the ground is dark" in find_implausibility(255 - np.clip(smear * 1.12, 0, 255).astype(np.uint8))
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from wbctool.datasets.fields import find_field_folders, find_red_cell_folders
 from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, read_label_rows
+from wbctool.datasets.laboratory_tables import TableRow, find_table
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
-from wbctool.system_folders import is_system_folder
+from wbctool.system_folders import is_passed_over
 from wbctool.text import pluralize
 
 log = logging.getLogger(__name__)
@@ -94,9 +95,9 @@ def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
 
 
 def _find_image_folders(data: Path) -> list[Path]:
-    """Return the folders that directly hold images, without those that systems make."""
+    """Return the folders that directly hold images, without hidden ones and those that systems make."""
     folders = {path.parent for path in data.rglob("*") if is_image(path)}
-    return sorted(f for f in folders if not any(map(is_system_folder, f.relative_to(data).parts)))
+    return sorted(folder for folder in folders if not is_passed_over(folder.relative_to(data) / "*"))
 
 
 def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | str, str]]:
@@ -123,8 +124,8 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
 
 def _find_cell_table(folder: Path) -> Path | None:
     """Return the cells.csv beside an image folder; None if there is none, or only one that `wbctool run` wrote."""
-    table = folder.resolve().parent / "cells.csv"
-    if not table.is_file():
+    table = find_table(folder.resolve().parent, "cells", LabelledDataInvalid)
+    if table is None or table.suffix.lower() != ".csv":
         return None
     try:
         with table.open(encoding="utf-8-sig", errors="replace") as file:
@@ -136,8 +137,15 @@ def _find_cell_table(folder: Path) -> Path | None:
 
 def _read_cell_table(table: Path, folder: str) -> dict[str, tuple[str, str]]:
     """Return label, perhaps empty, and group of each image of a folder."""
-    rows = (row.values for row in read_label_rows(table, _CELL_COLUMNS) if row.values["folder"] == folder)
-    return {row["image"]: (row["label"], row["source"]) for row in rows}
+    rows = [row for row in read_label_rows(table, _CELL_COLUMNS) if row.values["folder"] == folder]
+    return {row.values["image"]: (row.values["label"], _read_source(table, row)) for row in rows}
+
+
+def _read_source(table: Path, row: TableRow) -> str:
+    """Return the group that a row names; raises LabelledDataInvalid if it names none."""
+    if source := row.values["source"].strip():
+        return source
+    raise LabelledDataInvalid(f"{table}, line {row.line}, source: it is empty; name the original of the image")
 
 
 def _infer_dataset(data: Path, image: Path) -> str:
@@ -154,9 +162,10 @@ def _read_groups(folder: Path, data: Path) -> dict[str, str] | None:
     The nearest groups.csv up to two levels above the folder is read, but none above the parent of DATA.
     """
     for candidate in folder.resolve().parents[:2]:
-        if (candidate / "groups.csv").is_file():
-            rows = (row.values for row in read_label_rows(candidate / "groups.csv", ("label", "image", "source")))
-            return {row["image"]: row["source"] for row in rows if row["label"].lower() == folder.name.lower()}
+        if table := find_table(candidate, "groups", LabelledDataInvalid):
+            rows = read_label_rows(table, ("label", "image", "source"))
+            of_folder = [row for row in rows if row.values["label"].lower() == folder.name.lower()]
+            return {row.values["image"]: _read_source(table, row) for row in of_folder}
         if candidate == data.resolve().parent:
             break
     return None

@@ -12,21 +12,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, infer_group, read_label_rows
+from wbctool.datasets.laboratory_tables import find_table
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.formats import is_image
 from wbctool.labels import CellClass, parse_kind
 from wbctool.paths import is_file
+from wbctool.system_folders import is_passed_over
 from wbctool.types.cells import Box, ObjectClass
 
 
 def find_field_folders(data: Path) -> tuple[Path, ...]:
-    """Return the folders with a boxes.csv, among ``data`` and all folders in it."""
-    return tuple(sorted(path.parent for path in data.rglob("boxes.csv")))
+    """Return the folders with a boxes.csv: ``data`` and all in it, but hidden ones and those of systems."""
+    return _find_folders_with(data, "boxes")
 
 
 def find_red_cell_folders(data: Path) -> tuple[Path, ...]:
-    """Return the folders with a red_cells.csv, among ``data`` and all folders in it."""
-    return tuple(sorted(path.parent for path in data.rglob("red_cells.csv")))
+    """Return the folders with a red_cells.csv, as :func:`find_field_folders`."""
+    return _find_folders_with(data, "red_cells")
+
+
+def _find_folders_with(data: Path, stem: str) -> tuple[Path, ...]:
+    """Return the folders that hold a table, in whatever case its name is written."""
+    candidates = {path.parent for path in data.rglob("*") if path.stem.casefold() == stem}
+    visible = (folder for folder in candidates if not is_passed_over(folder.relative_to(data) / "*"))
+    return tuple(sorted(folder for folder in visible if find_table(folder, stem, LabelledDataInvalid)))
 
 
 def read_fields(data: Path, more_labels: Mapping[str, CellClass | str] | None = None) -> tuple[LabelledField, ...]:
@@ -43,22 +52,26 @@ def read_fields(data: Path, more_labels: Mapping[str, CellClass | str] | None = 
         LabelledDataInvalid: A box is invalid or its image is missing; the message names file and line.
     """
     boxes: dict[str, list[LabelledBox]] = defaultdict(list)
-    table = data / "boxes.csv"
+    table = find_table(data, "boxes", LabelledDataInvalid) or data / "boxes.csv"
     for line in read_label_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
         location, row = f"{table}, line {line.line}", line.values
         try:
             x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
-            object_class = ObjectClass(row["kind"])
         except (ValueError, TypeError, OverflowError) as error:
             raise LabelledDataInvalid(f"{location}: {error}") from error
+        try:
+            object_class = ObjectClass(row["kind"].strip().casefold())
+        except ValueError as error:
+            allowed = ", ".join(ObjectClass)
+            raise LabelledDataInvalid(f"{location}, kind: {row['kind']!r} is none of {allowed}") from error
         _check_image(data / "images" / row["image"], location)
         if x1 > x0 and y1 > y0:
             boxes[row["image"]].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
     kinds = {image: (kind,) for image, kind in (more_labels or {}).items()} | {
         image: tuple(parse_kind(name) for name in text.split(",") if name.strip())
-        for image, text in _read_column(data / "labels.csv", "wbc_labels").items()
+        for image, text in _read_column_beside(data, "labels", "wbc_labels").items()
     }
-    datasets = _read_column(data / "sources.csv", "source")
+    datasets = _read_column_beside(data, "sources", "source")
     return tuple(
         LabelledField(
             path=data / "images" / image,
@@ -85,7 +98,7 @@ def read_red_cell_fields(data: Path) -> tuple[RedCellField, ...]:
         LabelledDataInvalid: A center is invalid or its image is missing; the message names file and line.
     """
     centers: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    table = data / "red_cells.csv"
+    table = find_table(data, "red_cells", LabelledDataInvalid) or data / "red_cells.csv"
     for line in read_label_rows(table, ("image", "x", "y")):
         location, row = f"{table}, line {line.line}", line.values
         try:
@@ -113,14 +126,19 @@ def read_cell_labels(path: Path) -> dict[str, CellClass | str]:
     Raises:
         LabelledDataInvalid: The table cannot be read; the message names file and line.
     """
-    labels = _read_column(path, "label", required=True)
+    labels = _read_column(path, "label")
     return {image: parse_kind(text) for image, text in labels.items() if text.strip()}
 
 
-def _read_column(path: Path, column: str, required: bool = False) -> dict[str, str]:
-    """Return a column's text by image; empty if the table is missing and need not be there."""
-    rows = read_label_rows(path, ("image", column)) if required or path.is_file() else ()
-    return {row.values["image"]: row.values[column] for row in rows}
+def _read_column_beside(data: Path, stem: str, column: str) -> dict[str, str]:
+    """Return a column's text by image, of a table in the folder of the fields; empty if there is none."""
+    table = find_table(data, stem, LabelledDataInvalid)
+    return {} if table is None else _read_column(table, column)
+
+
+def _read_column(path: Path, column: str) -> dict[str, str]:
+    """Return a column's text by image."""
+    return {row.values["image"]: row.values[column] for row in read_label_rows(path, ("image", column))}
 
 
 def _check_image(path: Path, location: str) -> None:

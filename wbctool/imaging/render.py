@@ -11,7 +11,7 @@ from wbctool.imaging.icc import convert_to_srgb
 from wbctool.types.arrays import Pixels
 
 _MIN_BRIGHT = 64  # of 255; a camera's 14 bits in 16 reach 63
-_MIN_BRIGHT_SHARE = 0.001  # of the samples
+_MIN_BRIGHT_SHARE = 0.1  # of the samples; a label may be bright
 _MIN_OPACITY, _MIN_OPAQUE_SHARE = 230, 0.02  # of 255, of the pixels
 _FIRST_SWAPPING_ORIENTATION = 5  # EXIF's orientations 5 to 8 exchange rows and columns
 

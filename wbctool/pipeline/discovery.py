@@ -16,7 +16,7 @@ from wbctool.paths import SLIDES_CSV, SLIDES_XLSX
 from wbctool.pipeline.own_figures import is_own_figure
 from wbctool.pipeline.scan_files import find_scans, list_scan_files
 from wbctool.store.run_record import is_results
-from wbctool.system_folders import is_system_folder
+from wbctool.system_folders import is_passed_over, is_system_folder
 from wbctool.text import natural_sort_key, pluralize
 from wbctool.types.cells import Slide
 
@@ -263,6 +263,9 @@ class _FolderWalker:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
             self._note_link(self._broken_links, entry)
+            return False
+        shown = target.relative_to(self.root) if target.is_relative_to(self.root) else Path(target.name)
+        if is_passed_over(shown / "*" if target.is_dir() else shown):
             return False
         if self.follow_links or target.is_relative_to(self.root):
             return True

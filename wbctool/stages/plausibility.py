@@ -22,6 +22,7 @@ from wbctool.types.cells import Field
 
 _LONG_SIDE_PX = 128  # colors are measured in the field reduced to this longer side
 _MIN_BRIGHT = 85  # of 255; at 75 the detector loses the cells of a field in which it finds all at full brightness
+_MIN_GLASS_SHARE = 0.1  # of the picture
 _BORDER_SHARE = 0.12  # of the brightness; darker pixels are a black border, a vignette or bars, no smear
 _MIN_SMEAR_SHARE = 0.02  # of the pixels; of less nothing is concluded
 _MIN_DARK_SHARE, _MAX_FILLED_SHARE = 0.15, 0.7  # of the pixels; of the hull of what is bright, which fills a frame
@@ -95,7 +96,7 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     reduced = _reduce(rgb)
     red, green, blue = cv2.split(reduced)
     brightest, picture = np.asarray(cv2.max(cv2.max(red, green), blue)), find_picture(reduced)
-    brightness = float(np.quantile(brightest if picture is None else brightest[picture], 0.98))
+    brightness = _measure_brightness(brightest if picture is None else brightest[picture])
     if brightness < _MIN_BRIGHT:
         return (
             f"the picture is too dark for a smear (its glass has {brightness:.0f} of 255); check the lamp and the "
@@ -112,6 +113,17 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
     return _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
+
+
+def _measure_brightness(brightest: NDArray[np.uint8]) -> float:
+    """Return the brightness of the glass, of the brightest channel of each pixel.
+
+    What is at least twice as bright as nearly all of the picture is no glass, but a label or a reflection.
+    """
+    brightness = float(np.quantile(brightest, 0.98))
+    rest = brightest[brightest < brightness / 2]
+    is_glass = rest.size <= (1 - _MIN_GLASS_SHARE) * brightest.size
+    return brightness if is_glass else float(np.quantile(rest, 0.98))
 
 
 def measure_colors(pixels: NDArray[np.uint8]) -> SmearColors:

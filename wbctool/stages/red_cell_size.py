@@ -1,8 +1,8 @@
 """The size of red cells that are too small to be seen when a field is looked at whole.
 
-A field that is looked at in its own pixels shows that itself. Of a larger one small parts are looked at, first at native
-resolution. At the right scale red cells cover a large share of a smear; at a wrong one the detector takes clumps, or
-granules, for a few red cells that cover hardly any of it.
+A field that is looked at in its own pixels shows that itself. Of a larger one small parts are looked at, first at
+native resolution. At the right scale red cells cover a large share of a smear; at a wrong one the detector takes
+clumps, or granules, for a few red cells that cover hardly any of it.
 """
 
 from __future__ import annotations
