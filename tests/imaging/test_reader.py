@@ -8,6 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
@@ -561,6 +562,26 @@ def jpeg_segments(content):
         starts.append(position)
         position += 2 + struct.unpack(">H", content[position + 2 : position + 4])[0]
     return [*starts, position]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "AVIF"])
+def test_read_field_ignores_zeros_behind_a_whole_image(picture, tmp_path, kind):
+    """As frame grabbers with a buffer of a fixed size write them."""
+    whole = saved(picture, kind)
+    padded = whole + bytes(2 * len(whole))
+    assert np.array_equal(read(tmp_path, padded, "padded"), read(tmp_path, whole, "whole"))
+    for copied in (0.02, 0.5, 0.74):
+        start = int(len(whole) * copied) // 512 * 512
+        for behind in (0, 2 * len(whole)):
+            assert "copy" in refusal(tmp_path, whole[:start] + bytes(len(whole) - start + behind), "cut")
+
+
+def test_read_field_takes_an_empty_profile_of_a_tiff_for_none(picture, tmp_path):
+    rgb = np.asarray(picture)
+    for empty in (b"", b"\0"):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, rgb, photometric="rgb", extratags=[(34675, 7, len(empty), empty, True)])
+        assert np.array_equal(read(tmp_path, buffer.getvalue(), "field.tif"), rgb)
 
 
 @pytest.mark.parametrize("stray", [b"\0", b"\0" * 7, b"x", b"\xff", b"\xff\xff\xff", b"\0\xff"])

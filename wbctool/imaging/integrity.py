@@ -16,6 +16,7 @@ from wbctool.types.arrays import Pixels
 
 MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
+_MIN_COPIED_IN_PARTS = 4096  # bytes of a file
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _MAX_REPAIRS = 16  # of a progressive JPEG, of which several scans may end in zeros
@@ -39,6 +40,20 @@ def check_no_hole(coded: bytes, length: int) -> None:
     """
     if bytes(length) in coded:
         raise incomplete("a part of it is zeros")
+
+
+def check_end_copied(data: bytes, end: int) -> None:
+    """Raise FieldUnreadable if a file's last quarter is zeros, as a copy leaves it that took the room beforehand.
+
+    For formats without a mark at their end; the others miss it.
+
+    Args:
+        data: The file's bytes; zeros behind the image do not matter.
+        end: Where the image ends in it.
+    """
+    end = min(end, len(data))
+    if end > _MIN_COPIED_IN_PARTS and not any(data[end - end // 4 :]):
+        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
 
 
 def check_no_block_hole(data: bytes, start: int, end: int, row_bytes: int) -> None:
