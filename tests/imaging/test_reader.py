@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -544,7 +545,7 @@ def test_a_profile_in_several_parts_of_a_jpeg(picture, tmp_path):
     assert np.array_equal(read(tmp_path, two, "two.jpg"), one)
     start = two.index(b"ICC_PROFILE\0\2") - 4
     end = start + 2 + struct.unpack(">H", two[start + 2 : start + 4])[0]
-    assert "damaged (Corrupt JPEG data: bad ICC marker)" in refusal(tmp_path, two[:start] + two[end:], "half.jpg")
+    assert "the embedded color profile cannot be read" in refusal(tmp_path, two[:start] + two[end:], "half.jpg")
 
 
 def test_a_profile_that_cannot_be_unpacked_is_refused(picture, tmp_path):
@@ -634,6 +635,77 @@ def test_read_field_refuses_a_truncated_jpeg_with_stray_bytes(real_jpeg, tmp_pat
     whole = real_jpeg.read_bytes()
     start = jpeg_segments(whole)[2]
     assert "incomplete or damaged" in refusal(tmp_path, whole[:start] + stray + whole[start:-missing], "short.jpg")
+
+
+@pytest.mark.parametrize("padding", [b"\r\n" * 2, b"\n" * 7, b"  ", b"\xaa" * 64, b"\xff" * 9])
+def test_read_field_ignores_padding_before_the_end_mark_of_a_jpeg(picture, tmp_path, padding):
+    for side in range(120, 136):  # so that the data end differently
+        whole = saved(picture.crop((240, 180, 400, 180 + side)), "JPEG", quality=90)
+        padded = whole[:-2] + padding + whole[-2:]
+        assert np.array_equal(read(tmp_path, padded, "padded.jpg"), read(tmp_path, whole, "whole.jpg"))
+        assert "incomplete or damaged" in refusal(tmp_path, whole[:-40] + padding + whole[-2:], "short.jpg")
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 4, 16])
+@pytest.mark.parametrize("flat", [False, True])
+def test_read_field_ignores_zeros_before_the_restart_marks_of_a_jpeg(picture, tmp_path, zeros, flat):
+    """A flat image's data often end in a zero themselves."""
+    image = picture.resize((2, 240)).resize((320, 240), Image.Resampling.NEAREST) if flat else picture
+    whole = saved(image, "JPEG", quality=90, restart_marker_blocks=10)
+    expected = read(tmp_path, whole, "whole.jpg")
+    padded = re.sub(rb"(?=\xff[\xd0-\xd7])", bytes(zeros), whole)
+    assert np.array_equal(read(tmp_path, padded, "all.jpg"), expected)
+    assert np.array_equal(read(tmp_path, padded[:-2] + bytes(9) + padded[-2:], "end.jpg"), expected)
+    mark = whole.index(b"\xff\xd3")
+    if not flat and zeros > 1:
+        one = whole[:mark] + bytes(zeros) + whole[mark:]
+        assert np.array_equal(read(tmp_path, one, "one.jpg"), expected)
+        hole = padded[: mark - 20] + bytes(20) + padded[mark:]
+        assert "incomplete or damaged" in refusal(tmp_path, hole, "hole.jpg")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("marker", "content"),
+    [
+        (0xE0, b"JFIF\0\x4d\x4d\0\0\1\0\1\0\0"),
+        (0xE0, b"JFIF\0"),
+        (0xE0, b"JFIF\0\1"),
+        (0xE2, b"MPF\0"),
+        (0xED, b"Photoshop 3.0\x008BIM\3"),
+        (0xEE, b"Adobe"),
+        (0xFE, b""),
+    ],
+)
+def test_read_field_ignores_broken_segments_of_applications_in_a_jpeg(picture, tmp_path, marker, content, progressive):
+    whole = saved(picture, "JPEG", progressive=progressive)
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+    for rest in (whole[2:], whole[20:]):  # with a JFIF segment and without
+        actual = read(tmp_path, whole[:2] + segment + rest, "field.jpg")
+        assert np.array_equal(actual, read(tmp_path, whole, "whole.jpg"))
+        assert oriented_size(tmp_path / "field.jpg") == (640, 480)
+
+
+@pytest.mark.parametrize("content", [b"", b"\1", b"\3\2" + bytes(100), b"\1\1" + bytes(200)])
+def test_read_field_refuses_a_broken_profile_of_a_jpeg_by_name(picture, tmp_path, content):
+    content = b"ICC_PROFILE\0" + content
+    segment = b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content
+    whole = saved(picture, "JPEG")
+    assert "color profile cannot be read" in refusal(tmp_path, whole[:2] + segment + whole[2:], "field.jpg")
+
+
+@pytest.mark.parametrize("jfif", [False, True])
+def test_read_field_of_a_jpeg_of_rgb_agrees_with_pillow(picture, tmp_path, jfif):
+    """A color space that an Adobe segment names, or the components' names, if no JFIF segment contradicts."""
+    content = saved(picture, "JPEG", keep_rgb=True, quality=95)
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
+    plain = content.replace(adobe, b"")
+    head = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" if jfif else b""
+    for one in (content, plain, plain[:2] + adobe + plain[2:]):
+        one = one[:2] + head + one[2:]
+        with Image.open(io.BytesIO(one)) as image:
+            expected = np.asarray(image.convert("RGB")).astype(int)
+        assert np.abs(read(tmp_path, one, "field.jpg") - expected).max() <= 3
 
 
 def test_read_field_ignores_a_broken_exif_of_a_jpeg(picture, tmp_path):

@@ -24,8 +24,9 @@ from PIL import ExifTags, Image, PngImagePlugin
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
-from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, decode_jpeg, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, incomplete
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
+from wbctool.imaging.jpeg import decode_jpeg, descriptive_segments
 from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
 from wbctool.imaging.png import descriptive_chunks, pixel_chunks, to_display_gamma
 from wbctool.imaging.render import render, swaps_sides
@@ -176,9 +177,12 @@ def _read_header(data: bytes) -> ImageHeader:
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
     """Open an image in memory of which Pillow reads the header."""
-    is_png = data.startswith(b"\x89PNG")
     formats = (_register_heif(),) if is_heic(data) else _FORMATS
-    with Image.open(io.BytesIO(descriptive_chunks(data) if is_png else data), formats=formats) as image:
+    if data.startswith(b"\x89PNG"):
+        data = descriptive_chunks(data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        data = descriptive_segments(data)
+    with Image.open(io.BytesIO(data), formats=formats) as image:
         yield image
 
 
@@ -208,7 +212,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
             samples = to_display_gamma(data, imagecodecs.png_decode(pixel_chunks(data)))
         elif image.format == "BMP":
             samples = _decode_bmp(image, data)
-        elif image.format in {"JPEG", "MPO"}:
+        elif image.format == "JPEG":
             samples = decode_jpeg(data)
         else:
             if is_avif(data) or is_heic(data):
@@ -239,7 +243,7 @@ def _decode_bmp(image: Image.Image, data: bytes) -> Pixels:
 def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
     check_size(*image.size, max_megapixels)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
+    if getattr(image, "n_frames", 1) > 1:
         raise FieldUnreadable(SEVERAL_IMAGES)
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable(DEEP_GRAY)
