@@ -747,6 +747,16 @@ METADATA = {
 }
 
 
+FRAME = struct.pack(">5I2H2B", 0, 160, 120, 0, 0, 1, 10, 0, 0)
+METADATA |= {
+    "a short acTL": png_chunk(b"acTL", b"1"),
+    "a short fcTL": png_chunk(b"fcTL", b"1"),
+    "an animation of its one picture": png_chunk(b"acTL", struct.pack(">II", 1, 0)) + png_chunk(b"fcTL", FRAME),
+    "an animation of five pictures that are not there": png_chunk(b"acTL", struct.pack(">II", 5, 0)),
+    "very long metadata": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<a>" * 27_000_000),
+}
+
+
 @pytest.mark.parametrize("name", METADATA)
 @pytest.mark.parametrize("mode", ["RGB", "P"])
 def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mode):
@@ -760,10 +770,18 @@ def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mo
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("content", [b"\1\2\3" * 10, b"\1\2\3\4", b""])
+def test_read_field_ignores_the_palette_of_a_png_of_rgb(picture, tmp_path, capfd, content):
+    png = saved(picture, "PNG")
+    actual = read(tmp_path, png[:33] + png_chunk(b"PLTE", content) + png[33:], "field.png")
+    assert np.array_equal(actual, np.asarray(picture))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_read_field_applies_a_large_profile_of_a_png(picture, tmp_path):
     icc = profile(ADOBE_PRIMARIES, 2.2)
     expected = read(tmp_path, saved(picture, "PNG", icc_profile=icc), "small.png")
-    for padding in (2_000_000, 10_000_000):
+    for padding in (2_000_000, 100_000_000):
         large = saved(picture, "PNG", icc_profile=icc + bytes(padding))
         assert np.array_equal(read(tmp_path, large, "large.png"), expected)
 
