@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
@@ -543,7 +545,7 @@ def test_a_profile_in_several_parts_of_a_jpeg(picture, tmp_path):
     assert np.array_equal(read(tmp_path, two, "two.jpg"), one)
     start = two.index(b"ICC_PROFILE\0\2") - 4
     end = start + 2 + struct.unpack(">H", two[start + 2 : start + 4])[0]
-    assert "damaged (Corrupt JPEG data: bad ICC marker)" in refusal(tmp_path, two[:start] + two[end:], "half.jpg")
+    assert "the embedded color profile cannot be read" in refusal(tmp_path, two[:start] + two[end:], "half.jpg")
 
 
 def test_a_profile_that_cannot_be_unpacked_is_refused(picture, tmp_path):
@@ -561,6 +563,26 @@ def jpeg_segments(content):
         starts.append(position)
         position += 2 + struct.unpack(">H", content[position + 2 : position + 4])[0]
     return [*starts, position]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "AVIF"])
+def test_read_field_ignores_zeros_behind_a_whole_image(picture, tmp_path, kind):
+    """As frame grabbers with a buffer of a fixed size write them."""
+    whole = saved(picture, kind)
+    padded = whole + bytes(2 * len(whole))
+    assert np.array_equal(read(tmp_path, padded, "padded"), read(tmp_path, whole, "whole"))
+    for copied in (0.02, 0.5, 0.74):
+        start = int(len(whole) * copied) // 512 * 512
+        for behind in (0, 2 * len(whole)):
+            assert "copy" in refusal(tmp_path, whole[:start] + bytes(len(whole) - start + behind), "cut")
+
+
+def test_read_field_takes_an_empty_profile_of_a_tiff_for_none(picture, tmp_path):
+    rgb = np.asarray(picture)
+    for empty in (b"", b"\0"):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, rgb, photometric="rgb", extratags=[(34675, 7, len(empty), empty, True)])
+        assert np.array_equal(read(tmp_path, buffer.getvalue(), "field.tif"), rgb)
 
 
 @pytest.mark.parametrize("stray", [b"\0", b"\0" * 7, b"x", b"\xff", b"\xff\xff\xff", b"\0\xff"])
@@ -615,6 +637,77 @@ def test_read_field_refuses_a_truncated_jpeg_with_stray_bytes(real_jpeg, tmp_pat
     assert "incomplete or damaged" in refusal(tmp_path, whole[:start] + stray + whole[start:-missing], "short.jpg")
 
 
+@pytest.mark.parametrize("padding", [b"\r\n" * 2, b"\n" * 7, b"  ", b"\xaa" * 64, b"\xff" * 9])
+def test_read_field_ignores_padding_before_the_end_mark_of_a_jpeg(picture, tmp_path, padding):
+    for side in range(120, 136):  # so that the data end differently
+        whole = saved(picture.crop((240, 180, 400, 180 + side)), "JPEG", quality=90)
+        padded = whole[:-2] + padding + whole[-2:]
+        assert np.array_equal(read(tmp_path, padded, "padded.jpg"), read(tmp_path, whole, "whole.jpg"))
+        assert "incomplete or damaged" in refusal(tmp_path, whole[:-40] + padding + whole[-2:], "short.jpg")
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 4, 16])
+@pytest.mark.parametrize("flat", [False, True])
+def test_read_field_ignores_zeros_before_the_restart_marks_of_a_jpeg(picture, tmp_path, zeros, flat):
+    """A flat image's data often end in a zero themselves."""
+    image = picture.resize((2, 240)).resize((320, 240), Image.Resampling.NEAREST) if flat else picture
+    whole = saved(image, "JPEG", quality=90, restart_marker_blocks=10)
+    expected = read(tmp_path, whole, "whole.jpg")
+    padded = re.sub(rb"(?=\xff[\xd0-\xd7])", bytes(zeros), whole)
+    assert np.array_equal(read(tmp_path, padded, "all.jpg"), expected)
+    assert np.array_equal(read(tmp_path, padded[:-2] + bytes(9) + padded[-2:], "end.jpg"), expected)
+    mark = whole.index(b"\xff\xd3")
+    if not flat and zeros > 1:
+        one = whole[:mark] + bytes(zeros) + whole[mark:]
+        assert np.array_equal(read(tmp_path, one, "one.jpg"), expected)
+        hole = padded[: mark - 20] + bytes(20) + padded[mark:]
+        assert "incomplete or damaged" in refusal(tmp_path, hole, "hole.jpg")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("marker", "content"),
+    [
+        (0xE0, b"JFIF\0\x4d\x4d\0\0\1\0\1\0\0"),
+        (0xE0, b"JFIF\0"),
+        (0xE0, b"JFIF\0\1"),
+        (0xE2, b"MPF\0"),
+        (0xED, b"Photoshop 3.0\x008BIM\3"),
+        (0xEE, b"Adobe"),
+        (0xFE, b""),
+    ],
+)
+def test_read_field_ignores_broken_segments_of_applications_in_a_jpeg(picture, tmp_path, marker, content, progressive):
+    whole = saved(picture, "JPEG", progressive=progressive)
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+    for rest in (whole[2:], whole[20:]):  # with a JFIF segment and without
+        actual = read(tmp_path, whole[:2] + segment + rest, "field.jpg")
+        assert np.array_equal(actual, read(tmp_path, whole, "whole.jpg"))
+        assert oriented_size(tmp_path / "field.jpg") == (640, 480)
+
+
+@pytest.mark.parametrize("content", [b"", b"\1", b"\3\2" + bytes(100), b"\1\1" + bytes(200)])
+def test_read_field_refuses_a_broken_profile_of_a_jpeg_by_name(picture, tmp_path, content):
+    content = b"ICC_PROFILE\0" + content
+    segment = b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content
+    whole = saved(picture, "JPEG")
+    assert "color profile cannot be read" in refusal(tmp_path, whole[:2] + segment + whole[2:], "field.jpg")
+
+
+@pytest.mark.parametrize("jfif", [False, True])
+def test_read_field_of_a_jpeg_of_rgb_agrees_with_pillow(picture, tmp_path, jfif):
+    """A color space that an Adobe segment names, or the components' names, if no JFIF segment contradicts."""
+    content = saved(picture, "JPEG", keep_rgb=True, quality=95)
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
+    plain = content.replace(adobe, b"")
+    head = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" if jfif else b""
+    for one in (content, plain, plain[:2] + adobe + plain[2:]):
+        one = one[:2] + head + one[2:]
+        with Image.open(io.BytesIO(one)) as image:
+            expected = np.asarray(image.convert("RGB")).astype(int)
+        assert np.abs(read(tmp_path, one, "field.jpg") - expected).max() <= 3
+
+
 def test_read_field_ignores_a_broken_exif_of_a_jpeg(picture, tmp_path):
     for exif in (b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + bytes(30)):
         content = saved(picture, "JPEG")
@@ -654,6 +747,16 @@ METADATA = {
 }
 
 
+FRAME = struct.pack(">5I2H2B", 0, 160, 120, 0, 0, 1, 10, 0, 0)
+METADATA |= {
+    "a short acTL": png_chunk(b"acTL", b"1"),
+    "a short fcTL": png_chunk(b"fcTL", b"1"),
+    "an animation of its one picture": png_chunk(b"acTL", struct.pack(">II", 1, 0)) + png_chunk(b"fcTL", FRAME),
+    "an animation of five pictures that are not there": png_chunk(b"acTL", struct.pack(">II", 5, 0)),
+    "very long metadata": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<a>" * 27_000_000),
+}
+
+
 @pytest.mark.parametrize("name", METADATA)
 @pytest.mark.parametrize("mode", ["RGB", "P"])
 def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mode):
@@ -667,10 +770,18 @@ def test_read_field_ignores_metadata_of_a_png(picture, tmp_path, capfd, name, mo
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("content", [b"\1\2\3" * 10, b"\1\2\3\4", b""])
+def test_read_field_ignores_the_palette_of_a_png_of_rgb(picture, tmp_path, capfd, content):
+    png = saved(picture, "PNG")
+    actual = read(tmp_path, png[:33] + png_chunk(b"PLTE", content) + png[33:], "field.png")
+    assert np.array_equal(actual, np.asarray(picture))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_read_field_applies_a_large_profile_of_a_png(picture, tmp_path):
     icc = profile(ADOBE_PRIMARIES, 2.2)
     expected = read(tmp_path, saved(picture, "PNG", icc_profile=icc), "small.png")
-    for padding in (2_000_000, 10_000_000):
+    for padding in (2_000_000, 100_000_000):
         large = saved(picture, "PNG", icc_profile=icc + bytes(padding))
         assert np.array_equal(read(tmp_path, large, "large.png"), expected)
 

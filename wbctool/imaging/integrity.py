@@ -1,26 +1,17 @@
-"""Tell whether a file holds every pixel that its header promises, apart from complaints that touch no pixel.
-
-libjpeg fills damaged parts with gray and mentions it in a warning, beside warnings that mean nothing.
-"""
+"""Tell whether a file holds every pixel that its header promises."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
 
 import simplejpeg
 
 from wbctool.errors import FieldUnreadable
-from wbctool.types.arrays import Pixels
 
 MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
+_MIN_COPIED_IN_PARTS = 4096  # bytes of a file
 _END_OF_JPEG = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
-_MAX_REPAIRS = 16  # of a progressive JPEG, of which several scans may end in zeros
-_SEGMENT = re.compile(rb"\xff+([\x01-\xfe])")
-_NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart
 
 
 def incomplete(reason: str) -> FieldUnreadable:
@@ -39,6 +30,20 @@ def check_no_hole(coded: bytes, length: int) -> None:
     """
     if bytes(length) in coded:
         raise incomplete("a part of it is zeros")
+
+
+def check_end_copied(data: bytes, end: int) -> None:
+    """Raise FieldUnreadable if a file's last quarter is zeros, as a copy leaves it that took the room beforehand.
+
+    For formats without a mark at their end; the others miss it.
+
+    Args:
+        data: The file's bytes; zeros behind the image do not matter.
+        end: Where the image ends in it.
+    """
+    end = min(end, len(data))
+    if end > _MIN_COPIED_IN_PARTS and not any(data[end - end // 4 :]):
+        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
 
 
 def check_no_block_hole(data: bytes, start: int, end: int, row_bytes: int) -> None:
@@ -63,34 +68,6 @@ def check_no_block_hole(data: bytes, start: int, end: int, row_bytes: int) -> No
         position = stop
 
 
-def decode_jpeg(jpeg: bytes) -> Pixels:
-    """Decode a color JPEG of which no pixel may be missing.
-
-    Stray bytes between two header segments and zeros before a marker, as some USB cameras write them, are left out if
-    libjpeg complains of them.
-
-    Args:
-        jpeg: The file's bytes.
-
-    Returns:
-        (H, W, 3) uint8 RGB, as stored: not turned.
-
-    Raises:
-        ValueError: Pixels are missing or damaged; the message is libjpeg's.
-    """
-    try:
-        return _decode_strictly(jpeg)
-    except ValueError as error:
-        if "extraneous bytes" not in str(error):
-            raise
-        for repaired in itertools.islice(_iter_repaired(jpeg), _MAX_REPAIRS):
-            try:
-                return _decode_strictly(repaired)
-            except ValueError:
-                continue
-        raise
-
-
 def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) -> None:
     """Raise FieldUnreadable if a TIFF's JPEG strip or tile lacks pixels.
 
@@ -110,33 +87,3 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
         raise incomplete(str(error)) from error
     if found_width != width or found_height < height:
         raise incomplete(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
-
-
-def _decode_strictly(jpeg: bytes) -> Pixels:
-    """Decode a JPEG; libjpeg's warnings are errors."""
-    rgb: Pixels = simplejpeg.decode_jpeg(jpeg, "RGB", strict=True)
-    return rgb
-
-
-def _iter_repaired(jpeg: bytes) -> Iterator[bytes]:
-    """Yield a JPEG without bytes between its segments, and with no zeros, or one, at the end of each scan.
-
-    A scan's last byte of data is hardly ever zero. If more zeros than that are needed to fill the image they are no
-    padding but a hole.
-    """
-    parts: list[tuple[bytes, ...]] = [(jpeg[:2],)]
-    position = 2
-    while (marker := _SEGMENT.search(jpeg, position)) and marker[1] != _END_OF_JPEG[1:]:
-        position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
-        parts.append((jpeg[marker.end() - 2 : position],))
-        if marker[1][0] == _START_OF_SCAN:
-            following = _NEXT_MARKER.search(jpeg, position)
-            end = following.start() if following else len(jpeg)
-            scan = jpeg[position:end]
-            data = scan.rstrip(b"\0")
-            data = scan[: len(data) + data.endswith(b"\xff")]  # the zero behind 255 belongs to it
-            parts.append((data,) if data == scan else (data, data + b"\0"))
-            position = end
-    if marker:
-        parts.append((_END_OF_JPEG,))
-    return map(b"".join, itertools.product(*parts))

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
-from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE
+from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE, SEVERAL_IMAGES
 from wbctool.imaging.integrity import incomplete
 from wbctool.imaging.iso_media import is_standard_range
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-_DESCRIPTIVE_CHUNKS = frozenset({b"acTL", b"fcTL", b"eXIf", b"iCCP"})
+_DESCRIPTIVE_CHUNKS = frozenset({b"eXIf", b"iCCP"})
 _ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # ImageMagick's and Adobe's
+_ANIMATION = frozenset({b"acTL", b"fdAT"})  # announces further pictures, holds one
+_PALETTE = 3  # the color type; in others a palette is a hint for old displays, and libpng prints what it thinks of it
 _KNOWN_CRITICAL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _OWN_COLORS = frozenset({b"iCCP", b"sRGB"})  # say more of the colors than the gamma does
 _GAMMA_UNIT = 100_000
@@ -61,13 +63,17 @@ def pixel_chunks(png: bytes) -> bytes:
         Its critical chunks and the transparency.
 
     Raises:
-        FieldUnreadable: One of those chunks is cut, has a wrong check sum, or is of a kind that is not known.
+        FieldUnreadable: One of those chunks is cut, has a wrong check sum, or is of a kind that is not known, or the
+            file is an animation.
     """
     parts = [_SIGNATURE]
+    kinds = set()
+    has_palette = png[25:26] == bytes([_PALETTE])
     for chunk in _chunks(png):
+        kinds.add(chunk.kind)
         if chunk.kind == b"IEND":  # holds nothing, so its check sum guards nothing
             parts.append(_END)
-        elif chunk.is_of_pixels:
+        elif chunk.is_of_pixels and (chunk.kind != b"PLTE" or has_palette):
             content = png[chunk.start : chunk.end]
             if struct.pack(">I", zlib.crc32(content[4:-4])) != content[-4:]:
                 raise incomplete("its check sum is wrong")
@@ -75,11 +81,13 @@ def pixel_chunks(png: bytes) -> bytes:
                 kind = chunk.kind.decode("ascii", "backslashreplace")
                 raise FieldUnreadable(f"an unusual kind of PNG, with a chunk {kind}; export a common one")
             parts.append(content)
+    if kinds >= _ANIMATION:
+        raise FieldUnreadable(SEVERAL_IMAGES)
     return b"".join(parts)
 
 
 def descriptive_chunks(png: bytes) -> bytes:
-    """Return a PNG without the chunks that say nothing of its size, colors, orientation, and number of frames.
+    """Return a PNG without the chunks that say nothing of its size, colors, and orientation.
 
     Pillow refuses whole images for those others, such as a long text, and for a wrong check sum of any chunk.
     """

@@ -24,8 +24,9 @@ from PIL import ExifTags, Image, PngImagePlugin
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
-from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_block_hole, decode_jpeg, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, incomplete
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
+from wbctool.imaging.jpeg import decode_jpeg, descriptive_segments
 from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
 from wbctool.imaging.png import descriptive_chunks, pixel_chunks, to_display_gamma
 from wbctool.imaging.render import render, swaps_sides
@@ -36,7 +37,6 @@ from wbctool.types.cells import Field
 
 MAX_MEGAPIXELS = 300.0
 _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
-_MIN_BYTES_FOR_ZERO_CHECK = 4096  # smaller files are not copied in parts
 _BMP_LAYOUT = ((10, 4), (28, 2), (30, 4))  # offset of the pixels, bits of each, compression: where they are
 _BMP_UNCOMPRESSED = frozenset({0, 3})
 _PADDED_JPEG = re.compile(rb"\0{0,64}\xff\xd8\0{0,64}(?=\xff)")
@@ -47,7 +47,7 @@ _READ_KINDS = "JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF"
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB instead of 1 for a color profile
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**30  # bytes of a color profile or orientation
 
 
 def read_field(path: Path, name: str | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Field:
@@ -117,8 +117,6 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     """
     if not data:
         raise FieldUnreadable("the file is empty")
-    if len(data) > _MIN_BYTES_FOR_ZERO_CHECK and not any(data[-len(data) // 4 :]):
-        raise FieldUnreadable("the last quarter of the file is zeros: it was not copied completely; copy it again")
     try:
         return render(_decode(_without_leading_padding(data), max_megapixels))
     except (FieldUnreadable, MemoryError):
@@ -179,9 +177,12 @@ def _read_header(data: bytes) -> ImageHeader:
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
     """Open an image in memory of which Pillow reads the header."""
-    is_png = data.startswith(b"\x89PNG")
     formats = (_register_heif(),) if is_heic(data) else _FORMATS
-    with Image.open(io.BytesIO(descriptive_chunks(data) if is_png else data), formats=formats) as image:
+    if data.startswith(b"\x89PNG"):
+        data = descriptive_chunks(data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        data = descriptive_segments(data)
+    with Image.open(io.BytesIO(data), formats=formats) as image:
         yield image
 
 
@@ -211,7 +212,7 @@ def _decode(data: bytes, max_megapixels: float) -> DecodedImage:
             samples = to_display_gamma(data, imagecodecs.png_decode(pixel_chunks(data)))
         elif image.format == "BMP":
             samples = _decode_bmp(image, data)
-        elif image.format in {"JPEG", "MPO"}:
+        elif image.format == "JPEG":
             samples = decode_jpeg(data)
         else:
             if is_avif(data) or is_heic(data):
@@ -232,14 +233,17 @@ def _decode_bmp(image: Image.Image, data: bytes) -> Pixels:
     """Decode a BMP. Its alpha is none: Windows shows it opaque, and its programs leave there what was in memory."""
     offset, bits, compression = (int.from_bytes(data[at : at + size], "little") for at, size in _BMP_LAYOUT)
     if compression in _BMP_UNCOMPRESSED:
-        check_no_block_hole(data, offset, len(data), -(-image.width * bits // 32) * 4)
+        row_bytes = -(-image.width * bits // 32) * 4
+        end = offset + row_bytes * image.height
+        check_end_copied(data, end)
+        check_no_block_hole(data, offset, end, row_bytes)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _check_supported(image: Image.Image, max_megapixels: float) -> None:
     """Refuse by name what would be too large or show wrong colors."""
     check_size(*image.size, max_megapixels)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG: the first image is the image
+    if getattr(image, "n_frames", 1) > 1:
         raise FieldUnreadable(SEVERAL_IMAGES)
     if image.mode.startswith("I") or image.mode == "F":
         raise FieldUnreadable(DEEP_GRAY)
@@ -262,6 +266,10 @@ def _orientation(image: Image.Image, data: bytes) -> int:
 
 def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
     """Return the error in words for the laboratory."""
+    try:
+        check_end_copied(data, len(data))
+    except FieldUnreadable as known:
+        return known
     text = " ".join(str(error).split()) or type(error).__name__  # libheif's end with an empty line
     if text.startswith("Unsupported BMP"):
         return FieldUnreadable(f"an unusual kind of BMP ({text.removeprefix('Unsupported BMP ')}); export PNG")

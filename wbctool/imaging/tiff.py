@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
-from wbctool.imaging.integrity import check_jpeg_complete, check_no_block_hole, incomplete
+from wbctool.imaging.integrity import check_end_copied, check_jpeg_complete, check_no_block_hole, incomplete
 from wbctool.types.arrays import Pixels
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _PLANAR = 2
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType: a thumbnail or a level of a pyramid, a transparency mask
 _UNSIGNED = 1
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+_NO_PROFILE = (None, b"", b"\0")  # some programs leave the tag empty
 _MAX_SAMPLE_VALUE, _ORIENTATION, _ICC_PROFILE = 281, 274, 34675
 
 
@@ -86,7 +87,7 @@ def decode_tiff(data: bytes, max_megapixels: float) -> DecodedImage:
             bits=bits,
             premultiplied=extra[:1] == (_ASSOCIATED_ALPHA,),
             orientation=_orientation(page),
-            icc_profile=None if profile is None else bytes(profile),
+            icc_profile=None if profile in _NO_PROFILE else bytes(profile),
             is_palette=page.photometric == _PALETTE,
         )
 
@@ -204,6 +205,7 @@ def _decode_samples(page: TiffPage, data: bytes) -> NDArray[Any]:
         lengths = tuple(_strip_bytes(page, index) for index in range(count))
     if min(len(offsets), len(lengths)) < count:
         raise incomplete(f"{min(len(offsets), len(lengths))} of its {count} strips or tiles are present")
+    check_end_copied(data, max(page.offset + 1, *map(sum, zip(offsets, lengths, strict=False))))
     samples = np.empty(page.shaped, page.dtype)
     for index in range(count):
         offset, length = offsets[index], lengths[index]
