@@ -96,7 +96,8 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     reduced = _reduce(rgb)
     red, green, blue = cv2.split(reduced)
     brightest, picture = np.asarray(cv2.max(cv2.max(red, green), blue)), find_picture(reduced)
-    brightness = _measure_brightness(brightest if picture is None else brightest[picture])
+    lit = brightest if picture is None else brightest[picture]
+    brightness = _measure_brightness(lit.astype(np.uint8, copy=False))
     if brightness < _MIN_BRIGHT:
         return (
             f"the picture is too dark for a smear (its glass has {brightness:.0f} of 255); check the lamp and the "
