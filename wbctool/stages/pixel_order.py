@@ -70,6 +70,8 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
     if min(green.shape) < _MIN_SIDE_PX:
         return None
     brightness = float(np.quantile(green[::4, ::4], 0.98))
+    if not brightness:
+        return None
     mask = (green > _MIN_LIGHT * brightness).astype(np.uint8)
     contrast = max(_mean_difference(green, mask, axis, _LAG_PX) for axis in (0, 1))
     if contrast < _MIN_CONTRAST * brightness:
