@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +139,8 @@ def _find_cell_table(folder: Path) -> Path | None:
 def _read_cell_table(table: Path, folder: str) -> dict[str, tuple[str, str]]:
     """Return label, perhaps empty, and group of each image of a folder."""
     rows = [row for row in read_label_rows(table, _CELL_COLUMNS) if row.values["folder"] == folder]
-    return {row.values["image"]: (row.values["label"], _read_source(table, row)) for row in rows}
+    labeled = ((row, row.values["label"].strip()) for row in rows)
+    return {row.values["image"]: (label, _read_source(table, row) if label else "") for row, label in labeled}
 
 
 def _read_source(table: Path, row: TableRow) -> str:
@@ -162,7 +164,8 @@ def _read_groups(folder: Path, data: Path) -> dict[str, str] | None:
     The nearest groups.csv up to two levels above the folder is read, but none above the parent of DATA.
     """
     for candidate in folder.resolve().parents[:2]:
-        if table := find_table(candidate, "groups", LabelledDataInvalid):
+        table = find_table(candidate, "groups", LabelledDataInvalid) if os.access(candidate, os.R_OK) else None
+        if table is not None:
             rows = read_label_rows(table, ("label", "image", "source"))
             of_folder = [row for row in rows if row.values["label"].lower() == folder.name.lower()]
             return {row.values["image"]: _read_source(table, row) for row in of_folder}

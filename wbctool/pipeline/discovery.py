@@ -264,9 +264,10 @@ class _FolderWalker:
         except (OSError, RuntimeError):  # a loop of links, or a link to nothing
             self._note_link(self._broken_links, entry)
             return False
-        shown = target.relative_to(self.root) if target.is_relative_to(self.root) else Path(target.name)
-        if is_passed_over(shown / "*" if target.is_dir() else shown):
-            return False
+        if target.is_dir():  # a single image may well be a link into a hidden store, as git-annex makes them
+            shown = target.relative_to(self.root) if target.is_relative_to(self.root) else Path(target.name)
+            if is_passed_over(shown / "*"):
+                return False
         if self.follow_links or target.is_relative_to(self.root):
             return True
         self._note_link(self._links_outside, entry)
