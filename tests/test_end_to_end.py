@@ -153,7 +153,7 @@ def test_device_cuda_runs_on_cuda_or_fails(two_fields, tmp_path):
 
 def test_models_and_doctor_find_no_problem():
     listed, verified, examined = wbctool("models", "list"), wbctool("models", "verify"), wbctool("doctor", "--json")
-    assert [line.split(":")[0] for line in listed.stdout_text.splitlines()] == [
+    assert [line.split()[0] for line in listed.stdout_text.splitlines()] == [
         "classifier",
         "compact",
         "detector",

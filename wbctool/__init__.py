@@ -14,7 +14,7 @@ __all__ = ["ImageAnalysis", "analyze_image", "load_models", "read_cells", "read_
 __version__ = "0.1.0"
 
 # Increased if the same slide, models and settings may give other files than before: every slide is then done again.
-RESULTS_VERSION = 9
+RESULTS_VERSION = 8
 
 
 def __getattr__(name: str) -> Any:

@@ -482,8 +482,8 @@ def test_rows_of_subtypes_follow_the_cells_that_are_moved(window: Window, tmp_pa
     def shown() -> dict[str, list[str]]:
         return {name: values for name, *values in window.js(script)}
 
-    assert shown() == {"band": ["2", "66.67"], "segmented": ["0", "0.00"], "": ["0", "0.00"]}
+    assert shown() == {"band": ["2", "66.7"], "segmented": ["0", "0.0"], "": ["0", "0.0"]}
     for row, key in ((1, "2"), (3, "1"), (4, "1")):  # a band to the lymphocytes, the others to the neutrophils
         focus(window, f"#cell-{row}")
         window.press(key)
-    assert shown() == {"band": ["1", "25.00"], "segmented": ["1", "25.00"], "": ["1", "25.00"]}
+    assert shown() == {"band": ["1", "25.0"], "segmented": ["1", "25.0"], "": ["1", "25.0"]}

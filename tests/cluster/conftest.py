@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     """Two workers that are restarted when they die, one of another version and one with another model."""
     from dask_lab import MODELS, VERSION, Dask
-    from distributed import Client
 
     dask = Dask(tmp_path_factory.mktemp("dask"))
     try:
         dask.worker("--nworkers", "2")
         dask.worker("--no-nanny", **{VERSION: "0.0.9"})
         dask.worker("--no-nanny", **{MODELS: str(write_other_models(tmp_path_factory.mktemp("other")))})
-        with Client(dask.address, set_as_default=False, timeout=60) as client:
-            client.wait_for_workers(4, timeout=60)
+        dask.wait_for_workers(4)
         yield dask
     finally:
         dask.end()

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import fakes
+from distributed import Client
 
 from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import run_with_settings
@@ -53,6 +54,11 @@ class Dask:
         """Start one, or ``--nworkers`` of them; it waits for its scheduler."""
         options = ("--nworkers", "1", "--nthreads", "1", "--preload", str(FAULTS), *options)
         return self._start("worker", self.address, "--local-directory", str(self.folder), *options, **environment)
+
+    def wait_for_workers(self, number: int) -> None:
+        """Wait until there are so many, as after tests in which some die and are started again."""
+        with Client(self.address, set_as_default=False, timeout=60) as client:
+            client.wait_for_workers(number, timeout=60)
 
     def _start(self, what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", what, *options, "--host", "127.0.0.1", "--no-dashboard"]

@@ -86,6 +86,7 @@ def test_scans_on_cluster_give_same_bytes_as_on_one_machine(
 
 @pytest.mark.parametrize("name", ["fatal-helper", "fatal-any"])
 def test_worker_that_dies_with_zones_changes_nothing(scan_lab: Lab, dask: Dask, smear: np.ndarray, name: str) -> None:
+    dask.wait_for_workers(4)
     write(scan_lab, smear, name)
     assert scan_lab.run("one") == 0
     assert scan_lab.run("many", scheduler=dask.address) == 0
@@ -95,6 +96,7 @@ def test_worker_that_dies_with_zones_changes_nothing(scan_lab: Lab, dask: Dask, 
 
 
 def test_scan_whose_zones_kill_workers_fails_alone(scan_lab: Lab, dask: Dask, smear: np.ndarray) -> None:
+    dask.wait_for_workers(4)
     write(scan_lab, smear, "deadly")
     scan_lab.draw("a", "z")
     assert scan_lab.run_with("many", dask.address, ClusterLimits(max_attempts=2)) == 3
@@ -104,6 +106,7 @@ def test_scan_whose_zones_kill_workers_fails_alone(scan_lab: Lab, dask: Dask, sm
 
 
 def test_stop_ends_scan_soon_and_frees_the_workers(scan_lab: Lab, dask: Dask, smear: np.ndarray) -> None:
+    dask.wait_for_workers(4)
     write(scan_lab, smear, "slow")
     stopped_at = []
 

@@ -264,7 +264,7 @@ def test_evaluate_command_full_standard_output_keeps_files(
     data: Path, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
 ) -> None:
     """Where they go into files these are written first; where they do not, the exit code says that nobody was told."""
-    monkeypatch.setattr("wbctool.evaluation.evaluate.evaluate", lambda *_: result)
+    monkeypatch.setattr("wbctool.evaluation.evaluate.evaluate", lambda *_, **__: result)
     monkeypatch.setattr("wbctool.inference.loading.load_generators", lambda _: [])
     folder = out and tmp_path / out
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:

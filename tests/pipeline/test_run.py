@@ -139,7 +139,7 @@ def test_third_run_does_not_read_unchanged_results(run, monkeypatch):
     assert sorted(run.looked) == ["f1.png", "f2.png"]
 
 
-GOLDEN_TABLES = {9: "9f15aa5cd74c0e4c5c87b42fb549b841511915e4f4bc535c2fff58dcd409f6b0"}
+GOLDEN_TABLES = {8: "9f15aa5cd74c0e4c5c87b42fb549b841511915e4f4bc535c2fff58dcd409f6b0"}
 
 
 def test_changed_results_need_another_results_version(run):
