@@ -3,10 +3,10 @@
 For each ``--laboratory`` and draw, a third of the groups is set aside to measure the result. Of the others, cells are
 drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
 must not have been trained on any of the laboratories; with ``--readers compact`` the second reader is adapted alone,
-and only it must not. The table gives means over the draws, with the standard deviation
-of the accuracy. With ``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of
-the default way, what share of slides is familiar to models that are adapted to two thirds of a laboratory: slides of
-its other cells and of the other laboratories.
+and only it must not. The table gives means over the draws, with the standard deviation of the accuracy. With
+``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of the default way, what
+share of slides is familiar to models that are adapted to two thirds of a laboratory: slides of its other cells and of
+the other laboratories.
 """
 
 from __future__ import annotations

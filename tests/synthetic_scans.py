@@ -127,3 +127,14 @@ def write_scan(
                 description = f"Aperio Image Library v12.0.15\r\n{name} 300x300"
                 file.write(image, photometric="rgb", subfiletype=kind, metadata=None, description=description)
     return path
+
+
+def damage(path: Path) -> None:
+    """Overwrite a tile of level 0 in the monolayer."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        index = 3 * (-(-page.imagewidth // 256)) + 5
+        offset, length = page.dataoffsets[index], page.databytecounts[index]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(length))

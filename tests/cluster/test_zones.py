@@ -13,14 +13,13 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
-import tifffile
 
 pytest.importorskip("distributed")
 pytest.importorskip("openslide")
 
 import dask_faults
 from dask_lab import Dask, Lab, after
-from synthetic_scans import UM_PER_PX, draw_smear, write_scan
+from synthetic_scans import UM_PER_PX, damage, draw_smear, write_scan
 
 from wbctool.cluster.messages import FieldNotVisible, WorkerReport, ZonesCompleted
 from wbctool.cluster.task_queue import ClusterLimits
@@ -48,17 +47,6 @@ def write(lab: Lab, smear: np.ndarray, name: str) -> Path:
 
 def zones_by_process(lab: Lab) -> dict[str, list[str]]:
     return {file.name: file.read_text().split() for file in lab.slides.glob(".zones-*")}
-
-
-def damage(path: Path) -> None:
-    """Overwrite a tile of level 0 in the monolayer."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        index = 3 * (-(-page.imagewidth // 256)) + 5
-        offset, length = page.dataoffsets[index], page.databytecounts[index]
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(bytes(length))
 
 
 @pytest.mark.parametrize("cells", ["all", 40])

@@ -16,7 +16,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from synthetic_scans import LEFT, RIGHT, UM_PER_PX, detect, draw_smear, make_montage, read_fields, write_scan
+from synthetic_scans import LEFT, RIGHT, UM_PER_PX, damage, detect, draw_smear, make_montage, read_fields, write_scan
 from typer.testing import CliRunner
 
 from wbctool.adaptation.candidates import read_candidates
@@ -153,13 +153,7 @@ class TestDamage:
 
     def test_hole_fails_the_zones_that_it_touches(self, scan_run, smear):
         path = write_scan(scan_run.root / "ward" / "smear.svs", smear[0], UM_PER_PX, "adobe_deflate", aperio=True)
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            index = 3 * (-(-page.imagewidth // 256)) + 5
-            offset, length = page.dataoffsets[index], page.databytecounts[index]
-        with path.open("r+b") as file:
-            file.seek(offset)
-            file.write(bytes(length))
+        damage(path)
         assert scan_run(cells_per_scan="all", workers=2) == 3
         row = scan_run.rows()["ward/smear"]
         assert row["status"] == "partial"

@@ -24,12 +24,11 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FailedSource, ZoneSource, name_zone
 from wbctool.pipeline.ordered_map import map_ordered
 from wbctool.pipeline.scan_scale import find_scale
-from wbctool.stages.focus import RED_CELL_UM
 from wbctool.stages.monolayer import OVERVIEW_PX, Overview, judge_overview, judge_red_cells, measure_overview
 from wbctool.stages.quality import measure_coverage
 from wbctool.stages.tiles import Tile, divide_into_tiles
 from wbctool.store.hash_cache import FieldHashes
-from wbctool.types.cells import Box, Field, Slide
+from wbctool.types.cells import RED_CELL_UM, Box, Field, Slide
 from wbctool.types.progress import no_progress
 from wbctool.types.scans import PassedOver, ScaleSource, ScanSummary
 

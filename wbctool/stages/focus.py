@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.types.arrays import FloatArray
-from wbctool.types.cells import RED_CELL_UM as RED_CELL_UM  # scan_survey has it from here
-from wbctool.types.cells import Box, Field
+from wbctool.types.cells import RED_CELL_UM, Box, Field
 
 _RED_CELL_PX = 130  # the scale at which edges are measured; a coarser one blurs them more than a lens does
 _MAX_PATCH_PX = 800  # at that scale: 46 µm, more than any cell measures
