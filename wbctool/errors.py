@@ -26,6 +26,10 @@ class FieldImplausible(FieldUnreadable):
     """An image was decoded, but what it shows cannot be a stained smear; the message says what it looks like."""
 
 
+class FieldWronglySaved(FieldImplausible):
+    """The colors or the order of an image's pixels are no photograph's. The slide's other images may have the same."""
+
+
 class CellsTooSmall(FieldUnreadable):
     """The cells of a field have too few pixels for the detector; the message says how many."""
 

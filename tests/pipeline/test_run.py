@@ -17,7 +17,7 @@ import pytest
 import wbctool
 from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import stop_on_signals
-from wbctool.errors import FieldImplausible, OutputNotWritable, SettingsInvalid, SlidesNotFound
+from wbctool.errors import FieldImplausible, FieldWronglySaved, OutputNotWritable, SettingsInvalid, SlidesNotFound
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.plan import Action
 from wbctool.store.reader import read_published_slides
@@ -298,7 +298,7 @@ class TestFailures:
         def refuse_f2(field):
             checked.append(field.name)
             if field.name == "f2.png":
-                raise FieldImplausible("a negative")
+                raise FieldImplausible("too dark")
 
         stages = fakes.fake_stages
         monkeypatch.setattr(fakes, "fake_stages", lambda *args: replace(stages(*args), check=refuse_f2))
@@ -306,8 +306,25 @@ class TestFailures:
         rows = run.rows()
         assert (rows["s2"]["status"], rows["s2"]["fields_failed"], rows["s2"]["cells"]) == ("partial", "1", "2")
         (error,) = manifest(run)["slides"][0]["errors"]
-        assert (error["field"], error["stage"], error["cause"]) == ("f2.png", "check", "a negative")
+        assert (error["field"], error["stage"], error["cause"]) == ("f2.png", "check", "too dark")
         assert sorted(checked) == ["f1.png", "f1.png", "f2.png"]
+
+    @pytest.mark.parametrize(("n_fields", "is_held_back"), [(2, True), (4, False)])
+    def test_cells_go_to_review_if_many_fields_are_wrongly_saved(self, run, monkeypatch, n_fields, is_held_back):
+        for number in range(3, n_fields + 1):
+            fakes.draw_field(run.root / "s2" / f"f{number}.png", ["neutrophil"] * number)
+
+        def refuse_f2(field):
+            if field.name == "f2.png":
+                raise FieldWronglySaved("red and blue are exchanged")
+
+        stages = fakes.fake_stages
+        monkeypatch.setattr(fakes, "fake_stages", lambda *args: replace(stages(*args), check=refuse_f2))
+        assert run() == 3
+        row = run.rows()["s2"]
+        assert row["fields_failed"] == "1"
+        assert (row["counted"] == "0", row["review"] == row["cells"]) == (is_held_back, is_held_back)
+        assert ("out_of_domain" in row["flags"]) == is_held_back
 
     def test_slide_with_all_fields_failed_is_failed(self, run):
         for path in (run.root / "s2").iterdir():

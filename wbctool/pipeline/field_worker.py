@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from wbctool.errors import WbctoolError
+from wbctool.errors import FieldWronglySaved, WbctoolError
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FieldSource
@@ -45,6 +45,7 @@ class FieldAnalysis:
         field_thumbnail: The thumbnail of the field; None without cells.
         failure: Why the field could not be analyzed; None if it was.
         quality: The field's quality; None if it could not be analyzed.
+        is_wrongly_saved: Whether it failed for what the slide's other images may have in common with it.
     """
 
     slide: str
@@ -58,6 +59,7 @@ class FieldAnalysis:
     field_thumbnail: FieldThumbnail | None = None
     failure: FieldFailure | None = None
     quality: FieldQuality | None = None
+    is_wrongly_saved: bool = False
 
     @property
     def name(self) -> str:
@@ -108,7 +110,10 @@ def analyze_field(context: RunContext, slide: Slide, source: FieldSource) -> Fie
         # The field is not at fault if memory is short: with more memory it may succeed.
         stage = "memory" if isinstance(error, MemoryError) else timer.stage
         failure = make_failure(slide.id, source.name, stage, error)
-        return FieldAnalysis(slide.id, source, timer, sha256, file_stat, failure=failure)
+        is_wrongly_saved = isinstance(error, FieldWronglySaved)
+        return FieldAnalysis(
+            slide.id, source, timer, sha256, file_stat, failure=failure, is_wrongly_saved=is_wrongly_saved
+        )
     return FieldAnalysis(
         slide=slide.id,
         source=source,

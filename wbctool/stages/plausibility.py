@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.errors import FieldImplausible
+from wbctool.errors import FieldImplausible, FieldWronglySaved
 from wbctool.imaging.frame import find_picture
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
@@ -85,13 +85,14 @@ def check_plausibility(field: Field) -> None:
 
     Raises:
         FieldImplausible: It cannot be one; the message says what it looks like and what to do.
+        FieldWronglySaved: It cannot be one, and not for want of light.
     """
-    complaint = find_implausibility(field.rgb)
-    if complaint is not None:
-        raise FieldImplausible(complaint)
+    error = find_implausibility(field.rgb)
+    if error is not None:
+        raise error
 
 
-def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
+def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
     """Return why an image, (H, W, 3) uint8 RGB, cannot be a stained smear, and what to do; None if it can."""
     reduced = _reduce(rgb)
     red, green, blue = cv2.split(reduced)
@@ -99,13 +100,13 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
     lit = brightest if picture is None else brightest[picture]
     brightness = _measure_brightness(lit.astype(np.uint8, copy=False))
     if brightness < _MIN_BRIGHT:
-        return (
+        return FieldImplausible(
             f"the picture is too dark for a smear (its glass has {brightness:.0f} of 255); check the lamp and the "
             f"exposure, or the number of bits in the export, and save the image again"
         )
     smear = brightest > max(8.0, _BORDER_SHARE * brightness)
     if _has_dark_ground(smear):
-        return (
+        return FieldWronglySaved(
             "the ground is dark and the cells are bright, as in a negative or in dark field; turn inversion off, or "
             "photograph in bright field"
         )
@@ -113,7 +114,10 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> str | None:
         smear &= picture
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
-    return _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
+    complaint = (
+        _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
+    )
+    return None if complaint is None else FieldWronglySaved(complaint)
 
 
 def _measure_brightness(brightest: NDArray[np.uint8]) -> float:
