@@ -77,7 +77,7 @@ def test_find_picture_leaves_a_caption_out(field):
 
 
 @pytest.mark.parametrize(("radius", "x", "y"), [(0.49, 0.5, 0.5), (0.62, 0.5, 0.5), (0.5, 0.58, 0.45), (0.7, 0.4, 0.5)])
-@pytest.mark.parametrize("level", [0, 12, 45])
+@pytest.mark.parametrize("level", [0, 12, 45, 100, (90, 60, 30), (20, 30, 100), (20, 70, 30)])
 def test_find_picture_leaves_the_ring_of_an_eyepiece_out(field, radius, x, y, level):
     inside = ring(field.shape, radius, x, y)
     noise = np.random.default_rng(0).integers(0, 9, field.shape)

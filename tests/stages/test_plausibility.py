@@ -104,6 +104,7 @@ class TestSmear:
     @pytest.mark.parametrize("color", [(0, 0, 0), (40, 40, 40), (255, 255, 255), (255, 105, 180), (20, 60, 200)])
     def test_border_and_ring_of_any_color_pass(self, rgb, color):
         assert complaint(cv2.copyMakeBorder(rgb, 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=color)) is None
+        assert complaint(cv2.copyMakeBorder(rgb, 0, 0, 160, 160, cv2.BORDER_CONSTANT, value=color)) is None
         if max(color) < 50:
             y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
             inside = cv2.GaussianBlur((np.hypot(y - 240, x - 320) < 228).astype(np.float32), (0, 0), 12)[..., None]

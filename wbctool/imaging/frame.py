@@ -11,6 +11,7 @@ _MIN_EDGE_SHARE = 0.6  # of a bar's first and last row have its color
 _MIN_BAR_SHARE = 0.25  # of each other row of a bar have its color; a text may take the rest
 _BEHIND_PX, _MAX_BEHIND_SHARE = 3, 0.1  # so many rows behind a bar have no more of its color; behind glass is more
 _MAX_RING = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
+_MAX_EVEN_RING = 0.6  # the same, if they are all of one color
 _BACKGROUND_QUANTILE = 0.98
 _MIN_RING_CORNERS = 3  # the fourth may lie inside the picture
 _MIN_PICTURE_SHARE = 0.1  # of the pixels; less is no picture in a frame
@@ -76,10 +77,15 @@ def _share_of(color: NDArray[np.int16], rows: NDArray[np.uint8]) -> NDArray[np.f
 def _find_ring(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """Return the dark surroundings of a round picture, which reach its corners; None if there are none."""
     corners = np.ix_((0, -1), (0, -1))
-    if np.count_nonzero(rgb[corners].max(axis=-1) <= _MAX_RING * rgb.max()) < _MIN_RING_CORNERS:  # as in most fields
+    # as in most fields
+    if np.count_nonzero(rgb[corners].max(axis=-1) <= _MAX_EVEN_RING * rgb.max()) < _MIN_RING_CORNERS:
         return None
     brightness = rgb.max(axis=-1)
-    dark = brightness <= _MAX_RING * np.quantile(brightness, _BACKGROUND_QUANTILE)
+    background = float(np.quantile(brightness, _BACKGROUND_QUANTILE))
+    dark = brightness <= _MAX_RING * background
+    color = np.median(rgb[corners].reshape(4, 3), axis=0).astype(np.int16)
+    if color.max() <= _MAX_EVEN_RING * background:
+        dark |= np.abs(rgb - color).max(axis=-1) < _MAX_DIFFERENCE
     if np.count_nonzero(dark[corners]) < _MIN_RING_CORNERS:
         return None
     count, labels = cv2.connectedComponents(dark.astype(np.uint8))

@@ -115,7 +115,9 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
     complaint = (
-        _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced) or _find_wrong_colors(reduced, smear)
+        _find_lost_channel(rgb, reduced, smear)
+        or find_disorder(rgb, reduced, smear)
+        or _find_wrong_colors(reduced, smear)
     )
     return None if complaint is None else FieldWronglySaved(complaint)
 
