@@ -110,6 +110,18 @@ class TestSmear:
             inside = cv2.GaussianBlur((np.hypot(y - 240, x - 320) < 228).astype(np.float32), (0, 0), 12)[..., None]
             assert complaint((rgb * inside + np.array(color) * (1 - inside)).astype(np.uint8)) is None
 
+    @pytest.mark.parametrize("rows", [8, 160, 472])
+    def test_rows_of_the_gray_of_missing_data_are_refused(self, rgb, rows):
+        damaged = rgb.copy()
+        damaged[-rows:] = 128
+        assert f"the lower {rows} of {len(rgb)} rows are of the gray" in complaint(damaged)
+        if rows > 8:  # with fewer, saving it again mixes the colors of all of them
+            assert "rows are of the gray" in complaint(as_jpeg(damaged, 95))
+
+    def test_gray_border_and_gray_bar_pass(self, rgb):
+        assert complaint(cv2.copyMakeBorder(rgb, 32, 32, 32, 32, cv2.BORDER_CONSTANT, value=(128,) * 3)) is None
+        assert complaint(cv2.copyMakeBorder(rgb, 0, 32, 0, 0, cv2.BORDER_CONSTANT, value=(118,) * 3)) is None
+
     def test_dark_picture_in_a_white_border_is_refused(self, rgb):
         framed = cv2.copyMakeBorder(lit(rgb, brightness=0.3), 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=(255,) * 3)
         assert "too dark" in complaint(framed)
