@@ -30,7 +30,7 @@ from wbctool.types.cells import Field
 from wbctool.types.slides import FieldQuality
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 _SIGMAS_PX = (1, 2, 3)
 _DEMO = Path(__file__).parent.parent / "tests" / "data" / "slides"

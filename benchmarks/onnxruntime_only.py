@@ -13,6 +13,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,7 +27,7 @@ from wbctool.inference.session import OnnxModel
 from wbctool.pipeline.bound_stages import bind_stages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
-from wbctool.pipeline.pipeline import Pipeline, ThreadPools
+from wbctool.pipeline.pipeline import Pipeline, ThreadPools, process_fields
 from wbctool.settings import RunSettings
 
 Arrays = tuple[np.ndarray, ...]
@@ -104,10 +105,12 @@ def record_calls(settings: RunSettings, models: Models) -> tuple[int, list[Call]
     calls: list[Call] = []
     roles = {role: getattr(models, role) for role in ("detector", "generator", "classifier", "second")}
     recording: dict[str, Any] = {role: RecordingModel(model, calls) for role, model in roles.items() if model}
-    context = RunContext(settings, bind_stages(replace(models, **recording), settings))
+    stages = bind_stages(replace(models, **recording), settings)
+    context = RunContext(settings, stages.models)
     slides = find_slides(settings.slides)
-    with ThreadPools.create(settings.workers, context.stages.prefers_large_batches) as pools:
-        pipeline = Pipeline(context, pools, _publish_nothing, context.make_hash_cache)
+    with ThreadPools.create(settings.workers, context.models.prefers_large_batches) as pools:
+        do_fields = partial(process_fields, context, stages, pools)
+        pipeline = Pipeline(context, stages, pools, do_fields, _publish_nothing, context.make_hash_cache)
         n_cells = sum(len(slide.cells) for slide in pipeline.analyze_slides(slides))
     return n_cells, calls
 

@@ -34,7 +34,7 @@ from wbctool.types.cells import Detection, Field, ObjectClass
 from wbctool.types.results import FieldThumbnail
 
 if TYPE_CHECKING:
-    from wbctool.types.cells import Rgb
+    from wbctool.types.arrays import Rgb
 
 _OVERLAPS = (0.05, 0.10, 0.20, 0.30, 0.40)
 _SMEAR_WIDTH_PX = 3840

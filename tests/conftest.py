@@ -21,6 +21,7 @@ from wbctool.enums import Device, Precision
 from wbctool.inference import loading, session
 from wbctool.inference.model_card import default_models_dir
 from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.executor import LocalExecutor
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
 from wbctool.store.checksum import add_checksum
@@ -140,7 +141,7 @@ class Runner:
         def load() -> BoundStages:
             return replace(fakes.fake_stages(parsed, self.model), detect=detect, classify=self.classify)
 
-        return run_folder(parsed, load, ["wbctool", "run"], self.progress, self.stop, now=self.now)
+        return run_folder(parsed, LocalExecutor(load), ["wbctool", "run"], self.progress, self.stop, self.now)
 
     @property
     def folder(self) -> Path:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from wbctool.former_names import fingerprint_settings
 from wbctool.labels import CellClass
-from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.bound_stages import BoundStages, ModelsInUse
 from wbctool.report.csv_tables import csv_text
 from wbctool.settings import RunSettings
 from wbctool.stages.preprocess import ClassifierInput
@@ -122,7 +122,7 @@ def fake_stages(settings: RunSettings, model: str = "ab" * 32) -> BoundStages:
         "cards": [model],
         "settings": fingerprint_settings(settings.result_settings()),
     }
-    return BoundStages(detect, crop, preprocess, classify, provenance(model=model), cache_key)
+    return BoundStages(ModelsInUse(provenance(model=model), cache_key), detect, crop, preprocess, classify)
 
 
 def make_comparison_clock(fp32_s: float, quantized_s: float) -> Callable[[], float]:

@@ -23,6 +23,7 @@ from wbctool.cli.progress import NullProgress
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.resize import resize_square
 from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.executor import LocalExecutor
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.settings import load_settings
 from wbctool.stages.preprocess import ClassifierInput
@@ -88,12 +89,19 @@ def run(root: Path, out: Path, names: list[str], **settings: Any) -> int:
 
     def load() -> BoundStages:
         stages = fakes.fake_stages(parsed)
-        provenance = replace(stages.provenance, settings=(("low_count_below", str(parsed.limits.low_count_below)),))
+        provenance = replace(
+            stages.models.provenance, settings=(("low_count_below", str(parsed.limits.low_count_below)),)
+        )
         return replace(
-            stages, detect=detect, crop=crop, preprocess=preprocess, classify=classify_as(names), provenance=provenance
+            stages,
+            models=replace(stages.models, provenance=provenance),
+            detect=detect,
+            crop=crop,
+            preprocess=preprocess,
+            classify=classify_as(names),
         )
 
-    return run_folder(parsed, load, ["wbctool", "run"], NullProgress(), StopRequest())
+    return run_folder(parsed, LocalExecutor(load), ["wbctool", "run"], NullProgress(), StopRequest())
 
 
 @pytest.fixture

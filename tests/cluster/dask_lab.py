@@ -99,7 +99,7 @@ class Lab:
         """Run with other limits than those of ``wbctool run``."""
         settings, stop = load_settings(self.flags(out)), StopRequest()
         with closing(DaskExecutor(settings, address, stop, limits)) as executor:
-            return run_folder(settings, executor.connect, ["wbctool", "run"], NullProgress(), stop, executor)
+            return run_folder(settings, executor, ["wbctool", "run"], NullProgress(), stop)
 
     def tree(self, out: str) -> dict[str, bytes]:
         files = [path for path in (self.folder / out).rglob("*") if path.is_file() and path.name not in NOT_COMPARED]

@@ -90,7 +90,7 @@ def process(tmp_path: Path) -> Callable[..., list[SlideOutcome]]:
         loops: int = 1000,
     ) -> list[SlideOutcome]:
         settings, turns = load_settings({"slides": tmp_path, "out": tmp_path / "counts.csv"}), count()
-        context = RunContext(settings, fakes.fake_stages(settings), should_stop=lambda: next(turns) >= loops)
+        context = RunContext(settings, fakes.fake_stages(settings).models, should_stop=lambda: next(turns) >= loops)
         found = [slide if isinstance(slide, Slide) else Slide(slide, tmp_path, ()) for slide in slides]
         return list(TaskQueue(cluster, cluster, context, limits).process_slides(found))
 

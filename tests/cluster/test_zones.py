@@ -163,8 +163,8 @@ def process(tmp_path: Path) -> Callable[..., Iterator[int]]:
 
     def process(tasks: ZoneTasks, zones: Iterator[int], checks: int = 1000) -> Iterator[int]:
         settings, turns = load_settings({"slides": tmp_path, "out": tmp_path / "counts.csv"}), count()
-        context = RunContext(settings, fakes.fake_stages(settings), should_stop=lambda: next(turns) >= checks)
-        return tasks.process(context, None, zones)
+        context = RunContext(settings, fakes.fake_stages(settings).models, should_stop=lambda: next(turns) >= checks)
+        return tasks.process(context, zones)
 
     return process
 

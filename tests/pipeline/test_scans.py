@@ -31,6 +31,7 @@ from wbctool.imaging.scan import Scan
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.discovery import find_slides, is_unchanged
+from wbctool.pipeline.executor import LocalExecutor
 from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.settings import load_settings
@@ -377,7 +378,9 @@ def test_shipped_models_find_the_same_cells_by_zones_as_by_one_look(tmp_path):
     cv2.imwrite(str(tmp_path / "slides" / "field" / "f.png"), rgb[..., ::-1])
     options = {"slides": tmp_path / "slides", "out": tmp_path / "out.csv", "cells_per_scan": "all", "device": "cpu"}
     settings = load_settings({**options, "readers": "compact", "super_resolve": "never"})
-    assert run_folder(settings, lambda: load_stages(settings), ["run"], NullProgress(), StopRequest()) == 0
+    assert (
+        run_folder(settings, LocalExecutor(lambda: load_stages(settings)), ["run"], NullProgress(), StopRequest()) == 0
+    )
     by_zones, by_one_look = (
         [(int(c["x"]) + int(c["width"]) / 2, int(c["y"]) + int(c["height"]) / 2) for c in csv.DictReader(lines)]
         for lines in ((tmp_path / "out" / name / "cells.csv").read_text().splitlines() for name in ("scan", "field"))

@@ -37,7 +37,7 @@ OTHER_METADATA = SlideMetadata("H-1", "P-1", 54.0, Sex.FEMALE, 7.2, "100x", "MGG
 
 
 def cache_key(model="ab", **settings):
-    return fakes.fake_stages(load_settings({"slides": "s", "out": "c.csv", **settings}), model).cache_key
+    return fakes.fake_stages(load_settings({"slides": "s", "out": "c.csv", **settings}), model).models.cache_key
 
 
 def make_record(metadata=None, key=None, fields=FIELDS, former=False, **settings):

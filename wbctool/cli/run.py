@@ -203,17 +203,19 @@ def _print_summary(settings: RunSettings, as_json: bool) -> None:
 def _run_folder(settings: RunSettings, as_json: bool) -> int:
     """Process the slides in this process or on a cluster, and return the exit code."""
     from wbctool.cli.progress import show_progress
+    from wbctool.pipeline.executor import LocalExecutor
     from wbctool.pipeline.run import StopRequest, run_folder
 
     stop_request = StopRequest()
     with stop_on_signals(stop_request), show_progress(settings.quiet, settings.dry_run, as_json) as progress:
         if settings.scheduler is None:
-            return run_folder(settings, lambda: load_stages(settings), sys.argv, progress, stop_request)
+            local = LocalExecutor(lambda: load_stages(settings))
+            return run_folder(settings, local, sys.argv, progress, stop_request)
         with require_extra("cluster", "--scheduler"):
             from wbctool.cluster.executor import DaskExecutor
 
         with closing(DaskExecutor(settings, settings.scheduler, stop_request)) as executor:
-            return run_folder(settings, executor.connect, sys.argv, progress, stop_request, executor)
+            return run_folder(settings, executor, sys.argv, progress, stop_request)
 
 
 def load_stages(settings: RunSettings) -> BoundStages:

@@ -126,7 +126,7 @@ def _verify_slides(
 
     def load_and_record(settings: RunSettings) -> BoundStages:
         stages = load_stages(settings)
-        models_used.extend(stages.provenance.models)
+        models_used.extend(stages.models.provenance.models)
         return stages
 
     _run_slides(load_settings(options), load_and_record, as_json)
@@ -140,6 +140,7 @@ def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings]
     """Process the slides as `wbctool run` does; end the program if a signal stopped that."""
     from wbctool.cli.logging import configure_logging
     from wbctool.cli.progress import show_progress
+    from wbctool.pipeline.executor import LocalExecutor
     from wbctool.pipeline.run import StopRequest, run_folder
 
     stop_request = StopRequest()
@@ -148,7 +149,8 @@ def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings]
         stop_on_signals(stop_request),
         show_progress(settings.quiet, settings.dry_run, as_json) as progress,
     ):
-        run_folder(settings, lambda: load_bound_stages(settings), sys.argv, progress, stop_request)
+        executor = LocalExecutor(lambda: load_bound_stages(settings))
+        run_folder(settings, executor, sys.argv, progress, stop_request)
     if stop_request.signal is not None:
         raise SystemExit(128 + stop_request.signal)
 

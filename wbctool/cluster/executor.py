@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from threading import Thread
-from typing import Any, NoReturn
+from typing import Any
 
 from distributed import Client
 from distributed.comm.addressing import get_address_host_port
@@ -25,7 +25,7 @@ from wbctool.errors import ClusterUnusable
 from wbctool.inference.loading import select_cards
 from wbctool.inference.model_card import default_models_dir
 from wbctool.inference.session import CPU, CUDA
-from wbctool.pipeline.bound_stages import BoundStages, build_cache_key, build_provenance
+from wbctool.pipeline.bound_stages import ModelsInUse, build_cache_key, build_provenance
 from wbctool.pipeline.context import RunContext, ShouldStop
 from wbctool.settings import RunSettings
 from wbctool.store.slide_outcome import SlideOutcome
@@ -39,7 +39,7 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class DaskExecutor:
-    """Processes slides on the workers of a Dask scheduler, as a SlideExecutor: connect once, and close.
+    """Processes slides on the workers of a Dask scheduler, as a SlideExecutor: load once, and close.
 
     Args:
         settings: The settings of the run.
@@ -57,27 +57,15 @@ class DaskExecutor:
         self._pool: WorkerPool | None = None
         self._queue: TaskQueue | None = None
 
-    def connect(self) -> BoundStages:
-        """Connect to the scheduler and set up the run on its workers.
-
-        Returns:
-            Which models are in use; the stages themselves run on the workers and cannot be called here.
-
-        Raises:
-            ClusterUnusable: There is no scheduler, or no worker that can process slides.
-            WbctoolError: The models cannot be used; see ``load_models``.
-        """
+    def load(self) -> ModelsInUse:
+        """Connect to the scheduler, and load the models on its workers; see ``SlideExecutor``."""
         settings, folder = self._settings, self._settings.models_dir or default_models_dir()
         cards = cache(lambda provider: select_cards(folder, provider, settings.precision, settings.readers))
         client = self._client = connect_client(self._address, self._limits.connect_s)
         pool = self._pool = WorkerPool(client, lambda provider: build_cache_key(cards(provider), settings))
         pool.set_up(_with_absolute_paths(settings))
         provider, device_message = self._choose_provider(pool)
-        return BoundStages(
-            detect=_not_local,
-            crop=_not_local,
-            preprocess=_not_local,
-            classify=_not_local,
+        return ModelsInUse(
             provenance=build_provenance(cards(provider), provider, settings),
             cache_key=build_cache_key(cards(provider), settings),
             device_message=device_message,
@@ -217,8 +205,3 @@ def _with_absolute_paths(settings: RunSettings) -> RunSettings:
     """Return settings whose paths mean the same wherever a worker was started."""
     models_dir = settings.models_dir and settings.models_dir.absolute()
     return settings.model_copy(update={"slides": settings.slides.absolute(), "models_dir": models_dir})
-
-
-def _not_local(*_: object) -> NoReturn:
-    """Stand for a stage, none of which runs in the coordinator."""
-    raise RuntimeError("the stages run on the cluster's workers")

@@ -215,7 +215,7 @@ class TaskQueue:
         if outcome is None:
             assert task.reply is not None
             publish = partial(self._publish_reply, task.slide, task.reply)
-            outcome = publish_or_fail(task.slide, self._context.stages.provenance.classes, publish)
+            outcome = publish_or_fail(task.slide, self._context.models.provenance.classes, publish)
         for _ in range(task.slide.n_fields):
             self._context.field_done()
         return outcome
@@ -250,4 +250,4 @@ class TaskQueue:
         """Let a slide have failed for good."""
         log.error("slide %r, %s: %s", task.slide.id, stage, cause)
         task.withdraw()
-        task.outcome = make_failed_outcome(task.slide, stage, cause, self._context.stages.provenance.classes)
+        task.outcome = make_failed_outcome(task.slide, stage, cause, self._context.models.provenance.classes)

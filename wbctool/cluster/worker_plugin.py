@@ -10,10 +10,10 @@ import hashlib
 import json
 import pickle
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any
@@ -30,9 +30,10 @@ from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir, read_card
 from wbctool.inference.model_folder import card_paths
 from wbctool.pipeline.bound_stages import BoundStages, bind_stages
+from wbctool.pipeline.cell_worker import ClassifiedField
 from wbctool.pipeline.context import RunContext
-from wbctool.pipeline.field_worker import format_error
-from wbctool.pipeline.pipeline import Pipeline, ThreadPools, process_fields
+from wbctool.pipeline.field_worker import FieldAnalysis, format_error
+from wbctool.pipeline.pipeline import Pipeline, SlideField, ThreadPools, process_fields
 from wbctool.settings import RunSettings
 from wbctool.store.hash_cache import FileStat, HashCache
 from wbctool.store.slide_record import SlideRecord
@@ -45,6 +46,27 @@ SLIDE_RESOURCE = "wbctool-slide"
 
 A worker has one of it, also if several runs share the worker, so that its threads are taken once.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a task works with.
+
+    Attributes:
+        context: The run on this worker.
+        stages: The stages with their models.
+        pools: The threads of the task.
+        log_records: What these have logged so far.
+    """
+
+    context: RunContext
+    stages: BoundStages
+    pools: ThreadPools
+    log_records: list[dict[str, Any]]
+
+    def process_fields(self, fields: Iterable[SlideField]) -> Iterator[tuple[FieldAnalysis, ClassifiedField]]:
+        """Process fields in the threads of the task."""
+        return process_fields(self.context, self.stages, self.pools, fields)
 
 
 class RunPlugin(WorkerPlugin):
@@ -105,20 +127,20 @@ class RunPlugin(WorkerPlugin):
             files.append(slide_files)
             return slide_files.record
 
-        with self._start(n_threads, {slide.id: metadata} if metadata else {}) as (context, pools, log_records):
-            do_fields = zone_tasks.process if zone_tasks else process_fields
-            pipeline = Pipeline(context, pools, keep, lambda: hashes, do_fields)
+        with self._start(n_threads, {slide.id: metadata} if metadata else {}) as task:
+            do_fields = partial(zone_tasks.process, task.context) if zone_tasks else task.process_fields
+            pipeline = Pipeline(task.context, task.stages, task.pools, do_fields, keep, lambda: hashes)
             accumulator = next(pipeline.analyze_slides([slide]), None)
             if accumulator is None:
                 raise Reschedule
             outcome = pipeline.publish_slide(accumulator)
-            batch_sizes = {**context.stages.batch_sizes(), **(zone_tasks.batch_sizes if zone_tasks else {})}
+            batch_sizes = {**task.context.models.batch_sizes(), **(zone_tasks.batch_sizes if zone_tasks else {})}
         return SlideCompleted(
             platform.node(),
             outcome,
             files[0] if files else None,
             tuple(hashes.recorded),
-            tuple(log_records),
+            tuple(task.log_records),
             batch_sizes,
         )
 
@@ -135,14 +157,14 @@ class RunPlugin(WorkerPlugin):
         Raises:
             Reschedule: The worker is not ready, or the run has ended.
         """
-        with self._start(n_threads, {}) as (context, pools, log_records):
+        with self._start(n_threads, {}) as task:
             fields = tuple(
                 (replace(analysis, crops=(), thumbnails=(), detections=()), classified)
-                for analysis, classified in process_fields(context, pools, zones)
+                for analysis, classified in task.process_fields(zones)
             )
             if len(fields) < len(zones):
                 raise Reschedule
-            return ZonesCompleted(fields, tuple(log_records), dict(context.stages.batch_sizes()))
+            return ZonesCompleted(fields, tuple(task.log_records), dict(task.context.models.batch_sizes()))
 
     def count_threads(self, n_threads: int) -> int:
         """Return how many fields are processed at a time.
@@ -156,25 +178,23 @@ class RunPlugin(WorkerPlugin):
         if self._loaded is None:
             raise Reschedule
         settings, stages = self._loaded
-        return settings.workers if stages.prefers_large_batches else n_threads
+        return settings.workers if stages.models.prefers_large_batches else n_threads
 
     @contextmanager
-    def _start(
-        self, n_threads: int, metadata: Mapping[str, SlideMetadata]
-    ) -> Iterator[tuple[RunContext, ThreadPools, list[dict[str, Any]]]]:
+    def _start(self, n_threads: int, metadata: Mapping[str, SlideMetadata]) -> Iterator[_Task]:
         """Start the threads of a task, and collect what they log."""
         if self._loaded is None:
             raise Reschedule
         settings, stages = self._loaded
         context = RunContext(
-            settings, stages, metadata, should_stop=lambda: self._stopped, large_field_lock=_LARGE_FIELD_LOCK
+            settings, stages.models, metadata, should_stop=lambda: self._stopped, large_field_lock=_LARGE_FIELD_LOCK
         )
         prefix = f"task-{get_ident()}"
         with (
             collect_log_records(f"{prefix}-") as log_records,
-            ThreadPools.create(self.count_threads(n_threads), stages.prefers_large_batches, prefix) as pools,
+            ThreadPools.create(self.count_threads(n_threads), stages.models.prefers_large_batches, prefix) as pools,
         ):
-            yield context, pools, log_records
+            yield _Task(context, stages, pools, log_records)
 
     def _load(self, report: WorkerReport) -> WorkerReport:
         """Load the models, and return the report with what the results depend on; raises what keeps it from that."""
@@ -189,8 +209,8 @@ class RunPlugin(WorkerPlugin):
         )
         stages = bind_stages(models, settings)
         self._loaded = settings, stages
-        cache_key, provider = json.dumps(stages.cache_key), stages.provenance.provider
-        return WorkerReport(report.address, report.host, "", provider, cache_key, stages.device_message)
+        cache_key, provider = json.dumps(stages.models.cache_key), stages.models.provenance.provider
+        return WorkerReport(report.address, report.host, "", provider, cache_key, stages.models.device_message)
 
 
 _LARGE_FIELD_LOCK = Lock()

@@ -20,7 +20,7 @@ from wbctool.cluster.messages import FieldNotVisible, WorkerReport, ZonesComplet
 from wbctool.pipeline.cell_worker import ClassifiedField
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import FieldAnalysis
-from wbctool.pipeline.pipeline import SlideField, ThreadPools
+from wbctool.pipeline.pipeline import SlideField
 
 Zones = tuple[SlideField, ...]
 
@@ -56,16 +56,12 @@ class ZoneTasks:
     _blind: set[str] = field(default_factory=set)
 
     def process(
-        self,
-        context: RunContext,
-        pools: ThreadPools,  # noqa: ARG002, of process_fields
-        zones: Iterable[SlideField],
+        self, context: RunContext, zones: Iterable[SlideField]
     ) -> Iterator[tuple[FieldAnalysis, ClassifiedField]]:
         """Have zones processed, as ``process_fields`` does in threads.
 
         Args:
             context: The run on this worker.
-            pools: The threads, which are not used.
             zones: The zones, taken a few at a time.
 
         Yields:

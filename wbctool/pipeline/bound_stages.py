@@ -27,39 +27,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class BoundStages:
-    """The stages of one field, as functions without models, and what the results say of the models.
+class ModelsInUse:
+    """What a run knows and records of its models, wherever they run.
 
     Attributes:
-        detect: Returns the nucleated and the red cells of a field, and shows the progress within a large one.
-        crop: Cuts the cells in the boxes out of a field.
-        preprocess: Brings crops to the classifier's input, (N, 128, 128, 3) uint8 RGB.
-        classify: Returns one prediction per row of the classifier's input.
         provenance: What the results record of how they were made.
         cache_key: Everything that the results depend on except the fields, as JSON values.
         device_message: One line about why ``auto`` does not use the GPU that there is; None if there is none.
         batch_sizes: Returns the current number of rows of each model's batches, by file name.
-        stain_reference: The color ranges of the detector's training fields.
-        check: Raises FieldImplausible if a field cannot be a stained smear.
-        familiarity_rule: When a slide is familiar, and which cells of another one are counted.
     """
 
-    detect: Callable[[Field, Progress], tuple[Detection, ...]]
-    crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
-    preprocess: Callable[[Sequence[Crop]], ClassifierInput]
-    classify: Callable[[Rgb], tuple[Prediction, ...]]
     provenance: Provenance
     cache_key: Mapping[str, Any]
     device_message: str | None = None
     batch_sizes: Callable[[], Mapping[str, int]] = dict
-    stain_reference: tuple[ColorRange, ...] = ()
-    check: Callable[[Field], None] = lambda field: None  # noqa: ARG005
-    familiarity_rule: FamiliarityRule | None = None
 
     @property
     def prefers_large_batches(self) -> bool:
         """Whether large batches are faster than small ones, as on a GPU."""
         return self.provenance.provider != CPU
+
+
+@dataclass(frozen=True, slots=True)
+class BoundStages:
+    """The stages of one field, as functions without models.
+
+    Attributes:
+        models: What a run knows of the models.
+        detect: Returns the nucleated and the red cells of a field, and shows the progress within a large one.
+        crop: Cuts the cells in the boxes out of a field.
+        preprocess: Brings crops to the classifier's input, (N, 128, 128, 3) uint8 RGB.
+        classify: Returns one prediction per row of the classifier's input.
+        stain_reference: The color ranges of the detector's training fields.
+        check: Raises FieldImplausible if a field cannot be a stained smear.
+        familiarity_rule: When a slide is familiar, and which cells of another one are counted.
+    """
+
+    models: ModelsInUse
+    detect: Callable[[Field, Progress], tuple[Detection, ...]]
+    crop: Callable[[Field, Sequence[Box]], tuple[Crop, ...]]
+    preprocess: Callable[[Sequence[Crop]], ClassifierInput]
+    classify: Callable[[Rgb], tuple[Prediction, ...]]
+    stain_reference: tuple[ColorRange, ...] = ()
+    check: Callable[[Field], None] = lambda field: None  # noqa: ARG005
+    familiarity_rule: FamiliarityRule | None = None
 
 
 def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Provenance:
@@ -105,15 +116,18 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
     def detect(field: Field, progress: Progress = no_progress) -> tuple[Detection, ...]:
         return detect_blood_cells(field, models.detector, progress)
 
-    return BoundStages(
-        detect=detect,
-        crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
-        preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
-        classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, with_cam=True),
+    in_use = ModelsInUse(
         provenance=build_provenance(cards, models.provider, settings),
         cache_key=build_cache_key(cards, settings),
         device_message=models.device_message,
         batch_sizes=lambda: models.batch_sizes,
+    )
+    return BoundStages(
+        models=in_use,
+        detect=detect,
+        crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
+        preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
+        classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, with_cam=True),
         stain_reference=models.detector.card.stain_reference,
         check=check_plausibility,
         familiarity_rule=cards.familiarity_rule,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wbctool.imaging.thumbnails import make_super_resolved_thumbnail
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import FieldAnalysis, make_failure
 from wbctool.timing import StageTimer
@@ -54,13 +55,16 @@ def batch_fields(fields: Iterable[FieldAnalysis], batch_size: int) -> Iterator[t
         yield tuple(batch)
 
 
-def classify_fields(context: RunContext, fields: Sequence[FieldAnalysis]) -> tuple[ClassifiedField, ...] | None:
+def classify_fields(
+    context: RunContext, stages: BoundStages, fields: Sequence[FieldAnalysis]
+) -> tuple[ClassifiedField, ...] | None:
     """Classify the cells of some fields together.
 
     If that fails, each field is tried alone, so that only the field at fault is lost. This function raises nothing.
 
     Args:
         context: The run.
+        stages: The stages with their models.
         fields: The analyzed fields.
 
     Returns:
@@ -68,7 +72,7 @@ def classify_fields(context: RunContext, fields: Sequence[FieldAnalysis]) -> tup
     """
     timer = StageTimer()
     try:
-        return _classify_batches(context, fields, timer)
+        return _classify_batches(context, stages, fields, timer)
     except _Cancelled:
         return None
     except Exception as error:  # any error is a field's alone
@@ -78,7 +82,7 @@ def classify_fields(context: RunContext, fields: Sequence[FieldAnalysis]) -> tup
             return (ClassifiedField(failure=failure, seconds=timer.seconds),)
     results: list[ClassifiedField] = []
     for analysis in fields:
-        classified = classify_fields(context, [analysis])
+        classified = classify_fields(context, stages, [analysis])
         if classified is None:
             return None
         results += classified
@@ -86,10 +90,9 @@ def classify_fields(context: RunContext, fields: Sequence[FieldAnalysis]) -> tup
 
 
 def _classify_batches(
-    context: RunContext, fields: Sequence[FieldAnalysis], timer: StageTimer
+    context: RunContext, stages: BoundStages, fields: Sequence[FieldAnalysis], timer: StageTimer
 ) -> tuple[ClassifiedField, ...]:
     """Classify all cells of the fields, ``cells_per_batch`` at a time."""
-    stages, batch_size = context.stages, context.cells_per_batch
     all_cells = [
         (field_index, cell_index, detection, crop, native)
         for field_index, analysis in enumerate(fields)
@@ -100,7 +103,7 @@ def _classify_batches(
     cells_by_field: list[list[tuple[Cell, CellThumbnails]]] = [[] for _ in fields]
     has_many = len(all_cells) >= _MANY_CELLS
     cells = iter(context.track(all_cells, len(all_cells), f"{fields[0].name}: cells") if has_many else all_cells)
-    while batch := list(itertools.islice(cells, batch_size)):
+    while batch := list(itertools.islice(cells, context.cells_per_batch)):
         if context.should_stop():
             raise _Cancelled
         with timer("prepare"):

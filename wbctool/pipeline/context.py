@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.bound_stages import BoundStages
+from wbctool.pipeline.bound_stages import ModelsInUse
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.store.hash_cache import HashCache
@@ -28,7 +28,7 @@ class RunContext:
 
     Attributes:
         settings: The settings of the run.
-        stages: The stages with their models.
+        models: What is known of the models.
         metadata: The rows of slides.csv, by slide id; slides that it does not name are missing here.
         should_stop: Returns whether the run was asked to stop. It is called between fields and between batches.
         field_done: Called after each field, in the thread that fetches the outcomes.
@@ -38,7 +38,7 @@ class RunContext:
     """
 
     settings: RunSettings
-    stages: BoundStages
+    models: ModelsInUse
     metadata: Mapping[str, SlideMetadata] = field(default_factory=dict)
     should_stop: ShouldStop = lambda: False
     field_done: Callable[[], None] = lambda: None
@@ -55,7 +55,7 @@ class RunContext:
     def cells_per_batch(self) -> int:
         """The most cells that are classified together."""
         size = self.settings.batch_size
-        return size if self.stages.prefers_large_batches else min(size, _CPU_BATCH_SIZE)
+        return size if self.models.prefers_large_batches else min(size, _CPU_BATCH_SIZE)
 
     def make_hash_cache(self) -> HashCache:
         """Return a cache of the content hashes of one slide's files."""
@@ -67,11 +67,11 @@ class RunContext:
 
     def cache_key_for(self, is_scan: bool) -> Mapping[str, Any]:
         """Return what the results of a slide depend on except its files and its line of slides.csv."""
-        return {**self.stages.cache_key, **({"scan": self.settings.scan_settings()} if is_scan else {})}
+        return {**self.models.cache_key, **({"scan": self.settings.scan_settings()} if is_scan else {})}
 
     def provenance_for(self, slide: str, is_scan: bool) -> Provenance:
         """Return how the results of one slide are made; the source of the ranges is named only if they apply."""
-        limits, provenance = self.limits_for(slide), self.stages.provenance
+        limits, provenance = self.limits_for(slide), self.models.provenance
         own = self.settings.scan_settings() if is_scan else {}
         return replace(
             provenance,

@@ -11,6 +11,7 @@ from typing import Any
 
 from wbctool.errors import FieldWronglySaved, WbctoolError
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FieldSource
 from wbctool.stages.quality import measure_quality
@@ -67,13 +68,14 @@ class FieldAnalysis:
         return self.source.name
 
 
-def analyze_field(context: RunContext, slide: Slide, source: FieldSource) -> FieldAnalysis:
+def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source: FieldSource) -> FieldAnalysis:
     """Read a field, detect its cells and cut them out, and measure its quality.
 
     This function raises nothing: any error is a failure of this field alone.
 
     Args:
         context: The run.
+        stages: The stages with their models.
         slide: The field's slide.
         source: Where the field comes from.
 
@@ -83,7 +85,6 @@ def analyze_field(context: RunContext, slide: Slide, source: FieldSource) -> Fie
     timer, sha256, file_stat = StageTimer(), None, None
     if context.should_stop():
         return FieldAnalysis(slide.id, source, timer, None, None)
-    stages = context.stages
     try:
         with timer("read"):
             opened = source.open(context.settings.max_megapixels)

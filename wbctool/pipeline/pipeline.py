@@ -16,6 +16,7 @@ from functools import partial
 
 from wbctool.errors import OutputNotWritable
 from wbctool.labels import CellClass
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.cell_worker import ClassifiedField, batch_fields, classify_fields
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FieldSource, ImageSource
@@ -76,12 +77,13 @@ class ThreadPools:
 
 
 def process_fields(
-    context: RunContext, pools: ThreadPools, fields: Iterable[SlideField]
+    context: RunContext, stages: BoundStages, pools: ThreadPools, fields: Iterable[SlideField]
 ) -> Iterator[tuple[FieldAnalysis, ClassifiedField]]:
     """Analyze fields and classify their cells, the cells of several fields together.
 
     Args:
         context: The run.
+        stages: The stages with their models.
         pools: The threads.
         fields: The fields of any slides, taken one by one.
 
@@ -91,24 +93,19 @@ def process_fields(
     workers, batch_size = context.settings.workers, context.cells_per_batch
 
     def analyze(field: SlideField) -> FieldAnalysis:
-        return analyze_field(context, *field)
+        return analyze_field(context, stages, *field)
 
     analyses = map_ordered(pools.detection, analyze, fields, max(2 * workers, batch_size))
     batches = batch_fields((analysis for _, analysis in analyses), batch_size)
     for batch, classified in map_ordered(
         pools.classification,
-        partial(classify_fields, context),
+        partial(classify_fields, context, stages),
         batches,
-        1 if context.stages.prefers_large_batches else workers,
+        1 if context.models.prefers_large_batches else workers,
     ):
         if classified is None or context.should_stop():
             return
         yield from zip(batch, classified, strict=True)
-
-
-ProcessFields = Callable[
-    [RunContext, ThreadPools, Iterable[SlideField]], Iterator[tuple[FieldAnalysis, ClassifiedField]]
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +114,20 @@ class Pipeline:
 
     Attributes:
         context: The run.
+        stages: The stages with their models.
         pools: The threads.
+        process_fields: Processes fields, as the function of that name does; on a cluster, other workers may.
         publish: Takes the files of each slide and returns the record that was published, which may have reviews. A
             worker of a cluster keeps them for its coordinator.
         make_hash_cache: Returns the cache that takes the hashes of one slide's fields.
-        process_fields: Processes the fields; on a cluster, other workers may.
     """
 
     context: RunContext
+    stages: BoundStages
     pools: ThreadPools
+    process_fields: Callable[[Iterable[SlideField]], Iterator[tuple[FieldAnalysis, ClassifiedField]]]
     publish: Callable[[SlideFiles], SlideRecord]
     make_hash_cache: Callable[[], HashCache]
-    process_fields: ProcessFields = process_fields
 
     def process_slides(self, slides: Iterable[Slide]) -> Generator[SlideOutcome, None, None]:
         """Analyze and publish slides.
@@ -158,7 +157,7 @@ class Pipeline:
         """
         accumulators = deque[SlideAccumulator]()
         fields = self._iter_fields(slides, accumulators)
-        for analysis, classified in self.process_fields(self.context, self.pools, fields):
+        for analysis, classified in self.process_fields(fields):
             yield from self._pop_complete(accumulators)
             # Zones of a scan that has enough cells may have been on their way.
             if accumulators and accumulators[0].slide.id == analysis.slide:
@@ -178,7 +177,7 @@ class Pipeline:
             accumulators.append(accumulator)
             if slide.is_scan:
                 files = hash_cache.hash_fields(slide, settings.max_megapixels)
-                accumulator.survey = ScanSurvey(self.context, slide, files, self.pools.detection)
+                accumulator.survey = ScanSurvey(self.context, self.stages, slide, files, self.pools.detection)
                 accumulator.target_cells = None if settings.cells_per_scan == "all" else settings.cells_per_scan
                 yield from self._iter_zones(slide, accumulator, accumulator.survey)
             else:
@@ -209,7 +208,7 @@ class Pipeline:
 
     def publish_slide(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """Publish one slide with all its fields; raises as :func:`publish_or_fail`."""
-        slide, classes = accumulator.slide, self.context.stages.provenance.classes
+        slide, classes = accumulator.slide, self.context.models.provenance.classes
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
             return make_failed_outcome(slide, "list", slide.problem, classes)
@@ -217,12 +216,12 @@ class Pipeline:
 
     def _build_and_publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """Build the result of a slide, render its files and publish them."""
-        timer, stages, slide = StageTimer(), self.context.stages, accumulator.slide.id
+        timer, slide, classes = StageTimer(), accumulator.slide.id, self.context.models.provenance.classes
         metadata, limits = self.context.metadata.get(slide), self.context.limits_for(slide)
         with timer("quality"):
             accumulator.leave_out_repeated_cells()
         with timer("write"):
-            result = build_result(accumulator, stages.provenance.classes, limits, metadata, stages.familiarity_rule)
+            result = build_result(accumulator, classes, limits, metadata, self.stages.familiarity_rule)
             field_hashes = tuple(accumulator.field_hashes)
             cache_key = self.context.cache_key_for(accumulator.slide.is_scan)
             fingerprints = compute_fingerprints(accumulator.source_hashes, cache_key, metadata)

@@ -132,7 +132,7 @@ def _is_kept(record: SlideRecord, fields: FieldHashes, context: RunContext) -> b
     """Return whether a slide is reviewed, and its images are the same but the models are not."""
     if not record.reviews or context.settings.redo_reviewed:
         return False
-    return record.source_hashes == fields and record.provenance.models != context.stages.provenance.models
+    return record.source_hashes == fields and record.provenance.models != context.models.provenance.models
 
 
 def _is_reprocess_requested(settings: RunSettings, record: SlideRecord) -> bool:

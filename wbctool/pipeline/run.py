@@ -14,10 +14,9 @@ from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.exit_codes import ExitCode
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import OutputPaths
-from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
-from wbctool.pipeline.executor import LocalExecutor, SlideExecutor
+from wbctool.pipeline.executor import SlideExecutor
 from wbctool.pipeline.plan import Action, PlanItem, has_changed, make_plan
 from wbctool.pipeline.preflight import check_counts_writable, check_output_location, check_slide_folders
 from wbctool.pipeline.rerender import render_changed_words
@@ -71,22 +70,20 @@ class StopRequest:
 
 def run_folder(
     settings: RunSettings,
-    load_stages: Callable[[], BoundStages],
+    executor: SlideExecutor,
     argv: Sequence[str],
     progress: Progress,
     stop_request: StopRequest,
-    executor: SlideExecutor | None = None,
     now: Callable[[], float] = time.time,
 ) -> int:
     """Process every slide that is not up to date, and write the table of all slides.
 
     Args:
         settings: The settings of the run.
-        load_stages: Loads the models. It is called once the paths of the output have been checked.
+        executor: Processes the slides. It loads the models once the paths of the output have been checked.
         argv: The command line, for run.json.
         progress: Shows how the run goes on.
         stop_request: Asks the run to stop.
-        executor: Processes the slides; None for this process.
         now: Returns the Unix time in seconds.
 
     Returns:
@@ -97,7 +94,7 @@ def run_folder(
         SlidesNotFound: There is no image.
         OutputLocked: Another run holds this output.
         OutputNotWritable: The output cannot be written.
-        WbctoolError: What ``load_stages`` and the executor raise.
+        WbctoolError: What the executor raises.
     """
     layout = OutputPaths.from_out(settings.out)
     check_output_location(layout, settings)
@@ -112,14 +109,14 @@ def run_folder(
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:
-        return RunContext(settings, load_stages(), metadata, stop_request, progress.field_done, progress.track, now)
+        return RunContext(settings, executor.load(), metadata, stop_request, progress.field_done, progress.track, now)
 
     if settings.dry_run:
         progress.plan_ready(make_plan(slides, make_context()))
         return ExitCode.DONE
     with lock_output(layout):
         check_counts_writable(layout)
-        run = _FolderRun(make_context(), progress, stop_request, executor or LocalExecutor(), notices)
+        run = _FolderRun(make_context(), progress, stop_request, executor, notices)
         return run.execute(slides, argv)
 
 
@@ -128,7 +125,7 @@ class _FolderRun:
     """One run that holds the lock of its output.
 
     Attributes:
-        context: The settings, the stages and what slides.csv says.
+        context: The settings, the models and what slides.csv says.
         progress: Shows the progress.
         stop_request: Says whether the run is to stop.
         executor: Processes the slides.
@@ -145,9 +142,9 @@ class _FolderRun:
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         """Plan the run, process its slides and write its tables; return the exit code."""
-        stages = self.context.stages
+        models = self.context.models
         run_record = start_run_record(
-            self.context.settings, stages.provenance, stages.device_message, argv, self.notices
+            self.context.settings, models.provenance, models.device_message, argv, self.notices
         )
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
@@ -248,10 +245,10 @@ class _FolderRun:
         if code is None:
             code = self._select_exit_code(outcomes)
         qc_slides = self.context.settings.qc_slides
-        append_qc_records(layout, qc_slides, outcomes, set(processed), self.context.stages.provenance)
+        append_qc_records(layout, qc_slides, outcomes, set(processed), self.context.models.provenance)
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
-        batch_sizes, cluster = self.context.stages.batch_sizes(), self.executor.describe().get("cluster")
+        batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe().get("cluster")
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(layout, ended)
         return code
@@ -267,7 +264,7 @@ class _FolderRun:
         """Return a slide's last outcome; one that must still be processed is waiting, and keeps its earlier numbers."""
         slide, record = item.slide, item.record
         if record is None:
-            classes = self.context.stages.provenance.classes
+            classes = self.context.models.provenance.classes
             row = empty_row(slide.id, SlideStatus.WAITING, slide.n_fields, classes)
             return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
         outcome = SlideOutcome.from_record(record)

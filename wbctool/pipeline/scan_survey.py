@@ -20,6 +20,7 @@ from typing import TypeVar
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.resize import downscale
 from wbctool.imaging.scan import Level, Scan
+from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FailedSource, ZoneSource, name_zone
 from wbctool.pipeline.ordered_map import map_ordered
@@ -63,12 +64,14 @@ class ScanSurvey:
 
     Attributes:
         context: The run.
+        stages: The stages with their models.
         slide: The scan.
         files: Name and SHA-256 of its files.
         pool: Its threads look at several zones at a time.
     """
 
     context: RunContext
+    stages: BoundStages
     slide: Slide
     files: FieldHashes
     pool: Executor
@@ -156,7 +159,7 @@ class ScanSurvey:
     def _make_grid(self, scan: Scan) -> _Grid:
         """Divide the scan into zones."""
         metadata = self.context.metadata.get(self.slide.id)
-        um_per_px, source = find_scale(scan, metadata.um_per_px if metadata else None, self.context.stages.detect)
+        um_per_px, source = find_scale(scan, metadata.um_per_px if metadata else None, self.stages.detect)
         level = scan.choose_level(_CELL_UM_PER_PX / um_per_px)
         step = max(1, round(level.downsample))  # zones begin at whole pixels of the level
         margin_px = _MARGIN_UM / um_per_px
@@ -221,7 +224,7 @@ class ScanSurvey:
 
     def _look(self, scan: Scan, um_per_px: float, tile: Tile) -> PassedOver | float:
         """Judge the middle of a zone by its red cells."""
-        stages, limits = self.context.stages, self.context.limits_for(self.slide.id)
+        stages, limits = self.stages, self.context.limits_for(self.slide.id)
         side = min(round(_LOOK_UM / um_per_px), tile.frame.width, tile.frame.height)
         x, y = (round(center - side / 2) for center in tile.frame.center)
         rgb = scan.read(Box(x, y, side, side), scan.choose_level(max(1.0, side / _LOOK_PX)))
