@@ -25,7 +25,7 @@ from wbctool.report.gallery import (
     keep_shown,
 )
 from wbctool.report.html import render_report
-from wbctool.report.verdict import metadata_rows, severity, verdict_sentence
+from wbctool.report.summary import metadata_rows, severity, summary_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import FLAGS, count_cells
@@ -125,7 +125,7 @@ def test_script_data_summary_texts_give_python_verdict(counted):
     sentence = data["texts"]["verdict"]["low_count" if counted < data["low_count_below"] else "counted"]
     assert sentence.format(
         counted=counted, failed_fields=data["texts"]["verdict"]["failed_fields"], in_review=""
-    ) == verdict_sentence(result)
+    ) == summary_sentence(result)
 
 
 @pytest.mark.parametrize("counted", [1, 99, 100, 500])

@@ -15,7 +15,7 @@ from wbctool.report.categories import CATEGORIES, category_of
 from wbctool.report.csv_tables import cells_csv, hash_cells
 from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
-from wbctool.report.verdict import (
+from wbctool.report.summary import (
     failed_fields_clause,
     field_remarks,
     findings,
@@ -25,7 +25,7 @@ from wbctool.report.verdict import (
     scan_lines,
     scan_sentence,
     severity,
-    verdict_sentence,
+    summary_sentence,
 )
 from wbctool.text import display_name
 from wbctool.types.cells import Outcome, Reason
@@ -54,7 +54,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         differential=result.differential,
         provenance=provenance,
         severity=severity(result),
-        verdict=verdict_sentence(result),
+        verdict=summary_sentence(result),
         metadata=metadata_rows(result),
         field_remarks=list(field_remarks(result, provenance)),
         scan_sentence=scan_sentence(result.scan) if result.scan else "",

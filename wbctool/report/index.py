@@ -10,7 +10,7 @@ from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
 from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.report.render import render_page
-from wbctool.report.verdict import severity_of
+from wbctool.report.summary import severity_of
 from wbctool.text import pluralize
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 

@@ -29,7 +29,7 @@ def severity_of(status: SlideStatus, has_remarks: bool) -> str:
     return "check" if has_remarks else "clear"
 
 
-def verdict_sentence(result: SlideResult) -> str:
+def summary_sentence(result: SlideResult) -> str:
     """Return one sentence on the slide: how many cells were counted, or why none was."""
     differential, clause = result.differential, failed_fields_clause(result)
     if result.status is SlideStatus.FAILED:
