@@ -38,7 +38,7 @@ from wbctool.types.results import FAILURE_STATUSES, SlideStatus
 log = logging.getLogger(__name__)
 
 
-class Progress(Protocol):
+class RunProgress(Protocol):
     """Shows how a run goes on. Its methods but ``track`` are called in the main thread."""
 
     def plan_ready(self, plan: Sequence[PlanItem]) -> None:
@@ -72,7 +72,7 @@ def run_folder(
     settings: RunSettings,
     executor: SlideExecutor,
     argv: Sequence[str],
-    progress: Progress,
+    progress: RunProgress,
     stop_request: StopRequest,
     now: Callable[[], float] = time.time,
 ) -> int:
@@ -134,7 +134,7 @@ class _FolderRun:
     """
 
     context: RunContext
-    progress: Progress
+    progress: RunProgress
     stop_request: StopRequest
     executor: SlideExecutor
     notices: list[str]
