@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wbctool.datasets.class_folders import find_unrecognized_folders, read_class_folders, read_single_cell_images
+from wbctool.datasets.class_folders import describe_left_out, read_class_folders, read_single_cell_images
 from wbctool.datasets.fields import find_field_folders
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass, Subtype, UnknownKind
@@ -36,14 +36,14 @@ def test_read_class_folders_skips_folders_of_systems(tmp_path: Path) -> None:
     (tmp_path / ".snapshot" / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\n")
     assert find_field_folders(tmp_path) == ()
     assert [image.path.name for image in read_class_folders(tmp_path)] == ["a.jpg"]
-    assert find_unrecognized_folders(tmp_path) == ()
+    assert describe_left_out(tmp_path) == []
 
 
 def test_read_class_folders_logs_folder_that_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
     _image(tmp_path / "ours" / "lymphocite" / "b.jpg", b"b")
     _image(tmp_path / "fields" / "images" / "c.jpg", b"c")
-    assert find_unrecognized_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
+    assert describe_left_out(tmp_path) == ["folder ours/lymphocite is left out: its name is not a class"]
     assert len(read_class_folders(tmp_path)) == 1
     assert "lymphocite is left out: its name is not a class" in caplog.text
 
@@ -178,10 +178,25 @@ def test_read_class_folders_leaves_out_unknown_kinds_and_says_so(
     assert "2 cells of kinds that no class fits left out: bilobed_promyelocyte, blast" in caplog.text
 
 
-def test_find_unrecognized_folders_are_not_those_of_unknown_kinds(tmp_path: Path) -> None:
+def test_describe_left_out_does_not_name_folders_of_unknown_kinds(tmp_path: Path) -> None:
     for name in ("neutrophil", "smudge cells", "lymphocite"):
         _image(tmp_path / "ours" / name / "a.jpg", name.encode())
-    assert find_unrecognized_folders(tmp_path) == (tmp_path / "ours" / "lymphocite",)
+    assert describe_left_out(tmp_path) == ["folder ours/lymphocite is left out: its name is not a class"]
+
+
+def test_describe_left_out_names_images_and_tables_that_are_not_read(tmp_path: Path) -> None:
+    _image(tmp_path / "ours" / "neutrophil" / "a.jpg", b"a")
+    _image(tmp_path / "ours" / "neutrophil" / "b.jxl", b"b")
+    _image(tmp_path / "ours" / "monocyte" / "c.nef", b"c")
+    _image(tmp_path / "ours" / "@eaDir" / "d.jxl", b"d")
+    for name in ("groups.csv.txt", "cells.xlsx", "notes.txt"):
+        (tmp_path / "ours" / name).write_text("label,image,source\n")
+    assert describe_left_out(tmp_path) == [
+        "not read: ours/groups.csv.txt; a table is groups.csv",
+        "not read: ours/cells.xlsx; a table is cells.csv",
+        "not read: 1 other image (jxl), 'ours/neutrophil/b.jxl'; export them as PNG, TIFF or JPEG",
+        "not read: 1 raw camera image (nef), 'ours/monocyte/c.nef'; export them as 8-bit TIFF or JPEG",
+    ]
 
 
 def test_read_class_folders_subtype_is_of_the_images_class(tmp_path: Path) -> None:

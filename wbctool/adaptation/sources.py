@@ -10,7 +10,7 @@ from pathlib import Path
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.labels_file import Labels, read_labels
 from wbctool.adaptation.published_cells import find_labelled_results, list_review_readers, read_published_cells
-from wbctool.datasets.class_folders import find_unrecognized_folders
+from wbctool.datasets.class_folders import describe_left_out
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
 from wbctool.paths import OutputPaths
@@ -68,7 +68,7 @@ def read_sources(
             notes += left_out
         else:
             found = read_labelled_cells(path, models, progress)
-            notes += [f"folder {f.name} is left out: its name is not a class" for f in find_unrecognized_folders(path)]
+            notes += describe_left_out(path)
         if not found:
             raise LabelledDataInvalid(f"{path} holds neither class folders with images nor results of a run")
         cells += found

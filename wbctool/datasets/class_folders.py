@@ -13,14 +13,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from wbctool.datasets.fields import find_field_folders, find_red_cell_folders
 from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, read_label_rows
-from wbctool.datasets.laboratory_tables import TableRow, find_table
+from wbctool.datasets.laboratory_tables import TableRow, find_table, list_unread_tables
 from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.formats import is_image
+from wbctool.imaging.formats import UnreadKind, describe_unread, get_unread_kind, is_image
 from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
 from wbctool.system_folders import is_passed_over
 from wbctool.text import pluralize
@@ -64,8 +65,8 @@ def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tupl
     """
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
-    for folder in find_unrecognized_folders(data):
-        log.warning("%s is left out: its name is not a class", folder)
+    for note in describe_left_out(data):
+        log.warning("%s: %s", data, note)
     known: list[LabelledImage] = []
     unknown: list[UnknownImage] = []
     for folder in _find_image_folders(data):
@@ -80,7 +81,39 @@ def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tupl
     return tuple(known), tuple(unknown)
 
 
-def find_unrecognized_folders(data: Path) -> tuple[Path, ...]:
+def describe_left_out(data: Path) -> list[str]:
+    """Return what a laboratory may have expected to be read, and is not.
+
+    These are folders of images beside class folders whose names are no kind of cell, images of kinds that are not
+    read, and files that look like groups.csv or cells.csv.
+
+    Args:
+        data: The folder that holds the class folders.
+
+    Raises:
+        LabelledDataInvalid: A folder cannot be searched.
+    """
+    notes = [
+        f"folder {folder.relative_to(data)} is left out: its name is not a class" for folder in _find_misnamed(data)
+    ]
+    unread: dict[UnreadKind, list[str]] = defaultdict(list)
+    table_folders = {data}
+    for path in data.rglob("*"):
+        name = path.relative_to(data)
+        if not is_passed_over(name) and (kind := get_unread_kind(path)):
+            unread[kind].append(str(name))
+        elif path.is_dir() and parse_class(path.name):
+            table_folders.add(path.parent)
+    for folder in sorted(table_folders):
+        for stem in ("groups", "cells"):
+            found = find_table(folder, stem, LabelledDataInvalid)
+            is_read = found is not None and (stem == "groups" or found.suffix.lower() == ".csv")
+            names = list_unread_tables(folder, stem, found if is_read else None, LabelledDataInvalid)
+            notes += [f"not read: {(folder / name).relative_to(data)}; a table is {stem}.csv" for name in names]
+    return notes + describe_unread(unread)
+
+
+def _find_misnamed(data: Path) -> tuple[Path, ...]:
     """Return folders of images, beside class folders, whose names are no kind of cell: perhaps they are misspelled.
 
     Folders whose images a cells.csv labels are none of them.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
 from wbctool.imaging.iso_media import is_heic
 from wbctool.imaging.scan import SCAN_SUFFIXES
+from wbctool.notices import list_names
+from wbctool.text import natural_sort_key, pluralize
 
 _HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 IMAGE_SUFFIXES = _HEIC_SUFFIXES | {
@@ -114,6 +117,22 @@ def get_unread_kind(path: Path) -> UnreadKind | None:
         return UnreadKind.PARTIAL
     kind = _KINDS.get(suffix)
     return UnreadKind.UNNAMED if kind is None and _IMAGE_SIGNATURE.match(read_head_or_empty(path)) else kind
+
+
+def describe_unread(names_by_kind: Mapping[UnreadKind, Collection[str]]) -> list[str]:
+    """Return a sentence on the files of each kind that are not read, and what to do about them.
+
+    Args:
+        names_by_kind: The files' names, by what :func:`get_unread_kind` returned.
+    """
+    sentences = []
+    for kind in UnreadKind:
+        if names := names_by_kind.get(kind):
+            endings = list_names(sorted({Path(name).suffix.lower().removeprefix(".") or "none" for name in names}))
+            example = f"{min(names, key=natural_sort_key)!r}"
+            example = example if len(names) == 1 else f"such as {example}"
+            sentences.append(f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advice}")
+    return sentences
 
 
 def is_placeholder(name: str) -> bool:

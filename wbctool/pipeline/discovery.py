@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wbctool.errors import SlidesNotFound
-from wbctool.imaging.formats import UnreadKind, get_unread_kind, is_image, is_placeholder
+from wbctool.imaging.formats import UnreadKind, describe_unread, get_unread_kind, is_image, is_placeholder
 from wbctool.imaging.scan import is_scan
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import SLIDES_CSV, SLIDES_XLSX
@@ -17,7 +17,7 @@ from wbctool.pipeline.own_figures import is_own_figure
 from wbctool.pipeline.scan_files import find_scans, list_scan_files
 from wbctool.store.run_record import is_results
 from wbctool.system_folders import is_passed_over, is_system_folder
-from wbctool.text import natural_sort_key, pluralize
+from wbctool.text import natural_sort_key
 from wbctool.types.cells import Slide
 
 _TABLES = frozenset({SLIDES_CSV, SLIDES_XLSX})
@@ -202,12 +202,7 @@ class _FolderWalker:
 
     def describe_skipped(self) -> list[str]:
         """Return the notices of what the laboratory may have expected to be read."""
-        notices = []
-        for kind, names in sorted(self._unread.items(), key=lambda item: list(UnreadKind).index(item[0])):
-            endings = list_names(sorted({Path(name).suffix.lower().removeprefix(".") or "none" for name in names}))
-            example = f"{min(names, key=natural_sort_key)!r}"
-            example = example if len(names) == 1 else f"such as {example}"
-            notices.append(f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advice}")
+        notices = describe_unread(self._unread)
         for text, names in (
             ("no slides, because nothing that lies in them is read", self._unread_folders),
             ("not read, because it does not lie in the folder of all slides", self._unread_tables),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.datasets.class_folders import find_unrecognized_folders, read_single_cell_images
+from wbctool.datasets.class_folders import describe_left_out, read_single_cell_images
 from wbctool.datasets.labelled import GroupSplit, LabelledImage, Split
 from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
@@ -88,9 +88,7 @@ def verify_cells(data: Path, models: Models, mode: SuperResolve, progress: Progr
         import sklearn.metrics  # noqa: F401
     labelled, unknown_images = read_single_cell_images(data)
     images, notes = _exclude_training_data(labelled, len(unknown_images), models)
-    notes += [
-        f"folder {folder.name} is left out: its name is not a class" for folder in find_unrecognized_folders(data)
-    ]
+    notes += describe_left_out(data)
     cells = crop_labelled_cells(images, models, progress, data.resolve().name)
     if n_learned := len(images) - len(cells):
         notes.append(f"{pluralize(n_learned, 'cell')} left out: the models were adapted with them")
