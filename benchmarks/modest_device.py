@@ -97,9 +97,9 @@ def measure_readers(work_dir: Path, models: Path, memory_mb: int) -> Iterator[Ro
             if all(card.precision is not precision for card in of_readers):
                 continue
             label = " and ".join(dict.fromkeys(card.precision.value for card in of_readers))
-            options = ["--readers", readers, "--models", str(models), "--workers", "1"]
+            options = ["--device", "cpu", "--readers", readers, "--models", str(models), "--workers", "1"]
             limit = partial(limit_process, memory_mb)
-            measured = run_wbctool(work_dir, work_dir / "slides", precision, Device.CPU, options, limit)
+            measured = run_wbctool(work_dir, work_dir / "slides", precision, options, limit)
             readers_mb = sum(sizes_mb[card.kind] for card in of_readers)
             yield Row(readers, label, measured, readers_mb, sum(sizes_mb.values()))
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import wbctool
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.inference.loading import Models
 from wbctool.inference.session import OnnxModel
 from wbctool.pipeline.bound_stages import bind_stages
@@ -82,9 +82,14 @@ def main() -> None:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--precision", type=Precision, default=Precision.FP32)
     parser.add_argument("--device", type=Device, default=Device.CPU)
+    parser.add_argument("--readers", type=Readers, default=Readers.BOTH)
     args = parser.parse_args()
     settings = RunSettings(
-        slides=args.slides, out=args.slides / "counts.csv", precision=args.precision, device=args.device
+        slides=args.slides,
+        out=args.slides / "counts.csv",
+        precision=args.precision,
+        device=args.device,
+        readers=args.readers,
     )
     models = wbctool.load_models(args.models, settings.device, settings.precision, settings.readers, threads=1)
     n_cells, calls = record_calls(settings, models)

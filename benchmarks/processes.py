@@ -39,7 +39,6 @@ def run_wbctool(
     work_dir: Path,
     slides: Path,
     precision: str,
-    device: Device,
     options: Sequence[str] = (),
     prepare: Callable[[], None] | None = None,
 ) -> ProcessMeasurement:
@@ -49,7 +48,6 @@ def run_wbctool(
         work_dir: Where the output goes.
         slides: The slides.
         precision: As `wbctool run --precision`.
-        device: As `wbctool run --device`.
         options: Further options of `wbctool run`.
         prepare: As of time_process.
     """
@@ -57,7 +55,7 @@ def run_wbctool(
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = ["-m", "wbctool", "run", str(slides), "--out", str(out / "counts.csv"), "--precision", precision]
-    seconds, cpu_s, peak_mb, _ = time_process([*command, "--device", device, "--quiet", *options], prepare)
+    seconds, cpu_s, peak_mb, _ = time_process([*command, "--quiet", *options], prepare)
     slides_done = json.loads((out / "counts" / "run.json").read_text())["slides"]
     return ProcessMeasurement(seconds, cpu_s, peak_mb, sum(int(slide["cells"]) for slide in slides_done))
 

@@ -7,8 +7,9 @@ Every measurement is a fresh process on the same copies of the demo's fields, as
 (c') benchmarks.onnxruntime_only: ONNX Runtime running detector, generator and both classifiers on ready arrays
 (b) with --baseline, benchmarks.pytorch_baseline: OpenCV and PyTorch, 32 cells at a time and one at a time
 
-Also in int8, or with --device cuda in fp16, if `wbctool models optimize` made copies. After the first round no round
-begins that would not end within --minutes. The tables go to benchmarks/results/, with the machine and versions.
+Also in int8, or with --device cuda in fp16, if `wbctool models optimize` made copies; --models DIR takes those of its
+--out. After the first round no round begins that would not end within --minutes. The tables go to benchmarks/results/,
+with the machine and versions.
 """
 
 from __future__ import annotations
@@ -20,16 +21,38 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.demo_fields import copy_fields
 from benchmarks.processes import ProcessMeasurement, describe_machine, run_wbctool, time_process
-from wbctool.enums import Device, Precision
-from wbctool.inference.model_card import ClassifierCard, default_models_dir, quantized_card_path
+from wbctool.enums import Device, Precision, Readers
+from wbctool.inference.model_card import ClassifierCard, CompactCard, default_models_dir, quantized_card_path
 
 RESULTS = Path(__file__).parent / "results"
 _DIVISORS = {"full": 1, "low-power": 4}  # of the fields' side
+_CARDS = {Readers.VGG19: ClassifierCard, Readers.COMPACT: CompactCard}
 _FLOOR = "(c') ONNX Runtime alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What all candidates have in common.
+
+    Attributes:
+        device: Where the models run.
+        models: The folder of the models.
+        readers: Which networks classify the cells.
+    """
+
+    device: Device = Device.CPU
+    models: Path = field(default_factory=default_models_dir)
+    readers: Readers = Readers.BOTH
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `wbctool run` and of benchmarks.onnxruntime_only for it."""
+        return ("--device", self.device, "--models", str(self.models), "--readers", self.readers)
 
 
 def main() -> None:
@@ -42,38 +65,43 @@ def main() -> None:
     )
     parser.add_argument("--baseline", action="store_true", help="also time (b), which takes minutes on a slow machine")
     parser.add_argument("--device", type=Device, choices=[Device.CPU, Device.CUDA], default=Device.CPU)
+    parser.add_argument("--models", type=Path, default=default_models_dir(), help="default: the shipped models")
+    parser.add_argument("--readers", type=Readers, choices=list(Readers), default=Readers.BOTH)
     parser.add_argument(
         "--growth", type=int, nargs="*", default=[], help="also time (a) once for each number of fields"
     )
     parser.add_argument("--sizes", nargs="+", choices=_DIVISORS, default=list(_DIVISORS), help="of the fields")
     args = parser.parse_args()
+    configuration = Configuration(args.device, args.models, args.readers)
     for size in args.sizes:
         divisor = _DIVISORS[size]
         with tempfile.TemporaryDirectory() as folder:
             work_dir = Path(folder)
             copy_fields(work_dir / "slides", args.fields, divisor)
             baseline = args.baseline and divisor == 1  # it resamples small cells, so the times would not compare
-            rounds = run_rounds(work_dir, args.device, args.runs, 60 * args.minutes / len(args.sizes), baseline)
+            rounds = run_rounds(work_dir, configuration, args.runs, 60 * args.minutes / len(args.sizes), baseline)
             growth = []
             for fields in args.growth if divisor == 1 else []:
                 copy_fields(work_dir / f"slides-{fields}", fields)
-                growth.append((fields, run_wbctool(work_dir, work_dir / f"slides-{fields}", "auto", args.device)))
-        text = format_markdown(rounds, args.fields, divisor, args.device, growth)
+                slides, precision = work_dir / f"slides-{fields}", list_precisions(configuration)[-1]
+                growth.append((fields, run_wbctool(work_dir, slides, precision, configuration.options)))
+        text = format_markdown(rounds, args.fields, divisor, configuration, growth)
         print(text, flush=True)
         RESULTS.mkdir(exist_ok=True)
         parts = ([] if divisor == 1 else [size]) + ([] if args.device is Device.CPU else [args.device.value])
+        parts += [] if args.readers is Readers.BOTH else [args.readers.value]
         suffix = "".join(f"-{part}" for part in parts)
         (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
 
 
 def run_rounds(
-    work_dir: Path, device: Device, max_rounds: int, limit_s: float, baseline: bool
+    work_dir: Path, configuration: Configuration, max_rounds: int, limit_s: float, baseline: bool
 ) -> dict[str, list[ProcessMeasurement]]:
     """Measure each candidate in turn, as often as the time allows, and at least once.
 
     Args:
         work_dir: Holds the folder ``slides``; outputs go there.
-        device: Where the models run.
+        configuration: What all candidates have in common.
         max_rounds: The most rounds.
         limit_s: No round begins that would end later, if it takes as long as the one before.
         baseline: Whether to measure (b).
@@ -87,30 +115,30 @@ def run_rounds(
         round_start = time.perf_counter()
         if index and round_start - start + round_s > limit_s:
             break
-        for name, measured in run_round(work_dir, device, baseline):
+        for name, measured in run_round(work_dir, configuration, baseline):
             rounds[name].append(measured)
         round_s = time.perf_counter() - round_start
     return rounds
 
 
-def run_round(work_dir: Path, device: Device, baseline: bool) -> Iterator[tuple[str, ProcessMeasurement]]:
+def run_round(work_dir: Path, configuration: Configuration, baseline: bool) -> Iterator[tuple[str, ProcessMeasurement]]:
     """Measure each candidate once.
 
     Args:
         work_dir: Holds the folder ``slides``; outputs go there.
-        device: Where the models run.
+        configuration: What all candidates have in common.
         baseline: Whether to measure (b).
 
     Yields:
         The candidate's name and its measurement.
     """
     slides = work_dir / "slides"
-    for precision in list_precisions(device):
-        yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, device)
-        yield f"{_FLOOR}, {precision}", run_onnxruntime_only(slides, precision, device)
+    for precision in list_precisions(configuration):
+        yield f"(a) wbctool, {precision}", run_wbctool(work_dir, slides, precision, configuration.options)
+        yield f"{_FLOOR}, {precision}", run_onnxruntime_only(slides, precision, configuration)
     for batch in (32, 1) if baseline else ():
         out = work_dir / "baseline.csv"
-        options = ["--batch", str(batch), "--device", device]
+        options = ["--batch", str(batch), "--device", configuration.device]
         seconds, cpu_s, peak_mb, _ = time_process(
             ["-m", "benchmarks.pytorch_baseline", str(slides), str(out), *options]
         )
@@ -119,27 +147,28 @@ def run_round(work_dir: Path, device: Device, baseline: bool) -> Iterator[tuple[
         yield f"(b) OpenCV and PyTorch, {batch} cells at a time", ProcessMeasurement(seconds, cpu_s, peak_mb, cells)
 
 
-def list_precisions(device: Device) -> list[Precision]:
+def list_precisions(configuration: Configuration) -> list[Precision]:
     """Return fp32 and, if there is such a copy, int8 for a CPU or fp16 for a GPU.
 
     Args:
-        device: Where the models run.
+        configuration: Where the models run, and lie.
     """
-    fastest = Precision.INT8 if device is Device.CPU else Precision.FP16
-    is_available = quantized_card_path(default_models_dir(), ClassifierCard, fastest).is_file()
+    fastest = Precision.INT8 if configuration.device is Device.CPU else Precision.FP16
+    kinds = [card for reader, card in _CARDS.items() if configuration.readers in {reader, Readers.BOTH}]
+    is_available = any(quantized_card_path(configuration.models, kind, fastest).is_file() for kind in kinds)
     return [Precision.FP32, fastest] if is_available else [Precision.FP32]
 
 
-def run_onnxruntime_only(slides: Path, precision: str, device: Device) -> ProcessMeasurement:
+def run_onnxruntime_only(slides: Path, precision: str, configuration: Configuration) -> ProcessMeasurement:
     """Measure the models alone.
 
     Args:
         slides: The slides.
         precision: Of the models.
-        device: Where they run.
+        configuration: Which models, and where they run.
     """
-    command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision, "--device", device]
-    *_, peak_mb, output = time_process(command)
+    command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision]
+    *_, peak_mb, output = time_process([*command, *configuration.options])
     result = json.loads(output)
     return ProcessMeasurement(result["seconds"], result["cpu_seconds"], peak_mb, result["cells"])
 
@@ -148,7 +177,7 @@ def format_markdown(
     rounds: dict[str, list[ProcessMeasurement]],
     fields: int,
     divisor: int,
-    device: Device,
+    configuration: Configuration,
     growth: Sequence[tuple[int, ProcessMeasurement]],
 ) -> str:
     """Format the results in Markdown: a table, the ratios and the growth with the number of fields.
@@ -157,13 +186,14 @@ def format_markdown(
         rounds: Measurements by the candidate's name.
         fields: Number of fields.
         divisor: As of copy_fields.
-        device: Where the models ran.
-        growth: Number of fields and the measurement of (a), for each further number.
+        configuration: What all candidates have in common.
+        growth: Number of fields and the measurement of (a) in the fastest precision, for each further number.
     """
     medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     size = f"{640 // divisor}×{480 // divisor}"
     lines = [
-        f"{fields} fields of {size}, {describe_machine(device)}; medians of {len(next(iter(rounds.values())))}",
+        f"{fields} fields of {size}, readers: {configuration.readers}, {describe_machine(configuration.device)}; "
+        f"medians of {len(next(iter(rounds.values())))}",
         "",
         "| candidate | seconds (least to most) | processor's seconds | ms a field | cells | cells/s | peak MB |",
         "|---|---|---|---|---|---|---|",

@@ -68,14 +68,14 @@ def measure_scaling(work_dir: Path, workers: Sequence[int], models: Path, precis
     """
     from distributed import LocalCluster
 
-    options = ["--models", str(models)]
+    options = ["--device", "cpu", "--models", str(models)]
     for number in workers:
         by_threads = [*options, "--workers", str(number)]
-        yield Row("threads", number, run_wbctool(work_dir, work_dir / "slides", precision, Device.CPU, by_threads))
+        yield Row("threads", number, run_wbctool(work_dir, work_dir / "slides", precision, by_threads))
     for number in workers:
         with LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster:
             by_cluster = [*options, "--scheduler", cluster.scheduler_address]
-            yield Row("Dask", number, run_wbctool(work_dir, work_dir / "slides", precision, Device.CPU, by_cluster))
+            yield Row("Dask", number, run_wbctool(work_dir, work_dir / "slides", precision, by_cluster))
 
 
 def format_table(rows: Sequence[Row]) -> str:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks import run
 from benchmarks.demo_fields import copy_fields
 from benchmarks.processes import ProcessMeasurement
-from benchmarks.run import format_markdown, run_rounds
-from wbctool.enums import Device
+from benchmarks.run import Configuration, format_markdown, run_rounds
+from wbctool.enums import Readers
 
 
 @pytest.mark.parametrize(("divisor", "shape"), [(1, (480, 640, 3)), (4, (120, 160, 3))])
@@ -29,8 +29,8 @@ def test_format_markdown_has_one_ratio_a_precision() -> None:
         "(a) wbctool, int8": [ProcessMeasurement(6.0, 12.0, 380, 20)] * 3,
         "(c') ONNX Runtime alone, int8": [ProcessMeasurement(4.0, 8.0, 290, 20)] * 3,
     }
-    text = format_markdown(rounds, 10, 4, Device.CPU, [])
-    assert "10 fields of 160×120" in text
+    text = format_markdown(rounds, 10, 4, Configuration(readers=Readers.COMPACT), [])
+    assert "10 fields of 160×120, readers: compact" in text
     assert "medians of 3" in text
     assert "| (a) wbctool, fp32 | 12.00 (11.0 to 30.0) | 24.00 | 1200.0 | 20 | 1.7 | 400 |" in text
     ratios = [line for line in text.splitlines() if "times the floor" in line]
@@ -53,4 +53,4 @@ def test_run_rounds_no_round_begins_that_would_end_late(
 
     monkeypatch.setattr(run, "run_round", run_round)
     monkeypatch.setattr(run.time, "perf_counter", lambda: seconds[0])
-    assert len(run_rounds(tmp_path, Device.CPU, 5, limit_s, baseline=False)["(a)"]) == n_rounds
+    assert len(run_rounds(tmp_path, Configuration(), 5, limit_s, baseline=False)["(a)"]) == n_rounds
