@@ -3,8 +3,9 @@
 The same copies of the demo's fields are processed with 1, 2 and 4 threads (``--workers``), and by 1, 2 and 4 workers of
 one thread each of a local Dask cluster (``--scheduler``), which are processes that load the models for themselves. The
 workers are started and the run is timed from start to end, so loading the models counts. A slide is one worker's: for
-the cluster give at least four slides a worker, which have 16 fields each. On a quiet machine with at least as many
-cores as workers; more workers than cores show only what they cost.
+the cluster give at least four slides a worker, which have 16 fields each. With ``--slides`` other slides are processed,
+such as one whole-slide scan, whose zones go to all workers. On a quiet machine with at least as many cores as workers;
+more workers than cores show only what they cost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.demo_fields import copy_fields
 from benchmarks.processes import ProcessMeasurement, describe_machine, run_wbctool
-from wbctool.enums import Device, Precision
+from wbctool.enums import Device, Precision, Readers
 from wbctool.inference.model_card import default_models_dir
 
 _NIGHT_SLIDES, _NIGHT_CELLS = 1000, 200  # of a laboratory's night, and a slide
@@ -42,40 +43,48 @@ def main() -> None:
     """Parse the options, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=int, default=256)
+    parser.add_argument("--slides", type=Path, metavar="DIR", help="in place of copies of the demo's fields")
+    parser.add_argument("--readers", type=Readers, choices=list(Readers), default=Readers.BOTH)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--models", type=Path, default=default_models_dir(), help="default: the shipped models")
     parser.add_argument("--precision", type=Precision, default=Precision.AUTO)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work_dir = Path(folder)
-        copy_fields(work_dir / "slides", args.fields)
-        rows = list(measure_scaling(work_dir, args.workers, args.models, args.precision))
-    print(f"{args.fields} fields of 640×480, {describe_machine(Device.CPU)}\n")
+        slides = args.slides or work_dir / "slides"
+        if args.slides is None:
+            copy_fields(slides, args.fields)
+        options = ["--device", Device.CPU, "--models", str(args.models), "--readers", args.readers]
+        rows = list(measure_scaling(work_dir, slides, args.workers, args.precision, options))
+    name = f"{args.fields} fields of 640×480" if args.slides is None else args.slides.name
+    print(f"{name}, readers: {args.readers}, {describe_machine(Device.CPU)}\n")
     print(format_table(rows))
 
 
-def measure_scaling(work_dir: Path, workers: Sequence[int], models: Path, precision: Precision) -> Iterator[Row]:
+def measure_scaling(
+    work_dir: Path, slides: Path, workers: Sequence[int], precision: Precision, options: Sequence[str]
+) -> Iterator[Row]:
     """Measure a run with each number of threads, then of Dask workers.
 
     Args:
-        work_dir: Holds the folder ``slides``; outputs go there.
+        work_dir: Where the outputs go.
+        slides: The slides.
         workers: The numbers of workers.
-        models: The folder of the models.
         precision: The precision of the models.
+        options: Further options of `wbctool run`.
 
     Yields:
         A row for each run.
     """
     from distributed import LocalCluster
 
-    options = ["--device", "cpu", "--models", str(models)]
     for number in workers:
         by_threads = [*options, "--workers", str(number)]
-        yield Row("threads", number, run_wbctool(work_dir, work_dir / "slides", precision, by_threads))
+        yield Row("threads", number, run_wbctool(work_dir, slides, precision, by_threads))
     for number in workers:
         with LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster:
             by_cluster = [*options, "--scheduler", cluster.scheduler_address]
-            yield Row("Dask", number, run_wbctool(work_dir, work_dir / "slides", precision, by_cluster))
+            yield Row("Dask", number, run_wbctool(work_dir, slides, precision, by_cluster))
 
 
 def format_table(rows: Sequence[Row]) -> str:

@@ -26,6 +26,7 @@ def test_format_table_compares_with_the_first_of_each_kind() -> None:
 def test_measure_scaling_finds_the_same_cells_by_threads_and_on_a_cluster(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     copy_fields(tmp_path / "slides", 18)
-    threads, cluster = measure_scaling(tmp_path, [1], write_tiny_models(tmp_path / "models"), Precision.FP32)
+    options = ["--device", "cpu", "--models", str(write_tiny_models(tmp_path / "models"))]
+    threads, cluster = measure_scaling(tmp_path, tmp_path / "slides", [1], Precision.FP32, options)
     assert (threads.kind, cluster.kind) == ("threads", "Dask")
     assert threads.measured.cells == cluster.measured.cells > 0
