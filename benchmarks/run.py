@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=_DIVISORS, default=list(_DIVISORS), help="of the fields")
     args = parser.parse_args()
     configuration = Configuration(args.device, args.models, args.readers)
+    if args.baseline and configuration != Configuration(args.device):
+        parser.error("--baseline is a pipeline of the shipped VGG19: leave --models and --readers out")
     for size in args.sizes:
         divisor = _DIVISORS[size]
         with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +92,7 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         parts = ([] if divisor == 1 else [size]) + ([] if args.device is Device.CPU else [args.device.value])
         parts += [] if args.readers is Readers.BOTH else [args.readers.value]
+        parts += [] if args.models == default_models_dir() else [args.models.name]
         suffix = "".join(f"-{part}" for part in parts)
         (RESULTS / f"{args.fields}-fields{suffix}.md").write_text(text, encoding="utf-8")
 
@@ -192,7 +195,8 @@ def format_markdown(
     medians = {name: statistics.median(m.seconds for m in measured) for name, measured in rounds.items()}
     size = f"{640 // divisor}×{480 // divisor}"
     lines = [
-        f"{fields} fields of {size}, readers: {configuration.readers}, {describe_machine(configuration.device)}; "
+        f"{fields} fields of {size}, models: {configuration.models.name}, readers: {configuration.readers}, "
+        f"{describe_machine(configuration.device)}; "
         f"medians of {len(next(iter(rounds.values())))}",
         "",
         "| candidate | seconds (least to most) | processor's seconds | ms a field | cells | cells/s | peak MB |",

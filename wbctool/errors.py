@@ -27,7 +27,7 @@ class FieldImplausible(FieldUnreadable):
 
 
 class FieldWronglySaved(FieldImplausible):
-    """The colors or the order of an image's pixels are no photograph's. The slide's other images may have the same."""
+    """The colors of an image or the order of its pixels are wrong, so those of the slide's other images may be, too."""
 
 
 class CellsTooSmall(FieldUnreadable):

@@ -30,7 +30,7 @@ def test_format_markdown_has_one_ratio_a_precision() -> None:
         "(c') ONNX Runtime alone, int8": [ProcessMeasurement(4.0, 8.0, 290, 20)] * 3,
     }
     text = format_markdown(rounds, 10, 4, Configuration(readers=Readers.COMPACT), [])
-    assert "10 fields of 160×120, readers: compact" in text
+    assert "10 fields of 160×120, models: exported, readers: compact" in text
     assert "medians of 3" in text
     assert "| (a) wbctool, fp32 | 12.00 (11.0 to 30.0) | 24.00 | 1200.0 | 20 | 1.7 | 400 |" in text
     ratios = [line for line in text.splitlines() if "times the floor" in line]

@@ -189,8 +189,9 @@ def test_describe_left_out_names_images_and_tables_that_are_not_read(tmp_path: P
     _image(tmp_path / "ours" / "neutrophil" / "b.jxl", b"b")
     _image(tmp_path / "ours" / "monocyte" / "c.nef", b"c")
     _image(tmp_path / "ours" / "@eaDir" / "d.jxl", b"d")
-    for name in ("groups.csv.txt", "cells.xlsx", "notes.txt"):
-        (tmp_path / "ours" / name).write_text("label,image,source\n")
+    (tmp_path / ".snapshot" / "neutrophil").mkdir(parents=True)
+    for name in ("ours/groups.csv.txt", "ours/cells.xlsx", "ours/notes.txt", ".snapshot/groups.csv.txt"):
+        (tmp_path / name).write_text("label,image,source\n")
     assert describe_left_out(tmp_path) == [
         "not read: ours/groups.csv.txt; a table is groups.csv",
         "not read: ours/cells.xlsx; a table is cells.csv",

@@ -18,10 +18,12 @@ import wbctool
 from wbctool.cli.progress import NullProgress
 from wbctool.cli.run import stop_on_signals
 from wbctool.errors import FieldImplausible, FieldWronglySaved, OutputNotWritable, SettingsInvalid, SlidesNotFound
+from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.plan import Action
 from wbctool.store.reader import read_published_slides
 from wbctool.store.run_summary import format_run_summary
+from wbctool.types.cells import Outcome, Reason
 
 
 def manifest(run):
@@ -311,6 +313,7 @@ class TestFailures:
 
     @pytest.mark.parametrize(("n_fields", "is_held_back"), [(2, True), (4, False)])
     def test_cells_go_to_review_if_many_fields_are_wrongly_saved(self, run, monkeypatch, n_fields, is_held_back):
+        fakes.draw_field(run.root / "s2" / "f1.png", ["neutrophil", "platelet", "lymphocyte"])
         for number in range(3, n_fields + 1):
             fakes.draw_field(run.root / "s2" / f"f{number}.png", ["neutrophil"] * number)
 
@@ -318,6 +321,15 @@ class TestFailures:
             if field.name == "f2.png":
                 raise FieldWronglySaved("red and blue are exchanged")
 
+        def see_blasts(rgb):
+            return tuple(
+                replace(p, outcome=Outcome.NEEDS_REVIEW, reason=Reason.POSSIBLE_BLAST)
+                if p.label is CellClass.LYMPHOCYTE
+                else p
+                for p in fakes.classify(rgb)
+            )
+
+        run.classify = see_blasts
         stages = fakes.fake_stages
         monkeypatch.setattr(fakes, "fake_stages", lambda *args: replace(stages(*args), check=refuse_f2))
         assert run() == 3
@@ -325,6 +337,12 @@ class TestFailures:
         assert row["fields_failed"] == "1"
         assert (row["counted"] == "0", row["review"] == row["cells"]) == (is_held_back, is_held_back)
         assert ("out_of_domain" in row["flags"]) == is_held_back
+        with (run.folder / "s2" / "cells.csv").open(newline="") as lines:
+            reasons = [cell["reason"] for cell in csv.DictReader(lines) if cell["field"] == "f1.png"]
+        held_back = ["out_of_distribution", "out_of_distribution", "possible_blast"]
+        assert reasons == (held_back if is_held_back else ["", "platelet", "possible_blast"])
+        page = (run.folder / "s2" / "report.html").read_text()
+        assert ("Many fields have wrong colors" in page) == is_held_back
 
     def test_slide_with_all_fields_failed_is_failed(self, run):
         for path in (run.root / "s2").iterdir():
@@ -362,7 +380,9 @@ class TestFailures:
         run.classify = classify
         assert run(batch_size=batch_size) == 3
         (error,) = manifest(run)["slides"][0]["errors"]
-        assert error == {"slide": "s2", "field": "f2.png", "stage": "classify", "cause": "RuntimeError: bad cell"}
+        cause = "RuntimeError: bad cell"
+        expected = {"slide": "s2", "field": "f2.png", "stage": "classify", "cause": cause, "is_wrongly_saved": False}
+        assert error == expected
         assert run.rows()["s2"]["counted"] == "2"
 
     def test_machine_failure_is_retried_without_being_asked(self, run):

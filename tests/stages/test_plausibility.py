@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import DEMO
 
-from wbctool.errors import FieldImplausible, FieldUnreadable
+from wbctool.errors import FieldImplausible, FieldUnreadable, FieldWronglySaved
 from wbctool.imaging.reader import read_field
 from wbctool.stages.plausibility import check_plausibility, find_implausibility
 from wbctool.types.cells import Field
@@ -110,17 +110,23 @@ class TestSmear:
             inside = cv2.GaussianBlur((np.hypot(y - 240, x - 320) < 228).astype(np.float32), (0, 0), 12)[..., None]
             assert complaint((rgb * inside + np.array(color) * (1 - inside)).astype(np.uint8)) is None
 
-    @pytest.mark.parametrize("rows", [8, 160, 472])
-    def test_rows_of_the_gray_of_missing_data_are_refused(self, rgb, rows):
+    @pytest.mark.parametrize(("rows", "columns"), [(16, 100), (16, 500), (160, 100), (400, 500), (160, 0), (400, 0)])
+    def test_rows_of_the_gray_of_missing_data_are_refused(self, rgb, rows, columns):
+        """The last row of blocks of what is left may end anywhere."""
         damaged = rgb.copy()
-        damaged[-rows:] = 128
+        damaged[-rows:] = damaged[-rows - 16 : -rows, rgb.shape[1] - columns :] = 128
         assert f"the lower {rows} of {len(rgb)} rows are of the gray" in complaint(damaged)
-        if rows > 8:  # with fewer, saving it again mixes the colors of all of them
-            assert "rows are of the gray" in complaint(as_jpeg(damaged, 95))
+        assert "rows are of the gray" in complaint(as_jpeg(damaged, 95))
+        if columns:
+            assert "rows are of the gray" in complaint(damaged[5:-3])
 
-    def test_gray_border_and_gray_bar_pass(self, rgb):
+    def test_gray_border_bar_and_caption_pass(self, rgb):
         assert complaint(cv2.copyMakeBorder(rgb, 32, 32, 32, 32, cv2.BORDER_CONSTANT, value=(128,) * 3)) is None
-        assert complaint(cv2.copyMakeBorder(rgb, 0, 32, 0, 0, cv2.BORDER_CONSTANT, value=(118,) * 3)) is None
+        for rows in (16, 32, 48):
+            framed = cv2.copyMakeBorder(rgb, 0, rows, 0, 0, cv2.BORDER_CONSTANT, value=(128,) * 3)
+            assert complaint(framed) is None
+            cv2.putText(framed, "20 um", (10, 484 + rows // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1)
+            assert complaint(framed) is None
 
     def test_dark_picture_in_a_white_border_is_refused(self, rgb):
         framed = cv2.copyMakeBorder(lit(rgb, brightness=0.3), 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=(255,) * 3)
@@ -274,6 +280,22 @@ class TestPixelOrder:
     def test_low_bytes_between_high_bytes_are_refused(self, rgb):
         low = np.random.default_rng(3).integers(0, 256, rgb.shape, dtype=np.uint8)
         assert "disorder" in complaint(np.stack([rgb, low], 2).reshape(rgb.shape[0], -1, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (gray, FieldWronglySaved),
+        (lambda rgb: rgb[..., ::-1], FieldWronglySaved),
+        (lambda rgb: 255 - rgb, FieldWronglySaved),
+        (lambda rgb: np.concatenate([rgb[::2], rgb[1::2]]), FieldWronglySaved),
+        (lambda rgb: with_channel(rgb, 0, 128), FieldWronglySaved),
+        (lambda rgb: lit(rgb, brightness=0.2), FieldImplausible),
+        (lambda rgb: np.concatenate([rgb[:400], np.full_like(rgb[400:], 128)]), FieldImplausible),
+    ],
+)
+def test_only_what_other_fields_may_have_in_common_is_wrongly_saved(smear, change, kind):
+    assert type(find_implausibility(change(smear))) is kind
 
 
 def test_implausible_field_raises_an_error_that_callers_of_the_reader_catch(smear):

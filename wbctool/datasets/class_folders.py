@@ -42,7 +42,8 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
         The images in order of their paths; empty if no folder is named after a class.
 
     Raises:
-        LabelledDataInvalid: ``data`` is not a folder, or a groups.csv or cells.csv does not name an image.
+        LabelledDataInvalid: ``data`` is not a folder, a groups.csv or cells.csv does not name an image, or a folder
+            cannot be searched.
     """
     known, unknown = read_single_cell_images(data)
     if unknown:
@@ -61,7 +62,8 @@ def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tupl
         The images of known classes, and those of kinds that no class fits, both in order of their paths.
 
     Raises:
-        LabelledDataInvalid: ``data`` is not a folder, or a groups.csv or cells.csv does not name an image.
+        LabelledDataInvalid: ``data`` is not a folder, a groups.csv or cells.csv does not name an image, or a folder
+            cannot be searched.
     """
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
@@ -100,15 +102,16 @@ def describe_left_out(data: Path) -> list[str]:
     table_folders = {data}
     for path in data.rglob("*"):
         name = path.relative_to(data)
-        if not is_passed_over(name) and (kind := get_unread_kind(path)):
+        if is_passed_over(name):
+            continue
+        if kind := get_unread_kind(path):
             unread[kind].append(str(name))
         elif path.is_dir() and parse_class(path.name):
             table_folders.add(path.parent)
     for folder in sorted(table_folders):
         for stem in ("groups", "cells"):
-            found = find_table(folder, stem, LabelledDataInvalid)
-            is_read = found is not None and (stem == "groups" or found.suffix.lower() == ".csv")
-            names = list_unread_tables(folder, stem, found if is_read else None, LabelledDataInvalid)
+            found = _find_cell_table(folder) if stem == "cells" else find_table(folder, stem, LabelledDataInvalid)
+            names = list_unread_tables(folder, stem, found, LabelledDataInvalid)
             notes += [f"not read: {(folder / name).relative_to(data)}; a table is {stem}.csv" for name in names]
     return notes + describe_unread(unread)
 
@@ -118,7 +121,7 @@ def _find_misnamed(data: Path) -> tuple[Path, ...]:
 
     Folders whose images a cells.csv labels are none of them.
     """
-    folders = [folder for folder in _find_image_folders(data) if _find_cell_table(folder) is None]
+    folders = [folder for folder in _find_image_folders(data) if _find_cell_table(folder.resolve().parent) is None]
     field_folders = {*find_field_folders(data), *find_red_cell_folders(data)}
     class_parents = {folder.parent for folder in folders if parse_class(folder.name)} - field_folders
     return tuple(
@@ -137,7 +140,7 @@ def _find_image_folders(data: Path) -> list[Path]:
 def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | str, str]]:
     """Yield path, class or unknown kind, and group of each labeled image of a folder."""
     paths = sorted(path for path in folder.iterdir() if is_image(path))
-    if table := _find_cell_table(folder):
+    if table := _find_cell_table(folder.resolve().parent):
         cells = _read_cell_table(table, folder.name)
         for path in paths:
             if path.name not in cells:
@@ -157,8 +160,8 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
 
 
 def _find_cell_table(folder: Path) -> Path | None:
-    """Return the cells.csv beside an image folder; None if there is none, or only one that `wbctool run` wrote."""
-    table = find_table(folder.resolve().parent, "cells", LabelledDataInvalid)
+    """Return the cells.csv of a folder of image folders; None without one, or if `wbctool run` wrote it."""
+    table = find_table(folder, "cells", LabelledDataInvalid)
     if table is None or table.suffix.lower() != ".csv":
         return None
     try:

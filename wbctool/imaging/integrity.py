@@ -1,16 +1,21 @@
-"""Tell whether a file holds every pixel that its header promises."""
+"""Tell whether a file holds every pixel that its header promises, and whether an image shows them all."""
 
 from __future__ import annotations
 
 import re
 
+import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
 
 MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
 _MIN_COPIED_IN_PARTS = 4096  # bytes of a file
+_MISSING_GRAY, _MAX_MISSING_DIFFERENCE = 128, 2  # what a JPEG decoder makes of missing data; after saving it again
+_MIN_MISSING_SHARE = 0.12  # of the rows, if a picture ends with a row of blocks
+_BLOCK_PX, _MIXED_PX = 8, 2  # of a JPEG; the rows behind its edge in which saving it again mixes both colors
 _END_OF_JPEG = b"\xff\xd9"
 
 
@@ -87,3 +92,30 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
         raise incomplete(str(error)) from error
     if found_width != width or found_height < height:
         raise incomplete(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
+
+
+def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
+    """Count the rows at the bottom that are of the gray that decoders make of missing data.
+
+    A program that opens an incomplete JPEG and saves it again makes a whole file of it. A bar of that gray is lower,
+    and the row above it is of the picture, or of a caption with margins on both sides.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+    """
+    if not _is_missing(rgb[-1:])[0] or _is_missing(rgb[:1])[0]:  # the latter is a gray border
+        return 0
+    first = int(np.flatnonzero(~_is_missing(rgb))[-1]) + 1
+    n_rows = len(rgb) - first
+    ends_within_row = False
+    if first >= _BLOCK_PX:
+        row = rgb[None, first - _BLOCK_PX // 2]
+        ends_within_row = not _is_missing(row[:, :_BLOCK_PX])[0] and bool(_is_missing(row[:, -_BLOCK_PX:])[0])
+    ends_at_row = first % _BLOCK_PX <= _MIXED_PX and n_rows >= _MIN_MISSING_SHARE * len(rgb)
+    return n_rows if ends_within_row or ends_at_row else 0
+
+
+def _is_missing(rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return whether each row is of the gray of missing data."""
+    differences = np.abs(rows.reshape(len(rows), -1).astype(np.int16) - _MISSING_GRAY)
+    return np.asarray(differences.max(axis=1) <= _MAX_MISSING_DIFFERENCE)

@@ -46,7 +46,6 @@ class FieldAnalysis:
         field_thumbnail: The thumbnail of the field; None without cells.
         failure: Why the field could not be analyzed; None if it was.
         quality: The field's quality; None if it could not be analyzed.
-        is_wrongly_saved: Whether it failed for what the slide's other images may have in common with it.
     """
 
     slide: str
@@ -60,7 +59,6 @@ class FieldAnalysis:
     field_thumbnail: FieldThumbnail | None = None
     failure: FieldFailure | None = None
     quality: FieldQuality | None = None
-    is_wrongly_saved: bool = False
 
     @property
     def name(self) -> str:
@@ -111,10 +109,7 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
         # The field is not at fault if memory is short: with more memory it may succeed.
         stage = "memory" if isinstance(error, MemoryError) else timer.stage
         failure = make_failure(slide.id, source.name, stage, error)
-        is_wrongly_saved = isinstance(error, FieldWronglySaved)
-        return FieldAnalysis(
-            slide.id, source, timer, sha256, file_stat, failure=failure, is_wrongly_saved=is_wrongly_saved
-        )
+        return FieldAnalysis(slide.id, source, timer, sha256, file_stat, failure=failure)
     return FieldAnalysis(
         slide=slide.id,
         source=source,
@@ -158,7 +153,7 @@ def make_failure(slide: str, name: str, stage: str, error: Exception) -> FieldFa
     Returns:
         The record of the failure.
     """
-    failure = FieldFailure(slide, name, stage, format_error(error))
+    failure = FieldFailure(slide, name, stage, format_error(error), isinstance(error, FieldWronglySaved))
     exc_info = None if isinstance(error, WbctoolError) else error
     log.error("slide %r, field %r, %s: %s", slide, name, stage, failure.cause, exc_info=exc_info)
     return failure

@@ -25,14 +25,20 @@ from wbctool.stages.tiles import holds_center, is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
 from wbctool.types.cells import Cell, Detection, Outcome, Prediction, Reason, Slide
-from wbctool.types.results import CellThumbnails, FieldFailure, FieldThumbnail, SlideResult, SlideStatus
+from wbctool.types.results import (
+    CellThumbnails,
+    FieldFailure,
+    FieldThumbnail,
+    SlideResult,
+    SlideStatus,
+    suspects_all_fields,
+)
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality, SlideMetadata
 
 log = logging.getLogger(__name__)
 
 _SAME_IOU = 0.5  # of two boxes on the seam of two zones
-_MAX_WRONGLY_SAVED_SHARE = 0.25  # of a slide's fields; of fields with red and blue exchanged, half at least are noticed
 
 
 @dataclass(slots=True)
@@ -53,7 +59,6 @@ class SlideAccumulator:
         survey: The survey of a scan; None for a folder of images.
         n_fields: The number of the slide's fields; None as long as it is not known how many zones of a scan it takes.
         n_counted: The number of its cells that pass the rule for single cells.
-        n_wrongly_saved: The number of fields that failed for what the others may have in common with them.
     """
 
     slide: Slide
@@ -69,7 +74,6 @@ class SlideAccumulator:
     survey: ScanSurvey | None = None
     n_fields: int | None = None
     n_counted: int = 0
-    n_wrongly_saved: int = 0
     _last_round: int = 0
     _seam_cells: list[Detection] = field(default_factory=list)
 
@@ -106,7 +110,6 @@ class SlideAccumulator:
         self.failures += [failure for failure in (analysis.failure, classified.failure) if failure]
         add_seconds(self.seconds, analysis.timer.seconds)
         add_seconds(self.seconds, classified.seconds)
-        self.n_wrongly_saved += analysis.is_wrongly_saved
         self.n_counted += sum(cell.prediction.outcome is Outcome.COUNTED for cell in classified.cells)
         if self.target_cells is not None and self.n_counted >= self.target_cells:
             self.n_fields = len(self.field_hashes)
@@ -174,8 +177,13 @@ def build_result(
     predictions = [cell.prediction for cell in accumulator.cells]
     familiarity = assess_familiarity(predictions, familiarity_rule, [q.stain_out_of_range for q in quality])
     predictions = hold_back_cells(predictions, familiarity, familiarity_rule)
-    if accumulator.n_wrongly_saved > _MAX_WRONGLY_SAVED_SHARE * len(accumulator.field_hashes):
-        predictions = _hold_back_all(accumulator, predictions)
+    if suspects_all_fields(accumulator.failures, n_read):
+        log.warning(
+            "slide %r: so many fields have wrong colors or pixels in disorder that the others probably have too; all "
+            "cells go to review",
+            accumulator.slide.id,
+        )
+        predictions = [_hold_back(prediction) for prediction in predictions]
     cells = [replace(cell, prediction=p) for cell, p in zip(accumulator.cells, predictions, strict=True)]
     scan = accumulator.scan_summary
     flags = _field_flags(accumulator) | compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
@@ -196,15 +204,11 @@ def build_result(
     )
 
 
-def _hold_back_all(accumulator: SlideAccumulator, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Send every cell of a slide to review, because its fields were probably all saved in the same wrong way."""
-    log.warning(
-        "slide %r: %d of %d fields were saved wrongly, and probably the others too, so all cells go to review",
-        accumulator.slide.id,
-        accumulator.n_wrongly_saved,
-        len(accumulator.field_hashes),
-    )
-    return [replace(p, outcome=Outcome.NEEDS_REVIEW, reason=Reason.OUT_OF_DISTRIBUTION) for p in predictions]
+def _hold_back(prediction: Prediction) -> Prediction:
+    """Send a cell to review whose pixels cannot be trusted, whatever it was taken for."""
+    if prediction.reason is Reason.POSSIBLE_BLAST:
+        return prediction
+    return replace(prediction, outcome=Outcome.NEEDS_REVIEW, reason=Reason.OUT_OF_DISTRIBUTION)
 
 
 def _field_flags(accumulator: SlideAccumulator) -> set[str]:

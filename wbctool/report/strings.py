@@ -150,6 +150,10 @@ SMALL_SLIDE = (
     "With {cells}, it cannot be judged whether this slide resembles the training laboratories, so only cells of high "
     "confidence are counted."
 )
+WRONGLY_SAVED = (
+    "Many fields have wrong colors or pixels in disorder (see Failures), and the others were probably photographed or "
+    "saved in the same way. So all cells are in review. Repair the images and run again."
+)
 FIELDS_HEADING = "Fields"
 FIELDS_NOTE = "Show the fields of these cells, reduced in size. A number in a field is the number of the cell."
 IMAGE_METADATA = "metadata of the images"

@@ -9,7 +9,7 @@ from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
 from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
 from wbctool.text import display_name, pluralize
-from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields
+from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields, suspects_all_fields
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 
@@ -105,6 +105,9 @@ def limits(result: SlideResult) -> list[tuple[str, str]]:
         remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
         texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
     rows = [(flag, texts[flag]) for flag in flags]
+    if suspects_all_fields(result.failures, result.fields - count_failed_fields(result.failures)):
+        others = [(flag, text) for flag, text in rows if flag != "out_of_domain"]  # which would blame the models
+        rows = [("wrongly_saved", strings.WRONGLY_SAVED), *others]
     familiarity = result.familiarity
     if familiarity is not None and familiarity.cells and familiarity.is_familiar is None:
         rows.append(("small_slide", strings.SMALL_SLIDE.format(cells=pluralize(familiarity.cells, "cell"))))

@@ -50,18 +50,18 @@ class _Seams:
     is_regular: bool
 
 
-def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], picture: NDArray[np.bool_]) -> str | None:
+def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
     """Find out whether an image is scrambled.
 
     Args:
         rgb: The image, (H, W, 3) uint8 RGB.
         reduced: The same, reduced.
-        picture: True inside the picture of the reduced image, which may have a frame.
+        smear: True where the reduced image shows the smear, and no frame.
 
     Returns:
         What is wrong and what to do; None if nothing is.
     """
-    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, picture)
+    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear)
     return None if symptom is None else _SCRAMBLED.format(symptom)
 
 
@@ -115,11 +115,11 @@ def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
     return "each row is shifted against the row above" if is_sheared else None
 
 
-def _find_repetition(reduced: NDArray[np.uint8], picture: NDArray[np.bool_]) -> str | None:
+def _find_repetition(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> str | None:
     """Return how often an image shows the same picture, side by side or one above the other."""
     gray = cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY).astype(np.float32)
     # Without the blurred edge of a black border, which is alike all along it.
-    lit = picture & (gray > _MIN_LIGHT * gray.max())
+    lit = smear & (gray > _MIN_LIGHT * gray.max())
     mask = cv2.erode(lit.astype(np.float32), np.ones((3, 3), np.uint8))
     surroundings = cv2.blur(gray * mask, _DETAIL_PX) / np.maximum(cv2.blur(mask, _DETAIL_PX), 1e-6)
     detail = (gray - surroundings) * mask

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldImplausible, FieldWronglySaved
 from wbctool.imaging.frame import find_picture
+from wbctool.imaging.integrity import count_missing_rows
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
 from wbctool.types.cells import Field
 
-_MISSING_GRAY, _MAX_MISSING_DIFFERENCE = 128, 2  # what a JPEG decoder makes of missing data; after saving it again
-_BLOCK_PX, _MIXED_PX = 8, 2  # of a JPEG; the rows behind its edge in which saving it again mixes both colors
 _LONG_SIDE_PX = 128  # colors are measured in the field reduced to this longer side
 _MIN_BRIGHT = 85  # of 255; at 75 the detector loses the cells of a field in which it finds all at full brightness
 _MIN_GLASS_SHARE = 0.1  # of the picture
@@ -87,7 +86,7 @@ def check_plausibility(field: Field) -> None:
 
     Raises:
         FieldImplausible: It cannot be one; the message says what it looks like and what to do.
-        FieldWronglySaved: It cannot be one, and not for want of light.
+        FieldWronglySaved: It cannot be one, because its colors or the order of its pixels are wrong.
     """
     error = find_implausibility(field.rgb)
     if error is not None:
@@ -96,7 +95,7 @@ def check_plausibility(field: Field) -> None:
 
 def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
     """Return why an image, (H, W, 3) uint8 RGB, cannot be a stained smear, and what to do; None if it can."""
-    missing_rows = _count_missing_rows(rgb)
+    missing_rows = count_missing_rows(rgb)
     if missing_rows:
         return FieldImplausible(
             f"the lower {missing_rows} of {len(rgb)} rows are of the gray that programs show for missing data; the "
@@ -128,21 +127,6 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
         or _find_wrong_colors(reduced, smear)
     )
     return None if complaint is None else FieldWronglySaved(complaint)
-
-
-def _count_missing_rows(rgb: NDArray[np.uint8]) -> int:
-    """Count the rows at the bottom, from a block of a JPEG on, that are of the gray of missing data alone."""
-    if not _is_missing(rgb[-1:])[0] or _is_missing(rgb[:1])[0]:  # the latter is a gray border
-        return 0
-    first = int(np.flatnonzero(~_is_missing(rgb))[-1]) + 1
-    n_rows = len(rgb) - first
-    return n_rows if first % _BLOCK_PX <= _MIXED_PX and n_rows >= _BLOCK_PX - _MIXED_PX else 0
-
-
-def _is_missing(rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return whether each row is of the gray of missing data."""
-    differences = np.abs(rows.reshape(len(rows), -1).astype(np.int16) - _MISSING_GRAY)
-    return np.asarray(differences.max(axis=1) <= _MAX_MISSING_DIFFERENCE)
 
 
 def _measure_brightness(brightest: NDArray[np.uint8]) -> float:

@@ -19,6 +19,9 @@ OutOfRange = Mapping[str, Mapping[str, str]]
 """By class, which of ``percent`` and ``absolute`` is ``low`` or ``high``; classes within their ranges are left out."""
 
 
+_MAX_WRONGLY_SAVED_SHARE = 0.25  # of those that were judged; of fields with red and blue exchanged, half are noticed
+
+
 @dataclass(frozen=True, slots=True)
 class FieldFailure:
     """A field, or a whole slide, that could not be read or analyzed.
@@ -28,17 +31,31 @@ class FieldFailure:
         field: The field's name; empty if the whole slide failed.
         stage: The stage that failed.
         cause: The cause, in one line.
+        is_wrongly_saved: Whether its colors or the order of its pixels are wrong, so that those of the slide's other
+            fields may be.
     """
 
     slide: str
     field: str
     stage: str
     cause: str
+    is_wrongly_saved: bool = False
 
 
 def count_failed_fields(failures: Iterable[FieldFailure]) -> int:
     """Count the fields that failed; a failure of the slide as a whole is not one of them."""
     return sum(bool(failure.field) for failure in failures)
+
+
+def suspects_all_fields(failures: Iterable[FieldFailure], n_read: int) -> bool:
+    """Return whether so many fields of a slide are wrongly saved that those which passed probably are, too.
+
+    Args:
+        failures: The failures of the slide.
+        n_read: The number of fields that were analyzed.
+    """
+    n_wrong = sum(failure.is_wrongly_saved for failure in failures)
+    return n_wrong > _MAX_WRONGLY_SAVED_SHARE * (n_wrong + n_read)
 
 
 class SlideStatus(StrEnum):

@@ -27,7 +27,7 @@ const Counts = (() => {
     return { byCategory, counted, review, not_wbc: cells.length - total, cells: cells.length, classes };
   }
 
-  // The verdict in the banner, as wbctool/report/verdict.py words it. texts: the sentences. Not for a slide without cells.
+  // The verdict in the banner, as wbctool/report/summary.py words it. texts: the sentences. Not for a slide without cells.
   function verdict(counts, texts, lowCountBelow) {
     const values = { ...counts, failed_fields: texts.failed_fields };
     if (!counts.counted) return format(counts.review ? texts.all_in_review : texts.no_wbc, values);
