@@ -75,6 +75,19 @@ def test_compare_as_many_right_is_no_better(after: list[Prediction]) -> None:
     assert not comparison.is_better
 
 
+def test_compare_at_equal_coverage_white_cells_filed_as_no_white_cell_stay_errors() -> None:
+    """They are no cells that more coverage could count, however sure the readers are."""
+    labels = [NEUTROPHIL] * 4 + [LYMPHOCYTE, LYMPHOCYTE]
+    platelet = predict(CellClass.PLATELET, 0.99, Outcome.NOT_WBC)
+    before = [platelet, platelet, predict(NEUTROPHIL, 0.9), review(NEUTROPHIL, 0.8), review(NEUTROPHIL, 0.7), platelet]
+    after = [predict(label, 0.9) for label in labels[:3]] + [review(label, 0.5) for label in labels[3:]]
+    comparison = compare(labels, list("abcdef"), before, after)
+    assert comparison is not None
+    # Three are counted: right, right, wrong; and three platelets are white cells.
+    assert comparison.silent_errors_at_equal_coverage.n == 4
+    assert comparison.before.silent_errors.n == 3
+
+
 def test_compare_without_a_cell_of_a_class_is_impossible() -> None:
     assert compare([UnknownKind.SMUDGE], ["a"], [review(NEUTROPHIL, 0.5)], [review(NEUTROPHIL, 0.5)]) is None
 

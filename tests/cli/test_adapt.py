@@ -218,8 +218,11 @@ def results(models: Path, tmp_path: Path) -> Path:
     return out
 
 
-def write_labels(results: Path, path: Path, label_of: Any = None) -> Labels:
-    """Label every cell by its position, as the laboratory calls it."""
+def write_labels(results: Path, path: Path, label_of: Any = None, n_unknown: int = 0) -> Labels:
+    """Label every cell by its position, as the laboratory calls it; of each slide, the first may be of no class.
+
+    These are then the only ones that were chosen at random.
+    """
     layout = OutputPaths.from_path(results)
     cells, hashes = [], {}
     for slide in read_published_slides(layout):
@@ -229,8 +232,9 @@ def write_labels(results: Path, path: Path, label_of: Any = None) -> Labels:
         hashes[record.slide] = fakes.hash_cells(layout.slide_file(record.slide, "cells.csv"))
         for cell in slide.result.cells:
             box = cell.detection.box
-            name = ORDER[(box.x + box.width // 2) // PITCH_PX]
-            cell_label = label_of(name) if label_of else CellClass(name)
+            position = (box.x + box.width // 2) // PITCH_PX
+            is_unknown = position < n_unknown
+            cell_label = label_of(ORDER[position]) if label_of else CellClass(ORDER[position])
             cells.append(
                 LabelledCell(
                     slide=record.slide,
@@ -238,8 +242,8 @@ def write_labels(results: Path, path: Path, label_of: Any = None) -> Labels:
                     field_sha256=record.fields[0].sha256 or "",
                     cell=cell.index,
                     box=box,
-                    chosen=Purpose.MEASURE,
-                    label=cell_label,
+                    chosen=Purpose.TEACH if n_unknown and not is_unknown else Purpose.MEASURE,
+                    label=NoClass.NONE_OF_THESE if is_unknown else cell_label,
                     time=TIME,
                     answer_shown=False,
                 )
@@ -296,6 +300,17 @@ def test_adapt_cells_that_no_class_fits_are_too_few(results: Path, models: Path,
     result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
     assert result.exit_code == 3
     assert "0 labeled cells of classes that the models know" in result.stderr
+
+
+def test_adapt_random_cells_without_a_class_measure_nothing(
+    results: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbctool.adaptation.adapt._MIN_RANDOM_CELLS", 12)
+    monkeypatch.setattr("wbctool.adaptation.adapt.cross_validate", None)  # nothing is fitted
+    write_labels(results, tmp_path / "labels.json", n_unknown=2)
+    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 3
+    assert "none of the cells that were chosen at random has a class" in result.stderr
 
 
 def test_adapt_labels_of_other_results_are_refused(results: Path, models: Path, tmp_path: Path) -> None:

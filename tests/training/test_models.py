@@ -41,7 +41,7 @@ def test_discriminator_has_table_2s_parameters_layer_by_layer() -> None:
 
 
 def test_classifier_has_table_3s_parameters_layer_by_layer() -> None:
-    network = CellClassifier(n_classes=4)
+    network = CellClassifier(n_outputs=4)
     assert count_keras_parameters(network.features) == 20_024_384
     assert _layer_counts(network.dense) + _layer_counts(network.output) == [525_312, 524_800, 131_328, 1_028]
     assert count_keras_parameters(network) == 21_206_852
@@ -78,7 +78,7 @@ def test_discriminator_judges_128_pixel_images() -> None:
 
 
 def test_classifier_gives_logits_features_and_the_last_map() -> None:
-    logits, features, last_map = CellClassifier(n_classes=8).eval().forward_features(torch.rand(2, 3, 128, 128))
+    logits, features, last_map = CellClassifier(n_outputs=8).eval().forward_features(torch.rand(2, 3, 128, 128))
     assert logits.shape == (2, 8)
     assert features.shape == (2, 256)
     assert last_map.shape == (2, 512, 8, 8)
@@ -86,7 +86,7 @@ def test_classifier_gives_logits_features_and_the_last_map() -> None:
 
 
 def test_compact_classifier_has_no_dense_layer_but_the_classes() -> None:
-    network = CellClassifier(n_classes=12, backbone=Backbone.EFFICIENTNET_LITE0).eval()
+    network = CellClassifier(n_outputs=12, backbone=Backbone.EFFICIENTNET_LITE0).eval()
     logits, features, last_map = network.forward_features(torch.rand(2, 3, 64, 64))
     assert (logits.shape, features.shape, last_map.shape) == ((2, 12), (2, 1280), (2, 1280, 2, 2))
     assert sum(p.numel() for p in network.parameters()) < 4_000_000

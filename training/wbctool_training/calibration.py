@@ -104,7 +104,7 @@ def fit_confidence_threshold(
 
     Returns:
         The lowest threshold with 97 % of the cells above it correct or, if there is none, the highest with 88 % of the
-        cells above it.
+        cells above it; 0.40, the lowest of all, if even there fewer are above it.
     """
     chosen = _MIN_THRESHOLD
     for threshold in np.arange(_MIN_THRESHOLD, 1.0, 0.01):

@@ -37,7 +37,7 @@ from wbctool_training.recipe import NetworkSizes, Recipe
 
 log = logging.getLogger(__name__)
 
-_WITHOUT_BATCHNORM = {Backbone.VGG16, Backbone.VGG19}
+_RELOADABLE_BACKBONES = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of weights in the graphs of wbctool_training.export
 _REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan"), "compact": ("detector",)}
 _CARD_TYPES: dict[str, type[ModelCard]] = {
@@ -162,9 +162,9 @@ def load_classifier_weights(
     white_balance = card.training.get("white_balance", False)
     if not recipe.classifier.samples and white_balance != recipe.classifier.white_balance:
         raise ModelMismatch(f"{folder / card.file} was trained with white_balance {white_balance}, unlike the recipe")
-    if backbone not in _WITHOUT_BATCHNORM:
+    if backbone not in _RELOADABLE_BACKBONES:
         raise ModelMismatch(
-            f"{folder / card.file}: export folds a {backbone}'s BatchNorms away; it cannot be trained further"
+            f"{folder / card.file}: a {backbone} cannot be trained further, because its export cannot be read back"
         )
     return read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
 
@@ -183,7 +183,7 @@ def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifi
         ModelMismatch: The classifier is no VGG: of other networks export folds the BatchNorms away.
     """
     backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
-    if backbone not in _WITHOUT_BATCHNORM:
+    if backbone not in _RELOADABLE_BACKBONES:
         raise ModelMismatch(f"{card.file} is a {backbone}: only a VGG's weights can be read back")
     network = CellClassifier(len(card.classes) + len(card.unknown_kinds), backbone=backbone)
     normalized = NormalizedClassifier(network, card.training.get("white_balance", False))

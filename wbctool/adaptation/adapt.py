@@ -88,7 +88,7 @@ def adapt(
         make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
 
     Returns:
-        The adaptation; if it has a ``shortfall``, nothing was fitted or nothing could be measured.
+        The adaptation; if it has a ``shortfall``, nothing was fitted.
 
     Raises:
         ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
@@ -106,12 +106,14 @@ def adapt(
     known = [cell for cell in cells if cell.label in parents[0].classes]
     if shortfall := _describe_shortfall(len(known), len({cell.group for cell in known})):
         return Adaptation((), parents, None, False, (), notes, shortfall)
+    measured_at_random = sum(cell.is_random for cell in cells) >= _MIN_RANDOM_CELLS
+    measured = [i for i, cell in enumerate(cells) if cell.is_random or not measured_at_random]
+    if not any(isinstance(cells[i].label, CellClass) for i in measured):
+        shortfall = "none of the cells that were chosen at random has a class"
+        return Adaptation((), parents, None, measured_at_random, (), notes, shortfall)
     cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress, make_tuner)
     groups = cell_labels.groups
     before, after = predict_as_shipped(readers), cross_validate(readers, cell_labels)
-    at_random = np.array([cell.is_random for cell in cells])
-    measured_at_random = int(at_random.sum()) >= _MIN_RANDOM_CELLS
-    measured = np.flatnonzero(at_random if measured_at_random else np.ones(len(cells), bool)).tolist()
     comparison = compare(
         [cell_labels.labels[i] for i in measured],
         [groups[i] for i in measured],
@@ -120,8 +122,7 @@ def adapt(
     )
     doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(cell_labels.labels, after))
     adapted = adapt_readers(readers, cell_labels, np.ones(len(cells), bool))
-    missing = "" if comparison is not None else "no cell that was chosen at random has a class that the models know"
-    return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes, missing)
+    return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes, "")
 
 
 def to_cell_labels(cells: Sequence[AdaptationCell]) -> CellLabels:

@@ -27,8 +27,8 @@ def fit_familiarity(
         features: (N, D), of the laboratory's cells, by the adapted reader.
         features_by_fold: (N, D) each, by the reader that was adapted without the fold.
         labels: The label of each cell.
-        folds: (N,) the fold of each cell; -1 for cells to take nothing from. The limits fit cells that the centers in
-            their fold were made without.
+        folds: (N,) the fold of each cell; -1 leaves a cell out. The limits are fitted to the cells of each fold, with
+            the centers of the other folds.
 
     Returns:
         The rule of the adapted reader, in the feature space of the shipped one.

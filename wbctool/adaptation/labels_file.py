@@ -37,7 +37,10 @@ CellLabel = CellClass | UnknownKind | NoClass
 
 
 class Purpose(StrEnum):
-    """Why a cell was chosen: at random, to measure and calibrate with alone; or because it teaches much."""
+    """Why a cell was chosen: at random, to stand for the laboratory's cells; or because it teaches much.
+
+    Readers learn from both. If there are enough of the first, the adaptation is measured on them alone.
+    """
 
     MEASURE = "random"
     TEACH = "informative"

@@ -95,9 +95,6 @@ def compare(
         return None
     known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
     n_counted = sum(p.outcome is Outcome.COUNTED for p in after)
-    surest = np.argsort([-_sureness(p) for p in before], kind="stable")[:n_counted]
-    wrong = np.zeros(len(labels), bool)
-    wrong[surest] = [before[i].label != labels[i] for i in surest]
     correct_after = _correct(labels, after)[known]
     of_class = [label for label in labels if isinstance(label, CellClass)]
     commonest = Counter(of_class).most_common(1)[0][0]
@@ -107,10 +104,27 @@ def compare(
         groups=len(set(groups)),
         before=_measure(labels, groups, before),
         after=_measure(labels, groups, after),
-        silent_errors_at_equal_coverage=estimate_proportion(wrong, groups),
+        silent_errors_at_equal_coverage=estimate_proportion(_count_surest(labels, before, n_counted), groups),
         test=mcnemar_by_group(correct_after, _correct(labels, before)[known], known_groups),
         guess_test=mcnemar_by_group(correct_after, is_commonest, list(map(str, range(len(of_class))))),
     )
+
+
+def _count_surest(labels: Sequence[Label], predictions: Sequence[Prediction], n_counted: int) -> NDArray[np.bool_]:
+    """Return which cells are silent errors if so many cells are counted, the surest first.
+
+    Cells that are taken for no white cells are not counted; they stay errors if they are white cells.
+    """
+    silent = np.array(
+        [
+            p.outcome is Outcome.NOT_WBC and is_silent_error(p, label)
+            for p, label in zip(predictions, labels, strict=True)
+        ]
+    )
+    may_count = [index for index, p in enumerate(predictions) if p.outcome is not Outcome.NOT_WBC]
+    for index in sorted(may_count, key=lambda index: -_sureness(predictions[index]))[:n_counted]:
+        silent[index] = predictions[index].label != labels[index]
+    return silent
 
 
 def find_doubtful_labels(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list[int]:

@@ -1,15 +1,16 @@
 """Choice of the cells that a reader names. Pure, and the same for the same results.
 
-A third is drawn at random, to measure and calibrate a classifier with alone. The rest are cells that teach a classifier
-most. These come from each predicted class in turn. Within the class the next cell is the one with the largest product
-of three factors: how far it is from all cells chosen so far, how much the tool is in doubt about it, and how few cells
-its slide has given. The distance is that of core-set selection (k-center, greedily).
+A third is drawn at random, so that it stands for the laboratory's cells: on these an adaptation is measured. The rest
+are cells that teach a classifier most. These come from each predicted class in turn. Within the class the next cell is
+the one with the largest product of three factors: how far it is from all cells chosen so far, how much the tool is in
+doubt about it, and how few cells its slide has given. The distance is that of core-set selection (k-center, greedily).
 
 Results hold no features of a network, and to compute them would need the models and every image. The space of the
 distance is therefore made of what the results have: the square roots of the probabilities, whose Euclidean distance is
 Hellinger's, the mean and the spread of the thumbnail's CIELAB colors, and the cell's size.
 
-Of two cells with nearly the same thumbnail only one is chosen, so that no cell that teaches is one that measures.
+Of two cells with nearly the same thumbnail only one is chosen, so that the readers do not learn a cell and are measured
+on its copy.
 
 References:
     Sener, Savarese. Active Learning for Convolutional Neural Networks: A Core-Set Approach. ICLR 2018.

@@ -23,7 +23,7 @@ class ClassifierModule(EmaModule):
 
     Args:
         recipe: Hyperparameters.
-        n_classes: Number of classes.
+        n_outputs: Number of outputs: classes, then unknown kinds.
         init: The backbone's convolutions with ImageNet weights, or the weights of a whole NormalizedClassifier; None
             starts from random weights.
         backbone: Which network.
@@ -32,13 +32,13 @@ class ClassifierModule(EmaModule):
     def __init__(
         self,
         recipe: ClassifierRecipe,
-        n_classes: int,
+        n_outputs: int,
         init: nn.Sequential | dict[str, Tensor] | None,
         backbone: Backbone = Backbone.VGG19,
     ) -> None:
         super().__init__()
         self.recipe = recipe
-        classifier = CellClassifier(n_classes, recipe.dropout, backbone)
+        classifier = CellClassifier(n_outputs, recipe.dropout, backbone)
         network = NormalizedClassifier(classifier, recipe.white_balance)
         if isinstance(init, nn.Sequential):
             classifier.features.load_state_dict(init.state_dict(), strict=True)

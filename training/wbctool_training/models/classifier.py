@@ -18,12 +18,12 @@ class CellClassifier(nn.Module):
     EfficientNet-Lite0, the compact reader's backbone, has no dense layers but the classes'.
 
     Args:
-        n_classes: Number of outputs.
+        n_outputs: Number of outputs: classes, then kinds that no class fits.
         dropout: Probability before the first two dense layers.
         backbone: The convolutional network; its weights start random.
     """
 
-    def __init__(self, n_classes: int, dropout: float = 0.0, backbone: Backbone = Backbone.VGG19) -> None:
+    def __init__(self, n_outputs: int, dropout: float = 0.0, backbone: Backbone = Backbone.VGG19) -> None:
         super().__init__()
         self.backbone = backbone
         self.features = build_features(backbone)
@@ -37,7 +37,7 @@ class CellClassifier(nn.Module):
                 nn.Dropout(dropout), nn.Linear(1024, 512), nn.ReLU(),
                 nn.Linear(512, n_features), nn.ReLU(),
             )  # fmt: skip
-        self.output = nn.Linear(n_features, n_classes)
+        self.output = nn.Linear(n_features, n_outputs)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify, and return what Grad-CAM and the out-of-distribution measures need.
@@ -46,7 +46,7 @@ class CellClassifier(nn.Module):
             rgb: (N, 3, H, W) float, normalized as :data:`NORMALIZATIONS` says.
 
         Returns:
-            Logits (N, n_classes), penultimate features (N, 256) and the last convolution's map after its ReLU
+            Logits (N, n_outputs), penultimate features (N, 256) and the last convolution's map after its ReLU
             (VGG19: (N, 512, H/16, W/16)). EfficientNet-Lite0 has 1,280 penultimate features.
         """
         last_map = self.features[:-1](rgb)
@@ -59,7 +59,7 @@ class CellClassifier(nn.Module):
         return pooled
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return the logits of :meth:`forward_features`, (N, n_classes)."""
+        """Return the logits of :meth:`forward_features`, (N, n_outputs)."""
         return self.forward_features(rgb)[0]
 
 
@@ -99,5 +99,5 @@ class NormalizedClassifier(nn.Module):
         return normalized.contiguous(memory_format=torch.channels_last)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return the logits of :meth:`forward_features`, (N, n_classes)."""
+        """Return the logits of :meth:`forward_features`, (N, n_outputs)."""
         return self.forward_features(rgb)[0]

@@ -2,7 +2,7 @@
 
 Tan and Le 2019, arXiv 1905.11946, in the Lite variant of Google's TPU models: no squeeze and excitation, ReLU6. The
 statistics of a BatchNorm would stay ImageNet's, since they tell laboratories apart; folded away, a training step
-takes half the time, and an exported network can be trained further.
+takes half the time.
 """
 
 from __future__ import annotations

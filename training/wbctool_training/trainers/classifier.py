@@ -117,8 +117,8 @@ def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[Comp
     _check_calibration_data(context, cells.validation)
     network = fit_classifier(context, kind_name(card_type), cells, context.backbone, init)
     exported = _export(context, network, cells, with_subtypes=card_type is CompactCard)
-    native = cells.train[: cells.n_native]
-    _, features, y_true = compute_outputs(exported.graph, evenly_spaced(native, _FEATURES_CELLS), context)
+    examples = evenly_spaced(cells.native_train, _FEATURES_CELLS)
+    _, features, y_true = compute_outputs(exported.graph, examples, context)
     training_features = TrainingFeatures(features, y_true)
     card = _make_card(context, card_type, cells, exported, training_features)
     encoded = encode_training_features(training_features, hashlib.sha256(exported.content).hexdigest())
@@ -134,8 +134,9 @@ def _export(
     graph: nn.Module = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
     subtypes = None
     if with_subtypes:
-        native = cells.train[: cells.n_native]
-        subtypes = fit_subtypes(native, cells.validation, lambda some: compute_outputs(graph, some, context)[1])
+        subtypes = fit_subtypes(
+            cells.native_train, cells.validation, lambda some: compute_outputs(graph, some, context)[1]
+        )
     if subtypes is not None:
         round_weights_fp16(subtypes.layer)
         graph = SubtypeClassifierGraph(network, len(recipe.classes), subtypes.layer)
@@ -169,13 +170,13 @@ def _make_card(
         **context.card_fields(
             kind_name(card_type),
             exported.network,
-            cells.train[: cells.n_native] if recipe.classifier.samples else (),
+            cells.native_train if recipe.classifier.samples else (),
             exported.parity,
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
             backbone=context.backbone.value,
             white_balance=recipe.classifier.white_balance,
-            super_resolved_copies=len(cells.train) - cells.n_native,
+            super_resolved_copies=cells.n_copies,
             started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
         ),
         classes=recipe.classes,

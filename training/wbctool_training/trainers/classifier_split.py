@@ -36,6 +36,16 @@ class ClassifierSplit:
     test: tuple[CellRef, ...]
     stain_bank: StainBank | None
 
+    @property
+    def native_train(self) -> tuple[CellRef, ...]:
+        """The native crops of the training cells."""
+        return self.train[: self.n_native]
+
+    @property
+    def n_copies(self) -> int:
+        """Number of the super-resolved or synthetic ones."""
+        return len(self.train) - self.n_native
+
 
 def gather_cells(context: TrainingContext, include_test: bool = False) -> ClassifierSplit:
     """Return the cells of the recipe's classes by split.
