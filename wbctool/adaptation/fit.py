@@ -19,7 +19,7 @@ from scipy.special import log_softmax, logsumexp
 from wbctool.adaptation.cells import Label
 from wbctool.adaptation.familiarity import fit_familiarity
 from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correction
-from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, TunedNetwork, Tuner
 from wbctool.evaluation.calibration import fit_temperature
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
@@ -35,23 +35,23 @@ _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
 
 def adapt_readers(
-    readers: Sequence[Reader], cell_labels: CellLabels, chosen: NDArray[np.bool_]
+    readers: Sequence[Reader], cell_labels: CellLabels, taught: NDArray[np.bool_]
 ) -> tuple[AdaptedReader, ...]:
     """Adapt the first reader and, if there is one, the second.
 
     Args:
         readers: The readers, the first one first.
         cell_labels: The labels of the cells.
-        chosen: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
+        taught: (N,) bool, the cells to learn from. Of the others nothing is used but, without their labels, their
             features for :class:`wbctool.adaptation.last_layer.Basis`.
 
     Returns:
         The adapted readers, in order.
     """
-    folds = assign_folds(cell_labels.groups, chosen, _is_known(readers, cell_labels), _INNER_FOLDS)
-    fitted = [_fit_reader(reader, cell_labels, chosen, folds) for reader in readers]
-    labels = [label for label, is_chosen in zip(cell_labels.labels, chosen, strict=True) if is_chosen]
-    held_out_logits, cards = [one.held_out_logits[chosen] for one in fitted], [one.reader.card for one in fitted]
+    folds = assign_folds(cell_labels.groups, taught, _is_known(readers, cell_labels), _INNER_FOLDS)
+    fitted = [_fit_reader(reader, cell_labels, taught, folds) for reader in readers]
+    labels = [label for label, is_taught in zip(cell_labels.labels, taught, strict=True) if is_taught]
+    held_out_logits, cards = [one.held_out_logits[taught] for one in fitted], [one.reader.card for one in fitted]
     adapted = []
     for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
@@ -114,7 +114,7 @@ def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Se
 
 
 def assign_folds(
-    groups: Sequence[str], chosen: NDArray[np.bool_], known: NDArray[np.bool_], n_folds: int
+    groups: Sequence[str], taught: NDArray[np.bool_], known: NDArray[np.bool_], n_folds: int
 ) -> NDArray[np.int64]:
     """Divide cells into folds without dividing a group.
 
@@ -122,16 +122,16 @@ def assign_folds(
 
     Args:
         groups: The group of each cell.
-        chosen: (N,) bool, the cells to divide.
+        taught: (N,) bool, the cells to divide.
         known: (N,) bool, the cells of classes that the readers know.
         n_folds: The number of folds, if there are as many groups.
 
     Returns:
-        (N,) int64, the fold of each cell; -1 for cells that are not chosen.
+        (N,) int64, the fold of each cell; -1 for cells that are not taught.
     """
     sizes: dict[str, tuple[int, int]] = {}  # of known classes, and all
-    for group, is_chosen, is_known in zip(groups, chosen, known, strict=True):
-        if is_chosen:
+    for group, is_taught, is_known in zip(groups, taught, known, strict=True):
+        if is_taught:
             n_known, n_cells = sizes.get(group, (0, 0))
             sizes[group] = n_known + bool(is_known), n_cells + 1
     order = sorted(sizes, key=lambda group: sha256(group.encode(errors="surrogateescape")).digest())
@@ -142,7 +142,7 @@ def assign_folds(
         fold = filled.index(min(filled))
         fold_by_group[group] = fold
         filled[fold] = filled[fold][0] + sizes[group][0], filled[fold][1] + sizes[group][1]
-    return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, chosen, strict=True)], np.int64)
+    return np.array([fold_by_group[g] if c else -1 for g, c in zip(groups, taught, strict=True)], np.int64)
 
 
 def _is_known(readers: Sequence[Reader], cell_labels: CellLabels) -> NDArray[np.bool_]:
@@ -152,11 +152,11 @@ def _is_known(readers: Sequence[Reader], cell_labels: CellLabels) -> NDArray[np.
 
 @dataclass(frozen=True, slots=True)
 class _FittedReader:
-    """A reader whose card lacks what follows from all readers together, and familiarity.
+    """A fitted reader; its confidence threshold and familiarity are still those of the shipped one.
 
     Attributes:
         reader: The reader.
-        held_out_logits: (N, outputs), each chosen cell's by a reader that was fitted without its fold.
+        held_out_logits: (N, outputs), each taught cell's by a reader that was fitted without its fold.
         features_by_fold: The features (N, D) of all cells by each of these readers.
     """
 
@@ -166,26 +166,41 @@ class _FittedReader:
 
 
 def _fit_reader(
-    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], folds: NDArray[np.int64]
+    reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], folds: NDArray[np.int64]
 ) -> _FittedReader:
-    """Fit one reader to the chosen cells, and once more without each fold."""
+    """Fit one reader to the taught cells, and once more without each fold."""
     l2_penalty, logits = _choose_l2_penalty(reader, cell_labels, folds)
-    layer = reader.basis.correct(_fit(reader, cell_labels, chosen, l2_penalty))
-    n_folds = int(folds.max()) + 1
-    if reader.tuner is None:
-        card = _calibrate(reader, cell_labels, chosen, logits)
-        adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
-        return _FittedReader(adapted, logits, [reader.features] * n_folds)
+    if reader.tuner is not None:
+        return _fit_tuned(reader, reader.tuner, cell_labels, taught, folds, l2_penalty)
+    layer = reader.basis.correct(_fit(reader, cell_labels, taught, l2_penalty))
+    card = _calibrate(reader, cell_labels, taught, logits)
+    adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
+    return _FittedReader(adapted, logits, [reader.features] * (int(folds.max()) + 1))
+
+
+def _fit_tuned(
+    reader: Reader,
+    tuner: Tuner,
+    cell_labels: CellLabels,
+    taught: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+    l2_penalty: float,
+) -> _FittedReader:
+    """Fit the last layer of a reader, then tune more of it, to the taught cells, and once more without each fold."""
     y_true = cell_labels.indices(reader.outputs)
+
+    def tune(learned: NDArray[np.bool_]) -> TunedNetwork:
+        start = reader.basis.correct(_fit(reader, cell_labels, learned, l2_penalty))
+        return tuner(start, np.where(learned, y_true, -1), cell_labels.weights)
+
+    logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
     features_by_fold = []
-    for fold in range(n_folds):
-        others = chosen & (folds != fold)
-        start = reader.basis.correct(_fit(reader, cell_labels, others, l2_penalty))
-        without = reader.tuner(start, np.where(others, y_true, -1), cell_labels.weights)
+    for fold in range(int(folds.max()) + 1):
+        without = tune(taught & (folds != fold))
         features_by_fold.append(without.features)
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
-    card = _calibrate(reader, cell_labels, chosen, logits)
-    tuned = reader.tuner(layer, np.where(chosen, y_true, -1), cell_labels.weights)
+    tuned = tune(taught)
+    card = _calibrate(reader, cell_labels, taught, logits)
     adapted = AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned)
     return _FittedReader(adapted, logits, features_by_fold)
 
@@ -225,10 +240,10 @@ def _choose_l2_penalty(
     return best[1], best[2]
 
 
-def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], l2_penalty: float) -> Correction:
+def _fit(reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], l2_penalty: float) -> Correction:
     """Fit a correction of a reader's last layer to some cells and to cells of its training."""
     y_true = cell_labels.indices(reader.outputs)
-    taught = chosen & (y_true >= 0)
+    taught = taught & (y_true >= 0)
     learned, training = reader.cells.select(taught), reader.training_cells
     weights = cell_labels.weights[taught]
     replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
@@ -244,7 +259,7 @@ def _fit(reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], l2_
 
 
 def _calibrate(
-    reader: Reader, cell_labels: CellLabels, chosen: NDArray[np.bool_], logits: NDArray[np.float32]
+    reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], logits: NDArray[np.float32]
 ) -> CellClassifierCard:
     """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out.
 
@@ -252,7 +267,7 @@ def _calibrate(
     """
     n_classes = len(reader.card.classes)
     y_true = cell_labels.indices(reader.card.classes)
-    known = chosen & (y_true >= 0)
+    known = taught & (y_true >= 0)
     if not known.any():
         return reader.card
     of_classes = logits[known, :n_classes].astype(np.float64)
