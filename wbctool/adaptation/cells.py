@@ -76,7 +76,7 @@ def read_labelled_cells(
     labelled += [(image, _as_label(image.kind)) for image in unknown]
     cells = [
         AdaptationCell(
-            label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models)[0]
+            label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models).crop
         )
         for image, label in progress(labelled, len(labelled), f"{data.name}: finding cells")
     ]

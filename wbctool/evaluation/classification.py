@@ -76,20 +76,29 @@ class ClassifierReport:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledCrop:
+class SingleCell:
+    """The cell of an image of one cell.
+
+    Attributes:
+        crop: The cell at native resolution.
+        is_proposed: Whether the detector proposed a cell; if not, the crop is the middle of the image.
+        is_found: Whether a run would detect the cell; it asks for more than a weak proposal.
+    """
+
+    crop: Crop
+    is_proposed: bool
+    is_found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCrop(SingleCell):
     """The cell of a labeled image.
 
     Attributes:
         image: The image and its label.
-        crop: The cell at native resolution.
-        is_detected: Whether the detector proposed a cell; if not, the crop is the middle of the image.
-        is_found: Whether a run would detect the cell; it asks for more than a weak proposal.
     """
 
     image: LabelledImage
-    crop: Crop
-    is_detected: bool
-    is_found: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +159,12 @@ def crop_labelled_cells(
     Raises:
         LabelledDataInvalid: An image cannot be read.
     """
-    cells = [
-        LabelledCrop(image, *crop_single_cell(image.path, models))
-        for image in progress(images, len(images), f"{description}: finding cells")
-    ]
-    return tuple(cell for cell in cells if not is_learned(cell.crop, models.classifier.card))
+    cells = []
+    for image in progress(images, len(images), f"{description}: finding cells"):
+        cell = crop_single_cell(image.path, models)
+        if not is_learned(cell.crop, models.classifier.card):
+            cells.append(LabelledCrop(cell.crop, cell.is_proposed, cell.is_found, image))
+    return tuple(cells)
 
 
 def is_learned(crop: Crop, card: CellClassifierCard) -> bool:
@@ -162,15 +172,12 @@ def is_learned(crop: Crop, card: CellClassifierCard) -> bool:
     return card.adaptation is not None and hash_crop(crop) in card.adaptation.cell_sha256
 
 
-def crop_single_cell(path: Path, models: Models) -> tuple[Crop, bool, bool]:
+def crop_single_cell(path: Path, models: Models) -> SingleCell:
     """Cut the cell out of an image of one cell.
 
     Args:
         path: The image.
         models: Their detector finds the cell, and their classifier's card has the margin of the crop.
-
-    Returns:
-        The crop, whether the detector proposed a cell, and whether a run would detect it.
 
     Raises:
         LabelledDataInvalid: The image cannot be read.
@@ -178,7 +185,7 @@ def crop_single_cell(path: Path, models: Models) -> tuple[Crop, bool, bool]:
     field = read_labelled_field(path)
     detection, is_found = find_labelled_cell(field, models.detector)
     (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
-    return crop, detection.score > 0, is_found
+    return SingleCell(crop, is_proposed=detection.score > 0, is_found=is_found)
 
 
 def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[Prediction, ...]:
@@ -250,7 +257,7 @@ def summarize_classifier(
         per_class=per_class,
         classes=tuple(names),
         confusion=confusion_matrix(y_true, y_pred, labels=names).tolist(),
-        no_detection=sum(not cell.is_detected for cell in cells),
+        no_detection=sum(not cell.is_proposed for cell in cells),
         confidences=tuple(round(c, 4) for c in confidence.tolist()),
         correct=tuple(correct.tolist()),
     )

@@ -15,6 +15,7 @@ from wbctool.evaluation.classification import (
     ClassifierReport,
     LabelledCrop,
     Misclassification,
+    SingleCell,
     crop_labelled_cells,
     crop_single_cell,
     is_learned,
@@ -159,15 +160,15 @@ class _Evaluator:
     def add_unknown_kinds(self, cells: Sequence[LabelledCrop], images: Sequence[UnknownImage]) -> None:
         """Classify cells of classes that the model does not have, and cells of kinds that are no class."""
         self._add_cells(cells, predict([cell.crop for cell in cells], self.models, self.mode))
-        members: list[tuple[UnknownImage, Crop, bool]] = []
+        members: list[tuple[UnknownImage, SingleCell]] = []
         for image in self.progress(images, len(images), "unknown kinds: finding cells"):
-            crop, _, is_found = crop_single_cell(image.path, self.models)
-            if not is_learned(crop, self.models.classifier.card):
-                members.append((image, crop, is_found))
-        predictions = predict([crop for _, crop, _ in members], self.models, self.mode)
+            cell = crop_single_cell(image.path, self.models)
+            if not is_learned(cell.crop, self.models.classifier.card):
+                members.append((image, cell))
+        predictions = predict([cell.crop for _, cell in members], self.models, self.mode)
         self.cells += [
-            EvaluatedCell(i.dataset, i.path.name, i.group, i.kind, i.subtype, prediction, is_found)
-            for (i, _, is_found), prediction in zip(members, predictions, strict=True)
+            EvaluatedCell(i.dataset, i.path.name, i.group, i.kind, i.subtype, prediction, cell.is_found)
+            for (i, cell), prediction in zip(members, predictions, strict=True)
         ]
 
     def _add_cells(self, cells: Sequence[LabelledCrop], predictions: Sequence[Prediction]) -> None:
