@@ -180,7 +180,7 @@ def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifi
         The network in evaluation mode.
 
     Raises:
-        ModelMismatch: The classifier is no VGG: of other networks export folds the BatchNorms away.
+        ModelMismatch: The classifier is no VGG; the exports of other networks cannot be read back.
     """
     backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
     if backbone not in _RELOADABLE_BACKBONES:

@@ -119,7 +119,7 @@ class LastBlockTuner:
         progress: Wraps the batches of the frozen blocks.
 
     Raises:
-        ModelMismatch: The classifier is no VGG: of other networks export folds the BatchNorms away.
+        ModelMismatch: The classifier is no VGG; the exports of other networks cannot be read back.
     """
 
     def __init__(self, content: bytes, card: CellClassifierCard, rgb: NDArray[np.uint8], progress: Progress) -> None:
