@@ -154,7 +154,7 @@ def list_precisions(configuration: Configuration) -> list[Precision]:
     """Return fp32 and, if there is such a copy, int8 for a CPU or fp16 for a GPU.
 
     Args:
-        configuration: Where the models run, and lie.
+        configuration: Which models, and where they run.
     """
     fastest = Precision.INT8 if configuration.device is Device.CPU else Precision.FP16
     kinds = [card for reader, card in _CARDS.items() if configuration.readers in {reader, Readers.BOTH}]
