@@ -13,7 +13,8 @@ from wbctool.export.fhir import fhir_bundle
 from wbctool.labels import CellClass
 from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
 from wbctool.settings import Limits
-from wbctool.stages.differential import FLAGS, count_cells
+from wbctool.stages.differential import count_cells
+from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, PublishedSlide, SlideResult, SlideStatus
 from wbctool.types.slides import SlideMetadata
 
@@ -102,9 +103,9 @@ def test_fhir_conclusion_counts_failed_fields():
 
 def test_fhir_conclusion_words_every_flag():
     one = slide()
-    flagged = replace(one, result=replace(one.result, differential=replace(one.result.differential, flags=FLAGS)))
+    flagged = replace(one, result=replace(one.result, differential=replace(one.result.differential, flags=tuple(Flag))))
     conclusion = resources(flagged)["DiagnosticReport"][0]["conclusion"]
-    assert EXPORTED_FLAG_TEXTS.keys() == set(FLAGS)
+    assert EXPORTED_FLAG_TEXTS.keys() == set(Flag)
     assert all(text in conclusion.splitlines() for text in EXPORTED_FLAG_TEXTS.values())
     assert not re.search("below|listed|run again|wbctool", conclusion)
 

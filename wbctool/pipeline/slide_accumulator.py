@@ -25,6 +25,7 @@ from wbctool.stages.tiles import holds_center, is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
 from wbctool.types.cells import Cell, Detection, Outcome, Prediction, Reason, Slide
+from wbctool.types.differential import Flag
 from wbctool.types.results import (
     CellThumbnails,
     FieldFailure,
@@ -211,12 +212,12 @@ def _hold_back(prediction: Prediction) -> Prediction:
     return replace(prediction, outcome=Outcome.NEEDS_REVIEW, reason=Reason.OUT_OF_DISTRIBUTION)
 
 
-def _field_flags(accumulator: SlideAccumulator) -> set[str]:
+def _field_flags(accumulator: SlideAccumulator) -> set[Flag]:
     """Return the flags that depend on the fields' files alone."""
     hashes = [sha256 for _, sha256 in accumulator.field_hashes if sha256 is not None]
-    flags = {"failed_fields"} if accumulator.failures else set()
+    flags = {Flag.FAILED_FIELDS} if accumulator.failures else set()
     if len(set(hashes)) < len(hashes):
-        flags.add("duplicate_fields")
+        flags.add(Flag.DUPLICATE_FIELDS)
     return flags
 
 

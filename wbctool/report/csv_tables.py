@@ -39,6 +39,11 @@ def counts_row(result: SlideResult) -> tuple[str, ...]:
     )
 
 
+def split_flags(text: str) -> list[str]:
+    """Return the flags of the column ``flags``, in order."""
+    return [flag for flag in text.split(";") if flag]
+
+
 def empty_row(
     slide: str, status: SlideStatus, fields: int, model_classes: Iterable[CellClass], flags: str = ""
 ) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from wbctool.report.summary import (
 )
 from wbctool.text import display_name
 from wbctool.types.cells import Outcome, Reason
-from wbctool.types.differential import ClassCount
+from wbctool.types.differential import ClassCount, Flag
 from wbctool.types.results import Provenance, SlideResult
 
 
@@ -83,7 +83,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
 def _table_columns(result: SlideResult) -> list[str]:
     """Return the columns of the differential; on an unfamiliar slide the range that review leaves open comes first."""
     columns = list(strings.TABLE_HEADINGS)
-    if "unfamiliar" in result.differential.flags:
+    if Flag.UNFAMILIAR in result.differential.flags:
         columns.sort(key=lambda column: column != "review-range")
     return columns
 
@@ -136,14 +136,14 @@ def second_class_text(tile: CellTile, classes: Sequence[CellClass]) -> str:
     return strings.SECOND_CLASS.format(label=strings.humanize(others[0][1].value), probability=others[0][0])
 
 
-def reason_text(reason: Reason, flags: Sequence[str]) -> str:
+def reason_text(reason: Reason, flags: Sequence[Flag]) -> str:
     """Return why a cell is not counted, in words.
 
     Args:
         reason: The reason. ``unfamiliar_slide`` also stands for a slide of too few cells to decide.
         flags: The slide's flags, by which the two are told apart.
     """
-    if reason is Reason.UNFAMILIAR_SLIDE and "unfamiliar" not in flags:
+    if reason is Reason.UNFAMILIAR_SLIDE and Flag.UNFAMILIAR not in flags:
         return strings.UNKNOWN_FAMILIARITY
     return strings.humanize(reason.value)
 
@@ -200,7 +200,7 @@ def _script_data(
 
 def _script_texts(result: SlideResult) -> Mapping[str, Any]:
     """Return the texts that the page's script shows."""
-    is_unfamiliar = "unfamiliar" in result.differential.flags
+    is_unfamiliar = Flag.UNFAMILIAR in result.differential.flags
     return {
         **strings.PANEL,
         **strings.GALLERY,

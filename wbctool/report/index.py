@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import strings
-from wbctool.report.csv_tables import COUNTS_COLUMNS
+from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
 from wbctool.report.render import render_page
 from wbctool.report.summary import severity_of
 from wbctool.text import pluralize
@@ -44,7 +44,7 @@ class IndexRow:
     @property
     def flags(self) -> list[str]:
         """Flags of the slide, in order."""
-        return [flag for flag in self["flags"].split(";") if flag]
+        return split_flags(self["flags"])
 
     @property
     def severity(self) -> str:

@@ -9,6 +9,7 @@ from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
 from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
 from wbctool.text import display_name, pluralize
+from wbctool.types.differential import Flag
 from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields, suspects_all_fields
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
@@ -39,10 +40,10 @@ def summary_sentence(result: SlideResult) -> str:
     if not differential.counted:
         return strings.VERDICT_NO_WBC.format(failed_fields=clause)
     in_review = strings.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
-    if "unfamiliar" in differential.flags:
+    if Flag.UNFAMILIAR in differential.flags:
         sentence = strings.VERDICT_UNFAMILIAR
     else:
-        sentence = strings.VERDICT_LOW_COUNT if "low_count" in differential.flags else strings.VERDICT
+        sentence = strings.VERDICT_LOW_COUNT if Flag.LOW_COUNT in differential.flags else strings.VERDICT
     return sentence.format(counted=differential.counted, failed_fields=clause, in_review=in_review)
 
 
@@ -61,7 +62,7 @@ def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
     setting = dict(provenance.settings).get("low_count_below")
     if setting is not None:
         return int(setting)
-    return result.differential.cells + 1 if "low_count" in result.differential.flags else 0
+    return result.differential.cells + 1 if Flag.LOW_COUNT in result.differential.flags else 0
 
 
 def findings(result: SlideResult) -> list[tuple[str, str]]:
@@ -104,10 +105,10 @@ def limits(result: SlideResult) -> list[tuple[str, str]]:
     if result.scan is not None:
         remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
         texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
-    rows = [(flag, texts[flag]) for flag in flags]
+    rows: list[tuple[str, str]] = [(flag, texts[flag]) for flag in flags]
     if suspects_all_fields(result.failures, result.fields - count_failed_fields(result.failures)):
-        others = [(flag, text) for flag, text in rows if flag != "out_of_domain"]  # which would blame the models
-        rows = [("wrongly_saved", strings.WRONGLY_SAVED), *others]
+        misleading = {Flag.OUT_OF_DOMAIN, Flag.HIGH_REVIEW_SHARE}  # the images must be mended, not models or cells
+        rows = [("wrongly_saved", strings.WRONGLY_SAVED), *(row for row in rows if row[0] not in misleading)]
     familiarity = result.familiarity
     if familiarity is not None and familiarity.cells and familiarity.is_familiar is None:
         rows.append(("small_slide", strings.SMALL_SLIDE.format(cells=pluralize(familiarity.cells, "cell"))))

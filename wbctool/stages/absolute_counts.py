@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wbctool.settings import Limits
 from wbctool.stages.differential import range_flag
-from wbctool.types.differential import AbsoluteCount, AnalyzerCount, ClassCount, Differential
+from wbctool.types.differential import AbsoluteCount, AnalyzerCount, ClassCount, Differential, Flag
 from wbctool.types.slides import SlideMetadata
 
 ADULT_YEARS = 18
@@ -47,7 +47,7 @@ def add_absolute_counts(differential: Differential, analyser_wbc: float | None, 
     nrbc = differential.nrbc_per_100_wbc if differential.nrbc_assessed else None
     is_corrected = limits.correct_wbc_for_nrbc and nrbc is not None
     wbc = correct_wbc(analyser_wbc, nrbc) if is_corrected and nrbc is not None else analyser_wbc
-    can_interpret = not {"low_count", "unfamiliar"} & set(differential.flags)
+    can_interpret = not {Flag.LOW_COUNT, Flag.UNFAMILIAR} & set(differential.flags)
     return replace(
         differential,
         classes=tuple(_add_absolute_count(c, wbc, limits, can_interpret) for c in differential.classes),

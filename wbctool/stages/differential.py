@@ -8,32 +8,14 @@ from collections.abc import Collection, Sequence
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.settings import Limits
 from wbctool.types.cells import Outcome, Prediction, Reason
-from wbctool.types.differential import ClassCount, Differential
-
-# The flags, in the order in which they are written.
-FLAGS = (
-    "unfamiliar",
-    "no_wbc",
-    "low_count",
-    "limited_count",
-    "high_review_share",
-    "out_of_domain",
-    "possible_blasts",
-    "immature_granulocytes",
-    "nrbc",
-    "blurred_fields",
-    "crowded_fields",
-    "failed_fields",
-    "duplicate_fields",
-    "overlapping_fields",
-)
+from wbctool.types.differential import ClassCount, Differential, Flag
 
 
 def count_cells(
     predictions: Sequence[Prediction],
     model_classes: Collection[CellClass],
     limits: Limits,
-    field_flags: Collection[str] = (),
+    field_flags: Collection[Flag] = (),
     fields_read: int = 1,
 ) -> Differential:
     """Count the cells of a slide and raise its flags.
@@ -54,20 +36,20 @@ def count_cells(
     possible_blasts = sum(p.reason is Reason.POSSIBLE_BLAST for p in predictions)
     out_of_domain = sum(p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions)
     counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.NEEDS_REVIEW]
-    can_interpret = counted >= limits.low_count_below and "unfamiliar" not in field_flags
+    can_interpret = counted >= limits.low_count_below and Flag.UNFAMILIAR not in field_flags
     classes = tuple(
         _count_class(c, c in model_classes, counts[c], counted, review, limits, can_interpret)
         for c in DIFFERENTIAL_CLASSES
     )
     flag_conditions = {
-        "no_wbc": counted + review == 0 and fields_read > 0,
-        "low_count": counted < limits.low_count_below,
-        "limited_count": limits.low_count_below <= counted < limits.limited_count_below,
-        "high_review_share": review > limits.high_review_share * (counted + review),
-        "out_of_domain": out_of_domain > limits.out_of_domain_share * len(predictions),
-        "possible_blasts": possible_blasts >= limits.min_possible_blasts,
-        "immature_granulocytes": counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes,
-        "nrbc": erythroblasts >= limits.min_nrbc,
+        Flag.NO_WBC: counted + review == 0 and fields_read > 0,
+        Flag.LOW_COUNT: counted < limits.low_count_below,
+        Flag.LIMITED_COUNT: limits.low_count_below <= counted < limits.limited_count_below,
+        Flag.HIGH_REVIEW_SHARE: review > limits.high_review_share * (counted + review),
+        Flag.OUT_OF_DOMAIN: out_of_domain > limits.out_of_domain_share * len(predictions),
+        Flag.POSSIBLE_BLASTS: possible_blasts >= limits.min_possible_blasts,
+        Flag.IMMATURE_GRANULOCYTES: counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes,
+        Flag.NRBC: erythroblasts >= limits.min_nrbc,
     }
     return Differential(
         classes=classes,
@@ -78,7 +60,7 @@ def count_cells(
         erythroblasts=erythroblasts,
         nrbc_per_100_wbc=100 * erythroblasts / counted if counted else None,
         nrbc_assessed=CellClass.ERYTHROBLAST in model_classes,
-        flags=tuple(flag for flag in FLAGS if flag_conditions.get(flag) or flag in field_flags),
+        flags=tuple(flag for flag in Flag if flag_conditions.get(flag) or flag in field_flags),
     )
 
 

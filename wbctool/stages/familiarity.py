@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.differential import Flag
 from wbctool.types.slides import Familiarity
 
 _OUT_OF_RANGE_SHARE = 0.5  # of a slide's fields have colors unlike any laboratory of the training
@@ -156,9 +157,9 @@ def hold_back_cells(
     return [p if p.confidence >= rule.min_confidence else _hold_back(p) for p in predictions]
 
 
-def familiarity_flags(familiarity: Familiarity | None) -> set[str]:
+def familiarity_flags(familiarity: Familiarity | None) -> set[Flag]:
     """Return the flag ``unfamiliar`` if a slide is known to be, else nothing."""
-    return {"unfamiliar"} if familiarity is not None and familiarity.is_familiar is False else set()
+    return {Flag.UNFAMILIAR} if familiarity is not None and familiarity.is_familiar is False else set()
 
 
 def _squared_lengths(positions: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:

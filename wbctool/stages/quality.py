@@ -16,6 +16,7 @@ from wbctool.settings import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import estimate_blur_px
 from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
+from wbctool.types.differential import Flag
 from wbctool.types.slides import CieLab, FieldQuality
 
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # no anemia gives a field a median outside this range
@@ -139,17 +140,17 @@ def _is_implausible(red_cell_um: float | None) -> bool:
     return red_cell_um is not None and not _MIN_RED_CELL_UM < red_cell_um < _MAX_RED_CELL_UM
 
 
-def compute_quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[str]:
+def compute_quality_flags(fields: Sequence[FieldQuality], limits: Limits) -> set[Flag]:
     """Return the flags that a slide's fields raise, once the limits were applied to them."""
-    flags = set()
+    flags: set[Flag] = set()
     if sum(f.blurred for f in fields) > limits.blurred_share * len(fields):
-        flags.add("blurred_fields")
+        flags.add(Flag.BLURRED_FIELDS)
     if sum(f.crowded for f in fields) > limits.crowded_share * len(fields):
-        flags.add("crowded_fields")
+        flags.add(Flag.CROWDED_FIELDS)
     if any(f.duplicate_of for f in fields):
-        flags.add("duplicate_fields")
+        flags.add(Flag.DUPLICATE_FIELDS)
     if any(f.counted_elsewhere for f in fields):
-        flags.add("overlapping_fields")
+        flags.add(Flag.OVERLAPPING_FIELDS)
     return flags
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from wbctool.errors import RecordInvalid, ResultsInvalid
 from wbctool.labels import CellClass, Subtype
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name, parse_number
+from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name, parse_number, split_flags
 from wbctool.store.slide_record import SlideRecord, read_slide_record
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
-from wbctool.types.differential import ClassCount, Differential
+from wbctool.types.differential import ClassCount, Differential, Flag
 from wbctool.types.results import LATER_CELL_COLUMNS, PublishedSlide, SlideResult, SlideStatus
 
 Row = dict[str, str]
@@ -168,7 +168,7 @@ def _parse_differential(rows: list[Row], counts: Mapping[str, str], cells: tuple
         erythroblasts=sum(cell.prediction.reason is Reason.ERYTHROBLAST for cell in cells),
         nrbc_per_100_wbc=parse_number(nrbc),
         nrbc_assessed=nrbc != NOT_ASSESSED,
-        flags=tuple(flag for flag in counts["flags"].split(";") if flag),
+        flags=tuple(map(Flag, split_flags(counts["flags"]))),
     )
 
 

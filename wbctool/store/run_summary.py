@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wbctool.paths import REPORT_HTML, OutputPaths, is_file
-from wbctool.report.csv_tables import COUNTS_COLUMNS
+from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
 from wbctool.store.counts_table import read_outcomes
 from wbctool.store.slide_record import WHOLE_NUMBER_COLUMNS
 from wbctool.store.status import RunReport, describe_report, read_report
@@ -41,6 +41,6 @@ def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, 
             "status": slide.status.value,
             "done_in_run": slide.done_in_run,
             **{name: int(row[name]) for name in WHOLE_NUMBER_COLUMNS},
-            "flags": [flag for flag in row["flags"].split(";") if flag],
+            "flags": split_flags(row["flags"]),
             "report": str(path) if is_file(path) else None,
         }

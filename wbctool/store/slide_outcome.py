@@ -9,6 +9,7 @@ from wbctool.labels import CellClass
 from wbctool.report.csv_tables import empty_row
 from wbctool.store.slide_record import SlideRecord
 from wbctool.types.cells import Slide
+from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 from wbctool.types.scans import ScanSummary
 
@@ -70,5 +71,5 @@ def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Col
         model_classes: The classes that the model knows.
     """
     status = SlideStatus.FAILED
-    row = empty_row(slide.id, status, slide.n_fields, model_classes, "failed_fields")
+    row = empty_row(slide.id, status, slide.n_fields, model_classes, Flag.FAILED_FIELDS)
     return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))

@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from wbctool.labels import CellClass
+
+
+class Flag(StrEnum):
+    """What a reader must know about a slide, in the order in which it is written (wbctool.report.flag_texts)."""
+
+    UNFAMILIAR = "unfamiliar"
+    NO_WBC = "no_wbc"
+    LOW_COUNT = "low_count"
+    LIMITED_COUNT = "limited_count"
+    HIGH_REVIEW_SHARE = "high_review_share"
+    OUT_OF_DOMAIN = "out_of_domain"
+    POSSIBLE_BLASTS = "possible_blasts"
+    IMMATURE_GRANULOCYTES = "immature_granulocytes"
+    NRBC = "nrbc"
+    BLURRED_FIELDS = "blurred_fields"
+    CROWDED_FIELDS = "crowded_fields"
+    FAILED_FIELDS = "failed_fields"
+    DUPLICATE_FIELDS = "duplicate_fields"
+    OVERLAPPING_FIELDS = "overlapping_fields"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +123,5 @@ class Differential:
     erythroblasts: int
     nrbc_per_100_wbc: float | None
     nrbc_assessed: bool
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     analyzer: AnalyzerCount | None = None

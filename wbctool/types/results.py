@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from wbctool.labels import CellClass
 from wbctool.types.cells import Cell
-from wbctool.types.differential import Differential
+from wbctool.types.differential import Differential, Flag
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 
@@ -230,7 +230,7 @@ class PublishedSlide:
     def is_final(self) -> bool:
         """Whether a reader has reviewed the slide and left no cell in review; never of an unfamiliar slide."""
         differential = self.result.differential
-        return self.reviewed and not differential.review and "unfamiliar" not in differential.flags
+        return self.reviewed and not differential.review and Flag.UNFAMILIAR not in differential.flags
 
 
 @dataclass(frozen=True, slots=True)
