@@ -86,6 +86,12 @@ def test_worker_without_the_slides_reports_it(settings: RunSettings) -> None:
     assert "cannot be seen from this machine" in FakeWorker().set_up(RunPlugin("run", settings)).error
 
 
+def test_worker_takes_a_single_image_or_scan(settings: RunSettings) -> None:
+    settings.slides.rmdir()
+    settings.slides.write_bytes(b"")
+    assert not FakeWorker().set_up(RunPlugin("run", settings)).error
+
+
 def test_worker_that_is_not_ready_or_has_ended_gives_the_slide_back(settings: RunSettings) -> None:
     plugin, slide = RunPlugin("run", settings), Slide("a", settings.slides, (settings.slides / "gone.png",))
     with pytest.raises(Reschedule):

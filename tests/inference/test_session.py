@@ -24,6 +24,7 @@ from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
+from wbctool.inference.familiarity_rule import FeatureSpace
 from wbctool.inference.loading import Models, load_generators, load_model, load_models, select_cards
 from wbctool.inference.model_card import (
     ClassifierCard,
@@ -580,6 +581,23 @@ def test_load_models_refuses_a_map_of_what_is_no_class(folder: Path) -> None:
     path.write_text(json.dumps(card | changes))
     with pytest.raises(ModelMismatch, match="unlike its card"):
         load_models(folder, Device.CPU, Precision.FP32, Readers.VGG19)
+
+
+@pytest.mark.parametrize("outputs", ["none", "others"])
+def test_load_models_refuses_a_card_of_distances_without_their_features(folder: Path, outputs: str) -> None:
+    path = folder / "classifier.json"
+    card = json.loads(path.read_text())
+    n_features = card["familiarity"]["space"]["features"]
+    if outputs == "none":
+        content = (folder / "classifier.onnx").read_bytes().replace(b"features", b"fixtures")
+        (folder / "classifier.onnx").write_bytes(content)
+        card["sha256"] = hashlib.sha256(content).hexdigest()
+    else:
+        space = FeatureSpace.from_arrays(np.zeros((n_features + 1, 2), np.float32), np.zeros((8, 2), np.float32))
+        card["familiarity"]["space"] = space.model_dump()
+    path.write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch, match="unlike its card"):
+        load_models(folder, Device.CPU, Precision.FP32)
 
 
 def test_load_models_refuses_a_card_with_other_classes(folder: Path) -> None:

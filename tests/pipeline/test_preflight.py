@@ -4,7 +4,12 @@ import pytest
 
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.paths import OutputPaths, temp_path_for
-from wbctool.pipeline.preflight import check_counts_writable, check_output_location, contains_run_outputs
+from wbctool.pipeline.preflight import (
+    check_counts_writable,
+    check_metrics,
+    check_output_location,
+    contains_run_outputs,
+)
 from wbctool.settings import load_settings
 from wbctool.store.atomic_write import write_atomic
 
@@ -71,6 +76,12 @@ def test_check_counts_writable_raises_if_the_table_cannot_be_written(settings, t
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"c\.csv cannot be written: Not a directory"):
         check_counts_writable(OutputPaths(tmp_path / "file" / "c.csv"))
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c/s1/m.prom", "c/m.prom"])
+def test_check_metrics_refuses_a_place_among_the_results(tmp_path, name):
+    with pytest.raises(SettingsInvalid, match="that is where the results go"):
+        check_metrics(OutputPaths(tmp_path / "c.csv"), tmp_path / name)
 
 
 def test_check_counts_writable_leaves_no_file(tmp_path):

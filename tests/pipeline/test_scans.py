@@ -170,6 +170,23 @@ class TestDamage:
         assert run() == 3
         (error,) = json.loads((run.folder / "glass" / "slide.json").read_text())["errors"]
         assert error["cause"] == "no zone of the scan shows red cells side by side: 25 empty glass"
+        run.looked.clear()
+        assert run() == 3
+        assert run.looked == []
+
+    def test_survey_that_the_machine_ended_is_made_again(self, scan_run):
+        good = scan_run.detect
+
+        def run_out_of_memory(field):
+            raise RuntimeError("CUDA out of memory")
+
+        scan_run.detect = run_out_of_memory
+        assert scan_run() == 3
+        (error,) = json.loads((scan_run.folder / "ward" / "smear" / "slide.json").read_text())["errors"]
+        assert (error["stage"], error["cause"]) == ("survey", "RuntimeError: CUDA out of memory")
+        scan_run.detect = good
+        assert scan_run() == 0
+        assert int(scan_run.rows()["ward/smear"]["counted"]) > 50
 
 
 class TestScale:

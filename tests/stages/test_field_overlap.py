@@ -63,6 +63,12 @@ def test_any_other_shift_with_a_shared_cell_is_found(smear):
     assert abs(found.dy_px + 179) < 3
 
 
+def test_slivers_of_cells_at_the_edges_are_no_error(smear):
+    slivers = [Box(WIDTH - 3, 200, 3, 80), Box(300, HEIGHT - 3, 80, 3), Box(WIDTH - 1, HEIGHT - 1, 1, 1)]
+    views = [FieldView(cut(smear, x, 60.2).thumbnail, tuple(slivers)) for x in (100.4, 900.3)]
+    assert find_overlaps(views) == []
+
+
 def test_different_real_fields_do_not_overlap(fields):
     views = [view(rgb, [Box(270, 190, 100, 100)]) for rgb in fields]
     assert len(views) == 16

@@ -217,6 +217,13 @@ class TestBrightness:
     def test_dark_picture_is_refused_with_its_brightness(self, rgb, brightness):
         assert "too dark" in complaint(lit(rgb, brightness=brightness))
 
+    def test_dense_field_with_a_strip_of_glass_is_not_too_dark(self):
+        """Four fifths of the field are thick blood, less than half as bright as the glass."""
+        rng = np.random.default_rng(0)
+        dense = np.clip(rng.normal((78, 30, 52), 8, (400, 400, 3)), 0, 255)
+        dense[:, :80] = np.clip(rng.normal((178, 172, 180), 3, (400, 80, 3)), 0, 255)
+        assert "too dark" not in str(complaint(dense.astype(np.uint8)))
+
     @pytest.mark.parametrize("bits", [10, 12, 14])
     def test_few_bits_in_more_are_refused(self, rgb, bits):
         assert "too dark" in complaint(rgb >> (16 - bits))

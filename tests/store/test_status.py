@@ -95,6 +95,13 @@ def test_read_report_running(run, layout):
         assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
+def test_read_report_while_a_review_is_applied_is_of_the_run_that_ended(run, layout):
+    assert run() == 0
+    with lock_output(layout, "review apply"):
+        report = read_report(layout)
+        assert (report.phase, report.exit_code, report.holder) == (RunPhase.ENDED, 0, "")
+
+
 @pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number", "an earlier version's"])
 def test_read_report_killed(run, layout, note):
     run()

@@ -49,7 +49,9 @@ def read_sources(
         LabelledDataInvalid: A source holds no labeled cell, or a cell has two labels.
         RecordInvalid, ResultsInvalid, ReviewRefused, SlidesNotFound: Labels, results or slides cannot be read.
     """
-    label_files = [path for path in sources if path.suffix.lower() == ".json" and path.is_file()]
+    label_files = [
+        path for path in sources if path.suffix.lower() == ".json" and path.is_file() and not _is_results(path)
+    ]
     others = [path for path in sources if path not in label_files]
     layouts = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
     labels: dict[Path, list[Labels]] = defaultdict(list)

@@ -79,17 +79,15 @@ class DaskExecutor:
         self._queue = TaskQueue(self._client, self._pool, context, self._limits)
         return self._queue.process_slides(slides)
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe_cluster(self) -> Mapping[str, Any] | None:
         """Return what run.json says of the workers, and of which machine processed which slide."""
         if self._pool is None:
-            return {}
+            return None
         return {
-            "cluster": {
-                "workers": self._pool.n_joined,
-                "workers_lost": self._pool.n_lost,
-                "workers_refused": dict(self._pool.rejected),
-                "hosts": dict(self._queue.hosts) if self._queue else {},
-            }
+            "workers": self._pool.n_joined,
+            "workers_lost": self._pool.n_lost,
+            "workers_refused": dict(self._pool.rejected),
+            "hosts": dict(self._queue.hosts) if self._queue else {},
         }
 
     def close(self) -> None:

@@ -202,7 +202,7 @@ class RunPlugin(WorkerPlugin):
         if mismatch:
             raise ClusterUnusable(f"it {mismatch}")
         settings: RunSettings = pickle.loads(self._pickled_settings)  # noqa: S301, Dask unpickles the plugin as well
-        if not settings.slides.is_dir():
+        if not settings.slides.exists():
             raise SlidesNotFound(f"{settings.slides} cannot be seen from this machine")
         models = cached_models(
             settings.models_dir or default_models_dir(), settings.device, settings.precision, settings.readers

@@ -150,7 +150,7 @@ class CellClassifierCard(Card):
 
     Attributes:
         classes: The class of each logit.
-        input_px: The side of the square input.
+        input_px: The side of the square input, to which every crop is brought.
         crop_margin: The side of a cell's square crop over the longer side of its box.
         temperature: The logits are divided by this before the softmax (Guo et al. 2017, arXiv 1706.04599).
         confidence_threshold: A cell with a smaller probability goes to review.
@@ -164,7 +164,7 @@ class CellClassifierCard(Card):
     """
 
     classes: Annotated[tuple[CellClass, ...], AfterValidator(_unique)]
-    input_px: int = Field(gt=0)
+    input_px: Literal[128]
     crop_margin: float = Field(gt=0)
     temperature: float = Field(gt=0)
     confidence_threshold: float = Field(ge=0, le=1)

@@ -244,6 +244,8 @@ def _matches_card(shapes: Mapping[str, tuple[int, ...]], card: Card) -> bool:
     assert isinstance(card, CellClassifierCard)
     if isinstance(card, CompactCard) and card.subtypes and shapes.get(SUBTYPES) != (1, len(card.subtypes)):
         return False
+    if card.familiarity is not None and shapes.get(FEATURES) != (1, card.familiarity.space.features):
+        return False
     n_classes = len(card.classes)
     has_fitting_cam = CAM not in shapes or shapes[CAM][:2] == (1, n_classes)
     return has_fitting_cam and shapes[LOGITS] == (1, n_classes + len(card.unknown_kinds))

@@ -39,7 +39,10 @@ class ClassifiedField:
 
 
 def batch_fields(fields: Iterable[FieldAnalysis], batch_size: int) -> Iterator[tuple[FieldAnalysis, ...]]:
-    """Group fields in order, so that a group has at most ``batch_size`` cells; a field with more is a group alone."""
+    """Group fields in order, so that a group has at most ``batch_size`` cells; a field with more is a group alone.
+
+    A group has no more fields than that either: many fields without cells would keep finished slides waiting.
+    """
     batch: list[FieldAnalysis] = []
     n_cells = 0
     for analysis in fields:
@@ -48,7 +51,7 @@ def batch_fields(fields: Iterable[FieldAnalysis], batch_size: int) -> Iterator[t
             batch, n_cells = [], 0
         batch.append(analysis)
         n_cells += len(analysis.crops)
-        if n_cells >= batch_size:
+        if n_cells >= batch_size or len(batch) >= batch_size:
             yield tuple(batch)
             batch, n_cells = [], 0
     if batch:

@@ -40,8 +40,8 @@ class SlideExecutor(Protocol):
             ClusterUnusable: No worker is left.
         """
 
-    def describe(self) -> Mapping[str, Any]:
-        """Return what run.json records of the executor, as JSON values."""
+    def describe_cluster(self) -> Mapping[str, Any] | None:
+        """Return what run.json records of a cluster, as JSON values; None without one, or if no worker was needed."""
 
 
 class LocalExecutor:
@@ -73,6 +73,5 @@ class LocalExecutor:
                 context.make_hash_cache,
             ).process_slides(slides)
 
-    def describe(self) -> Mapping[str, Any]:
-        """Return nothing, because the header of run.json names this machine."""
-        return {}
+    def describe_cluster(self) -> None:
+        """Return None: the header of run.json names this machine."""

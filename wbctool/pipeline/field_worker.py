@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from wbctool.errors import FieldWronglySaved, WbctoolError
+from wbctool.errors import FieldUnreadable, FieldWronglySaved, WbctoolError
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
-from wbctool.pipeline.field_source import FieldSource
+from wbctool.pipeline.field_source import FailedSource, FieldSource
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat
 from wbctool.timing import StageTimer
@@ -106,9 +106,7 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
     except _Stopped:
         return FieldAnalysis(slide.id, source, timer, None, None)
     except Exception as error:  # any error is this field's alone
-        # The field is not at fault if memory is short: with more memory it may succeed.
-        stage = "memory" if isinstance(error, MemoryError) else timer.stage
-        failure = make_failure(slide.id, source.name, stage, error)
+        failure = make_failure(slide.id, source.name, _failed_stage(error, source, timer.stage), error)
         return FieldAnalysis(slide.id, source, timer, sha256, file_stat, failure=failure)
     return FieldAnalysis(
         slide=slide.id,
@@ -122,6 +120,15 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
         field_thumbnail=field_thumbnail,
         quality=quality,
     )
+
+
+def _failed_stage(error: Exception, source: FieldSource, stage: str) -> str:
+    """Return the stage to record for an error in a stage; by it the next run knows whether the file is at fault."""
+    if isinstance(error, MemoryError):
+        return "memory"  # with more memory the field may succeed
+    if isinstance(error, FieldUnreadable):
+        return "read" if stage == "read" else "check"
+    return "survey" if isinstance(source, FailedSource) else stage
 
 
 def _track_tiles(

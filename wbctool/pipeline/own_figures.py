@@ -15,10 +15,14 @@ from wbctool.paths import (
     VERIFICATION_SCHEMA,
 )
 
+# The entries that evaluation.json began with before it had a schema.
+_FORMER_EVALUATION = r'"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'
 
-def _compile_schema_pattern(schema: str, legacy_prefix: str = "") -> re.Pattern[bytes]:
-    """Return a pattern for the beginning of one of our records in any version, with or without a schema."""
-    return re.compile(rf'\{{\s*("schema": "{schema.partition("/")[0]}/{legacy_prefix})'.encode())
+
+def _compile_beginning(schema: str, *former: str) -> re.Pattern[bytes]:
+    """Return a pattern for the first entries of one of our records: its schema in any version, or the former ones."""
+    entries = "|".join((f'"schema": "{schema.partition("/")[0]}/', *former))
+    return re.compile(rf"\{{\s*({entries})".encode())
 
 
 # Their names, the record beside them, and how the record begins.
@@ -26,14 +30,12 @@ _FIGURES = (
     (
         re.compile(rf"({'|'.join(VERIFICATION_FIGURES)})\.png"),
         VERIFICATION_JSON,
-        _compile_schema_pattern(VERIFICATION_SCHEMA),
+        _compile_beginning(VERIFICATION_SCHEMA),
     ),
     (
         re.compile(rf"({'|'.join(EVALUATION_FIGURES)})-.*\.png", re.DOTALL),
         EVALUATION_JSON,
-        _compile_schema_pattern(
-            EVALUATION_SCHEMA, r'|"data": "(\\.|[^"\\])*",\s*"split": "[a-z-]*",\s*"super_resolve": "'
-        ),
+        _compile_beginning(EVALUATION_SCHEMA, _FORMER_EVALUATION),
     ),
 )
 

@@ -91,8 +91,8 @@ def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = N
     Raises:
         SettingsInvalid: It would.
     """
-    path, folder = Path(os.path.realpath(log_file)), Path(os.path.realpath(layout.folder))
-    if path in _real_paths(layout.counts_csv, layout.workbook) or path.is_relative_to(folder):
+    path = Path(os.path.realpath(log_file))
+    if _is_of_results(layout, path):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
     if path in _real_paths(metrics):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the metrics go")
@@ -113,10 +113,15 @@ def check_metrics(layout: OutputPaths, metrics: Path) -> None:
     Raises:
         SettingsInvalid: They would.
     """
-    path = Path(os.path.realpath(metrics))
-    if path in _real_paths(layout.counts_csv, layout.workbook):
+    if _is_of_results(layout, Path(os.path.realpath(metrics))):
         raise SettingsInvalid(f"--metrics {metrics}: that is where the results go")
     check_overwrite(metrics, METRICS_FILE, "--metrics")
+
+
+def _is_of_results(layout: OutputPaths, path: Path) -> bool:
+    """Return whether a path without links is one of the tables, or lies in the folder of the results."""
+    folder = os.path.realpath(layout.folder)
+    return path in _real_paths(layout.counts_csv, layout.workbook) or path.is_relative_to(folder)
 
 
 def _real_paths(*paths: Path | None) -> set[Path]:

@@ -248,7 +248,7 @@ class _FolderRun:
         append_qc_records(layout, qc_slides, outcomes, set(processed), self.context.models.provenance)
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
-        batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe().get("cluster")
+        batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe_cluster()
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(layout, ended)
         return code

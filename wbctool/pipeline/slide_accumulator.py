@@ -32,6 +32,7 @@ from wbctool.types.results import (
     FieldThumbnail,
     SlideResult,
     SlideStatus,
+    count_failed_fields,
     suspects_all_fields,
 )
 from wbctool.types.scans import ScanSummary
@@ -165,14 +166,13 @@ def build_result(
         accumulator: The slide with all its fields.
         model_classes: The classes that the classifier knows.
         limits: The slide's limits.
-        familiarity_rule: The rule of the classifier's card.
         metadata: The slide's row of slides.csv; None if it has none.
+        familiarity_rule: The rule of the classifier's card.
 
     Returns:
         The slide's result.
     """
-    n_failed = sum(bool(failure.field) for failure in accumulator.failures)
-    n_read = len(accumulator.field_hashes) - n_failed
+    n_read = len(accumulator.field_hashes) - count_failed_fields(accumulator.failures)
     quality = apply_quality_limits(accumulator.quality, limits)
     _log_quality(accumulator.slide.id, quality)
     predictions = [cell.prediction for cell in accumulator.cells]

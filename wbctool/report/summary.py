@@ -98,8 +98,8 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     return out_of_range + [(flag, FLAG_TEXTS[flag]) for flag in result.differential.flags if flag in FINDING_FLAGS]
 
 
-def limits(result: SlideResult) -> list[tuple[str, str]]:
-    """Return the limits of the count as (key, what it means): flags, and the stricter rule of a small slide."""
+def count_limitations(result: SlideResult) -> list[tuple[str, str]]:
+    """Return the limitations of the count as (key, what it means): flags, and the stricter rule of a small slide."""
     flags = [flag for flag in result.differential.flags if flag not in FINDING_FLAGS]
     texts = FLAG_TEXTS
     if result.scan is not None:

@@ -28,7 +28,7 @@ def acknowledge_ended_reviews(layout: OutputPaths, slides: Sequence[str], reader
     Raises:
         ReviewRefused: The output holds no results, a slide has no ended review, or the initials do not print. Nothing
             is then acknowledged.
-        OutputLocked: A run holds the output.
+        OutputLocked: Another process holds the output.
         AuditLogCorrupt: The audit log is damaged.
         OutputNotWritable: A file cannot be written.
     """
@@ -38,7 +38,7 @@ def acknowledge_ended_reviews(layout: OutputPaths, slides: Sequence[str], reader
         validate_initials(reader)
     except ValueError as error:
         raise ReviewRefused(f"--reader: {error}") from error
-    with lock_output(layout):
+    with lock_output(layout, "review acknowledge"):
         audit_log.read_audit_log(layout)  # a damaged log would look as if no review had ended
         ended = find_ended_reviews(layout)
         ids = [_find_slide(name, ended) for name in dict.fromkeys(slides)] if slides else list(ended)

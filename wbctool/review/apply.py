@@ -144,13 +144,13 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
 
     Raises:
         ReviewRefused: The output holds no results.
-        OutputLocked: A run holds the output.
+        OutputLocked: Another process holds the output.
         AuditLogCorrupt: The audit log is damaged.
         OutputNotWritable: A file cannot be written.
     """
     if not is_results(layout.folder):
         raise ReviewRefused(f"{layout.folder} contains no results of a run")
-    with lock_output(layout):
+    with lock_output(layout, "review apply"):
         applied: dict[str, SlideResult] = {}
         try:
             for path in paths:

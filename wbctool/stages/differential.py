@@ -64,13 +64,12 @@ def count_cells(
     )
 
 
-def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Compute the exact binomial confidence interval of a proportion, in percent.
+def clopper_pearson_interval(n: float, total: int) -> tuple[float, float]:
+    """Compute the exact 95 % binomial confidence interval of a proportion, in percent.
 
     Args:
         n: The number of successes; not whole if it is an estimate.
         total: The number of trials, > 0.
-        confidence: The confidence level, in (0, 1).
 
     Returns:
         The lower and the upper bound, in percent.
@@ -85,7 +84,7 @@ def clopper_pearson_interval(n: float, total: int, confidence: float = 0.95) -> 
     # late, as in wbctool.stages.classify; scipy.stats would take half a second to import
     from scipy.special import betaincinv
 
-    tail = (1 - confidence) / 2
+    tail = 0.025
     low = 0.0 if n == 0 else float(betaincinv(n, total - n + 1, tail))
     high = 1.0 if n == total else float(betaincinv(n + 1, total - n, 1 - tail))
     return 100 * low, 100 * high

@@ -175,7 +175,7 @@ def _blur_between(gray: NDArray[np.uint8], between: FloatArray, sigma_px: float)
 def _compare(first: _Prepared, second: _Prepared, candidate: Candidate) -> _Shift | None:
     """Measure a candidate on the fine images; None if both do not show the same place."""
     height, width = first.band.shape
-    scale = width / COARSE_PX if width >= height else height / COARSE_PX
+    scale = max(width, height) / COARSE_PX
     shift = _search(first.band, second.band, round(candidate.dx * scale), round(candidate.dy * scale))
     if shift is None:
         return None

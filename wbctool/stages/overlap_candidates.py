@@ -102,7 +102,8 @@ def _find_neighbors(images: FloatArray, cells: Sequence[FloatArray]) -> Iterator
 def _find_same_cells(images: FloatArray, cells: Sequence[FloatArray]) -> Iterator[Candidate]:
     """Yield the fields in which a white cell has the same surroundings."""
     fields = np.repeat(np.arange(len(cells)), [len(field) for field in cells])
-    centers = np.concatenate(cells).round().astype(int)
+    last_pixel = images.shape[2] - 1, images.shape[1] - 1
+    centers = np.minimum(np.concatenate(cells).round().astype(int), last_pixel)
     side = 2 * _CONTEXT_PX + 1
     padded = np.pad(images, ((0, 0), (_CONTEXT_PX, _CONTEXT_PX), (_CONTEXT_PX, _CONTEXT_PX)))
     patches = np.stack([padded[f, y : y + side, x : x + side] for f, (x, y) in zip(fields, centers, strict=True)])

@@ -23,7 +23,7 @@ from wbctool.types.cells import Field
 
 _LONG_SIDE_PX = 128  # colors are measured in the field reduced to this longer side
 _MIN_BRIGHT = 85  # of 255; at 75 the detector loses the cells of a field in which it finds all at full brightness
-_MIN_GLASS_SHARE = 0.1  # of the picture
+_MIN_BRIGHT_SHARE = 0.1  # of the picture
 _BORDER_SHARE = 0.12  # of the brightness; darker pixels are a black border, a vignette or bars, no smear
 _MIN_SMEAR_SHARE = 0.02  # of the pixels; of less nothing is concluded
 _MIN_DARK_SHARE, _MAX_FILLED_SHARE = 0.15, 0.7  # of the pixels; of the hull of what is bright, which fills a frame
@@ -37,7 +37,7 @@ _MIN_GREEN_EXCESS = 0.04  # of the absorbance; eosin, azure B and hemoglobin tog
 _MAX_GREEN_DEFICIT = 1.2  # of the excess; overlays reach 0.15
 _GLASS_VARIATION = 0.13  # of the span from dark to bright; this and the next three tell the glass of a negative
 _MAX_GLASS_DISTANCE = 0.34  # of the span, from the darkest; red cells that are smoother than the glass have 0.36
-_MAX_DARKER_SHARE, _MIN_GLASS_SHARE = 0.12, 0.3  # of the pixels
+_MAX_DARKER_SHARE, _MIN_NEGATIVE_GLASS_SHARE = 0.12, 0.3  # of the pixels
 _MAX_NUCLEUS_SHARE = 0.22  # of the cells' area; with more purple, the field may have red cells alone
 _MIN_NUCLEUS_ABSORBANCE, _DENSE_ABSORBANCE = 0.12, 0.5  # faint cells tell nothing; no red cell is as dense
 _MIN_BLUE_EXCESS, _SURE_BLUE_EXCESS = 1.0, 3.0  # pale red cells alone reach 2.3
@@ -136,7 +136,7 @@ def _measure_brightness(brightest: NDArray[np.uint8]) -> float:
     """
     brightness = float(np.quantile(brightest, 0.98))
     rest = brightest[brightest < brightness / 2]
-    is_glass = rest.size <= (1 - _MIN_GLASS_SHARE) * brightest.size
+    is_glass = rest.size <= (1 - _MIN_BRIGHT_SHARE) * brightest.size
     return brightness if is_glass else float(np.quantile(rest, 0.98))
 
 
@@ -279,5 +279,5 @@ def _is_negative(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> bool:
     return (
         float(dark - glass) < _MAX_GLASS_DISTANCE * span
         and float((above_glass > _GLASS_VARIATION).mean()) < _MAX_DARKER_SHARE
-        and float((np.abs(above_glass) < _GLASS_VARIATION).mean()) > _MIN_GLASS_SHARE
+        and float((np.abs(above_glass) < _GLASS_VARIATION).mean()) > _MIN_NEGATIVE_GLASS_SHARE
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from wbctool.inference.model_card import GeneratorCard
 from wbctool.inference.session import SUPER_RESOLVED, OnnxModel
 from wbctool.types.cells import Crop
 
-CLASSIFIER_INPUT_PX = 128
+CLASSIFIER_INPUT_PX: Final = 128  # as every card has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,19 +42,22 @@ def measure_quality(
     Returns:
         The measured quality.
     """
-    cells = [d for d in detections if d.object_class is not ObjectClass.PLATELET]
     red_cell_sides_px = [
-        d.box.area**0.5 for d in cells if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+        d.box.area**0.5 for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
     ]
     red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
     effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
     blur_px = (
-        None if effective_um_per_px is None else estimate_blur_px(field, [d.box for d in cells], effective_um_per_px)
+        None
+        if effective_um_per_px is None
+        else estimate_blur_px(field, [d.box for d in detections], effective_um_per_px)
     )
     downscaled, scale = _downscale(field, red_cell_px)
-    red_mask = _ellipse_mask([d.box for d in cells if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale)
+    red_mask = _ellipse_mask(
+        [d.box for d in detections if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale
+    )
     nucleated_mask = _ellipse_mask(
-        [d.box for d in cells if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
+        [d.box for d in detections if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
     )
     picture = find_picture(downscaled)
     inside = np.ones_like(red_mask) if picture is None else picture
@@ -75,7 +78,7 @@ def measure_quality(
         red_cell_px=red_cell_px,
         red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
         thumbnail=make_thumbnail(downscaled).tobytes()
-        if any(d.object_class is ObjectClass.NUCLEATED for d in cells)
+        if any(d.object_class is ObjectClass.NUCLEATED for d in detections)
         else b"",
     )
 

@@ -143,7 +143,7 @@ def _find_red_cell_px(field: Field, max_whole_scale: float, card: DetectorCard, 
 
 
 def _try_scale(field: Field, scale: float, card: DetectorCard, detect_at: DetectAt) -> RedCells:
-    """DetectAt at some parts of a field that are not glass."""
+    """Detect objects in some parts of a field that are not glass, and measure its red cells."""
     height, width = field.rgb.shape[:2]
     side = round(card.input_long_side_px / scale)
     places = choose_places(width, height, side, PLACES_PER_SIDE)
@@ -156,7 +156,7 @@ def _try_scale(field: Field, scale: float, card: DetectorCard, detect_at: Detect
 def _measure_best_parts(
     field: Field, parts: Sequence[NDArray[np.uint8]], scale: float, card: DetectorCard, detect_at: DetectAt
 ) -> RedCells:
-    """DetectAt at some parts, and measure the red cells of the half that shows most."""
+    """Detect objects in some parts, and measure the red cells of the half that shows most."""
     found = [(detect_at(Field(field.name, part), scale), part.shape[0] * part.shape[1]) for part in parts]
     found.sort(key=lambda part: -measure_red_cells(part[0], part[1], card).share)
     best = found[: (len(found) + 1) // 2]

@@ -1,4 +1,4 @@
-"""Holding an output for one run at a time."""
+"""Holding an output for one run or review at a time."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from wbctool.store.atomic_write import raise_not_writable, resolve_link, write_j
 
 _HOLDER_READ_ATTEMPTS = 20
 _HOLDER_READ_INTERVAL_S = 0.05
+RUN_COMMAND = "run"
 _START_TOLERANCE_S = 2.0  # by which a process's start may differ after the clock was set
 
 
@@ -32,11 +33,13 @@ class LockHolder:
         pid: Its number, which the system uses again.
         host: Its machine.
         started: When it was started, as Unix time; a text if an earlier version of wbctool wrote the note.
+        command: The command of wbctool that it executes.
     """
 
     pid: int
     host: str
     started: float | str
+    command: str = RUN_COMMAND
 
     def is_alive(self) -> bool:
         """Return whether this process still runs; True for one on another machine, which cannot be asked."""
@@ -55,10 +58,14 @@ _HOLDER = TypeAdapter(LockHolder)
 
 
 @contextmanager
-def lock_output(layout: OutputPaths) -> Iterator[None]:
+def lock_output(layout: OutputPaths, command: str = RUN_COMMAND) -> Iterator[None]:
     """Hold an output for this process. The kernel lets go when the process ends, however it ends.
 
     A folder that was made for the lock goes again if the block raises an error before it has written anything.
+
+    Args:
+        layout: The paths of the output.
+        command: The command of wbctool that this process executes.
 
     Raises:
         OutputLocked: Another process holds it.
@@ -71,11 +78,11 @@ def lock_output(layout: OutputPaths) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            raise OutputLocked(f"{layout.counts_csv} is in use by another run{_format_holder(layout)}") from error
+            raise OutputLocked(f"{layout.counts_csv} is in use by {_format_holder(layout)}") from error
     try:
         _check_filename(layout.counts_csv)
         remove_stale_temp_files(layout)
-        write_json_atomic(layout.lock_holder_json, asdict(identify_process()))
+        write_json_atomic(layout.lock_holder_json, asdict(identify_process(command)))
         yield
     except BaseException:
         _remove_lock_holder(layout)
@@ -104,9 +111,9 @@ def remove_stale_temp_files(layout: OutputPaths) -> None:
                 _remove(path)
 
 
-def identify_process() -> LockHolder:
-    """Return what tells this process from a later one of the same number."""
-    return LockHolder(os.getpid(), platform.node(), psutil.Process().create_time())
+def identify_process(command: str = RUN_COMMAND) -> LockHolder:
+    """Return what tells this process from a later one of the same number, and the command that it executes."""
+    return LockHolder(os.getpid(), platform.node(), psutil.Process().create_time(), command)
 
 
 def read_holder(layout: OutputPaths) -> LockHolder | None:
@@ -139,9 +146,10 @@ def _format_holder(layout: OutputPaths) -> str:
     """Name the holder of an output, which gets a moment to leave its note if it has only just begun."""
     for _ in range(_HOLDER_READ_ATTEMPTS):
         if holder := read_holder(layout):
-            return f" (process {holder.pid} on {holder.host})"
+            what = "another run" if holder.command == RUN_COMMAND else f"`wbctool {holder.command}`"
+            return f"{what} (process {holder.pid} on {holder.host})"
         time.sleep(_HOLDER_READ_INTERVAL_S)
-    return ""
+    return "another process"
 
 
 def _check_filename(table: Path) -> None:

@@ -17,7 +17,7 @@ from wbctool.paths import OutputPaths
 from wbctool.store.atomic_write import write_json_atomic
 from wbctool.store.drift import Drift, find_drift
 from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_notices
-from wbctool.store.lock import lock_output, read_holder
+from wbctool.store.lock import RUN_COMMAND, lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
 from wbctool.types.results import FAILURE_STATUSES, SlideStatus
@@ -64,7 +64,7 @@ class RunReport:
         provider: The provider of ONNX Runtime that was used.
         precision: The precision that was used.
         tool_version: The version of wbctool.
-        holder: The process that holds the output, in words; empty if none does.
+        holder: The process that executes a run into the output, in words; empty if none does.
         failure: Why the last run ended without a run.json of its own; ``slides`` are then those of the run before it.
         slides: The slides, in order; none if the run goes on or was killed.
         notices: What a laboratory must know about the run's input.
@@ -243,9 +243,9 @@ def _format_headline(report: RunReport) -> str:
 
 
 def _describe_holder(layout: OutputPaths) -> str:
-    """Name the live process that holds the output; empty if there is none."""
+    """Name the live process that executes a run; empty if there is none, as while a review is applied."""
     holder = read_holder(layout)
-    if holder is None or not holder.is_alive():
+    if holder is None or holder.command != RUN_COMMAND or not holder.is_alive():
         return ""
     note = "" if holder.host == platform.node() else ", which cannot be checked from here"
     return f"process {holder.pid} on {holder.host}{note}"
