@@ -126,7 +126,7 @@ def _read(logits: list[float], **changes: object) -> Prediction:
 
 def test_combine_readings_same_label_is_counted_with_the_mean_probabilities() -> None:
     first, second = _read([9, 0, 0, 0]), _read([8, 0, 0, 0])
-    combined = combine_readings(first, second, CLASSES)
+    combined = combine_readings(first, second, _card())
     assert (combined.outcome, combined.reason) == (Outcome.COUNTED, Reason.NONE)
     assert combined.confidence == (first.confidence + second.confidence) / 2
     assert combined.probabilities[1] == (first.probabilities[1] + second.probabilities[1]) / 2
@@ -134,12 +134,12 @@ def test_combine_readings_same_label_is_counted_with_the_mean_probabilities() ->
 
 def test_combine_readings_surer_reader_names_the_cell() -> None:
     unsure, sure = _read([2, 1, 0, 0]), _read([0, 9, 0, 0])
-    assert combine_readings(unsure, sure, CLASSES).label is sure.label
-    assert combine_readings(sure, unsure, CLASSES).label is sure.label
+    assert combine_readings(unsure, sure, _card()).label is sure.label
+    assert combine_readings(sure, unsure, _card()).label is sure.label
 
 
 def test_combine_readings_other_label_is_reviewed_as_a_disagreement() -> None:
-    combined = combine_readings(_read([9, 0, 0, 0]), _read([0, 9, 0, 0]), CLASSES)
+    combined = combine_readings(_read([9, 0, 0, 0]), _read([0, 9, 0, 0]), _card())
     assert (combined.label, combined.outcome, combined.reason) == (
         CellClass.NEUTROPHIL,
         Outcome.NEEDS_REVIEW,
@@ -148,22 +148,34 @@ def test_combine_readings_other_label_is_reviewed_as_a_disagreement() -> None:
 
 
 def test_combine_readings_erythroblast_against_leukocyte_is_reviewed() -> None:
-    combined = combine_readings(_read([0, 0, 9, 0]), _read([0, 9, 0, 0]), CLASSES)
+    combined = combine_readings(_read([0, 0, 9, 0]), _read([0, 9, 0, 0]), _card())
     assert (combined.outcome, combined.reason) == (Outcome.NEEDS_REVIEW, Reason.DISAGREEMENT)
 
 
-@pytest.mark.parametrize(
-    ("logits", "reason"),
-    [([2.0, 1.9, 0, 0], Reason.LOW_CONFIDENCE), ([0.9, -9, -9, -9], Reason.OUT_OF_DISTRIBUTION)],
-)
-def test_combine_readings_doubt_of_the_first_reader_alone_is_reviewed(logits: list[float], reason: Reason) -> None:
-    doubtful, sure = _read(logits), _read([9, 0, 0, 0])
-    assert combine_readings(doubtful, sure, CLASSES).reason is reason
-    assert combine_readings(sure, doubtful, CLASSES).outcome is Outcome.COUNTED
+def test_combine_readings_confidence_of_both_decides() -> None:
+    """One reader gives the class 0.48, the other 0.83: together 0.66."""
+    doubtful, sure = _read([2.0, 1.9, 0, 0]), _read([4, 2, 0, 0])
+    for first, second in [(doubtful, sure), (sure, doubtful)]:
+        combined = combine_readings(first, second, _card(confidence_threshold=0.7))
+        assert combined.confidence == pytest.approx(0.66, abs=0.01)
+        assert combined.reason is Reason.LOW_CONFIDENCE
+        assert combine_readings(first, second, _card(confidence_threshold=0.6)).outcome is Outcome.COUNTED
+
+
+def test_combine_readings_only_the_first_reader_finds_a_cell_out_of_distribution() -> None:
+    doubtful, sure = _read([0.9, -9, -9, -9]), _read([9, 0, 0, 0])
+    assert combine_readings(doubtful, sure, _card()).reason is Reason.OUT_OF_DISTRIBUTION
+    assert combine_readings(sure, doubtful, _card()).outcome is Outcome.COUNTED
+
+
+@pytest.mark.parametrize(("logits", "reason"), [([0, 0, 9, 0], Reason.ERYTHROBLAST), ([0, 0, 0, 9], Reason.PLATELET)])
+def test_combine_readings_what_both_take_for_no_white_cell_is_none(logits: list[float], reason: Reason) -> None:
+    combined = combine_readings(_read(logits), _read(logits), _card())
+    assert (combined.outcome, combined.reason) == (Outcome.NOT_WBC, reason)
 
 
 def test_combine_readings_out_of_distribution_precedes_disagreement() -> None:
-    combined = combine_readings(_read([0.9, -9, -9, -9]), _read([0, 9, 0, 0]), CLASSES)
+    combined = combine_readings(_read([0.9, -9, -9, -9]), _read([0, 9, 0, 0]), _card())
     assert combined.reason is Reason.OUT_OF_DISTRIBUTION
 
 
@@ -185,7 +197,7 @@ def test_triage_unknown_kind_is_reviewed_with_its_most_probable_class(
     assert (prediction.outcome, prediction.reason) == (Outcome.NEEDS_REVIEW, reason)
     assert len(prediction.probabilities) == len(CLASSES)
     assert sum(prediction.probabilities) < 0.5
-    combined = combine_readings(_read([9, 0, 0, 0]), prediction, CLASSES)
+    combined = combine_readings(_read([9, 0, 0, 0]), prediction, _card())
     assert (combined.outcome, combined.reason, combined.unknown_kind) == (Outcome.NEEDS_REVIEW, reason, kind)
 
 
@@ -225,8 +237,8 @@ def test_name_subtypes_below_the_threshold_has_none() -> None:
 
 def test_combine_readings_subtype_belongs_to_the_label_of_both() -> None:
     band = replace(_read([8, 0, 0, 0]), subtype=Subtype.BAND)
-    assert combine_readings(_read([9, 0, 0, 0]), band, CLASSES).subtype is Subtype.BAND
-    surely_other = combine_readings(_read([0, 9, 0, 0]), replace(_read([1, 0, 0, 0]), subtype=Subtype.BAND), CLASSES)
+    assert combine_readings(_read([9, 0, 0, 0]), band, _card()).subtype is Subtype.BAND
+    surely_other = combine_readings(_read([0, 9, 0, 0]), replace(_read([1, 0, 0, 0]), subtype=Subtype.BAND), _card())
     assert (surely_other.label, surely_other.subtype) == (CellClass.LYMPHOCYTE, None)
 
 

@@ -8,30 +8,25 @@ anew each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
-from wbctool.adaptation.cells import Label
+from wbctool.adaptation.calibration import calibrate, choose_threshold
 from wbctool.adaptation.familiarity import fit_familiarity
 from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correction
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, TunedNetwork, Tuner
-from wbctool.evaluation.calibration import fit_temperature
-from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.stages.classify import combine_readings, predictions_from_logits
 from wbctool.types.cells import Prediction
 
 L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
-_IN_DISTRIBUTION_FRACTION = 0.98
-_CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
 
 def adapt_readers(
@@ -55,7 +50,8 @@ def adapt_readers(
     adapted = []
     for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
-        threshold = _choose_threshold(held_out_logits[index:], cards[index:], labels)
+        predictions = _predict_without_threshold(held_out_logits[index:], cards[index:])
+        threshold = choose_threshold(predictions, one.reader.card, labels)
         rule = one.reader.card.familiarity
         if rule is not None:
             rule = fit_familiarity(rule, one.reader.features, one.features_by_fold, cell_labels.labels, folds)
@@ -96,21 +92,7 @@ def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifie
     by_reader = [predictions_from_logits(values, card) for values, card in zip(logits, cards, strict=True)]
     if len(by_reader) == 1:
         return list(by_reader[0])
-    return [combine_readings(one, other, cards[0].classes) for one, other in zip(*by_reader, strict=True)]
-
-
-def choose_threshold(predict_at: Callable[[float], list[Prediction]], labels: Sequence[Label]) -> float:
-    """Choose the lowest confidence threshold with few silent errors, the highest if there is none.
-
-    Args:
-        predict_at: Predicts the cells with a threshold.
-        labels: Their labels.
-    """
-    for threshold in _CONFIDENCES:
-        silent = sum(map(is_silent_error, predict_at(float(threshold)), labels))
-        if silent <= MAX_SILENT_ERRORS * len(labels):
-            return float(threshold)
-    return float(_CONFIDENCES[-1])
+    return [combine_readings(one, other, cards[0]) for one, other in zip(*by_reader, strict=True)]
 
 
 def assign_folds(
@@ -173,7 +155,7 @@ def _fit_reader(
     if reader.tuner is not None:
         return _fit_tuned(reader, reader.tuner, cell_labels, taught, folds, l2_penalty)
     layer = reader.basis.correct(_fit(reader, cell_labels, taught, l2_penalty))
-    card = _calibrate(reader, cell_labels, taught, logits)
+    card = calibrate(reader.card, logits[taught], [cell_labels.labels[i] for i in np.flatnonzero(taught)])
     adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
     return _FittedReader(adapted, logits, [reader.features] * (int(folds.max()) + 1))
 
@@ -200,20 +182,16 @@ def _fit_tuned(
         features_by_fold.append(without.features)
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
     tuned = tune(taught)
-    card = _calibrate(reader, cell_labels, taught, logits)
+    card = calibrate(reader.card, logits[taught], [cell_labels.labels[i] for i in np.flatnonzero(taught)])
     adapted = AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned)
     return _FittedReader(adapted, logits, features_by_fold)
 
 
-def _choose_threshold(
-    logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard], labels: Sequence[Label]
-) -> float:
-    """Choose the threshold of the first of some readers that read together."""
-
-    def predict_at(threshold: float) -> list[Prediction]:
-        return predict(logits, [cards[0].model_copy(update={"confidence_threshold": threshold}), *cards[1:]])
-
-    return choose_threshold(predict_at, labels)
+def _predict_without_threshold(
+    logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard]
+) -> list[Prediction]:
+    """Return what readers that read together make of cells, however sure they are."""
+    return predict(logits, [cards[0].model_copy(update={"confidence_threshold": 0.0}), *cards[1:]])
 
 
 def _choose_l2_penalty(
@@ -255,26 +233,4 @@ def _fit(reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], l2_
         np.concatenate([y_true[taught], reader.training.y_true]),
         np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
         l2_penalty,
-    )
-
-
-def _calibrate(
-    reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], logits: NDArray[np.float32]
-) -> CellClassifierCard:
-    """Return a reader's card with temperature and energy threshold fitted to logits of cells that were held out.
-
-    Without a cell of a class that it knows, both stay as they are.
-    """
-    n_classes = len(reader.card.classes)
-    y_true = cell_labels.indices(reader.card.classes)
-    known = taught & (y_true >= 0)
-    if not known.any():
-        return reader.card
-    of_classes = logits[known, :n_classes].astype(np.float64)
-    energies = -logsumexp(of_classes, axis=1)
-    return reader.card.model_copy(
-        update={
-            "temperature": round(fit_temperature(of_classes, y_true[known]), 4),
-            "energy_threshold": round(float(np.quantile(energies, _IN_DISTRIBUTION_FRACTION)), 4),
-        }
     )

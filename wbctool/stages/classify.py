@@ -44,30 +44,30 @@ def classify_cells(
     if not len(rgb):
         return ()
     predictions, cams = _classify_by(rgb, model, with_cam=with_cam)
-    classes = model.card.classes
     if second is not None:
         pairs = zip(predictions, _classify_by(rgb, second)[0], strict=True)
-        predictions = tuple(combine_readings(first, other, classes) for first, other in pairs)
+        predictions = tuple(combine_readings(first, other, model.card) for first, other in pairs)
     if cams is None:
         return predictions
     return tuple(
-        replace(prediction, cam=cam[classes.index(prediction.label)].tobytes())
+        replace(prediction, cam=cam[model.card.classes.index(prediction.label)].tobytes())
         for prediction, cam in zip(predictions, cams, strict=True)
     )
 
 
-def combine_readings(first: Prediction, second: Prediction, classes: Sequence[CellClass]) -> Prediction:
+def combine_readings(first: Prediction, second: Prediction, card: CellClassifierCard) -> Prediction:
     """Combine what two readers say of one cell.
 
     The probabilities are the mean of both readers', which was right at least as often as either alone in laboratories
-    that neither was trained on (docs/models.md). The cell goes to review if the second reader takes it for a kind that
-    no class fits, or if the two name different classes.
+    that neither was trained on (docs/models.md). The cell goes to review if the label has a smaller probability than
+    the first reader's threshold, if the first reader finds the cell out of distribution, if the second takes it for a
+    kind that no class fits, or if the two name different classes.
 
     Args:
-        first: The first reader's prediction, whose thresholds decide.
+        first: The first reader's prediction.
         second: The second reader's prediction. Its thresholds do not matter: they would send more right cells than
             wrong ones to review.
-        classes: The classes of both readers, in the order of their probabilities.
+        card: The first reader's card.
 
     Returns:
         The prediction of both.
@@ -75,24 +75,31 @@ def combine_readings(first: Prediction, second: Prediction, classes: Sequence[Ce
     References:
         CLSI H20: the reference differential has two examiners.
     """
+    probabilities = tuple(map(fmean, zip(first.probabilities, second.probabilities, strict=True)))
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
     reasons = {first.reason} if first.outcome is Outcome.NEEDS_REVIEW else set()
+    reasons.discard(Reason.LOW_CONFIDENCE)  # of the first reader alone
+    if probabilities[best] < card.confidence_threshold:
+        reasons.add(Reason.LOW_CONFIDENCE)
     if second.unknown_kind is not None:
         reasons.add(_unknown_kind_reason(second.unknown_kind))
     elif second.label is not first.label:
         reasons.add(Reason.DISAGREEMENT)
-    probabilities = tuple(map(fmean, zip(first.probabilities, second.probabilities, strict=True)))
-    best = max(range(len(classes)), key=probabilities.__getitem__)
+    label = card.classes[best]
+    outcome, reason = _file_by_label(label)
+    if reasons:
+        outcome, reason = Outcome.NEEDS_REVIEW, min(reasons, key=list(Reason).index)
     return replace(
         first,
-        label=classes[best],
+        label=label,
         confidence=probabilities[best],
         probabilities=probabilities,
-        outcome=Outcome.NEEDS_REVIEW if reasons else first.outcome,
-        reason=min(reasons, key=list(Reason).index) if reasons else first.reason,
+        outcome=outcome,
+        reason=reason,
         unknown_kind=first.unknown_kind or second.unknown_kind,
         distance=first.distance if first.distance is not None else second.distance,
         position=first.position or second.position,
-        subtype=second.subtype if second.label is classes[best] else None,
+        subtype=second.subtype if second.label is label else None,
     )
 
 
@@ -193,11 +200,16 @@ def _triage(probabilities: NDArray[np.float64], energy: float, card: CellClassif
         reason = Reason.OUT_OF_DISTRIBUTION
     elif confidence < card.confidence_threshold:
         reason = Reason.LOW_CONFIDENCE
-    elif label in NON_WBC_REASONS:
-        outcome, reason = Outcome.NOT_WBC, NON_WBC_REASONS[label]
     else:
-        outcome, reason = Outcome.COUNTED, Reason.NONE
+        outcome, reason = _file_by_label(label)
     return Prediction(label, confidence, tuple(of_classes.tolist()), energy, outcome, reason, unknown_kind)
+
+
+def _file_by_label(label: CellClass) -> tuple[Outcome, Reason]:
+    """Return the outcome of a cell that nothing speaks against, and why if it is not counted."""
+    if label in NON_WBC_REASONS:
+        return Outcome.NOT_WBC, NON_WBC_REASONS[label]
+    return Outcome.COUNTED, Reason.NONE
 
 
 def _unknown_kind_reason(kind: UnknownKind) -> Reason:
