@@ -278,7 +278,7 @@ def _measure(
         accuracy=fmean(known),
         silent_errors=fmean(map(is_silent_error, predictions, labels)),
         coverage=fmean(p.outcome is Outcome.COUNTED for p in predictions),
-        is_better=comparison is not None and comparison.is_better,
+        is_better=comparison.is_better,
     )
 
 

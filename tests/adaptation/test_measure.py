@@ -20,7 +20,6 @@ def test_compare_counts_by_hand() -> None:
     before = [predict(NEUTROPHIL, 0.9), review(LYMPHOCYTE, 0.6), predict(NEUTROPHIL, 0.8), predict(LYMPHOCYTE, 0.7)]
     after = [predict(NEUTROPHIL, 0.9), predict(NEUTROPHIL, 0.8), predict(LYMPHOCYTE, 0.9), review(LYMPHOCYTE, 0.5)]
     comparison = compare(labels, ["a", "a", "b", "c"], before, after)
-    assert comparison is not None
     assert (comparison.before.accuracy.n, comparison.before.accuracy.total) == (1, 3)
     assert (comparison.after.accuracy.n, comparison.after.accuracy.total) == (3, 3)
     assert (comparison.before.silent_errors.n, comparison.before.silent_errors.total) == (2, 4)
@@ -39,9 +38,7 @@ def compare_many(n_right: int, n_other: int, n_cells: int = 40) -> Comparison:
         for i, label in enumerate(labels)
     ]
     before = [review(CellClass.MONOCYTE, 0.3)] * n_cells
-    comparison = compare(labels, list(map(str, range(n_cells))), before, after)
-    assert comparison is not None
-    return comparison
+    return compare(labels, list(map(str, range(n_cells))), before, after)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +68,6 @@ def test_compare_readers_must_know_more_than_the_commonest_class(n_right: int, n
 def test_compare_as_many_right_is_no_better(after: list[Prediction]) -> None:
     before = [predict(NEUTROPHIL, 0.9), review(NEUTROPHIL, 0.4)]
     comparison = compare([NEUTROPHIL, LYMPHOCYTE], ["a", "b"], before, after)
-    assert comparison is not None
     assert not comparison.is_better
 
 
@@ -82,14 +78,14 @@ def test_compare_at_equal_coverage_white_cells_filed_as_no_white_cell_stay_error
     before = [platelet, platelet, predict(NEUTROPHIL, 0.9), review(NEUTROPHIL, 0.8), review(NEUTROPHIL, 0.7), platelet]
     after = [predict(label, 0.9) for label in labels[:3]] + [review(label, 0.5) for label in labels[3:]]
     comparison = compare(labels, list("abcdef"), before, after)
-    assert comparison is not None
     # Three are counted: right, right, wrong; and three platelets are white cells.
     assert comparison.silent_errors_at_equal_coverage.n == 4
     assert comparison.before.silent_errors.n == 3
 
 
 def test_compare_without_a_cell_of_a_class_is_impossible() -> None:
-    assert compare([UnknownKind.SMUDGE], ["a"], [review(NEUTROPHIL, 0.5)], [review(NEUTROPHIL, 0.5)]) is None
+    with pytest.raises(ValueError, match="no cell is of a class"):
+        compare([UnknownKind.SMUDGE], ["a"], [review(NEUTROPHIL, 0.5)], [review(NEUTROPHIL, 0.5)])
 
 
 def test_find_doubtful_labels_names_those_that_the_readers_surely_contradict() -> None:

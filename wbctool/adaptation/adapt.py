@@ -48,27 +48,33 @@ class Adaptation:
     """An adaptation, measured but not written.
 
     Attributes:
-        readers: The adapted readers, in order; empty if there were too few cells.
+        readers: The adapted readers, in order.
         parents: The cards of the readers that were adapted.
-        comparison: Shipped and adapted readers; None if there were too few cells.
+        comparison: Shipped and adapted readers.
         measured_at_random: Whether it is measured on cells that were chosen at random alone.
         doubtful: Cells whose labels both readers contradict, with the class that they give them.
-        notes: What was left out, and which classes have few cells.
-        shortfall: What is missing for an adaptation; empty if nothing is.
+        notes: Which classes have few cells, and what an adaptation in this way may forget.
     """
 
     readers: tuple[AdaptedReader, ...]
     parents: tuple[CellClassifierCard, ...]
-    comparison: Comparison | None
+    comparison: Comparison
     measured_at_random: bool
     doubtful: tuple[tuple[AdaptationCell, CellClass], ...]
     notes: tuple[str, ...]
-    shortfall: str
 
-    @property
-    def is_better(self) -> bool:
-        """Whether it may be written."""
-        return not self.shortfall and self.comparison is not None and self.comparison.is_better
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Cells that are too few to adapt the readers to.
+
+    Attributes:
+        cause: What is missing.
+        notes: As of :class:`Adaptation`.
+    """
+
+    cause: str
+    notes: tuple[str, ...]
 
 
 def adapt(
@@ -77,7 +83,7 @@ def adapt(
     folder: Path,
     progress: Progress = no_progress,
     make_tuner: MakeTuner | None = None,
-) -> Adaptation:
+) -> Adaptation | Shortfall:
     """Adapt the readers to labeled cells, and measure by cross-validation what that is worth.
 
     Args:
@@ -88,7 +94,7 @@ def adapt(
         make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
 
     Returns:
-        The adaptation; if it has a ``shortfall``, nothing was fitted.
+        The adaptation; a shortfall if there are too few cells, and nothing was fitted.
 
     Raises:
         ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
@@ -104,13 +110,12 @@ def adapt(
     if make_tuner is not None:
         notes += (_DEEP_NOTE,)
     known = [cell for cell in cells if cell.label in parents[0].classes]
-    if shortfall := _describe_shortfall(len(known), len({cell.group for cell in known})):
-        return Adaptation((), parents, None, False, (), notes, shortfall)
+    if cause := _describe_shortfall(len(known), len({cell.group for cell in known})):
+        return Shortfall(cause, notes)
     measured_at_random = sum(cell.is_random for cell in cells) >= _MIN_RANDOM_CELLS
     measured = [i for i, cell in enumerate(cells) if cell.is_random or not measured_at_random]
     if not any(isinstance(cells[i].label, CellClass) for i in measured):
-        shortfall = "none of the cells that were chosen at random has a class"
-        return Adaptation((), parents, None, measured_at_random, (), notes, shortfall)
+        return Shortfall("none of the cells that were chosen at random has a class", notes)
     cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress, make_tuner)
     groups = cell_labels.groups
     before, after = predict_as_shipped(readers), cross_validate(readers, cell_labels)
@@ -122,7 +127,7 @@ def adapt(
     )
     doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(cell_labels.labels, after))
     adapted = adapt_readers(readers, cell_labels, np.ones(len(cells), bool))
-    return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes, "")
+    return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes)
 
 
 def to_cell_labels(cells: Sequence[AdaptationCell]) -> CellLabels:

@@ -78,7 +78,7 @@ class Comparison:
 
 def compare(
     labels: Sequence[Label], groups: Sequence[str], before: Sequence[Prediction], after: Sequence[Prediction]
-) -> Comparison | None:
+) -> Comparison:
     """Compare two sets of predictions of the same cells.
 
     Args:
@@ -88,11 +88,14 @@ def compare(
         after: The predictions of adapted readers that have not learned from the cell's group.
 
     Returns:
-        The comparison; None if no cell is of a class.
+        The comparison.
+
+    Raises:
+        ValueError: No cell is of a class.
     """
     known = np.array([isinstance(label, CellClass) for label in labels], bool)
     if not known.any():
-        return None
+        raise ValueError("no cell is of a class")
     known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
     n_counted = sum(p.outcome is Outcome.COUNTED for p in after)
     correct_after = _correct(labels, after)[known]

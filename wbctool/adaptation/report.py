@@ -37,7 +37,7 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
     """Write what an adaptation is worth.
 
     Args:
-        adaptation: The adaptation, with a comparison.
+        adaptation: The adaptation.
         laboratory: The cells that it was fitted to.
         out: The folder of the models.
 
@@ -48,7 +48,6 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
         OutputNotWritable: A file cannot be written.
     """
     comparison = adaptation.comparison
-    assert comparison is not None
     header = {
         "schema": ADAPTATION_SCHEMA,
         "laboratory": out.resolve().name,
@@ -56,7 +55,7 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
         "parents": {card.file: card.sha256 for card in adaptation.parents},
         "ways": {reader.card.file: reader.way for reader in adaptation.readers},
         "l2_penalties": {reader.card.file: reader.l2_penalty for reader in adaptation.readers},
-        "readers": list(laboratory.readers),
+        "readers": list(laboratory.labeled_by),
         "cells": len(laboratory.cells),
         "slides": len({cell.group for cell in laboratory.cells}),
         "cells_by_label": dict(sorted(count_labels(laboratory.cells).items())),

@@ -24,12 +24,12 @@ class LaboratoryCells:
 
     Attributes:
         cells: The cells, each once.
-        readers: Who labeled them, as far as the sources say.
+        labeled_by: Who labeled them, as far as the sources say.
         notes: What was left out.
     """
 
     cells: tuple[AdaptationCell, ...]
-    readers: tuple[str, ...]
+    labeled_by: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -59,14 +59,14 @@ def read_sources(
         content = read_labels(path)
         labels[find_labelled_results(list(layouts.values()), content, path).counts_csv].append(content)
     cells: list[AdaptationCell] = []
-    readers: list[str] = []
+    labeled_by: list[str] = []
     notes: list[str] = []
     for path in others:
         if path in layouts:
             own_labels = labels[layouts[path].counts_csv]
             margin = models.classifier.card.crop_margin
             found, left_out = read_published_cells(layouts[path], own_labels, margin, progress, slides)
-            readers += [label.reader for label in own_labels] or list_review_readers(layouts[path])
+            labeled_by += [label.reader for label in own_labels] or list_review_readers(layouts[path])
             notes += left_out
         else:
             found = read_labelled_cells(path, models, progress)
@@ -74,7 +74,7 @@ def read_sources(
         if not found:
             raise LabelledDataInvalid(f"{path} holds neither class folders with images nor results of a run")
         cells += found
-    return LaboratoryCells(tuple(merge_cells(cells)), tuple(dict.fromkeys(readers)), tuple(notes))
+    return LaboratoryCells(tuple(merge_cells(cells)), tuple(dict.fromkeys(labeled_by)), tuple(notes))
 
 
 def _is_results(path: Path) -> bool:

@@ -47,7 +47,6 @@ def write_adapted_models(
         card = load_fp32_card(folder, kind)
         files[out / card.file] = read_model_bytes(card, folder)
         files[out / f"{kind_name(kind)}.json"] = encode_card(card)
-    assert adaptation.comparison is not None
     for reader, parent in zip(adaptation.readers, adaptation.parents, strict=True):
         if reader.tuned is None:
             content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)

@@ -17,6 +17,7 @@ from wbctool.text import display_name, pluralize, replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.adaptation.adapt import Adaptation, MakeTuner
+    from wbctool.adaptation.measure import Comparison
     from wbctool.evaluation.proportion import Proportion
 
 
@@ -57,7 +58,7 @@ def adapt(
 def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None, deep: bool) -> int:
     """Adapt, print the figures, write the models if they are better, and return the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: on several threads small products take longer
-    from wbctool.adaptation.adapt import adapt
+    from wbctool.adaptation.adapt import Shortfall, adapt
     from wbctool.adaptation.report import check_adaptation_folder, write_adaptation_report
     from wbctool.adaptation.sources import read_sources
     from wbctool.adaptation.writer import write_adapted_models
@@ -79,12 +80,15 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
     adaptation = adapt(laboratory.cells, models, folder, track_progress, make_tuner)
     for note in (*laboratory.notes, *adaptation.notes):
         echo_optional(display_name(note))
+    if isinstance(adaptation, Shortfall):
+        echo_error(f"nothing is written: {adaptation.cause}")
+        return ExitCode.NEEDS_ATTENTION
     for line in _format(adaptation):
         echo_optional(line)
-    if not adaptation.is_better:
-        echo_error(_refusal(adaptation))
+    if not adaptation.comparison.is_better:
+        echo_error(_refusal(adaptation.comparison))
         return ExitCode.NEEDS_ATTENTION
-    write_adapted_models(adaptation, laboratory.cells, laboratory.readers, folder, out)
+    write_adapted_models(adaptation, laboratory.cells, laboratory.labeled_by, folder, out)
     page = write_adaptation_report(adaptation, laboratory, out)
     echo_optional(f"{display_name(str(out))}: models written; {display_name(str(page))} says what they are worth")
     echo_optional("test them with `wbctool verify` on other cells, then give them to `wbctool run` with --models")
@@ -100,12 +104,9 @@ def _import_tuner() -> MakeTuner:
     return LastBlockTuner
 
 
-def _refusal(adaptation: Adaptation) -> str:
-    """Return why nothing is written, and what would help."""
-    if adaptation.shortfall:
-        return f"nothing is written: {adaptation.shortfall}"
-    comparison = adaptation.comparison
-    if comparison is not None and comparison.is_guess and comparison.after.accuracy.n > comparison.before.accuracy.n:
+def _refusal(comparison: Comparison) -> str:
+    """Return why an adaptation is not written, and what would help."""
+    if comparison.is_guess and comparison.after.accuracy.n > comparison.before.accuracy.n:
         return (
             "nothing is written: on cells that they did not learn from, the adapted models are not surely better than "
             "naming every cell by the commonest class; name more cells of other classes, and look at the labels again"
@@ -119,8 +120,6 @@ def _refusal(adaptation: Adaptation) -> str:
 def _format(adaptation: Adaptation) -> list[str]:
     """Return the figures as lines for the terminal."""
     comparison = adaptation.comparison
-    if comparison is None:
-        return []
     before, after = comparison.before, comparison.after
     basis = "cells chosen at random" if adaptation.measured_at_random else "cells"
     lines = [

@@ -153,7 +153,8 @@ class CellClassifierCard(Card):
         input_px: The side of the square input, to which every crop is brought.
         crop_margin: The side of a cell's square crop over the longer side of its box.
         temperature: The logits are divided by this before the softmax (Guo et al. 2017, arXiv 1706.04599).
-        confidence_threshold: A cell with a smaller probability goes to review.
+        confidence_threshold: A cell with a smaller probability goes to review. If two readers read, the first one's
+            threshold counts, and the mean of both probabilities.
         energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
             if the model has no such threshold.
         unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.

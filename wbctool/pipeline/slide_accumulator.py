@@ -24,7 +24,7 @@ from wbctool.stages.shared_cells import find_repeated_cells
 from wbctool.stages.tiles import holds_center, is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
-from wbctool.types.cells import Cell, Detection, Outcome, Prediction, Reason, Slide
+from wbctool.types.cells import Cell, Detection, Outcome, Reason, Slide
 from wbctool.types.differential import Flag
 from wbctool.types.results import (
     CellThumbnails,
@@ -184,7 +184,7 @@ def build_result(
             "cells go to review",
             accumulator.slide.id,
         )
-        predictions = [_hold_back(prediction) for prediction in predictions]
+        predictions = [prediction.sent_to_review(Reason.OUT_OF_DISTRIBUTION) for prediction in predictions]
     cells = [replace(cell, prediction=p) for cell, p in zip(accumulator.cells, predictions, strict=True)]
     scan = accumulator.scan_summary
     flags = _field_flags(accumulator) | compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
@@ -203,13 +203,6 @@ def build_result(
         familiarity=familiarity,
         scan=scan,
     )
-
-
-def _hold_back(prediction: Prediction) -> Prediction:
-    """Send a cell to review whose pixels cannot be trusted, whatever it was taken for."""
-    if prediction.reason is Reason.POSSIBLE_BLAST:
-        return prediction
-    return replace(prediction, outcome=Outcome.NEEDS_REVIEW, reason=Reason.OUT_OF_DISTRIBUTION)
 
 
 def _field_flags(accumulator: SlideAccumulator) -> set[Flag]:

@@ -77,19 +77,9 @@ def combine_readings(first: Prediction, second: Prediction, card: CellClassifier
     """
     probabilities = tuple(map(fmean, zip(first.probabilities, second.probabilities, strict=True)))
     best = max(range(len(probabilities)), key=probabilities.__getitem__)
-    reasons = {first.reason} if first.outcome is Outcome.NEEDS_REVIEW else set()
-    reasons.discard(Reason.LOW_CONFIDENCE)  # of the first reader alone
-    if probabilities[best] < card.confidence_threshold:
-        reasons.add(Reason.LOW_CONFIDENCE)
-    if second.unknown_kind is not None:
-        reasons.add(_unknown_kind_reason(second.unknown_kind))
-    elif second.label is not first.label:
-        reasons.add(Reason.DISAGREEMENT)
     label = card.classes[best]
     outcome, reason = _file_by_label(label)
-    if reasons:
-        outcome, reason = Outcome.NEEDS_REVIEW, min(reasons, key=list(Reason).index)
-    return replace(
+    combined = replace(
         first,
         label=label,
         confidence=probabilities[best],
@@ -101,6 +91,13 @@ def combine_readings(first: Prediction, second: Prediction, card: CellClassifier
         position=first.position or second.position,
         subtype=second.subtype if second.label is label else None,
     )
+    if combined.confidence < card.confidence_threshold:
+        combined = combined.sent_to_review(Reason.LOW_CONFIDENCE)
+    if first.outcome is Outcome.NEEDS_REVIEW and first.reason is not Reason.LOW_CONFIDENCE:
+        combined = combined.sent_to_review(first.reason)
+    if second.unknown_kind is not None:
+        return combined.sent_to_review(_unknown_kind_reason(second.unknown_kind))
+    return combined if second.label is first.label else combined.sent_to_review(Reason.DISAGREEMENT)
 
 
 def _classify_by(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
-from wbctool.types.cells import Outcome, Prediction, Reason
+from wbctool.types.cells import Prediction, Reason
 from wbctool.types.differential import Flag
 from wbctool.types.slides import Familiarity
 
@@ -154,7 +154,9 @@ def hold_back_cells(
     """
     if rule is None or familiarity is None or familiarity.is_familiar:
         return list(predictions)
-    return [p if p.confidence >= rule.min_confidence else _hold_back(p) for p in predictions]
+    return [
+        p if p.confidence >= rule.min_confidence else p.sent_to_review(Reason.UNFAMILIAR_SLIDE) for p in predictions
+    ]
 
 
 def familiarity_flags(familiarity: Familiarity | None) -> set[Flag]:
@@ -166,10 +168,3 @@ def _squared_lengths(positions: NDArray[np.float32], centers: NDArray[np.float32
     """Return the squared distance (N, M) of each position from each center."""
     lengths: NDArray[np.float32] = ((positions[:, None] - centers[None]) ** 2).sum(axis=2)
     return lengths
-
-
-def _hold_back(prediction: Prediction) -> Prediction:
-    """Send a cell to review, with the reason that has precedence."""
-    if prediction.reason in {Reason.POSSIBLE_BLAST, Reason.OUT_OF_DISTRIBUTION}:
-        return prediction
-    return replace(prediction, outcome=Outcome.NEEDS_REVIEW, reason=Reason.UNFAMILIAR_SLIDE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,6 +197,11 @@ class Prediction:
     position: bytes = b""
     cam: bytes = b""
     subtype: Subtype | None = None
+
+    def sent_to_review(self, reason: Reason) -> Prediction:
+        """Return the prediction of a cell in review; it keeps a reason for that which comes before this one."""
+        reasons = [self.reason, reason] if self.outcome is Outcome.NEEDS_REVIEW else [reason]
+        return replace(self, outcome=Outcome.NEEDS_REVIEW, reason=min(reasons, key=list(Reason).index))
 
 
 @dataclass(frozen=True, slots=True)
