@@ -21,7 +21,7 @@ from wbctool.types.results import FAILURE_STATUSES
 class Action(StrEnum):
     """What a run does with a slide.
 
-    RENDER: only words have changed, such as an accession; its tables and report are made again around the same cells.
+    RENDER: only limits or metadata have changed, such as an accession; its tables and report are rendered again.
     KEEP: a reader has reviewed the slide, and only the models have changed since.
     """
 

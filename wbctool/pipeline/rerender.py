@@ -1,4 +1,4 @@
-"""Slides of which only words have changed: their tables and reports are made again around the same cells."""
+"""Slides of which only limits or metadata have changed: their tables and reports are rendered again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wbctool.store.slide_record import SlideRecord
 log = logging.getLogger(__name__)
 
 
-def render_changed_words(plan: Sequence[PlanItem], context: RunContext) -> list[PlanItem]:
-    """Render the slides of a plan of which only words have changed.
+def rerender_slides(plan: Sequence[PlanItem], context: RunContext) -> list[PlanItem]:
+    """Render the slides of a plan of which only limits or metadata have changed.
 
     Args:
         plan: The plan of the run.
@@ -46,7 +46,7 @@ def _render(item: PlanItem, context: RunContext) -> PlanItem:
 
 
 def _render_record(record: SlideRecord, context: RunContext) -> SlideRecord:
-    """Render a slide with the words of now; what found its cells stays what it was."""
+    """Render a slide with the limits and the metadata of now; what found its cells stays what it was."""
     slide = record.slide
     metadata, provenance = context.metadata.get(slide), context.provenance_for(slide, record.scan is not None)
     return render_again(

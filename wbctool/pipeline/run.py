@@ -19,7 +19,7 @@ from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import SlideExecutor
 from wbctool.pipeline.plan import Action, PlanItem, has_changed, make_plan
 from wbctool.pipeline.preflight import check_counts_writable, check_output_location, check_slide_folders
-from wbctool.pipeline.rerender import render_changed_words
+from wbctool.pipeline.rerender import rerender_slides
 from wbctool.pipeline.slides_csv import read_slides_csv
 from wbctool.qc.history import append_qc_records
 from wbctool.report.csv_tables import empty_row
@@ -152,7 +152,7 @@ class _FolderRun:
         self._note_kept_slides(plan)
         processed: dict[str, SlideOutcome] = {}
         try:
-            plan = render_changed_words(plan, self.context)
+            plan = rerender_slides(plan, self.context)
             self.progress.plan_ready(plan)
             self._process_slides(plan, processed)
         except (OutputNotWritable, ClusterUnusable):

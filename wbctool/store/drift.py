@@ -66,7 +66,7 @@ def find_drift(layout: OutputPaths, slides: Iterable[str]) -> Drift | None:
         if record is None or record.familiarity is None or record.familiarity.mean_distance is None:
             continue
         with suppress(OSError):
-            # the thumbnails are written as the slide is processed, and neither by a review nor by other words
+            # the thumbnails are written as the slide is processed, not by a review, nor as it is rendered again
             processed = layout.slide_file(slide, THUMBNAILS_ZIP).stat().st_mtime_ns
             measured.append((processed, slide, _name_models(record), record.familiarity.mean_distance))
     measured.sort()

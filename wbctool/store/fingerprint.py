@@ -1,7 +1,7 @@
 """Fingerprints: what a slide's results depend on, and which part of that decides its cells.
 
-Results have two. If only the fingerprint of the results has changed, the same cells are shown under other words, such
-as an accession or a reference range: the tables and the report are then rendered again, and reviews stay.
+Results have two. If only the fingerprint of the results has changed, the same cells are shown with other limits or
+metadata, such as a reference range or an accession: the tables and the report are rendered again, and reviews stay.
 """
 
 from __future__ import annotations

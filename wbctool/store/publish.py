@@ -80,7 +80,7 @@ def render_again(
     metadata: SlideMetadata | None,
     fingerprints: Fingerprints,
 ) -> SlideRecord:
-    """Render and publish a slide's tables and report with other words around the same cells and the same reviews.
+    """Render and publish a slide's tables and report with other limits or metadata; cells and reviews stay.
 
     Args:
         layout: The output, whose lock the caller holds.

@@ -1,7 +1,7 @@
 """A slide's cells as a run found them, read back from its files, and counted again with what readers changed.
 
-The cells are those of the run; the words around them (limits, reference ranges, the line of slides.csv) are those of
-the slide's current record, which a later run may have changed.
+The cells are those of the run; the limits, the reference ranges and the line of slides.csv are those of the slide's
+current record, which a later run may have changed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class OriginalResult:
 
     Attributes:
         files: The content of each file that a review replaces, by name, as the run published it.
-        record: The slide's current record, whose words hold.
-        result: The result with those words, read back from the files.
+        record: The slide's current record, with the limits and the metadata that hold.
+        result: The result with those, read back from the files.
     """
 
     files: Mapping[str, bytes]
@@ -210,7 +210,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
 
     Args:
         files: The run's own cells.csv and, if the record has it, thumbnails.zip.
-        record: Its words hold; its reviews are passed over.
+        record: Its limits and metadata hold; its reviews are passed over.
     """
     table = csv.DictReader(io.StringIO(files[CELLS_CSV].decode(), newline=""))
     cells = [read_cell(line, record.provenance.classes) for line in table]

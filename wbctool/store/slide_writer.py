@@ -79,7 +79,7 @@ def render_files(result: SlideResult, provenance: Provenance, images_elsewhere: 
 
 
 def render_slide_files(result: SlideResult, record: SlideRecord, fingerprints: Fingerprints) -> SlideFiles:
-    """Render a result anew with the words of a record; the thumbnails stay where they are.
+    """Render a result anew, as a record describes it; the thumbnails stay where they are.
 
     Args:
         result: A result as it is read back from its files.
