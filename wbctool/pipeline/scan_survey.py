@@ -77,7 +77,8 @@ class ScanSurvey:
     pool: Executor
     _scan: Scan | None = None
     _grid: _Grid | None = None
-    _passed_over: list[Counter[PassedOver]] = field(default_factory=list)
+    _passed_over_at_first: Counter[PassedOver] = field(default_factory=Counter)
+    _passed_over_by_round: list[Counter[PassedOver]] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
 
     @property
@@ -98,7 +99,7 @@ class ScanSurvey:
         try:
             yield from self._iter_zones()
         except Exception as error:  # any error is this scan's alone
-            yield FailedSource(self.slide.fields[0], error=error, survey_round=len(self._passed_over) - 1)
+            yield FailedSource(self.slide.fields[0], error=error, survey_round=len(self._passed_over_by_round) - 1)
 
     def summarize(self, n_looked_at: int, last_round: int) -> ScanSummary:
         """Return what was done with the scan.
@@ -124,8 +125,8 @@ class ScanSurvey:
         )
 
     def _count_passed_over(self, n_rounds: int) -> dict[PassedOver, int]:
-        """Return the number of zones that the first rounds have passed over, by reason."""
-        counts = sum(self._passed_over[: max(1, n_rounds)], Counter[PassedOver]())
+        """Return the number of zones that the overview and the first rounds have passed over, by reason."""
+        counts = sum(self._passed_over_by_round[:n_rounds], self._passed_over_at_first)
         return {reason: counts[reason] for reason in PassedOver if counts[reason]}
 
     def _iter_zones(self) -> Iterator[Source]:
@@ -135,15 +136,14 @@ class ScanSurvey:
         overviews = dict(self._map(partial(self._overview, scan), grid.tiles, "zones"))
         brightest = max((o.brightness.max() for o in overviews.values() if isinstance(o, Overview)), default=0.0)
         candidates: list[Tile] = []
-        first, failed = Counter[PassedOver](), list[Source]()
+        failed: list[Source] = []
         for tile, overview in overviews.items():
             if isinstance(overview, Exception):
                 failed.append(FailedSource(self.slide.fields[0].with_name(name_zone(tile)), error=overview))
             elif reason := judge_overview(overview, brightest):
-                first[reason] += 1
+                self._passed_over_at_first[reason] += 1
             else:
                 candidates.append(tile)
-        self._passed_over.append(first)
         log.info("scan %r: %d of %d zones may be a monolayer", self.name, len(candidates), len(grid.tiles))
         yield from failed  # damage is told, however many cells the other zones have
         n_rounds = -(-len(candidates) // _ROUND_ZONES)
@@ -176,10 +176,7 @@ class ScanSurvey:
         """Look at the red cells of some zones; yield those that fail, then those that are good, the best first."""
         found = list(self._map(partial(self._look, scan, grid.um_per_px), tiles, "zones by their red cells"))
         passed_over, good = Counter[PassedOver](), list[tuple[float, Tile]]()
-        if index:
-            self._passed_over.append(passed_over)
-        else:
-            passed_over = self._passed_over[0]
+        self._passed_over_by_round.append(passed_over)
         for tile, verdict in found:
             if isinstance(verdict, Exception):
                 yield FailedSource(self.slide.fields[0].with_name(name_zone(tile)), error=verdict, survey_round=index)
