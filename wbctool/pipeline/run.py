@@ -165,12 +165,10 @@ class _FolderRun:
         """Note the reviewed slides whose results are of earlier models."""
         kept = [display_name(item.slide.id) for item in plan if item.action is Action.KEEP]
         if kept:
-            notice = (
+            self._notify(
                 f"{pluralize(len(kept), 'reviewed slide')} with results of earlier models kept: {list_names(kept)}; "
                 "--redo-reviewed processes them again"
             )
-            self.notices.append(notice)
-            log_notice(notice)
 
     def _note_overlaps(self, outcomes: Sequence[SlideOutcome]) -> None:
         """Note the slides whose fields overlap."""
@@ -178,9 +176,12 @@ class _FolderRun:
         if overlapping:
             n_cells = sum(outcome.repeated_cells for outcome in overlapping)
             names = list_names([display_name(outcome.slide) for outcome in overlapping])
-            notice = f"{pluralize(n_cells, 'cell')} that two overlapping fields show counted once; slides: {names}"
-            self.notices.append(notice)
-            log_notice(notice)
+            self._notify(f"{pluralize(n_cells, 'cell')} that two overlapping fields show counted once; slides: {names}")
+
+    def _notify(self, notice: str) -> None:
+        """Add a notice, and log it."""
+        self.notices.append(notice)
+        log_notice(notice)
 
     def _process_slides(self, plan: list[PlanItem], processed: dict[str, SlideOutcome]) -> None:
         """Fill ``processed``; in ``plan``, defer the slides that have changed since it was made."""
