@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from wbctool.imaging.frame import find_picture
 from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import ColorRange
 from wbctool.settings import Limits
-from wbctool.stages.duplicates import crop_to_picture, find_duplicates, make_thumbnail
+from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (
     apply_quality_limits,
@@ -307,25 +308,15 @@ def _bars(gray):
 
 
 @pytest.mark.parametrize("frame", [_ring, _bars])
-def test_crop_to_picture_leaves_out_the_frame(frame):
-    gray = np.random.default_rng(0).integers(80, 250, (120, 160), np.uint8)
-    picture = crop_to_picture(frame(gray))
-    assert picture.min() >= 80
-    assert picture.size > 0.4 * gray.size
-
-
-@pytest.mark.parametrize("gray", [np.full((60, 80), 240, np.uint8), np.zeros((60, 80), np.uint8)])
-def test_crop_to_picture_of_one_color_leaves_it(gray):
-    assert crop_to_picture(gray) is gray
-
-
-@pytest.mark.parametrize("frame", [_ring, _bars])
 def test_make_thumbnail_other_fields_in_the_same_frame_are_not_alike(frame):
     noise = np.random.default_rng(0).integers(0, 256, (2, 12, 16), np.uint8)
     fields = [np.repeat(cv2.resize(n, (160, 120))[..., None], 3, axis=2) for n in noise]
     framed = [np.stack([frame(field[..., c]) for c in range(3)], axis=2) for field in fields]
-    assert make_thumbnail(framed[0]) @ make_thumbnail(framed[1]) < 0.5
-    assert make_thumbnail(framed[0]) @ make_thumbnail((0.8 * framed[0]).astype(np.uint8)) > 0.9
+    first, second, darker = (
+        make_thumbnail(rgb, find_picture(rgb)) for rgb in (*framed, (0.8 * framed[0]).astype(np.uint8))
+    )
+    assert first @ second < 0.5
+    assert first @ darker > 0.9
 
 
 def test_colors_and_crowding_of_a_stitched_field_are_those_of_its_parts():

@@ -13,48 +13,41 @@ from wbctool.types.arrays import FloatArray
 from wbctool.types.slides import FieldQuality
 
 _THUMBNAIL_PX = 16
-_MAX_BAR_STD = 4.0  # gray levels, of a row or column of one color but for noise and compression
-_MAX_RING_FRACTION = 0.3  # of the background's brightness, of the corners around an eyepiece's picture
-_BACKGROUND_QUANTILE = 0.98  # the quantile of the gray levels that is taken as background
+_MIN_FILLED_SHARE = 0.95  # of its bounding rectangle; less of it is the round picture of an eyepiece
 
 
-def make_thumbnail(rgb: NDArray[np.uint8]) -> FloatArray:
+def make_thumbnail(rgb: NDArray[np.uint8], picture: NDArray[np.bool_] | None = None) -> FloatArray:
     """Make the thumbnail by which :func:`find_duplicates` compares fields.
 
     Args:
         rgb: (H, W, 3) uint8 RGB, a field of any scale.
+        picture: (H, W) bool, the picture inside the field's frame, because fields in the same frame are not the same
+            field; None without a frame.
 
     Returns:
         (256,) float32 of mean 0 and Euclidean norm 1; zeros for a field of one gray level.
     """
-    gray = crop_to_picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False))
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    if picture is not None:
+        gray = gray[_find_rectangle(picture)]
     small = downscale(gray.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
     small -= small.mean()
     return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
 
 
-def crop_to_picture(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crop an image to the picture inside its frame, because fields in the same frame are not the same field.
+def _find_rectangle(picture: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture; of a round one, the largest rectangle in its ellipse."""
+    indices = (np.flatnonzero(picture.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(int(i[0]), int(i[-1]) + 1) for i in indices)
+    if picture[rows, columns].mean() < _MIN_FILLED_SHARE:
+        return _inscribe(rows), _inscribe(columns)
+    return rows, columns
 
-    Args:
-        gray: (H, W) uint8, a field at any scale, perhaps with bars at its sides or the ring of an eyepiece.
 
-    Returns:
-        The picture without bars and, if its corners are dark, the largest rectangle in its ellipse; the whole image if
-        nothing would be left.
-    """
-    inside = gray
-    for axis in (1, 0, 1):  # what is left between the bars at two sides may show that the others are of one color
-        varied = np.flatnonzero(inside.std(axis=axis) > _MAX_BAR_STD)
-        if not len(varied):
-            return gray
-        inside = np.take(inside, range(varied[0], varied[-1] + 1), axis=1 - axis)
-    corners = inside[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if corners.max() > _MAX_RING_FRACTION * np.quantile(inside, _BACKGROUND_QUANTILE):
-        return inside
-    top, left = (round(side * (1 - 0.5**0.5) / 2) for side in inside.shape)
-    height, width = inside.shape
-    return inside[top : height - top, left : width - left]
+def _inscribe(side: slice) -> slice:
+    """Return the side of the largest rectangle in an ellipse, from that of the rectangle around it."""
+    margin = round((side.stop - side.start) * (1 - 0.5**0.5) / 2)
+    return slice(side.start + margin, side.stop - margin)
 
 
 def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:

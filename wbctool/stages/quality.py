@@ -77,7 +77,7 @@ def measure_quality(
         red_cells=len(red_cell_sides_px),
         red_cell_px=red_cell_px,
         red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
-        thumbnail=make_thumbnail(downscaled).tobytes()
+        thumbnail=make_thumbnail(downscaled, picture).tobytes()
         if any(d.object_class is ObjectClass.NUCLEATED for d in detections)
         else b"",
     )
