@@ -67,5 +67,5 @@ def _iter_parts(scan: Scan) -> Iterator[Field]:
 def _measure(detections: Sequence[Detection], part: Field) -> tuple[float, list[float]]:
     """Return the share of a part that its whole red cells cover, and their sides in pixels."""
     boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border]
-    sides = [(box.width * box.height) ** 0.5 for box in boxes]
+    sides = [box.diameter_px for box in boxes]
     return sum(side * side for side in sides) / (part.rgb.shape[0] * part.rgb.shape[1]), sides

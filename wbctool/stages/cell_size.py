@@ -71,7 +71,7 @@ def _pool_red_cells(fields: Sequence[FieldQuality]) -> float | None:
 
 
 def _measure(detection: Detection, um_per_px: float | None) -> float | None:
-    """Return the diameter of the circle that has the area of the ellipse in a cell's box, in µm."""
+    """Return a cell's diameter in µm; None if it cannot be measured."""
     if um_per_px is None or detection.cut_by_border:
         return None
-    return um_per_px * float(detection.box.area**0.5)
+    return um_per_px * detection.box.diameter_px

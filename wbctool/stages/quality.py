@@ -43,7 +43,7 @@ def measure_quality(
         The measured quality.
     """
     red_cell_sides_px = [
-        d.box.area**0.5 for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
+        d.box.diameter_px for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
     ]
     red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
     effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)

@@ -102,7 +102,7 @@ def measure_red_cells(detections: Sequence[Detection], area_px: int, card: Detec
 def measure_red_cells_px(detections: Sequence[Detection], card: DetectorCard) -> list[float]:
     """Return the sides of the confident red cells, in native pixels."""
     boxes = [d.box for d in detections if d.object_class is ObjectClass.RED_CELL and d.score >= card.score_threshold]
-    return [(box.width * box.height) ** 0.5 for box in boxes]
+    return [box.diameter_px for box in boxes]
 
 
 def is_varied(rgb: NDArray[np.uint8]) -> bool:

@@ -84,6 +84,11 @@ class Box:
         """The area, in pixels."""
         return self.width * self.height
 
+    @property
+    def diameter_px(self) -> float:
+        """The diameter of the circle that has the area of the ellipse in the box, in pixels."""
+        return float(self.area**0.5)
+
     def intersection(self, other: Box) -> Box | None:
         """Return the part that lies in another box; None if they have no pixel in common."""
         x, y = max(self.x, other.x), max(self.y, other.y)
