@@ -90,7 +90,7 @@ def measure_rule(cells: Sequence[EvaluatedCell], min_confidence: float) -> Opera
     """Measure the rule for unfamiliar slides on the cells of one laboratory.
 
     Args:
-        cells: The cells with both readers' answers, no cell held back.
+        cells: The cells with both readers' answers, before the rule.
         min_confidence: What the rule demands of the mean of both readers.
     """
     known = [cell for cell in cells if isinstance(cell.kind, CellClass)]
@@ -201,7 +201,7 @@ def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str
 
 
 def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:
-    """Return the cells of ``--data`` with the readers' answers; no answer is held back by the rule.
+    """Return the cells of ``--data`` with the readers' answers, before the rule for unfamiliar slides.
 
     Args:
         folder: Of the models.

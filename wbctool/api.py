@@ -24,7 +24,7 @@ from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.differential import count_cells
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
+from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, send_unsure_to_review
 from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
@@ -130,7 +130,7 @@ def analyze_image(
     quality = apply_quality_limits([measured], limits)
     rule = models.cards.familiarity_rule
     familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])
-    predictions = tuple(hold_back_cells(predictions, familiarity, rule))
+    predictions = tuple(send_unsure_to_review(predictions, familiarity, rule))
     flags = compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
     cells = [
         Cell(field.name, index, *parts)

@@ -59,7 +59,7 @@ class OutputNotWritable(WbctoolError, OSError):
 
 
 class OutputLocked(WbctoolError, RuntimeError):
-    """Another run holds this output."""
+    """Another run or a review holds this output."""
 
 
 class ClusterUnusable(WbctoolError, ConnectionError):

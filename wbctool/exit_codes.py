@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
         NEEDS_ATTENTION: The command has finished, but a slide is failed or partial, a QC slide is out of control, or
             the models do not fit.
         NO_IMAGES: No image was found.
-        LOCKED: Another run is using the output.
+        LOCKED: Another run or a review is using the output.
         INTERRUPTED: Ctrl-C, before a run could end in order.
     """
 

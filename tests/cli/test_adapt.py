@@ -261,10 +261,13 @@ def write_labels(results: Path, path: Path, label_of: Any = None, n_unknown: int
     return labels
 
 
-def test_adapt_results_with_labels_learns_from_the_fields(results: Path, models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["counts.csv", "counts", "counts/run.json"])
+def test_adapt_results_with_labels_learns_from_the_fields(
+    results: Path, models: Path, tmp_path: Path, name: str
+) -> None:
     write_labels(results, tmp_path / "labels.json")
     out = tmp_path / "lab-models"
-    result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", out)
+    result = adapt(results.with_name(name), tmp_path / "labels.json", "--models", models, "--out", out)
     assert result.exit_code == 0, result.output
     assert "cells chosen at random" in result.stdout
     card = load_fp32_card(out, ClassifierCard)

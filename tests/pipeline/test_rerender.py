@@ -1,4 +1,4 @@
-"""Changes that only show other words: the tables and the report follow, and no image is looked at again."""
+"""Changes of limits or metadata alone: the tables and the report follow, and no image is looked at again."""
 
 import json
 

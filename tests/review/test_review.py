@@ -218,8 +218,10 @@ def test_review_apply_refused_review_does_not_stop_the_others(layout, write, tmp
 
 def test_review_apply_locked_output_applies_nothing(layout, write):
     path = write()
-    with lock_output(layout):
-        assert wbctool("review", "apply", layout.counts_csv, path).exit_code == 5
+    with lock_output(layout, "review acknowledge"):
+        refused = wbctool("review", "apply", layout.counts_csv, path)
+    assert refused.exit_code == 5
+    assert "is in use by `wbctool review acknowledge` (process" in refused.stderr
     assert not layout.audit_jsonl.exists()
 
 

@@ -9,9 +9,9 @@ from wbctool.labels import CellClass
 from wbctool.stages.familiarity import (
     assess_familiarity,
     familiarity_flags,
-    hold_back_cells,
     measure_familiarity,
     measure_offset,
+    send_unsure_to_review,
     squared_distances,
 )
 from wbctool.types.cells import Outcome, Prediction, Reason
@@ -141,19 +141,19 @@ def test_rule_without_a_laboratory_is_written_as_before() -> None:
         FamiliarityRule.model_validate(OWN.model_dump() | {"own_laboratory": no_centers})
 
 
-def test_hold_back_cells_on_a_familiar_slide_changes_nothing() -> None:
+def test_send_unsure_to_review_on_a_familiar_slide_changes_nothing() -> None:
     cells = [_prediction(confidence=0.5), _prediction(149)] * 2
-    assert hold_back_cells(cells, assess_familiarity(cells, RULE), RULE) == cells
+    assert send_unsure_to_review(cells, assess_familiarity(cells, RULE), RULE) == cells
 
 
 @pytest.mark.parametrize(
     ("cell", "is_counted"),
     [(_prediction(1000, 0.9), True), (_prediction(confidence=0.89), False)],
 )
-def test_hold_back_cells_on_another_slide_counts_what_passes_the_stricter_rule(
+def test_send_unsure_to_review_on_another_slide_counts_what_passes_the_stricter_rule(
     cell: Prediction, is_counted: bool
 ) -> None:
-    (held,) = hold_back_cells([cell], assess_familiarity([cell], RULE), RULE)  # one cell decides nothing
+    (held,) = send_unsure_to_review([cell], assess_familiarity([cell], RULE), RULE)  # one cell decides nothing
     assert (held.outcome is Outcome.COUNTED) is is_counted
     assert (held.reason is Reason.UNFAMILIAR_SLIDE) is not is_counted
 
@@ -167,9 +167,9 @@ def test_hold_back_cells_on_another_slide_counts_what_passes_the_stricter_rule(
         (Reason.PLATELET, Outcome.NOT_WBC, Reason.UNFAMILIAR_SLIDE),
     ],
 )
-def test_hold_back_cells_gives_the_reason_that_has_precedence(
+def test_send_unsure_to_review_gives_the_reason_that_has_precedence(
     reason: Reason, outcome: Outcome, expected: Reason
 ) -> None:
     cell = _prediction(confidence=0.5, reason=reason, outcome=outcome)
-    (held,) = hold_back_cells([cell], assess_familiarity([cell], RULE), RULE)
+    (held,) = send_unsure_to_review([cell], assess_familiarity([cell], RULE), RULE)
     assert (held.outcome, held.reason) == (Outcome.NEEDS_REVIEW, expected)

@@ -200,9 +200,10 @@ class TestColors:
         assert complaint(rgb) is not None
 
     @pytest.mark.parametrize("share", [1 / 16, 0.3])
-    def test_dark_picture_with_a_bright_label_is_too_dark(self, rgb, share):
+    @pytest.mark.parametrize("label_share", [0.03, 0.09, 0.12])
+    def test_dark_picture_with_a_bright_label_is_too_dark(self, rgb, share, label_share):
         dark = (rgb * share).astype(np.uint8)
-        dark[:60, :160] = 255
+        dark[: round(label_share * 2 * len(dark)), : dark.shape[1] // 2] = 255
         assert "the picture is too dark for a smear" in complaint(dark)
 
     def test_negative_of_overexposed_glass_is_refused(self, smear):

@@ -1,4 +1,4 @@
-"""Which changes process a slide again, and which only show other words around the same cells."""
+"""Which changes process a slide again, and which only render it again."""
 
 import hashlib
 import json

@@ -57,6 +57,19 @@ def test_read_published_slides_odd_names_come_back(run, name):
     assert slide.result.cells[0].field == f"{name}.png"
 
 
+def test_read_published_slides_flag_of_another_version_is_refused_by_name(run):
+    run()
+    path = run.folder / "s2" / "slide.json"
+    record = json.loads(path.read_text())
+    flags = record["counts"]["flags"]
+    record["counts"]["flags"] = f"{flags};of_tomorrow"
+    del record["sha256"]
+    path.write_text(json.dumps(add_checksum(record)))
+    run.out.write_text(run.out.read_text().replace(flags, f"{flags};of_tomorrow"))
+    with pytest.raises(ResultsInvalid, match=r"s2/slide\.json cannot be read: .*'of_tomorrow' is not a valid Flag"):
+        read(run)
+
+
 @pytest.mark.parametrize("name", ["cells.csv", "differential.csv", "report.html", "thumbnails.zip"])
 def test_read_published_slides_altered_file_is_refused_by_name(run, name):
     run()

@@ -22,7 +22,7 @@ from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
-from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_familiarity
+from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, send_unsure_to_review
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Prediction
@@ -66,7 +66,7 @@ class Adaptation:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Cells that are too few to adapt the readers to.
+    """Why the readers were not adapted.
 
     Attributes:
         cause: What is missing.
@@ -94,7 +94,7 @@ def adapt(
         make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
 
     Returns:
-        The adaptation; a shortfall if there are too few cells, and nothing was fitted.
+        The adaptation, or why there is none; then nothing was fitted.
 
     Raises:
         ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
@@ -188,7 +188,7 @@ def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
     if rule is None:
         return predictions
     predictions = measure_familiarity(predictions, readers[0].features, rule)
-    return hold_back_cells(predictions, assess_familiarity(predictions, rule), rule)
+    return send_unsure_to_review(predictions, assess_familiarity(predictions, rule), rule)
 
 
 def _describe_shortfall(n_cells: int, n_groups: int) -> str:

@@ -119,7 +119,7 @@ def run(
     """Count the white cells on every slide in SLIDES.
 
     Exit codes: 0 done; 1 nothing usable could be written; 2 wrong usage; 3 at least one slide is failed or partial;
-    4 no image found; 5 another run is using the output; 130, 143 stopped.
+    4 no image found; 5 another run or a review is using the output; 130, 143 stopped.
     """
     with handle_errors():
         # NumPy reads it when it is first imported. BLAS threads that spin took an eighth of the time from the workers.
@@ -175,7 +175,7 @@ def run_with_settings(settings: RunSettings, as_json: bool = False) -> int:
             code = _run_folder(settings, as_json)
         except BaseException as error:
             log.info("ended with exit code %d: %s", get_exit_code(error), error or type(error).__name__)
-            if not isinstance(error, OutputLocked) and not settings.dry_run:  # the other run reports on itself
+            if not isinstance(error, OutputLocked) and not settings.dry_run:  # a run reports on itself
                 _record_early_failure(settings, start, get_exit_code(error), str(error) or type(error).__name__)
             raise
         log.info("ended with exit code %d", code)

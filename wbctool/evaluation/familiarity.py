@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.familiarity_rule import FamiliarityRule
-from wbctool.stages.familiarity import assess_familiarity, hold_back_cells, measure_offset
+from wbctool.stages.familiarity import assess_familiarity, measure_offset, send_unsure_to_review
 from wbctool.types.slides import Familiarity
 
 _SIMULATED_SLIDES = 2000  # of each laboratory
@@ -66,7 +66,7 @@ def fit_max_offset(
 def judge_as_slides(
     cells: Sequence[EvaluatedCell], rule: FamiliarityRule | None
 ) -> tuple[list[EvaluatedCell], dict[str, Familiarity]]:
-    """Hold back the cells of unfamiliar data sets as a run does if a data set is one slide.
+    """Send cells of unfamiliar data sets to review as a run does if a data set is one slide.
 
     Args:
         cells: The cells with the readers' predictions.
@@ -82,7 +82,7 @@ def judge_as_slides(
     familiarities: dict[str, Familiarity] = {}
     for dataset, in_dataset in sorted(members.items()):
         familiarity = assess_familiarity([cell.prediction for cell in in_dataset if cell.is_found], rule)
-        predictions = hold_back_cells([cell.prediction for cell in in_dataset], familiarity, rule)
+        predictions = send_unsure_to_review([cell.prediction for cell in in_dataset], familiarity, rule)
         judged += [replace(cell, prediction=p) for cell, p in zip(in_dataset, predictions, strict=True)]
         if familiarity is not None:
             familiarities[dataset] = familiarity

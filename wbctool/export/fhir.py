@@ -117,7 +117,7 @@ def _conclusion(slide: PublishedSlide) -> str:
         f"{pluralize(differential.counted, 'cell')} counted, {differential.review} in review for a reader, "
         f"{differential.not_wbc} not white cells.",
         f"{failed} of {pluralize(result.fields, 'field')} failed." if failed else "",
-        *(EXPORTED_FLAG_TEXTS.get(flag, flag) for flag in differential.flags),
+        *(EXPORTED_FLAG_TEXTS[flag] for flag in differential.flags),
         "Reviewed by a reader." if slide.reviewed else "Not reviewed by a reader.",
         NOT_EXCLUDED,
         RESEARCH_USE,

@@ -153,8 +153,8 @@ class CellClassifierCard(Card):
         input_px: The side of the square input, to which every crop is brought.
         crop_margin: The side of a cell's square crop over the longer side of its box.
         temperature: The logits are divided by this before the softmax (Guo et al. 2017, arXiv 1706.04599).
-        confidence_threshold: A cell with a smaller probability goes to review. If two readers read, the first one's
-            threshold counts, and the mean of both probabilities.
+        confidence_threshold: A cell with a smaller probability goes to review. If two readers read, the mean of their
+            probabilities is compared with the first one's threshold.
         energy_threshold: A cell with a higher energy is out of distribution (Liu et al. 2020, arXiv 2010.03759); None
             if the model has no such threshold.
         unknown_kinds: Kinds of cells that no class fits, with a logit each after those of the classes.
@@ -186,14 +186,14 @@ class CompactCard(CellClassifierCard):
     """The card of the second reader, a compact network that was trained apart from the first.
 
     Attributes:
-        combination: How its probabilities are combined with the first reader's.
+        combination: How its probabilities are combined with the first reader's: their mean decides.
         subtypes: The finer kind of each logit of the output ``subtypes``: all those of some classes. Only those of a
             cell's class compete. Empty if the graph has no such output.
         subtype_threshold: A cell with a smaller probability of its most probable subtype gets none.
     """
 
     kind: Literal["compact"] = "compact"
-    combination: Literal["mean"] = "mean"
+    combination: Literal["mean_probability"] = "mean_probability"
     subtypes: Annotated[tuple[Subtype, ...], AfterValidator(_unique), AfterValidator(_whole_classes)] = ()
     subtype_threshold: float | None = Field(default=None, ge=0, le=1)
 

@@ -41,7 +41,7 @@ class ClassifiedField:
 def batch_fields(fields: Iterable[FieldAnalysis], batch_size: int) -> Iterator[tuple[FieldAnalysis, ...]]:
     """Group fields in order, so that a group has at most ``batch_size`` cells; a field with more is a group alone.
 
-    A group has no more fields than that either: many fields without cells would keep finished slides waiting.
+    A group has no more fields than that either: slides of fields without cells would wait for the next cells.
     """
     batch: list[FieldAnalysis] = []
     n_cells = 0

@@ -92,7 +92,7 @@ def run_folder(
     Raises:
         SettingsInvalid: The output would overwrite other files, or slides.csv is invalid.
         SlidesNotFound: There is no image.
-        OutputLocked: Another run holds this output.
+        OutputLocked: Another run or a review holds this output.
         OutputNotWritable: The output cannot be written.
         WbctoolError: What the executor raises.
     """

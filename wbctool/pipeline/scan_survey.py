@@ -77,7 +77,7 @@ class ScanSurvey:
     pool: Executor
     _scan: Scan | None = None
     _grid: _Grid | None = None
-    _passed_over_at_first: Counter[PassedOver] = field(default_factory=Counter)
+    _passed_over_by_overview: Counter[PassedOver] = field(default_factory=Counter)
     _passed_over_by_round: list[Counter[PassedOver]] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
 
@@ -126,7 +126,7 @@ class ScanSurvey:
 
     def _count_passed_over(self, n_rounds: int) -> dict[PassedOver, int]:
         """Return the number of zones that the overview and the first rounds have passed over, by reason."""
-        counts = sum(self._passed_over_by_round[:n_rounds], self._passed_over_at_first)
+        counts = sum(self._passed_over_by_round[:n_rounds], self._passed_over_by_overview)
         return {reason: counts[reason] for reason in PassedOver if counts[reason]}
 
     def _iter_zones(self) -> Iterator[Source]:
@@ -141,7 +141,7 @@ class ScanSurvey:
             if isinstance(overview, Exception):
                 failed.append(FailedSource(self.slide.fields[0].with_name(name_zone(tile)), error=overview))
             elif reason := judge_overview(overview, brightest):
-                self._passed_over_at_first[reason] += 1
+                self._passed_over_by_overview[reason] += 1
             else:
                 candidates.append(tile)
         log.info("scan %r: %d of %d zones may be a monolayer", self.name, len(candidates), len(grid.tiles))

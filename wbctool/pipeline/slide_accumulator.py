@@ -18,7 +18,7 @@ from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.differential import count_cells
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, hold_back_cells
+from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, send_unsure_to_review
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
 from wbctool.stages.shared_cells import find_repeated_cells
 from wbctool.stages.tiles import holds_center, is_same_object
@@ -177,7 +177,7 @@ def build_result(
     _log_quality(accumulator.slide.id, quality)
     predictions = [cell.prediction for cell in accumulator.cells]
     familiarity = assess_familiarity(predictions, familiarity_rule, [q.stain_out_of_range for q in quality])
-    predictions = hold_back_cells(predictions, familiarity, familiarity_rule)
+    predictions = send_unsure_to_review(predictions, familiarity, familiarity_rule)
     if suspects_all_fields(accumulator.failures, n_read):
         log.warning(
             "slide %r: so many fields have wrong colors or pixels in disorder that the others probably have too; all "

@@ -16,10 +16,10 @@ from wbctool.report.csv_tables import cells_csv, hash_cells
 from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
 from wbctool.report.summary import (
-    count_limitations,
     failed_fields_clause,
     field_remarks,
     findings,
+    limitations,
     low_count_threshold,
     metadata_rows,
     scan_lines,
@@ -61,7 +61,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         findings=findings(result),
-        limitations=count_limitations(result),
+        limitations=limitations(result),
         columns=_table_columns(result),
         subtypes=(subtypes := count_subtypes(result)),
         has_subtype_rows=any(c.n for c in result.differential.classes if c.label.value in subtypes),

@@ -98,7 +98,7 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     return out_of_range + [(flag, FLAG_TEXTS[flag]) for flag in result.differential.flags if flag in FINDING_FLAGS]
 
 
-def count_limitations(result: SlideResult) -> list[tuple[str, str]]:
+def limitations(result: SlideResult) -> list[tuple[str, str]]:
     """Return the limitations of the count as (key, what it means): flags, and the stricter rule of a small slide."""
     flags = [flag for flag in result.differential.flags if flag not in FINDING_FLAGS]
     texts = FLAG_TEXTS
@@ -107,7 +107,8 @@ def count_limitations(result: SlideResult) -> list[tuple[str, str]]:
         texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
     rows: list[tuple[str, str]] = [(flag, texts[flag]) for flag in flags]
     if suspects_all_fields(result.failures, result.fields - count_failed_fields(result.failures)):
-        misleading = {Flag.OUT_OF_DOMAIN, Flag.HIGH_REVIEW_SHARE}  # the images must be mended, not models or cells
+        # The images must be mended; these would have the models or the cells be looked at, or fields be added.
+        misleading = {Flag.UNFAMILIAR, Flag.LOW_COUNT, Flag.HIGH_REVIEW_SHARE, Flag.OUT_OF_DOMAIN}
         rows = [("wrongly_saved", strings.WRONGLY_SAVED), *(row for row in rows if row[0] not in misleading)]
     familiarity = result.familiarity
     if familiarity is not None and familiarity.cells and familiarity.is_familiar is None:

@@ -65,8 +65,8 @@ def combine_readings(first: Prediction, second: Prediction, card: CellClassifier
 
     Args:
         first: The first reader's prediction.
-        second: The second reader's prediction. Its thresholds do not matter: they would send more right cells than
-            wrong ones to review.
+        second: The second reader's prediction. Its thresholds of confidence and energy do not matter: they would send
+            more right cells than wrong ones to review. That of unknown kinds does.
         card: The first reader's card.
 
     Returns:

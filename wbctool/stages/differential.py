@@ -10,6 +10,20 @@ from wbctool.settings import Limits
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.differential import ClassCount, Differential, Flag
 
+# The flags that the cells raise; the others are of the fields or of the slide as a whole.
+CELL_FLAGS = frozenset(
+    {
+        Flag.NO_WBC,
+        Flag.LOW_COUNT,
+        Flag.LIMITED_COUNT,
+        Flag.HIGH_REVIEW_SHARE,
+        Flag.OUT_OF_DOMAIN,
+        Flag.POSSIBLE_BLASTS,
+        Flag.IMMATURE_GRANULOCYTES,
+        Flag.NRBC,
+    }
+)
+
 
 def count_cells(
     predictions: Sequence[Prediction],

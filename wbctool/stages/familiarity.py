@@ -139,7 +139,7 @@ def assess_familiarity(
     return replace(familiarity, is_familiar=bool(is_familiar and is_own), offset=offset, offset_limit=own.max_offset)
 
 
-def hold_back_cells(
+def send_unsure_to_review(
     predictions: Sequence[Prediction], familiarity: Familiarity | None, rule: FamiliarityRule | None
 ) -> list[Prediction]:
     """Send the cells of a slide that is not known to be familiar to review, unless they pass the stricter rule.

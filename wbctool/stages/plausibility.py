@@ -23,7 +23,7 @@ from wbctool.types.cells import Field
 
 _LONG_SIDE_PX = 128  # colors are measured in the field reduced to this longer side
 _MIN_BRIGHT = 85  # of 255; at 75 the detector loses the cells of a field in which it finds all at full brightness
-_MIN_BRIGHT_SHARE = 0.1  # of the picture
+_MIN_BRIGHT_SHARE = 0.15  # of the picture; what is bright on less of it is a label or a reflection
 _BORDER_SHARE = 0.12  # of the brightness; darker pixels are a black border, a vignette or bars, no smear
 _MIN_SMEAR_SHARE = 0.02  # of the pixels; of less nothing is concluded
 _MIN_DARK_SHARE, _MAX_FILLED_SHARE = 0.15, 0.7  # of the pixels; of the hull of what is bright, which fills a frame
@@ -132,7 +132,7 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
 def _measure_brightness(brightest: NDArray[np.uint8]) -> float:
     """Return the brightness of the glass, of the brightest channel of each pixel.
 
-    What is at least twice as bright as nearly all of the picture is no glass, but a label or a reflection.
+    What is at least twice as bright as more than 85 % of the picture is no glass, but a label or a reflection.
     """
     brightness = float(np.quantile(brightest, 0.98))
     rest = brightest[brightest < brightness / 2]

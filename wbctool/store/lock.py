@@ -19,9 +19,9 @@ from wbctool.errors import OutputLocked, OutputNotWritable
 from wbctool.paths import TEMP_PREFIX, OutputPaths, is_temp_name, temp_prefix_for
 from wbctool.store.atomic_write import raise_not_writable, resolve_link, write_json_atomic
 
+RUN_COMMAND = "run"
 _HOLDER_READ_ATTEMPTS = 20
 _HOLDER_READ_INTERVAL_S = 0.05
-RUN_COMMAND = "run"
 _START_TOLERANCE_S = 2.0  # by which a process's start may differ after the clock was set
 
 

@@ -85,7 +85,9 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
     try:
         cells, classes, later_columns = _parse_cells(path, contents[CELLS_CSV])
         path = layout.slide_file(record.slide, DIFFERENTIAL_CSV)
-        differential = _parse_differential(_parse_rows(path, contents[DIFFERENTIAL_CSV]), record.counts, cells)
+        rows = _parse_rows(path, contents[DIFFERENTIAL_CSV])
+        path = layout.slide_file(record.slide, SLIDE_JSON)
+        differential = _parse_differential(rows, record.counts, cells)
     except ResultsInvalid:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:

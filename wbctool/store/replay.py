@@ -19,7 +19,7 @@ from wbctool.report.categories import category_of, reclassify
 from wbctool.report.csv_tables import hash_cells, split_flags
 from wbctool.report.render import renderer_sha256
 from wbctool.stages.absolute_counts import add_absolute_counts
-from wbctool.stages.differential import count_cells
+from wbctool.stages.differential import CELL_FLAGS, count_cells
 from wbctool.store import audit_log
 from wbctool.store.audit_log import AuditEntry
 from wbctool.store.reader import find_later_columns, read_cell
@@ -29,12 +29,6 @@ from wbctool.store.thumbnail_archive import Thumbnails, unpack_thumbnails
 from wbctool.types.cells import Cell
 from wbctool.types.differential import Differential, Flag
 from wbctool.types.results import CellThumbnails, Review, ReviewNote, SlideResult, count_failed_fields
-
-# The flags that no reclassified cell changes.
-_LASTING_FLAGS = (
-    *(Flag.UNFAMILIAR, Flag.BLURRED_FIELDS, Flag.CROWDED_FIELDS, Flag.FAILED_FIELDS, Flag.DUPLICATE_FIELDS),
-    Flag.OVERLAPPING_FIELDS,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +236,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
 def _recount(cells: Sequence[Cell], record: SlideRecord) -> Differential:
     """Count cells with the limits of a slide's record."""
     recorded = split_flags(record.counts["flags"])
-    flags = [flag for flag in _LASTING_FLAGS if flag in recorded]
+    flags = [flag for flag in Flag if flag in recorded and flag not in CELL_FLAGS]
     predictions = [cell.prediction for cell in cells]
     n_read = len(record.fields) - count_failed_fields(record.errors)
     counted = count_cells(predictions, record.provenance.classes, record.limits, flags, n_read)

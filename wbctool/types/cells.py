@@ -204,7 +204,7 @@ class Prediction:
     subtype: Subtype | None = None
 
     def sent_to_review(self, reason: Reason) -> Prediction:
-        """Return the prediction of a cell in review; it keeps a reason for that which comes before this one."""
+        """Return the prediction of a cell in review; of its reason for that and this one, the first in order stays."""
         reasons = [self.reason, reason] if self.outcome is Outcome.NEEDS_REVIEW else [reason]
         return replace(self, outcome=Outcome.NEEDS_REVIEW, reason=min(reasons, key=list(Reason).index))
 
