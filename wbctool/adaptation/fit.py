@@ -51,7 +51,7 @@ def adapt_readers(
     for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
         predictions = _predict_without_threshold(held_out_logits[index:], cards[index:])
-        threshold = choose_threshold(predictions, one.reader.card, labels)
+        threshold = choose_threshold(predictions, labels)
         rule = one.reader.card.familiarity
         if rule is not None:
             rule = fit_familiarity(rule, one.reader.features, one.features_by_fold, cell_labels.labels, folds)
