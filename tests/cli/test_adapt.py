@@ -267,7 +267,7 @@ def test_adapt_results_with_labels_learns_from_the_fields(
 ) -> None:
     write_labels(results, tmp_path / "labels.json")
     out = tmp_path / "lab-models"
-    result = adapt(results.with_name(name), tmp_path / "labels.json", "--models", models, "--out", out)
+    result = adapt(results.parent / name, tmp_path / "labels.json", "--models", models, "--out", out)
     assert result.exit_code == 0, result.output
     assert "cells chosen at random" in result.stdout
     card = load_fp32_card(out, ClassifierCard)
