@@ -22,6 +22,7 @@ _OPTIONS = (
         "--force-device-scale-factor=1",
     ),
 )
+_LOAD_TIMEOUT_S = 20.0
 
 
 def driver_problem() -> str:
@@ -74,6 +75,13 @@ class Window:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.driver.get(path.as_uri())
+        # On a busy machine the driver may return while the page that was left is still there.
+        deadline = time.monotonic() + _LOAD_TIMEOUT_S
+        while not self.js(
+            "document.readyState === 'complete' && document.URL.split('#')[0] === arguments[0]", path.as_uri()
+        ):
+            assert time.monotonic() < deadline, f"{path} was not loaded"
+            time.sleep(0.05)
 
     def open_first(self, path: Path) -> None:
         """Open a page as on the first visit: with nothing kept by the browser."""

@@ -24,7 +24,7 @@ from wbctool.cluster.worker_plugin import cached_models
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.inference import session
-from wbctool.inference.familiarity_rule import FeatureSpace
+from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.inference.loading import Models, load_generators, load_model, load_models, select_cards
 from wbctool.inference.model_card import (
     ClassifierCard,
@@ -587,14 +587,14 @@ def test_load_models_refuses_a_map_of_what_is_no_class(folder: Path) -> None:
 def test_load_models_refuses_a_card_of_distances_without_their_features(folder: Path, outputs: str) -> None:
     path = folder / "classifier.json"
     card = json.loads(path.read_text())
-    n_features = card["familiarity"]["space"]["features"]
+    n_features = 3 if outputs == "none" else 4  # the graph has three
+    space = FeatureSpace.from_arrays(np.zeros((n_features, 2), np.float32), np.zeros((8, 2), np.float32))
+    rule = FamiliarityRule(space=space, max_mean_distance=1, min_cells=1, min_confidence=0.9)
+    card["familiarity"] = rule.model_dump()
     if outputs == "none":
         content = (folder / "classifier.onnx").read_bytes().replace(b"features", b"fixtures")
         (folder / "classifier.onnx").write_bytes(content)
         card["sha256"] = hashlib.sha256(content).hexdigest()
-    else:
-        space = FeatureSpace.from_arrays(np.zeros((n_features + 1, 2), np.float32), np.zeros((8, 2), np.float32))
-        card["familiarity"]["space"] = space.model_dump()
     path.write_text(json.dumps(card))
     with pytest.raises(ModelMismatch, match="unlike its card"):
         load_models(folder, Device.CPU, Precision.FP32)
