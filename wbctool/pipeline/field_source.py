@@ -117,7 +117,7 @@ class ZoneSource:
         slack_px: How far outside its core a cell's center may lie, in pixels of level 0, so that a cell on the seam of
             two zones is lost in neither.
         um_per_px: The side of a pixel of the level in µm; None if only the red cells tell.
-        survey_round: The number of the round of the survey that found it. -1 before the first ended.
+        survey_round: The number of the round of the survey that found it.
     """
 
     scan: Scan
@@ -161,7 +161,7 @@ class FailedSource(ImageSource):
 
     Attributes:
         error: Why.
-        survey_round: The number of the round of the survey that found it. -1 before the first ended.
+        survey_round: The number of the round of the survey that found it; -1 before the first.
     """
 
     error: Exception

@@ -23,7 +23,7 @@ from wbctool.types.cells import Box, Detection, Field, ObjectClass
 from wbctool.types.progress import Progress, no_progress
 
 _MIN_RED_CELLS = 3  # fewer do not show the scale: a coarse pass may take a clump of tiny cells for one large cell
-_MIN_SCORE = 0.1  # of proposals
+MIN_SCORE = 0.1  # of proposals
 _MAX_REFINEMENTS = 2
 MAX_LONG_SIDE_PX = 2560  # bounds the memory and the time (about a second) of a pass over a whole field
 _NUCLEUS_IOU = 0.5  # the smallest IoU of a low-score cell and the cell that its nucleus suggests
@@ -75,7 +75,7 @@ def detect_blood_cells(
     def keep(detections: Sequence[Detection], part: Field) -> list[Detection]:
         return filter_by_score((d for d in detections if d.object_class is not ObjectClass.PLATELET), part, model.card)
 
-    cells = _detect(field, model, _MIN_SCORE, keep, progress, max_long_side_px)
+    cells = _detect(field, model, MIN_SCORE, keep, progress, max_long_side_px)
     return tuple(sorted(cells, key=lambda d: (d.box.y, d.box.x, d.box.width, d.box.height)))
 
 
@@ -108,9 +108,7 @@ def filter_by_score(detections: Iterable[Detection], field: Field, card: Detecto
     return confident + [d for d in low_score if any(d.box.iou(n.box) >= _NUCLEUS_IOU for n in nuclei)]
 
 
-def detect_objects(
-    field: Field, model: OnnxModel[DetectorCard], min_score: float = _MIN_SCORE
-) -> tuple[Detection, ...]:
+def detect_objects(field: Field, model: OnnxModel[DetectorCard], min_score: float = MIN_SCORE) -> tuple[Detection, ...]:
     """Detect nucleated cells, red cells and platelets, from coarse to fine.
 
     The first pass is at ``preview_px``; it is enough if its red cells are large. Otherwise a pass at the training
@@ -298,6 +296,5 @@ def _to_image_coordinates(
         left, top = max(0, round(x0)), max(0, round(y0))
         right, bottom = min(width, round(x1)), min(height, round(y1))
         if right > left and bottom > top:
-            yield Detection(
-                Box(left, top, right - left, bottom - top), score, is_cut(x0, y0, x1, y1, width, height), object_class
-            )
+            box = Box(left, top, right - left, bottom - top)
+            yield Detection(box, score, is_cut(x0, y0, x1, y1, width, height), object_class)
