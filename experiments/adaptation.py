@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     laboratories: dict[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]] = {}
     for folder in args.laboratory:
         cells = merge_cells(read_labelled_cells(folder, models, no_progress, labels))
-        _check_unseen(cells, models)
+        check_unseen(cells, models)
         laboratories[folder.name] = (
             cells,
             compute_readers(cells, models, args.models, make_tuner=LastBlockTuner if args.deep else None),
@@ -282,7 +282,7 @@ def _measure(
     )
 
 
-def _check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
+def check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
     """Raise SettingsInvalid if a model has learned classes of these cells' data sets."""
     datasets = {cell.group.partition("/")[0] for cell in cells}
     for model in (models.classifier, models.second):
