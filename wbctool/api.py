@@ -126,7 +126,7 @@ def analyze_image(
     crops = crop_cells(field, [detection.box for detection in detections], card.crop_margin)
     inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
     predictions = classify_cells(inputs.rgb, models.classifier, models.second, with_cam=True)
-    measured = measure_quality(field, objects, models.detector.card.stain_reference, um_per_px)
+    measured = measure_quality(field, objects, models.cards.stain_reference, um_per_px)
     quality = apply_quality_limits([measured], limits)
     rule = models.cards.familiarity_rule
     familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])

@@ -8,7 +8,7 @@ import pytest
 
 from wbctool.imaging.frame import find_picture
 from wbctool.imaging.reader import read_field
-from wbctool.inference.model_card import ColorRange
+from wbctool.inference.color_range import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import _squared_gradients, estimate_blur_px
@@ -16,11 +16,13 @@ from wbctool.stages.quality import (
     apply_quality_limits,
     color_distance,
     compute_quality_flags,
+    measure_colors,
+    measure_coverage,
     measure_quality,
     red_cell_coverage,
 )
 from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
-from wbctool.types.slides import FieldQuality
+from wbctool.types.slides import FieldColors, FieldQuality
 
 LIMITS = Limits()
 
@@ -104,6 +106,8 @@ class TestFrame:
         moved = [Detection(Box(d.box.x + 100, d.box.y, 80, 80), 0.9, object_class=ObjectClass.RED_CELL) for d in found]
         framed = measure_quality(Field("f.png", bars), moved, ())
         assert framed.coverage == pytest.approx(plain.coverage, abs=0.05)
+        assert measure_coverage(Field("f.png", bars), moved) == framed.coverage
+        assert measure_colors(Field("f.png", bars), moved) == framed.colors
         assert framed.background_color == pytest.approx(plain.background_color, abs=3)
 
     def test_measure_quality_leaves_the_ring_of_an_eyepiece_out(self):
@@ -204,11 +208,11 @@ class TestColors:
         ],
     )
     def test_color_distance_is_that_to_the_nearest_dataset(self, background, cells, expected):
-        assert color_distance(background, cells, self.RANGES) == pytest.approx(expected)
+        assert color_distance(FieldColors(background, cells), self.RANGES) == pytest.approx(expected)
 
     def test_color_distance_without_reference_is_none(self):
-        assert color_distance((85, 1, 1), None, ()) is None
-        assert color_distance(None, None, self.RANGES) is None
+        assert color_distance(FieldColors((85, 1, 1), None), ()) is None
+        assert color_distance(FieldColors(None, None), self.RANGES) is None
 
     def test_measure_quality_gives_the_colors_of_a_field(self):
         measured = measure_quality(*discs(4), self.RANGES)

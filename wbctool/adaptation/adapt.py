@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
+from wbctool.adaptation.familiarity import add_colors
 from wbctool.adaptation.fit import adapt_readers, cross_validate, predict
 from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, Tuner
 from wbctool.enums import SuperResolve
 from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import read_last_layer
+from wbctool.inference.color_range import ColorRange
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
+from wbctool.settings import Limits
 from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, send_unsure_to_review
 from wbctool.stages.preprocess import preprocess_crops
+from wbctool.stages.quality import color_distance
 from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Prediction
 from wbctool.types.progress import Progress, no_progress
+from wbctool.types.slides import FieldColors
 
 MIN_CELLS = 30
 MIN_GROUPS = 3
@@ -118,7 +123,9 @@ def adapt(
         return Shortfall("none of the cells that were chosen at random has a class", notes)
     cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress, make_tuner)
     groups = cell_labels.groups
-    before, after = predict_as_shipped(readers), cross_validate(readers, cell_labels)
+    fields = list(dict.fromkeys(cell.field_colors for cell in cells if cell.field_colors is not None))
+    before = predict_as_shipped(readers, are_stains_unknown(fields, models.cards.stain_reference))
+    after = cross_validate(readers, cell_labels)
     comparison = compare(
         [cell_labels.labels[i] for i in measured],
         [groups[i] for i in measured],
@@ -127,6 +134,7 @@ def adapt(
     )
     doubtful = tuple((cells[i], after[i].label) for i in find_doubtful_labels(cell_labels.labels, after))
     adapted = adapt_readers(readers, cell_labels, np.ones(len(cells), bool))
+    adapted = tuple(_with_colors(reader, fields) for reader in adapted)
     return Adaptation(adapted, parents, comparison, measured_at_random, doubtful, notes)
 
 
@@ -180,15 +188,34 @@ def compute_features(
     )
 
 
-def predict_as_shipped(readers: Sequence[Reader]) -> list[Prediction]:
-    """Return what a run with the readers as they are makes of the cells, if these are one slide."""
+def are_stains_unknown(fields: Sequence[FieldColors], known: Sequence[ColorRange]) -> list[bool]:
+    """Return of each field whether a run finds its colors unlike those of every laboratory that the models know."""
+    distances = [color_distance(colors, known) for colors in fields]
+    return [distance is not None and distance > Limits().max_stain_delta_e for distance in distances]
+
+
+def predict_as_shipped(readers: Sequence[Reader], stain_out_of_range: Sequence[bool] = ()) -> list[Prediction]:
+    """Return what a run with the readers as they are makes of the cells, if these are one slide.
+
+    Args:
+        readers: The readers.
+        stain_out_of_range: Of each field, as :func:`are_stains_unknown` returns it.
+    """
     logits = [reader.layer.compute_logits(reader.features) for reader in readers]
     predictions = predict(logits, [reader.card for reader in readers])
     rule = readers[0].card.familiarity
     if rule is None:
         return predictions
     predictions = measure_familiarity(predictions, readers[0].features, rule)
-    return send_unsure_to_review(predictions, assess_familiarity(predictions, rule), rule)
+    return send_unsure_to_review(predictions, assess_familiarity(predictions, rule, stain_out_of_range), rule)
+
+
+def _with_colors(reader: AdaptedReader, fields: Sequence[FieldColors]) -> AdaptedReader:
+    """Return an adapted reader whose card knows the colors of the laboratory's fields."""
+    if reader.card.familiarity is None:
+        return reader
+    rule = add_colors(reader.card.familiarity, fields)
+    return replace(reader, card=reader.card.model_copy(update={"familiarity": rule}))
 
 
 def _describe_shortfall(n_cells: int, n_groups: int) -> str:

@@ -11,16 +11,19 @@ from pathlib import Path
 from wbctool.datasets.class_folders import read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import LabelledImage, UnknownImage
+from wbctool.datasets.single_cell import detect_labelled_cell
 from wbctool.errors import LabelledDataInvalid
-from wbctool.evaluation.classification import crop_single_cell, read_labelled_field
+from wbctool.evaluation.classification import read_labelled_field
 from wbctool.evaluation.metrics import match_boxes
 from wbctool.imaging.crop import crop_cells, hash_crop
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass, UnknownKind
-from wbctool.stages.detect import detect_cells
+from wbctool.stages.detect import detect_blood_cells
+from wbctool.stages.quality import measure_colors
 from wbctool.text import pluralize
-from wbctool.types.cells import Crop
+from wbctool.types.cells import Crop, ObjectClass
 from wbctool.types.progress import Progress
+from wbctool.types.slides import FieldColors
 
 _MAX_CONFLICTS_NAMED = 5
 
@@ -39,6 +42,7 @@ class AdaptationCell:
         crop: The cell at native resolution.
         weight: What it counts in the fit, in (0, 1].
         is_random: Whether it was chosen at random, so that it may stand for the laboratory's cells.
+        field_colors: The colors of the field that it lies in; None if they are not known.
     """
 
     label: Label
@@ -47,6 +51,7 @@ class AdaptationCell:
     crop: Crop
     weight: float = 1.0
     is_random: bool = False
+    field_colors: FieldColors | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -74,22 +79,25 @@ def read_labelled_cells(
     known, unknown = read_single_cell_images(data)
     labelled: list[tuple[LabelledImage | UnknownImage, Label]] = [(image, image.label) for image in known]
     labelled += [(image, _as_label(image.kind)) for image in unknown]
-    cells = [
-        AdaptationCell(
-            label, f"{image.dataset}/{image.group}", str(image.path), crop_single_cell(image.path, models).crop
-        )
-        for image, label in progress(labelled, len(labelled), f"{data.name}: finding cells")
-    ]
+    margin = models.classifier.card.crop_margin
+    cells: list[AdaptationCell] = []
+    for labelled_image, label in progress(labelled, len(labelled), f"{data.name}: finding cells"):
+        image = read_labelled_field(labelled_image.path)
+        (crop,) = crop_cells(image, [detect_labelled_cell(image, models.detector).box], margin)
+        colors = measure_colors(image, detect_blood_cells(image, models.detector))
+        group = f"{labelled_image.dataset}/{labelled_image.group}"
+        cells.append(AdaptationCell(label, group, str(labelled_image.path), crop, field_colors=colors))
     fields = [f for folder in find_field_folders(data) for f in read_fields(folder, field_labels) if f.common_kind]
     for field in progress(fields, len(fields), f"{data.name}: finding cells in fields"):
         image = read_labelled_field(field.path)
-        matches = dict(
-            match_boxes(field.nucleated_boxes, [found.box for found in detect_cells(image, models.detector)])
-        )
+        objects = detect_blood_cells(image, models.detector)
+        found = [detected.box for detected in objects if detected.object_class is ObjectClass.NUCLEATED]
+        matches = dict(match_boxes(field.nucleated_boxes, found))
         boxes = [matches.get(box, box) for box in field.nucleated_boxes]
-        for crop in crop_cells(image, boxes, models.classifier.card.crop_margin):
-            group = f"{field.dataset}/{field.group}"
-            cells.append(AdaptationCell(_as_label(field.common_kind or ""), group, str(field.path), crop))
+        colors, group = measure_colors(image, objects), f"{field.dataset}/{field.group}"
+        for crop in crop_cells(image, boxes, margin):
+            label = _as_label(field.common_kind or "")
+            cells.append(AdaptationCell(label, group, str(field.path), crop, field_colors=colors))
     return cells
 
 

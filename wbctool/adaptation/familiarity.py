@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import Label
 from wbctool.evaluation.familiarity import fit_max_mean_distance, fit_max_offset
+from wbctool.evaluation.stain_reference import fit_color_range
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace, OwnLaboratory
 from wbctool.stages.familiarity import map_features, squared_distances
+from wbctool.types.slides import FieldColors
+
+_OWN_LABORATORY = "own laboratory"
 
 
 def fit_familiarity(
@@ -56,6 +60,14 @@ def fit_familiarity(
             max_training_distance=rule.max_mean_distance,
         ),
     )
+
+
+def add_colors(rule: FamiliarityRule, fields: Sequence[FieldColors]) -> FamiliarityRule:
+    """Add the colors of a laboratory's fields to the rule of a reader that was adapted to it."""
+    if rule.own_laboratory is None:
+        return rule
+    colors = fit_color_range(_OWN_LABORATORY, fields)
+    return rule.model_copy(update={"own_laboratory": rule.own_laboratory.model_copy(update={"colors": colors})})
 
 
 def _find_centers(

@@ -23,7 +23,7 @@ from wbctool.pipeline.run_slides import FieldImages
 from wbctool.report.categories import ARTIFACT, REVIEW, category_of
 from wbctool.report.csv_tables import hash_cells
 from wbctool.store.reader import read_published_slides
-from wbctool.store.slide_record import find_slide_record
+from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.text import pluralize
 from wbctool.types.cells import Box, Field
 from wbctool.types.progress import Progress
@@ -72,9 +72,10 @@ def read_published_cells(
         raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
     left_out: dict[str, Counter[str]] = defaultdict(Counter)
     by_field: dict[tuple[str, str, str], list[_LabelledBox]] = defaultdict(list)
-    scans = _find_scans(layout, boxes)
+    records = _find_records(layout, boxes)
+    colors = {(slide, q.field): q.colors for slide, record in records.items() for q in record.quality}
     for box in boxes:
-        if box.slide in scans:
+        if box.slide in records and records[box.slide].scan is not None:
             left_out[_OF_SCANS][box.slide] += 1
         else:
             by_field[box.slide, box.field, box.field_sha256].append(box)
@@ -93,7 +94,11 @@ def read_published_cells(
         crops = crop_cells(Field(name, rgb), [member.box for member in members], margin)
         for member, crop in zip(members, crops, strict=True):
             origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
-            cells.append(AdaptationCell(member.label, slide, origin, crop, member.weight, member.is_random))
+            cells.append(
+                AdaptationCell(
+                    member.label, slide, origin, crop, member.weight, member.is_random, colors.get((slide, name))
+                )
+            )
     notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
     if not cells:
         raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
@@ -137,10 +142,10 @@ def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
     return hash_cells(slide, result.cells, record.provenance.classes)
 
 
-def _find_scans(layout: OutputPaths, boxes: Iterable[_LabelledBox]) -> set[str]:
-    """Return the slides of some cells that are scans; their fields are zones and no files."""
-    records = [find_slide_record(layout, slide) for slide in {box.slide for box in boxes}]
-    return {record.slide for record in records if record is not None and record.scan is not None}
+def _find_records(layout: OutputPaths, boxes: Iterable[_LabelledBox]) -> dict[str, SlideRecord]:
+    """Return the records of the slides of some cells, as far as there are any."""
+    records = [find_slide_record(layout, slide) for slide in dict.fromkeys(box.slide for box in boxes)]
+    return {record.slide: record for record in records if record is not None}
 
 
 def _describe_left_out(reason: str, n_by_place: Mapping[str, int]) -> str:

@@ -68,6 +68,8 @@ def judge_as_slides(
 ) -> tuple[list[EvaluatedCell], dict[str, Familiarity]]:
     """Send cells of unfamiliar data sets to review as a run does if a data set is one slide.
 
+    A run also looks at the colors of the slide's fields, which are not known here.
+
     Args:
         cells: The cells with the readers' predictions.
         rule: The rule of the readers' cards; None judges nothing.

@@ -12,11 +12,12 @@ from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import read_labelled_field
-from wbctool.inference.model_card import ColorRange, DetectorCard
+from wbctool.inference.color_range import ColorRange
+from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
 from wbctool.stages.detect import detect_blood_cells
-from wbctool.stages.quality import measure_quality
-from wbctool.types.slides import CieLab, FieldQuality
+from wbctool.stages.quality import measure_colors
+from wbctool.types.slides import CieLab, FieldColors
 
 _QUANTILES = (0.01, 0.99)
 
@@ -37,23 +38,29 @@ def measure_stain_reference(data: Sequence[Path], model: OnnxModel[DetectorCard]
             background or no cells.
     """
     group_split = GroupSplit.from_card(model.card.training)
-    measured: dict[str, list[FieldQuality]] = defaultdict(list)
+    measured: dict[str, list[FieldColors]] = defaultdict(list)
     for folder in (inner for outer in data for inner in find_field_folders(outer)):
         for labelled in read_fields(folder):
             if group_split.assign(labelled) is Split.TRAIN:
                 field = read_labelled_field(labelled.path)
-                measured[labelled.dataset].append(measure_quality(field, detect_blood_cells(field, model), ()))
+                measured[labelled.dataset].append(measure_colors(field, detect_blood_cells(field, model)))
     if not measured:
         raise LabelledDataInvalid(f"{', '.join(map(str, data))}: no fields of training groups")
-    return tuple(_color_range(dataset, fields) for dataset, fields in sorted(measured.items()))
+    ranges = []
+    for dataset, fields in sorted(measured.items()):
+        color_range = fit_color_range(dataset, fields)
+        if color_range is None:
+            raise LabelledDataInvalid(f"{dataset}: no field shows background, or none shows cells")
+        ranges.append(color_range)
+    return tuple(ranges)
 
 
-def _color_range(dataset: str, fields: Sequence[FieldQuality]) -> ColorRange:
-    """Return the color range of the fields of one data set."""
-    background_colors = [f.background_color for f in fields if f.background_color]
-    cell_colors = [f.cell_color for f in fields if f.cell_color]
+def fit_color_range(dataset: str, fields: Sequence[FieldColors]) -> ColorRange | None:
+    """Return the color range of the fields of one data set; None if none shows background, or none shows cells."""
+    background_colors = [f.background for f in fields if f.background]
+    cell_colors = [f.cells for f in fields if f.cells]
     if not background_colors or not cell_colors:
-        raise LabelledDataInvalid(f"{dataset}: no field shows {'cells' if background_colors else 'background'}")
+        return None
     background, cells = _color_quantiles(background_colors), _color_quantiles(cell_colors)
     return ColorRange(
         dataset=dataset,

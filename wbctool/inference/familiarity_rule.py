@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from wbctool.inference.color_range import ColorRange
+
 
 def _encode_array(array: NDArray[np.float32]) -> str:
     """Encode an array as base64 of half-precision numbers, which is precise enough and short."""
@@ -66,6 +68,7 @@ class OwnLaboratory(BaseModel):
         max_offset: The largest offset of the laboratory's slides (wbctool.stages.familiarity.measure_offset).
         max_training_distance: The largest mean distance to the centers of the training, at which a slide is familiar
             whatever its offset.
+        colors: The colors of the fields of its cells; None if they show no background.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -73,6 +76,7 @@ class OwnLaboratory(BaseModel):
     cells_by_center: tuple[int, ...] = Field(min_length=1)
     max_offset: float = Field(ge=0)
     max_training_distance: float = Field(ge=0)
+    colors: ColorRange | None = None
 
 
 class FamiliarityRule(BaseModel):

@@ -15,6 +15,7 @@ from typing import Any
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.hardware import has_nvidia_gpu
+from wbctool.inference.color_range import ColorRange
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.model_card import (
     Card,
@@ -65,6 +66,13 @@ class Cards:
         """When a slide is familiar, by the first reader that measures it; None if none does."""
         second = None if self.second is None else self.second.familiarity
         return self.classifier.familiarity or second
+
+    @property
+    def stain_reference(self) -> tuple[ColorRange, ...]:
+        """The colors of the detector's training, and of the laboratory that the readers are adapted to."""
+        rule = self.familiarity_rule
+        own = rule.own_laboratory if rule is not None else None
+        return self.detector.stain_reference + ((own.colors,) if own is not None and own.colors is not None else ())
 
     def __iter__(self) -> Iterator[Card]:
         """Iterate over the cards."""

@@ -16,11 +16,11 @@ from wbctool import former_names
 from wbctool.enums import Precision
 from wbctool.errors import ModelMismatch, ModelNotFound, list_problems
 from wbctool.inference.adaptation_info import AdaptationInfo, Sha256
+from wbctool.inference.color_range import ColorRange
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.types.cells import ObjectClass
-from wbctool.types.slides import CieLab
 
 KINDS = ("detector", "generator", "classifier", "compact")
 
@@ -76,25 +76,6 @@ class Card(BaseModel):
     quantized_from: QuantizationInfo | None = None
     license: str = "MIT"
     intended_use: str = "Research use only. Not for diagnosis without a qualified reader."
-
-
-class ColorRange(BaseModel):
-    """The colors of one dataset's training fields in CIELAB: the central 98 % of their medians, per channel.
-
-    Attributes:
-        dataset, fields: The name of the dataset and the number of its fields.
-        background_low, background_high: The 1st and 99th percentile of the background between the cells.
-        cells_low, cells_high: The 1st and 99th percentile of the nucleated cells.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    dataset: str
-    fields: int = Field(ge=1)
-    background_low: CieLab
-    background_high: CieLab
-    cells_low: CieLab
-    cells_high: CieLab
 
 
 class DetectorCard(Card):

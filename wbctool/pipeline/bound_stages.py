@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import wbctool
 from wbctool import former_names
 from wbctool.imaging.crop import crop_cells
+from wbctool.inference.color_range import ColorRange
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.loading import Cards, Models
-from wbctool.inference.model_card import ColorRange, fingerprint_entry
+from wbctool.inference.model_card import fingerprint_entry
 from wbctool.inference.session import CPU
 from wbctool.settings import RunSettings
 from wbctool.stages.classify import classify_cells
@@ -58,7 +59,7 @@ class BoundStages:
         crop: Cuts the cells in the boxes out of a field.
         preprocess: Brings crops to the classifier's input, (N, 128, 128, 3) uint8 RGB.
         classify: Returns one prediction per row of the classifier's input.
-        stain_reference: The color ranges of the detector's training fields.
+        stain_reference: The colors of the laboratories that the models know.
         check: Raises FieldImplausible if a field cannot be a stained smear.
         familiarity_rule: When a slide is familiar, and which cells of another one are counted.
     """
@@ -128,7 +129,7 @@ def bind_stages(models: Models, settings: RunSettings) -> BoundStages:
         crop=lambda field, boxes: crop_cells(field, boxes, models.classifier.card.crop_margin),
         preprocess=lambda crops: preprocess_crops(crops, models.generator, settings.super_resolve),
         classify=lambda rgb: classify_cells(rgb, models.classifier, models.second, with_cam=True),
-        stain_reference=models.detector.card.stain_reference,
+        stain_reference=cards.stain_reference,
         check=check_plausibility,
         familiarity_rule=cards.familiarity_rule,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from wbctool.imaging.frame import find_picture
 from wbctool.imaging.resize import downscale
-from wbctool.inference.model_card import ColorRange
+from wbctool.inference.color_range import ColorRange
 from wbctool.settings import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import estimate_blur_px
 from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass
 from wbctool.types.differential import Flag
-from wbctool.types.slides import CieLab, FieldQuality
+from wbctool.types.slides import CieLab, FieldColors, FieldQuality
 
 _MIN_RED_CELL_UM, _MAX_RED_CELL_UM = 4.5, 12.0  # no anemia gives a field a median outside this range
 _SAMPLING_STEP = 16  # medians are taken of every 16th pixel: sorting all takes longer than all the rest
@@ -36,48 +36,34 @@ def measure_quality(
     Args:
         field: The field, (H, W, 3) uint8 RGB.
         detections: The field's nucleated and red cells.
-        stain_ranges: The colors of the training data, by dataset.
+        stain_ranges: The colors of the laboratories that the models know.
         um_per_px: The side of a pixel in µm of smear; None to take the field's own red cells as the scale.
 
     Returns:
         The measured quality.
     """
-    red_cell_sides_px = [
-        d.box.diameter_px for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border
-    ]
-    red_cell_px = float(np.median(red_cell_sides_px)) if red_cell_sides_px else None
+    red_cell_px = _median_red_cell_px(detections)
     effective_um_per_px = um_per_px or (RED_CELL_UM / red_cell_px if red_cell_px else None)
     blur_px = (
         None
         if effective_um_per_px is None
         else estimate_blur_px(field, [d.box for d in detections], effective_um_per_px)
     )
-    downscaled, scale = _downscale(field, red_cell_px)
-    red_mask = _ellipse_mask(
-        [d.box for d in detections if d.object_class is ObjectClass.RED_CELL], downscaled.shape, scale
-    )
-    nucleated_mask = _ellipse_mask(
-        [d.box for d in detections if d.object_class is ObjectClass.NUCLEATED], downscaled.shape, scale
-    )
-    picture = find_picture(downscaled)
-    inside = np.ones_like(red_mask) if picture is None else picture
-    background_color, cell_color = (
-        _median_lab(downscaled, ~(red_mask | nucleated_mask) & inside, _SAMPLING_STEP),
-        _median_lab(downscaled, nucleated_mask),
-    )
+    small = _downscale(field, detections)
+    colors = _median_colors(small)
     return FieldQuality(
         field=field.name,
         blur_um=None if blur_px is None or effective_um_per_px is None else blur_px * effective_um_per_px,
         blur_px=blur_px,
-        coverage=red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask & inside, nucleated_mask, picture),
-        background_color=background_color,
-        cell_color=cell_color,
-        stain_delta_e=color_distance(background_color, cell_color, stain_ranges),
+        coverage=_measure_coverage(small),
+        background_color=colors.background,
+        cell_color=colors.cells,
+        stain_delta_e=color_distance(colors, stain_ranges),
         um_per_px=um_per_px,
-        red_cells=len(red_cell_sides_px),
+        red_cells=len(_whole_red_cells(detections)),
         red_cell_px=red_cell_px,
         red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
-        thumbnail=make_thumbnail(downscaled, picture).tobytes()
+        thumbnail=make_thumbnail(small.rgb, small.picture).tobytes()
         if any(d.object_class is ObjectClass.NUCLEATED for d in detections)
         else b"",
     )
@@ -93,12 +79,17 @@ def measure_coverage(field: Field, detections: Sequence[Detection]) -> float | N
     Returns:
         The share, in [0, 1]; None without a red cell.
     """
-    downscaled, scale = _downscale(field, None)
-    red_mask, nucleated_mask = (
-        _ellipse_mask([d.box for d in detections if d.object_class is kind], downscaled.shape, scale)
-        for kind in (ObjectClass.RED_CELL, ObjectClass.NUCLEATED)
-    )
-    return red_cell_coverage(downscaled[..., 1], red_mask & ~nucleated_mask, nucleated_mask)
+    return _measure_coverage(_downscale(field, detections))
+
+
+def measure_colors(field: Field, detections: Sequence[Detection]) -> FieldColors:
+    """Measure only the colors of a field, as :func:`measure_quality` does.
+
+    Args:
+        field: The field, (H, W, 3) uint8 RGB.
+        detections: The field's nucleated and red cells.
+    """
+    return _median_colors(_downscale(field, detections))
 
 
 def apply_quality_limits(fields: Sequence[FieldQuality], limits: Limits) -> tuple[FieldQuality, ...]:
@@ -192,39 +183,89 @@ def red_cell_coverage(
     return float((rest + 1.0 < np.sqrt(background_green * red_cell_green)).mean()) if rest.size else None
 
 
-def color_distance(
-    background_color: CieLab | None, cell_color: CieLab | None, ranges: Collection[ColorRange]
-) -> float | None:
-    """Measure how far a field's colors lie outside those of the training dataset that they fit best.
+def color_distance(colors: FieldColors, ranges: Collection[ColorRange]) -> float | None:
+    """Measure how far a field's colors lie outside those of the laboratory that they fit best.
 
     Args:
-        background_color: CIELAB of the background; None if there is none.
-        cell_color: CIELAB of the nucleated cells; None without any.
-        ranges: The colors of the training data, by dataset.
+        colors: The field's colors.
+        ranges: The colors of the laboratories that the models know.
 
     Returns:
-        The color difference ΔE (CIE76), the larger of background and cells; None if the colors of the training data are
-        not known. About 2 is just visible.
+        The color difference ΔE (CIE76), the larger of background and cells; None if the field has no background, or
+        no laboratory's colors are known. About 2 is just visible.
     """
-    if not ranges or background_color is None:
+    if not ranges or colors.background is None:
         return None
     return min(
         max(
-            _distance_outside(background_color, r.background_low, r.background_high),
-            0.0 if cell_color is None else _distance_outside(cell_color, r.cells_low, r.cells_high),
+            _distance_outside(colors.background, r.background_low, r.background_high),
+            0.0 if colors.cells is None else _distance_outside(colors.cells, r.cells_low, r.cells_high),
         )
         for r in ranges
     )
 
 
-def _downscale(field: Field, red_cell_px: float | None) -> tuple[NDArray[np.uint8], float]:
-    """Return a field at the scale for colors and crowding, and that scale."""
+@dataclass(frozen=True, slots=True)
+class _SmallField:
+    """A field at the scale for colors and crowding.
+
+    Attributes:
+        rgb: (h, w, 3) uint8 RGB.
+        red_mask: (h, w) bool, the red cells.
+        nucleated_mask: (h, w) bool, the nucleated cells.
+        picture: (h, w) bool, the picture inside a frame; None if there is no frame.
+    """
+
+    rgb: NDArray[np.uint8]
+    red_mask: NDArray[np.bool_]
+    nucleated_mask: NDArray[np.bool_]
+    picture: NDArray[np.bool_] | None
+
+
+def _downscale(field: Field, detections: Sequence[Detection]) -> _SmallField:
+    """Return a field at the scale for colors and crowding."""
+    red_cell_px = _median_red_cell_px(detections)
     height, width = field.rgb.shape[:2]
     long_side_px = max(height, width)
     scale = min(1.0, _ANALYSIS_LONG_SIDE_PX / long_side_px)
     if red_cell_px is not None and long_side_px > _MAX_LONG_SIDE_PX:
         scale = max(scale, min(_MIN_RED_CELL_PX / red_cell_px, _MAX_LONG_SIDE_PX / long_side_px))
-    return downscale(field.rgb, max(1, round(width * scale)), max(1, round(height * scale))), scale
+    rgb = downscale(field.rgb, max(1, round(width * scale)), max(1, round(height * scale)))
+    red_mask, nucleated_mask = (
+        _ellipse_mask([d.box for d in detections if d.object_class is kind], rgb.shape, scale)
+        for kind in (ObjectClass.RED_CELL, ObjectClass.NUCLEATED)
+    )
+    return _SmallField(rgb, red_mask, nucleated_mask, find_picture(rgb))
+
+
+def _measure_coverage(small: _SmallField) -> float | None:
+    """Return the share that red cells cover."""
+    red_mask = small.red_mask & ~small.nucleated_mask
+    if small.picture is not None:
+        red_mask &= small.picture
+    return red_cell_coverage(small.rgb[..., 1], red_mask, small.nucleated_mask, small.picture)
+
+
+def _median_colors(small: _SmallField) -> FieldColors:
+    """Return the colors of background and nucleated cells."""
+    background_mask = ~(small.red_mask | small.nucleated_mask)
+    if small.picture is not None:
+        background_mask &= small.picture
+    return FieldColors(
+        background=_median_lab(small.rgb, background_mask, _SAMPLING_STEP),
+        cells=_median_lab(small.rgb, small.nucleated_mask),
+    )
+
+
+def _whole_red_cells(detections: Sequence[Detection]) -> list[Detection]:
+    """Return the red cells that the border does not cut."""
+    return [d for d in detections if d.object_class is ObjectClass.RED_CELL and not d.cut_by_border]
+
+
+def _median_red_cell_px(detections: Sequence[Detection]) -> float | None:
+    """Return the median diameter of the whole red cells in native pixels; None without one."""
+    diameters_px = [red_cell.box.diameter_px for red_cell in _whole_red_cells(detections)]
+    return float(np.median(diameters_px)) if diameters_px else None
 
 
 def _ellipse_mask(boxes: Sequence[Box], shape: tuple[int, ...], scale: float) -> NDArray[np.bool_]:

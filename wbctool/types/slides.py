@@ -46,6 +46,19 @@ class SlideMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldColors:
+    """The median colors of a field, in CIELAB.
+
+    Attributes:
+        background: Of what lies between the cells; None if nothing does.
+        cells: Of the nucleated cells; None without any.
+    """
+
+    background: CieLab | None
+    cells: CieLab | None
+
+
+@dataclass(frozen=True, slots=True)
 class FieldQuality:
     """The quality of one field.
 
@@ -93,6 +106,11 @@ class FieldQuality:
     duplicate_of: str = ""
     counted_elsewhere: Mapping[str, int] = dataclasses.field(default_factory=dict)
     thumbnail: bytes = b""
+
+    @property
+    def colors(self) -> FieldColors:
+        """The field's colors."""
+        return FieldColors(self.background_color, self.cell_color)
 
     @property
     def repeated_cells(self) -> int:
