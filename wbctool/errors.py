@@ -103,6 +103,10 @@ class ReviewRefused(WbctoolError, ValueError):
     """A reader's review does not fit the results that it is applied to."""
 
 
+class ReviewedSlideUnreadable(WbctoolError):
+    """An image of a reviewed slide cannot be read, so that nobody can tell whether its review still holds."""
+
+
 class AuditLogCorrupt(WbctoolError, ValueError):
     """The lines of an audit log do not follow from one another."""
 

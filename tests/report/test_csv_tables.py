@@ -93,13 +93,25 @@ def test_cells_csv_of_earlier_results_ends_with_the_probabilities():
     assert [line.rsplit(",", n_later)[0] for line in table.splitlines()] == earlier.splitlines()
 
 
+def hash_of(cells, field_hashes=()):
+    differential = count_cells([cell.prediction for cell in cells], tuple(CellClass), Limits())
+    result = SlideResult("s", SlideStatus.OK, 1, (), tuple(cells), (), differential, field_hashes=field_hashes)
+    return hash_cells(result, tuple(CellClass))
+
+
 def test_hash_cells_depends_on_no_later_column():
     cell = Cell("a.png", 1, Detection(Box(3, 4, 50, 60), 0.9), False, fakes.predict("platelet"), 12.345)
-    classes = tuple(CellClass)
     prediction = replace(cell.prediction, subtype=Subtype.BAND)
     other = replace(cell, diameter_um=None, prediction=prediction)
-    assert hash_cells("s", [cell], classes) == hash_cells("s", [other], classes)
-    assert hash_cells("s", [cell], classes) != hash_cells("s", [replace(cell, super_resolved=True)], classes)
+    assert hash_of([cell]) == hash_of([other])
+    assert hash_of([cell]) != hash_of([replace(cell, super_resolved=True)])
+
+
+def test_hash_cells_depends_on_the_images_of_a_slide_without_cells_alone():
+    cell = Cell("a.png", 1, Detection(Box(3, 4, 50, 60), 0.9), False, fakes.predict("platelet"))
+    one, other = (("a.png", "1" * 64),), (("a.png", "2" * 64),)
+    assert hash_of([], one) != hash_of([], other)
+    assert hash_of([cell], one) == hash_of([cell], other)
 
 
 def test_empty_row_has_zeros_and_no_percents():

@@ -1,10 +1,12 @@
 """A review stays as long as the slide's cells do; where it must end, the run, the status and the index say so."""
 
 import csv
+import errno
 import json
 import logging
 import os
 import re
+from pathlib import Path
 
 import fakes
 import pytest
@@ -17,8 +19,9 @@ from wbctool.review.acknowledge import acknowledge_ended_reviews
 from wbctool.review.apply import apply_reviews
 from wbctool.review.audit import audit_reviews
 from wbctool.store.ended_reviews import EndedReview, describe_ended_reviews, find_ended_reviews
+from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.lock import lock_output
-from wbctool.store.reader import read_published_slides
+from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import read_slide_record
 from wbctool.store.status import format_status_json, format_status_text, read_report
@@ -266,6 +269,102 @@ def test_other_models_leave_reviewed_slides_and_everything_says_so(run, reviewed
     assert read_run_record(reviewed).notices == (KEPT,)
     assert KEPT in format_status_text(read_report(reviewed))
     assert events(reviewed) == ["cell", "review"]
+
+
+def test_kept_slide_follows_slides_csv_and_limits(run, reviewed):
+    """Or a corrected name of a patient would stay away from a report that is final."""
+    set_slides_csv(run, "patient,um_per_px", "WRONG,0.1")
+    run()
+    kept = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
+    change_cells(run, "model")
+    set_slides_csv(run, "patient,analyser_wbc,um_per_px", "RIGHT,9,0.2")
+    for _ in range(2):
+        assert run(low_count_below=1, max_blur_um=7) == 0
+        record = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
+        assert (record.patient, record.metadata.um_per_px) == ("RIGHT", 0.1)  # measured with this scale
+        assert record.limits.low_count_below == 1
+        assert record.limits.max_blur_um == kept.limits.max_blur_um
+        assert record.absolute_counts.classes["monocyte"].value == 3
+        assert Fingerprints.of_record(record) == Fingerprints.of_record(kept)
+        assert record.provenance.models == kept.provenance.models
+        assert read_run_record(reviewed).notices == (KEPT,)
+        page = reviewed.slide_file("s2", "report.html").read_text()
+        assert "RIGHT" in page
+        assert "WRONG" not in page
+    (run.root / "slides.csv").unlink()
+    run()
+    record = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
+    assert (record.patient, record.readers) == ("", ("AB",))
+
+
+@pytest.mark.parametrize("option", ["force", "retry_failed"])
+def test_only_redo_reviewed_ends_the_review_of_earlier_models(run, reviewed, option):
+    change_cells(run, "model")
+    run(**{option: True})
+    assert read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2").readers == ("AB",)
+    assert events(reviewed) == ["cell", "review"]
+    run(redo_reviewed=True, **{option: True})
+    assert events(reviewed) == ["cell", "review", "redone"]
+
+
+def test_image_that_cannot_be_read_for_a_while_keeps_the_review(run, reviewed, monkeypatch, caplog):
+    before = {path: path.read_bytes() for path in reviewed.slide_folder("s2").iterdir()}
+    os.utime(run.root / "s2" / "f2.png", (1, 1))
+    path_open = Path.open
+
+    def deny(path, *args, **kwargs):
+        if path == run.root / "s2" / "f2.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return path_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", deny)
+    assert run() == 3
+    assert "'f2.png' cannot be read now; the slide's reviewed results stay" in caplog.text
+    assert {path: path.read_bytes() for path in before} == before
+    assert run.rows()["s2"]["status"] == "failed"
+    assert 'href="counts/s2' not in reviewed.index_html.read_text()
+    (skipped,) = (slide for slide in read_published_slides(reviewed) if isinstance(slide, SkippedSlide))
+    assert (skipped.slide, skipped.reason) == ("s2", "the last run could not process it")
+    monkeypatch.undo()
+    assert run() == 0
+    check_reviewed(run, reviewed)
+
+
+def test_review_of_a_slide_without_cells_holds_for_no_other_images(run, layout, write):
+    fakes.draw_field(run.root / "empty" / "f.png", [])
+    run()
+    page = layout.slide_file("empty", "report.html").read_text()
+    results = re.search('"results": ?"([0-9a-f]{64})"', page).group(1)
+    review = write(slide="empty", results=results, comment="no cells, indeed")
+    apply_one(layout, review)
+    run(adult=True)
+    assert read_slide_record(layout.slide_file("empty", "slide.json")).readers == ("AB",)
+    path = run.root / "empty" / "f.png"
+    path.write_bytes(path.read_bytes() + b"another photograph")
+    run()
+    assert events(layout)[-1] == "redone"
+    assert read_slide_record(layout.slide_file("empty", "slide.json")).readers == ()
+    with pytest.raises(ReviewRefused, match="different results"):
+        apply_one(layout, review)
+
+
+def test_review_of_a_slide_that_failed_as_a_whole_leaves_its_row(run, layout, write, monkeypatch):
+    path = write((3, "review", "monocyte"), comment="fine")
+    scandir = os.scandir
+
+    def deny(folder):
+        if os.fspath(folder) == str(run.root / "s2"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert run() == 3
+    row = run.rows()["s2"]
+    assert (row["status"], row["cells"], row["counted"]) == ("failed", "0", "0")
+    apply_one(layout, path)
+    assert run.rows()["s2"] == row
+    assert audit_reviews(layout).problems == ()
+    assert {slide.slide for slide in read_published_slides(layout) if isinstance(slide, SkippedSlide)} == {"s2"}
 
 
 def test_other_models_and_another_image_end_the_review(run, reviewed):

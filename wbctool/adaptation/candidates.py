@@ -90,7 +90,7 @@ def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
             of_scans += len(slide.result.cells)
             continue
         result, record = load_run_result(layout, slide.result.slide)
-        hashes[result.slide] = hash_cells(result.slide, result.cells, record.provenance.classes)
+        hashes[result.slide] = hash_cells(result, record.provenance.classes)
         classes |= set(record.provenance.classes)
         found = list(_iter_candidates(result, record, fields_seen))
         without_picture = {c.cell.field: c.field_sha256 for c in found if c.descriptor is None}

@@ -139,7 +139,7 @@ def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
     if find_slide_record(layout, slide) is None:
         return None
     result, record = load_run_result(layout, slide)
-    return hash_cells(slide, result.cells, record.provenance.classes)
+    return hash_cells(result, record.provenance.classes)
 
 
 def _find_records(layout: OutputPaths, boxes: Iterable[_LabelledBox]) -> dict[str, SlideRecord]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wbctool.errors import OutputNotWritable
+from wbctool.errors import OutputNotWritable, ReviewedSlideUnreadable
 from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.cell_worker import ClassifiedField, batch_fields, classify_fields
@@ -255,6 +255,9 @@ def publish_or_fail(
             raise
         log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
         return make_failed_outcome(slide, "write", format_error(error), model_classes)
+    except ReviewedSlideUnreadable as error:
+        log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
+        return make_failed_outcome(slide, "read", str(error), model_classes)
     except Exception as error:
         log.exception("slide %r failed", slide.id)
         return make_failed_outcome(slide, "report", format_error(error), model_classes)

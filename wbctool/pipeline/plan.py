@@ -22,7 +22,8 @@ class Action(StrEnum):
     """What a run does with a slide.
 
     RENDER: only limits or metadata have changed, such as an accession; its tables and report are rendered again.
-    KEEP: a reader has reviewed the slide, and only the models have changed since.
+    KEEP: a reader has reviewed the slide, and its images have not changed since, but the models have; limits and
+        metadata are brought up to date.
     """
 
     PROCESS = "to do"
@@ -102,27 +103,38 @@ def _choose_action(slide: Slide, record: SlideRecord | None, context: RunContext
     """Choose what to do with one slide."""
     if _is_recently_modified(slide, context.settings, context.now):
         return Action.DEFER
-    if record is None or slide.problem or _is_reprocess_requested(context.settings, record):
+    is_requested = record is not None and _is_reprocess_requested(context.settings, record)
+    if record is None or slide.problem or (is_requested and not record.reviews):
         return Action.PROCESS
     if context.should_stop():
         return Action.NOT_CHECKED
     hash_cache.load_slide(slide.id)
-    action = _compare(slide, record, context, hash_cache)
+    action = _compare(slide, record, context, hash_cache, is_requested)
     if not context.settings.dry_run:
         hash_cache.flush()
     return action
 
 
-def _compare(slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache) -> Action:
-    """Choose what to do with a slide by comparing its results with those that processing it again would give."""
+def _compare(
+    slide: Slide, record: SlideRecord, context: RunContext, hash_cache: HashCache, is_requested: bool
+) -> Action:
+    """Choose what to do with a slide by comparing its results with those that processing it again would give.
+
+    Args:
+        slide: The slide.
+        record: Its last record.
+        context: The run.
+        hash_cache: The hashes of its files.
+        is_requested: Whether an option asks to process it again, which ends no review that models alone would end.
+    """
     fields = hash_cache.hash_fields(slide, context.settings.max_megapixels)
     cache_key, metadata = context.cache_key_for(slide.is_scan), context.metadata.get(slide.id)
-    if not record.is_deterministic:
+    if _is_kept(record, fields, context) and outputs_match(context.layout, record, hash_cache):
+        return Action.KEEP
+    if is_requested or not record.is_deterministic:
         return Action.PROCESS
     if compute_fingerprints(fields, cache_key, metadata).results == record.fingerprint:
         return Action.SKIP if outputs_match(context.layout, record, hash_cache) else Action.PROCESS
-    if _is_kept(record, fields, context) and outputs_match(context.layout, record, hash_cache):
-        return Action.KEEP
     # Results of schema version 1 have no thumbnails to render a report with.
     can_render = record.has_thumbnails and has_same_cells(record, fields, cache_key, metadata)
     return Action.RENDER if can_render else Action.PROCESS

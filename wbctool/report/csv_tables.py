@@ -107,12 +107,20 @@ def cells_csv(
     return csv_text(columns, (_cell_row(slide, cell, later_columns) for cell in cells))
 
 
-def hash_cells(slide: str, cells: Iterable[Cell], classes: Sequence[CellClass]) -> str:
+def hash_cells(result: SlideResult, classes: Sequence[CellClass]) -> str:
     """Return the SHA-256 by which reviews and labels name the cells of a slide: of cells.csv up to the probabilities.
 
-    What comes after them, such as a diameter by another scale, makes no other cells.
+    What comes after them, such as a diameter by another scale, makes no other cells. A slide without cells is named by
+    its images, too, or a review of it would hold for every other slide without cells.
+
+    Args:
+        result: The slide's result.
+        classes: The classes of the model, in the order of the probabilities.
     """
-    return hashlib.sha256(cells_csv(slide, cells, classes, ()).encode()).hexdigest()
+    text = cells_csv(result.slide, result.cells, classes, ())
+    if not result.cells:
+        text += csv_text(("field", "sha256"), [(encode_csv_name(name), sha or "") for name, sha in result.field_hashes])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def format_percent(value: float | None) -> str:

@@ -174,7 +174,7 @@ def _script_data(
     return {
         "schema": "wbctool-report/1",
         "slide": result.slide,
-        "results": hash_cells(result.slide, result.cells, provenance.classes),
+        "results": hash_cells(result, provenance.classes),
         "review_file": review_file_name(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],

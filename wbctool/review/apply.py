@@ -172,7 +172,7 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
     current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
     if any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews):
         raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
-    results = hash_cells(current.slide, current.cells, record.provenance.classes)
+    results = hash_cells(current, record.provenance.classes)
     _check_applicable(review, current, record, results)
     if not record.reviews:
         for name, content in original.files.items():
@@ -200,12 +200,12 @@ def _check_applicable(review: ReviewFile, current: SlideResult, record: SlideRec
     """Refuse a review that does not fit the slide's current results.
 
     Args:
-        review: The review, which names the results by their hash, or by that of the file cells.csv.
+        review: The review, which names the results by their hash or, if there are cells, by that of the file cells.csv.
         current: The slide with all reviews so far.
         record: The slide's record.
         results: The hash of the current results (:func:`hash_cells`).
     """
-    if review.results not in (results, record.files[CELLS_CSV]):
+    if review.results != results and not (current.cells and review.results == record.files[CELLS_CSV]):
         raise ReviewRefused(
             f"slide {review.slide!r}: the review was made for different results (cells {review.results[:12]}…, now "
             f"{results[:12]}…); open the report again"

@@ -49,8 +49,12 @@ def publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) ->
 
 
 def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideOutcome:
-    """Return a slide's outcome after its review; one that waits to be processed again still waits."""
-    if result is None:
+    """Return a slide's outcome after its review.
+
+    One that waits to be processed again still waits. One that the last run could not process still has no counts: those
+    of the review are of an earlier run.
+    """
+    if result is None or outcome.is_unpublished:
         return outcome
     slide, status, *_ = outcome.row
     readers = tuple(dict.fromkeys(review.reader for review in result.reviews))

@@ -86,7 +86,8 @@ def _find_workbook(layout: OutputPaths) -> Path | None:
 def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedReview | None) -> IndexRow:
     """Return a slide's row of index.html."""
     report = layout.slide_file(outcome.slide, REPORT_HTML)
-    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if is_file(report) else ""
+    has_report = not outcome.is_unpublished and is_file(report)  # of an earlier run, it would pass for this one's
+    link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if has_report else ""
     return IndexRow(
         outcome.row,
         link,

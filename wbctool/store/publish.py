@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from wbctool.errors import ReviewRefused
+from wbctool.errors import ReviewedSlideUnreadable, ReviewRefused
 from wbctool.limits import Limits
 from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.store import audit_log
@@ -48,6 +48,7 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
     Raises:
         OutputNotWritable: A file cannot be written.
         AuditLogCorrupt: The slide was reviewed and the audit log is damaged.
+        ReviewedSlideUnreadable: A field of a reviewed slide could not be read; the reviewed results stay.
     """
     slide = slide_files.record.slide
     was_reviewed = False
@@ -62,6 +63,8 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
             if reviewed_files is not None:
                 publish_slide(layout, reviewed_files.files, reviewed_files.record)
                 return reviewed_files.record
+            if record is not None and record.reviews:
+                _check_readable(slide_files.record)
             was_reviewed = bool(reviews) or (record is None and is_set_aside(layout, slide))
     if was_reviewed:
         audit_log.log_review_ended(layout, slide)
@@ -116,6 +119,14 @@ def render_again(
 def is_set_aside(layout: OutputPaths, slide: str) -> bool:
     """Return whether a review was applied, or was about to be: the originals then lie beside the slide's files."""
     return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
+
+
+def _check_readable(record: SlideRecord) -> None:
+    """Raise ReviewedSlideUnreadable if a field had no content that could be read, as on a share that is not mounted."""
+    if unread := [name for name, sha256 in record.source_hashes if sha256 is None]:
+        raise ReviewedSlideUnreadable(
+            f"{unread[0]!r} cannot be read now; the slide's reviewed results stay, and the next run tries again"
+        )
 
 
 def _apply_reviews(

@@ -64,8 +64,11 @@ def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | Skip
                 if isinstance(error.__cause__, OSError):  # which a run would not mend
                     raise
                 raise ResultsInvalid(f"{error}; `wbctool run` makes it again") from error
-            if record.reviews or all(row.get(k) == v for k, v in record.counts.items() if k != "slide"):
+            is_of_row = record.reviews or all(row.get(k) == v for k, v in record.counts.items() if k != "slide")
+            if record.status is status and is_of_row:
                 yield _read_slide(layout, record)
+            elif status is SlideStatus.FAILED:
+                yield SkippedSlide(slide, status, "the last run could not process it")
             else:
                 yield SkippedSlide(
                     slide, status, f"{record_file} is from a different run than {layout.counts_csv.name}; run again"
@@ -106,6 +109,7 @@ def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
             familiarity=record.familiarity,
             scan=record.scan,
             later_columns=later_columns,
+            field_hashes=record.field_hashes,
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,

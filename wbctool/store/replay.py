@@ -48,7 +48,7 @@ class OriginalResult:
     @property
     def cells_sha256(self) -> str:
         """The SHA-256 of the run's cells, which the first review names."""
-        return hash_cells(self.result.slide, self.result.cells, self.record.provenance.classes)
+        return hash_cells(self.result, self.record.provenance.classes)
 
 
 def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
@@ -230,6 +230,7 @@ def read_result(files: Mapping[str, bytes], record: SlideRecord) -> SlideResult:
         familiarity=record.familiarity,
         scan=record.scan,
         later_columns=find_later_columns(table.fieldnames or ()),
+        field_hashes=record.field_hashes,
     )
 
 

@@ -44,6 +44,11 @@ class SlideOutcome:
     repeated_cells: int = 0
     scan: ScanSummary | None = None
 
+    @property
+    def is_unpublished(self) -> bool:
+        """Whether it failed as a whole, so that this run published nothing of it."""
+        return self.status is SlideStatus.FAILED and any(not failure.field for failure in self.failures)
+
     @classmethod
     def from_record(cls, record: SlideRecord) -> SlideOutcome:
         """Return what a slide's record says."""

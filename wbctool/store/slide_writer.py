@@ -57,7 +57,7 @@ def make_files(
         fields: Name and SHA-256 of each image.
         fingerprints: The hashes of what the result depends on.
     """
-    result = round_as_stored(result)
+    result = replace(round_as_stored(result), field_hashes=fields)
     files = {**render_files(result, provenance), THUMBNAILS_ZIP: pack_thumbnails(result)}
     return SlideFiles(files, build_slide_record(result, hash_files(files), provenance, limits, fields, fingerprints))
 

@@ -158,6 +158,7 @@ class SlideResult:
         familiarity: Whether the slide is familiar; None if the models do not measure it.
         scan: What was done with a whole-slide scan; None for a folder of images.
         later_columns: Those of ``LATER_CELL_COLUMNS`` that its cells.csv has.
+        field_hashes: Name and SHA-256 of each field; None for one that could not be read.
     """
 
     slide: str
@@ -175,6 +176,7 @@ class SlideResult:
     familiarity: Familiarity | None = None
     scan: ScanSummary | None = None
     later_columns: tuple[str, ...] = LATER_CELL_COLUMNS
+    field_hashes: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def repeated_cells(self) -> int:
