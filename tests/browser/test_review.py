@@ -69,7 +69,9 @@ def save(window, initials="AB"):
     window.type_into("#initials", initials)
     window.click("#save")
     name = "review-ward 3--flags-.json"
-    assert window.text("#review-status").endswith(f'the laboratory runs: wbctool review apply counts.csv "{name}"')
+    assert window.text("#review-status").endswith(
+        f'the laboratory runs: wbctool review apply OUT "{name}", where OUT is the table of all slides'
+    )
     return window.downloaded(name)
 
 

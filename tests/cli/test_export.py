@@ -36,6 +36,23 @@ def test_geojson_writes_a_file_for_each_image(done):
     ]
 
 
+def test_geojson_names_files_of_images_that_are_gone(done):
+    export("geojson", done.out)
+    (done.root / "s2" / "f2.png").unlink()
+    done()
+    result = export("geojson", done.out)
+    assert (result.exit_code, "2 files, one per image" in result.stdout) == (0, True)
+    assert "these results have no such image: s2/f2.png.geojson; remove what you do not need" in result.stderr
+
+
+def test_coco_of_a_single_image_names_it_as_it_lies_beside_others(run):
+    run.root = run.root / "s10" / "f1.png"
+    run()
+    assert export("coco", run.out).exit_code == 0
+    (image,) = json.loads((run.out.parent / "counts-coco.json").read_text())["images"]
+    assert image["file_name"] == "f1.png"
+
+
 def test_export_takes_folder_of_run_and_writes_to_given_place(done, tmp_path):
     assert export("geojson", done.folder, "--to", tmp_path / "new" / "place").exit_code == 0
     assert (tmp_path / "new" / "place" / "s2" / "f1.png.geojson").is_file()

@@ -41,7 +41,16 @@ def test_read_field_sizes_missing_image_raises(run):
 def test_read_field_sizes_replaced_image_raises(run):
     run()
     Image.new("RGB", (20, 20)).save(run.root / "s10" / "f1.png")
-    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is not the analyzed image"):
+    with pytest.raises(ResultsInvalid, match=r"s10/f1.png is not the image that was analyzed"):
+        sizes(run)
+
+
+def test_read_field_sizes_takes_no_image_of_the_same_name_and_size(run):
+    """In another folder of the name that was typed, for example."""
+    run()
+    path = run.root / "s10" / "f1.png"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ResultsInvalid, match="name the folder that has these images with --slides"):
         sizes(run)
 
 

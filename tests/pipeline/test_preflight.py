@@ -5,9 +5,9 @@ import pytest
 from wbctool.errors import OutputNotWritable, SettingsInvalid
 from wbctool.paths import OutputPaths, temp_path_for
 from wbctool.pipeline.preflight import (
-    check_counts_writable,
     check_metrics,
     check_output_location,
+    check_tables_writable,
     contains_run_outputs,
 )
 from wbctool.settings import load_settings
@@ -72,10 +72,12 @@ def test_check_output_location_refuses_the_folder_of_slides(settings, tmp_path, 
     apart(settings(out=tmp_path / "slides" / "counts.csv"))
 
 
-def test_check_counts_writable_raises_if_the_table_cannot_be_written(settings, tmp_path):
+def test_check_tables_writable_raises_if_the_table_cannot_be_written(settings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match=r"c\.csv cannot be written: Not a directory"):
-        check_counts_writable(OutputPaths(tmp_path / "file" / "c.csv"))
+        check_tables_writable(OutputPaths(tmp_path / "file" / "c.csv"))
+    with pytest.raises(OutputNotWritable, match=r"c\.xlsx cannot be written: Not a directory"):
+        check_tables_writable(OutputPaths(tmp_path / "c.csv", tmp_path / "file" / "c.xlsx"))
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c/s1/m.prom", "c/m.prom"])
@@ -84,9 +86,9 @@ def test_check_metrics_refuses_a_place_among_the_results(tmp_path, name):
         check_metrics(OutputPaths(tmp_path / "c.csv"), tmp_path / name)
 
 
-def test_check_counts_writable_leaves_no_file(tmp_path):
+def test_check_tables_writable_leaves_no_file(tmp_path):
     write_atomic(tmp_path / "c.csv", b"as it was")
-    check_counts_writable(OutputPaths(tmp_path / "c.csv"))
+    check_tables_writable(OutputPaths(tmp_path / "c.csv"))
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("c.csv", b"as it was")]
 
 

@@ -14,6 +14,7 @@ from wbctool.paths import OutputPaths
 from wbctool.pipeline import executor
 from wbctool.pipeline import run as run_module
 from wbctool.qc.history import append_qc_records
+from wbctool.review.apply import apply_reviews
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.types.results import SlideStatus
 
@@ -48,6 +49,32 @@ def test_history_has_a_row_each_time_a_qc_slide_is_processed(run):
     fakes.draw_field(run.root / "s10" / "f1.png", ["neutrophil"])
     run(qc_slides=("s1*",))
     assert [entry["neutrophil_pct"] for entry in history(run)] == ["90.00", "90.00", "100.00"]
+
+
+def test_history_of_a_reviewed_slide_is_the_tools_own(run, tmp_path):
+    run(qc_slides=("s2",))
+    review = {
+        "schema": "wbctool-review/1",
+        "slide": "s2",
+        "results": fakes.hash_cells(run.folder / "s2" / "cells.csv"),
+        "reader": "AB",
+        "time": "2026-01-02T03:04:05.678Z",
+        "cells": [{"row": 1, "field": "f1.png", "cell": 1, "from": "neutrophil", "to": "lymphocyte"}],
+    }
+    (tmp_path / "review.json").write_text(json.dumps(review))
+    ((_, result),) = apply_reviews(OutputPaths(run.out), [tmp_path / "review.json"])
+    assert not isinstance(result, Exception), result
+    run(qc_slides=("s2",), force=True)
+    first, second = history(run)
+    assert first | {"time": ""} == second | {"time": ""}
+    assert first["neutrophil_n"] == "1"
+
+
+def test_qc_slides_that_name_no_slide_are_a_notice_and_brackets_are_plain(run, caplog):
+    (run.root / "s2").rename(run.root / "QC [low]")
+    run(qc_slides=("QC [low]", "qc-nosuch", "s1?"))
+    assert {line["slide"] for line in history(run)} == {"QC [low]", "s10"}
+    assert "no slide is named as the setting qc_slides says: qc-nosuch" in caplog.text
 
 
 def test_history_takes_earlier_results_once(run):

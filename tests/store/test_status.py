@@ -6,6 +6,7 @@ import platform
 from datetime import UTC, datetime
 
 import fakes
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,6 +14,7 @@ from wbctool.errors import OutputNotWritable, StatusUnknown
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.prometheus import write_metrics
 from wbctool.store.lock import lock_output
+from wbctool.store.run_record import read_run_record
 from wbctool.store.status import (
     RunPhase,
     format_status_json,
@@ -93,6 +95,26 @@ def test_read_report_running(run, layout):
         report = read_report(layout)
         assert report.phase is RunPhase.RUNNING
         assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
+
+
+def test_read_report_while_the_models_are_loading_is_of_the_run_that_begins(run, layout):
+    assert run() == 0
+    ended = read_run_record(layout).end
+    with lock_output(layout):
+        report = read_report(layout)
+    started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+    assert (report.phase, report.start, report.end, report.last_end) == (RunPhase.RUNNING, started, None, ended)
+    assert report.slides == ()
+
+
+def test_run_record_keeps_the_end_of_the_last_run_that_ended(run, layout):
+    run()
+    ended = read_run_record(layout).end
+    run()
+    begun(layout)
+    assert read_report(layout).last_end == ended
+    run()
+    assert read_run_record(layout).last_end == ended
 
 
 def test_read_report_while_a_review_is_applied_is_of_the_run_that_ended(run, layout):

@@ -23,11 +23,11 @@ from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
-from wbctool.types.differential import Differential
+from wbctool.types.differential import Differential, Flag
 from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
-from wbctool.verification.slides import compare_slides
+from wbctool.verification.slides import _review_proportion, compare_slides
 
 pytestmark = pytest.mark.slow  # it works with the shipped models
 
@@ -68,6 +68,15 @@ def test_compare_cells_often_wrong_does_not_fit() -> None:
     assert "cells classified as the reader did 75.0 % (required: at least 86 %)" in found.verdict.reason
     assert found.accuracy_auto is not None
     assert found.accuracy_auto.percent == 75.0
+
+
+def test_review_proportion_is_the_share_that_raises_the_flag() -> None:
+    names = ["neutrophil"] * 100 + ["review"] * 20 + ["platelet"] * 100
+    differential = count_cells([fakes.predict(name) for name in names], tuple(CellClass), Limits())
+    assert Flag.HIGH_REVIEW_SHARE in differential.flags
+    proportion = _review_proportion(["s"], {"s": differential})
+    assert proportion is not None
+    assert proportion.percent == pytest.approx(100 * 20 / 120)
 
 
 def test_compare_cells_missed_class_does_not_fit() -> None:

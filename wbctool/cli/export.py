@@ -14,6 +14,7 @@ from wbctool.cli.options import Results, check_outside_results, parse_file
 from wbctool.cli.output import echo_error, echo_optional
 from wbctool.errors import OutputNotWritable
 from wbctool.exit_codes import ExitCode
+from wbctool.notices import list_names
 from wbctool.text import display_name, pluralize
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     from wbctool.export.geojson import GEOJSON_FILE, slide_geojson
     from wbctool.paths import OutputPaths, safe_join
     from wbctool.store.atomic_write import write_through_link
-    from wbctool.store.ownership import check_overwrite
+    from wbctool.store.ownership import check_overwrite, is_own
 
     layout = OutputPaths.from_path(out)
     folder = _resolve_target(layout, to, "geojson")
@@ -103,19 +104,23 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     for slide_id, field in _iter_analyzed_fields(layout):  # all of them before the first is written
         check_overwrite(safe_join(folder, slide_id, f"{field}.geojson"), GEOJSON_FILE, option)
     slides = _ExportableSlides(layout)
-    n_files = 0
+    written: set[Path] = set()
     for slide in slides:
         for field, text in slide_geojson(slide):
             path = safe_join(folder, slide.result.slide, f"{field}.geojson")
             check_overwrite(path, GEOJSON_FILE, option)
             try:
                 write_through_link(path, text.encode())
-                n_files += 1
+                written.add(path)
             except OutputNotWritable as error:
                 if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
                     raise
                 slides.skip(f"{slide.result.slide}/{field}", "its name is too long to end in .geojson")
-    return slides.finish(f"{display_name(str(folder))} written: {pluralize(n_files, 'file')}, one per image")
+    earlier = sorted(path for path in folder.rglob("*.geojson") if path not in written and is_own(path, GEOJSON_FILE))
+    if earlier:
+        names = list_names([display_name(str(path.relative_to(folder))) for path in earlier])
+        echo_error(f"not written now, because these results have no such image: {names}; remove what you do not need")
+    return slides.finish(f"{display_name(str(folder))} written: {pluralize(len(written), 'file')}, one per image")
 
 
 def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
@@ -142,8 +147,9 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     if published:
         run_slides, folder = find_run_slides(layout, slides_dir)
         sizes_px = read_field_sizes(published, run_slides, folder)
+        root = folder if folder.is_dir() else folder.parent  # of a run of a single image
         root_slide_id = next(
-            (slide.id for slide in run_slides if not slide.is_scan and slide.folder.samefile(folder)), None
+            (slide.id for slide in run_slides if not slide.is_scan and slide.folder.samefile(root)), None
         )
     write_through_link(path, coco_json(published, sizes_px, root_slide_id).encode())
     return slides.finish(f"{display_name(str(path))} written: {pluralize(len(sizes_px), 'image')}")

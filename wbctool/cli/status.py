@@ -41,7 +41,7 @@ def _show_status(out: Path, as_json: bool, max_age_hours: float | None) -> int:
         raise SettingsInvalid(f"--max-age: {max_age_hours:g} is not a number of hours")
     report = read_report(OutputPaths.from_path(out))
     echo(format_status_json(report) if as_json else format_status_text(report))
-    age = datetime.now(UTC) - (report.end or report.start)
+    age = datetime.now(UTC) - (report.end or report.last_end or report.start)
     if max_age_hours is not None and age.total_seconds() > max_age_hours * 3600:
         echo_error(f"no run has ended within the last {max_age_hours:g} hours")
         return ExitCode.FATAL

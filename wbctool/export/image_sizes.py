@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wbctool.errors import FieldUnreadable, ResultsInvalid
 from wbctool.imaging.reader import oriented_size
+from wbctool.store.hash_cache import digest_large_file
 from wbctool.types.cells import Slide
 from wbctool.types.results import PublishedSlide
 
@@ -25,24 +26,26 @@ def read_field_sizes(
         (width, height) in pixels as displayed, by (slide, field).
 
     Raises:
-        ResultsInvalid: An image is missing or unreadable, or a cell lies outside it because it is another image now.
+        ResultsInvalid: An image is missing or unreadable, or is another one than the run analyzed.
     """
     paths = {(slide.id, path.name): path for slide in slides for path in slide.fields}
     sizes = {}
     for published_slide in published:
-        slide = published_slide.result.slide
+        slide, hashes = published_slide.result.slide, dict(published_slide.result.field_hashes)
         for field in published_slide.analyzed_fields:
             path = paths.get((slide, field))
             if path is None:
                 raise ResultsInvalid(f"image {field!r} of slide {slide!r} is no longer in {root}")
             try:
+                is_analyzed = digest_large_file(path) == hashes[field]
                 sizes[slide, field] = oriented_size(path)
+            except OSError as error:
+                raise ResultsInvalid(f"{path}: {error.strerror or error}") from error
             except FieldUnreadable as error:
                 raise ResultsInvalid(f"{path}: {error}") from error
-        for cell in published_slide.result.cells:
-            box, (width, height) = cell.detection.box, sizes[slide, cell.field]
-            if box.x + box.width > width or box.y + box.height > height:
+            if not is_analyzed:
                 raise ResultsInvalid(
-                    f"{paths[slide, cell.field]} is not the analyzed image, because a cell lies outside it; run again"
+                    f"{path} is not the image that was analyzed; name the folder that has these images with --slides, "
+                    "or run again"
                 )
     return sizes

@@ -144,21 +144,24 @@ LOG_FILE = FileKind("a log of runs", _is_log)
 SLIDE_FILE = FileKind("a record of a slide", has_schema("wbctool-slide"))
 
 
-def check_counts_writable(layout: OutputPaths) -> None:
-    """Check that counts.csv can be written, by writing a temporary file beside it, or beside the target of a link.
+def check_tables_writable(layout: OutputPaths) -> None:
+    """Check that the tables of all slides can be written, by writing a temporary file beside each or its link's target.
 
     Args:
         layout: The paths of the output.
 
     Raises:
-        OutputNotWritable: It cannot be written.
+        OutputNotWritable: One cannot be written.
     """
-    probe = temp_path_for(resolve_output(layout.counts_csv))
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise OutputNotWritable(f"{layout.counts_csv} cannot be written: {error.strerror or error}") from error
+    for path in (layout.counts_csv, layout.workbook):
+        if path is None:
+            continue
+        probe = temp_path_for(resolve_output(path))
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def contains_run_outputs(folder: Path, settings: RunSettings) -> bool:

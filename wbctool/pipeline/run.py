@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
-from wbctool.errors import ClusterUnusable, OutputNotWritable
+from wbctool.errors import ClusterUnusable, OutputNotWritable, RecordInvalid
 from wbctool.exit_codes import ExitCode
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import OutputPaths
@@ -18,17 +19,23 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import SlideExecutor
 from wbctool.pipeline.plan import Action, PlanItem, has_changed, make_plan
-from wbctool.pipeline.preflight import check_counts_writable, check_output_location, check_slide_folders
+from wbctool.pipeline.preflight import check_output_location, check_slide_folders, check_tables_writable
 from wbctool.pipeline.rerender import rerender_slides
 from wbctool.pipeline.slides_csv import read_slides_csv
-from wbctool.qc.history import append_qc_records
+from wbctool.qc.history import append_qc_records, is_qc_slide
 from wbctool.report.csv_tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
 from wbctool.store.drift import find_drift
 from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_reviews
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import RunRecord, finish_run_record, start_run_record, write_run_record
+from wbctool.store.run_record import (
+    RunRecord,
+    finish_run_record,
+    read_run_record,
+    start_run_record,
+    write_run_record,
+)
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.status import clear_failure
 from wbctool.text import display_name, pluralize
@@ -115,7 +122,7 @@ def run_folder(
         progress.plan_ready(make_plan(slides, make_context()))
         return ExitCode.DONE
     with lock_output(layout):
-        check_counts_writable(layout)
+        check_tables_writable(layout)
         run = _FolderRun(make_context(), progress, stop_request, executor, notices)
         return run.execute(slides, argv)
 
@@ -143,8 +150,14 @@ class _FolderRun:
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
         """Plan the run, process its slides and write its tables; return the exit code."""
         models = self.context.models
+        self._note_missing_qc_slides(slides)
         run_record = start_run_record(
-            self.context.settings, models.provenance, models.device_message, argv, self.notices
+            self.context.settings,
+            models.provenance,
+            models.device_message,
+            argv,
+            self.notices,
+            _find_last_end(self.context.layout),
         )
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
@@ -169,6 +182,12 @@ class _FolderRun:
                 f"{pluralize(len(kept), 'reviewed slide')} with results of earlier models kept: {list_names(kept)}; "
                 "--redo-reviewed processes them again"
             )
+
+    def _note_missing_qc_slides(self, slides: Sequence[Slide]) -> None:
+        """Note the entries of the setting qc_slides that name no slide."""
+        ids = [slide.id for slide in slides]
+        if missing := [p for p in self.context.settings.qc_slides if not any(is_qc_slide(id_, [p]) for id_ in ids)]:
+            self._notify(f"no slide is named as the setting qc_slides says: {list_names(missing)}")
 
     def _note_overlaps(self, outcomes: Sequence[SlideOutcome]) -> None:
         """Note the slides whose fields overlap."""
@@ -273,3 +292,12 @@ class _FolderRun:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
         return replace(outcome, status=SlideStatus.WAITING, row=row)
+
+
+def _find_last_end(layout: OutputPaths) -> datetime | None:
+    """Return when the last run into an output ended; None if none has, or nobody can tell."""
+    try:
+        last = read_run_record(layout)
+    except RecordInvalid:
+        return None
+    return last.end or last.last_end

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import unicodedata
 from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from wbctool.errors import RecordInvalid
 from wbctool.labels import DIFFERENTIAL_CLASSES
-from wbctool.paths import SLIDE_JSON, OutputPaths
+from wbctool.paths import ORIGINAL_PREFIX, SLIDE_JSON, OutputPaths
 from wbctool.qc.types import QcRecord
 from wbctool.report.csv_tables import csv_text, decode_csv_name, encode_csv_name, parse_number
 from wbctool.store.atomic_write import write_atomic
 from wbctool.store.slide_outcome import SlideOutcome
-from wbctool.store.slide_record import SlideRecord, read_slide_record
+from wbctool.store.slide_record import SlideRecord, find_slide_record, read_slide_record
 from wbctool.text import encode_name
 from wbctool.types.results import Provenance, SlideStatus
 
@@ -116,7 +117,7 @@ def append_qc_records(
     Raises:
         OutputNotWritable: The history cannot be written.
     """
-    qc_outcomes = [outcome for outcome in outcomes if _has_results(outcome) and _is_qc(outcome.slide, patterns)]
+    qc_outcomes = [outcome for outcome in outcomes if _has_results(outcome) and is_qc_slide(outcome.slide, patterns)]
     if not qc_outcomes:
         return
     try:
@@ -162,6 +163,8 @@ def _make_row(
         return None
     if record.status is not outcome.status or not (analyzed or record.cells_id != previous_fingerprint):
         return None
+    if record.reviews:  # what a reader changed says nothing of the tool
+        record = find_slide_record(layout, outcome.slide, ORIGINAL_PREFIX + SLIDE_JSON) or record
     return history_row(now, outcome.slide, analyzed, record, provenance)
 
 
@@ -170,6 +173,7 @@ def _has_results(outcome: SlideOutcome) -> bool:
     return outcome.status in {SlideStatus.OK, SlideStatus.PARTIAL, SlideStatus.FAILED}
 
 
-def _is_qc(slide: str, patterns: Sequence[str]) -> bool:
-    """Return whether a slide's id matches a pattern."""
-    return any(fnmatchcase(encode_name(slide), pattern) for pattern in patterns)
+def is_qc_slide(slide: str, patterns: Sequence[str]) -> bool:
+    """Return whether a slide's id matches a pattern, in which ``*`` and ``?`` alone are special."""
+    name = unicodedata.normalize("NFC", encode_name(slide))
+    return any(fnmatchcase(name, unicodedata.normalize("NFC", p).replace("[", "[[]")) for p in patterns)

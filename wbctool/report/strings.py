@@ -205,7 +205,7 @@ PANEL = {
     "need_initials": "Not saved. Enter your initials, then save again",
     "saved": (
         "{moved}. Saved to your downloads as {file}. It takes effect once the laboratory runs: "
-        "wbctool review apply counts.csv {argument}"
+        "wbctool review apply OUT {argument}, where OUT is the table of all slides"
     ),
     "one_moved": "1 cell moved",
     "n_moved": "{n} cells moved",

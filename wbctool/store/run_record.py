@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections import Counter
@@ -85,6 +86,7 @@ class RunRecord:
         models: The SHA-256 of each model, by file name.
         start: When the run began.
         notices: What a laboratory must know about the run's input, in plain sentences.
+        last_end: When the last run before it ended; None if none has.
         end: When it ended; None while it goes on.
         exit_code: Its exit code; None while it goes on.
         stopped_by: The signal or setting that stopped it.
@@ -107,6 +109,7 @@ class RunRecord:
     models: Mapping[str, str]
     start: _Time
     notices: tuple[str, ...] = ()
+    last_end: _Time | None = None
     end: _Time | None = None
     exit_code: int | None = None
     stopped_by: str | None = None
@@ -128,6 +131,7 @@ def start_run_record(
     device_message: str | None,
     argv: Sequence[str],
     notices: Sequence[str] = (),
+    last_end: datetime | None = None,
 ) -> RunRecord:
     """Return the record of a run that begins now.
 
@@ -137,10 +141,11 @@ def start_run_record(
         device_message: Why ``--device auto`` does not use the GPU that there is; None if there is none.
         argv: The command line.
         notices: What a laboratory must know about its input.
+        last_end: When the last run before it ended; None if none has.
     """
     return RunRecord(
         argv=tuple(argv),
-        settings=settings.to_flat_dict(),
+        settings=settings.to_flat_dict() | {"slides": os.path.abspath(settings.slides)},  # noqa: PTH100, keeps links
         tool_version=wbctool.__version__,
         git_commit=read_git_commit(),
         host=platform.node(),
@@ -151,6 +156,7 @@ def start_run_record(
         models={model.file: model.sha256 for model in provenance.models},
         start=datetime.now(UTC),
         notices=tuple(notices),
+        last_end=last_end,
     )
 
 

@@ -17,7 +17,7 @@ from wbctool.paths import OutputPaths
 from wbctool.store.atomic_write import write_json_atomic
 from wbctool.store.drift import Drift, find_drift
 from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_notices
-from wbctool.store.lock import RUN_COMMAND, lock_output, read_holder
+from wbctool.store.lock import RUN_COMMAND, LockHolder, lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
 from wbctool.types.results import FAILURE_STATUSES, SlideStatus
@@ -58,6 +58,7 @@ class RunReport:
     Attributes:
         phase: Where the run is.
         start: When it began, UTC.
+        last_end: When the last run before it ended, UTC; None if none has.
         end: When it ended, UTC; None if it goes on or was killed.
         exit_code: Its exit code; None if it goes on or was killed.
         stopped_by: The signal or setting that stopped it.
@@ -74,6 +75,7 @@ class RunReport:
 
     phase: RunPhase
     start: datetime
+    last_end: datetime | None
     end: datetime | None
     exit_code: int | None
     stopped_by: str | None
@@ -108,19 +110,23 @@ def read_report(layout: OutputPaths) -> RunReport:
     except RecordInvalid as error:
         hint = ": no run has looked at a slide yet" if isinstance(error.__cause__, FileNotFoundError) else ""
         raise StatusUnknown(f"{error}{hint}") from error
-    holder, failure = _describe_holder(layout), _read_failure(layout)
+    holder, failure = _find_live_holder(layout), _read_failure(layout)
     phase = RunPhase.RUNNING if holder else RunPhase.ENDED if run.end or failure else RunPhase.KILLED
+    if holder is not None and run.end is not None:  # it is loading its models, and has written nothing yet
+        started = datetime.fromtimestamp(holder.started, UTC) if isinstance(holder.started, float) else run.end
+        run, failure = replace(run, start=started, last_end=run.end, end=None, exit_code=None, slides=None), None
     slides = run.slides or ()
     return RunReport(
         phase=phase,
         start=failure.start if failure else run.start,
+        last_end=run.last_end,
         end=failure.end if failure else run.end,
         exit_code=failure.exit_code if failure else run.exit_code,
         stopped_by=None if failure else run.stopped_by,
         provider=run.provider,
         precision=run.precision,
         tool_version=run.tool_version,
-        holder=holder,
+        holder=_describe_holder(holder) if holder else "",
         failure=failure.cause if failure else "",
         slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
         notices=tuple(update_notices(run.notices, {}, ())),
@@ -242,11 +248,14 @@ def _format_headline(report: RunReport) -> str:
     return f"last run: {start}, {report.duration.total_seconds():.0f} s, exit code {report.exit_code}{stop_reason}"
 
 
-def _describe_holder(layout: OutputPaths) -> str:
-    """Name the live process that executes a run; empty if there is none, as while a review is applied."""
+def _find_live_holder(layout: OutputPaths) -> LockHolder | None:
+    """Return the live process that executes a run; None if there is none, as while a review is applied."""
     holder = read_holder(layout)
-    if holder is None or holder.command != RUN_COMMAND or not holder.is_alive():
-        return ""
+    return holder if holder is not None and holder.command == RUN_COMMAND and holder.is_alive() else None
+
+
+def _describe_holder(holder: LockHolder) -> str:
+    """Name the process that executes a run."""
     note = "" if holder.host == platform.node() else ", which cannot be checked from here"
     return f"process {holder.pid} on {holder.host}{note}"
 

@@ -150,7 +150,8 @@ def _compare_percents(pairs: pd.DataFrame) -> tuple[BlandAltman, ...]:
 
 
 def _review_proportion(slides: Collection[str], automated: Mapping[str, Differential]) -> Proportion | None:
-    """Return the cells left to a reader among all cells of the slides; None if there are none."""
-    is_review = [n < automated[slide].review for slide in sorted(slides) for n in range(automated[slide].cells)]
-    groups = [slide for slide in sorted(slides) for _ in range(automated[slide].cells)]
+    """Return the cells left to a reader among the counted ones and these, as the flag has it; None without any."""
+    judged = {slide: automated[slide].counted + automated[slide].review for slide in sorted(slides)}
+    is_review = [n < automated[slide].review for slide, n_cells in judged.items() for n in range(n_cells)]
+    groups = [slide for slide, n_cells in judged.items() for _ in range(n_cells)]
     return Proportion.estimate(np.array(is_review, dtype=np.bool_), groups)
