@@ -3,9 +3,9 @@
 The second reader is trained once without each laboratory of ``--leave-out``, or once without all of them
 (``--together``). The first reader is that of ``--first-reader``, whose card must not name the laboratory; with
 ``--train-first`` it is trained on the other laboratories too, further or, by a recipe that asks for no start, from
-ImageNet's weights. Both, or with ``--readers compact`` the second alone, then classify all cells of the laboratory,
-which must be in ``--data``. From their answers follow, for each smallest confidence that the rule for unfamiliar slides
-may demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the others alone.
+ImageNet's weights. Both then classify all cells of the laboratory, which must be in ``--data``; with ``--readers`` one
+of them does so alone. From their answers follow, for each smallest confidence that the rule for unfamiliar slides may
+demand, the silent errors and the coverage; for each laboratory the confidence is chosen on the others alone.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_reader_options(parser)
     parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
     args = parser.parse_args(argv)
-    if args.readers is Readers.BOTH and not _is_trained_afresh(args.train_first):
+    if args.readers is not Readers.COMPACT and not _is_trained_afresh(args.train_first):
         _check_first_reader(args.first_reader, args.leave_out)
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
@@ -82,7 +82,7 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--together", action="store_true", help="train once, without any of what is left out")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
     parser.add_argument("--first-reader", type=Path, default=default_models_dir(), metavar="DIR", help="its models")
-    parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
+    parser.add_argument("--readers", type=Readers, choices=Readers, default=Readers.BOTH)
     parser.add_argument("--train-first", metavar="RECIPE", help="train the first reader too, by this recipe")
 
 
@@ -189,11 +189,11 @@ def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str
         "group_split": GroupSplit(args.fold, tuple(left_out)),
         "labels": args.labels,
     }
-    has_classifier = args.readers is Readers.BOTH and not args.train_first
+    has_classifier = args.readers is not Readers.COMPACT and not args.train_first
     for name in ("detector", "generator", *(("classifier",) if has_classifier else ())):
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
-    if not (folder / "compact.json").is_file():
+    if args.readers is not Readers.VGG19 and not (folder / "compact.json").is_file():
         train(**options | {"recipe": args.recipe} | changes, stage="compact")
     if args.train_first and not (folder / "classifier.json").is_file():
         start = [] if _is_trained_afresh(args.train_first) else [args.first_reader]

@@ -20,16 +20,15 @@ from wbctool.inference.model_card import default_models_dir
 from wbctool.paths import CELLS_CSV, OutputPaths, is_file
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
 from wbctool.settings import Limits
-from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
-from wbctool.stages.differential import count_cells
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, send_unsure_to_review
+from wbctool.stages.judgment import judge_slide
 from wbctool.stages.plausibility import check_plausibility
 from wbctool.stages.preprocess import preprocess_crops
-from wbctool.stages.quality import apply_quality_limits, compute_quality_flags, measure_quality
+from wbctool.stages.quality import measure_quality
 from wbctool.types.cells import Cell, Field, ObjectClass
 from wbctool.types.differential import Differential
+from wbctool.types.slides import Familiarity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +48,13 @@ class ImageAnalysis:
         cells: Each cell with its box in native pixels, class probabilities, outcome and, if the metadata or the red
             cells give a scale, its diameter in µm.
         differential: The count over these cells, with intervals and flags.
+        familiarity: Whether the image, taken for a slide, is familiar; None if the models do not measure it. With too
+            few cells to decide, only those are counted that pass the stricter rule of unfamiliar slides.
     """
 
     cells: tuple[Cell, ...]
     differential: Differential
+    familiarity: Familiarity | None
 
 
 def load_models(
@@ -119,7 +121,6 @@ def analyze_image(
     """
     field, um_per_px = _as_field(image)
     check_plausibility(field)
-    limits = limits or Limits()
     card = models.classifier.card
     objects = detect_blood_cells(field, models.detector)
     detections = [detection for detection in objects if detection.object_class is ObjectClass.NUCLEATED]
@@ -127,19 +128,12 @@ def analyze_image(
     inputs = preprocess_crops(crops, models.generator, SuperResolve(super_resolve))
     predictions = classify_cells(inputs.rgb, models.classifier, models.second, with_cam=True)
     measured = measure_quality(field, objects, models.cards.stain_reference, um_per_px)
-    quality = apply_quality_limits([measured], limits)
-    rule = models.cards.familiarity_rule
-    familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in quality])
-    predictions = tuple(send_unsure_to_review(predictions, familiarity, rule))
-    flags = compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
     cells = [
         Cell(field.name, index, *parts)
         for index, parts in enumerate(zip(detections, inputs.super_resolved, predictions, strict=True), start=1)
     ]
-    return ImageAnalysis(
-        cells=add_diameters(cells, quality),
-        differential=count_cells(predictions, card.classes, limits, flags),
-    )
+    judgment = judge_slide(cells, [measured], models.cards.familiarity_rule, card.classes, limits or Limits())
+    return ImageAnalysis(judgment.cells, judgment.differential, judgment.familiarity)
 
 
 def read_results(out: Path | str) -> pd.DataFrame:

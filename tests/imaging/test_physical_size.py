@@ -52,3 +52,11 @@ def test_read_um_per_px(options, um_per_px):
 def test_other_images_do_not_tell():
     assert read_um_per_px(b"\xff\xd8\xff") is None
     assert read_um_per_px(write(resolution=(40000, 40000), resolutionunit="CENTIMETER")[:60]) is None
+
+
+def test_read_um_per_px_is_that_of_the_full_image_beside_a_thumbnail():
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(RGB[::8, ::8], photometric="rgb", subfiletype=1, resolution=(12500, 12500), resolutionunit=3)
+        file.write(RGB, photometric="rgb", resolution=(100000, 100000), resolutionunit=3)
+    assert read_um_per_px(buffer.getvalue()) == pytest.approx(0.1)

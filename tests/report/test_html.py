@@ -25,7 +25,7 @@ from wbctool.report.gallery import (
     keep_shown,
 )
 from wbctool.report.html import render_report
-from wbctool.report.summary import metadata_rows, severity, summary_sentence
+from wbctool.report.summary import limitations, metadata_rows, severity, summary_sentence
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
@@ -295,6 +295,16 @@ def test_report_duplicate_field_names_the_first():
     assert "b<.png : shows the same cells as a.png" in text.replace("b<.png:", "b<.png :")
 
 
+@pytest.mark.parametrize(("field", "advice"), [("a.png", False), ("b.png", True)])
+def test_report_asks_to_remove_duplicates_only_if_their_cells_are_counted_twice(field, advice):
+    result = result_of(["neutrophil"], field=field)
+    differential = replace(result.differential, flags=(Flag.DUPLICATE_FIELDS, Flag.OVERLAPPING_FIELDS))
+    twin = FieldQuality("b.png", None, None, None, None, None, None, duplicate_of="a.png")
+    limits = dict(limitations(replace(result, quality=(twin,), differential=differential)))
+    assert ("Remove the duplicates" in limits[Flag.DUPLICATE_FIELDS]) is advice
+    assert ("was counted once" in limits[Flag.DUPLICATE_FIELDS]) is not advice
+
+
 def test_report_fields_to_check_name_value_and_limit_and_link_to_their_image():
     plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
     stained = FieldQuality("f.png", **{**plain, "stain_delta_e": 5.2}, red_cell_um=None, stain_out_of_range=True)
@@ -336,7 +346,7 @@ def test_report_implausible_scale_is_remarked_once():
 
 
 def test_absolute_counts_correction_is_shown_only_if_made():
-    for names, corrected in ((["neutrophil"] * 4, False), (["neutrophil"] * 4 + ["erythroblast"], True)):
+    for names, corrected in ((["neutrophil"] * 100, False), (["neutrophil"] * 100 + ["erythroblast"] * 25, True)):
         result = result_of(names)
         counted = add_absolute_counts(result.differential, 10.0, Limits(adult=True))
         text, _ = read(render_report(replace(result, differential=counted), fakes.provenance()))

@@ -29,6 +29,17 @@ def _prediction(
     return Prediction(CellClass.NEUTROPHIL, confidence, (confidence,), 0.0, outcome, reason, distance=distance)
 
 
+def test_rule_for_one_reader_demands_its_own_confidence_or_counts_no_cell() -> None:
+    unfamiliar = assess_familiarity([_prediction(distance=200)] * 3, RULE)
+    cells = [_prediction(confidence=0.95), _prediction(confidence=0.99), _prediction(confidence=1.0)]
+
+    def count(rule: FamiliarityRule) -> int:
+        return [p.outcome for p in send_unsure_to_review(cells, unfamiliar, rule)].count(Outcome.COUNTED)
+
+    alone = RULE.model_copy(update={"min_confidence_alone": 0.98})
+    assert (count(alone), count(alone.for_one_reader()), count(RULE.for_one_reader())) == (3, 2, 0)
+
+
 def test_squared_distances_of_a_cell_do_not_depend_on_the_cells_beside_it() -> None:
     rng = np.random.default_rng(0)
     whitening, centers = rng.normal(size=(256, 128)), rng.normal(size=(5, 128))

@@ -53,6 +53,7 @@ def fit_familiarity(
         max_mean_distance=fit_max_mean_distance(by_laboratory, config.min_cells, config.false_alarm_share),
         min_cells=config.min_cells,
         min_confidence=config.min_confidence,
+        min_confidence_alone=config.min_confidence_alone,
     )
 
 

@@ -174,11 +174,13 @@ class FamiliarityRecipe(_RecipeSection):
             unfamiliar.
         min_confidence: On an unfamiliar slide, the smallest probability of a counted cell's label, by the mean of both
             readers.
+        min_confidence_alone: The same if the reader reads alone.
     """
 
     min_cells: int = Field(default=20, ge=1)
     false_alarm_share: float = Field(default=0.02, gt=0, lt=1)
     min_confidence: float = Field(default=0.94, ge=0, le=1)
+    min_confidence_alone: float = Field(default=0.99, ge=0, le=1)
 
 
 class NetworkSizes(_RecipeSection):

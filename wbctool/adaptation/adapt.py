@@ -206,6 +206,8 @@ def predict_as_shipped(readers: Sequence[Reader], stain_out_of_range: Sequence[b
     rule = readers[0].card.familiarity
     if rule is None:
         return predictions
+    if len(readers) == 1:
+        rule = rule.for_one_reader()
     predictions = measure_familiarity(predictions, readers[0].features, rule)
     return send_unsure_to_review(predictions, assess_familiarity(predictions, rule, stain_out_of_range), rule)
 

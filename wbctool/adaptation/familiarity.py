@@ -49,16 +49,17 @@ def fit_familiarity(
             held_out.append((positions[folds == fold], centers, cells_by_center))
     limit = fit_max_mean_distance([distances[folds >= 0]], rule.min_cells)
     centers, cells_by_center = _find_centers(map_features(features, rule.space), labels, folds >= 0)
-    return FamiliarityRule(
-        space=FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
-        max_mean_distance=max(limit, rule.max_mean_distance),
-        min_cells=rule.min_cells,
-        min_confidence=rule.min_confidence,
-        own_laboratory=OwnLaboratory(
-            cells_by_center=cells_by_center,
-            max_offset=fit_max_offset(held_out, rule.min_cells),
-            max_training_distance=rule.max_mean_distance,
-        ),
+    own_laboratory = OwnLaboratory(
+        cells_by_center=cells_by_center,
+        max_offset=fit_max_offset(held_out, rule.min_cells),
+        max_training_distance=rule.max_mean_distance,
+    )
+    return rule.model_copy(
+        update={
+            "space": FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers])),
+            "max_mean_distance": max(limit, rule.max_mean_distance),
+            "own_laboratory": own_laboratory,
+        }
     )
 
 

@@ -14,6 +14,7 @@ MIN_HOLE_BYTES = 512  # of zeros in compressed pixels
 _DISK_BLOCK = 4096
 _MIN_COPIED_IN_PARTS = 4096  # bytes of a file
 _MISSING_GRAY, _MAX_MISSING_DIFFERENCE = 128, 2  # what a JPEG decoder makes of missing data; after saving it again
+_BLOCK_ROWS = 256
 _MIN_MISSING_SHARE = 0.12  # of the rows, if a picture ends with a row of blocks
 _BLOCK_PX, _MIXED_PX = 8, 2  # of a JPEG; the rows behind its edge in which saving it again mixes both colors
 _END_OF_JPEG = b"\xff\xd9"
@@ -105,7 +106,7 @@ def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
     """
     if not _is_missing(rgb[-1:])[0] or _is_missing(rgb[:1])[0]:  # the latter is a gray border
         return 0
-    first = int(np.flatnonzero(~_is_missing(rgb))[-1]) + 1
+    first = _find_missing_rows(rgb)
     n_rows = len(rgb) - first
     ends_within_row = False
     if first >= _BLOCK_PX:
@@ -113,6 +114,15 @@ def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
         ends_within_row = not _is_missing(row[:, :_BLOCK_PX])[0] and bool(_is_missing(row[:, -_BLOCK_PX:])[0])
     ends_at_row = first % _BLOCK_PX <= _MIXED_PX and n_rows >= _MIN_MISSING_SHARE * len(rgb)
     return n_rows if ends_within_row or ends_at_row else 0
+
+
+def _find_missing_rows(rgb: NDArray[np.uint8]) -> int:
+    """Return from which row on all are missing; a block at a time, since a field may have 300 megapixels."""
+    for end in range(len(rgb), 0, -_BLOCK_ROWS):
+        start = max(0, end - _BLOCK_ROWS)
+        if len(present := np.flatnonzero(~_is_missing(rgb[start:end]))):
+            return start + int(present[-1]) + 1
+    return 0
 
 
 def _is_missing(rows: NDArray[np.uint8]) -> NDArray[np.bool_]:

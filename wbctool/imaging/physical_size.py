@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from wbctool.imaging.tiff import is_tiff, open_tiff
+from wbctool.imaging.tiff import find_main_page, is_tiff, open_tiff
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -44,10 +44,10 @@ def check_um_per_px(x: float, y: float) -> float | None:
 
 def _read_sides(file: TiffFile) -> tuple[float, float]:
     """Return width and height of a pixel in µm; raises what a missing or broken entry raises."""
-    page: Any = file.pages[0]
     if file.is_ome:
         pixels = _OME_PIXELS.search(file.ome_metadata or "")
         return _read_ome_side(pixels, "X"), _read_ome_side(pixels, "Y")
+    page: Any = find_main_page(file)  # a thumbnail before it has a resolution of its own
     per_unit = [numerator / denominator for numerator, denominator in map(page.tags.valueof, (282, 283))]
     unit = (file.imagej_metadata or {}).get("unit") if file.is_imagej else None
     if unit is not None:

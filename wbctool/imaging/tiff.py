@@ -31,7 +31,7 @@ _PREDICTED = frozenset({_LZW, _DEFLATE, _OLD_DEFLATE, _LZMA, _ZSTD})  # those th
 _STRICT_ABOUT_EXCESS = frozenset({_DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD})
 _UNPREDICTED = frozenset({_JPEG, _WEBP})  # those in which the predictor means nothing
 
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 4, 5, 6, 8
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _COLOR_SPACES = {_CMYK: "CMYK", _YCBCR: "YCbCr", _CIELAB: "CIELAB"}
 _PLANAR = 2
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType: a thumbnail or a level of a pyramid, a transparency mask
@@ -49,7 +49,7 @@ def is_tiff(data: bytes) -> bool:
 def read_tiff_header(data: bytes) -> ImageHeader:
     """Read a TIFF's size and orientation without decoding it; raises whatever a broken file makes tifffile raise."""
     with open_tiff(data) as file:
-        page = _main_page(file)
+        page = find_main_page(file)
         return ImageHeader(page.imagewidth, page.imagelength, _orientation(page))
 
 
@@ -69,7 +69,7 @@ def decode_tiff(data: bytes, max_megapixels: float) -> DecodedImage:
         Exception: Whatever a broken file makes tifffile or imagecodecs raise.
     """
     with open_tiff(data) as file:
-        page = _main_page(file)
+        page = find_main_page(file)
         _check_size(page, max_megapixels)
         _check_single(file, page)
         _check_layout(page)
@@ -103,7 +103,7 @@ def open_tiff(data: bytes) -> Iterator[TiffFile]:
         yield file
 
 
-def _main_page(file: TiffFile) -> TiffPage:
+def find_main_page(file: TiffFile) -> TiffPage:
     """Return the only page at full resolution; thumbnails, levels of a pyramid, and masks do not count."""
     pages: list[TiffPage] = []
     full: list[TiffPage] = []

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from wbctool.inference.color_range import ColorRange
 
+_NO_CELL = 2.0  # a probability that no cell has
+
 
 def _encode_array(array: NDArray[np.float32]) -> str:
     """Encode an array as base64 of half-precision numbers, which is precise enough and short."""
@@ -86,7 +88,9 @@ class FamiliarityRule(BaseModel):
         space: The space in which distances are measured.
         max_mean_distance: The largest mean distance of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
-        min_confidence: On another slide, the smallest probability of a counted cell's label, by the readers' mean.
+        min_confidence: On another slide, the smallest probability of a counted cell's label, by both readers' mean.
+        min_confidence_alone: The same if this reader reads alone, with nobody to contradict it; None if nobody has
+            chosen it, and no cell is counted then.
         own_laboratory: The laboratory that the classifier was adapted to; None if it was adapted to none.
     """
 
@@ -96,7 +100,13 @@ class FamiliarityRule(BaseModel):
     max_mean_distance: float = Field(ge=0)
     min_cells: int = Field(ge=1)
     min_confidence: float = Field(ge=0, le=1)
+    min_confidence_alone: float | None = Field(default=None, ge=0, le=1)
     own_laboratory: OwnLaboratory | None = None
+
+    def for_one_reader(self) -> FamiliarityRule:
+        """Return the rule for a run with this reader alone."""
+        alone = self.min_confidence_alone
+        return self.model_copy(update={"min_confidence": _NO_CELL if alone is None else alone})
 
     @model_validator(mode="after")
     def _check_centers(self) -> Self:
@@ -107,5 +117,5 @@ class FamiliarityRule(BaseModel):
 
     @model_serializer(mode="wrap")
     def _omit_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what only adapted classifiers have, so that the fingerprints of results stay as they were."""
+        """Leave out what a card lacks, so that the fingerprints of earlier results stay as they were."""
         return {key: value for key, value in handler(self).items() if value is not None}

@@ -64,8 +64,9 @@ class Cards:
     @property
     def familiarity_rule(self) -> FamiliarityRule | None:
         """When a slide is familiar, by the first reader that measures it; None if none does."""
-        second = None if self.second is None else self.second.familiarity
-        return self.classifier.familiarity or second
+        if self.second is None:
+            return self.classifier.familiarity and self.classifier.familiarity.for_one_reader()
+        return self.classifier.familiarity or self.second.familiarity
 
     @property
     def stain_reference(self) -> tuple[ColorRange, ...]:

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Protocol
 
-from wbctool.errors import ClusterUnusable, OutputNotWritable, RecordInvalid
+from wbctool.errors import ClusterUnusable, OutputNotWritable
 from wbctool.exit_codes import ExitCode
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import OutputPaths
@@ -31,8 +30,8 @@ from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_revie
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import (
     RunRecord,
+    find_last_end,
     finish_run_record,
-    read_run_record,
     start_run_record,
     write_run_record,
 )
@@ -157,7 +156,7 @@ class _FolderRun:
             models.device_message,
             argv,
             self.notices,
-            _find_last_end(self.context.layout),
+            find_last_end(self.context.layout),
         )
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
@@ -292,12 +291,3 @@ class _FolderRun:
             return outcome
         row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
         return replace(outcome, status=SlideStatus.WAITING, row=row)
-
-
-def _find_last_end(layout: OutputPaths) -> datetime | None:
-    """Return when the last run into an output ended; None if none has, or nobody can tell."""
-    try:
-        last = read_run_record(layout)
-    except RecordInvalid:
-        return None
-    return last.end or last.last_end

@@ -16,15 +16,12 @@ from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.pipeline.scan_survey import ScanSurvey
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
-from wbctool.stages.cell_size import add_diameters
-from wbctool.stages.differential import count_cells
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, send_unsure_to_review
-from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
+from wbctool.stages.judgment import judge_slide
 from wbctool.stages.shared_cells import find_repeated_cells
 from wbctool.stages.tiles import holds_center, is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
-from wbctool.types.cells import Cell, Detection, Outcome, Reason, Slide
+from wbctool.types.cells import Cell, Detection, Outcome, Slide
 from wbctool.types.differential import Flag
 from wbctool.types.results import (
     CellThumbnails,
@@ -173,35 +170,38 @@ def build_result(
         The slide's result.
     """
     n_read = len(accumulator.field_hashes) - count_failed_fields(accumulator.failures)
-    quality = apply_quality_limits(accumulator.quality, limits)
-    _log_quality(accumulator.slide.id, quality)
-    predictions = [cell.prediction for cell in accumulator.cells]
-    familiarity = assess_familiarity(predictions, familiarity_rule, [q.stain_out_of_range for q in quality])
-    predictions = send_unsure_to_review(predictions, familiarity, familiarity_rule)
-    if suspects_all_fields(accumulator.failures, n_read):
+    is_wrongly_saved = suspects_all_fields(accumulator.failures, n_read)
+    if is_wrongly_saved:
         log.warning(
             "slide %r: so many fields have wrong colors or pixels in disorder that the others probably have too; all "
             "cells go to review",
             accumulator.slide.id,
         )
-        predictions = [prediction.sent_to_review(Reason.OUT_OF_DISTRIBUTION) for prediction in predictions]
-    cells = [replace(cell, prediction=p) for cell, p in zip(accumulator.cells, predictions, strict=True)]
-    scan = accumulator.scan_summary
-    flags = _field_flags(accumulator) | compute_quality_flags(quality, limits) | familiarity_flags(familiarity)
-    differential = count_cells(predictions, model_classes, limits, flags, n_read)
+    judgment = judge_slide(
+        accumulator.cells,
+        accumulator.quality,
+        familiarity_rule,
+        model_classes,
+        limits,
+        field_flags=_field_flags(accumulator),
+        n_read=n_read,
+        is_wrongly_saved=is_wrongly_saved,
+        scan=accumulator.scan_summary,
+    )
+    _log_quality(accumulator.slide.id, judgment.quality)
     return SlideResult(
         slide=accumulator.slide.id,
         status=SlideStatus.FAILED if not n_read else SlideStatus.PARTIAL if accumulator.failures else SlideStatus.OK,
         fields=len(accumulator.field_hashes),
         failures=tuple(accumulator.failures),
-        cells=add_diameters(cells, quality, scan),
+        cells=judgment.cells,
         thumbnails=tuple(accumulator.thumbnails),
         field_thumbnails=tuple(accumulator.field_thumbnails),
-        differential=add_absolute_counts(differential, metadata.analyser_wbc if metadata else None, limits),
+        differential=add_absolute_counts(judgment.differential, metadata.analyser_wbc if metadata else None, limits),
         metadata=metadata,
-        quality=quality,
-        familiarity=familiarity,
-        scan=scan,
+        quality=judgment.quality,
+        familiarity=judgment.familiarity,
+        scan=accumulator.scan_summary,
     )
 
 

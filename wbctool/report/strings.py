@@ -145,6 +145,7 @@ REASONS = {
     "low_confidence": "low confidence",
     "artefact": "artifact",
 }
+DUPLICATES_COUNTED_ONCE = "Some fields show the same cells; see Fields to check. Each of these cells was counted once."
 UNKNOWN_FAMILIARITY = "small slide: stricter rule"
 SMALL_SLIDE = (
     "With {cells}, it cannot be judged whether this slide resembles the training laboratories, so only cells of high "

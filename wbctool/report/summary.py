@@ -105,6 +105,9 @@ def limitations(result: SlideResult) -> list[tuple[str, str]]:
     if result.scan is not None:
         remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
         texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
+    duplicates = {quality.field for quality in result.quality if quality.duplicate_of}
+    if duplicates and not any(cell.field in duplicates for cell in result.cells):
+        texts = texts | {Flag.DUPLICATE_FIELDS: strings.DUPLICATES_COUNTED_ONCE}
     rows: list[tuple[str, str]] = [(flag, texts[flag]) for flag in flags]
     if suspects_all_fields(result.failures, result.fields - count_failed_fields(result.failures)):
         # The images must be mended; these would have the models or the cells be looked at, or fields be added.

@@ -125,6 +125,15 @@ _RECORD_SCHEMA = RecordSchema(
 )
 
 
+def find_last_end(layout: OutputPaths) -> datetime | None:
+    """Return when the last run into an output ended; None if none has, or run.json cannot be read."""
+    try:
+        last = read_run_record(layout)
+    except RecordInvalid:
+        return None
+    return last.end or last.last_end
+
+
 def start_run_record(
     settings: RunSettings,
     provenance: Provenance,
