@@ -1,4 +1,4 @@
-"""Timing of the stages of a run."""
+"""The stages of a run, and their timing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,32 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """What a run does with a slide, or why it could not, by the names that slide.json and run.json have."""
+
+    LIST = "list"
+    SURVEY = "survey"
+    READ = "read"
+    CHECK = "check"
+    DETECT = "detect"
+    CROP = "crop"
+    THUMBNAIL = "picture"
+    QUALITY = "quality"
+    PREPROCESS = "prepare"
+    CLASSIFY = "classify"
+    WRITE = "write"
+    REPORT = "report"
+    MEMORY = "memory"
+    """Any stage that had too little of it."""
+    CLUSTER = "cluster"
+    """Any stage whose worker was lost."""
+
+
+INPUT_STAGES = frozenset({Stage.LIST, Stage.READ, Stage.CHECK})
+"""The stages that fail because of the slide's files, so that another run would fail as well."""
 
 
 @dataclass(slots=True)
@@ -18,10 +44,10 @@ class StageTimer:
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    stage: str = ""
+    stage: Stage | None = None
 
     @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, stage: Stage) -> Iterator[None]:
         """Time the body of a ``with`` statement as one stage."""
         self.stage, start = stage, time.perf_counter()
         try:

@@ -5,7 +5,6 @@ from wbctool.labels import CellClass
 from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
-from wbctool.types.differential import Flag
 from wbctool.types.slides import SlideMetadata
 
 
@@ -52,14 +51,6 @@ def test_add_absolute_counts_with_unknown_age_has_no_ranges():
     d = absolute(1.0, neutrophil=100)
     assert {(c.absolute.reference_low, c.absolute.flag) for c in d.classes} == {(None, "")}
     assert d.analyzer.reference_source == ""
-
-
-@pytest.mark.parametrize("cells", [{"neutrophil": 1, "erythroblast": 1}, {"neutrophil": 99, "erythroblast": 40}])
-def test_add_absolute_counts_corrects_no_measured_count_by_a_handful_of_cells(cells):
-    d = absolute(12.0, **cells)
-    assert (d.analyzer.wbc, d.analyzer.corrected_for_nrbc) == (12, False)
-    unfamiliar = count_cells([fakes.predict("neutrophil")] * 100, tuple(CellClass), Limits(), {Flag.UNFAMILIAR})
-    assert not add_absolute_counts(unfamiliar, 12.0, Limits()).analyzer.corrected_for_nrbc
 
 
 @pytest.mark.parametrize("how", ["setting", "model"])

@@ -28,7 +28,7 @@ from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import publish_or_fail
 from wbctool.store.publish import publish_files
 from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
-from wbctool.timing import StageTimer, add_seconds
+from wbctool.timing import Stage, StageTimer, add_seconds
 from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class TaskQueue:
         idle = [address for address in self._pool.available if address not in busy]
         for task in self._tasks:
             if task.slide.problem and task.is_open:
-                self._fail(task, "list", task.slide.problem)
+                self._fail(task, Stage.LIST, task.slide.problem)
             elif task.is_open and task.worker not in self._pool.available:
                 task.withdraw()
                 if idle:
@@ -197,7 +197,7 @@ class TaskQueue:
             return
         except Exception as error:  # the slide's, or the network's
             if future.status == "error":
-                self._fail(task, "cluster", format_error(error))
+                self._fail(task, Stage.CLUSTER, format_error(error))
             else:
                 self._count_failure(task, f"its results were lost in transit: {error!r}")
         else:
@@ -230,7 +230,7 @@ class TaskQueue:
         if reply.files is not None:
             hash_cache, timer = self._context.make_hash_cache(), StageTimer()
             hash_cache.load_slide(slide.id)
-            with timer("write"):
+            with timer(Stage.WRITE):
                 record = publish_files(self._context.layout, reply.files)
             outcome = replace(SlideOutcome.from_record(record), seconds=outcome.seconds)
             for name, file_stat, sha256 in reply.field_hashes:
@@ -244,9 +244,9 @@ class TaskQueue:
         log.warning("slide %r: %s", task.slide.id, failure)
         task.failures.append(failure)
         if len(task.failures) >= self._limits.max_attempts:
-            self._fail(task, "cluster", f"given up after {len(task.failures)} attempts: {'; '.join(task.failures)}")
+            self._fail(task, Stage.CLUSTER, f"given up after {len(task.failures)} attempts: {'; '.join(task.failures)}")
 
-    def _fail(self, task: _Task, stage: str, cause: str) -> None:
+    def _fail(self, task: _Task, stage: Stage, cause: str) -> None:
         """Let a slide have failed for good."""
         log.error("slide %r, %s: %s", task.slide.id, stage, cause)
         task.withdraw()

@@ -10,7 +10,7 @@ from wbctool.imaging.thumbnails import make_super_resolved_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import FieldAnalysis, make_failure
-from wbctool.timing import StageTimer
+from wbctool.timing import Stage, StageTimer
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldFailure
 
@@ -81,7 +81,7 @@ def classify_fields(
     except Exception as error:  # any error is a field's alone
         if len(fields) == 1:
             (analysis,) = fields
-            failure = make_failure(analysis.slide, analysis.name, timer.stage, error)
+            failure = make_failure(analysis.slide, analysis.name, timer.stage or Stage.CLASSIFY, error)
             return (ClassifiedField(failure=failure, seconds=timer.seconds),)
     results: list[ClassifiedField] = []
     for analysis in fields:
@@ -109,11 +109,11 @@ def _classify_batches(
     while batch := list(itertools.islice(cells, context.cells_per_batch)):
         if context.should_stop():
             raise _Cancelled
-        with timer("prepare"):
+        with timer(Stage.PREPROCESS):
             inputs = stages.preprocess([crop for *_, crop, _ in batch])
-        with timer("classify"):
+        with timer(Stage.CLASSIFY):
             predictions = stages.classify(inputs.rgb)
-        with timer("picture"):
+        with timer(Stage.THUMBNAIL):
             pairs = zip(inputs.rgb, inputs.super_resolved, strict=True)
             sr_thumbnails = [make_super_resolved_thumbnail(rgb) if used else b"" for rgb, used in pairs]
         for (field_index, cell_index, detection, _, native), super_resolved, prediction, sr_thumbnail in zip(

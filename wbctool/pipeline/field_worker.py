@@ -16,7 +16,7 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_source import FailedSource, FieldSource
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat
-from wbctool.timing import StageTimer
+from wbctool.timing import Stage, StageTimer
 from wbctool.types.cells import Crop, Detection, Field, ObjectClass, Slide
 from wbctool.types.results import FieldFailure, FieldThumbnail
 from wbctool.types.slides import FieldQuality
@@ -84,24 +84,24 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
     if context.should_stop():
         return FieldAnalysis(slide.id, source, timer, None, None)
     try:
-        with timer("read"):
+        with timer(Stage.READ):
             opened = source.open(context.settings.max_megapixels)
             sha256, file_stat, um_per_px = opened.sha256, opened.file_stat, opened.um_per_px
         with context.large_field_lock if opened.megapixels > _LARGE_FIELD_MEGAPIXELS else nullcontext():
-            with timer("read"):
+            with timer(Stage.READ):
                 field = Field(source.name, opened.decode())
             del opened
-            with timer("check"):
+            with timer(Stage.CHECK):
                 stages.check(field)
-            with timer("detect"):
+            with timer(Stage.DETECT):
                 detections = stages.detect(field, partial(_track_tiles, context, slide, source.name))
                 cells = source.select_own([d for d in detections if d.object_class is ObjectClass.NUCLEATED])
-            with timer("crop"):
+            with timer(Stage.CROP):
                 crops = stages.crop(field, [cell.box for cell in cells])
-            with timer("picture"):
+            with timer(Stage.THUMBNAIL):
                 thumbnails = tuple(make_cell_thumbnail(crop) for crop in crops)
                 field_thumbnail = source.place_thumbnail(make_field_thumbnail(field)) if crops else None
-            with timer("quality"):
+            with timer(Stage.QUALITY):
                 quality = measure_quality(field, detections, stages.stain_reference, um_per_px)
     except _Stopped:
         return FieldAnalysis(slide.id, source, timer, None, None)
@@ -122,13 +122,13 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
     )
 
 
-def _failed_stage(error: Exception, source: FieldSource, stage: str) -> str:
+def _failed_stage(error: Exception, source: FieldSource, stage: Stage | None) -> Stage:
     """Return the stage to record for an error in a stage; by it the next run knows whether the file is at fault."""
     if isinstance(error, MemoryError):
-        return "memory"  # with more memory the field may succeed
+        return Stage.MEMORY  # with more memory the field may succeed
     if isinstance(error, FieldUnreadable):
-        return "read" if stage == "read" else "check"
-    return "survey" if isinstance(source, FailedSource) else stage
+        return Stage.READ if stage is Stage.READ else Stage.CHECK
+    return Stage.SURVEY if isinstance(source, FailedSource) else stage or Stage.READ
 
 
 def _track_tiles(
@@ -148,7 +148,7 @@ def format_error(error: Exception) -> str:
     return text if isinstance(error, WbctoolError) else f"{type(error).__name__}: {text}"
 
 
-def make_failure(slide: str, name: str, stage: str, error: Exception) -> FieldFailure:
+def make_failure(slide: str, name: str, stage: Stage, error: Exception) -> FieldFailure:
     """Record and log that a field failed.
 
     Args:

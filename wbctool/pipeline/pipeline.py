@@ -30,7 +30,7 @@ from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
 from wbctool.store.slide_record import SlideRecord
 from wbctool.store.slide_writer import SlideFiles, make_files
-from wbctool.timing import StageTimer, add_seconds
+from wbctool.timing import Stage, StageTimer, add_seconds
 from wbctool.types.cells import Slide
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Pipeline:
             accumulator = accumulators.popleft()
             if accumulator.survey is not None:
                 self.context.field_done()
-                add_seconds(accumulator.seconds, {"survey": accumulator.survey.seconds})
+                add_seconds(accumulator.seconds, {Stage.SURVEY: accumulator.survey.seconds})
             yield accumulator
 
     def publish_slide(self, accumulator: SlideAccumulator) -> SlideOutcome:
@@ -211,16 +211,16 @@ class Pipeline:
         slide, classes = accumulator.slide, self.context.models.provenance.classes
         if slide.problem:
             log.error("slide %r: %s", slide.id, slide.problem)
-            return make_failed_outcome(slide, "list", slide.problem, classes)
+            return make_failed_outcome(slide, Stage.LIST, slide.problem, classes)
         return publish_or_fail(slide, classes, partial(self._build_and_publish, accumulator))
 
     def _build_and_publish(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """Build the result of a slide, render its files and publish them."""
         timer, slide, classes = StageTimer(), accumulator.slide.id, self.context.models.provenance.classes
         metadata, limits = self.context.metadata.get(slide), self.context.limits_for(slide)
-        with timer("quality"):
+        with timer(Stage.QUALITY):
             accumulator.leave_out_repeated_cells()
-        with timer("write"):
+        with timer(Stage.WRITE):
             result = build_result(accumulator, classes, limits, metadata, self.stages.familiarity_rule)
             field_hashes = tuple(accumulator.field_hashes)
             cache_key = self.context.cache_key_for(accumulator.slide.is_scan)
@@ -254,10 +254,10 @@ def publish_or_fail(
         if not is_name_error(error):
             raise
         log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
-        return make_failed_outcome(slide, "write", format_error(error), model_classes)
+        return make_failed_outcome(slide, Stage.WRITE, format_error(error), model_classes)
     except ReviewedSlideUnreadable as error:
         log.error("slide %r: %s", slide.id, error)  # noqa: TRY400
-        return make_failed_outcome(slide, "read", str(error), model_classes)
+        return make_failed_outcome(slide, Stage.READ, str(error), model_classes)
     except Exception as error:
         log.exception("slide %r failed", slide.id)
-        return make_failed_outcome(slide, "report", format_error(error), model_classes)
+        return make_failed_outcome(slide, Stage.REPORT, format_error(error), model_classes)

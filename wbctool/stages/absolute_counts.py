@@ -33,8 +33,7 @@ def add_absolute_counts(differential: Differential, analyser_wbc: float | None, 
     """Add absolute counts in 10⁹/L to a differential.
 
     Their confidence bounds are those of the percents: they cover the sampling of the classes, neither the analyzer's
-    own error nor that of the correction for nucleated red cells. A slide with few cells, or an unfamiliar one, says too
-    little of these to correct a measured count.
+    own error nor that of the correction for nucleated red cells.
 
     Args:
         differential: The differential in percent.
@@ -47,9 +46,9 @@ def add_absolute_counts(differential: Differential, analyser_wbc: float | None, 
     if analyser_wbc is None:
         return differential
     nrbc = differential.nrbc_per_100_wbc if differential.nrbc_assessed else None
-    can_interpret = not {Flag.LOW_COUNT, Flag.UNFAMILIAR} & set(differential.flags)
-    is_corrected = limits.correct_wbc_for_nrbc and nrbc is not None and can_interpret
+    is_corrected = limits.correct_wbc_for_nrbc and nrbc is not None
     wbc = correct_wbc(analyser_wbc, nrbc) if is_corrected and nrbc is not None else analyser_wbc
+    can_interpret = not {Flag.LOW_COUNT, Flag.UNFAMILIAR} & set(differential.flags)
     return replace(
         differential,
         classes=tuple(_add_absolute_count(c, wbc, limits, can_interpret) for c in differential.classes),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from wbctool.labels import CellClass
 from wbctool.report.csv_tables import empty_row
 from wbctool.store.slide_record import SlideRecord
+from wbctool.timing import Stage
 from wbctool.types.cells import Slide
 from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
@@ -66,7 +67,7 @@ class SlideOutcome:
         )
 
 
-def make_failed_outcome(slide: Slide, stage: str, cause: str, model_classes: Collection[CellClass]) -> SlideOutcome:
+def make_failed_outcome(slide: Slide, stage: Stage, cause: str, model_classes: Collection[CellClass]) -> SlideOutcome:
     """Return the outcome of a slide that failed as a whole; what an earlier run published of it stays.
 
     Args:

@@ -25,6 +25,7 @@ from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum
 from wbctool.store.hash_cache import FieldHashes, HashCache, digest_large_file
 from wbctool.store.json_record import RecordSchema, read_record_bytes, validate_record
+from wbctool.timing import INPUT_STAGES
 from wbctool.types.differential import AbsoluteCount
 from wbctool.types.results import FieldFailure, OutOfRange, Provenance, Review, SlideStatus
 from wbctool.types.scans import ScanSummary
@@ -33,8 +34,6 @@ from wbctool.types.slides import Familiarity, FieldQuality, SlideMetadata
 SCHEMA = "wbctool-slide/2"
 RESULT_FILES = (DIFFERENTIAL_CSV, CELLS_CSV, REPORT_HTML, THUMBNAILS_ZIP)
 WHOLE_NUMBER_COLUMNS = ("fields", "fields_failed", "cells", "counted", "review", "not_wbc")
-# Failures of these stages lie in the slide's files, not in the machine.
-_DETERMINISTIC_STAGES = frozenset({"read", "check", "list"})
 _OMITTED_IF_EMPTY = (
     "metadata",
     "absolute_counts",
@@ -204,7 +203,7 @@ class SlideRecord:
     @property
     def is_deterministic(self) -> bool:
         """Whether another run would give the same; what the machine lacked once it may have the next time."""
-        return all(failure.stage in _DETERMINISTIC_STAGES for failure in self.errors)
+        return all(failure.stage in INPUT_STAGES for failure in self.errors)
 
 
 _RECORD_SCHEMA = RecordSchema(
