@@ -6,7 +6,7 @@ import fakes
 import pytest
 
 from wbctool.labels import CellClass, Subtype
-from wbctool.report.categories import ARTIFACT, REVIEW, reclassify
+from wbctool.report.categories import ARTIFACT, IN_REVIEW, reclassify
 from wbctool.types.cells import Outcome
 
 CLASSES = tuple(CellClass)
@@ -14,7 +14,7 @@ CLASSES = tuple(CellClass)
 
 @pytest.mark.parametrize(
     ("category", "subtype"),
-    [("neutrophil", Subtype.BAND), (REVIEW, Subtype.BAND), (ARTIFACT, Subtype.BAND), ("lymphocyte", None)],
+    [("neutrophil", Subtype.BAND), (IN_REVIEW, Subtype.BAND), (ARTIFACT, Subtype.BAND), ("lymphocyte", None)],
 )
 def test_reclassify_subtype_stays_with_its_label(category: str, subtype: Subtype | None) -> None:
     band = replace(fakes.predict("neutrophil"), subtype=Subtype.BAND)

@@ -20,7 +20,7 @@ from wbctool.imaging.reader import decode_rgb
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
-from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.categories import ARTIFACT, IN_REVIEW, category_of
 from wbctool.report.csv_tables import hash_cells
 from wbctool.store.reader import read_published_slides
 from wbctool.store.slide_record import SlideRecord, find_slide_record
@@ -174,7 +174,7 @@ def _iter_reviewed(layout: OutputPaths) -> Iterator[_LabelledBox]:
         hashes = {field.name: field.sha256 for field in record.fields}
         for original, cell in zip(run_result.cells, slide.result.cells, strict=True):
             category = category_of(cell.prediction)
-            if category == REVIEW:
+            if category == IN_REVIEW:
                 continue
             weight = 1.0 if category != category_of(original.prediction) else _LEFT_WEIGHT
             label = "" if category == ARTIFACT else CellClass(category)

@@ -35,7 +35,7 @@ from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import FieldAnalysis, format_error
 from wbctool.pipeline.pipeline import Pipeline, SlideField, ThreadPools, process_fields
 from wbctool.settings import RunSettings
-from wbctool.store.hash_cache import FileStat, HashCache
+from wbctool.store.hash_cache import HashCache
 from wbctool.store.slide_record import SlideRecord
 from wbctool.store.slide_writer import SlideFiles
 from wbctool.types.cells import Slide
@@ -121,7 +121,7 @@ class RunPlugin(WorkerPlugin):
         Raises:
             Reschedule: The worker has just been started and is not ready, or the run has ended.
         """
-        files, hashes = list[SlideFiles](), _HashRecorder()
+        files, hashes = list[SlideFiles](), HashCache(None)
 
         def keep(slide_files: SlideFiles) -> SlideRecord:
             files.append(slide_files)
@@ -139,7 +139,7 @@ class RunPlugin(WorkerPlugin):
             platform.node(),
             outcome,
             files[0] if files else None,
-            tuple(hashes.recorded),
+            hashes.remembered,
             tuple(task.log_records),
             batch_sizes,
         )
@@ -244,21 +244,3 @@ def _load_models(
 ) -> Models:
     """Load models anew if any of the arguments has changed."""
     return load_models(folder, device, precision, readers, threads=1)
-
-
-class _HashRecorder(HashCache):
-    """Keeps the fields' hashes for the coordinator, which writes them."""
-
-    def __init__(self) -> None:
-        self._stored, self._current = {}, {}
-        self.recorded: list[tuple[str, FileStat, str]] = []
-
-    def load_slide(self, slide: str) -> None:
-        """Load nothing: no hash is known here."""
-
-    def flush(self) -> None:
-        """Write nothing."""
-
-    def remember(self, name: str, file_stat: FileStat, sha256: str) -> None:
-        """Keep the hash of a field."""
-        self.recorded.append((name, file_stat, sha256))

@@ -8,15 +8,15 @@ from dataclasses import replace
 from wbctool.labels import CellClass
 from wbctool.types.cells import NON_WBC_REASONS, Outcome, Prediction, Reason
 
-REVIEW = "review"
+IN_REVIEW = "review"
 ARTIFACT = "artefact"
-CATEGORIES: tuple[str, ...] = (*CellClass, REVIEW, ARTIFACT)
+CATEGORIES: tuple[str, ...] = (*CellClass, IN_REVIEW, ARTIFACT)
 
 
 def category_of(prediction: Prediction) -> str:
     """Return the category of a cell, one of ``CATEGORIES``."""
     if prediction.outcome is Outcome.NEEDS_REVIEW:
-        return REVIEW
+        return IN_REVIEW
     return ARTIFACT if prediction.reason is Reason.ARTIFACT else prediction.label.value
 
 
@@ -37,7 +37,7 @@ def reclassify(original: Prediction, category: str, model_classes: Sequence[Cell
     """
     if category == category_of(original):
         return original
-    if category == REVIEW:
+    if category == IN_REVIEW:
         return replace(original, outcome=Outcome.NEEDS_REVIEW, reason=Reason.LOW_CONFIDENCE)
     if category == ARTIFACT:
         return replace(original, outcome=Outcome.NOT_WBC, reason=Reason.ARTIFACT)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile, zip_longest
 
 from wbctool.labels import CellClass
-from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.categories import ARTIFACT, IN_REVIEW, category_of
 from wbctool.types.cells import Cell, Reason
 from wbctool.types.results import CellThumbnails, FieldThumbnail, ReviewNote, SlideResult
 
@@ -107,7 +107,7 @@ def select_thumbnails(result: SlideResult, fields: Sequence[str]) -> Gallery:
         fields: The page's list of fields, to which ``CellTile.field_index`` refers.
     """
     tiles_by_category = _tiles_by_category(result, fields)
-    review_tiles, class_tiles = tiles_by_category[REVIEW], _round_robin(list(tiles_by_category.values())[1:])
+    review_tiles, class_tiles = tiles_by_category[IN_REVIEW], _round_robin(list(tiles_by_category.values())[1:])
     n_bytes = min(MAX_BYTES, max(MIN_BYTES, BYTES_PER_CELL * len(result.cells)))
     review_budget = _ByteBudget(MAX_REVIEW_BYTES)
     review_tiles = review_budget.take_tiles(review_tiles)
@@ -161,7 +161,7 @@ def keep_shown(result: SlideResult) -> SlideResult:
 
 def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, list[CellTile]]:
     """Return the cells with a thumbnail by category: first those with a reader's note, then the least certain."""
-    tiles_by_category: dict[str, list[CellTile]] = {category: [] for category in (REVIEW, *CellClass, ARTIFACT)}
+    tiles_by_category: dict[str, list[CellTile]] = {category: [] for category in (IN_REVIEW, *CellClass, ARTIFACT)}
     field_indices = {name: index for index, name in enumerate(fields)}
     notes = {note.row: note for note in result.notes}
     for row, (cell, thumbnails) in enumerate(zip(result.cells, result.thumbnails, strict=True), start=1):
@@ -172,7 +172,7 @@ def _tiles_by_category(result: SlideResult, fields: Sequence[str]) -> dict[str, 
             )
     for category, tiles in tiles_by_category.items():
         tiles.sort(key=lambda tile: (tile.note is None, tile.cell.prediction.confidence))
-        if category != REVIEW:
+        if category != IN_REVIEW:
             del tiles[MAX_CELLS_PER_CLASS:]
     return tiles_by_category
 

@@ -9,6 +9,7 @@ from wbctool.paths import OutputPaths
 from wbctool.report.csv_tables import encode_csv_name
 from wbctool.review.overview import publish_overview, validate_initials
 from wbctool.store import audit_log
+from wbctool.store.audit_log import AuditEvent
 from wbctool.store.ended_reviews import EndedReview, find_ended_reviews
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import is_results
@@ -43,7 +44,7 @@ def acknowledge_ended_reviews(layout: OutputPaths, slides: Sequence[str], reader
         ended = find_ended_reviews(layout)
         ids = [_find_slide(name, ended) for name in dict.fromkeys(slides)] if slides else list(ended)
         applied = audit_log.utc_timestamp()
-        common = {"event": audit_log.ACKNOWLEDGED, "reader": reader, "applied": applied}
+        common = {"event": AuditEvent.ACKNOWLEDGED, "reader": reader, "applied": applied}
         if ids:
             audit_log.append_entries(layout, [{**common, "slide": slide} for slide in ids])
             publish_overview(layout, {})

@@ -16,11 +16,12 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from wbctool.errors import ReviewRefused, list_problems
 from wbctool.paths import CELLS_CSV, ORIGINAL_PREFIX, OutputPaths
-from wbctool.report.categories import ARTIFACT, REVIEW, category_of
+from wbctool.report.categories import ARTIFACT, IN_REVIEW, category_of
 from wbctool.report.csv_tables import hash_cells
 from wbctool.review.overview import publish_overview, validate_initials
 from wbctool.store import audit_log
 from wbctool.store.atomic_write import write_atomic
+from wbctool.store.audit_log import AuditEvent
 from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.lock import lock_output
 from wbctool.store.replay import load_original, replay_reviews
@@ -228,7 +229,7 @@ def _find_problem(change: CellReclassification, current: SlideResult, provenance
         return f"line {change.row} of cells.csv is a different cell"
     if category_of(cell.prediction) != change.from_:
         return f"the review moves it from {change.from_!r}, but it is in {category_of(cell.prediction)!r}"
-    if change.to not in (REVIEW, ARTIFACT, *provenance.classes):
+    if change.to not in (IN_REVIEW, ARTIFACT, *provenance.classes):
         return f"the model does not know the class {change.to!r}"
     return ""
 
@@ -238,9 +239,9 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile, results: str) -> Rev
     time = _review_time(review)
     n_reclassified = sum(change.from_ != change.to for change in review.cells)
     common = {"slide": review.slide, "reader": review.reader, "time": time}
-    cells = [{"event": audit_log.CELL, **common, **change.model_dump(by_alias=True)} for change in review.cells]
+    cells = [{"event": AuditEvent.CELL, **common, **change.model_dump(by_alias=True)} for change in review.cells]
     review_entry = {
-        "event": audit_log.REVIEW,
+        "event": AuditEvent.REVIEW,
         **common,
         "applied": audit_log.utc_timestamp(),
         "results": results,

@@ -24,7 +24,7 @@ from wbctool.review.audit_lists import (
     read_run_slides,
 )
 from wbctool.store import audit_log
-from wbctool.store.audit_log import AuditEntry
+from wbctool.store.audit_log import AuditEntry, AuditEvent
 from wbctool.store.replay import load_original, render_result, replay_reviews
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import RESULT_FILES, SlideRecord, read_slide_record
@@ -183,9 +183,9 @@ def _read_files(layout: OutputPaths, record: SlideRecord) -> tuple[dict[str, byt
 def _iter_review_problems(context: _Context, record: SlideRecord, content: Mapping[str, bytes]) -> Iterator[str]:
     """Yield where a slide's reviews and the audit log do not agree. content: the slide's files, by name."""
     slide = record.slide
-    entries = [entry for entry in context.entries if entry.slide == slide and entry.event != audit_log.CELL]
+    entries = [entry for entry in context.entries if entry.slide == slide and entry.event != AuditEvent.CELL]
     review_hashes = [review.entry_sha256 for review in record.reviews]
-    if entries and entries[-1].event == audit_log.REVIEW and entries[-1].sha256 not in review_hashes:
+    if entries and entries[-1].event == AuditEvent.REVIEW and entries[-1].sha256 not in review_hashes:
         yield f"slide {slide!r}: line {entries[-1].number} of the audit log is a review that the results do not contain"
     if missing := set(review_hashes) - {entry.sha256 for entry in entries}:
         yield f"slide {slide!r}: reviewed, but the audit log lacks {pluralize(len(missing), 'review')} of it"

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from wbctool.errors import AuditLogCorrupt
@@ -21,8 +22,20 @@ from wbctool.store.atomic_write import raise_not_writable, sync_folder
 
 log = logging.getLogger(__name__)
 
-REVIEW, CELL, REVIEW_ENDED, ACKNOWLEDGED = "review", "cell", "redone", "acknowledged"  # the events
 _INITIAL_SHA256 = "0" * 64  # the "previous" of the first line
+
+
+class AuditEvent(StrEnum):
+    """What happened, by the names in the log."""
+
+    CELL = "cell"
+    """A reader changed a cell."""
+    REVIEW = "review"
+    """A review; the lines of its cells come right before it."""
+    REVIEW_ENDED = "redone"
+    """A run found other cells, so that earlier reviews of the slide no longer hold."""
+    ACKNOWLEDGED = "acknowledged"
+    """Someone has taken note of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,7 @@ class AuditEntry:
 
     @property
     def event(self) -> str:
-        """What happened.
-
-        CELL: a reader changed a cell; REVIEW: closes the cells of a review; REVIEW_ENDED: a run found other cells, so
-        that earlier reviews of the slide no longer hold; ACKNOWLEDGED: someone has taken note of that.
-        """
+        """What happened, an :class:`AuditEvent`; another text if a later version of wbctool wrote the line."""
         return str(self.content["event"])
 
     @property
@@ -127,7 +136,7 @@ def log_review_ended(layout: OutputPaths, slide: str) -> None:
         OutputNotWritable: The log cannot be written.
     """
     log.info("slide %r: other cells were found, so its review no longer holds; the audit log keeps it", slide)
-    append_entries(layout, [{"event": REVIEW_ENDED, "slide": slide, "applied": utc_timestamp()}])
+    append_entries(layout, [{"event": AuditEvent.REVIEW_ENDED, "slide": slide, "applied": utc_timestamp()}])
 
 
 def utc_timestamp() -> str:

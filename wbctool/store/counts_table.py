@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,18 +61,12 @@ def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
             return None
         outcomes = []
         for slide, row in zip(slides, rows, strict=True):
-            record = find_slide_record(layout, slide.slide)
-            outcomes.append(
-                SlideOutcome(
-                    slide=slide.slide,
-                    status=SlideStatus(row[1]),
-                    row=(slide.slide, *row[1:]),
-                    failures=slide.errors,
-                    readers=record.readers if record else (),
-                    patient=record.patient if record else "",
-                    out_of_range=record.out_of_range if record else {},
-                )
-            )
+            record, status = find_slide_record(layout, slide.slide), SlideStatus(row[1])
+            outcome = SlideOutcome(slide.slide, status, (slide.slide, *row[1:]), slide.errors)
+            if record is not None:
+                of_record = SlideOutcome.from_record(record)
+                outcome = replace(of_record, status=outcome.status, row=outcome.row, failures=outcome.failures)
+            outcomes.append(outcome)
         return outcomes
     except (RecordInvalid, OSError, ValueError, IndexError):
         return None

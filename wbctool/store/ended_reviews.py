@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from wbctool.errors import AuditLogCorrupt
 from wbctool.notices import list_names
 from wbctool.paths import OutputPaths
-from wbctool.store.audit_log import ACKNOWLEDGED, REVIEW, REVIEW_ENDED, AuditEntry, read_audit_log
+from wbctool.store.audit_log import AuditEntry, AuditEvent, read_audit_log
 from wbctool.store.slide_record import find_slide_record
 
 log = logging.getLogger(__name__)
@@ -96,14 +96,14 @@ class _History:
 
     def add(self, entry: AuditEntry) -> None:
         """Take in the next entry."""
-        if entry.event == REVIEW:
+        if entry.event == AuditEvent.REVIEW:
             if self._is_closed:
                 self.readers = {}
             self.readers[str(entry.content["reader"])] = None
             self.ended_at, self._is_closed = "", False
-        elif entry.event == REVIEW_ENDED:
+        elif entry.event == AuditEvent.REVIEW_ENDED:
             self.ended_at, self._is_closed = str(entry.content["applied"]), True
-        elif entry.event == ACKNOWLEDGED:
+        elif entry.event == AuditEvent.ACKNOWLEDGED:
             self.ended_at, self._is_closed = "", True
 
 

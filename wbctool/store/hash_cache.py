@@ -28,9 +28,13 @@ class HashCache:
 
     They are kept in ``.seen.json`` beside each slide's results; a lost file only costs time. Names of fields and of
     results are never the same, as results do not end like images.
+
+    Args:
+        layout: The output; None to keep the hashes in memory alone, for somebody else to write.
+        now: Returns the Unix time in seconds.
     """
 
-    def __init__(self, layout: OutputPaths, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, layout: OutputPaths | None, now: Callable[[], float] = time.time) -> None:
         self._layout, self._now = layout, now
         self._slide = ""
         self._stored: dict[str, list[Any]] = {}
@@ -38,11 +42,13 @@ class HashCache:
 
     def load_slide(self, slide: str) -> None:
         """Read the cache of a slide, which the other methods then work on."""
-        self._slide, self._current = slide, {}
+        self._slide, self._current, self._stored = slide, {}, {}
+        if self._layout is None:
+            return
         try:
             self._stored = dict(json.loads(self._layout.slide_file(slide, HASH_CACHE_JSON).read_bytes()))
         except (OSError, ValueError, TypeError):
-            self._stored = {}
+            return
 
     def flush(self) -> None:
         """Write the cache of the slide if the slide has results and anything is new.
@@ -50,9 +56,16 @@ class HashCache:
         Raises:
             OutputNotWritable: The file cannot be written.
         """
+        if self._layout is None:
+            return
         path = self._layout.slide_file(self._slide, HASH_CACHE_JSON)
         if self._current and self._current != self._stored and path.parent.is_dir():
             write_json_atomic(path, self._current)
+
+    @property
+    def remembered(self) -> tuple[tuple[str, FileStat, str], ...]:
+        """Name, size and times, and hash of each file of the slide that was hashed."""
+        return tuple((name, (entry[0], entry[1], entry[2]), entry[3]) for name, entry in self._current.items())
 
     def hash_fields(self, slide: Slide, max_megapixels: float) -> FieldHashes:
         """Return name and SHA-256 of every file of a slide; only those whose size or times have changed are read.

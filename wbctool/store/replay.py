@@ -20,8 +20,7 @@ from wbctool.report.csv_tables import hash_cells, split_flags
 from wbctool.report.render import renderer_sha256
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import CELL_FLAGS, count_cells
-from wbctool.store import audit_log
-from wbctool.store.audit_log import AuditEntry
+from wbctool.store.audit_log import AuditEntry, AuditEvent
 from wbctool.store.reader import find_later_columns, read_cell
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.store.slide_writer import ORIGINAL_FILES, hash_files, render_files
@@ -120,17 +119,18 @@ def find_reviews(entries: Sequence[AuditEntry], slide: str, record: SlideRecord 
     Raises:
         ReviewRefused: The log lacks a review of the record.
     """
-    own = [entry for entry in entries if entry.slide == slide and entry.event != audit_log.CELL]
+    own = [entry for entry in entries if entry.slide == slide and entry.event != AuditEvent.CELL]
     published = {review.entry_sha256 for review in record.reviews} if record else set()
     if missing := published - {entry.sha256 for entry in own}:
         raise ReviewRefused(f"slide {slide!r}: the audit log lacks reviews of it, such as {min(missing)}")
     last_settled = max(
-        (entry.number for entry in own if entry.sha256 in published or entry.event == audit_log.REVIEW_ENDED), default=0
+        (entry.number for entry in own if entry.sha256 in published or entry.event == AuditEvent.REVIEW_ENDED),
+        default=0,
     )
     held = {  # a review that was killed was applied again with the same file
         (entry.content["reader"], entry.content["time"]): entry
         for entry in own
-        if entry.event == audit_log.REVIEW and (entry.sha256 in published or entry.number > last_settled)
+        if entry.event == AuditEvent.REVIEW and (entry.sha256 in published or entry.number > last_settled)
     }
     return tuple(
         Review(
