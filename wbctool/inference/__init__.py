@@ -1,1 +1,1 @@
-"""Trained models: their cards, their sessions, and the loading of a run's three."""
+"""Trained models: their cards, their sessions, and the loading of those that a run needs."""

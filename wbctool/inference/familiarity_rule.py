@@ -68,8 +68,8 @@ class OwnLaboratory(BaseModel):
         cells_by_center: How many cells each of the laboratory's centers is the mean of; these are the last centers of
             the feature space.
         max_offset: The largest offset of the laboratory's slides (wbctool.stages.familiarity.measure_offset).
-        max_training_distance: The largest mean distance to the centers of the training, at which a slide is familiar
-            whatever its offset.
+        max_training_distance: The largest mean squared distance to the centers of the training, at which a slide is
+            familiar whatever its offset.
         colors: The colors of the fields of its cells; None if they show no background.
     """
 
@@ -86,7 +86,7 @@ class FamiliarityRule(BaseModel):
 
     Attributes:
         space: The space in which distances are measured.
-        max_mean_distance: The largest mean distance of a familiar slide's cells.
+        max_mean_distance: The largest mean of the squared Mahalanobis distances of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
         min_confidence: On another slide, the smallest probability of a counted cell's label, by both readers' mean.
         min_confidence_alone: The same if this reader reads alone, with nobody to contradict it; None if nobody has

@@ -178,12 +178,12 @@ class Prediction:
         confidence: The probability of ``label``, in [0, 1].
         probabilities: The calibrated probabilities, in the order of the model's classes; of two readers, their mean.
             Their sum is 1, or less if a reader also knows kinds of cells that no class fits.
-        energy: -logsumexp of the first reader's logits; high if the cell looks like nothing known.
+        energy: -logsumexp of the first reader's logits of classes; high if the cell looks like nothing known.
         outcome: What happens with the cell.
         reason: Why the cell is not counted.
         unknown_kind: The kind that no class fits, if the reader takes the cell for one.
-        distance: How far the cell is from every class of the training in feature space, squared; None if it was not
-            measured (wbctool.stages.familiarity).
+        distance: The squared Mahalanobis distance to the nearest class of the training in feature space; None if it was
+            not measured (wbctool.stages.familiarity).
         position: Where the cell is in the feature space of a classifier that was adapted to a laboratory: float32
             numbers; empty with other classifiers.
         cam: The first reader's Grad-CAM map of ``label`` over the preprocessed crop: a square of bytes, row by row, 255

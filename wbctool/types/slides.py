@@ -124,7 +124,7 @@ class Familiarity:
 
     Attributes:
         cells: The number of cells that were measured.
-        mean_distance: The mean of their squared distances to the nearest class, in feature space; None without cells.
+        mean_distance: The mean of their squared Mahalanobis distances to the nearest class; None without cells.
         limit: The largest mean distance of a familiar slide.
         is_familiar: The decision; None if there are too few cells for one.
         offset: How far the cells lie from those of the laboratory that the models were adapted to, all in one
