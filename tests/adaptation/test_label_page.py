@@ -6,8 +6,8 @@ import fakes
 import pytest
 
 from wbctool.adaptation.candidates import read_candidates
+from wbctool.adaptation.cell_images import make_cell_images
 from wbctool.adaptation.label_page import LABEL_PAGE_FILE, render_label_page
-from wbctool.adaptation.pictures import make_pictures
 from wbctool.adaptation.sampling import choose_cells
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
@@ -21,8 +21,8 @@ def render(layout: OutputPaths, name: str = "counts", n_cells: int = 9, classes=
     images = FieldImages.find(layout, None)
     candidates = read_candidates(layout, images)
     chosen = choose_cells(candidates.cells, n_cells)
-    pictures = make_pictures(layout, [candidate for candidate, _ in chosen], images)
-    return render_label_page(name, chosen, pictures, classes, candidates.cells_sha256)
+    cell_images = make_cell_images(layout, [candidate for candidate, _ in chosen], images)
+    return render_label_page(name, chosen, cell_images, classes, candidates.cells_sha256)
 
 
 def data_of(page: str) -> dict:

@@ -54,7 +54,7 @@ def test_label_leaves_out_cells_that_nothing_shows(cli, run, draw, monkeypatch):
     def fail(*_):
         raise FieldUnreadable("not by this decoder")
 
-    monkeypatch.setattr("wbctool.adaptation.pictures.decode_rgb", fail)
+    monkeypatch.setattr("wbctool.adaptation.cell_images.decode_rgb", fail)
     monkeypatch.setattr("wbctool.adaptation.sampling.NEAR_COPY_LAB", -1)
     result = cli("label", run.out, "--cells", MAX_CELLS_PER_CLASS + 10)
     assert result.exit_code == 0, result.output

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wbctool.imaging.frame import find_picture
+from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.reader import read_field
 from wbctool.inference.color_range import ColorRange
 from wbctool.settings import Limits
@@ -317,7 +317,7 @@ def test_make_thumbnail_other_fields_in_the_same_frame_are_not_alike(frame):
     fields = [np.repeat(cv2.resize(n, (160, 120))[..., None], 3, axis=2) for n in noise]
     framed = [np.stack([frame(field[..., c]) for c in range(3)], axis=2) for field in fields]
     first, second, darker = (
-        make_thumbnail(rgb, find_picture(rgb)) for rgb in (*framed, (0.8 * framed[0]).astype(np.uint8))
+        make_thumbnail(rgb, find_image_area(rgb)) for rgb in (*framed, (0.8 * framed[0]).astype(np.uint8))
     )
     assert first @ second < 0.5
     assert first @ darker > 0.9

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import wbctool
 from wbctool.adaptation import strings
 from wbctool.adaptation.candidates import Candidate
+from wbctool.adaptation.cell_images import CellImages
 from wbctool.adaptation.labels_file import (
     MAX_READER_CHARACTERS,
     SCHEMA,
@@ -20,7 +21,6 @@ from wbctool.adaptation.labels_file import (
     Purpose,
     dump_chosen_cell,
 )
-from wbctool.adaptation.pictures import CellPictures
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.paths import labels_file_name
 from wbctool.report.render import data_uri, render_page
@@ -45,16 +45,16 @@ _TOP_CLASSES = 3
 def render_label_page(
     name: str,
     chosen: Sequence[tuple[Candidate, Purpose]],
-    pictures: Mapping[tuple[str, int], CellPictures],
+    cell_images: Mapping[tuple[str, int], CellImages],
     classes: Sequence[CellClass],
     cells_sha256: Mapping[str, str],
 ) -> str:
-    """Render the page as HTML; the same cells and pictures give the same bytes.
+    """Render the page as HTML; the same cells and images give the same bytes.
 
     Args:
         name: The name of the results, after which the labels file is called.
         chosen: The cells in the order in which they are shown, each with what it was chosen for.
-        pictures: The pictures of each cell, by slide and row.
+        cell_images: The images of each cell, by slide and row.
         classes: The classes that a reader can choose.
         cells_sha256: The SHA-256 of the run's own cells, by slide.
     """
@@ -62,7 +62,7 @@ def render_label_page(
     slides = {candidate.slide for candidate, _ in chosen}
     results = {slide: sha256 for slide, sha256 in cells_sha256.items() if slide in slides}
     page = hashlib.sha256(json.dumps([results, entries]).encode()).hexdigest()
-    shown = [pictures[candidate.slide, candidate.row] for candidate, _ in chosen]
+    shown = [cell_images[candidate.slide, candidate.row] for candidate, _ in chosen]
     fields = {content: index for index, content in enumerate(dict.fromkeys(p.surroundings for p in shown))}
     data = {
         "labels": {
@@ -76,12 +76,12 @@ def render_label_page(
         "cells": [
             {
                 "entry": entry,
-                "picture": data_uri(picture.cell),
-                "field": fields[picture.surroundings],
-                "region": [picture.region.x, picture.region.y, picture.region.width, picture.region.height],
+                "picture": data_uri(image.cell),
+                "field": fields[image.surroundings],
+                "region": [image.region.x, image.region.y, image.region.width, image.region.height],
                 "answer": _answer_text(candidate),
             }
-            for entry, picture, (candidate, _) in zip(entries, shown, chosen, strict=True)
+            for entry, image, (candidate, _) in zip(entries, shown, chosen, strict=True)
         ],
         "fields": [data_uri(content) if content else "" for content in fields],
         "names": {label: strings.NAMES.get(label, humanize(label)) for label in (*CellClass, *UnknownKind, *NoClass)},

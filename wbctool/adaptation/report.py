@@ -67,11 +67,11 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
         for cell, label in adaptation.doubtful
     ]
     content = {**header, "comparison": asdict(comparison), "doubtful_labels": doubtful}
-    pictures = [make_cell_thumbnail(cell.crop) for cell, _ in adaptation.doubtful]
+    thumbnails = [make_cell_thumbnail(cell.crop) for cell, _ in adaptation.doubtful]
     page = (
         _create_environment()
         .get_template("adaptation.html.j2")
-        .render(header=header, comparison=comparison, doubtful=list(zip(doubtful, pictures, strict=True)))
+        .render(header=header, comparison=comparison, doubtful=list(zip(doubtful, thumbnails, strict=True)))
     )
     path = out / ADAPTATION_HTML
     write_atomic_group({path: page.encode(), out / ADAPTATION_JSON: (json.dumps(content, indent=1) + "\n").encode()})

@@ -46,9 +46,9 @@ def label(
 def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | None) -> int:
     """Write the page, print what is on it, and return the exit code."""
     from wbctool.adaptation.candidates import read_candidates
+    from wbctool.adaptation.cell_images import make_cell_images
     from wbctool.adaptation.label_page import LABEL_PAGE_FILE, render_label_page
     from wbctool.adaptation.labels_file import Purpose
-    from wbctool.adaptation.pictures import make_pictures
     from wbctool.adaptation.sampling import choose_cells
     from wbctool.paths import OutputPaths
     from wbctool.store.atomic_write import write_through_link
@@ -63,14 +63,16 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
     candidates = read_candidates(layout, images)
     _report_gaps(candidates)
     asked = choose_cells(candidates.cells, n_cells)
-    pictures = make_pictures(layout, [candidate for candidate, _ in asked], images)
-    chosen = [(cell, purpose) for cell, purpose in asked if (cell.slide, cell.row) in pictures]
+    cell_images = make_cell_images(layout, [candidate for candidate, _ in asked], images)
+    chosen = [(cell, purpose) for cell, purpose in asked if (cell.slide, cell.row) in cell_images]
     if n_unreadable := len(asked) - len(chosen):
         echo_error(f"{pluralize(n_unreadable, 'cell')} left out: their images cannot be decoded")
     if not chosen:
         advice = "; name the folder of the images with --slides" if candidates.unshown else ""
         raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown{advice}")
-    page = render_label_page(layout.folder.name, chosen, pictures, candidates.classes, candidates.cells_sha256).encode()
+    page = render_label_page(
+        layout.folder.name, chosen, cell_images, candidates.classes, candidates.cells_sha256
+    ).encode()
     write_through_link(path, page)
     n_random = sum(purpose is Purpose.MEASURE for _, purpose in chosen)
     n_slides = len({candidate.slide for candidate, _ in chosen})
@@ -78,7 +80,7 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
         f"{display_name(str(path))} written: {pluralize(len(chosen), 'cell')} of {pluralize(n_slides, 'slide')}, "
         f"{n_random} of them at random; {len(page) / 1e6:.1f} MB"
     )
-    if n_small := sum(not shown.from_field for shown in pictures.values()):
+    if n_small := sum(not shown.from_field for shown in cell_images.values()):
         echo_error(
             f"{pluralize(n_small, 'cell')} shown as small as in the report: the images are not where the run analyzed "
             f"them, or have changed since; name their folder with --slides"

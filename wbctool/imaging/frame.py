@@ -1,4 +1,4 @@
-"""The picture inside a frame: bars at its sides, a border of one color, or the ring of an eyepiece."""
+"""The image inside a frame: bars at its sides, a border of one color, or the ring of an eyepiece."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _MAX_RING = 0.3  # of the background's brightness, of the corners around an eyep
 _MAX_EVEN_RING = 0.6  # the same, if they are all of one color
 _BACKGROUND_QUANTILE = 0.98
 _MIN_RING_CORNERS = 3  # the fourth may lie inside the picture
-_MIN_PICTURE_SHARE = 0.1  # of the pixels; less is no picture in a frame
+_MIN_IMAGE_SHARE = 0.1  # of the pixels; less is no image in a frame
 _EDGE_SHARE = 0.03  # of the longer side: the blurred edge of a ring
 
 
-def find_picture(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Find the picture inside its frame.
+def find_image_area(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Find the image inside its frame.
 
     Args:
         rgb: (H, W, 3) uint8 RGB, a field reduced to some hundred pixels a side.
 
     Returns:
-        (H, W) bool, true inside the picture; None if there is no frame, as in most fields.
+        (H, W) bool, true inside the image; None if there is no frame, as in most fields.
     """
     height, width = rgb.shape[:2]
     top, bottom = _trim(rgb)
@@ -43,9 +43,9 @@ def find_picture(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     ring = _find_ring(inside)
     if ring is None and inside.shape == rgb.shape:
         return None
-    picture = np.zeros((height, width), bool)
-    picture[top:bottom, left:right] = True if ring is None else ~ring
-    return picture if picture.mean() > _MIN_PICTURE_SHARE else None
+    image_area = np.zeros((height, width), bool)
+    image_area[top:bottom, left:right] = True if ring is None else ~ring
+    return image_area if image_area.mean() > _MIN_IMAGE_SHARE else None
 
 
 def _trim(rgb: NDArray[np.uint8]) -> tuple[int, int]:

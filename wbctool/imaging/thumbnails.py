@@ -1,4 +1,4 @@
-"""The small pictures of the reports and of label pages.
+"""The small images of the reports and of label pages.
 
 Cells as WebP, a third of a JPEG's bytes for the same look; fields as JPEG, made in a fifth of WebP's time: a run makes
 one of every field with cells, and a page shows few of them.
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 CELL_PX = 128
 FIELD_PX = 480
 _CELL_QUALITY = 82
-_PICTURE_QUALITY = 88
+_LARGE_QUALITY = 88
 _FIELD_QUALITY = 50
-_CELL_EFFORT = 2  # of 6: a run makes a picture of every cell
+_CELL_EFFORT = 2  # of 6: a run makes one of every cell
 
 
 def make_cell_thumbnail(crop: Crop) -> bytes:
@@ -38,9 +38,9 @@ def make_cell_thumbnail(crop: Crop) -> bytes:
     return _encode_webp(_fit_within(crop.rgb, CELL_PX))
 
 
-def make_picture(rgb: Rgb, side_px: int) -> bytes:
+def make_large_thumbnail(rgb: Rgb, side_px: int) -> bytes:
     """Encode (H, W, 3) uint8 RGB as WebP for a page that shows it large, its longer side reduced to side_px."""
-    return _encode_webp(_fit_within(rgb, side_px), _PICTURE_QUALITY)
+    return _encode_webp(_fit_within(rgb, side_px), _LARGE_QUALITY)
 
 
 def make_super_resolved_thumbnail(rgb: Rgb) -> bytes:

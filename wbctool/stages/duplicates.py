@@ -16,30 +16,30 @@ _THUMBNAIL_PX = 16
 _MIN_FILLED_SHARE = 0.95  # of its bounding rectangle; less of it is the round picture of an eyepiece
 
 
-def make_thumbnail(rgb: NDArray[np.uint8], picture: NDArray[np.bool_] | None = None) -> FloatArray:
+def make_thumbnail(rgb: NDArray[np.uint8], image_area: NDArray[np.bool_] | None = None) -> FloatArray:
     """Make the thumbnail by which :func:`find_duplicates` compares fields.
 
     Args:
         rgb: (H, W, 3) uint8 RGB, a field of any scale.
-        picture: (H, W) bool, the picture inside the field's frame, because fields in the same frame are not the same
+        image_area: (H, W) bool, the image inside the field's frame, because fields in the same frame are not the same
             field; None without a frame.
 
     Returns:
         (256,) float32 of mean 0 and Euclidean norm 1; zeros for a field of one gray level.
     """
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    if picture is not None:
-        gray = gray[_find_rectangle(picture)]
+    if image_area is not None:
+        gray = gray[_find_rectangle(image_area)]
     small = downscale(gray.astype(np.uint8, copy=False), _THUMBNAIL_PX, _THUMBNAIL_PX).astype(np.float32).ravel()
     small -= small.mean()
     return (small / max(float(np.linalg.norm(small)), 1e-6)).astype(np.float32)
 
 
-def _find_rectangle(picture: NDArray[np.bool_]) -> tuple[slice, slice]:
+def _find_rectangle(image_area: NDArray[np.bool_]) -> tuple[slice, slice]:
     """Return the rows and columns of a picture; of a round one, the largest rectangle in its ellipse."""
-    indices = (np.flatnonzero(picture.any(axis=axis)) for axis in (1, 0))
+    indices = (np.flatnonzero(image_area.any(axis=axis)) for axis in (1, 0))
     rows, columns = (slice(int(i[0]), int(i[-1]) + 1) for i in indices)
-    if picture[rows, columns].mean() < _MIN_FILLED_SHARE:
+    if image_area[rows, columns].mean() < _MIN_FILLED_SHARE:
         return _inscribe(rows), _inscribe(columns)
     return rows, columns
 

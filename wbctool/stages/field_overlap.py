@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.imaging.frame import find_picture
+from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.thumbnails import decode_gray
 from wbctool.stages.overlap_candidates import COARSE_PX, Candidate, find_candidates, flatten_background
 from wbctool.types.arrays import FloatArray
@@ -185,8 +185,8 @@ def _compare(first: _Prepared, second: _Prepared, candidate: Candidate) -> _Shif
     if _correlate(one[compared], other[compared]) < limit:
         return None
     # The frame is the same in all fields. It is looked for last because that takes longest.
-    for picture in cut_shared(_find_picture(first), _find_picture(second), *shift):
-        compared &= picture
+    for image_area in cut_shared(_find_image_area(first), _find_image_area(second), *shift):
+        compared &= image_area
     one, other = one[compared], other[compared]
     if not one.size or min(one.std(), other.std()) < _MIN_STD:
         return None
@@ -194,10 +194,10 @@ def _compare(first: _Prepared, second: _Prepared, candidate: Candidate) -> _Shif
     return _Shift(*shift, correlation) if correlation >= limit else None
 
 
-def _find_picture(field: _Prepared) -> NDArray[np.bool_]:
+def _find_image_area(field: _Prepared) -> NDArray[np.bool_]:
     """Return (H, W) bool, true inside the picture of a field that may have a frame."""
-    picture = find_picture(cv2.cvtColor(field.gray, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False))
-    return np.ones(field.gray.shape, bool) if picture is None else picture
+    image_area = find_image_area(cv2.cvtColor(field.gray, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False))
+    return np.ones(field.gray.shape, bool) if image_area is None else image_area
 
 
 def _search(first: FloatArray, second: FloatArray, dx: int, dy: int) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldImplausible, FieldWronglySaved
-from wbctool.imaging.frame import find_picture
+from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.integrity import count_missing_rows
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
@@ -103,8 +103,8 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
         )
     reduced = _reduce(rgb)
     red, green, blue = cv2.split(reduced)
-    brightest, picture = np.asarray(cv2.max(cv2.max(red, green), blue)), find_picture(reduced)
-    lit = brightest if picture is None else brightest[picture]
+    brightest, image_area = np.asarray(cv2.max(cv2.max(red, green), blue)), find_image_area(reduced)
+    lit = brightest if image_area is None else brightest[image_area]
     brightness = _measure_brightness(lit.astype(np.uint8, copy=False))
     if brightness < _MIN_BRIGHT:
         return FieldImplausible(
@@ -117,8 +117,8 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
             "the ground is dark and the cells are bright, as in a negative or in dark field; turn inversion off, or "
             "photograph in bright field"
         )
-    if picture is not None:
-        smear &= picture
+    if image_area is not None:
+        smear &= image_area
     if smear.mean() < _MIN_SMEAR_SHARE:
         return None
     complaint = (

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbctool.imaging.frame import find_picture
+from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.resize import downscale
 from wbctool.inference.color_range import ColorRange
 from wbctool.settings import Limits
@@ -63,7 +63,7 @@ def measure_quality(
         red_cells=len(_whole_red_cells(detections)),
         red_cell_px=red_cell_px,
         red_cell_um=um_per_px * red_cell_px if um_per_px and red_cell_px else None,
-        thumbnail=make_thumbnail(small.rgb, small.picture).tobytes()
+        thumbnail=make_thumbnail(small.rgb, small.image_area).tobytes()
         if any(d.object_class is ObjectClass.NUCLEATED for d in detections)
         else b"",
     )
@@ -152,7 +152,7 @@ def red_cell_coverage(
     green: NDArray[np.uint8],
     red_mask: NDArray[np.bool_],
     nucleated_mask: NDArray[np.bool_],
-    picture: NDArray[np.bool_] | None = None,
+    image_area: NDArray[np.bool_] | None = None,
 ) -> float | None:
     """Measure the share of a field that absorbs at least half as much light as a red cell.
 
@@ -162,7 +162,7 @@ def red_cell_coverage(
         green: (H, W) uint8, the green channel.
         red_mask: (H, W) bool, the detected red cells.
         nucleated_mask: (H, W) bool, the detected nucleated cells, which are left out.
-        picture: (H, W) bool, the picture inside a frame, which is left out too; None if there is no frame.
+        image_area: (H, W) bool, the image inside a frame, which is left out too; None if there is no frame.
 
     Returns:
         The share, in [0, 1]; None without a red cell.
@@ -171,9 +171,9 @@ def red_cell_coverage(
         return None
     excluded = cv2.dilate(nucleated_mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     sampled = green[::4, ::4]
-    if picture is not None:
-        excluded |= ~picture
-        sampled = sampled[picture[::4, ::4]]
+    if image_area is not None:
+        excluded |= ~image_area
+        sampled = sampled[image_area[::4, ::4]]
     rest = green[~excluded]
     # Absorbance is log(background / green): half a red cell's at the geometric mean of background and red cell.
     background_green, red_cell_green = (
@@ -213,13 +213,13 @@ class _SmallField:
         rgb: (h, w, 3) uint8 RGB.
         red_mask: (h, w) bool, the red cells.
         nucleated_mask: (h, w) bool, the nucleated cells.
-        picture: (h, w) bool, the picture inside a frame; None if there is no frame.
+        image_area: (h, w) bool, the image inside a frame; None if there is no frame.
     """
 
     rgb: NDArray[np.uint8]
     red_mask: NDArray[np.bool_]
     nucleated_mask: NDArray[np.bool_]
-    picture: NDArray[np.bool_] | None
+    image_area: NDArray[np.bool_] | None
 
 
 def _downscale(field: Field, detections: Sequence[Detection]) -> _SmallField:
@@ -235,22 +235,22 @@ def _downscale(field: Field, detections: Sequence[Detection]) -> _SmallField:
         _ellipse_mask([d.box for d in detections if d.object_class is kind], rgb.shape, scale)
         for kind in (ObjectClass.RED_CELL, ObjectClass.NUCLEATED)
     )
-    return _SmallField(rgb, red_mask, nucleated_mask, find_picture(rgb))
+    return _SmallField(rgb, red_mask, nucleated_mask, find_image_area(rgb))
 
 
 def _measure_coverage(small: _SmallField) -> float | None:
     """Return the share that red cells cover."""
     red_mask = small.red_mask & ~small.nucleated_mask
-    if small.picture is not None:
-        red_mask &= small.picture
-    return red_cell_coverage(small.rgb[..., 1], red_mask, small.nucleated_mask, small.picture)
+    if small.image_area is not None:
+        red_mask &= small.image_area
+    return red_cell_coverage(small.rgb[..., 1], red_mask, small.nucleated_mask, small.image_area)
 
 
 def _median_colors(small: _SmallField) -> FieldColors:
     """Return the colors of background and nucleated cells."""
     background_mask = ~(small.red_mask | small.nucleated_mask)
-    if small.picture is not None:
-        background_mask &= small.picture
+    if small.image_area is not None:
+        background_mask &= small.image_area
     return FieldColors(
         background=_median_lab(small.rgb, background_mask, _SAMPLING_STEP),
         cells=_median_lab(small.rgb, small.nucleated_mask),

@@ -1,4 +1,4 @@
-"""The pictures of a cell on a label page: the cell itself, large, and its place in the field.
+"""The images of a cell on a label page: the cell itself, large, and its place in the field.
 
 Both are cut from the field's own image if that is still what the run analyzed. Else they are the thumbnails of the
 report: the crop that the classifier saw, and the whole field reduced.
@@ -18,7 +18,7 @@ from wbctool.adaptation.candidates import Candidate, load_run_result
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.crop import square_crop_box
 from wbctool.imaging.reader import decode_rgb
-from wbctool.imaging.thumbnails import make_picture
+from wbctool.imaging.thumbnails import make_large_thumbnail
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.types.cells import Box
@@ -27,17 +27,17 @@ from wbctool.types.results import FieldThumbnail
 if TYPE_CHECKING:
     from wbctool.types.arrays import Rgb
 
-CELL_MARGIN, SURROUNDINGS_MARGIN = 1.5, 6.0  # sides of the pictures divided by the longer side of the cell's box
-CELL_PX, SURROUNDINGS_PX = 512, 400  # larger pictures are reduced to it, smaller ones keep their pixels
+CELL_MARGIN, SURROUNDINGS_MARGIN = 1.5, 6.0  # sides of the images divided by the longer side of the cell's box
+CELL_PX, SURROUNDINGS_PX = 512, 400  # larger images are reduced to it, smaller ones keep their pixels
 
 
 @dataclass(frozen=True, slots=True)
-class CellPictures:
-    """The pictures of one cell.
+class CellImages:
+    """The images of one cell.
 
     Attributes:
         cell: The cell, as WebP.
-        surroundings: Its surroundings or its whole field, as WebP or JPEG; empty if there is no picture of the field.
+        surroundings: Its surroundings or its whole field, as WebP or JPEG; empty if there is no image of the field.
         region: What part of the field the surroundings show, in native pixels.
         from_field: Whether they are cut from the field's own image.
     """
@@ -48,10 +48,10 @@ class CellPictures:
     from_field: bool
 
 
-def make_pictures(
+def make_cell_images(
     layout: OutputPaths, cells: Sequence[Candidate], images: FieldImages
-) -> dict[tuple[str, int], CellPictures]:
-    """Make the pictures of cells, by slide and row. Each image is read once.
+) -> dict[tuple[str, int], CellImages]:
+    """Make the images of cells, by slide and row. Each image is read once.
 
     Args:
         layout: The results.
@@ -59,7 +59,7 @@ def make_pictures(
         images: The fields' files.
 
     Returns:
-        The pictures; a cell is missing if neither the results nor an image that can be decoded show it.
+        The images; a cell is missing if neither the results nor an image that can be decoded show it.
 
     Raises:
         ResultsInvalid: A file of the results is missing or altered.
@@ -67,18 +67,18 @@ def make_pictures(
     by_field = defaultdict[tuple[str, str], list[Candidate]](list)
     for cell in cells:
         by_field[cell.slide, cell.cell.field].append(cell)
-    pictures, without_image = dict[tuple[str, int], CellPictures](), list[Candidate]()
+    shown, without_image = dict[tuple[str, int], CellImages](), list[Candidate]()
     for field_cells in by_field.values():
         rgb = _read_image(field_cells[0], images)
         for cell in field_cells:
             if rgb is None:
                 without_image.append(cell)
             else:
-                pictures[cell.slide, cell.row] = _cut_pictures(rgb, cell.cell.detection.box)
+                shown[cell.slide, cell.row] = _cut_images(rgb, cell.cell.detection.box)
     for slide in dict.fromkeys(cell.slide for cell in without_image):
         rows = [cell.row for cell in without_image if cell.slide == slide]
-        pictures |= {(slide, row): shown for row, shown in _stored_pictures(layout, slide, rows).items()}
-    return pictures
+        shown |= {(slide, row): stored for row, stored in _stored_images(layout, slide, rows).items()}
+    return shown
 
 
 def _read_image(cell: Candidate, images: FieldImages) -> Rgb | None:
@@ -90,11 +90,13 @@ def _read_image(cell: Candidate, images: FieldImages) -> Rgb | None:
         return None
 
 
-def _cut_pictures(rgb: Rgb, box: Box) -> CellPictures:
+def _cut_images(rgb: Rgb, box: Box) -> CellImages:
     """Cut a cell and its surroundings from its field."""
     cell, _ = _cut(rgb, box, CELL_MARGIN)
     surroundings, region = _cut(rgb, box, SURROUNDINGS_MARGIN)
-    return CellPictures(make_picture(cell, CELL_PX), make_picture(surroundings, SURROUNDINGS_PX), region, True)
+    return CellImages(
+        make_large_thumbnail(cell, CELL_PX), make_large_thumbnail(surroundings, SURROUNDINGS_PX), region, True
+    )
 
 
 def _cut(rgb: Rgb, box: Box, margin: float) -> tuple[Rgb, Box]:
@@ -106,15 +108,15 @@ def _cut(rgb: Rgb, box: Box, margin: float) -> tuple[Rgb, Box]:
     return np.ascontiguousarray(pixels), region
 
 
-def _stored_pictures(layout: OutputPaths, slide: str, rows: Sequence[int]) -> dict[int, CellPictures]:
-    """Return the pictures that the report of a slide shows of cells, by row."""
+def _stored_images(layout: OutputPaths, slide: str, rows: Sequence[int]) -> dict[int, CellImages]:
+    """Return the images that the report of a slide shows of cells, by row."""
     result, _ = load_run_result(layout, slide)
     fields = {thumbnail.name: thumbnail for thumbnail in result.field_thumbnails}
     nothing = FieldThumbnail("", 1, 1, b"")
-    pictures = {}
+    images = {}
     for row in rows:
         if not (native := result.thumbnails[row - 1].native):
             continue
         field = fields.get(result.cells[row - 1].field, nothing)
-        pictures[row] = CellPictures(native, field.jpeg, Box(field.x, field.y, field.width, field.height), False)
-    return pictures
+        images[row] = CellImages(native, field.jpeg, Box(field.x, field.y, field.width, field.height), False)
+    return images

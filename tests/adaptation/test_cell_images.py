@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from wbctool.adaptation.candidates import read_candidates
-from wbctool.adaptation.pictures import CELL_MARGIN, make_pictures
+from wbctool.adaptation.cell_images import CELL_MARGIN, make_cell_images
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.types.cells import Box
@@ -26,7 +26,7 @@ def test_pictures_are_cut_from_the_field_around_the_cell(run, layout):
     candidates = read_candidates(layout, images).cells
     for candidate in candidates:
         field = np.asarray(Image.open(run.root / candidate.slide / candidate.cell.field)).astype(int)
-        box, pictures = candidate.cell.detection.box, make_pictures(layout, [candidate], images)
+        box, pictures = candidate.cell.detection.box, make_cell_images(layout, [candidate], images)
         shown = pictures[candidate.slide, candidate.row]
         assert shown.from_field
         assert decode(shown.cell).shape == (box.width * CELL_MARGIN, box.width * CELL_MARGIN, 3)
@@ -43,7 +43,7 @@ def test_without_the_image_the_thumbnails_of_the_report_are_shown(run, layout):
     images = FieldImages.find(layout, None)
     candidates = read_candidates(layout, images).cells
     (run.root / "s2" / "f1.png").write_bytes(b"another image")
-    pictures = make_pictures(layout, candidates, images)
+    pictures = make_cell_images(layout, candidates, images)
     assert len(pictures) == len(candidates)
     small = {key: shown for key, shown in pictures.items() if not shown.from_field}
     assert set(small) == {("s2", 1), ("s2", 2)}
