@@ -244,6 +244,11 @@ def test_detect_cells_accepts_any_shape(detector: OnnxModel[DetectorCard], shape
     assert isinstance(detect_cells(Field("odd", np.full(shape, 200, np.uint8)), detector), tuple)
 
 
+def test_non_max_suppression_drops_a_worse_box_that_holds_a_better_one() -> None:
+    boxes = np.array([[0, 0, 40, 40], [5, 5, 25, 25], [60, 0, 80, 20]], np.float32)
+    assert non_max_suppression(boxes, np.array([0.4, 0.9, 0.5], np.float32), 0.5).tolist() == [1, 2]
+
+
 def test_non_max_suppression_keeps_the_best_and_drops_parts() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [9, 0, 19, 10], [2, 2, 6, 6]], np.float32)
     scores = np.array([0.9, 0.95, 0.5, 0.8], np.float32)

@@ -80,6 +80,14 @@ def test_assess_familiarity_too_few_cells_leave_it_open() -> None:
     assert familiarity_flags(familiarity) == set()
 
 
+def test_assess_familiarity_strange_colors_need_no_cells() -> None:
+    for predictions in ([], [_prediction()]):
+        familiarity = assess_familiarity(predictions, RULE, [True, True])
+        assert familiarity is not None
+        assert familiarity.is_familiar is False
+        assert familiarity_flags(familiarity)
+
+
 @pytest.mark.parametrize(("out_of_range", "expected"), [([True, False], True), ([True, True, False], False)])
 def test_assess_familiarity_strange_stain_in_most_fields_is_unfamiliar(
     out_of_range: list[bool], expected: bool

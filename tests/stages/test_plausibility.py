@@ -110,6 +110,60 @@ class TestSmear:
             inside = cv2.GaussianBlur((np.hypot(y - 240, x - 320) < 228).astype(np.float32), (0, 0), 12)[..., None]
             assert complaint((rgb * inside + np.array(color) * (1 - inside)).astype(np.uint8)) is None
 
+    @pytest.mark.parametrize("quality", [None, 85])
+    @pytest.mark.parametrize(
+        ("corner", "side", "color", "thickness"),
+        [
+            ((448, 442), (160, 10), (255, 0, 0), -1),  # a scale bar
+            ((12, 420), (150, 44), (0, 130, 70), -1),  # a laboratory's logo
+            ((200, 120), (220, 220), (0, 255, 0), 3),  # the box of another program
+            ((200, 120), (220, 220), (255, 0, 0), 3),
+        ],
+    )
+    def test_overlays_in_pure_colors_pass(self, rgb, corner, side, color, thickness, quality):
+        marked = rgb.copy()
+        cv2.rectangle(marked, corner, (corner[0] + side[0], corner[1] + side[1]), color, thickness)
+        cv2.putText(marked, "20 um", (480, 430), cv2.FONT_HERSHEY_SIMPLEX, 1, color, 2)
+        assert complaint(marked if quality is None else as_jpeg(marked, quality)) is None
+
+    @pytest.mark.parametrize("planes", sorted(PLANES))
+    def test_overlays_do_not_hide_exchanged_channels(self, real, planes):
+        exchanged = np.ascontiguousarray(real[..., PLANES[planes]])
+        cv2.rectangle(exchanged, (200, 120), (420, 340), (255, 0, 0), 3)
+        assert complaint(exchanged) is not None
+
+    def test_noise_flicker_and_a_reticle_pass(self, rgb):
+        noise = np.random.default_rng(4).normal(0, 10, rgb.shape)
+        bands = 0.8 + 0.2 * np.sin(np.arange(len(rgb)) / len(rgb) * 6 * np.pi)
+        assert complaint(np.clip(rgb + noise, 0, 255).astype(np.uint8)) is None
+        assert complaint((rgb * bands[:, None, None]).astype(np.uint8)) is None
+        lines = rgb.copy()
+        lines[::60, :] = lines[:, ::80] = 0
+        lines[1::60, :] = lines[:, 1::80] = 0
+        assert complaint(lines) is None
+
+    def test_repeated_rows_and_columns_are_refused(self, rgb):
+        frozen = rgb.copy()
+        frozen[400:] = frozen[399]
+        assert "one row is repeated" in complaint(frozen)
+        assert "one column is repeated" in complaint(np.ascontiguousarray(frozen.transpose(1, 0, 2)))
+        bar = rgb.copy()
+        bar[400:] = (240, 240, 240)
+        bar[400:, 300:310] = (90, 90, 90)
+        assert complaint(bar) is None
+        assert complaint(cv2.resize(rgb, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)) is None
+
+    @pytest.mark.parametrize(("turns", "where"), [(1, "right"), (2, "upper"), (3, "left")])
+    def test_missing_data_are_found_at_any_side(self, rgb, turns, where):
+        damaged = rgb.copy()
+        damaged[240:] = 128
+        assert f"the {where} 240 of 480" in complaint(np.ascontiguousarray(np.rot90(damaged, turns)))
+
+    def test_many_missing_rows_may_end_anywhere(self, rgb):
+        damaged = rgb.copy()
+        damaged[-237:] = 128
+        assert "the lower 237 of 480 rows" in complaint(damaged)
+
     @pytest.mark.parametrize(("rows", "columns"), [(16, 100), (16, 500), (160, 100), (400, 500), (160, 0), (400, 0)])
     def test_rows_of_the_gray_of_missing_data_are_refused(self, rgb, rows, columns):
         """The last row of blocks of what is left may end anywhere."""

@@ -15,7 +15,9 @@ _DISK_BLOCK = 4096
 _MIN_COPIED_IN_PARTS = 4096  # bytes of a file
 _MISSING_GRAY, _MAX_MISSING_DIFFERENCE = 128, 2  # what a JPEG decoder makes of missing data; after saving it again
 _BLOCK_ROWS = 256
-_MIN_MISSING_SHARE = 0.12  # of the rows, if a picture ends with a row of blocks
+_SIDES_BY_TURNS = (("lower", "rows"), ("left", "columns"), ("upper", "rows"), ("right", "columns"))  # then below
+_MIN_MISSING_SHARE = 0.12  # of the rows, if the image ends with a row of blocks
+_SURE_MISSING_SHARE = 0.25  # of the rows, wherever it ends: it may have been cut or scaled
 _BLOCK_PX, _MIXED_PX = 8, 2  # of a JPEG; the rows behind its edge in which saving it again mixes both colors
 _END_OF_JPEG = b"\xff\xd9"
 
@@ -95,11 +97,28 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
         raise incomplete(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
 
 
-def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
-    """Count the rows at the bottom that are of the gray that decoders make of missing data.
+def describe_missing(rgb: NDArray[np.uint8]) -> str:
+    """Say how much of an image, at one of its sides, is of the gray that decoders make of missing data.
 
-    A program that opens an incomplete JPEG and saves it again makes a whole file of it. A bar of that gray is lower,
-    and the row above it is of the picture, or of a caption with margins on both sides.
+    A program that opens an incomplete JPEG and saves it again makes a whole file of it, and may turn it.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+
+    Returns:
+        For example ``the lower 240 of 480 rows``; empty if nothing is missing.
+    """
+    for quarter_turns, (side, lines) in enumerate(_SIDES_BY_TURNS):
+        turned = np.rot90(rgb, quarter_turns)
+        if n_missing := count_missing_rows(turned):
+            return f"the {side} {n_missing} of {len(turned)} {lines}"
+    return ""
+
+
+def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
+    """Count the rows at the bottom that are of the gray of missing data.
+
+    A bar of that gray is lower, and the row above it is of the image, or of a caption with margins on both sides.
 
     Args:
         rgb: (H, W, 3) uint8 RGB.
@@ -112,7 +131,8 @@ def count_missing_rows(rgb: NDArray[np.uint8]) -> int:
     if first >= _BLOCK_PX:
         row = rgb[None, first - _BLOCK_PX // 2]
         ends_within_row = not _is_missing(row[:, :_BLOCK_PX])[0] and bool(_is_missing(row[:, -_BLOCK_PX:])[0])
-    ends_at_row = first % _BLOCK_PX <= _MIXED_PX and n_rows >= _MIN_MISSING_SHARE * len(rgb)
+    is_aligned = first % _BLOCK_PX <= _MIXED_PX or n_rows >= _SURE_MISSING_SHARE * len(rgb)
+    ends_at_row = is_aligned and n_rows >= _MIN_MISSING_SHARE * len(rgb)
     return n_rows if ends_within_row or ends_at_row else 0
 
 

@@ -260,7 +260,7 @@ def _read_peaks(heatmap: FloatArray, sides: FloatArray, stride: int, min_score: 
 
 
 def non_max_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: float) -> NDArray[np.intp]:
-    """Suppress boxes that overlap a better one too much, or lie within it (greedy non-maximum suppression).
+    """Suppress boxes that overlap a better one too much, lie within it or hold it (greedy non-maximum suppression).
 
     Args:
         boxes: (n, 4) float32, as x0, y0, x1, y1.
@@ -282,7 +282,7 @@ def non_max_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: fl
         intersection *= (np.minimum(y1[rest], y1[best]) - np.maximum(y0[rest], y0[best])).clip(0)
         union = areas[rest] + areas[best] - intersection
         suppressed[rest] |= (intersection > iou_threshold * union) | (
-            intersection > CONTAINMENT_THRESHOLD * areas[rest]
+            intersection > CONTAINMENT_THRESHOLD * np.minimum(areas[rest], areas[best])
         )
     return np.asarray(order[~suppressed], dtype=np.intp)
 

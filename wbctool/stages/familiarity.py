@@ -114,7 +114,8 @@ def assess_familiarity(
         predictions: The prediction of each cell.
         rule: The rule of the classifier's card.
         stain_out_of_range: For each field, whether its stain colors are unlike those of every laboratory of the
-            training. If this is so of most fields, the slide is unfamiliar whatever the distance.
+            training. If this is so of most fields, the slide is unfamiliar whatever the distance, and however few cells
+            there are: strange colors may be why the detector found no more.
 
     Returns:
         The decision; None without a rule.
@@ -124,7 +125,7 @@ def assess_familiarity(
     distances = [prediction.distance for prediction in predictions if prediction.distance is not None]
     mean = fmean(distances) if distances else None
     is_stain_out_of_range = sum(stain_out_of_range) > _OUT_OF_RANGE_SHARE * len(stain_out_of_range)
-    is_familiar: bool | None = None
+    is_familiar: bool | None = False if is_stain_out_of_range else None
     if mean is not None and len(distances) >= rule.min_cells:
         is_familiar = mean <= rule.max_mean_distance and not is_stain_out_of_range
     familiarity = Familiarity(len(distances), mean, rule.max_mean_distance, is_familiar)

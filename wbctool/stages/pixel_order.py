@@ -31,6 +31,8 @@ _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels
 _DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
 
+_MAX_FROZEN_SHARE, _MIN_CHANGES_SHARE = 0.05, 0.25  # of the rows; of the neighbors in a row, which differ in a smear
+
 _SCRAMBLED = (
     "the pixels are in disorder ({}), so the file does not say rightly how they are stored; save the image again as an "
     "8-bit RGB PNG or uncompressed TIFF"
@@ -61,7 +63,9 @@ def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDA
     Returns:
         What is wrong and what to do; None if nothing is.
     """
-    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear)
+    symptom = (
+        _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear) or _find_frozen_rows(rgb)
+    )
     return None if symptom is None else _SCRAMBLED.format(symptom)
 
 
@@ -79,7 +83,7 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
         return None
     row_profile, column_profile = (_difference_profile(green, mask, axis) for axis in (0, 1))
     rows, columns = (float(np.nanmean(profile)) for profile in (row_profile, column_profile))
-    if max(rows, columns) > _MAX_ROUGHNESS * contrast:
+    if max(rows, columns) > _MAX_ROUGHNESS * contrast and _is_rough(downscale(green, *_halve(green))):
         return "neighboring pixels have nothing in common"
     if max(rows, columns) > _MAX_ANISOTROPY * min(rows, columns):
         return "neighboring rows have little in common"
@@ -89,6 +93,20 @@ def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
     if (row_seams.is_regular or column_seams.is_regular) and not _are_of_photographs(row_seams, column_seams):
         return "it falls into tiles or strips that do not fit each other"
     return None
+
+
+def _halve(gray: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return half the width and height of an image."""
+    return gray.shape[1] // 2, gray.shape[0] // 2
+
+
+def _is_rough(half: NDArray[np.uint8]) -> bool:
+    """Return whether an image reduced by two, with half the camera's noise, is as rough as one in disorder."""
+    everywhere = np.ones_like(half)
+    roughness, contrast = (
+        max(_mean_difference(half, everywhere, axis, lag) for axis in (0, 1)) for lag in (1, _LAG_PX // 2)
+    )
+    return roughness > _MAX_ROUGHNESS * contrast
 
 
 def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
@@ -107,7 +125,7 @@ def _find_shear(rgb: NDArray[np.uint8]) -> str | None:
     if variance < _MIN_EDGE_STD**2 or difference > _MAX_EDGE_DIFFERENCE * variance:
         return None
     green = np.ascontiguousarray(_middle(rgb)[..., 1])
-    green = downscale(green, green.shape[1] // 2, green.shape[0] // 2)  # against noise
+    green = downscale(green, *_halve(green))  # against noise
     inside = cv2.erode((green > limit).astype(np.float32), np.ones((5, 5), np.uint8))
     across, down = (cv2.Sobel(green, cv2.CV_32F, 1 - axis, axis) * inside for axis in (0, 1))
     norm = float(np.linalg.norm(across) * np.linalg.norm(down))
@@ -128,13 +146,35 @@ def _find_repetition(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> st
             size = gray.shape[axis] // count
             if size < _LAG_PX:
                 continue
-            first, second = (np.take(detail, range(i * size, (i + 1) * size), axis) for i in (0, 1))
+            first, second = (_without_lines(np.take(detail, range(i * size, (i + 1) * size), axis)) for i in (0, 1))
             norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
             if min(norms) < _MIN_DETAIL * first.size**0.5:
                 continue
             if float((first * second).sum()) > _MAX_REPETITION * norms[0] * norms[1]:
                 return f"it shows the same picture {'twice' if count == 2 else 'three times'}"
     return None
+
+
+def _find_frozen_rows(rgb: NDArray[np.uint8]) -> str | None:
+    """Return how one row or column is repeated, as by a camera or a scanner that stopped; a bar has few colors."""
+    for name, image in (("row", rgb), ("column", rgb.transpose(1, 0, 2))):
+        is_same = (image[1:] == image[:-1]).all(axis=(1, 2))
+        edges = np.flatnonzero(np.diff(is_same.astype(np.int8), prepend=0, append=0))
+        if not len(edges):
+            continue
+        starts, lengths = edges[::2], edges[1::2] - edges[::2]
+        longest = int(lengths.argmax())
+        row = image[starts[longest]].astype(np.int16)
+        n_changes = int((np.diff(row, axis=0) != 0).any(axis=1).sum())
+        if lengths[longest] > _MAX_FROZEN_SHARE * len(image) and n_changes > _MIN_CHANGES_SHARE * len(row):
+            return f"one {name} is repeated {int(lengths[longest])} times"
+    return None
+
+
+def _without_lines(detail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Remove what a part of an image shows of flicker and reticles: bands and lines along its rows and columns."""
+    rows, columns = detail.mean(axis=1, keepdims=True), detail.mean(axis=0, keepdims=True)
+    return np.asarray(detail - rows - columns + detail.mean())
 
 
 def _middle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
