@@ -45,18 +45,27 @@ class Smear:
         return red_cells(round(30 / scale), width, height, step=5)  # they cover a twenty-fifth
 
 
-def test_field_that_is_looked_at_in_native_resolution_is_not_tried(card, field):
+@pytest.mark.parametrize("step", [5, None])
+def test_native_resolution_that_shows_few_red_cells_or_none_is_magnified(card, field, step):
+    """Red cells of 10 pixels are missed, or some are taken for larger ones."""
+    smear, shown = Smear(10), red_cells(16, 2000, 1500, step) if step else ()
+    assert find_small_red_cells_px(field, shown, 1.0, 1.0, card, smear) == 10
+    assert smear.scales == [2.0] * 4
+    with pytest.raises(CellsTooSmall, match="7 pixels"):
+        find_small_red_cells_px(field, shown, 1.0, 1.0, card, Smear(7))
+    assert find_small_red_cells_px(field, (), 1.0, 1.0, card, Smear(20)) is None  # they are none of the small ones
+
+
+def test_native_resolution_of_a_small_field_or_with_many_red_cells_is_not_tried(card, field):
     smear = Smear(20)
-    assert find_small_red_cells_px(field, (), 1.0, 1.0, card, smear) is None
+    small = Field("small", np.ascontiguousarray(field.rgb[:480, :640]))
+    assert find_small_red_cells_px(small, (), 1.0, 1.0, card, smear) is None
+    assert find_small_red_cells_px(field, red_cells(20, 2000, 1500), 1.0, 1.0, card, smear) is None
     assert smear.scales == []
 
 
-@pytest.mark.parametrize(("side_px", "measured"), [(13, 13), (20, None)])
-def test_small_red_cells_in_native_resolution_are_to_be_magnified(card, field, side_px, measured):
-    smear = Smear(side_px)
-    shown = red_cells(side_px, 2000, 1500)
-    assert find_small_red_cells_px(field, shown, 1.0, 1.0, card, smear) == measured
-    assert smear.scales == []
+def test_small_red_cells_in_native_resolution_are_to_be_magnified(card, field):
+    assert find_small_red_cells_px(field, red_cells(13, 2000, 1500), 1.0, 1.0, card, Smear(13)) == 13
 
 
 @pytest.mark.parametrize("side_px", [14, 20, 40])

@@ -28,6 +28,8 @@ _SAMPLES = 3  # the number of red cells that are looked at closely
 _MAX_SIZE_RATIO = 0.5  # of the size from close up and from afar, of the same red cells: 0.85
 PARTS = 12  # the number of parts that are looked at
 PLACES_PER_SIDE = 24  # among so many places, rows and columns, those parts are chosen
+_MIN_MAGNIFIED_PX = 700  # of a field's longer side; a smaller one shows few cells if they are small
+_MAGNIFIED_PARTS = 4  # that are looked at magnified if a field of that size shows few red cells
 _STEP = 4.0  # red cells are measured well at half and at twice their best size
 _MIN_VARIED_STD = 6.0  # gray levels; below, a part is glass
 
@@ -76,10 +78,16 @@ def find_small_red_cells_px(
     height, width = field.rgb.shape[:2]
     shown = measure_red_cells(detections, height * width, card)
     sure_px = _SURE_FRACTION * card.min_red_cell_px
+    shows_them = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px
     if max_whole_scale >= 1:  # its own pixels were looked at, and can only be magnified
+        if shows_them:
+            return None
+        if max(height, width) >= _MIN_MAGNIFIED_PX:
+            magnified = _try_scale(field, _MAX_UPSCALING, card, detect_at, _MAGNIFIED_PARTS)
+            if magnified.share >= max(_MIN_SHARE, shown.share) and magnified.side_px < sure_px:
+                return _check_visible(magnified.side_px, card)
         shows_small = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE_OF_SMALL
         return shown.side_px if shows_small and shown.side_px * scale < sure_px else None
-    shows_them = shown.count >= _MIN_RED_CELLS and shown.share >= _MIN_SHARE and shown.side_px * scale >= sure_px
     if shows_them and not _consist_of_smaller(field, detections, shown, card, detect_at):
         return None
     side_px = _find_red_cell_px(field, max_whole_scale, card, detect_at)
@@ -134,22 +142,27 @@ def _find_red_cell_px(field: Field, max_whole_scale: float, card: DetectorCard, 
     upscaled = _try_scale(field, _MAX_UPSCALING, card, detect_at)
     if upscaled.share < _MIN_SHARE:
         return None
-    if upscaled.side_px * _MAX_UPSCALING < _VISIBLE_FRACTION * card.min_red_cell_px:
+    return _check_visible(upscaled.side_px, card)
+
+
+def _check_visible(side_px: float, card: DetectorCard) -> float:
+    """Return the side of red cells that can be seen if they are magnified; raise CellsTooSmall of smaller ones."""
+    if side_px * _MAX_UPSCALING < _VISIBLE_FRACTION * card.min_red_cell_px:
         raise CellsTooSmall(
-            f"its red cells measure about {upscaled.side_px:.0f} pixels, too few to see the cells by; photograph or "
-            f"export it so that they measure {card.min_red_cell_px:.0f} or more"
+            f"its red cells measure about {side_px:.0f} pixels, too few to see the cells by; photograph or export it "
+            f"so that they measure {card.min_red_cell_px:.0f} or more"
         )
-    return upscaled.side_px
+    return side_px
 
 
-def _try_scale(field: Field, scale: float, card: DetectorCard, detect_at: DetectAt) -> RedCells:
+def _try_scale(field: Field, scale: float, card: DetectorCard, detect_at: DetectAt, n_parts: int = PARTS) -> RedCells:
     """Detect objects in some parts of a field that are not glass, and measure its red cells."""
     height, width = field.rgb.shape[:2]
     side = round(card.input_long_side_px / scale)
     places = choose_places(width, height, side, PLACES_PER_SIDE)
     parts = [field.rgb[y : y + side, x : x + side] for x, y in places]
     varied = [part for part in parts if is_varied(part)]
-    indices = np.linspace(0, len(varied) - 1, min(len(varied), PARTS)).round().astype(int).tolist()
+    indices = np.linspace(0, len(varied) - 1, min(len(varied), n_parts)).round().astype(int).tolist()
     return _measure_best_parts(field, [varied[i] for i in indices], scale, card, detect_at)
 
 
