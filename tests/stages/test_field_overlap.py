@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.thumbnails import make_field_thumbnail
@@ -94,6 +95,34 @@ def test_the_same_frame_is_not_the_same_place(fields):
     for rgb in framed:
         rgb[:60], rgb[-60:], rgb[:, :80] = 0, 0, 0
     assert find_overlaps([view(rgb, [Box(270, 190, 100, 100)]) for rgb in framed]) == []
+
+
+def in_window(rgb):
+    """The field in the window of a camera program, with its buttons and a panel of text."""
+    window = Image.new("RGB", (1280, 720), (240, 240, 240))
+    draw, font = ImageDraw.Draw(window), ImageFont.load_default(14)
+    for i in range(12):
+        color = [(80, 140, 220), (200, 80, 80), (90, 170, 90), (160, 90, 190)][i % 4]
+        draw.rectangle([10 + i * 40, 36, 40 + i * 40, 66], fill=color, outline=(150, 150, 150))
+        draw.text((1100, 110 + i * 32), f"Exposure {i}", fill=0, font=font)
+    window.paste(Image.fromarray(rgb).resize((576, 432)), (128, 86))
+    return np.array(window)
+
+
+def test_the_same_window_is_not_the_same_place(fields):
+    cell, button = Box(290, 250, 100, 100), Box(10, 36, 30, 30)  # which a detector takes for a cell
+    windows = [view(in_window(rgb), [cell, button]) for rgb in fields]
+    assert find_overlaps(windows) == []
+    again = view(in_window(np.clip(fields[2] * 0.97, 0, 255).astype(np.uint8)), [cell, button])
+    (found,) = find_overlaps([*windows, again])
+    assert (found.first, found.second) == (2, 16)
+
+
+def test_one_place_photographed_again_and_again_is_found(fields):
+    rgb, box = fields[0], Box(270, 190, 100, 100)
+    noise = np.random.default_rng(0)
+    views = [view(np.clip(rgb + noise.normal(0, 2, rgb.shape), 0, 255).astype(np.uint8), [box]) for _ in range(6)]
+    assert {found.second for found in find_overlaps(views)} == {1, 2, 3, 4, 5}
 
 
 def test_fields_of_other_sizes_are_not_compared(smear):

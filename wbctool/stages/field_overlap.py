@@ -37,6 +37,9 @@ _MIN_TEMPLATE_PX = 2
 _CELL_MARGIN = 0.15  # of its side: a box may not hold all of a cell
 _MIN_WEIGHT = 1e-3
 _CACHED_IMAGES = 64
+_MIN_OVERLAY_FIELDS, _MAX_OVERLAY_FIELDS = 5, 40  # fewer do not tell; of more some are enough
+_MAX_OVERLAY_DIFFERENCE, _MIN_OVERLAY_DETAIL = 6, 5.0  # gray levels
+_MIN_OVERLAY_SHARE, _MAX_SAME_SHARE = 0.8, 0.9  # of the fields; of the pixels, or all are one photograph
 
 Image = TypeVar("Image", FloatArray, NDArray[np.bool_])
 
@@ -108,7 +111,8 @@ def _find_overlaps_of_size(views: Sequence[FieldView], indices: Sequence[int]) -
     width_px, _ = views[0].size
     scale = coarse.shape[2] / width_px
     centers = [[(scale * x, scale * y) for x, y in (box.center for box in view.cells)] for view in views]
-    load = lru_cache(maxsize=_CACHED_IMAGES)(lambda index: _prepare(views[index]))
+    overlay = _find_overlay([view.thumbnail for view in views])
+    load = lru_cache(maxsize=_CACHED_IMAGES)(lambda index: _prepare(views[index], overlay))
     best: dict[tuple[int, int], Overlap] = {}
     for candidate in find_candidates(coarse, centers):
         first, second = coarse[candidate.first], coarse[candidate.second]
@@ -129,7 +133,7 @@ class _Prepared:
     Attributes:
         band: (H, W) float32, its details, without noise and vignetting.
         gray: (H, W) uint8, the field.
-        between: (H, W) bool, false in white cells.
+        between: (H, W) bool, false in white cells and in what lies over all fields.
     """
 
     band: FloatArray
@@ -152,10 +156,33 @@ class _Shift:
     correlation: float
 
 
-def _prepare(view: FieldView) -> _Prepared:
-    """Prepare a field."""
+def _find_overlay(thumbnails: Sequence[FieldThumbnail]) -> NDArray[np.bool_] | None:
+    """Return where most fields show the same details: the window of a camera program, its text, a pointer.
+
+    Args:
+        thumbnails: The small images of fields of one size.
+
+    Returns:
+        (H, W) bool, of the fine images; None if there are too few fields to tell, or nearly all of them show the same.
+    """
+    if len(thumbnails) < _MIN_OVERLAY_FIELDS:
+        return None
+    step = math.ceil(len(thumbnails) / _MAX_OVERLAY_FIELDS)
+    grays = np.stack([decode_gray(thumbnail, _FINE_PX) for thumbnail in thumbnails[::step]])
+    usual = np.median(grays, axis=0).astype(np.float32)
+    is_same = (np.abs(grays - usual) <= _MAX_OVERLAY_DIFFERENCE).mean(axis=0) >= _MIN_OVERLAY_SHARE
+    if is_same.mean() > _MAX_SAME_SHARE:
+        return None
+    low, high = (cv2.GaussianBlur(usual, (0, 0), sigma_px) for sigma_px in _SIGMAS_PX)
+    has_detail = (np.abs(low - high) > _MIN_OVERLAY_DETAIL).astype(np.uint8)
+    near_detail = cv2.dilate(has_detail, np.ones((9, 9), np.uint8)) > 0
+    return np.asarray(is_same & near_detail)
+
+
+def _prepare(view: FieldView, overlay: NDArray[np.bool_] | None) -> _Prepared:
+    """Prepare a field, without what lies over all fields."""
     gray = decode_gray(view.thumbnail, _FINE_PX)
-    between = np.ones(gray.shape, np.float32)
+    between = np.ones(gray.shape, np.float32) if overlay is None else 1 - overlay.astype(np.float32)
     scale = gray.shape[1] / view.thumbnail.width
     for box in view.cells:
         margin = _CELL_MARGIN * box.longer_side_px
@@ -195,7 +222,7 @@ def _compare(first: _Prepared, second: _Prepared, candidate: Candidate) -> _Shif
 
 
 def _find_image_area(field: _Prepared) -> NDArray[np.bool_]:
-    """Return (H, W) bool, true inside the picture of a field that may have a frame."""
+    """Return (H, W) bool, true inside the image of a field that may have a frame."""
     image_area = find_image_area(cv2.cvtColor(field.gray, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False))
     return np.ones(field.gray.shape, bool) if image_area is None else image_area
 
