@@ -14,7 +14,8 @@ _MAX_RING = 0.3  # of the background's brightness, of the corners around an eyep
 _MAX_EVEN_RING = 0.6  # the same, if they are all of one color
 _BACKGROUND_QUANTILE = 0.98
 _MIN_RING_CORNERS = 3  # the fourth may lie inside the picture
-_MIN_IMAGE_SHARE = 0.1  # of the pixels; less is no image in a frame
+_MIN_IMAGE_SHARE, _MIN_ROUND_SHARE = 0.1, 0.05  # of the pixels; less is no image in a frame
+_MAX_ROUND_FILL = 0.9  # of the rectangle around it
 _EDGE_SHARE = 0.03  # of the longer side: the blurred edge of a ring
 
 
@@ -45,7 +46,15 @@ def find_image_area(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         return None
     image_area = np.zeros((height, width), bool)
     image_area[top:bottom, left:right] = True if ring is None else ~ring
-    return image_area if image_area.mean() > _MIN_IMAGE_SHARE else None
+    return image_area if image_area.mean() > (_MIN_ROUND_SHARE if _is_round(image_area) else _MIN_IMAGE_SHARE) else None
+
+
+def _is_round(image_area: NDArray[np.bool_]) -> bool:
+    """Return whether an image is that of an eyepiece, and no label on a dark photograph."""
+    rows, columns = (np.flatnonzero(image_area.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return False
+    return float(image_area[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean()) < _MAX_ROUND_FILL
 
 
 def _trim(rgb: NDArray[np.uint8]) -> tuple[int, int]:
