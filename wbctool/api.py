@@ -132,7 +132,7 @@ def analyze_image(
         Cell(field.name, index, *parts)
         for index, parts in enumerate(zip(detections, inputs.super_resolved, predictions, strict=True), start=1)
     ]
-    judgment = judge_slide(cells, [measured], models.cards.familiarity_rule, card.classes, limits or Limits())
+    judgment = judge_slide(cells, [measured], models.cards.familiarity_rule, card.classes, limits or Limits(), n_read=1)
     return ImageAnalysis(judgment.cells, judgment.differential, judgment.familiarity)
 
 

@@ -42,7 +42,7 @@ def test_geojson_names_files_of_images_that_are_gone(done):
     done()
     result = export("geojson", done.out)
     assert (result.exit_code, "2 files, one per image" in result.stdout) == (0, True)
-    assert "these results have no such image: s2/f2.png.geojson; remove what you do not need" in result.stderr
+    assert "these results hold no such image: s2/f2.png.geojson; remove what you do not need" in result.stderr
 
 
 def test_coco_of_a_single_image_names_it_as_it_lies_beside_others(run):

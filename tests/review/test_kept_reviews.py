@@ -19,7 +19,6 @@ from wbctool.review.acknowledge import acknowledge_ended_reviews
 from wbctool.review.apply import apply_reviews
 from wbctool.review.audit import audit_reviews
 from wbctool.store.ended_reviews import EndedReview, describe_ended_reviews, find_ended_reviews
-from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.lock import lock_output
 from wbctool.store.reader import SkippedSlide, read_published_slides
 from wbctool.store.run_record import read_run_record
@@ -285,7 +284,7 @@ def test_kept_slide_follows_slides_csv_and_limits(run, reviewed):
         assert record.limits.low_count_below == 1
         assert record.limits.max_blur_um == kept.limits.max_blur_um
         assert record.absolute_counts.classes["monocyte"].value == 3
-        assert Fingerprints.of_record(record) == Fingerprints.of_record(kept)
+        assert record.cells_fingerprint == kept.cells_fingerprint
         assert record.provenance.models == kept.provenance.models
         assert read_run_record(reviewed).notices == (KEPT,)
         page = reviewed.slide_file("s2", "report.html").read_text()
@@ -295,6 +294,45 @@ def test_kept_slide_follows_slides_csv_and_limits(run, reviewed):
     run()
     record = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
     assert (record.patient, record.readers) == ("", ("AB",))
+
+
+def test_kept_slide_follows_back_to_the_models_and_the_words_before(run, reviewed):
+    set_slides_csv(run, "patient", "RIGHT")
+    run()
+    model, classify = run.model, run.classify
+    change_cells(run, "model")
+    set_slides_csv(run, "patient", "TYPO")
+    run(adult=True)
+    run.model, run.classify = model, classify
+    set_slides_csv(run, "patient", "RIGHT")
+    for _ in range(2):
+        run()
+        record = read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2")
+        assert (record.patient, record.limits.adult) == ("RIGHT", False)
+        check_reviewed(run, reviewed)
+    assert run.looked == []
+
+
+@pytest.mark.parametrize("fails", ["read", "lost"])
+def test_kept_slide_that_cannot_be_brought_up_to_date_keeps_its_review(run, reviewed, monkeypatch, fails):
+    change_cells(run, "model")
+    set_slides_csv(run, "patient", "RIGHT")
+    original = reviewed.slide_file("s2", "original-cells.csv")
+    if fails == "lost":
+        original.unlink()
+    else:
+        read_bytes = Path.read_bytes
+
+        def deny(path):
+            if path == original:
+                raise OSError(errno.EIO, "Input/output error")
+            return read_bytes(path)
+
+        monkeypatch.setattr(Path, "read_bytes", deny)
+    assert run() == 0
+    assert events(reviewed) == ["cell", "review"]
+    assert any("its line of slides.csv and the limits are not applied" in n for n in read_run_record(reviewed).notices)
+    assert read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2").readers == ("AB",)
 
 
 @pytest.mark.parametrize("option", ["force", "retry_failed"])
@@ -328,6 +366,17 @@ def test_image_that_cannot_be_read_for_a_while_keeps_the_review(run, reviewed, m
     monkeypatch.undo()
     assert run() == 0
     check_reviewed(run, reviewed)
+
+
+def test_image_that_never_had_a_hash_does_not_keep_a_slide_from_being_processed(run, reviewed):
+    (run.root / "s2" / "large.png").write_bytes(b"\0" * 2_000_000)
+    run(max_megapixels=0.1)
+    assert read_slide_record(reviewed.slide_file("s2", "slide.json"), "s2").readers == ("AB",)
+    change_cells(run, "added")
+    run(max_megapixels=0.1)
+    assert "f3.png" in run.looked
+    assert run.rows()["s2"]["status"] == "partial"
+    assert events(reviewed)[-1] == "redone"
 
 
 def test_review_of_a_slide_without_cells_holds_for_no_other_images(run, layout, write):

@@ -31,7 +31,7 @@ def _prediction(
 
 def test_rule_for_one_reader_demands_its_own_confidence_or_counts_no_cell() -> None:
     unfamiliar = assess_familiarity([_prediction(distance=200)] * 3, RULE)
-    cells = [_prediction(confidence=0.95), _prediction(confidence=0.99), _prediction(confidence=1.0)]
+    cells = [_prediction(confidence=0.95), _prediction(confidence=0.99), _prediction(confidence=0.999)]
 
     def count(rule: FamiliarityRule) -> int:
         return [p.outcome for p in send_unsure_to_review(cells, unfamiliar, rule)].count(Outcome.COUNTED)

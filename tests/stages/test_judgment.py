@@ -29,7 +29,7 @@ def _cells(distance: float, n: int = 4) -> list[Cell]:
 
 
 def test_judge_slide_counts_a_familiar_slide() -> None:
-    judgment = judge_slide(_cells(5), [replace(FIELD, stain_delta_e=0.0)], RULE, CLASSES, Limits())
+    judgment = judge_slide(_cells(5), [replace(FIELD, stain_delta_e=0.0)], RULE, CLASSES, Limits(), n_read=1)
     assert judgment.familiarity is not None
     assert judgment.familiarity.is_familiar
     assert judgment.differential.counted == 4
@@ -38,7 +38,7 @@ def test_judge_slide_counts_a_familiar_slide() -> None:
 
 def test_judge_slide_is_stricter_if_cells_or_colors_are_unfamiliar() -> None:
     for cells, stain_delta_e in ((_cells(50), 0.0), (_cells(5), 30.0)):
-        judgment = judge_slide(cells, [replace(FIELD, stain_delta_e=stain_delta_e)], RULE, CLASSES, Limits())
+        judgment = judge_slide(cells, [replace(FIELD, stain_delta_e=stain_delta_e)], RULE, CLASSES, Limits(), n_read=1)
         assert Flag.UNFAMILIAR in judgment.differential.flags
         assert {cell.prediction.reason for cell in judgment.cells} == {Reason.UNFAMILIAR_SLIDE}
         assert judgment.differential.review == 4
@@ -46,7 +46,7 @@ def test_judge_slide_is_stricter_if_cells_or_colors_are_unfamiliar() -> None:
 
 def test_judge_slide_counts_no_cell_of_wrongly_saved_images() -> None:
     judgment = judge_slide(
-        _cells(5), [FIELD], None, CLASSES, Limits(), field_flags={Flag.FAILED_FIELDS}, is_wrongly_saved=True
+        _cells(5), [FIELD], None, CLASSES, Limits(), n_read=1, field_flags={Flag.FAILED_FIELDS}, is_wrongly_saved=True
     )
     assert {cell.prediction.outcome for cell in judgment.cells} == {Outcome.NEEDS_REVIEW}
     assert Flag.FAILED_FIELDS in judgment.differential.flags

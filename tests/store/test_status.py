@@ -107,6 +107,15 @@ def test_read_report_while_the_models_are_loading_is_of_the_run_that_begins(run,
     assert report.slides == ()
 
 
+def test_read_report_after_a_killed_run_is_of_the_run_that_begins(run, layout):
+    run()
+    begun(layout)
+    content = json.loads(layout.run_json.read_bytes())
+    layout.run_json.write_text(json.dumps(content | {"start": "2026-01-01T00:00:00.000+00:00"}))
+    with lock_output(layout):
+        assert read_report(layout).start > datetime(2026, 1, 2, tzinfo=UTC)
+
+
 def test_run_record_keeps_the_end_of_the_last_run_that_ended(run, layout):
     run()
     ended = read_run_record(layout).end

@@ -119,7 +119,7 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     earlier = sorted(path for path in folder.rglob("*.geojson") if path not in written and is_own(path, GEOJSON_FILE))
     if earlier:
         names = list_names([display_name(str(path.relative_to(folder))) for path in earlier])
-        echo_error(f"not written now, because these results have no such image: {names}; remove what you do not need")
+        echo_error(f"not written now, because these results hold no such image: {names}; remove what you do not need")
     return slides.finish(f"{display_name(str(folder))} written: {pluralize(len(written), 'file')}, one per image")
 
 

@@ -110,7 +110,8 @@ def describe_missing(rgb: NDArray[np.uint8]) -> str:
     """
     for quarter_turns, (side, lines) in enumerate(_SIDES_BY_TURNS):
         turned = np.rot90(rgb, quarter_turns)
-        if n_missing := count_missing_rows(turned):
+        n_missing = count_missing_rows(turned)
+        if n_missing >= (_SURE_MISSING_SHARE * len(turned) if quarter_turns else 1):  # at other sides it may be a panel
             return f"the {side} {n_missing} of {len(turned)} {lines}"
     return ""
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from wbctool.inference.color_range import ColorRange
 
-_NO_CELL = 2.0  # a probability that no cell has
+_CERTAINTY = 1.0
 
 
 def _encode_array(array: NDArray[np.float32]) -> str:
@@ -90,7 +90,7 @@ class FamiliarityRule(BaseModel):
         min_cells: The number of cells that the decision needs.
         min_confidence: On another slide, the smallest probability of a counted cell's label, by both readers' mean.
         min_confidence_alone: The same if this reader reads alone, with nobody to contradict it; None if nobody has
-            chosen it, and no cell is counted then.
+            chosen it, and then certainty is demanded.
         own_laboratory: The laboratory that the classifier was adapted to; None if it was adapted to none.
     """
 
@@ -106,7 +106,7 @@ class FamiliarityRule(BaseModel):
     def for_one_reader(self) -> FamiliarityRule:
         """Return the rule for a run with this reader alone."""
         alone = self.min_confidence_alone
-        return self.model_copy(update={"min_confidence": _NO_CELL if alone is None else alone})
+        return self.model_copy(update={"min_confidence": _CERTAINTY if alone is None else alone})
 
     @model_validator(mode="after")
     def _check_centers(self) -> Self:

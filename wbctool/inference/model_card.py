@@ -228,11 +228,15 @@ def _former_names(kind: str) -> Mapping[str, str]:
 
 
 def fingerprint_entry(card: Card) -> dict[str, Any]:
-    """Return what a slide's fingerprint takes of a card: all but a copy's measurements and the way of an adaptation.
+    """Return what a slide's fingerprint takes of a card.
 
-    The keys are those of card schema 1, so that the renames of schema 2 process no slide again.
+    A copy's measurements, the way of an adaptation, and what holds for a reader alone are left out. The keys are those
+    of card schema 1, so that the renames of schema 2 process no slide again.
     """
-    content = card.model_dump(mode="json", exclude={"quantized_from": True, "adaptation": {"way"}})
+    content = card.model_dump(
+        mode="json",
+        exclude={"quantized_from": True, "adaptation": {"way"}, "familiarity": {"min_confidence_alone"}},
+    )
     content = {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
     entry: dict[str, Any] = former_names.restore_former_names(content, _former_names(card.kind))
     return {**entry, "schema_version": 1}

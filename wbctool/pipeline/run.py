@@ -164,7 +164,7 @@ class _FolderRun:
         self._note_kept_slides(plan)
         processed: dict[str, SlideOutcome] = {}
         try:
-            plan = rerender_slides(plan, self.context)
+            plan = rerender_slides(plan, self.context, self._notify)
             self.progress.plan_ready(plan)
             self._process_slides(plan, processed)
         except (OutputNotWritable, ClusterUnusable):

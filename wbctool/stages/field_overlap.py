@@ -39,7 +39,8 @@ _MIN_WEIGHT = 1e-3
 _CACHED_IMAGES = 64
 _MIN_OVERLAY_FIELDS, _MAX_OVERLAY_FIELDS = 5, 40  # fewer do not tell; of more some are enough
 _MAX_OVERLAY_DIFFERENCE, _MIN_OVERLAY_DETAIL = 6, 5.0  # gray levels
-_MIN_OVERLAY_SHARE, _MAX_SAME_SHARE = 0.8, 0.9  # of the fields; of the pixels, or all are one photograph
+_MIN_OVERLAY_SHARE = 0.8  # of the fields
+_MAX_SAME_SHARE, _MAX_OVERLAY_AREA = 0.9, 0.5  # of the pixels; above, the fields are photographs of one place
 
 Image = TypeVar("Image", FloatArray, NDArray[np.bool_])
 
@@ -175,8 +176,8 @@ def _find_overlay(thumbnails: Sequence[FieldThumbnail]) -> NDArray[np.bool_] | N
         return None
     low, high = (cv2.GaussianBlur(usual, (0, 0), sigma_px) for sigma_px in _SIGMAS_PX)
     has_detail = (np.abs(low - high) > _MIN_OVERLAY_DETAIL).astype(np.uint8)
-    near_detail = cv2.dilate(has_detail, np.ones((9, 9), np.uint8)) > 0
-    return np.asarray(is_same & near_detail)
+    overlay = is_same & (cv2.dilate(has_detail, np.ones((9, 9), np.uint8)) > 0)
+    return np.asarray(overlay) if overlay.mean() <= _MAX_OVERLAY_AREA else None
 
 
 def _prepare(view: FieldView, overlay: NDArray[np.bool_] | None) -> _Prepared:

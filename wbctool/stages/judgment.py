@@ -42,8 +42,8 @@ def judge_slide(
     model_classes: Sequence[CellClass],
     limits: Limits,
     *,
+    n_read: int,
     field_flags: Collection[Flag] = (),
-    n_read: int = 1,
     is_wrongly_saved: bool = False,
     scan: ScanSummary | None = None,
 ) -> SlideJudgment:
@@ -55,8 +55,8 @@ def judge_slide(
         rule: When a slide is familiar, and what is counted on another one; None if the models do not measure it.
         model_classes: The classes that the readers know.
         limits: The slide's limits.
-        field_flags: The flags that the fields' files raise.
         n_read: The number of fields that could be read.
+        field_flags: The flags that the fields' files raise.
         is_wrongly_saved: Whether so many fields have wrong colors or pixels in disorder that the others probably have,
             too. All cells then go to review.
         scan: What was done with a whole-slide scan; None for a folder of images.

@@ -31,11 +31,17 @@ _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels
 _DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
 
-_MAX_FROZEN_SHARE, _MIN_CHANGES_SHARE = 0.05, 0.25  # of the rows; of the neighbors in a row, which differ in a smear
+_FROZEN_SAMPLES = 40  # pixels of each row are compared first
+_MAX_FROZEN_SHARE, _MIN_CHANGES_SHARE = 0.12, 0.25  # of the rows; of the neighbors in a row, which differ in a smear
 
 _SCRAMBLED = (
     "the pixels are in disorder ({}), so the file does not say rightly how they are stored; save the image again as an "
     "8-bit RGB PNG or uncompressed TIFF"
+)
+
+_FROZEN = (
+    "one {line} is repeated {count} times, as if the camera had stopped or a border had been filled; photograph or "
+    "export it again"
 )
 
 
@@ -63,10 +69,8 @@ def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDA
     Returns:
         What is wrong and what to do; None if nothing is.
     """
-    symptom = (
-        _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear) or _find_frozen_rows(rgb)
-    )
-    return None if symptom is None else _SCRAMBLED.format(symptom)
+    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear)
+    return _find_frozen_rows(rgb) if symptom is None else _SCRAMBLED.format(symptom)
 
 
 def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:
@@ -156,18 +160,21 @@ def _find_repetition(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> st
 
 
 def _find_frozen_rows(rgb: NDArray[np.uint8]) -> str | None:
-    """Return how one row or column is repeated, as by a camera or a scanner that stopped; a bar has few colors."""
+    """Complain about one row or column that is repeated, as by a camera that stopped; a bar has few colors."""
     for name, image in (("row", rgb), ("column", rgb.transpose(1, 0, 2))):
-        is_same = (image[1:] == image[:-1]).all(axis=(1, 2))
+        sampled = image[:, :: max(1, image.shape[1] // _FROZEN_SAMPLES)]
+        is_same = (sampled[1:] == sampled[:-1]).all(axis=(1, 2))
         edges = np.flatnonzero(np.diff(is_same.astype(np.int8), prepend=0, append=0))
         if not len(edges):
             continue
         starts, lengths = edges[::2], edges[1::2] - edges[::2]
-        longest = int(lengths.argmax())
-        row = image[starts[longest]].astype(np.int16)
-        n_changes = int((np.diff(row, axis=0) != 0).any(axis=1).sum())
-        if lengths[longest] > _MAX_FROZEN_SHARE * len(image) and n_changes > _MIN_CHANGES_SHARE * len(row):
-            return f"one {name} is repeated {int(lengths[longest])} times"
+        start, length = int(starts[lengths.argmax()]), int(lengths.max())
+        if length <= _MAX_FROZEN_SHARE * len(image):
+            continue
+        row = image[start]
+        n_changes = int((row[1:] != row[:-1]).any(axis=1).sum())
+        if n_changes > _MIN_CHANGES_SHARE * len(row) and (image[start : start + length + 1] == row).all():
+            return _FROZEN.format(line=name, count=length)
     return None
 
 

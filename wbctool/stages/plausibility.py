@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wbctool.errors import FieldImplausible, FieldWronglySaved
 from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.integrity import describe_missing
+from wbctool.imaging.overlays import find_overlays
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
 from wbctool.types.cells import Field
@@ -41,15 +42,6 @@ _MAX_DARKER_SHARE, _MIN_NEGATIVE_GLASS_SHARE = 0.12, 0.3  # of the pixels
 _MAX_NUCLEUS_SHARE = 0.22  # of the cells' area; with more purple, the field may have red cells alone
 _MIN_NUCLEUS_ABSORBANCE, _DENSE_ABSORBANCE = 0.12, 0.5  # faint cells tell nothing; no red cell is as dense
 _MIN_BLUE_EXCESS, _SURE_BLUE_EXCESS = 1.0, 3.0  # pale red cells alone reach 2.3
-
-_OVERLAY_LONG_SIDE_PX = 1280  # of what overlays are looked for in
-_MIN_OVERLAY_PURITY = 0.8  # of the brightest channel; dark nuclei are as pure, but neither bright nor green
-_MAX_OVERLAY_GRADIENT = 4  # of 255; JPEG leaves a plane of one color so flat, and no nucleus is
-_MIN_OVERLAY_BRIGHTNESS = 180  # of 255
-_MAX_OVERLAY_SHARE, _MAX_REDUCED_SHARE = (
-    0.1,
-    0.5,
-)  # of the pixels, and of those reduced; above, no overlay
 
 _CHANNELS = ("red", "green", "blue")
 _SAVE_AS_RGB = "check the color settings of the camera and the export, and save the image again as 8-bit RGB"
@@ -127,7 +119,7 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
         )
     if image_area is not None:
         smear &= image_area
-    without_overlays = smear & ~_find_overlays(rgb, smear.shape)
+    without_overlays = smear & ~find_overlays(rgb, smear.shape)
     if without_overlays.mean() < _MIN_SMEAR_SHARE:
         return None
     complaint = (
@@ -204,26 +196,6 @@ def _reduce(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _pixels(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the pixels of the smear, (N, 3); fast if it is all of the image, as in most fields."""
     return reduced.reshape(-1, 3) if smear.all() else reduced[smear]
-
-
-def _find_overlays(rgb: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return where a reduced image, of the shape (h, w), shows scale bars, text or frames in pure colors.
-
-    No stain is as pure and bright, and none is pure and green. Where much of an image is, these are its own colors.
-    """
-    step = max(1, max(rgb.shape[:2]) // _OVERLAY_LONG_SIDE_PX)
-    red, green, blue = cv2.split(np.ascontiguousarray(rgb[::step, ::step]))
-    brightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
-    is_pure = darkest < (1 - _MIN_OVERLAY_PURITY) * brightest.astype(np.float32)
-    is_green = is_pure & (green == brightest)
-    is_flat = cv2.morphologyEx(green, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) <= _MAX_OVERLAY_GRADIENT
-    flat_green = cv2.dilate((is_green & is_flat).astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
-    overlay = (is_pure & (brightest >= _MIN_OVERLAY_BRIGHTNESS)) | (is_green & flat_green)
-    if not overlay.any() or overlay.mean() > _MAX_OVERLAY_SHARE:
-        return np.zeros(shape, bool)
-    thick = cv2.dilate(overlay.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
-    reduced = np.asarray(cv2.resize(thick, shape[::-1], interpolation=cv2.INTER_AREA) > 0)
-    return reduced if reduced.mean() < _MAX_REDUCED_SHARE else np.zeros(shape, bool)
 
 
 def _has_dark_ground(bright: NDArray[np.bool_]) -> bool:

@@ -64,7 +64,7 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
                 publish_slide(layout, reviewed_files.files, reviewed_files.record)
                 return reviewed_files.record
             if record is not None and record.reviews:
-                _check_readable(slide_files.record)
+                _check_readable(slide_files.record, record)
             was_reviewed = bool(reviews) or (record is None and is_set_aside(layout, slide))
     if was_reviewed:
         audit_log.log_review_ended(layout, slide)
@@ -121,9 +121,10 @@ def is_set_aside(layout: OutputPaths, slide: str) -> bool:
     return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
 
 
-def _check_readable(record: SlideRecord) -> None:
-    """Raise ReviewedSlideUnreadable if a field had no content that could be read, as on a share that is not mounted."""
-    if unread := [name for name, sha256 in record.source_hashes if sha256 is None]:
+def _check_readable(record: SlideRecord, reviewed: SlideRecord) -> None:
+    """Raise ReviewedSlideUnreadable if a reviewed field cannot be read any more, as on a share that is not mounted."""
+    known = {name for name, sha256 in reviewed.source_hashes if sha256 is not None}
+    if unread := [name for name, sha256 in record.source_hashes if sha256 is None and name in known]:
         raise ReviewedSlideUnreadable(
             f"{unread[0]!r} cannot be read now; the slide's reviewed results stay, and the next run tries again"
         )

@@ -112,9 +112,12 @@ def read_report(layout: OutputPaths) -> RunReport:
         raise StatusUnknown(f"{error}{hint}") from error
     holder, failure = _find_live_holder(layout), _read_failure(layout)
     phase = RunPhase.RUNNING if holder else RunPhase.ENDED if run.end or failure else RunPhase.KILLED
-    if holder is not None and run.end is not None:  # it is loading its models, and has written nothing yet
-        started = datetime.fromtimestamp(holder.started, UTC) if isinstance(holder.started, float) else run.end
-        run, failure = replace(run, start=started, last_end=run.end, end=None, exit_code=None, slides=None), None
+    if holder is not None:
+        failure = None  # of a run before
+        started = datetime.fromtimestamp(holder.started, UTC) if isinstance(holder.started, float) else run.start
+        if run.end is not None or run.start < started:  # it is loading its models, and has written nothing yet
+            last_end = run.end or run.last_end
+            run = replace(run, start=started, last_end=last_end, end=None, exit_code=None, slides=None)
     slides = run.slides or ()
     return RunReport(
         phase=phase,

@@ -70,8 +70,8 @@ class FieldQuality:
             red cell, in [0, 1]; None without a red cell.
         background_color: CIELAB of what lies between the cells; None if nothing does.
         cell_color: CIELAB of the nucleated cells; None without any.
-        stain_delta_e: The color difference (CIE76) from the detector's training fields; None if its card does not know
-            their colors.
+        stain_delta_e: The color difference (CIE76) from the detector's training fields and those that adapted models
+            were taught by; None if no card knows colors.
         blurred: Whether the edges are wider than the limit.
         crowded: Whether the coverage is above the limit.
         stain_out_of_range: Whether ``stain_delta_e`` is above the limit.
@@ -126,7 +126,7 @@ class Familiarity:
         cells: The number of cells that were measured.
         mean_distance: The mean of their squared Mahalanobis distances to the nearest class; None without cells.
         limit: The largest mean distance of a familiar slide.
-        is_familiar: The decision; None if there are too few cells for one.
+        is_familiar: The decision; None if the colors are usual and there are too few cells for one.
         offset: How far the cells lie from those of the laboratory that the models were adapted to, all in one
             direction (wbctool.stages.familiarity.measure_offset); None if they were not adapted, or without cells.
         offset_limit: The largest offset of that laboratory's slides.
