@@ -44,6 +44,7 @@ from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reaso
 from wbctool.types.progress import no_progress
 
 SIZES = (25, 50, 100)
+_SIZES_TEXT = ", ".join(map(str, SIZES))
 SLIDE_CELLS = (20, 50, 100)
 _MEASURED_SHARE = 1 / 3
 _SIMULATED_SLIDES = 200
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
     parser.add_argument("--deep", action="store_true", help="also fine-tune the first reader's last block")
     parser.add_argument("--draws", type=int, default=10, help="draws of each size")
+    parser.add_argument("--size", type=int, action="append", help=f"number of labeled cells; default: {_SIZES_TEXT}")
     args = parser.parse_args(argv)
     models = load_models(args.models, Device.CPU, Precision.FP32, args.readers)
     labels = read_cell_labels(args.labels) if args.labels else {}
@@ -103,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             cells,
             compute_readers(cells, models, args.models, make_tuner=LastBlockTuner if args.deep else None),
         )
-        draws += measure_laboratory(folder.name, *laboratories[folder.name], args.draws)
+        draws += measure_laboratory(folder.name, *laboratories[folder.name], args.draws, args.size or SIZES)
         print(format_table(draws), flush=True)
     familiarity = format_familiarity({name: (cells, _untuned(r)) for name, (cells, r) in laboratories.items()})
     print(familiarity, flush=True)
@@ -113,7 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure_laboratory(
-    name: str, cells: Sequence[AdaptationCell], readers: Sequence[Reader], n_draws: int
+    name: str,
+    cells: Sequence[AdaptationCell],
+    readers: Sequence[Reader],
+    n_draws: int,
+    sizes: Sequence[int] = SIZES,
 ) -> Iterator[Draw]:
     """Yield the models as they are, and all draws of one laboratory.
 
@@ -121,7 +127,8 @@ def measure_laboratory(
         name: The laboratory's name.
         cells: Its cells.
         readers: The readers with the cells' features; with a tuner, they are adapted in both ways.
-        n_draws: The number of draws of each size; a size of more than two thirds of the cells is left out.
+        n_draws: The number of draws of each size.
+        sizes: Numbers of cells; one of more than two thirds of the laboratory's is left out.
     """
     cell_labels = to_cell_labels(cells)
     shipped = predict_as_shipped(readers)
@@ -130,7 +137,7 @@ def measure_laboratory(
     ways = {Way.DEFAULT: _untuned(readers)}
     if readers[0].tuner is not None:
         ways[Way.DEEP] = list(readers)
-    sizes = [size for size in SIZES if size <= (1 - _MEASURED_SHARE) * len(cells)]
+    sizes = [size for size in sizes if size <= (1 - _MEASURED_SHARE) * len(cells)]
     for seed in range(n_draws):
         measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), seed)
         for size in sizes:

@@ -32,10 +32,11 @@ def find_overlays(rgb: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.
     brightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
     is_pure = darkest < (1 - _MIN_PURITY) * brightest.astype(np.float32)
     is_green = is_pure & (green == brightest)
-    is_flat = cv2.morphologyEx(green, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) <= _MAX_GRADIENT
-    flat_green = cv2.dilate((is_green & is_flat).astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
     is_violet = (green == darkest) & (cv2.min(red, blue) > _MIN_VIOLET * brightest.astype(np.float32))
-    overlay = (is_pure & ~is_violet & (brightest >= _MIN_BRIGHTNESS)) | (is_green & flat_green)
+    overlay = is_pure & ~is_violet & (brightest >= _MIN_BRIGHTNESS)
+    if is_green.any():
+        is_flat = cv2.morphologyEx(green, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) <= _MAX_GRADIENT
+        overlay |= is_green & (cv2.dilate((is_green & is_flat).astype(np.uint8), np.ones((15, 15), np.uint8)) > 0)
     if not overlay.any() or overlay.mean() > _MAX_SHARE:
         return np.zeros(shape, bool)
     thick = cv2.dilate(overlay.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)

@@ -31,7 +31,7 @@ _MAX_REPETITION = 0.7  # the correlation of two parts of the image
 _MIN_DETAIL = 3.0  # gray levels
 _DETAIL_PX = (31, 31)  # what is larger than this, in the reduced image, may be the lamp
 
-_FROZEN_SAMPLES = 40  # pixels of each row are compared first
+_FROZEN_SAMPLES = 40  # pixels of each row are compared before all are
 _MAX_FROZEN_SHARE, _MIN_CHANGES_SHARE = 0.12, 0.25  # of the rows; of the neighbors in a row, which differ in a smear
 
 _SCRAMBLED = (
@@ -162,11 +162,12 @@ def _find_repetition(reduced: NDArray[np.uint8], smear: NDArray[np.bool_]) -> st
 def _find_frozen_rows(rgb: NDArray[np.uint8]) -> str | None:
     """Complain about one row or column that is repeated, as by a camera that stopped; a bar has few colors."""
     for name, image in (("row", rgb), ("column", rgb.transpose(1, 0, 2))):
+        step = max(1, int(_MAX_FROZEN_SHARE * len(image)))  # a repetition that is long enough has one of these rows
+        if not (image[1::step] == image[:-1:step]).all(axis=(1, 2)).any():  # as in most fields
+            continue
         sampled = image[:, :: max(1, image.shape[1] // _FROZEN_SAMPLES)]
         is_same = (sampled[1:] == sampled[:-1]).all(axis=(1, 2))
         edges = np.flatnonzero(np.diff(is_same.astype(np.int8), prepend=0, append=0))
-        if not len(edges):
-            continue
         starts, lengths = edges[::2], edges[1::2] - edges[::2]
         start, length = int(starts[lengths.argmax()]), int(lengths.max())
         if length <= _MAX_FROZEN_SHARE * len(image):
