@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = default_models_dir()
     card = load_fp32_card(folder, ClassifierCard)
-    network = NormalizedClassifier(CellClassifier(len(card.classes)), card.training.get("white_balance", False))
+    network = NormalizedClassifier(CellClassifier(len(card.classes)), card.training.white_balance)
     network.load_state_dict(
         load_classifier_weights(folder, load_recipe("default"), GroupSplit.from_card(card.training))
     )

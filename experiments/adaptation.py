@@ -293,7 +293,7 @@ def check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
     """Raise SettingsInvalid if a model has learned classes of these cells' data sets."""
     datasets = {cell.group.partition("/")[0] for cell in cells}
     for model in (models.classifier, models.second):
-        if model is not None and (seen := sorted(datasets & set(model.card.training.get("datasets", ())))):
+        if model is not None and (seen := sorted(datasets & set(model.card.training.datasets or ()))):
             raise SettingsInvalid(f"{model.card.file} was trained on {', '.join(seen)}")
 
 

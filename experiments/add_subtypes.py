@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     card, model = load_fp32_card(args.models, CompactCard), load_model(args.models, CompactCard)
     group_split = GroupSplit.from_card(card.training)
     context = make_context(**context_arguments(args) | {"group_split": group_split, "labels": args.labels})
-    cells = [cell for cell in context.load_cells() if cell.dataset in card.training["datasets"]]
+    cells = [cell for cell in context.load_cells() if cell.dataset in (card.training.datasets or ())]
 
     def measure_features(some: Sequence[CellRef]) -> NDArray[np.float32]:
         batches = [some[start : start + _BATCH] for start in range(0, len(some), _BATCH)]

@@ -169,7 +169,7 @@ def _is_trained_afresh(recipe: str | None) -> bool:
 def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
     """Raise SettingsInvalid if the first reader was trained on a laboratory that is left out."""
     card = load_fp32_card(folder, ClassifierCard)
-    if seen := sorted(set(left_out) & set(card.training.get("datasets", ()))):
+    if seen := sorted(set(left_out) & set(card.training.datasets or ())):
         raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from wbctool.datasets.labelled import FOLDS, GroupSplit, Split, infer_group
+from wbctool.inference.training_info import SplitInfo, TrainingInfo
 
 
 def _image(path: Path, content: bytes = b"x") -> Path:
@@ -52,7 +53,7 @@ def test_group_split_held_out_dataset_is_all_test() -> None:
 
 
 def test_group_split_has_leakage_of_other_fold_or_dataset() -> None:
-    training = {"group_split": {"fold": 0, "held_out_datasets": []}, "datasets": {"pbc": 3}}
+    training = TrainingInfo(datasets={"pbc": 3})
     assert not GroupSplit().has_leakage(training)
     assert GroupSplit(fold=1).has_leakage(training)
     assert GroupSplit(held_out_datasets=("pbc",)).has_leakage(training)
@@ -60,8 +61,9 @@ def test_group_split_has_leakage_of_other_fold_or_dataset() -> None:
 
 
 def test_group_split_from_card_reads_fold_and_datasets() -> None:
-    assert GroupSplit.from_card({}) == GroupSplit()
-    assert GroupSplit.from_card({"group_split": {"fold": 2, "held_out_datasets": ["pbc"]}}) == GroupSplit(2, ("pbc",))
+    assert GroupSplit.from_card(TrainingInfo()) == GroupSplit()
+    training = TrainingInfo(group_split=SplitInfo(fold=2, held_out_datasets=("pbc",)))
+    assert GroupSplit.from_card(training) == GroupSplit(2, ("pbc",))
 
 
 def test_group_split_depends_on_group_alone_and_is_near_70_10_20() -> None:

@@ -1,15 +1,15 @@
 """Datasets of one laboratory, and those that no model was trained on."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from wbctool.datasets.labelled import LabelledImage
 from wbctool.datasets.laboratories import find_laboratories, find_unseen_datasets
+from wbctool.inference.training_info import TrainingInfo
 from wbctool.labels import CellClass
 
-TRAINING: dict[str, Any] = {"datasets": {"pbc": 3, "bccd_fields": 2}, "calibrated_on": {"bccd_kaggle": 1}}
+TRAINING = TrainingInfo(datasets={"pbc": 3, "bccd_fields": 2}, calibrated_on={"bccd_kaggle": 1})
 
 
 def cells(dataset: str, group: str, copies: int = 1, name: str = "x.png") -> list[LabelledImage]:
@@ -30,7 +30,7 @@ def test_find_laboratories_joins_datasets_with_shared_groups() -> None:
 def test_find_unseen_datasets_are_those_that_no_card_names() -> None:
     items = [*cells("pbc", "1"), *cells("bccd_kaggle", "2"), *cells("lmu", "3"), *cells("raabin", "4")]
     assert find_unseen_datasets(items, [TRAINING]) == {"lmu", "raabin"}
-    assert find_unseen_datasets(items, [TRAINING, {"datasets": {"raabin": 1}}]) == {"lmu"}
+    assert find_unseen_datasets(items, [TRAINING, TrainingInfo(datasets={"raabin": 1})]) == {"lmu"}
 
 
 def test_find_unseen_datasets_copies_of_training_images_are_seen() -> None:
@@ -55,4 +55,4 @@ def test_find_unseen_datasets_file_name_tells_a_public_one_in_another_folder(nam
 
 
 def test_find_unseen_datasets_without_record_of_training_is_empty() -> None:
-    assert find_unseen_datasets(cells("lmu", "3"), [TRAINING, {}]) == set()
+    assert find_unseen_datasets(cells("lmu", "3"), [TRAINING, TrainingInfo()]) == set()

@@ -17,6 +17,7 @@ from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import CPU, FEATURES, LOGITS, create_session
+from wbctool.inference.training_info import TrainingInfo
 
 FIELD = min((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
 CARD = load_fp32_card(default_models_dir(), ClassifierCard)
@@ -68,6 +69,6 @@ def test_tuner_learns_the_cells_that_it_is_given_and_exports_what_it_has_learned
 
 
 def test_tuner_refuses_a_network_that_is_no_vgg(rgb: np.ndarray) -> None:
-    card = CARD.model_copy(update={"training": {**CARD.training, "backbone": "resnet50"}})
+    card = CARD.model_copy(update={"training": TrainingInfo(backbone="resnet50")})
     with pytest.raises(ModelMismatch, match="resnet50: only a VGG's weights can be read back"):
         LastBlockTuner(SHIPPED, card, rgb, lambda items, *_: items)

@@ -94,7 +94,7 @@ def test_train_all_stages_exports_and_resumes(
     models = load_models(out, Device.CPU, Precision.AUTO)
     assert models.classifier.card.classes[0].value == "neutrophil"
     assert models.generator.card.recipe == "default"
-    assert sum(models.detector.card.training["datasets"].values()) < len(
+    assert sum(models.detector.card.training.datasets.values()) < len(
         FIELDS
     )  # those of the test split are not trained on
     assert isinstance(detect_cells(read_field(FIELDS[0]), models.detector), tuple)
@@ -156,12 +156,12 @@ def test_calibrate_keeps_weights_and_record_of_training_data(
     calibrate([data], tmp_path, [default_models_dir()], workers=0)
     assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two models were copied
     before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
-    assert before.card.sha256 in after.card.training["started_from"]
-    datasets, n_fields = after.card.training["datasets"], len(list((data / "fields" / "images").iterdir()))
-    assert datasets == before.card.training["datasets"]
-    assert 0 < after.card.training["calibrated_on"]["fields"] < n_fields
-    assert after.card.training["groups"] == before.card.training["groups"]
-    assert after.card.training["super_resolved_copies"] == 0
+    assert before.card.sha256 in after.card.training.started_from
+    datasets, n_fields = after.card.training.datasets, len(list((data / "fields" / "images").iterdir()))
+    assert datasets == before.card.training.datasets
+    assert 0 < after.card.training.calibrated_on["fields"] < n_fields
+    assert after.card.training.groups == before.card.training.groups
+    assert after.card.training.super_resolved_copies == 0
     assert after.card.temperature != before.card.temperature
     rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS[:3]])
     assert np.abs(before.run(rgb)[0] - after.run(rgb)[0]).max() < 0.02

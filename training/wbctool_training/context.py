@@ -157,7 +157,7 @@ class TrainingContext:
         """
         dataset_counts = Counter(item.dataset for item in train)
         for card in parents:
-            dataset_counts |= Counter(card.training["datasets"])
+            dataset_counts |= Counter(card.training.datasets or {})
         cuda = torch.cuda.is_available()
         return {
             "name": name,
@@ -169,7 +169,7 @@ class TrainingContext:
             "recipe": self.recipe.name,
             "training": {
                 "datasets": dict(sorted(dataset_counts.items())),
-                "groups": max([len({item.group for item in train}), *(card.training["groups"] for card in parents)]),
+                "groups": max([len({item.group for item in train}), *(card.training.groups or 0 for card in parents)]),
                 "group_split": {
                     "fold": self.group_split.fold,
                     "held_out_datasets": list(self.group_split.held_out_datasets),

@@ -156,10 +156,10 @@ def load_classifier_weights(
         raise ModelMismatch(
             f"{folder / card.file} knows the classes {', '.join(card.classes)}, which are not the recipe's"
         )
-    card_backbone = card.training.get("backbone", Backbone.VGG19)
+    card_backbone = card.training.backbone
     if card_backbone != backbone:
         raise ModelMismatch(f"{folder / card.file} is a {card_backbone}, not a {backbone}")
-    white_balance = card.training.get("white_balance", False)
+    white_balance = card.training.white_balance
     if not recipe.classifier.samples and white_balance != recipe.classifier.white_balance:
         raise ModelMismatch(f"{folder / card.file} was trained with white_balance {white_balance}, unlike the recipe")
     if backbone not in _RELOADABLE_BACKBONES:
@@ -182,11 +182,11 @@ def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifi
     Raises:
         ModelMismatch: The classifier is no VGG; the exports of other networks cannot be read back.
     """
-    backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
+    backbone = Backbone(card.training.backbone)
     if backbone not in _RELOADABLE_BACKBONES:
         raise ModelMismatch(f"{card.file} is a {backbone}: only a VGG's weights can be read back")
     network = CellClassifier(len(card.classes) + len(card.unknown_kinds), backbone=backbone)
-    normalized = NormalizedClassifier(network, card.training.get("white_balance", False))
+    normalized = NormalizedClassifier(network, card.training.white_balance)
     normalized.load_state_dict(read_weights(onnx.load_from_string(content)), strict=True)
     return normalized.eval()
 
@@ -256,8 +256,7 @@ def _check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None
 
 def _check_training_data_recorded(card: Card, folder: Path) -> None:
     """Raise ModelMismatch if a card does not record the training data, which the new model's card must include."""
-    datasets, n_groups = card.training.get("datasets"), card.training.get("groups")
-    if not isinstance(datasets, dict) or not all(isinstance(n, int) for n in (n_groups, *datasets.values())):
+    if card.training.datasets is None or card.training.groups is None:
         raise ModelMismatch(
             f"{folder / card.file}: its card does not say what it was trained on (datasets and groups in training)"
         )

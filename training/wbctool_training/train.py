@@ -138,11 +138,11 @@ def calibrate(
             "classes": card.classes,
             "crop_margin": card.crop_margin,
             "classifier": default.classifier.model_copy(
-                update={"samples": 0, "white_balance": card.training.get("white_balance", False)}
+                update={"samples": 0, "white_balance": card.training.white_balance}
             ),
         }
     )
-    backbone = Backbone(card.training.get("backbone", Backbone.VGG19))
+    backbone = Backbone(card.training.backbone)
     context = make_context(
         data, out, recipe, group_split=group_split, backbone=backbone, init_from=init_from, workers=workers
     )

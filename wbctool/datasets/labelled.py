@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from wbctool.datasets.laboratory_tables import TableRow, read_table
 from wbctool.errors import LabelledDataInvalid
+from wbctool.inference.training_info import TrainingInfo
 from wbctool.labels import CellClass, Subtype
 from wbctool.types.cells import Box, ObjectClass
 
@@ -184,15 +185,14 @@ class GroupSplit:
         return Split.VALIDATION if tenth == (self.fold + 3) % 10 else Split.TRAIN
 
     @classmethod
-    def from_card(cls, training: Mapping[str, Any]) -> GroupSplit:
-        """Read the split from ``training`` of a model's card; the shipped split if the card has none."""
-        split_record = training.get("group_split", {})
-        return cls(int(split_record.get("fold", 0)), tuple(split_record.get("held_out_datasets", ())))
+    def from_card(cls, training: TrainingInfo) -> GroupSplit:
+        """Return the split in ``training`` of a model's card; the shipped split if the card has none."""
+        return cls(training.group_split.fold, training.group_split.held_out_datasets)
 
-    def has_leakage(self, training: Mapping[str, Any]) -> bool:
+    def has_leakage(self, training: TrainingInfo) -> bool:
         """Return whether a model with this ``training`` in its card may have seen groups of this test split."""
         other_fold = GroupSplit.from_card(training).fold != self.fold
-        return other_fold or not set(self.held_out_datasets).isdisjoint(training.get("datasets", ()))
+        return other_fold or not set(self.held_out_datasets).isdisjoint(training.datasets or ())
 
 
 def infer_group(path: Path) -> str:

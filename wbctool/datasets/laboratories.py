@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scipy.cluster.hierarchy import DisjointSet
 
 from wbctool.datasets.labelled import HasGroup, HasPath
+from wbctool.inference.training_info import TrainingInfo
 
 # Names of public images, without their endings: they tell a copy in a folder of another name. TXL-PBC's are UUIDs.
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -38,7 +38,7 @@ def find_laboratories(items: Sequence[HasGroup]) -> dict[str, str]:
     return {dataset: min(subset) for subset in disjoint_sets.subsets() for dataset in subset}
 
 
-def find_unseen_datasets(items: Sequence[HasPath], trainings: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+def find_unseen_datasets(items: Sequence[HasPath], trainings: Sequence[TrainingInfo]) -> frozenset[str]:
     """Find the datasets of which no model was trained or calibrated on any image.
 
     Args:
@@ -50,11 +50,9 @@ def find_unseen_datasets(items: Sequence[HasPath], trainings: Sequence[Mapping[s
         with an image that has the file name of a public one that a card names; without this, a copy of training images
         in another folder would count as unseen. Empty if a card does not say what its model was trained on.
     """
-    if not all("datasets" in training for training in trainings):
+    if any(training.datasets is None for training in trainings):
         return frozenset()
-    trained = {
-        name for training in trainings for key in ("datasets", "calibrated_on") for name in training.get(key, ())
-    }
+    trained = {name for training in trainings for name in (*(training.datasets or ()), *training.calibrated_on)}
     patterns = [pattern for name, pattern in _PUBLIC_NAMES.items() if name in trained]
     laboratories = find_laboratories(items)
     seen = {

@@ -19,6 +19,7 @@ from wbctool.inference.adaptation_info import AdaptationInfo, Sha256
 from wbctool.inference.color_range import ColorRange
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.inference.quantization_info import QuantizationInfo
+from wbctool.inference.training_info import TrainingInfo
 from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.types.cells import ObjectClass
 
@@ -71,7 +72,7 @@ class Card(BaseModel):
     parameters: int
     tool_version: str
     recipe: str
-    training: dict[str, Any]
+    training: TrainingInfo
     metrics: dict[str, Any] = Field(default_factory=dict)
     quantized_from: QuantizationInfo | None = None
     license: str = "MIT"

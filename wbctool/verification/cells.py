@@ -161,9 +161,9 @@ def _exclude_training_data(
     card = models.classifier.card
     group_split = GroupSplit.from_card(card.training)
     training_splits = {
-        (dataset, split) for dataset in card.training.get("datasets", ()) for split in (Split.TRAIN, Split.VALIDATION)
+        (dataset, split) for dataset in card.training.datasets or () for split in (Split.TRAIN, Split.VALIDATION)
     }
-    training_splits |= {(dataset, Split.VALIDATION) for dataset in card.training.get("calibrated_on", ())}
+    training_splits |= {(dataset, Split.VALIDATION) for dataset in card.training.calibrated_on}
     known = [image for image in images if image.label in card.classes]
     unseen = [image for image in known if (image.dataset, group_split.assign(image)) not in training_splits]
     notes = []
