@@ -24,7 +24,7 @@ from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.differential import Differential, Flag
-from wbctool.verification.cells import CellVerification, compare_cells, verify_cells
+from wbctool.verification.cells import _NO_GROUPS, CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
 from wbctool.verification.slides import _review_proportion, compare_slides
@@ -41,7 +41,7 @@ def compare(pairs: Sequence[tuple[str, str]], of_each: int = 1) -> CellVerificat
         LabelledImage(Path(f"{i}.png"), CellClass(y_true), str(i // of_each), "lab")
         for i, (y_true, _) in enumerate(pairs)
     ]
-    return compare_cells(images, [fakes.predict(y_pred) for _, y_pred in pairs], tuple(CellClass), 1.0)
+    return compare_cells(images, [fakes.predict(y_pred) for _, y_pred in pairs], tuple(CellClass), [True] * len(pairs))
 
 
 def right(number: int) -> list[tuple[str, str]]:
@@ -57,6 +57,7 @@ def test_compare_cells_all_correct_fits() -> None:
     assert found.kappa.value == 1.0
     assert found.confusion[0] == [50, 0, 0, 0, 0, 0, 0, 0]
     assert found.notes == (
+        _NO_GROUPS,
         "classes with fewer than 10 cells, which are not judged: "
         "basophil, immature granulocyte, erythroblast, platelet",
     )
@@ -150,7 +151,9 @@ def test_compare_slides_class_missed_on_all_does_not_fit() -> None:
     assert found.within_sampling_error is not None
     assert found.within_sampling_error.percent == 100.0
     assert found.verdict.conclusion is Conclusion.DOES_NOT_FIT
-    assert found.verdict.reason == "eosinophil: mean difference of the percentages 5.0 % (required: at most 3.2 %)"
+    assert found.verdict.reason == (
+        "eosinophil: mean difference of the percentages 5.0 points (required: at most 3.2 points)"
+    )
 
 
 def test_compare_slides_left_to_a_reader_do_not_fit() -> None:
@@ -287,7 +290,10 @@ def test_verify_command_unwritable_folder_is_refused_before_the_work(
 def test_verify_command_folder_without_labels_is_refused(tmp_path: Path, models_dir: Path) -> None:
     code, _, error = verify(tmp_path, "--out", tmp_path / "out", "--models", models_dir)
     assert code == 1
-    assert error.endswith(f"wbctool: {tmp_path}: no labeled cells to verify with\n")
+    assert error.endswith(
+        f"wbctool: {tmp_path}: no labeled cells to verify with: no folder is named after a class, and "
+        "there is no differentials.csv\n"
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import ModelsDir, SuperResolveMode
+from wbctool.cli.options import ModelsDir, ReadersChoice, SuperResolveMode
 from wbctool.cli.output import check_writable, echo, echo_optional
 from wbctool.enums import Device, Precision, Readers, SplitChoice, SuperResolve
 from wbctool.optional import require_extra
@@ -29,7 +29,7 @@ def evaluate(
     ] = SplitChoice.TEST,
     super_resolve: SuperResolveMode = SuperResolve.AUTO,
     precision: Annotated[Precision, typer.Option(help="Precision of the models.")] = Precision.AUTO,
-    readers: Annotated[Readers, typer.Option(help="Which networks classify the cells.")] = Readers.BOTH,
+    readers: ReadersChoice = Readers.BOTH,
     sr_cells: Annotated[
         int, typer.Option(metavar="N", min=0, help="Cells per dataset for comparing the generators; 0: none.")
     ] = 100,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wbctool.enums import SuperResolve
+from wbctool.enums import Readers, SuperResolve
 from wbctool.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -44,5 +44,6 @@ Results = Annotated[
 ModelsDir = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Folder of models. Default: the shipped models.")
 ]
+ReadersChoice = Annotated[Readers, typer.Option(help="Which networks classify the cells.")]
 SuperResolveMode = Annotated[SuperResolve, typer.Option(help="Which cells the generator enlarges.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wbctool.cli.errors import handle_errors
-from wbctool.cli.options import AsJson, ModelsDir, SuperResolveMode
+from wbctool.cli.options import AsJson, ModelsDir, ReadersChoice, SuperResolveMode
 from wbctool.cli.output import check_writable, echo_error, echo_optional
 from wbctool.cli.run import load_stages, stop_on_signals
-from wbctool.enums import SuperResolve
+from wbctool.enums import Readers, SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
@@ -38,6 +38,7 @@ def verify(
         Path, typer.Option(metavar="DIR", help="Where verification.html, verification.json and the figures go.")
     ],
     models_dir: ModelsDir = None,
+    readers: ReadersChoice = Readers.BOTH,
     super_resolve: SuperResolveMode = SuperResolve.AUTO,
     as_json: AsJson = False,
 ) -> None:
@@ -48,10 +49,12 @@ def verify(
     Requires: pip install 'wbctool[evaluate]'.
     """
     with handle_errors():
-        raise typer.Exit(_verify_models(labelled, out, models_dir, super_resolve, as_json))
+        raise typer.Exit(_verify_models(labelled, out, models_dir, readers, super_resolve, as_json))
 
 
-def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: SuperResolve, as_json: bool) -> int:
+def _verify_models(
+    labelled: Path, out: Path, models_dir: Path | None, readers: Readers, mode: SuperResolve, as_json: bool
+) -> int:
     """Verify, write the files, print the figures or the content of verification.json, and return the exit code."""
     with require_extra("evaluate", "`wbctool verify`"):
         from wbctool.verification.report import render_verification
@@ -66,10 +69,13 @@ def _verify_models(labelled: Path, out: Path, models_dir: Path | None, mode: Sup
     _check_folder(out)
     check_writable(out)
     result: CellVerification | SlideVerification
-    if (table := find_differentials(labelled)) is not None:
-        result, models = _verify_slides(labelled, table, out, models_dir, mode, as_json)
+    table, unread = find_differentials(labelled)
+    for name in unread:
+        echo_error(f"{display_name(name)} is not read; save it as differentials.csv or differentials.xlsx")
+    if table is not None:
+        result, models = _verify_slides(labelled, table, out, models_dir, readers, mode, as_json)
     else:
-        result, models = _verify_cells(labelled, models_dir, mode)
+        result, models = _verify_cells(labelled, models_dir, readers, mode)
     files = render_verification(labelled.resolve().name, result, models, mode.value)
     for name, content in files.items():
         write_atomic(out / name, content)
@@ -94,7 +100,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _verify_cells(
-    labelled: Path, models_dir: Path | None, mode: SuperResolve
+    labelled: Path, models_dir: Path | None, readers: Readers, mode: SuperResolve
 ) -> tuple[CellVerification, tuple[ModelRef, ...]]:
     """Classify the laboratory's labeled cells."""
     import wbctool
@@ -102,7 +108,7 @@ def _verify_cells(
     from wbctool.types.results import ModelRef
     from wbctool.verification.cells import verify_cells
 
-    models = wbctool.load_models(models_dir)
+    models = wbctool.load_models(models_dir, readers=readers)
     if models.device_message:
         echo_error(models.device_message)
     models_used = tuple(ModelRef(card.file, card.name, card.version, card.sha256) for card in models.cards)
@@ -110,18 +116,29 @@ def _verify_cells(
 
 
 def _verify_slides(
-    labelled: Path, table: Path, out: Path, models_dir: Path | None, mode: SuperResolve, as_json: bool
+    labelled: Path, table: Path, out: Path, models_dir: Path | None, readers: Readers, mode: SuperResolve, as_json: bool
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
     from wbctool.datasets.manual_differentials import read_differentials
+    from wbctool.notices import list_names
     from wbctool.paths import OutputPaths
+    from wbctool.pipeline.discovery import find_slides
     from wbctool.settings import load_settings
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide, SlideStatus
     from wbctool.verification.slides import compare_slides
 
-    manual = read_differentials(table)
-    options = {"slides": labelled, "out": out / RUN_CSV, "models_dir": models_dir, "super_resolve": mode}
+    slides = find_slides(labelled, skip=[OutputPaths(out / RUN_CSV).folder], notify=lambda _: None)  # a run notifies
+    manual = read_differentials(table, [slide.id for slide in slides])
+    if not {slide.id for slide in slides} & manual.keys():
+        raise LabelledDataInvalid(f"{table} names no slide of {labelled}; it names {list_names(list(manual))}")
+    options = {
+        "slides": labelled,
+        "out": out / RUN_CSV,
+        "models_dir": models_dir,
+        "readers": readers,
+        "super_resolve": mode,
+    }
     models_used: list[ModelRef] = []
 
     def load_and_record(settings: RunSettings) -> BoundStages:
@@ -130,8 +147,8 @@ def _verify_slides(
         return stages
 
     _run_slides(load_settings(options), load_and_record, as_json)
-    slides = read_published_slides(OutputPaths(out / RUN_CSV))
-    results = [slide.result for slide in slides if isinstance(slide, PublishedSlide)]
+    published = read_published_slides(OutputPaths(out / RUN_CSV))
+    results = [slide.result for slide in published if isinstance(slide, PublishedSlide)]
     counted = {encode_name(r.slide): r.differential for r in results if r.status is not SlideStatus.FAILED}
     return compare_slides({encode_name(slide): row for slide, row in manual.items()}, counted), tuple(models_used)
 
@@ -189,16 +206,18 @@ def _format_cells(result: CellVerification) -> list[str]:
     ]
     if result.kappa:
         lines.append(f"Cohen's kappa: {result.kappa.value:.3f} ({result.kappa.low:.3f} to {result.kappa.high:.3f})")
+    lines.append(f"silent errors: {_format_with_interval(result.silent_errors)}")
     lines.append(f"decided without a reader: {_format_with_interval(result.auto_classified)}")
     if result.accuracy_auto:
         lines.append(f"  correct among those: {_format_with_interval(result.accuracy_auto)}")
+    if result.missed:
+        lines.append(f"not found by a run, though classified here: {pluralize(result.missed, 'cell')}")
     for label, share in result.recall_by_class.items():
         lines.append(f"  {replace_underscores(label)} found: {_format_with_interval(share)}")
     if (fit := result.calibration) is not None:
         lines.append(
-            f"calibration error on {fit.measured_on} cells: {fit.error:.3f} with the shipped temperature "
-            f"{fit.temperature:.3f}, {fit.error_refitted:.3f} with {fit.temperature_refitted:.3f}, fitted to "
-            f"{fit.fitted_on} others"
+            f"calibration error on {fit.measured_on} cells: {fit.error:.3f} as shipped, {fit.error_refitted:.3f} with "
+            f"a temperature of {fit.temperature:.2f}, fitted to {fit.fitted_on} others"
         )
     return [*lines, "Bland–Altman needs slides with a reader's differential (differentials.csv)"]
 

@@ -1,26 +1,29 @@
 """A laboratory's own manual differentials, in ``differentials.csv`` or ``differentials.xlsx`` beside its slides.
 
 One row a slide: ``slide`` (its folder), then a column for each class that was counted, named as class folders may be
-(:func:`wbctool.labels.parse_class`). Columns of one class, such as bands and segmented, are added up. ``other`` takes
-what is no class of the differential and belongs to the denominator. Values are counts or percents: each row is divided
-by its own sum. ``counted`` may say how many cells the reader counted; without it, that is the row's sum if all values
-are whole numbers, else 100.
+(:func:`wbctool.labels.parse_class`). Columns of a class's finer kinds, such as bands and segmented, are added up.
+``other`` takes what is no class of the differential and belongs to the denominator. Values are counts or percents: each
+row is divided by its own sum. ``counted`` may say how many cells the reader counted; without it, that is the row's sum
+if all values are whole numbers, else 100.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbctool.datasets.laboratory_tables import Table, find_table, read_table, strip_cell
+from wbctool.datasets.laboratory_tables import Table, find_table, list_unread_tables, read_table, strip_cell
+from wbctool.datasets.slide_names import SlideNameIndex
 from wbctool.errors import LabelledDataInvalid
-from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class
-from wbctool.report.csv_tables import decode_csv_name
+from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass, parse_class, parse_subtype
 
 _STEM = "differentials"
 _SLIDE, _OTHER, _COUNTED = "slide", "other", "counted"
+_TOTALS = frozenset({"total", "sum", "n", "wbc"})
 _ASSUMED_COUNT = 100
+_MAX_ROUNDING = 0.03  # of the sum of percents that are rounded
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 
 
@@ -43,28 +46,35 @@ class ManualDifferential:
         return round(self.percents[label] * self.counted / 100)
 
 
-def find_differentials(folder: Path) -> Path | None:
-    """Return the folder's table of manual differentials; None if there is none."""
-    return find_table(folder, _STEM, LabelledDataInvalid)
+def find_differentials(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the folder's table of manual differentials, if there is one, and what looks like it but is not read."""
+    table = find_table(folder, _STEM, LabelledDataInvalid)
+    return table, list_unread_tables(folder, _STEM, table, LabelledDataInvalid)
 
 
-def read_differentials(path: Path) -> dict[str, ManualDifferential]:
+def read_differentials(path: Path, slides: Iterable[str]) -> dict[str, ManualDifferential]:
     """Read a table of manual differentials (:func:`wbctool.datasets.laboratory_tables.read_table` has the dialects).
 
+    Args:
+        path: The table.
+        slides: The ids of the slides that exist.
+
     Returns:
-        The differentials by slide id.
+        The differentials by slide id; a row that names no slide has its name for an id.
 
     Raises:
         LabelledDataInvalid: The table cannot be read or a value is wrong; the message names line and column.
     """
     table = read_table(path, (_SLIDE,), LabelledDataInvalid)
     columns = _map_columns(path, table.columns)
+    index = SlideNameIndex(slides)
     differentials: dict[str, ManualDifferential] = {}
     for row in table.rows:
         location = f"{path}, line {row.line}"
         if len(row.values) < len(table.columns):
             raise LabelledDataInvalid(f"{location}: fewer values than the header has columns")
-        slide = decode_csv_name(strip_cell(row.values[_SLIDE]).strip("/"))
+        written = row.values[_SLIDE]
+        slide = index.resolve(written, f"{location}, {_SLIDE}", LabelledDataInvalid) or strip_cell(written)
         if not slide or slide in differentials:
             raise LabelledDataInvalid(f"{location}: {'duplicate slide' if slide else 'no slide is named'}")
         differentials[slide] = _parse_row(location, slide, table, row.values, columns)
@@ -81,13 +91,28 @@ def _map_columns(path: Path, names: tuple[str, ...]) -> dict[str, CellClass | No
         if label in DIFFERENTIAL_CLASSES or name == _OTHER:
             columns[name] = label
         elif name not in {_SLIDE, _COUNTED}:
-            allowed = ", ".join(DIFFERENTIAL_CLASSES)
-            raise LabelledDataInvalid(
-                f"{path}: column {name!r} is not a class of the differential ({allowed}); count other cells as 'other'"
-            )
+            raise LabelledDataInvalid(f"{path}: column {name!r} {_describe_unknown_column(name)}")
     if not any(columns.values()):
         raise LabelledDataInvalid(f"{path} has no column for any class")
+    for label in DIFFERENTIAL_CLASSES:
+        of_label = [name for name, class_ in columns.items() if class_ is label]
+        whole = [name for name in of_label if parse_subtype(name, "") is None]
+        if whole and len(of_label) > 1:
+            raise LabelledDataInvalid(
+                f"{path}: the columns {', '.join(map(repr, of_label))} are of one class, and cells would be counted "
+                f"twice; keep {whole[0]!r} or the finer ones"
+            )
     return columns
+
+
+def _describe_unknown_column(name: str) -> str:
+    """Say why a column is refused, and what to do."""
+    if parse_class(name) is not None:
+        return "stands outside the differential; remove it"
+    if name in _TOTALS:
+        return f"is no class; call the number of counted cells {_COUNTED!r}"
+    allowed = ", ".join(DIFFERENTIAL_CLASSES)
+    return f"is not a class of the differential ({allowed}); count other white cells as {_OTHER!r}"
 
 
 def _parse_row(
@@ -104,6 +129,11 @@ def _parse_row(
             percents[label] = percents.get(label, 0.0) + 100 * values[name] / total
     if texts.get(_COUNTED):
         counted = round(_parse_number(f"{location}, {_COUNTED}", table.number_text(texts[_COUNTED])))
+        if counted < 1 or min(abs(total - counted) / counted, abs(total - 100) / 100) > _MAX_ROUNDING:
+            raise LabelledDataInvalid(
+                f"{location}: the values add up to {total:g}, neither to the {counted} counted cells nor to 100 %; "
+                f"put the other white cells into {_OTHER!r}"
+            )
     else:
         is_whole = all(value == round(value) for value in values.values())
         counted = round(total) if is_whole else _ASSUMED_COUNT

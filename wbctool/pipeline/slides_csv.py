@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wbctool.datasets.laboratory_tables import Table, find_table, list_unread_tables, read_table, strip_cell
+from wbctool.datasets.slide_names import SlideNameIndex
 from wbctool.errors import SettingsInvalid, list_problems
 from wbctool.notices import list_names, log_notice
 from wbctool.paths import SLIDES_CSV, SLIDES_XLSX
-from wbctool.report.csv_tables import encode_csv_name
-from wbctool.text import encode_name
 from wbctool.types.slides import Sex, SlideMetadata
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,6 @@ _COLUMN_HINTS = {
 }
 _MIN_LIKENESS = 0.8
 _MICRO_TO_U = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})
-_EXCEL_TEXT = re.compile(r'="(.*)"')  # how a number is written for Excel to keep its leading zeros
 
 
 def _require_printable(text: str) -> str:
@@ -102,22 +99,19 @@ def read_slides_csv(
         return {}
     table = read_table(path, ("slide",), SettingsInvalid)
     _note_unknown_columns(path, table.columns, notify)
-    index = _SlideNameIndex(slides)
+    index = SlideNameIndex(slides)
     metadata: dict[str, SlideMetadata] = {}
     line_numbers: dict[str, int] = {}
     unknown_slides: list[str] = []
     for line in table.rows:
         location = f"{path}, line {line.line}"
         row = _parse_row(location, {name: _clean_value(table, name, text) for name, text in line.values.items()})
-        matches = index.resolve(row.slide)
-        if len(matches) > 1:
-            ids = " or ".join(repr(encode_csv_name(id_)) for id_ in sorted(matches))
-            raise SettingsInvalid(f"{location}, slide: {row.slide!r} could be {ids}; write it as shown here")
-        name = next(iter(matches), strip_cell(row.slide))
+        slide = index.resolve(row.slide, f"{location}, slide", SettingsInvalid)
+        name = strip_cell(row.slide) if slide is None else slide
         if name in line_numbers:
             raise SettingsInvalid(f"{location}, slide: {row.slide} is already in line {line_numbers[name]}")
         line_numbers[name] = line.line
-        if matches:
+        if slide is not None:
             metadata[name] = SlideMetadata(**row.model_dump(exclude={"slide"}))
         else:
             unknown_slides.append(name)
@@ -137,32 +131,6 @@ def _note_unknown_columns(path: Path, columns: Collection[str], notify: Callable
             is_meant = words & hints or get_close_matches(name, [column], cutoff=_MIN_LIKENESS)
             if is_meant and column not in columns:
                 notify(f"{path.name}: the column {name!r} is not read; did you mean {column!r}?")
-
-
-class _SlideNameIndex:
-    """The ids of slides by their names, as wbctool writes them and as others may."""
-
-    # A Mac writes é as e and an accent, Windows a backslash for /, and a person a space before or after.
-
-    def __init__(self, slides: Iterable[str]) -> None:
-        plain = {encode_name(id_): id_ for id_ in slides}
-        written = {encode_csv_name(id_): id_ for id_ in plain.values()}
-        self._exact = plain | written  # '=x is what counts.csv says of =x, even if there is a slide '=x
-        self._normalized: dict[str, set[str]] = {}
-        for name, id_ in (*plain.items(), *written.items()):
-            self._normalized.setdefault(_normalize_name(name), set()).add(id_)
-
-    def resolve(self, name: str) -> set[str]:
-        """Return the slides that a name may mean: the slide of exactly this name if there is one."""
-        return {self._exact[name]} if name in self._exact else self._normalized.get(_normalize_name(name), set())
-
-
-def _normalize_name(name: str) -> str:
-    """Return a name without what differs between systems."""
-    spaced = re.sub(r"\s", " ", strip_cell(unicodedata.normalize("NFC", name)))  # a no-break space is a space
-    if as_text := _EXCEL_TEXT.fullmatch(spaced):
-        spaced = as_text[1]
-    return spaced.replace("\\", "/").strip("/")
 
 
 def _clean_value(table: Table, column: str, text: str) -> str:

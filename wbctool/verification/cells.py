@@ -15,12 +15,16 @@ from wbctool.enums import SuperResolve
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import crop_labelled_cells, predict
 from wbctool.evaluation.proportion import Proportion, estimate_proportion
+from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.loading import Models
+from wbctool.inference.training_info import TrainingInfo
 from wbctool.labels import CellClass
 from wbctool.optional import require_extra
+from wbctool.stages.familiarity import assess_familiarity, send_unsure_to_review
 from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress, no_progress
+from wbctool.types.slides import Familiarity
 from wbctool.verification.agreement import Kappa, cohen_kappa
 from wbctool.verification.criteria import (
     MIN_CELLS,
@@ -37,6 +41,11 @@ from wbctool.verification.criteria import (
 )
 from wbctool.verification.temperature_refit import TemperatureRefit, refit_temperature
 
+_NO_GROUPS = (
+    "every cell counts as a group of its own; if several are of one slide, say so in groups.csv: without it the "
+    "intervals are too narrow, and the 20 groups may be one slide"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CellVerification:
@@ -46,22 +55,26 @@ class CellVerification:
         verdict: The conclusion and its criteria.
         cells: Number of cells.
         n_groups: Number of groups that the cells come from.
+        missed: Number of cells that a run would not find; they count in the measures as if it did.
         agreement: Cells that the models and the reader gave the same class.
         kappa: Agreement beyond chance; None if only one class occurs.
+        silent_errors: Wrong cells that a run would find and no reader would be asked about.
         auto_classified: Cells that a run would not leave to a reader.
         accuracy_auto: Correct cells among the automatically classified; None if there are none.
         recall_by_class: For each class with cells, those that the models gave this class.
         classes: The classes of the model, in order.
         confusion: Counts; one row for each true class, one column for each predicted class, in order of ``classes``.
-        calibration: The shipped and a refitted temperature; None if there are too few cells.
+        calibration: A temperature fitted to the laboratory; None if there are too few cells.
         notes: What was left out, and which classes are not judged.
     """
 
     verdict: VerificationResult
     cells: int
     n_groups: int
+    missed: int
     agreement: Proportion
     kappa: Kappa | None
+    silent_errors: Proportion
     auto_classified: Proportion
     accuracy_auto: Proportion | None
     recall_by_class: dict[str, Proportion]
@@ -73,6 +86,8 @@ class CellVerification:
 
 def verify_cells(data: Path, models: Models, mode: SuperResolve, progress: Progress = no_progress) -> CellVerification:
     """Verify the models with class folders of single-cell images, which go through the stages of a run.
+
+    All cells together are judged as one slide, which is familiar or not.
 
     Args:
         data: The folder that holds the class folders.
@@ -93,18 +108,29 @@ def verify_cells(data: Path, models: Models, mode: SuperResolve, progress: Progr
     if n_learned := len(images) - len(cells):
         notes.append(f"{pluralize(n_learned, 'cell')} left out: the models were adapted with them")
     if not cells:
-        raise LabelledDataInvalid("; ".join([f"{data}: no labeled cells to verify with", *notes]))
+        reason = "no folder is named after a class, and there is no differentials.csv"
+        if labelled or unknown_images:
+            reason = "; ".join(notes)
+        raise LabelledDataInvalid(f"{data}: no labeled cells to verify with: {reason}")
     predictions = predict([cell.crop for cell in cells], models, mode)
-    card = models.classifier.card
-    temperature = card.temperature if models.second is None else 1.0  # the mean of two readers has none of its own
-    return compare_cells([cell.image for cell in cells], predictions, card.classes, temperature, notes)
+    rule = models.cards.familiarity_rule
+    familiarity = assess_familiarity([p for p, cell in zip(predictions, cells, strict=True) if cell.is_found], rule)
+    if familiarity is not None and not familiarity.is_familiar:
+        notes.append(_describe_unfamiliar(familiarity))
+    return compare_cells(
+        [cell.image for cell in cells],
+        send_unsure_to_review(predictions, familiarity, rule),
+        models.classifier.card.classes,
+        [cell.is_found for cell in cells],
+        notes,
+    )
 
 
 def compare_cells(
     images: Sequence[LabelledImage],
     predictions: Sequence[Prediction],
     classes: Sequence[CellClass],
-    temperature: float,
+    is_found: Sequence[bool],
     notes: Sequence[str] = (),
 ) -> CellVerification:
     """Compare predictions with a reader's labels and draw the conclusion.
@@ -113,7 +139,7 @@ def compare_cells(
         images: The labeled cells, at least one.
         predictions: Predictions of the same cells, in the same order.
         classes: The classes of the model, in order.
-        temperature: The temperature of the model's card; 1 for two readers.
+        is_found: Whether a run would find each cell.
         notes: Notes on what was left out before.
     """
     from sklearn.metrics import confusion_matrix
@@ -123,6 +149,9 @@ def compare_cells(
     labels = [label.value for label in classes]
     y_true, y_pred = [image.label.value for image in images], [p.label.value for p in predictions]
     correct = np.array([true == predicted for true, predicted in zip(y_true, y_pred, strict=True)])
+    is_silent = [
+        found and is_silent_error(p, image.label) for found, p, image in zip(is_found, predictions, images, strict=True)
+    ]
     is_auto = np.array([p.outcome is not Outcome.NEEDS_REVIEW for p in predictions])
     is_ood = np.array([p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions])
     recalls = {label: _proportion_within(correct, groups, np.array(y_true) == label) for label in labels}
@@ -136,20 +165,26 @@ def compare_cells(
         criterion_ood(estimate_proportion(is_ood, groups)),
         *_failed_class_criteria(recall_by_class),
     ]
+    if n_groups == len(images):
+        notes = [*notes, _NO_GROUPS]
     indices = np.array([labels.index(label) for label in y_true])
     probabilities = np.array([p.probabilities for p in predictions])
     return CellVerification(
         verdict=conclude(criteria, _describe_shortfall(len(images), n_groups)),
         cells=len(images),
         n_groups=n_groups,
+        missed=sum(
+            not found and image.label is not CellClass.PLATELET for image, found in zip(images, is_found, strict=True)
+        ),
         agreement=agreement,
         kappa=cohen_kappa(y_true, y_pred, groups),
+        silent_errors=estimate_proportion(np.array(is_silent), groups),
         auto_classified=auto_classified,
         accuracy_auto=accuracy_auto,
         recall_by_class=recall_by_class,
         classes=tuple(labels),
         confusion=confusion_matrix(y_true, y_pred, labels=labels).tolist(),
-        calibration=refit_temperature(probabilities, indices, groups, temperature),
+        calibration=refit_temperature(probabilities, indices, groups),
         notes=(*notes, *_underpowered_classes(labels, recall_by_class)),
     )
 
@@ -158,20 +193,31 @@ def _exclude_training_data(
     images: Sequence[LabelledImage], n_unknown_kinds: int, models: Models
 ) -> tuple[list[LabelledImage], list[str]]:
     """Return the cells of known classes that the models were not trained on, and notes on the others."""
-    card = models.classifier.card
-    group_split = GroupSplit.from_card(card.training)
-    training_splits = {
-        (dataset, split) for dataset in card.training.datasets or () for split in (Split.TRAIN, Split.VALIDATION)
-    }
-    training_splits |= {(dataset, Split.VALIDATION) for dataset in card.training.calibrated_on}
-    known = [image for image in images if image.label in card.classes]
-    unseen = [image for image in known if (image.dataset, group_split.assign(image)) not in training_splits]
+    known = [image for image in images if image.label in models.classifier.card.classes]
+    trainings = [model.card.training for model in models.classifiers]
+    unseen = [image for image in known if not any(_was_seen(image, training) for training in trainings)]
     notes = []
     if n_unknown := len(images) - len(known) + n_unknown_kinds:
         notes.append(f"{pluralize(n_unknown, 'cell')} left out: the models do not know their classes")
     if n_seen := len(known) - len(unseen):
         notes.append(f"{pluralize(n_seen, 'cell')} left out: the models were trained on a data set of that name")
     return unseen, notes
+
+
+def _was_seen(image: LabelledImage, training: TrainingInfo) -> bool:
+    """Return whether a model was trained or calibrated on an image, if its data set is the model's of that name."""
+    split = GroupSplit.from_card(training).assign(image)
+    if image.dataset in (training.datasets or ()):
+        return split is not Split.TEST
+    return image.dataset in training.calibrated_on and split is Split.VALIDATION
+
+
+def _describe_unfamiliar(familiarity: Familiarity) -> str:
+    """Return what becomes of cells that are not known to be familiar."""
+    begin = "all cells together are unlike the laboratories that the models know"
+    if familiarity.is_familiar is None:
+        begin = f"too few cells ({familiarity.cells}) to judge whether the models know cells like these"
+    return f"{begin}, so, as in a run, the less sure ones are left to a reader"
 
 
 def _proportion_within(

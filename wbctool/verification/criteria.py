@@ -42,7 +42,7 @@ class Criterion:
 
     Attributes:
         name: What is measured.
-        limit: The limit, in percent.
+        limit: The limit, in percent or, of a difference of percents, in percentage points.
         is_lower_bound: Whether at least ``limit`` is required; if not, at most ``limit`` is.
         source: Why the limit was chosen.
         estimate: The measured value with its 95 % interval.
@@ -53,6 +53,11 @@ class Criterion:
     is_lower_bound: bool
     source: str
     estimate: Proportion | MeanDifference
+
+    @property
+    def unit(self) -> str:
+        """The unit of the limit and of what was measured."""
+        return "points" if isinstance(self.estimate, MeanDifference) else "%"
 
     @property
     def is_met(self) -> bool:
@@ -116,14 +121,24 @@ def criterion_counted_accuracy(proportion: Proportion) -> Criterion:
 def criterion_review(proportion: Proportion) -> Criterion:
     """Return the criterion of the cells left to a reader, among cell images or on slides."""
     limit = 100 * float(Limits.model_fields["high_review_share"].default)
-    return Criterion("cells left to a reader", limit, False, "above this a run raises high_review_share", proportion)
+    return Criterion(
+        "cells left to a reader",
+        limit,
+        False,
+        "above this a run raises the flag high_review_share",
+        proportion,
+    )
 
 
 def criterion_ood(proportion: Proportion) -> Criterion:
     """Return the criterion of the cells that are out of distribution."""
     limit = 100 * float(Limits.model_fields["out_of_domain_share"].default)
     return Criterion(
-        "cells unlike anything the models know", limit, False, "above this a run raises out_of_domain", proportion
+        "cells unlike anything the models know",
+        limit,
+        False,
+        "above this a run raises the flag out_of_domain",
+        proportion,
     )
 
 
@@ -175,6 +190,7 @@ def conclude(criteria: Sequence[Criterion], shortfall: str) -> VerificationResul
 def _summarize_criteria(criteria: Sequence[Criterion]) -> str:
     """Return name, value and limit of each criterion in one line."""
     return "; ".join(
-        f"{c.name} {c.estimate.percent:.1f} % (required: {'at least' if c.is_lower_bound else 'at most'} {c.limit:g} %)"
+        f"{c.name} {c.estimate.percent:.1f} {c.unit} "
+        f"(required: {'at least' if c.is_lower_bound else 'at most'} {c.limit:g} {c.unit})"
         for c in criteria
     )

@@ -20,10 +20,10 @@ _N_BINS = 10
 
 
 def draw_calibration(calibration: TemperatureRefit) -> bytes:
-    """Draw the reliability diagram with the shipped and the refitted temperature.
+    """Draw the reliability diagram as shipped and with the fitted temperature.
 
     Args:
-        calibration: Both temperatures, and the cells they were measured on.
+        calibration: The temperature, and the cells it was measured on.
 
     Returns:
         The PNG file.
@@ -34,17 +34,16 @@ def draw_calibration(calibration: TemperatureRefit) -> bytes:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
         curves = (
-            ("shipped", calibration.temperature, calibration.error, calibration.confidences, "o"),
+            ("as shipped", calibration.error, calibration.confidences, "o"),
             (
-                "refitted",
-                calibration.temperature_refitted,
+                f"with temperature {calibration.temperature:.2f}",
                 calibration.error_refitted,
                 calibration.confidences_refitted,
                 "s",
             ),
         )
-        for name, temperature, error, confidences, marker in curves:
-            label = f"{name}, temperature {temperature:.2f}: error {error:.3f}"
+        for name, error, confidences, marker in curves:
+            label = f"{name}: error {error:.3f}"
             bins = reliability_bins(np.array(confidences), correct, _N_BINS)
             axes.plot(bins.confidence, bins.accuracy, marker=marker, label=label)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")

@@ -89,13 +89,18 @@ def _draw_confusion(title: str, result: CellVerification) -> bytes:
 
 def _format_requirement(criterion: Criterion) -> str:
     """Return what a criterion requires."""
-    return f"{'at least' if criterion.is_lower_bound else 'at most'} {criterion.limit:g} %"
+    return f"{'at least' if criterion.is_lower_bound else 'at most'} {criterion.limit:g} {criterion.unit}"
 
 
 def _format_measurement(criterion: Criterion) -> str:
     """Return what was measured, with the sample size."""
     estimate = criterion.estimate
-    return f"{_format_sample_size(estimate)}, {estimate.percent:.1f} %"
+    return f"{_format_sample_size(estimate)}, {estimate.percent:.1f} {criterion.unit}"
+
+
+def _format_interval(criterion: Criterion) -> str:
+    """Return the 95 % interval of what was measured."""
+    return f"{criterion.estimate.low:.1f} to {criterion.estimate.high:.1f} {criterion.unit}"
 
 
 def _format_sample_size(estimate: Proportion | MeanDifference) -> str:
@@ -117,6 +122,7 @@ def _create_environment() -> Environment:
     jinja_env.filters.update(
         requirement=_format_requirement,
         measurement=_format_measurement,
+        interval=_format_interval,
         outcome=_format_outcome,
         pluralize=pluralize,
         png=lambda content: "data:image/png;base64," + base64.b64encode(content).decode("ascii"),

@@ -1,4 +1,4 @@
-"""Whether another temperature would suit a laboratory better."""
+"""Whether softer or sharper probabilities would suit a laboratory better."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _MIN_PROBABILITY = 1e-12  # keeps the logarithm finite if a probability underflo
 
 @dataclass(frozen=True, slots=True)
 class TemperatureRefit:
-    """The shipped temperature and one fitted to half of a laboratory's groups, both measured on the other half.
+    """A temperature fitted to half of a laboratory's groups, and measured on the other half.
+
+    It is applied to the probabilities as shipped, which the cards' temperatures have scaled.
 
     Attributes:
         fitted_on: Number of cells that the temperature was fitted to.
-        measured_on: Number of cells, of other groups, that both temperatures were measured on.
-        temperature: The shipped temperature.
-        temperature_refitted: The temperature fitted to this laboratory.
-        error: Expected calibration error with the shipped temperature, in [0, 1].
+        measured_on: Number of cells, of other groups, that it was measured on.
+        temperature: The fitted temperature; 1 would change nothing.
+        error: Expected calibration error as shipped, in [0, 1].
         error_refitted: Expected calibration error with the fitted temperature, in [0, 1].
-        confidences: Confidence of each measured cell with the shipped temperature.
+        confidences: Confidence of each measured cell as shipped.
         confidences_refitted: Confidence of each measured cell with the fitted temperature.
         correct: Whether each measured cell is classified correctly.
 
@@ -38,7 +39,6 @@ class TemperatureRefit:
     fitted_on: int
     measured_on: int
     temperature: float
-    temperature_refitted: float
     error: float
     error_refitted: float
     confidences: tuple[float, ...]
@@ -47,32 +47,30 @@ class TemperatureRefit:
 
 
 def refit_temperature(
-    probabilities: NDArray[np.float64], y_true: NDArray[np.int64], groups: Sequence[str], temperature: float
+    probabilities: NDArray[np.float64], y_true: NDArray[np.int64], groups: Sequence[str]
 ) -> TemperatureRefit | None:
     """Fit a temperature to half of the groups, and measure it on the other half.
 
     Args:
-        probabilities: (N, classes) float64, with the shipped temperature.
+        probabilities: (N, classes) float64, as shipped.
         y_true: (N,) int64, the index of each cell's true class.
         groups: The group of each cell.
-        temperature: The shipped temperature.
 
     Returns:
-        Both temperatures; None if one half has fewer than MIN_CALIBRATION_CELLS cells.
+        The temperature and both errors; None if one half has fewer than MIN_CALIBRATION_CELLS cells.
     """
     is_fitted = split_groups_in_half(groups)
     if min(is_fitted.sum(), (~is_fitted).sum()) < MIN_CALIBRATION_CELLS:
         return None
     log_probabilities = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
-    factor = fit_temperature(log_probabilities[is_fitted], y_true[is_fitted])
+    temperature = fit_temperature(log_probabilities[is_fitted], y_true[is_fitted])
     before = probabilities[~is_fitted].max(axis=1)
-    after = softmax(log_probabilities[~is_fitted] / factor, axis=1).max(axis=1)
+    after = softmax(log_probabilities[~is_fitted] / temperature, axis=1).max(axis=1)
     correct = probabilities[~is_fitted].argmax(axis=1) == y_true[~is_fitted]
     return TemperatureRefit(
         fitted_on=int(is_fitted.sum()),
         measured_on=len(correct),
         temperature=temperature,
-        temperature_refitted=temperature * factor,
         error=calibration_error(before, correct),
         error_refitted=calibration_error(after, correct),
         confidences=tuple(before.tolist()),
