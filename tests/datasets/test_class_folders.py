@@ -209,3 +209,22 @@ def test_read_class_folders_subtype_is_of_the_images_class(tmp_path: Path) -> No
         "IG_3": None,
         "MY_4": None,
     }
+
+
+@pytest.mark.parametrize(
+    "row", ["neutrophil,x1.png,s1", "NEUTROPHILS,x1.png ,s1", "BNE,neutrophils\\x1.png,s1", "neutrophils,./x1.png,s1"]
+)
+def test_read_class_folders_finds_rows_as_other_systems_write_them(tmp_path: Path, row: str) -> None:
+    (tmp_path / "neutrophils").mkdir()
+    (tmp_path / "neutrophils" / "x1.png").touch()
+    (tmp_path / "groups.csv").write_text(f"label,image,source\n{row}\n")
+    (image,) = read_class_folders(tmp_path)
+    assert image.group == "s1"
+
+
+def test_read_class_folders_image_of_two_groups_raises(tmp_path: Path) -> None:
+    (tmp_path / "neutrophil").mkdir()
+    (tmp_path / "neutrophil" / "x.png").touch()
+    (tmp_path / "groups.csv").write_text("label,image,source\nneutrophil,x.png,s1\nneutrophil,x.png,s2\n")
+    with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 3: x\.png has another value in an earlier line"):
+        read_class_folders(tmp_path)

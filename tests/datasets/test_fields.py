@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields, read_red_cell_fields
 from wbctool.errors import LabelledDataInvalid
@@ -10,9 +11,9 @@ from wbctool.labels import CellClass
 from wbctool.types.cells import Box, ObjectClass
 
 
-def _image(path: Path, content: bytes = b"x") -> Path:
+def _image(path: Path, width: int = 40, height: int = 30) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    Image.new("RGB", (width, height)).save(path, "PNG")
     return path
 
 
@@ -41,10 +42,12 @@ def test_read_fields_missing_column_raises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("f.jpg,wbc,1,2,,22", "line 2: could not convert string to float"),
+        ("f.jpg,wbc,1,2,,22", "line 2, xmax: '' is not a number of pixels"),
         ("f.jpg,leukocyte,1,2,11,22", "line 2, kind: 'leukocyte' is none of wbc, rbc, platelets"),
         ("f.jpg,wbc,1,2", "line 2: missing xmax"),
         ("g.jpg,wbc,1,2,11,22", "line 2: no such image: .*g.jpg"),
+        ("f.jpg,wbc,30,2,60,22", "line 2: the cell lies outside the image, which has 40×30 pixels"),
+        ("f.jpg,wbc,-20,2,10,22", "line 2: the cell lies outside the image"),
     ],
 )
 def test_read_fields_invalid_box_is_named_by_line(tmp_path: Path, row: str, message: str) -> None:
@@ -114,16 +117,26 @@ def test_read_cell_labels_leaves_out_empty_ones_and_keeps_unknown_kinds(tmp_path
 
 def test_read_red_cell_fields_has_centers_and_images_without(tmp_path: Path) -> None:
     for name in ("1", "2"):
-        _image(tmp_path / "chula" / "images" / f"{name}.jpg", name.encode())
+        _image(tmp_path / "chula" / "images" / f"{name}.jpg", 640, 480)
     (tmp_path / "chula" / "red_cells.csv").write_text("image,x,y,type\n2.jpg,594,95,0\n2.jpg,10,11,3\n")
     first, second = read_red_cell_fields(tmp_path / "chula")
     assert (first.path.name, first.centers, first.dataset) == ("1.jpg", (), "chula")
     assert second.centers == ((594, 95), (10, 11))
 
 
-@pytest.mark.parametrize("row", ["2.jpg,1,1,0", "1.jpg,x,1,0", "1.jpg,1"])
+@pytest.mark.parametrize("row", ["2.jpg,1,1,0", "1.jpg,x,1,0", "1.jpg,1", "1.jpg,99,1,0"])
 def test_read_red_cell_fields_wrong_row_is_named_by_line(tmp_path: Path, row: str) -> None:
     _image(tmp_path / "images" / "1.jpg")
     (tmp_path / "red_cells.csv").write_text(f"image,x,y,type\n{row}\n")
-    with pytest.raises(LabelledDataInvalid, match=r"red_cells\.csv, line 2: "):
+    with pytest.raises(LabelledDataInvalid, match=r"red_cells\.csv, line 2[:,] "):
         read_red_cell_fields(tmp_path)
+
+
+@pytest.mark.parametrize(("table", "header"), [("labels.csv", "image,wbc_labels"), ("sources.csv", "image,source")])
+def test_read_fields_row_of_no_image_is_named_by_line(tmp_path: Path, table: str, header: str) -> None:
+    """As of names without their ending: the labels of all fields would vanish."""
+    _image(tmp_path / "images" / "f.jpg")
+    (tmp_path / "boxes.csv").write_text("image,kind,xmin,ymin,xmax,ymax\nf.jpg,wbc,1,2,11,22\n")
+    (tmp_path / table).write_text(f"{header}\nf,neutrophil\n")
+    with pytest.raises(LabelledDataInvalid, match=rf"{table}, line 2: no such image: .*f"):
+        read_fields(tmp_path)

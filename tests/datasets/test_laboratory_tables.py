@@ -1,5 +1,7 @@
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -106,6 +108,23 @@ def test_read_table_of_a_file_that_is_no_workbook_names_it(tmp_path: Path) -> No
     (tmp_path / "t.xlsx").write_bytes(b"slide,age\n")
     with pytest.raises(LabelledDataInvalid, match=r"t\.xlsx: cannot be read as an Excel workbook"):
         read_table(tmp_path / "t.xlsx", ("slide",), LabelledDataInvalid)
+
+
+def test_read_table_of_a_damaged_workbook_names_it(tmp_path: Path) -> None:
+    """Of the bytes of a workbook that was not copied well, several libraries complain."""
+    workbook = openpyxl.Workbook()
+    for number in range(200):
+        workbook.active.append([f"slide {number}", number])
+    workbook.save(tmp_path / "whole.xlsx")
+    content = (tmp_path / "whole.xlsx").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(len(content), size=3):
+            damaged[place] ^= 0x5A
+        (tmp_path / "t.xlsx").write_bytes(damaged)
+        with suppress(LabelledDataInvalid):
+            read_table(tmp_path / "t.xlsx", ("slide 0",), LabelledDataInvalid)
 
 
 def test_read_table_of_excel_ignores_blank_cells_and_refuses_values_without_a_column(tmp_path: Path) -> None:

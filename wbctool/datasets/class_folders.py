@@ -13,13 +13,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from wbctool.datasets.fields import find_field_folders, find_red_cell_folders
 from wbctool.datasets.labelled import LabelledImage, UnknownImage, infer_group, read_label_rows
-from wbctool.datasets.laboratory_tables import TableRow, find_table, list_unread_tables
+from wbctool.datasets.laboratory_tables import TableRow, find_table, list_unread_tables, strip_cell
 from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.formats import UnreadKind, describe_unread, get_unread_kind, is_image
 from wbctool.labels import CellClass, UnknownKind, parse_class, parse_kind, parse_subtype, parse_unknown_kind
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _SPLIT_FOLDERS = frozenset({"train", "test", "val", "images", "test_simple"})
 _CELL_COLUMNS = ("folder", "image", "source", "label")
+
+_Value = TypeVar("_Value")
 
 
 def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
@@ -143,10 +147,10 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
     if table := _find_cell_table(folder.resolve().parent):
         cells = _read_cell_table(table, folder.name)
         for path in paths:
-            if path.name not in cells:
+            if (key := _image_key(path.name)) not in cells:
                 raise LabelledDataInvalid(f"{path} is not in {table.name}, so its label and group are unknown")
-            label, group = cells[path.name]
-            if label.strip():
+            label, group = cells[key]
+            if label:
                 yield path, parse_kind(label), group
         return
     folder_kind = parse_class(folder.name) or parse_unknown_kind(folder.name)
@@ -154,9 +158,10 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
         return
     groups = _read_groups(folder, data)
     for path in paths:
-        if groups is not None and path.name not in groups:
+        key = _image_key(path.name)
+        if groups is not None and key not in groups:
             raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
-        yield path, folder_kind, infer_group(path) if groups is None else groups[path.name]
+        yield path, folder_kind, infer_group(path) if groups is None else groups[key]
 
 
 def _find_cell_table(folder: Path) -> Path | None:
@@ -173,15 +178,36 @@ def _find_cell_table(folder: Path) -> Path | None:
 
 
 def _read_cell_table(table: Path, folder: str) -> dict[str, tuple[str, str]]:
-    """Return label, perhaps empty, and group of each image of a folder."""
-    rows = [row for row in read_label_rows(table, _CELL_COLUMNS) if row.values["folder"] == folder]
-    labeled = ((row, row.values["label"].strip()) for row in rows)
-    return {row.values["image"]: (label, _read_source(table, row) if label else "") for row, label in labeled}
+    """Return label, perhaps empty, and group of each image of a folder, by :func:`_image_key`."""
+    rows = [row for row in read_label_rows(table, _CELL_COLUMNS) if _is_same_name(row.values["folder"], folder)]
+    labels = [strip_cell(row.values["label"]) for row in rows]
+    values = [(label, _read_source(table, row) if label else "") for row, label in zip(rows, labels, strict=True)]
+    return _index_images(table, rows, values)
+
+
+def _index_images(table: Path, rows: Sequence[TableRow], values: Sequence[_Value]) -> dict[str, _Value]:
+    """Return the value of each row by :func:`_image_key`; an image with two values is an error."""
+    by_image: dict[str, _Value] = {}
+    for row, value in zip(rows, values, strict=True):
+        image = row.values["image"]
+        if by_image.setdefault(_image_key(image), value) != value:
+            raise LabelledDataInvalid(f"{table}, line {row.line}: {image} has another value in an earlier line")
+    return by_image
+
+
+def _is_same_name(one: str, other: str) -> bool:
+    """Return whether a name in a table is that of a folder, in whatever case it is written."""
+    return _image_key(one).casefold() == _image_key(other).casefold()
+
+
+def _image_key(name: str) -> str:
+    """Return the name of an image or folder without what differs between systems, and without a path before it."""
+    return unicodedata.normalize("NFC", strip_cell(name).replace("\\", "/").rpartition("/")[2])
 
 
 def _read_source(table: Path, row: TableRow) -> str:
     """Return the group that a row names; raises LabelledDataInvalid if it names none."""
-    if source := row.values["source"].strip():
+    if source := strip_cell(row.values["source"]):
         return source
     raise LabelledDataInvalid(f"{table}, line {row.line}, source: it is empty; name the original of the image")
 
@@ -203,8 +229,10 @@ def _read_groups(folder: Path, data: Path) -> dict[str, str] | None:
         table = find_table(candidate, "groups", LabelledDataInvalid) if os.access(candidate, os.R_OK) else None
         if table is not None:
             rows = read_label_rows(table, ("label", "image", "source"))
-            of_folder = [row for row in rows if row.values["label"].lower() == folder.name.lower()]
-            return {row.values["image"]: _read_source(table, row) for row in of_folder}
+            of_folder = [row for row in rows if _is_same_name(row.values["label"], folder.name)] or [
+                row for row in rows if parse_kind(row.values["label"]) == parse_kind(folder.name)
+            ]
+            return _index_images(table, of_folder, [_read_source(table, row) for row in of_folder])
         if candidate == data.resolve().parent:
             break
     return None

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, infer_group, read_label_rows
 from wbctool.datasets.laboratory_tables import find_table
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.imaging.formats import is_image
+from wbctool.imaging.reader import oriented_size
 from wbctool.labels import CellClass, parse_kind
 from wbctool.paths import is_file
 from wbctool.system_folders import is_passed_over
@@ -49,24 +50,25 @@ def read_fields(data: Path, more_labels: Mapping[str, CellClass | str] | None = 
         The fields with at least one box, in order of their names. Empty boxes are left out.
 
     Raises:
-        LabelledDataInvalid: A box is invalid or its image is missing; the message names file and line.
+        LabelledDataInvalid: A box is invalid, or the image of a row is missing; the message names file and line.
     """
     boxes: dict[str, list[LabelledBox]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
     table = find_table(data, "boxes", LabelledDataInvalid) or data / "boxes.csv"
     for line in read_label_rows(table, ("image", "kind", "xmin", "ymin", "xmax", "ymax")):
         location, row = f"{table}, line {line.line}", line.values
-        try:
-            x0, y0, x1, y1 = (round(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise LabelledDataInvalid(f"{location}: {error}") from error
+        x0, y0, x1, y1 = (_parse_pixel(row[key], f"{location}, {key}") for key in ("xmin", "ymin", "xmax", "ymax"))
         try:
             object_class = ObjectClass(row["kind"].strip().casefold())
         except ValueError as error:
             allowed = ", ".join(ObjectClass)
             raise LabelledDataInvalid(f"{location}, kind: {row['kind']!r} is none of {allowed}") from error
-        _check_image(data / "images" / row["image"], location)
+        image = row["image"]
+        if image not in sizes:
+            sizes[image] = _measure_image(data / "images" / image, location)
+        _check_inside(((x0 + x1) / 2, (y0 + y1) / 2), sizes[image], location)
         if x1 > x0 and y1 > y0:
-            boxes[row["image"]].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
+            boxes[image].append(LabelledBox(object_class, Box(x0, y0, x1 - x0, y1 - y0)))
     kinds = {image: (kind,) for image, kind in (more_labels or {}).items()} | {
         image: tuple(parse_kind(name) for name in text.split(",") if name.strip())
         for image, text in _read_column_beside(data, "labels", "wbc_labels").items()
@@ -98,15 +100,16 @@ def read_red_cell_fields(data: Path) -> tuple[RedCellField, ...]:
         LabelledDataInvalid: A center is invalid or its image is missing; the message names file and line.
     """
     centers: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
     table = find_table(data, "red_cells", LabelledDataInvalid) or data / "red_cells.csv"
     for line in read_label_rows(table, ("image", "x", "y")):
         location, row = f"{table}, line {line.line}", line.values
-        try:
-            center = round(float(row["x"])), round(float(row["y"]))
-        except (ValueError, OverflowError) as error:
-            raise LabelledDataInvalid(f"{location}: {error}") from error
-        _check_image(data / "images" / row["image"], location)
-        centers[row["image"]].append(center)
+        image = row["image"]
+        center = _parse_pixel(row["x"], f"{location}, x"), _parse_pixel(row["y"], f"{location}, y")
+        if image not in sizes:
+            sizes[image] = _measure_image(data / "images" / image, location)
+        _check_inside(center, sizes[image], location)
+        centers[image].append(center)
     return tuple(
         RedCellField(path, infer_group(path), data.resolve().name, tuple(centers[path.name]))
         for path in sorted((data / "images").iterdir())
@@ -133,12 +136,42 @@ def read_cell_labels(path: Path) -> dict[str, CellClass | str]:
 def _read_column_beside(data: Path, stem: str, column: str) -> dict[str, str]:
     """Return a column's text by image, of a table in the folder of the fields; empty if there is none."""
     table = find_table(data, stem, LabelledDataInvalid)
-    return {} if table is None else _read_column(table, column)
+    if table is None:
+        return {}
+    for row in read_label_rows(table, ("image", column)):
+        _check_image(data / "images" / row.values["image"], f"{table}, line {row.line}")
+    return _read_column(table, column)
 
 
 def _read_column(path: Path, column: str) -> dict[str, str]:
     """Return a column's text by image."""
     return {row.values["image"]: row.values[column] for row in read_label_rows(path, ("image", column))}
+
+
+def _parse_pixel(text: str, location: str) -> int:
+    """Return a place in an image, in whole pixels."""
+    try:
+        return round(float(text))
+    except (ValueError, OverflowError) as error:
+        raise LabelledDataInvalid(f"{location}: {text!r} is not a number of pixels") from error
+
+
+def _measure_image(path: Path, location: str) -> tuple[int, int]:
+    """Return the width and height of an image that a table names."""
+    _check_image(path, location)
+    try:
+        return oriented_size(path)
+    except FieldUnreadable as error:
+        raise LabelledDataInvalid(f"{path}: {error}") from error
+
+
+def _check_inside(center: tuple[float, float], size: tuple[int, int], location: str) -> None:
+    """Raise an error if the center of a cell lies outside the image, as after the image was reduced."""
+    if not (0 <= center[0] <= size[0] and 0 <= center[1] <= size[1]):
+        raise LabelledDataInvalid(
+            f"{location}: the cell lies outside the image, which has {size[0]}×{size[1]} pixels; was it resized or "
+            "turned after it was labeled?"
+        )
 
 
 def _check_image(path: Path, location: str) -> None:

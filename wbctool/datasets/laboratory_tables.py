@@ -8,6 +8,7 @@ import re
 import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ _UNREAD_SUFFIXES = frozenset({".csv", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods",
 _INVISIBLE = r"\s\x1a\u200b-\u200f\u2060\ufeff"
 _MARGINS = re.compile(rf"\A[{_INVISIBLE}]+|[{_INVISIBLE}]+\Z")
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_DAMAGED_WORKBOOK = (  # what openpyxl and zipfile raise
+    *(OSError, ValueError, KeyError, IndexError, TypeError, SyntaxError, EOFError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _ZERO_PADDED = re.compile("00+")  # the number format of a number that shows leading zeros
 _DECIMAL_COMMA = re.compile(r"(\d+),(\d+)", re.ASCII)
 
@@ -229,7 +234,7 @@ def _iter_excel(path: Path, error: type[WbctoolError]) -> Iterator[tuple[int, li
                 for values in (True, False)
             )
             rows = list(zip(shown, typed, strict=True))
-    except (OSError, ValueError, KeyError, IndexError, TypeError, SyntaxError, zipfile.BadZipFile) as cause:
+    except _DAMAGED_WORKBOOK as cause:
         raise error(f"{path}: cannot be read as an Excel workbook: {cause}") from cause
     for line, (cells, formulas) in enumerate(rows, start=1):
         # A formula that no program has computed yet has no value; its own text is seen, a blank would not be.
