@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,6 +216,24 @@ def test_optimize_models_writes_copies_that_load_models_takes(folder: Path, caps
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert optimize(folder) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_optimize_models_into_an_earlier_folder_replaces_its_models(folder: Path, tmp_path: Path) -> None:
+    """Beside an earlier fp32 model the new copy would be passed over as stale."""
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    card = json.loads((out / "classifier.json").read_text())
+    (out / "classifier.json").write_text(json.dumps(card | {"version": "0.0.9"}))
+    clock = fakes.make_comparison_clock(2.0, 1.0)
+    assert optimize_models(folder, None, out, Precision.INT8, clock) == 0
+    assert read_card(out / "classifier.json") == read_card(folder / "classifier.json")
+
+
+def test_optimize_models_of_one_reader(folder: Path) -> None:
+    for path in folder.glob("compact.*"):
+        path.unlink()
+    assert optimize(folder) == 0
+    assert (folder / "classifier.int8.json").is_file()
 
 
 @pytest.mark.usefixtures("no_gpu")

@@ -23,7 +23,10 @@ from wbctool.labels import CellClass
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.settings import Limits, RunSettings
 from wbctool.stages.differential import count_cells
+from wbctool.types.cells import Prediction, Reason
 from wbctool.types.differential import Differential, Flag
+from wbctool.types.slides import Familiarity
+from wbctool.verification import cells
 from wbctool.verification.cells import _NO_GROUPS, CellVerification, compare_cells, verify_cells
 from wbctool.verification.criteria import Conclusion
 from wbctool.verification.report import render_verification
@@ -322,6 +325,44 @@ def test_verify_cells_leaves_out_validation_groups_of_calibration_data(tmp_path:
     found = verify_cells(tmp_path / "lab", load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO)
     assert validation > 0
     assert found.cells == 24 - validation
+
+
+def test_verify_cells_leaves_out_what_taught_the_second_reader(tmp_path: Path, models_dir: Path) -> None:
+    card = json.loads((models_dir / "compact.json").read_text())
+    card["training"] = {"datasets": {"lab": 100}}
+    (models_dir / "compact.json").write_text(json.dumps(card))
+    images = read_class_folders(draw_cells(tmp_path / "lab", 12))
+    unseen = sum(GroupSplit().assign(image) is Split.TEST for image in images)
+    found = verify_cells(tmp_path / "lab", load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO)
+    assert 0 < found.cells == unseen < len(images)
+    assert any("the models were trained on a data set of that name" in note for note in found.notes)
+
+
+def test_compare_cells_that_a_run_does_not_find_are_no_silent_errors() -> None:
+    """They are lost, which is named beside the silent errors."""
+    images = [LabelledImage(Path(f"{i}.png"), CellClass.MONOCYTE, str(i), "lab") for i in range(4)]
+    predictions = [fakes.predict(CellClass.LYMPHOCYTE)] * 4
+    found = compare_cells(images, predictions, tuple(CellClass), [True, True, True, False])
+    assert (found.silent_errors.n, found.silent_errors.total, found.missed) == (3, 4, 1)
+
+
+def test_verify_cells_of_an_unfamiliar_laboratory_leaves_the_unsure_to_a_reader(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(predictions: list[Prediction], *_: object) -> Familiarity:
+        return Familiarity(len(predictions), 99.0, 80.0, False)
+
+    monkeypatch.setattr(cells, "assess_familiarity", judge)
+    monkeypatch.setattr(
+        cells,
+        "send_unsure_to_review",
+        lambda predictions, *_: [p.sent_to_review(Reason.UNFAMILIAR_SLIDE) for p in predictions],
+    )
+    found = verify_cells(
+        draw_cells(tmp_path / "lab", 12), load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO
+    )
+    assert (found.auto_classified.n, found.silent_errors.n) == (0, 0)
+    assert any(note.startswith("all cells together are unlike the laboratories") for note in found.notes)
 
 
 def test_verify_cells_missing_library_names_the_extra(

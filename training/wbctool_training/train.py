@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.class_folders import log_left_out, read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
 from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.laboratories import find_laboratories
@@ -232,6 +232,7 @@ def _read_data(
     unknown: list[UnknownImage] = []
     for folder in data:
         known_there, unknown_there = read_single_cell_images(folder)
+        log_left_out(folder)
         known += [image for image in known_there if not image.path.resolve().is_relative_to(own_outputs)]
         unknown += [image for image in unknown_there if image.kind in set(UnknownKind)]
     fields = tuple(

@@ -11,7 +11,7 @@ from pathlib import Path
 from wbctool.datasets.class_folders import read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import LabelledImage, UnknownImage
-from wbctool.datasets.single_cell import detect_labelled_cell
+from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.classification import read_labelled_field
 from wbctool.evaluation.metrics import match_boxes
@@ -83,7 +83,7 @@ def read_labelled_cells(
     cells: list[AdaptationCell] = []
     for labelled_image, label in progress(labelled, len(labelled), f"{data.name}: finding cells"):
         image = read_labelled_field(labelled_image.path)
-        (crop,) = crop_cells(image, [detect_labelled_cell(image, models.detector).box], margin)
+        (crop,) = crop_cells(image, [find_labelled_cell(image, models.detector)[0].box], margin)
         colors = measure_colors(image, detect_blood_cells(image, models.detector))
         group = f"{labelled_image.dataset}/{labelled_image.group}"
         cells.append(AdaptationCell(label, group, str(labelled_image.path), crop, field_colors=colors))

@@ -66,13 +66,14 @@ def optimize_models(
     import wbctool
     from wbctool.cli.progress import track_progress
     from wbctool.inference.model_card import default_models_dir
+    from wbctool.inference.model_folder import find_readers
     from wbctool.quantization.calibration_data import load_bundled_cells, load_labelled_cells
     from wbctool.quantization.optimize import optimize_classifier, optimize_generator
 
     folder = models_dir or default_models_dir()
     _check_folder(out or folder, precision, is_new=out is not None)
     device = Device.CPU if precision is Precision.INT8 else Device.AUTO  # each is measured on what it is made for
-    models = wbctool.load_models(folder, device, Precision.FP32)
+    models = wbctool.load_models(folder, device, Precision.FP32, find_readers(folder))
     cells = load_bundled_cells() if data is None else load_labelled_cells(data, models, track_progress)
     code = ExitCode.DONE
     quantizers: list[tuple[Card, Callable[..., QuantizedModel[Any]]]] = [
@@ -93,7 +94,7 @@ def optimize_models(
             echo_optional(f"{display_name(str(write_quantized(quantized, out or folder)))} written")
         else:
             echo_optional(f"{quantized.card.kind}: no faster in {precision} here, so no copy is kept; it stays in fp32")
-    if out is not None:
+    if out is not None and not out.samefile(folder):
         _copy_fp32_models(folder, out)
     return code
 
@@ -108,7 +109,7 @@ def _check_folder(folder: Path, precision: Precision, is_new: bool) -> None:
 
 
 def _copy_fp32_models(folder: Path, out: Path) -> None:
-    """Put the fp32 models beside their copies, which no run uses without them; files that exist stay."""
+    """Put the fp32 models beside their copies, which no run uses without them; earlier ones are replaced."""
     from wbctool.inference.model_card import (
         ClassifierCard,
         CompactCard,
@@ -122,11 +123,10 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
 
     for kind in (DetectorCard, GeneratorCard, ClassifierCard, CompactCard):
         name = f"{kind_name(kind)}.json"
-        path = out / name
-        if not path.exists() and (kind is not CompactCard or (folder / name).exists()):
+        if (folder / name).exists():
             card = load_fp32_card(folder, kind)
             write_atomic(out / card.file, read_model_bytes(card, folder))
-            write_atomic(path, encode_card(card))
+            write_atomic(out / name, encode_card(card))
 
 
 def delete_copy(card: Card, precision: Precision, folder: Path) -> None:

@@ -50,6 +50,7 @@ def read_class_folders(data: Path) -> tuple[LabelledImage, ...]:
             cannot be searched.
     """
     known, unknown = read_single_cell_images(data)
+    log_left_out(data)
     if unknown:
         kinds = ", ".join(sorted({image.kind for image in unknown}))
         log.warning("%s: %s of kinds that no class fits left out: %s", data, pluralize(len(unknown), "cell"), kinds)
@@ -71,8 +72,6 @@ def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tupl
     """
     if not data.is_dir():
         raise LabelledDataInvalid(f"{data} is not a folder")
-    for note in describe_left_out(data):
-        log.warning("%s: %s", data, note)
     known: list[LabelledImage] = []
     unknown: list[UnknownImage] = []
     for folder in _find_image_folders(data):
@@ -85,6 +84,12 @@ def read_single_cell_images(data: Path) -> tuple[tuple[LabelledImage, ...], tupl
                 fitting = subtype if subtype and subtype.label is None and kind == UnknownKind.BLAST else None
                 unknown.append(UnknownImage(path, kind, group, dataset, fitting))
     return tuple(known), tuple(unknown)
+
+
+def log_left_out(data: Path) -> None:
+    """Warn of what :func:`describe_left_out` finds."""
+    for note in describe_left_out(data):
+        log.warning("%s: %s", data, note)
 
 
 def describe_left_out(data: Path) -> list[str]:

@@ -12,11 +12,6 @@ from wbctool.types.cells import Box, Detection, Field, ObjectClass
 _MIN_SCORE = 0.05  # in an image known to show a cell, a weak proposal is better than none
 
 
-def detect_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> Detection:
-    """Detect the cell that an image of one labeled cell shows; see :func:`find_labelled_cell`."""
-    return find_labelled_cell(field, model)[0]
-
-
 def find_labelled_cell(field: Field, model: OnnxModel[DetectorCard]) -> tuple[Detection, bool]:
     """Detect the cell that an image of one labeled cell shows; every image gives a cell.
 

@@ -45,12 +45,11 @@ class ClassifierReport:
         accuracy_restricted_classes: Accuracy if the classifier may choose only classes that the data set has.
         calibration_error: Expected calibration error.
         coverage: Fraction of cells that a run would not send to review.
-        selective_accuracy: Accuracy of those cells; 0 if there are none.
-        selective_accuracy_ci95: Bounds of the selective accuracy; 0 and 1 if there are no such cells.
+        selective_accuracy: Accuracy of those cells; None if there are none.
+        selective_accuracy_ci95: Bounds of the selective accuracy; None if there are no such cells.
         per_class: Precision, recall, F1 and support of each class.
         classes: The classes of the model, in order.
         confusion: Counts; one row for each true class, one column for each predicted class, in order of ``classes``.
-        no_detection: Number of images in which the detector proposed nothing.
         confidences: Confidence of each cell, in order.
         correct: Whether each cell is classified correctly, in order.
     """
@@ -65,12 +64,11 @@ class ClassifierReport:
     accuracy_restricted_classes: float
     calibration_error: float
     coverage: float
-    selective_accuracy: float
-    selective_accuracy_ci95: tuple[float, float]
+    selective_accuracy: float | None
+    selective_accuracy_ci95: tuple[float, float] | None
     per_class: dict[str, dict[str, float]]
     classes: tuple[str, ...]
     confusion: list[list[int]]
-    no_detection: int
     confidences: tuple[float, ...]
     correct: tuple[bool, ...]
 
@@ -80,13 +78,11 @@ class SingleCell:
     """The cell of an image of one cell.
 
     Attributes:
-        crop: The cell at native resolution.
-        is_proposed: Whether the detector proposed a cell; if not, the crop is the middle of the image.
+        crop: The cell at native resolution; the middle of the image if the detector proposed nothing.
         is_found: Whether a run would detect the cell; it asks for more than a weak proposal.
     """
 
     crop: Crop
-    is_proposed: bool
     is_found: bool
 
 
@@ -163,7 +159,7 @@ def crop_labelled_cells(
     for image in progress(images, len(images), f"{description}: finding cells"):
         cell = crop_single_cell(image.path, models)
         if not is_learned(cell.crop, models.classifier.card):
-            cells.append(LabelledCrop(cell.crop, cell.is_proposed, cell.is_found, image))
+            cells.append(LabelledCrop(cell.crop, cell.is_found, image))
     return tuple(cells)
 
 
@@ -185,7 +181,7 @@ def crop_single_cell(path: Path, models: Models) -> SingleCell:
     field = read_labelled_field(path)
     detection, is_found = find_labelled_cell(field, models.detector)
     (crop,) = crop_cells(field, [detection.box], models.classifier.card.crop_margin)
-    return SingleCell(crop, is_proposed=detection.score > 0, is_found=is_found)
+    return SingleCell(crop, is_found)
 
 
 def predict(crops: Sequence[Crop], models: Models, mode: SuperResolve) -> tuple[Prediction, ...]:
@@ -250,14 +246,13 @@ def summarize_classifier(
         accuracy_restricted_classes=_accuracy_restricted_classes(y_true, names, predictions),
         calibration_error=calibration_error(confidence, correct),
         coverage=float(is_covered.mean()),
-        selective_accuracy=float(correct[is_covered].mean()) if is_covered.any() else 0.0,
+        selective_accuracy=float(correct[is_covered].mean()) if is_covered.any() else None,
         selective_accuracy_ci95=cluster_bootstrap_interval(correct[is_covered], covered_groups)
         if is_covered.any()
-        else (0.0, 1.0),
+        else None,
         per_class=per_class,
         classes=tuple(names),
         confusion=confusion_matrix(y_true, y_pred, labels=names).tolist(),
-        no_detection=sum(not cell.is_proposed for cell in cells),
         confidences=tuple(round(c, 4) for c in confidence.tolist()),
         correct=tuple(correct.tolist()),
     )

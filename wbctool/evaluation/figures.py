@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wbctool.evaluation.calibration import reliability_bins
-from wbctool.text import replace_underscores
+from wbctool.text import display_name, replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.evaluation.classification import ClassifierReport, Misclassification
@@ -24,7 +24,8 @@ FIGURE_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.righ
 
 def draw_confusion(report: ClassifierReport, path: Path | BytesIO) -> None:
     """Draw the confusion matrix of one data set as PNG."""
-    draw_confusion_matrix(np.array(report.confusion), report.classes, f"{report.dataset}: {report.images} images", path)
+    title = f"{display_name(report.dataset)}: {report.images} images"
+    draw_confusion_matrix(np.array(report.confusion), report.classes, title, path)
 
 
 def draw_confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, path: Path | BytesIO) -> None:
@@ -67,7 +68,7 @@ def draw_reliability(report: ClassifierReport, path: Path | BytesIO, n_bins: int
         axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
         axes.plot(bins.confidence, bins.accuracy, marker="o")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share correct")
-        axes.set_title(f"{report.dataset}: expected calibration error {report.calibration_error:.3f}")
+        axes.set_title(f"{display_name(report.dataset)}: expected calibration error {report.calibration_error:.3f}")
         figure.savefig(path, dpi=150)
 
 
@@ -80,23 +81,24 @@ def draw_coverage(report: ClassifierReport, path: Path | BytesIO) -> None:
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(n_kept / len(wrong), np.cumsum(wrong) / n_kept)
-        axes.plot(
-            report.coverage, 1 - report.selective_accuracy, marker="o", linestyle="none", label="shipped thresholds"
-        )
-        axes.set(
-            xlim=(0, 1), ylim=(0, None), xlabel="share of cells kept", ylabel="error among them", title=report.dataset
-        )
-        axes.legend(frameon=False)
+        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of cells kept", ylabel="error among them")
+        axes.set_title(display_name(report.dataset))
+        if report.selective_accuracy is not None:
+            error = 1 - report.selective_accuracy
+            axes.plot(report.coverage, error, marker="o", linestyle="none", label="shipped thresholds")
+            axes.legend(frameon=False)
         figure.savefig(path, dpi=150)
 
 
-def draw_misclassifications(misclassifications: Sequence[Misclassification], title: str, path: Path | BytesIO) -> None:
+def draw_misclassifications(
+    misclassifications: Sequence[Misclassification], dataset: str, path: Path | BytesIO
+) -> None:
     """Draw misclassified cells as PNG, each with group, true class, predicted class and confidence."""
     columns = min(8, len(misclassifications))
     rows = -(-len(misclassifications) // columns)
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(1.5 * columns, 1.95 * rows + 0.4), layout="constrained")
-        figure.suptitle(f"{title}: misclassified with most confidence, one cell per group", fontsize=9)
+        figure.suptitle(f"{display_name(dataset)}: misclassified with most confidence, one cell per group", fontsize=9)
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for axes in grid:
             axes.axis("off")
@@ -105,7 +107,6 @@ def draw_misclassifications(misclassifications: Sequence[Misclassification], tit
             label, predicted = (
                 replace_underscores(name) for name in (misclassification.label, misclassification.predicted)
             )
-            axes.set_title(
-                f"{misclassification.group[:8]}: {label}\n{predicted} {misclassification.confidence:.2f}", fontsize=6
-            )
+            title = f"{display_name(misclassification.group[:8])}: {label}"
+            axes.set_title(f"{title}\n{predicted} {misclassification.confidence:.2f}", fontsize=6)
         figure.savefig(path, dpi=150)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.class_folders import log_left_out, read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, find_red_cell_folders, read_fields, read_red_cell_fields
 from wbctool.datasets.labelled import (
     GroupSplit,
@@ -64,6 +64,7 @@ def read_evaluation_data(
         LabelledDataInvalid: Nothing labeled was found, a table cannot be read, or ``field_labels`` names no field.
     """
     images, unknown_images = read_single_cell_images(data)
+    log_left_out(data)
     fields = [field for folder in find_field_folders(data) for field in read_fields(folder, field_labels)]
     if field_labels and not any(field.path.name in field_labels for field in fields):
         raise LabelledDataInvalid(f"no field of {data} is named in the table of labels: is it the right one?")

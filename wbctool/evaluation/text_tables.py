@@ -163,22 +163,26 @@ def _format_proportion(proportion: Proportion | None) -> str:
     return f"{proportion.percent:.1f}% ({proportion.low:.1f} to {proportion.high:.1f})" if proportion else "-"
 
 
+def _format_accuracy(accuracy: float | None, bounds: tuple[float, float] | None) -> str:
+    """Return an accuracy with its interval, in [0, 1]; a dash if there are no cells."""
+    return "-" if accuracy is None or bounds is None else f"{accuracy:.4f} ({bounds[0]:.3f} to {bounds[1]:.3f})"
+
+
 def _build_classification_table(result: Evaluation) -> TextTable:
     """Return the measures of each data set."""
     columns = ("data", "images", "groups", "accuracy per image (95 % by group)", "per group", "among its classes")
-    more_columns = ("calibration error", "kept from review", "correct among these (95 % by group)", "not found")
+    more_columns = ("calibration error", "kept from review", "correct among these (95 % by group)")
     rows = tuple(
         (
             r.dataset,
             str(r.images),
             str(r.n_groups),
-            f"{r.accuracy:.4f} ({r.ci95_low:.3f} to {r.ci95_high:.3f})",
+            _format_accuracy(r.accuracy, (r.ci95_low, r.ci95_high)),
             f"{r.accuracy_per_group:.4f}",
             f"{r.accuracy_restricted_classes:.4f}",
             f"{r.calibration_error:.4f}",
             f"{r.coverage:.1%}",
-            f"{r.selective_accuracy:.4f} ({r.selective_accuracy_ci95[0]:.3f} to {r.selective_accuracy_ci95[1]:.3f})",
-            str(r.no_detection),
+            _format_accuracy(r.selective_accuracy, r.selective_accuracy_ci95),
         )
         for r in result.classifier
     )

@@ -115,8 +115,7 @@ def decode_rgb(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     Raises:
         FieldTooLarge, FieldUnreadable, MemoryError: As :func:`read_field`.
     """
-    if not data:
-        raise FieldUnreadable("the file is empty")
+    _check_not_empty(data)
     try:
         return render(_decode(_without_leading_padding(data), max_megapixels))
     except (FieldUnreadable, MemoryError):
@@ -147,6 +146,7 @@ def oriented_size(path: Path) -> tuple[int, int]:
         FieldUnreadable: The header cannot be read.
     """
     data = read_image_bytes(path, math.inf)
+    _check_not_empty(data)
     try:
         header = _read_header(data)
     except FieldUnreadable:
@@ -155,6 +155,12 @@ def oriented_size(path: Path) -> tuple[int, int]:
         raise _describe_decode_error(error, data) from error
     is_turned = swaps_sides(header.orientation)
     return (header.height, header.width) if is_turned else (header.width, header.height)
+
+
+def _check_not_empty(data: bytes) -> None:
+    """Raise FieldUnreadable if a file is empty."""
+    if not data:
+        raise FieldUnreadable("the file is empty")
 
 
 def _without_leading_padding(data: bytes) -> bytes:

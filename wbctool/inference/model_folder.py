@@ -6,9 +6,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from wbctool.enums import Precision
+from wbctool.enums import Precision, Readers
 from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
-from wbctool.inference.model_card import KINDS, Card, ModelCard, load_fp32_card, read_card
+from wbctool.inference.model_card import (
+    KINDS,
+    Card,
+    ClassifierCard,
+    CompactCard,
+    ModelCard,
+    kind_name,
+    load_fp32_card,
+    read_card,
+)
 
 _QUANTIZED_FIELDS = {"name", "file", "sha256", "precision", "quantized_from"}  # the others equal the fp32 card's
 
@@ -159,3 +168,11 @@ def read_model_bytes(card: Card, folder: Path) -> bytes:
 def encode_card(card: Card) -> bytes:
     """Return the content of a card's JSON file."""
     return (card.model_dump_json(indent=2) + "\n").encode()
+
+
+def find_readers(folder: Path) -> Readers:
+    """Return which readers a folder has; both if it has neither, so that loading them names what is missing."""
+    has_first, has_second = ((folder / f"{kind_name(kind)}.json").is_file() for kind in (ClassifierCard, CompactCard))
+    if has_first == has_second:
+        return Readers.BOTH
+    return Readers.VGG19 if has_first else Readers.COMPACT

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,8 +21,6 @@ from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX, preprocess_crops
 from wbctool.text import pluralize
 from wbctool.types.arrays import Rgb
 from wbctool.types.progress import Progress
-
-Item = TypeVar("Item")
 
 BUNDLED_DIR = Path(__file__).parent / "calibration"
 SHEET_FILE, TABLE_FILE = "cells.jpg", "cells.csv"

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from wbctool.datasets.labelled import LabelledField, LabelledImage, UnknownImage
-from wbctool.datasets.single_cell import detect_labelled_cell
+from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
@@ -64,7 +64,7 @@ def detect_image_cells(
         detector: The detector.
     """
     for image in images:
-        detection = detect_labelled_cell(read_field(image.path), detector)
+        detection, _ = find_labelled_cell(read_field(image.path), detector)
         label = image.label if isinstance(image, LabelledImage) else UnknownKind(image.kind)
         yield CellRef(image.path, detection.box, label, image.group, image.dataset)
 
