@@ -2,10 +2,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from wbctool.adaptation.fit import adapt_readers, assign_folds, cross_validate
-from wbctool.adaptation.readers import CellLabels, Reader
+from wbctool.adaptation.fit import _judge_as_slide, adapt_readers, assign_folds, cross_validate
+from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import Way
 from wbctool.inference.classifier_head import LastLayer
@@ -61,6 +62,16 @@ def test_cross_validate_labels_without_rhyme_are_not_learned() -> None:
     predictions = cross_validate([reader], make_cell_labels(shuffled, 12))
     silent = sum(map(is_silent_error, predictions, shuffled))
     assert silent <= 0.2 * len(shuffled)  # the threshold keeps almost all of them in review
+
+
+@pytest.mark.parametrize(("distance", "n_left"), [(0.0, 6), (5.0, 0)], ids=["familiar", "unfamiliar"])
+def test_judge_as_slide_holds_back_cells_that_are_still_unfamiliar(distance: float, n_left: int) -> None:
+    features = np.tile(np.array([[10, distance, 0]], np.float32), (6, 1))
+    reader = make_reader(LABELS[:6], SWAPPED)
+    adapted = AdaptedReader(CARD, reader.layer, features, 1.0)
+    predictions = [Prediction(CellClass.NEUTROPHIL, 0.8, (0.8, 0.1, 0.1), 0.0, Outcome.COUNTED, Reason.NONE)] * 6
+    judged = _judge_as_slide(predictions, adapted, np.ones(6, bool))
+    assert sum(p.outcome is Outcome.COUNTED for p in judged) == n_left
 
 
 def test_adapt_readers_does_not_forget_a_class_that_the_laboratory_did_not_show() -> None:

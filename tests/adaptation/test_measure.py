@@ -71,6 +71,15 @@ def test_compare_as_many_right_is_no_better(after: list[Prediction]) -> None:
     assert not comparison.is_better
 
 
+def test_compare_as_many_right_and_more_counted_is_better() -> None:
+    """Readers that name every cell rightly, but hold most back in a laboratory that is strange to them."""
+    labels = [NEUTROPHIL, LYMPHOCYTE] * 8
+    groups = [str(i) for i in range(16)]
+    comparison = compare(labels, groups, [review(x, 0.8) for x in labels], [predict(x, 0.9) for x in labels])
+    assert comparison.is_better
+    assert not compare(labels, groups, [predict(x, 0.9) for x in labels], [review(x, 0.8) for x in labels]).is_better
+
+
 def test_compare_at_equal_coverage_white_cells_filed_as_no_white_cell_stay_errors() -> None:
     """They are no cells that more coverage could count, however sure the readers are."""
     labels = [NEUTROPHIL] * 4 + [LYMPHOCYTE, LYMPHOCYTE]

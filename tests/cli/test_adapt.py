@@ -157,8 +157,8 @@ def test_adapt_models_that_are_right_already_writes_nothing(folders: Path, model
     out = tmp_path / "lab-models"
     result = adapt(tmp_path / "right", "--models", models, "--out", out)
     assert result.exit_code == 3, result.output
-    assert "right: 100.0 %" in result.stdout
-    assert "nothing is written: the adapted models are not better" in result.stderr
+    assert "100.0 % (90.0 to 100.0) before" in result.stdout
+    assert "not surely better than naming every cell by the commonest class" in result.stderr
     assert not out.exists()
 
 
@@ -166,7 +166,7 @@ def test_adapt_models_that_are_right_already_writes_nothing(folders: Path, model
     ("keep", "message"),
     [
         (14, "28 labeled cells of classes that the models know; 30 are needed"),
-        (0, "holds neither class folders with images nor results of a run"),
+        (0, "holds neither class folders with images, nor labeled fields, nor results of a run"),
     ],
 )
 def test_adapt_too_few_cells_writes_nothing(

@@ -43,6 +43,11 @@ _DEEP_NOTE = (
     "laboratory has no cells of"
 )
 
+_NO_GROUPS_NOTE = (
+    "every cell counts as a slide of its own; if several are of one slide, say so in groups.csv: without it the models "
+    "are measured on slides that they have learned from"
+)
+
 MakeTuner = Callable[[bytes, CellClassifierCard, NDArray[np.uint8], Progress], Tuner]
 """Makes a tuner of the first reader, from its ONNX file, its card, (N, 128, 128, 3) uint8 RGB of the laboratory's
 cells, and what wraps slow loops."""
@@ -114,6 +119,8 @@ def adapt(
     notes = _describe_rare_classes(cells, parents[0].classes)
     if make_tuner is not None:
         notes += (_DEEP_NOTE,)
+    if len({cell.group for cell in cells}) == len(cells):
+        notes += (_NO_GROUPS_NOTE,)
     known = [cell for cell in cells if cell.label in parents[0].classes]
     if cause := _describe_shortfall(len(known), len({cell.group for cell in known})):
         return Shortfall(cause, notes)

@@ -22,6 +22,7 @@ from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correcti
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, TunedNetwork, Tuner
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.stages.classify import combine_readings, predictions_from_logits
+from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, send_unsure_to_review
 from wbctool.types.cells import Prediction
 
 L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -63,6 +64,9 @@ def adapt_readers(
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
     """Predict every cell by readers that were adapted without its group.
 
+    The cells of a fold are judged as one slide. If the readers adapted without it find it unfamiliar, the unsure ones
+    are sent to review, as in a run.
+
     Args:
         readers: The readers, the first one first.
         cell_labels: The labels of the cells.
@@ -77,9 +81,22 @@ def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[P
         held_out = folds == fold
         adapted = adapt_readers(readers, cell_labels, ~held_out)
         logits = [a.layer.compute_logits(a.features[held_out]) for a in adapted]
-        predicted = predict(logits, [a.card for a in adapted])
+        predicted = _judge_as_slide(predict(logits, [a.card for a in adapted]), adapted[0], held_out)
         predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
     return [predictions[index] for index in range(len(cell_labels.labels))]
+
+
+def _judge_as_slide(
+    predictions: Sequence[Prediction], first: AdaptedReader, held_out: NDArray[np.bool_]
+) -> list[Prediction]:
+    """Send unsure cells to review if together they are unfamiliar; too few cells are taken to be of a larger slide."""
+    rule = first.card.familiarity
+    if rule is None:
+        return list(predictions)
+    measured = measure_familiarity(predictions, first.features[held_out], rule)
+    familiarity = assess_familiarity(measured, rule)
+    is_unfamiliar = familiarity is not None and familiarity.is_familiar is False
+    return send_unsure_to_review(measured, familiarity, rule) if is_unfamiliar else list(predictions)
 
 
 def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard]) -> list[Prediction]:

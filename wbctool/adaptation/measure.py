@@ -67,13 +67,22 @@ class Comparison:
         return self.guess_test.wins <= self.guess_test.losses or self.guess_test.p > MAX_GUESS_P
 
     @property
-    def is_better(self) -> bool:
-        """Whether more labels are right, of more than one class, and no more errors silent at equal coverage."""
-        return (
-            not self.is_guess
-            and self.after.accuracy.n > self.before.accuracy.n
-            and self.after.silent_errors.n <= self.silent_errors_at_equal_coverage.n
+    def gains(self) -> bool:
+        """Whether more labels are right, or as many and more cells are counted."""
+        right_before, right_after = self.before.accuracy.n, self.after.accuracy.n
+        return right_after > right_before or (
+            right_after == right_before and self.after.coverage.n > self.before.coverage.n
         )
+
+    @property
+    def adds_silent_errors(self) -> bool:
+        """Whether more errors are silent than those of the shipped readers at equal coverage."""
+        return self.after.silent_errors.n > self.silent_errors_at_equal_coverage.n
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the adapted readers gain something, do not guess, and add no silent errors."""
+        return self.gains and not self.is_guess and not self.adds_silent_errors
 
 
 def compare(

@@ -72,7 +72,9 @@ def read_sources(
             found = read_labelled_cells(path, models, progress)
             notes += describe_left_out(path)
         if not found:
-            raise LabelledDataInvalid(f"{path} holds neither class folders with images nor results of a run")
+            raise LabelledDataInvalid(
+                f"{path} holds neither class folders with images, nor labeled fields, nor results of a run"
+            )
         cells += found
     return LaboratoryCells(tuple(merge_cells(cells)), tuple(dict.fromkeys(labeled_by)), tuple(notes))
 

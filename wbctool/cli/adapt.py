@@ -106,15 +106,19 @@ def _import_tuner() -> MakeTuner:
 
 def _refusal(comparison: Comparison) -> str:
     """Return why an adaptation is not written, and what would help."""
-    if comparison.is_guess and comparison.after.accuracy.n > comparison.before.accuracy.n:
-        return (
-            "nothing is written: on cells that they did not learn from, the adapted models are not surely better than "
-            "naming every cell by the commonest class; name more cells of other classes, and look at the labels again"
+    if not comparison.gains:
+        cause = "are right on no more labels, nor count more cells; more labeled cells of more slides may change that"
+    elif comparison.is_guess:
+        cause = (
+            "are not surely better than naming every cell by the commonest class; name more cells of other classes, "
+            "and look at the labels again"
         )
-    return (
-        "nothing is written: the adapted models are not better on cells that they did not learn from; more labeled "
-        "cells of more slides may change that"
-    )
+    else:
+        cause = (
+            "count more cells under a wrong class than the shipped ones if as many were counted; more labeled cells of "
+            "more slides may change that"
+        )
+    return f"nothing is written: on cells that they did not learn from, the adapted models {cause}"
 
 
 def _format(adaptation: Adaptation) -> list[str]:
@@ -144,4 +148,4 @@ def _format(adaptation: Adaptation) -> list[str]:
 
 def _share(share: Proportion) -> str:
     """Return a proportion with its 95 % interval."""
-    return f"{share.percent:.1f} % ({share.low:.1f} to {share.high:.1f})"
+    return f"{share.n} of {share.total}, {share.percent:.1f} % ({share.low:.1f} to {share.high:.1f})"
