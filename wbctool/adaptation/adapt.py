@@ -159,17 +159,18 @@ def compute_readers(
     make_tuner: MakeTuner | None = None,
 ) -> list[Reader]:
     """Compute what the adaptation of each reader needs; arguments and errors are those of :func:`adapt`."""
+    training = [read_training_features(folder, model.card) for model in models.classifiers]  # first: it may be missing
     rgb = preprocess_crops([cell.crop for cell in cells], models.generator, SuperResolve.AUTO).rgb
     readers = []
     first = models.classifier
-    for model in models.classifiers:
+    for model, its_training in zip(models.classifiers, training, strict=True):
         content = read_model_bytes(model.card, folder)
         readers.append(
             Reader(
                 card=model.card,
                 layer=read_last_layer(content),
                 features=compute_features(rgb, model, progress),
-                training=read_training_features(folder, model.card),
+                training=its_training,
                 tuner=make_tuner(content, model.card, rgb, progress) if make_tuner and model is first else None,
             )
         )

@@ -97,18 +97,21 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     from wbctool.paths import OutputPaths, safe_join
     from wbctool.store.atomic_write import write_through_link
     from wbctool.store.ownership import check_overwrite, is_own
+    from wbctool.store.reader import read_published_slides
+    from wbctool.types.results import PublishedSlide
 
     layout = OutputPaths.from_path(out)
     folder = _resolve_target(layout, to, "geojson")
     option = "--to" if to else ""
-    for slide_id, field in _iter_analyzed_fields(layout):  # all of them before the first is written
-        check_overwrite(safe_join(folder, slide_id, f"{field}.geojson"), GEOJSON_FILE, option)
+    published = (slide for slide in read_published_slides(layout) if isinstance(slide, PublishedSlide))
+    for slide in published:  # all of them before the first is written
+        for name in slide.image_names:
+            check_overwrite(safe_join(folder, slide.result.slide, f"{name}.geojson"), GEOJSON_FILE, option)
     slides = _ExportableSlides(layout)
     written: set[Path] = set()
     for slide in slides:
         for field, text in slide_geojson(slide):
             path = safe_join(folder, slide.result.slide, f"{field}.geojson")
-            check_overwrite(path, GEOJSON_FILE, option)
             try:
                 write_through_link(path, text.encode())
                 written.add(path)
@@ -177,20 +180,6 @@ def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
     target = to or layout.export_path(kind)
     check_outside_results(layout, target)
     return target
-
-
-def _iter_analyzed_fields(layout: OutputPaths) -> Iterator[tuple[str, str]]:
-    """Yield slide and name of each field or scan that the last run analyzed, without checks of what is published."""
-    from wbctool.store.counts_table import read_outcomes
-    from wbctool.store.slide_record import find_slide_record
-
-    for outcome in read_outcomes(layout) or ():
-        if (record := find_slide_record(layout, outcome.slide)) is not None:
-            failed = {failure.field for failure in record.errors}
-            if record.scan is not None:
-                yield record.slide, record.scan.file
-                continue
-            yield from ((record.slide, field.name) for field in record.fields if field.name not in failed)
 
 
 class _ExportableSlides:

@@ -69,14 +69,12 @@ def slide_geojson(slide: PublishedSlide) -> Iterator[tuple[str, str]]:
 
     The images are its fields; of a scan it is its file.
     """
-    if slide.result.scan is not None:
-        yield slide.result.scan.file, field_geojson(slide.result.slide, slide.result.cells, slide.classes)
-        return
-    cells_by_field: dict[str, list[Cell]] = defaultdict(list)
+    scan = slide.result.scan
+    cells_by_image: dict[str, list[Cell]] = defaultdict(list)
     for cell in slide.result.cells:
-        cells_by_field[cell.field].append(cell)
-    for field in slide.analyzed_fields:
-        yield field, field_geojson(slide.result.slide, cells_by_field[field], slide.classes)
+        cells_by_image[cell.field if scan is None else scan.file].append(cell)
+    for image in slide.image_names:
+        yield image, field_geojson(slide.result.slide, cells_by_image[image], slide.classes)
 
 
 def _format_collection(features: Sequence[Mapping[str, Any]]) -> str:

@@ -223,6 +223,11 @@ class PublishedSlide:
     reviewed: bool
 
     @property
+    def image_names(self) -> tuple[str, ...]:
+        """The images that were analyzed: the fields, or of a scan its file."""
+        return self.analyzed_fields if self.result.scan is None else (self.result.scan.file,)
+
+    @property
     def analyzed_fields(self) -> tuple[str, ...]:
         """The names of the fields that did not fail."""
         failed = {failure.field for failure in self.result.failures}
