@@ -212,24 +212,27 @@ class OutputPaths:
         return self.slide_folder(slide) / name
 
 
-def review_file_name(slide: str) -> str:
-    """Return the name under which a report saves a review of a slide; a valid name on every system.
+def review_file_stem(slide: str) -> str:
+    """Return how the names of the files begin in which a report saves reviews of a slide; valid on every system.
 
-    `wbctool review apply` finds the slide by the file's content, so that two slides may have the same one.
+    The page adds the time. `wbctool review apply` finds the slide by the file's content, so that two slides may have
+    the same one.
 
-    >>> review_file_name("ward 3/smear: 12?")
-    'review-ward 3-smear- 12-.json'
+    >>> review_file_stem("ward 3/smear: 12?")
+    'review-ward 3-smear- 12-'
     """
-    return f"review-{_portable_name(slide)}.json"
+    return f"review-{_portable_name(slide)}"
 
 
-def labels_file_name(results: str) -> str:
-    """Return the name under which a label page saves the labels of cells of these results; valid on every system.
+def labels_file_stem(results: str) -> str:
+    """Return how the names of the files begin in which a label page saves labels of cells of these results.
 
-    >>> labels_file_name("counts")
-    'labels-counts.json'
+    The page adds the time. They are valid on every system.
+
+    >>> labels_file_stem("counts")
+    'labels-counts'
     """
-    return f"labels-{_portable_name(results)}.json"
+    return f"labels-{_portable_name(results)}"
 
 
 def _portable_name(name: str) -> str:

@@ -145,11 +145,11 @@ class Window:
         path.write_bytes(base64.b64decode(printed["data"]))
         return path
 
-    def downloaded(self, name: str) -> Path:
-        """Wait for a file that the page saves, and return its path."""
-        path = self.downloads / name
+    def downloaded(self, pattern: str, n: int = 1) -> Path:
+        """Wait until the page has saved ``n`` files with names of a pattern, and return the path of the last name."""
         for _ in range(100):
-            if path.is_file() and not list(self.downloads.glob("*.crdownload")):
-                return path
+            paths = sorted(self.downloads.glob(pattern))
+            if len(paths) == n and not list(self.downloads.glob("*.crdownload")):
+                return paths[-1]
             time.sleep(0.05)
-        raise AssertionError(f"{name} was not saved; found {list(self.downloads.iterdir())}")
+        raise AssertionError(f"{pattern} was not saved; found {list(self.downloads.iterdir())}")

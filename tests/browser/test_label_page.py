@@ -44,7 +44,7 @@ def chord(window: Window, *keys: str) -> None:
 
 def save(window: Window) -> Labels:
     chord(window, Keys.CONTROL, "s")
-    return read_labels(window.downloaded("labels-counts.json"))
+    return read_labels(window.downloaded("labels-counts-*.json"))
 
 
 def is_shown(window: Window, selector: str) -> bool:
@@ -72,6 +72,17 @@ def test_keyboard_alone_names_five_cells_and_saves_them(page):
     assert sorted(cell.time for cell in labels.cells) == [cell.time for cell in labels.cells]
     assert not any(cell.answer_shown for cell in labels.cells)
     assert "with 5 of 12 cells" in page.text("#status")
+
+
+def test_second_file_has_a_name_of_its_own(page):
+    """The browser would call it "labels-counts (1).json", which sorts before the first."""
+    page.press("1")
+    first = save(page)
+    page.press("2")
+    chord(page, Keys.CONTROL, "s")
+    second = page.downloaded("labels-counts-*.json", n=2)
+    assert page.text("#status").startswith(f"Saved to your downloads as {second.name}")
+    assert len(read_labels(second).cells) == len(first.cells) + 1
 
 
 def test_keys_of_classes_are_those_of_the_gallery(page, finished_run):
@@ -203,7 +214,7 @@ def test_end_offers_to_save_and_to_look_again(page):
     assert page.js("document.activeElement.id") == "save-at-end"
     page.press("2", "2")  # one more key names no cell
     page.press(Keys.ENTER)
-    assert {cell.label for cell in read_labels(page.downloaded("labels-counts.json")).cells} == {CellClass.NEUTROPHIL}
+    assert {cell.label for cell in read_labels(page.downloaded("labels-counts-*.json")).cells} == {CellClass.NEUTROPHIL}
     page.press(Keys.ARROW_LEFT)
     assert page.text("#position") == f"Cell {N_CELLS} of {N_CELLS}: neutrophil"
 
@@ -221,7 +232,7 @@ def test_box_marks_the_cell_in_its_field(page):
 def test_button_names_cell_too(page):
     page.click('.answer[data-label="eosinophil"]')
     page.click("#save")
-    assert read_labels(page.downloaded("labels-counts.json")).cells[0].label is CellClass.EOSINOPHIL
+    assert read_labels(page.downloaded("labels-counts-*.json")).cells[0].label is CellClass.EOSINOPHIL
 
 
 def test_browser_that_keeps_nothing_says_so(window, label_page):
@@ -232,7 +243,7 @@ def test_browser_that_keeps_nothing_says_so(window, label_page):
         window.press("A", Keys.ENTER, "1")
         assert "keeps nothing" in window.text("#status")
         chord(window, Keys.CONTROL, "s")  # the page then lets itself be left
-        assert len(read_labels(window.downloaded("labels-counts.json")).cells) == 1
+        assert len(read_labels(window.downloaded("labels-counts-*.json")).cells) == 1
     finally:
         window.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]})
 

@@ -68,11 +68,17 @@ def categories_by_row(out):
 def save(window, initials="AB"):
     window.type_into("#initials", initials)
     window.click("#save")
-    name = "review-ward 3--flags-.json"
+    path = window.downloaded("review-ward 3--flags--*.json")
     assert window.text("#review-status").endswith(
-        f'the laboratory runs: wbctool review apply OUT "{name}", where OUT is the table of all slides'
+        f'the laboratory runs: wbctool review apply OUT "{path.name}", where OUT is the table of all slides'
     )
-    return window.downloaded(name)
+    return path
+
+
+def read_reviews(out):
+    """Return the reviews in the audit log."""
+    entries = [json.loads(line) for line in (out.with_suffix("") / "audit.jsonl").read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == "review"]
 
 
 def focused_row(window):
@@ -203,6 +209,24 @@ def test_reviewed_report_names_reader_and_can_be_reviewed_again(window, out, rev
     window.open(out.with_suffix("") / "index.html")
     assert "AB, CD" in window.text("tbody")
     assert wbctool("review", "verify", out).exit_code == 0
+
+
+def test_second_save_of_a_page_is_applied_and_loses_nothing(window, out):
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.press("3")
+    window.type_into("#initials", "AB")
+    window.click("#save")
+    first = window.downloaded("review-*.json")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.press("6")
+    window.click("#save")
+    second = window.downloaded("review-*.json", n=2)
+    applied = wbctool("review", "apply", out, window.downloads)
+    assert (applied.exit_code, applied.stderr) == (0, "")
+    assert f"{first}: not applied, because the same reader saved {second} later" in applied.stdout
+    assert expected_table(out) == shown_table(window)
+    assert [entry["moved"] for entry in read_reviews(out)] == [2]
 
 
 def test_tampered_review_is_rejected(window, out, review):

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from wbctool.adaptation.adapt import compute_features
 from wbctool.adaptation.cells import read_labelled_cells
 from wbctool.adaptation.labels_file import LabelledCell, Labels, NoClass, Purpose, format_labels
 from wbctool.adaptation.readers import Tuner
+from wbctool.adaptation.sources import read_sources
 from wbctool.cli import app
 from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.evaluation.classification import predict
@@ -274,6 +275,22 @@ def test_adapt_results_with_labels_learns_from_the_fields(
     assert card.adaptation is not None
     assert card.adaptation.readers == ("AB",)
     assert card.adaptation.groups == 6
+
+
+def test_read_sources_labels_of_one_reader_and_page_are_those_saved_last(
+    results: Path, models: Path, tmp_path: Path
+) -> None:
+    """The same reader called a cell differently at first, which would be a cell with two labels."""
+    later = write_labels(results, tmp_path / "later.json")
+    write_labels(results, tmp_path / "first.json", label_of=lambda _: CellClass.EOSINOPHIL)
+    (tmp_path / "later.json").write_bytes(format_labels(replace(later, created=TIME + timedelta(hours=1))))
+    (tmp_path / "other.json").write_bytes(format_labels(replace(later, reader="CD")))
+    files = [tmp_path / f"{name}.json" for name in ("later", "first", "other")]
+    laboratory = read_sources([results, *files], load_models(models, Device.CPU, Precision.FP32))
+    assert laboratory.labeled_by == ("AB", "CD")
+    assert {cell.label for cell in laboratory.cells} == {CellClass(name) for name in ORDER}
+    (note,) = laboratory.notes
+    assert note.startswith(f"{files[1]} left out: {files[0]} was saved later")
 
 
 def test_adapt_class_folders_with_another_run_json_are_no_results(folders: Path, models: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from wbctool.cli import app
 from wbctool.errors import AuditLogCorrupt, ReviewRefused
 from wbctool.paths import OutputPaths
+from wbctool.report.categories import category_of
 from wbctool.review import apply as lab_review
 from wbctool.review.apply import apply_reviews
 from wbctool.review.audit import audit_reviews
@@ -198,6 +199,34 @@ def test_apply_reviews_second_time_is_refused(layout, write):
     apply_one(layout, path)
     with pytest.raises(ReviewRefused, match="already been applied"):
         apply_one(layout, path)
+
+
+def test_apply_reviews_of_one_reader_and_page_applies_the_last_saved(layout, write):
+    last = write((3, "review", "monocyte"), name="b.json", time="2026-01-02T04:00:00+01:00")
+    first = write((3, "review", "basophil"), name="c.json", time="2026-01-02T02:59:59Z")
+    middle = write((3, "review", "basophil"), name="a.json", time="2026-01-02T02:59:59.5Z")
+    outcomes = dict(apply_reviews(layout, [first, middle, last]))
+    assert outcomes[first] == outcomes[middle] == lab_review.Superseded(last)
+    assert category_of(outcomes[last].cells[2].prediction) == "monocyte"
+    assert [entry["moved"] for entry in read_log(layout) if entry["event"] == "review"] == [1]
+
+
+def test_apply_reviews_of_two_readers_or_of_other_results_are_not_superseded(layout, write):
+    first = write((3, "review", "review"), name="a.json")
+    second = write((3, "review", "monocyte"), name="b.json", reader="CD", time="2026-01-03T00:00:00Z")
+    other = write((3, "review", "monocyte"), name="c.json", time="2026-01-04T00:00:00Z", results="0" * 64)
+    *applied, refused = apply(layout, first, second, other)
+    assert [result.reviews[-1].reader for result in applied] == ["AB", "CD"]
+    assert isinstance(refused, ReviewRefused)
+
+
+def test_review_apply_superseded_review_is_named_and_no_error(layout, write, tmp_path):
+    (tmp_path / "reviews").mkdir()
+    later = write((3, "review", "monocyte"), name="reviews/a.json", time="2026-01-03T00:00:00Z")
+    earlier = write((3, "review", "basophil"), name="reviews/b.json")
+    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "reviews")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert f"{earlier}: not applied, because the same reader saved {later} later" in done.stdout
 
 
 def test_apply_reviews_altered_table_is_refused(layout, write):

@@ -22,7 +22,7 @@ from wbctool.adaptation.labels_file import (
     dump_chosen_cell,
 )
 from wbctool.labels import CellClass, UnknownKind
-from wbctool.paths import labels_file_name
+from wbctool.paths import labels_file_stem
 from wbctool.report.render import data_uri, render_page
 from wbctool.report.strings import CELL_LOCATION, humanize
 from wbctool.store.ownership import FileKind, begins_with
@@ -72,7 +72,7 @@ def render_label_page(
             "cells_asked": len(chosen),
             "results": results,
         },
-        "file": labels_file_name(name),
+        "file_stem": labels_file_stem(name),
         "cells": [
             {
                 "entry": entry,

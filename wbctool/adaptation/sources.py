@@ -40,7 +40,8 @@ def read_sources(
 
     Args:
         sources: Folders of class folders, results of `wbctool run`, and labels (.json) of results that are given too.
-            Results without labels are taken with the reviews that were applied to them.
+            Of several files of one reader and page, the one saved last is taken. Results without labels are taken with
+            the reviews that were applied to them.
         models: Their detector finds the cells of class folders; the first reader's card has the margin of the crops.
         slides: Where the slides of the results lie now; None if they are where the run found them.
         progress: Wraps the items of slow loops.
@@ -55,12 +56,20 @@ def read_sources(
     others = [path for path in sources if path not in label_files]
     layouts = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
     labels: dict[Path, list[Labels]] = defaultdict(list)
-    for path in label_files:
-        content = read_labels(path)
+    notes: list[str] = []
+    contents = {path: read_labels(path) for path in label_files}
+    latest = {
+        (content.reader, content.page): path
+        for path, content in sorted(contents.items(), key=lambda item: item[1].created)
+    }
+    for path, content in contents.items():
+        latest_path = latest[content.reader, content.page]
+        if latest_path != path:
+            notes.append(f"{path} left out: {latest_path} was saved later by the same reader, from the same page")
+            continue
         labels[find_labelled_results(list(layouts.values()), content, path).counts_csv].append(content)
     cells: list[AdaptationCell] = []
     labeled_by: list[str] = []
-    notes: list[str] = []
     for path in others:
         if path in layouts:
             own_labels = labels[layouts[path].counts_csv]

@@ -30,8 +30,10 @@ def apply_review(
     """Apply readers' reviews: update the slides' tables and reports, keep the originals, extend the audit log.
 
     The slide is found by what the file says, not by its name. Of a folder, its .json files are applied, earliest first.
+    If a reader saved several reviews of the same results of a slide, only the last is applied; the others are named.
 
-    Exit codes: 0 all applied; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the output.
+    Exit codes: 0 all applied or superseded; 1 some refused, the others applied; 2 wrong usage; 5 a run is using the
+    output.
     """
     with handle_errors():
         raise typer.Exit(_apply_reviews(out, reviews))
@@ -89,7 +91,7 @@ def _apply_reviews(out: Path, reviews: Sequence[Path]) -> int:
     """Apply the reviews, print what each changed, and return the exit code."""
     from wbctool.cli.logging import configure_logging
     from wbctool.paths import OutputPaths
-    from wbctool.review.apply import apply_reviews, list_review_files
+    from wbctool.review.apply import Superseded, apply_reviews, list_review_files
 
     code = ExitCode.DONE
     with configure_logging(quiet=False, log_file=None):
@@ -97,6 +99,9 @@ def _apply_reviews(out: Path, reviews: Sequence[Path]) -> int:
             if isinstance(outcome, ReviewRefused):
                 code = ExitCode.FATAL
                 echo_error(f"{path}: {outcome}")
+                continue
+            if isinstance(outcome, Superseded):
+                echo_optional(f"{path}: not applied, because the same reader saved {outcome.by} later")
                 continue
             review, differential = outcome.reviews[-1], outcome.differential
             echo_optional(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
-from wbctool.paths import review_file_name
+from wbctool.paths import review_file_stem
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
 from wbctool.report.csv_tables import cells_csv, hash_cells
@@ -175,7 +175,7 @@ def _script_data(
         "schema": "wbctool-report/1",
         "slide": result.slide,
         "results": hash_cells(result, provenance.classes),
-        "review_file": review_file_name(result.slide),
+        "review_file_stem": review_file_stem(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],
         "subtype_classes": {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -84,6 +86,17 @@ class ReviewFile(BaseModel):
     cells: tuple[CellReclassification, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A review that is not applied, because its reader saved a later one of the same results.
+
+    Attributes:
+        by: The file of the later review, which has all that the reader wants.
+    """
+
+    by: Path
+
+
 def read_review(path: Path) -> ReviewFile:
     """Read a review.json.
 
@@ -133,15 +146,20 @@ def _time_or_latest(path: Path) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[Path, SlideResult | ReviewRefused]]:
+def apply_reviews(
+    layout: OutputPaths, paths: Sequence[Path]
+) -> Iterator[tuple[Path, SlideResult | Superseded | ReviewRefused]]:
     """Apply each review that fits, in order; then bring counts.csv and index.html up to date.
+
+    Of several reviews of one slide by one reader, made for the same results, only the one saved last is applied.
 
     Args:
         layout: The output.
         paths: The review files.
 
     Yields:
-        Each file with the slide's result after the review, or with the reason why it is refused.
+        Each file with the slide's result after the review, with the later review that supersedes it, or with the reason
+        why it is refused.
 
     Raises:
         ReviewRefused: The output holds no results.
@@ -154,7 +172,11 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
     with lock_output(layout, "review apply"):
         applied: dict[str, SlideResult] = {}
         try:
+            superseded = _find_superseded(paths)
             for path in paths:
+                if path in superseded:
+                    yield path, superseded[path]
+                    continue
                 try:
                     result = _apply_review(layout, read_review(path))
                     applied[result.slide] = result
@@ -164,6 +186,20 @@ def apply_reviews(layout: OutputPaths, paths: Sequence[Path]) -> Iterator[tuple[
         finally:
             if applied:
                 publish_overview(layout, applied)
+
+
+def _find_superseded(paths: Sequence[Path]) -> dict[Path, Superseded]:
+    """Return the reviews after which their reader saved another one of the same slide and the same results."""
+    reviews: dict[Path, ReviewFile] = {}
+    for path in paths:
+        with suppress(ReviewRefused):  # it is refused in its turn
+            reviews[path] = read_review(path)
+    latest = {
+        (review.slide, review.reader, review.results): path
+        for path, review in sorted(reviews.items(), key=lambda item: item[1].time)
+    }
+    later = {path: latest[review.slide, review.reader, review.results] for path, review in reviews.items()}
+    return {path: Superseded(by) for path, by in later.items() if by != path}
 
 
 def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:

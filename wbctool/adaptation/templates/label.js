@@ -50,8 +50,8 @@
   function save() {
     const named = State.nNamed();
     if (!named) return View.showStatus(texts.nothing_to_save);
-    State.save();
-    View.showStatus(format(named < n ? texts.saved_some : texts.saved, { file: data.file, named, all: n }));
+    const file = State.save();
+    View.showStatus(format(named < n ? texts.saved_some : texts.saved, { file, named, all: n }));
   }
 
   function begin(reader) {

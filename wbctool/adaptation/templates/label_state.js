@@ -86,14 +86,17 @@ const State = (() => {
     return { schema, reader, created: new Date().toISOString(), ...page, cells: cells.filter((_, i) => isNamed(i)) };
   }
 
+  // Saves the file and returns its name. With the time in it, the browser names no second file "… (1)".
   function save() {
+    const labels = content(), file = `${data.file_stem}-${labels.created.replaceAll(":", "")}.json`;
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(content(), null, 1) + "\n"], { type: "application/json" }));
-    link.download = data.file;
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(labels, null, 1) + "\n"], { type: "application/json" }));
+    link.download = file;
     link.click();
     URL.revokeObjectURL(link.href);
     isSaved = true;
     keep();
+    return file;
   }
 
   // Follows the same page in another tab, and asks before what is not kept is lost.

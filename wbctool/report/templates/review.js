@@ -112,13 +112,15 @@ const Review = (() => {
       byId("initials").focus();
       return;
     }
+    // The time in the name keeps the browser from naming a second file "… (1)", which sorts before the first.
+    const review = content(), file = `${data.review_file_stem}-${review.time.replaceAll(":", "")}.json`;
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(content(), null, 1) + "\n"], { type: "application/json" }));
-    link.download = data.review_file;
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(review, null, 1) + "\n"], { type: "application/json" }));
+    link.download = file;
     link.click();
     URL.revokeObjectURL(link.href);
     isSaved = true;
-    const n = countMoved(), file = data.review_file, argument = /[^\w.-]/.test(file) ? `"${file}"` : file;
+    const n = countMoved(), argument = /[^\w.-]/.test(file) ? `"${file}"` : file;
     const moved = n === 1 ? texts.one_moved : format(texts.n_moved, { n });
     byId("review-status").textContent = format(texts.saved, { moved, file, argument });
   }
