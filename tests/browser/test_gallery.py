@@ -267,12 +267,32 @@ def test_accept_moves_group_to_its_proposed_class(gallery, way):
 
 
 def test_accept_cells_of_several_proposals_moves_each_to_its_own(gallery):
-    odd = rows(gallery, "#group-review-out_of_distribution .cell")
-    focus(gallery, f"#cell-{odd[0]}")
-    chord(gallery, Keys.CONTROL, "a")
+    last, *_ = rows(gallery, "#group-review-lymphocyte .cell")[::-1]
+    first = rows(gallery, "#group-review-monocyte .cell")[0]
+    click(gallery, last)
+    click(gallery, first, Keys.SHIFT)
     gallery.press("a")
-    assert "8 cells moved to neutrophil, lymphocyte, monocyte, basophil" in status(gallery)
-    assert rows(gallery, "#group-basophil .cell") == odd[-1:]
+    assert "2 cells moved to lymphocyte, monocyte" in status(gallery)
+    assert rows(gallery, "#group-monocyte .cell") == [first]
+
+
+def test_accept_leaves_cells_whose_classes_are_not_to_be_relied_on(gallery):
+    odd, before = rows(gallery, "#group-review-out_of_distribution .cell"), n_review(gallery)
+    gallery.click("#group-review-out_of_distribution .select-group")
+    assert gallery.js("document.getElementById('accept').disabled")
+    gallery.press("a")
+    left = "Cells left where they are, because their classes are not to be relied on: "
+    assert f"{left}8 (cells moved: 0)" in status(gallery)
+    assert selected(gallery) == odd
+    click(gallery, rows(gallery, "#group-review-neutrophil .cell")[0])
+    assert not gallery.js("document.getElementById('accept').disabled")
+    click(gallery, odd[-2], Keys.SHIFT)
+    gallery.press("a")
+    assert f"moved to neutrophil. {left}2 (cells moved: 1," in status(gallery)
+    assert rows(gallery, "#group-review-out_of_distribution .cell") == odd
+    assert n_review(gallery) == before - 1
+    gallery.press("2")
+    assert n_review(gallery) == before - 2
 
 
 def test_cells_unlike_training_have_no_accept_button(gallery):
@@ -301,7 +321,7 @@ def test_last_cell_in_review_keeps_focus_so_that_one_more_key_moves_no_other(gal
 
 def test_key_a_held_down_accepts_once(gallery):
     before = n_review(gallery)
-    focus(gallery, REVIEW)
+    focus(gallery, "#group-review-neutrophil .cell")
     gallery.js(
         """[false, true, true].forEach(repeat => document.activeElement.dispatchEvent(
         new KeyboardEvent('keydown', { key: 'a', bubbles: true, repeat })))"""
@@ -438,16 +458,17 @@ def test_report_with_large_numbers_fits_a_phone(window, tmp_path, share):
 
 
 def test_review_of_100_cells_takes_fewer_keys_than_cells(gallery, capsys):
-    """A reader with the keyboard alone: every seventh proposal is wrong, and the cells unlike the training ones too."""
+    """A reader with the keyboard alone: every seventh proposal is wrong, and cells unlike the training have none."""
     wrong = {row: "45"[i % 2] for i, row in enumerate(rows(gallery, REVIEW)) if i % 7 == 0}
+    wrong |= dict.fromkeys(rows(gallery, "#group-review-out_of_distribution .cell"), "6")
     n_cells, n_keys = n_review(gallery), 0
     focus(gallery, REVIEW)
     while n_review(gallery):
-        group = rows(gallery, f"#{gallery.js('document.activeElement.closest(`.group`).id')} .cell")
-        for row in [row for row in group if row in wrong]:
+        group = gallery.js("document.activeElement.closest(`.group`).id")
+        for row in [row for row in rows(gallery, f"#{group} .cell") if row in wrong]:
             n_keys += go_to(gallery, row) + 1
             gallery.press(wrong.pop(row))
-        if n_review(gallery):
+        if gallery.js("document.activeElement.closest(`.group`).id") == group:
             chord(gallery, Keys.CONTROL, "a")
             gallery.press("a")
             n_keys += 2

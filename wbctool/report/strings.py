@@ -197,6 +197,7 @@ PANEL = {
     "move_to": "Move the selected cells to",
     "accept": "their proposed classes",
     "no_proposal": "Only cells in review have a proposed class",
+    "doubted_left": "Cells left where they are, because their classes are not to be relied on: {n}",
     "unknown_class": "The model does not know this class. Leave the cell in review and add a comment",
     "cell_comment": "Comment on this cell",
     "slide_comment": "Comment on the slide",
@@ -230,7 +231,7 @@ KEYS = (
     ("Ctrl", "with click: select one more; with arrows and Space too"),
     ("Ctrl A", "select all of the group"),
     ("1\u20138 r x", "move the selected cells"),
-    ("a", "move each to its proposed class"),
+    ("a", "move each to its proposed class, if it can be relied on"),
     ("Ctrl Z", "undo the last move, of all its cells"),
 )
 

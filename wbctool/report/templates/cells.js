@@ -18,6 +18,9 @@ const Cells = (() => {
   const locationOf = (cell) =>
     Counts.format(data.texts.cell_location, { field: data.field_display_names[cell.field], cell: cell.cell });
   const proposedCategory = (cell) => tileOf(cell).dataset.label;
+  // The class that a cell in review is shown with is proposed, unless the page says not to rely on it.
+  const isDoubted = (cell) => tileOf(cell).dataset.reviewGroup !== proposedCategory(cell);
+  const hasProposal = (cell) => cell.category === REVIEW && !isDoubted(cell);
   const isReclassified = (cell) => cell.category !== cell.originalCategory;
   const isKnown = (category) => [REVIEW, ARTIFACT, ...data.model_classes].includes(category);
   // A cell that is moved to another class has no subtype there.
@@ -37,6 +40,6 @@ const Cells = (() => {
 
   return {
     data, texts: data.texts, all, REVIEW, ARTIFACT, differentialClasses, tileOf, ofTile, categoryName, locationOf,
-    proposedCategory, isReclassified, isKnown, subtypeOf, count, topClasses,
+    proposedCategory, hasProposal, isReclassified, isKnown, subtypeOf, count, topClasses,
   };
 })();

@@ -73,7 +73,7 @@ const Panel = (() => {
       button.setAttribute("aria-pressed", String(cells.length > 0 && cells.every((cell) => cell.category === category)));
       button.disabled = cells.length === 0 || !Cells.isKnown(category);
     }
-    byId("accept").disabled = !cells.some((cell) => cell.category === Cells.REVIEW);
+    byId("accept").disabled = !cells.some(Cells.hasProposal);
   }
 
   function showButtonCount(counts, category) {

@@ -16,21 +16,22 @@ const Review = (() => {
     move(Selection.cells().map((cell) => ({ cell, category })));
   }
 
-  // Moves those of the cells that are in review to their proposed classes.
+  // Moves those of the cells that are in review to their proposed classes, but for those without a class to rely on.
   function accept(cells) {
-    const inReview = cells.filter((cell) => cell.category === REVIEW);
-    if (!inReview.length) return showStatus(texts.no_proposal);
-    move(inReview.map((cell) => ({ cell, category: Cells.proposedCategory(cell) })));
+    const inReview = cells.filter((cell) => cell.category === REVIEW), accepted = inReview.filter(Cells.hasProposal);
+    const n = inReview.length - accepted.length, note = n ? format(texts.doubted_left, { n }) : "";
+    if (!accepted.length) return showStatus(note || texts.no_proposal);
+    move(accepted.map((cell) => ({ cell, category: Cells.proposedCategory(cell) })), note);
   }
 
-  // Moves cells in one step, and selects the next one, so that key after key can be pressed.
-  function move(moves) {
+  // Moves cells in one step, and selects the next one, so that key after key can be pressed. note: on cells that stay.
+  function move(moves, note = "") {
     const changes = moves.filter(({ cell, category }) => cell.category !== category);
     if (!changes.length) return;
     const moved = changes.map(({ cell }) => cell), next = nextCell(moved);
     undoStack.push(moved.map((cell) => ({ cell, category: cell.category })));
     setCategories(changes);
-    showStatus(describe(changes));
+    showStatus([describe(changes), note].filter(Boolean).join(". "));
     Selection.select(next);
   }
 
