@@ -83,13 +83,6 @@ class Window:
             assert time.monotonic() < deadline, f"{path} was not loaded"
             time.sleep(0.05)
 
-    def open_first(self, path: Path) -> None:
-        """Open a page as on the first visit: with nothing kept by the browser."""
-        self.open(path)
-        if self.js("localStorage.length"):
-            self.js("localStorage.clear()")
-            self.open(path)
-
     def collect_logs(self) -> None:
         """Collect the messages and requests since the last call."""
         for entry in self.driver.get_log("browser"):
@@ -102,6 +95,14 @@ class Window:
                     self.external_requests.append(url)
 
     def close(self) -> None:
+        """Leave the page, and have the browser forget what it keeps for pages."""
+        self.leave()
+        self.driver.execute_cdp_cmd(
+            "Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "local_storage"}
+        )
+        self.collect_logs()
+
+    def leave(self) -> None:
         """Leave the page, also if it asks whether to discard an unsaved review."""
         from selenium.common.exceptions import UnexpectedAlertPresentException
 
@@ -109,7 +110,6 @@ class Window:
             self.driver.get("about:blank")
         except UnexpectedAlertPresentException:
             self.driver.get("about:blank")
-        self.collect_logs()
 
     def js(self, script: str, *args: Any) -> Any:
         """Evaluate an expression in the page."""

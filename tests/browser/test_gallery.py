@@ -66,8 +66,8 @@ def many_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def gallery(window: Window, many_page: Path) -> Window:
-    """Open that report with the size of the cells as on the first visit."""
-    window.open_first(many_page)
+    """Open that report."""
+    window.open(many_page)
     return window
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,12 +28,11 @@ def label_page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def page(window: Window, label_page: Path) -> Iterator[Window]:
-    """Open the page as on the first visit, and begin."""
-    window.open_first(label_page)
+def page(window: Window, label_page: Path) -> Window:
+    """Open the page, and begin."""
+    window.open(label_page)
     window.press("A", "B", Keys.ENTER)
-    yield window
-    window.js("localStorage.clear()")
+    return window
 
 
 def chord(window: Window, *keys: str) -> None:

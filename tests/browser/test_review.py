@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import fakes
@@ -66,6 +67,7 @@ def categories_by_row(out):
 
 
 def save(window, initials="AB"):
+    window.driver.find_element("id", "initials").clear()
     window.type_into("#initials", initials)
     window.click("#save")
     path = window.downloaded("review-ward 3--flags--*.json")
@@ -227,6 +229,62 @@ def test_second_save_of_a_page_is_applied_and_loses_nothing(window, out):
     assert f"{first}: not applied, because the same reader saved {second} later" in applied.stdout
     assert expected_table(out) == shown_table(window)
     assert [entry["moved"] for entry in read_reviews(out)] == [2]
+
+
+def reopen(window, out):
+    """Close the report, and open it again."""
+    window.leave()
+    window.open(folder(out) / "report.html")
+
+
+def test_reopened_report_goes_on_with_unsaved_review(window, out):
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.press("3", "6")
+    rows = window.js("[...document.querySelectorAll('.by-reader')].map(mark => +mark.parentNode.dataset.row)")
+    table = shown_table(window)
+    window.js(f"document.getElementById('cell-{rows[0]}').focus()")
+    window.type_into("#cell-comment", "band?")
+    window.type_into("#slide-comment", "thick")
+    window.type_into("#initials", "AB")
+    reopen(window, out)
+    assert shown_table(window) == table
+    assert window.text("#review-status") == "Your review goes on where you left it (cells moved: 2, not saved yet)"
+    window.click("#save")
+    saved = json.loads(window.downloaded("review-*.json").read_text())
+    assert sorted(cell["row"] for cell in saved["cells"]) == sorted(rows)
+    assert (saved["reader"], saved["comment"]) == ("AB", "thick")
+    assert {cell["row"]: cell["comment"] for cell in saved["cells"]} == {rows[0]: "band?", rows[1]: ""}
+    window.click("#undo")
+    assert "cells moved: 1, changes since then not saved yet" in window.text("#review-status")
+    window.click("#undo")
+    assert shown_table(window) == expected_table(out)
+
+
+def test_reopened_report_says_that_its_review_was_saved_until_it_is_applied(window, out):
+    window.open(folder(out) / "report.html")
+    window.type_into("#slide-comment", "no cell moved, so the results stay the same")
+    path = save(window)
+    reopen(window, out)
+    said = r"Saved by AB \d\d:\d\d, not yet applied \(cells moved: 0\)"
+    assert re.fullmatch(said, window.text("#review-status"))
+    assert wbctool("review", "apply", out, path).exit_code == 0
+    reopen(window, out)
+    assert window.text("#review-status") == ""
+    assert window.js("document.getElementById('slide-comment').value") == ""
+    assert window.js("document.getElementById('initials').value") == "AB"
+
+
+def test_report_works_if_the_browser_keeps_nothing(window, out):
+    script = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('forbidden'); } });"
+    added = window.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        window.open(folder(out) / "report.html")
+        window.js("document.querySelector('#category-review .cell').focus()")
+        window.press("3")
+        assert len(json.loads(save(window).read_text())["cells"]) == 1
+    finally:
+        window.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]})
 
 
 def test_tampered_review_is_rejected(window, out, review):

@@ -65,7 +65,6 @@ def test_from_unfamiliar_slides_to_models_of_the_laboratorys_own(window, tmp_pat
     window.driver.switch_to.active_element.send_keys(Keys.CONTROL, "s", Keys.NULL)
     labels = window.downloaded("labels-counts-*.json")
     assert len(read_labels(labels).cells) == N_CELLS
-    window.js("localStorage.clear()")
 
     wbctool("adapt", out, labels, "--models", models, "--out", lab)
     content = json.loads((lab / "adaptation.json").read_text())

@@ -82,16 +82,11 @@ const Gallery = (() => {
 
   function setSize() {
     root.style.setProperty("--tile-px", `${sizeInput.value}px`);
-    try {
-      localStorage.setItem(SIZE_KEY, sizeInput.value);
-    } catch { /* a browser may forbid it to a file; the size then lasts as long as the page */ }
+    Kept.write(SIZE_KEY, sizeInput.value);
   }
 
   function restoreSize() {
-    let stored = null;
-    try {
-      stored = localStorage.getItem(SIZE_KEY);
-    } catch { /* as above */ }
+    const stored = Kept.read(SIZE_KEY);
     if (stored) root.style.setProperty("--tile-px", `${Number(stored)}px`);
     sizeInput.value = parseInt(getComputedStyle(root).getPropertyValue("--tile-px"), 10);
   }

@@ -6,7 +6,7 @@ const Review = (() => {
   const byId = (id) => document.getElementById(id);
   const originalCounts = Cells.count();
   const undoStack = []; // a list for each step, of { cell, category } as they were before
-  let isSaved = true;
+  let isSaved = true, lastSave = null; // lastSave: { reader, time } of the last file
 
   // --- moving --------------------------------------------------------------------------------------------------------
 
@@ -31,6 +31,7 @@ const Review = (() => {
     const moved = changes.map(({ cell }) => cell), next = nextCell(moved);
     undoStack.push(moved.map((cell) => ({ cell, category: cell.category })));
     setCategories(changes);
+    noteChange();
     showStatus([describe(changes), note].filter(Boolean).join(". "));
     Selection.select(next);
   }
@@ -46,6 +47,7 @@ const Review = (() => {
     const changes = undoStack.pop();
     if (!changes) return;
     setCategories(changes);
+    noteChange();
     const [{ cell, category }] = changes, n = changes.length;
     const values = { n, cell: Cells.locationOf(cell), category: categoryName(category) };
     showStatus(format(n === 1 ? texts.undone_one : texts.undone, values));
@@ -55,7 +57,6 @@ const Review = (() => {
   function setCategories(changes) {
     for (const { cell, category } of changes) cell.category = category;
     Gallery.place(changes.map(({ cell }) => cell));
-    isSaved = false;
     byId("undo").disabled = undoStack.length === 0;
     showCounts();
   }
@@ -84,11 +85,60 @@ const Review = (() => {
     for (const flag of document.querySelectorAll(".range-flag")) flag.hidden = isChanged;
   }
 
+  // --- keeping, in the browser, until the review is applied ------------------------------------------------------------
+
+  // Another review of the slide that moves a cell gives the results another hash.
+  const REVIEW_KEY = `wbctool.review.${data.results}`, INITIALS_KEY = "wbctool.review.initials";
+  const hasNewComment = (cell) => cell.comment !== cell.originalComment;
+
+  function noteChange() {
+    isSaved = false;
+    keep();
+  }
+
+  function keep() {
+    const packed = (changes) => changes.map(({ cell, category }) => [cell.row, category]);
+    Kept.write(REVIEW_KEY, JSON.stringify({
+      undo: undoStack.map(packed),
+      moved: packed(Cells.all.filter(isReclassified).map((cell) => ({ cell, category: cell.category }))),
+      comments: Cells.all.filter(hasNewComment).map((cell) => [cell.row, cell.comment]),
+      slideComment: byId("slide-comment").value,
+      isSaved, lastSave,
+    }));
+  }
+
+  function restore() {
+    byId("initials").value = Kept.read(INITIALS_KEY) || "";
+    const kept = Kept.readJson(REVIEW_KEY);
+    if (!kept || isApplied(kept)) return;
+    if (!kept.lastSave && !kept.moved.length && !kept.comments.length && !kept.slideComment) return;
+    const unpacked = (changes) => changes.map(([row, category]) => ({ cell: Cells.all[row - 1], category }));
+    undoStack.push(...kept.undo.map(unpacked));
+    for (const [row, comment] of kept.comments) Cells.all[row - 1].comment = comment;
+    byId("slide-comment").value = kept.slideComment;
+    ({ isSaved, lastSave } = kept);
+    setCategories(unpacked(kept.moved));
+    showStatus(lastSave ? format(texts.saved_before, { ...lastSave, time: localTime(lastSave.time) }) : texts.restored);
+  }
+
+  // A review without moved cells leaves the hash of the results as it is.
+  function isApplied({ isSaved: wasSaved, lastSave: last }) {
+    return wasSaved && data.review_times.some((time) => Date.parse(time) === Date.parse(last.time));
+  }
+
+  // The reader's hour and minute, with the day if it is not today.
+  function localTime(time) {
+    const [day, clock] = local(new Date(time)), [today] = local(new Date());
+    return day === today ? clock : `${day} ${clock}`;
+  }
+
+  const local = (date) => new Date(date - 60000 * date.getTimezoneOffset()).toISOString().slice(0, 16).split("T");
+
   // --- saving --------------------------------------------------------------------------------------------------------
 
   // The content of the file, which `wbctool review apply` reads.
   function content() {
-    const changed = Cells.all.filter((cell) => isReclassified(cell) || cell.comment !== cell.originalComment);
+    const changed = Cells.all.filter((cell) => isReclassified(cell) || hasNewComment(cell));
     return {
       schema: "wbctool-review/1",
       slide: data.slide,
@@ -120,7 +170,8 @@ const Review = (() => {
     link.download = file;
     link.click();
     URL.revokeObjectURL(link.href);
-    isSaved = true;
+    [isSaved, lastSave] = [true, { reader: review.reader, time: review.time }];
+    keep();
     const n = countMoved(), argument = /[^\w.-]/.test(file) ? `"${file}"` : file;
     const moved = n === 1 ? texts.one_moved : format(texts.n_moved, { n });
     byId("review-status").textContent = format(texts.saved, { moved, file, argument });
@@ -129,15 +180,17 @@ const Review = (() => {
   const countMoved = () => Cells.all.filter(isReclassified).length;
 
   function showStatus(text) {
-    byId("review-status").textContent = `${text} (${texts.changes}: ${countMoved()}${isSaved ? "" : ", " + texts.unsaved})`;
+    const unsaved = lastSave ? texts.unsaved_since : texts.unsaved;
+    byId("review-status").textContent = `${text} (${texts.changes}: ${countMoved()}${isSaved ? "" : `, ${unsaved}`})`;
   }
 
   function start() {
     byId("cell-comment").addEventListener("input", (event) => {
       Selection.current().comment = event.target.value;
-      isSaved = false;
+      noteChange();
     });
-    byId("slide-comment").addEventListener("input", () => (isSaved = false));
+    byId("slide-comment").addEventListener("input", noteChange);
+    byId("initials").addEventListener("input", (event) => Kept.write(INITIALS_KEY, event.target.value.trim()));
     byId("accept").addEventListener("click", () => accept(Selection.cells()));
     byId("undo").addEventListener("click", undo);
     byId("save").addEventListener("click", save);
@@ -145,6 +198,7 @@ const Review = (() => {
       if (!isSaved) event.preventDefault();
     });
     showCounts();
+    restore();
   }
 
   return { reclassify, accept, undo, start };
