@@ -338,11 +338,34 @@ def test_cell_moved_to_review_joins_group_of_its_label(gallery):
     assert gallery.js("document.getElementById('group-review-eosinophil').offsetHeight") > 0
 
 
-def test_comment_is_for_one_cell(gallery):
+def test_comment_by_keyboard_goes_to_all_selected_cells(gallery):
+    first, second, third, *_ = rows(gallery, REVIEW)
     focus(gallery, REVIEW)
-    assert gallery.js("document.getElementById('cell-comment').offsetHeight") > 0
+    gallery.press("c", "b", "1", Keys.ENTER)
+    assert gallery.js("document.activeElement.id") == f"cell-{first}"
+    gallery.press(Keys.ARROW_RIGHT)
+    assert gallery.js("document.getElementById('cell-comment').value") == ""
     chord(gallery, Keys.SHIFT, Keys.ARROW_RIGHT)
+    assert gallery.text("#cell-comment-label") == "Comment on the 2 selected cells"
+    gallery.press("c", "x", Keys.ESCAPE)
+    assert gallery.js("document.activeElement.id") == f"cell-{third}"
+    assert selected(gallery) == [second, third]
+    click(gallery, first, Keys.CONTROL)
+    assert gallery.js("document.getElementById('cell-comment').placeholder") == "their comments differ"
+    gallery.type_into("#initials", "AB")
+    gallery.click("#save")
+    review = json.loads(gallery.downloaded("review-*.json").read_text())
+    comments = {cell["row"]: (cell["from"], cell["to"], cell["comment"]) for cell in review["cells"]}
+    stays = ("review", "review")
+    assert comments == {first: (*stays, "b1"), second: (*stays, "x"), third: (*stays, "x")}
+
+
+def test_comment_cannot_be_typed_without_a_cell(gallery):
+    focus(gallery, REVIEW)
+    chord(gallery, Keys.CONTROL, Keys.SPACE)
     assert gallery.js("document.getElementById('cell-comment').offsetHeight") == 0
+    gallery.press("c", "1")
+    assert selected(gallery) == []
 
 
 def test_saved_review_lists_all_moved_cells(gallery):

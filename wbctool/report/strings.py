@@ -199,7 +199,9 @@ PANEL = {
     "no_proposal": "Only cells in review have a proposed class",
     "doubted_left": "Cells left where they are, because their classes are not to be relied on: {n}",
     "unknown_class": "The model does not know this class. Leave the cell in review and add a comment",
-    "cell_comment": "Comment on this cell",
+    "cell_comment": "Comment on the selected cell",
+    "cells_comment": "Comment on the {n} selected cells",
+    "comments_differ": "their comments differ",
     "slide_comment": "Comment on the slide",
     "initials": "Initials",
     "undo": "Undo",
@@ -235,6 +237,7 @@ KEYS = (
     ("Ctrl A", "select all of the group"),
     ("1\u20138 r x", "move the selected cells"),
     ("a", "move each to its proposed class, if it can be relied on"),
+    ("c", "comment on the selected cells; Enter or Esc leads back"),
     ("Ctrl Z", "undo the last move, of all its cells"),
 )
 

@@ -12,17 +12,25 @@ const Panel = (() => {
     const cells = Selection.cells(), current = Selection.current();
     byId("selected-cells").textContent = cells.length > 1 ? format(texts.selected, { n: cells.length }) : "";
     byId("selected-cell").hidden = !current;
-    byId("cell-comment-row").hidden = cells.length !== 1 || cells[0] !== current;
+    showComment(cells);
     showButtons(cells);
     if (!current) return;
     byId("panel-help").open = false;
     const diameter = tileOf(current).querySelector(".diameter"); // null if it is not known
     const details = [Cells.topClasses(current), diameter?.textContent].filter(Boolean).join("; ");
     byId("selected-name").textContent = `${Cells.locationOf(current)}: ${categoryName(current.category)}. ${details}`;
-    byId("cell-comment").value = current.comment;
     showThumbnails(current);
     showField(current);
     showCam();
+  }
+
+  // The comment that all selected cells have; what is typed goes to all of them.
+  function showComment(cells) {
+    const comments = new Set(cells.map((cell) => cell.comment)), n = cells.length;
+    byId("cell-comment-row").hidden = n === 0;
+    byId("cell-comment-label").textContent = n > 1 ? format(texts.cells_comment, { n }) : texts.cell_comment;
+    byId("cell-comment").value = comments.size === 1 ? [...comments][0] : "";
+    byId("cell-comment").placeholder = comments.size > 1 ? texts.comments_differ : "";
   }
 
   function showThumbnails(cell) {

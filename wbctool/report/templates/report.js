@@ -1,6 +1,7 @@
 // What the reader does in the gallery with mouse and keys, and the start of the page.
 (() => {
   const { ofTile } = Cells;
+  const comment = document.getElementById("cell-comment");
   const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];
   const cellsOf = (group) => Gallery.visibleIn(group).map(ofTile);
   const hasControl = (event) => event.ctrlKey || event.metaKey;
@@ -55,8 +56,15 @@
     else if (event.repeat && (category || key === "a")) return true; // a key held down must not move the cells that follow
     else if (category) Review.reclassify(category);
     else if (key === "a") Review.accept(Selection.cells());
+    else if (key === "c") comment.focus(); // hidden while no cell is selected, and then it takes no focus
     else return false;
     return true;
+  }
+
+  function onCommentKey(event) {
+    if (!["Enter", "Escape"].includes(event.key) || event.isComposing) return;
+    event.preventDefault();
+    Cells.tileOf(Selection.current()).focus();
   }
 
   function go(event, tile, action) {
@@ -72,4 +80,5 @@
   Gallery.root.addEventListener("mousedown", onMouseDown);
   Gallery.root.addEventListener("focusin", onFocus);
   Gallery.root.addEventListener("keydown", onKey);
+  comment.addEventListener("keydown", onCommentKey);
 })();

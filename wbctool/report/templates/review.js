@@ -186,7 +186,7 @@ const Review = (() => {
 
   function start() {
     byId("cell-comment").addEventListener("input", (event) => {
-      Selection.current().comment = event.target.value;
+      for (const cell of Selection.cells()) cell.comment = event.target.value;
       noteChange();
     });
     byId("slide-comment").addEventListener("input", noteChange);
