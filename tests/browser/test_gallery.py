@@ -134,6 +134,32 @@ def test_control_click_adds_and_removes_one_cell(gallery):
     assert selected(gallery) == [second]
 
 
+def test_select_several_makes_taps_toggle(gallery):
+    first, second, third, *_ = rows(gallery, REVIEW)
+    gallery.click("#select-several")
+    for row in (first, second, third, second):
+        click(gallery, row)
+    assert selected(gallery) == [first, third]
+    gallery.click("#select-several")
+    click(gallery, second)
+    assert selected(gallery) == [second]
+
+
+def test_buttons_are_high_enough_for_a_finger(gallery, many_page):
+    heights = "[...document.querySelectorAll('button')].filter(b => b.offsetParent).map(b => b.offsetHeight)"
+    assert min(gallery.js(heights)) < 40
+    gallery.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        gallery.open(many_page, width=390, height=844)
+        click(gallery, rows(gallery, REVIEW)[0])
+        gallery.screenshot("touch")
+        assert gallery.js("matchMedia('(pointer: coarse)').matches")
+        assert min(gallery.js(heights)) >= 40
+        assert gallery.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    finally:
+        gallery.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_panel_shows_the_diameter_of_the_current_cell_if_it_is_known(window: Window, tmp_path: Path) -> None:
     result = slide_of([predict(CellClass.NEUTROPHIL, 0.97)] * 2)
     measured = replace(result, cells=(replace(result.cells[0], diameter_um=14.3), result.cells[1]))

@@ -180,6 +180,7 @@ CELLS_HASH = "cells.csv"
 # The panel of the reader; the script uses these texts too.
 PANEL = {
     "title": "Your review",
+    "select_several": "Select several",
     "help_heading": "How to review",
     "help": "Select one or more cells, then press a key or a button to move them.",
     "help_no_button": (

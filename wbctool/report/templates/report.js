@@ -4,6 +4,8 @@
   const comment = document.getElementById("cell-comment");
   const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];
   const cellsOf = (group) => Gallery.visibleIn(group).map(ofTile);
+  const several = document.getElementById("select-several");
+  const isSelectingSeveral = () => several.getAttribute("aria-pressed") === "true";
   const hasControl = (event) => event.ctrlKey || event.metaKey;
 
   // --- mouse ---------------------------------------------------------------------------------------------------------
@@ -14,7 +16,7 @@
     if (button?.matches(".accept-group")) Review.accept(cellsOf(Gallery.groupOf(button)));
     if (!tile) return;
     if (event.shiftKey) Selection.extendTo(ofTile(tile));
-    else if (hasControl(event)) Selection.toggle(ofTile(tile));
+    else if (hasControl(event) || isSelectingSeveral()) Selection.toggle(ofTile(tile));
     else Selection.select(ofTile(tile));
   }
 
@@ -76,6 +78,7 @@
   Gallery.start(Selection.dropHidden);
   Selection.start(Panel.showSelection);
   Review.start();
+  several.addEventListener("click", () => several.setAttribute("aria-pressed", String(!isSelectingSeveral())));
   Gallery.root.addEventListener("click", onClick);
   Gallery.root.addEventListener("mousedown", onMouseDown);
   Gallery.root.addEventListener("focusin", onFocus);
