@@ -424,6 +424,24 @@ def test_filter_shows_cells_of_a_confidence_and_selection_keeps_to_them(gallery)
     assert n_review(gallery) == total - n
 
 
+def test_filter_is_named_in_headings_and_hides_sections_without_cells(gallery):
+    heading = "(e => e.innerText.replace(/\\s+/g, ' '))(document.querySelector(arguments[0]))"
+    before = gallery.js(heading, "#heading-eosinophil")
+    assert before == f"Eosinophil: {N_COUNTED // 3}"
+    set_range(gallery, "#max-confidence", 0.9)
+    assert gallery.js("document.getElementById('category-eosinophil').hidden")
+    assert gallery.js(heading, "#heading-review") == "To review: 100"
+    set_range(gallery, "#max-confidence", 0.65)
+    for selector, total in (("review", 100), ("review-lymphocyte", 27)):
+        tiles = f"#{'category' if selector == 'review' else 'group'}-{selector} .cell"
+        n = gallery.js("[...document.querySelectorAll(arguments[0])].filter(t => t.offsetParent).length", tiles)
+        assert 0 < n < total
+        assert gallery.js(heading, f"#heading-{selector}").endswith(f": {n} of {total} shown")
+    set_range(gallery, "#max-confidence", 1)
+    assert gallery.js(heading, "#heading-eosinophil") == before
+    assert not gallery.js("document.getElementById('category-eosinophil').hidden")
+
+
 def test_filter_drops_hidden_cells_from_selection(gallery):
     focus(gallery, "#group-review-monocyte .cell")
     chord(gallery, Keys.CONTROL, "a")

@@ -123,6 +123,7 @@ GALLERY = {
     "max_confidence": "Confidence up to",
     "cell_size": "Size",
     "shown": "{shown} of {total} cells shown",
+    "shown_of": "{shown} of {total} shown",
     "select_group": "Select all",
     "accept_group": "Accept {n} as {category}",
 }

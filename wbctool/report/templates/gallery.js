@@ -48,15 +48,23 @@ const Gallery = (() => {
     const { byCategory } = Cells.count();
     for (const [category, n] of Object.entries(byCategory)) {
       const section = byId(`category-${category}`);
-      section.hidden = n === 0;
-      section.querySelector("h2 .total").textContent = n;
+      section.hidden = n === 0 || isFilteredOut(section);
+      showTotal(section.querySelector("h2 .total"), section, n);
     }
     for (const group of root.querySelectorAll(".group")) showGroup(group);
   }
 
+  const isFilteredOut = (element) => element.querySelector(".cell") && !visibleIn(element).length;
+
+  // The number in a heading; while the filter hides some of the cells, also how many are shown.
+  function showTotal(heading, element, total) {
+    const isFiltered = element.querySelector(".cell[hidden]") !== null;
+    heading.textContent = isFiltered ? Counts.format(texts.shown_of, { shown: visibleIn(element).length, total }) : total;
+  }
+
   function showGroup(group) {
     const n = visibleIn(group).length, total = group.querySelector("h3 .total"), accept = group.querySelector(".accept-group");
-    if (total) total.textContent = group.querySelectorAll(".cell").length;
+    if (total) showTotal(total, group, group.querySelectorAll(".cell").length);
     if (total) group.hidden = n === 0;
     group.querySelector(".tiles").hidden = group.querySelector(".group-actions").hidden = n === 0;
     if (!accept) return;
