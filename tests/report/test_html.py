@@ -481,7 +481,27 @@ def test_review_groups_are_the_proposed_classes_and_unlike_cells_come_first():
     cells[2] = replace(cells[2], prediction=other)
     cells[3] = replace(cells[3], prediction=replace(predictions[3], label=CellClass.LYMPHOCYTE))
     page = render_report(replace(result, cells=tuple(cells)), fakes.provenance())
-    assert rows_by_group(page) == {"out_of_distribution": [3, 2], "lymphocyte": [4], "monocyte": [1]}
+    assert rows_by_group(page) == {"out_of_distribution": [2, 3], "lymphocyte": [4], "monocyte": [1]}
+
+
+def test_review_group_of_possible_blasts_is_by_confidence_whatever_the_labels():
+    labels = (CellClass.NEUTROPHIL, CellClass.MONOCYTE, CellClass.LYMPHOCYTE)
+    predictions = [
+        replace(fakes.predict("review"), label=label, confidence=confidence, reason=Reason.POSSIBLE_BLAST)
+        for label, confidence in zip(labels, (0.9, 0.5, 0.7), strict=True)
+    ]
+    result = result_of(["review"] * 3)
+    cells = [replace(cell, prediction=p) for cell, p in zip(result.cells, predictions, strict=True)]
+    page = render_report(replace(result, cells=tuple(cells)), fakes.provenance())
+    assert rows_by_group(page) == {"possible_blast": [2, 3, 1]}
+
+
+@pytest.mark.parametrize(("reason", "is_shown"), [(Reason.POSSIBLE_BLAST, False), (Reason.LOW_CONFIDENCE, True)])
+def test_tile_shows_no_subtype_of_a_class_that_is_not_to_be_relied_on(reason, is_shown):
+    result = result_of(["review"])
+    band = replace(result.cells[0].prediction, label=CellClass.NEUTROPHIL, subtype=Subtype.BAND, reason=reason)
+    page = render_report(replace(result, cells=(replace(result.cells[0], prediction=band),)), fakes.provenance())
+    assert ("band (research)" in review_section(page)) is is_shown
 
 
 def rows_by_group(page):

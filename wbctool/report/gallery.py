@@ -24,8 +24,7 @@ MAX_REVIEW_SHARE = 0.6  # of that budget for cells in review, so that some is le
 _TILE_OVERHEAD_BYTES = 1_000  # of markup around the thumbnails of a cell
 # Of review cells whose label is not to be relied on.
 DOUBTED_REASONS: tuple[str, ...] = (Reason.POSSIBLE_BLAST, Reason.OUT_OF_DISTRIBUTION)
-_LABELS = tuple(CellClass)
-REVIEW_GROUPS: tuple[str, ...] = (*DOUBTED_REASONS, *_LABELS)
+REVIEW_GROUPS: tuple[str, ...] = (*DOUBTED_REASONS, *CellClass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +70,10 @@ class GallerySection:
 
     @property
     def review_groups(self) -> dict[str, list[CellTile]]:
-        """The tiles by group, as a reader names them in review; doubted ones with those of the same label together."""
+        """The tiles by group, as a reader names them in review."""
         groups: dict[str, list[CellTile]] = {group: [] for group in REVIEW_GROUPS}
         for tile in self.tiles:
             groups[tile.review_group].append(tile)
-        for reason in DOUBTED_REASONS:
-            groups[reason].sort(key=lambda tile: _LABELS.index(tile.cell.prediction.label))
         return groups
 
 

@@ -105,8 +105,8 @@ FIELD_LIMITS = {"crowded": ", limit {:.0f} %", "stain_out_of_range": ", limit {:
 # The cells.
 TO_REVIEW = "To review"
 TO_REVIEW_NOTE = (
-    "These cells are not counted. They are grouped by their most probable class, each with its probability, least "
-    "certain first."
+    "These cells are not counted. Possible blasts and cells unlike the training cells come first, the others by their "
+    "most probable class. Each cell has its probability; in each group the least certain come first."
 )
 PROPOSED = "Probably {category}"
 DOUBTED_NOTE = "Do not rely on the classes that these cells are shown with."
