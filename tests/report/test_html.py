@@ -314,11 +314,28 @@ def test_report_fields_to_check_name_value_and_limit_and_link_to_their_image():
     page = render_report(result, replace(fakes.provenance(), settings=settings))
     text, _ = read(page)
     unlike = "colors unlike the detector's training fields: ΔE 5.2, limit 5; check stain and white balance"
-    assert f"f.png : {unlike} g.png : crowded: cells cover 70 % of the field, limit 62 %" in text
+    assert f"g.png : crowded: cells cover 70 % of the field, limit 62 % f.png : {unlike}" in text
     assert '<a href="#field-0"><code>f.png</code></a>' in page
     assert "<li><code>g.png</code>" in page  # it has no cell, and so no image
     text, _ = read(render_report(result, fakes.provenance()))
     assert "ΔE 5.2; check stain" in text  # no settings are recorded
+
+
+def test_report_fields_with_the_same_remark_share_a_line_with_the_range_of_their_values():
+    plain = dict.fromkeys(("blur_um", "blur_px", "coverage", "background_color", "cell_color", "stain_delta_e"))
+    values = {"f.png": 27.61, "<g>.png": 5.3, "h.png": 9.0}
+    stained = [
+        FieldQuality(name, **{**plain, "stain_delta_e": value}, red_cell_um=None, stain_out_of_range=True)
+        for name, value in values.items()
+    ]
+    crowded = FieldQuality("h.png", **{**plain, "coverage": 0.7}, red_cell_um=None, crowded=True)
+    result = replace(result_of(["neutrophil"]), quality=(*stained, crowded))
+    page = render_report(result, replace(fakes.provenance(), settings=(("max_stain_delta_e", "5.0"),)))
+    text, _ = read(page)
+    unusual = "3 fields with unusual colors (ΔE 5.3 to 27.6, limit 5; check stain and white balance):"
+    crowd = "h.png : crowded: cells cover 70 % of the field"
+    assert f"4 in all {crowd} {unusual} f.png , <g>.png , h.png" in text
+    assert '<a href="#field-0"><code>f.png</code></a>, <code>&lt;g&gt;.png</code>' in page
 
 
 @pytest.mark.parametrize(("cells", "decision", "is_shown"), [(9, None, True), (0, None, False), (20, True, False)])
@@ -329,7 +346,9 @@ def test_report_small_slide_says_why_a_stricter_rule_holds(cells, decision, is_s
 
 
 def test_report_long_list_of_fields_is_folded():
-    quality = tuple(FieldQuality(f"{i}.png", 0.3, 3, None, None, None, None, blurred=True) for i in range(9))
+    quality = tuple(
+        FieldQuality(f"{i}.png", None, None, None, None, None, None, duplicate_of="a.png") for i in range(9)
+    )
     for number, start in ((8, "<details open><summary>8 in all"), (9, "<details><summary>9 in all")):
         page = render_report(replace(result_of(["neutrophil"]), quality=quality[:number]), fakes.provenance())
         assert start in page

@@ -66,7 +66,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         severity=severity(result),
         verdict=summary_sentence(result),
         metadata=metadata_rows(result),
-        field_remarks=list(field_remarks(result, provenance)),
+        field_remarks=field_remarks(result, provenance),
         scan_sentence=scan_sentence(result.scan) if result.scan else "",
         scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),

@@ -89,15 +89,21 @@ QUALITY_HEADING = "Fields to check"
 FIELD_REMARKS = {
     "duplicate_of": "shows the same cells as {field}",
     "counted_elsewhere": "overlaps {field}: {cells} of both counted there",
-    "blurred": "blurred: cell edges are {blur_um:.2f} µm wide",
-    "crowded": "crowded: cells cover {coverage:.0f} % of the field{limit}",
+    "blurred": "blurred: cell edges are {value:.2f} µm wide",
+    "crowded": "crowded: cells cover {value:.0f} % of the field{limit}",
     "stain_out_of_range": (
-        "colors unlike the detector's training fields: \u0394E {stain_delta_e:.1f}{limit}; check stain and white "
-        "balance"
+        "colors unlike the detector's training fields: \u0394E {value:.1f}{limit}; check stain and white balance"
     ),
     "scale_mismatch": (
         "um_per_px must be wrong, as it makes red cells {red_cell_um:.1f} µm wide; correct it and run again. "
         "Focus was not judged."
+    ),
+}
+SHARED_FIELD_REMARKS = {
+    "blurred": "{n} blurred fields (cell edges {low:.2f} to {high:.2f} µm wide)",
+    "crowded": "{n} crowded fields (cells cover {low:.0f} to {high:.0f} % of the field{limit})",
+    "stain_out_of_range": (
+        "{n} fields with unusual colors (\u0394E {low:.1f} to {high:.1f}{limit}; check stain and white balance)"
     ),
 }
 FIELD_LIMITS = {"crowded": ", limit {:.0f} %", "stain_out_of_range": ", limit {:g}"}

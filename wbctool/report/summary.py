@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from wbctool.paths import SLIDES_CSV
@@ -13,6 +14,19 @@ from wbctool.types.differential import Flag
 from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields, suspects_all_fields
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRemark:
+    """A remark on the quality of one or more fields.
+
+    Attributes:
+        text: The remark.
+        sources: What it is about: fields, or where a wrong scale comes from.
+    """
+
+    text: str
+    sources: tuple[str, ...]
 
 
 def severity(result: SlideResult) -> str:
@@ -150,34 +164,49 @@ def scan_lines(scan: ScanSummary) -> list[str]:
     return lines
 
 
-def field_remarks(result: SlideResult, provenance: Provenance) -> Iterator[tuple[str, str]]:
-    """Yield remarks on quality as (file, remark): on slides.csv or the metadata if they are wrong, then on fields."""
-    settings = dict(provenance.settings)
+def field_remarks(result: SlideResult, provenance: Provenance) -> list[FieldRemark]:
+    """Return the remarks on quality: on slides.csv or the metadata if they are wrong, then on fields.
+
+    Fields with the same remark share one, with the range of their values.
+    """
+    remarks = []
     diameters_um = [q.red_cell_um for q in result.quality if q.scale_mismatch and q.red_cell_um is not None]
     if diameters_um:
         is_given = result.metadata is not None and result.metadata.um_per_px is not None
         source = SLIDES_CSV if is_given else strings.IMAGE_METADATA
-        yield source, strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
+        text = strings.FIELD_REMARKS["scale_mismatch"].format(red_cell_um=median(diameters_um))
+        remarks.append(FieldRemark(text, (source,)))
     for quality in result.quality:
-        for remark in _quality_remarks(quality, settings):
-            yield quality.field, remark
+        remarks += [FieldRemark(text, (quality.field,)) for text in _overlap_remarks(quality)]
+    return [*remarks, *_measured_remarks(result.quality, dict(provenance.settings))]
 
 
-def _quality_remarks(quality: FieldQuality, settings: Mapping[str, str]) -> Iterator[str]:
-    """Yield the remarks on one field; the limits are named if the settings of the run are recorded."""
+def _overlap_remarks(quality: FieldQuality) -> Iterator[str]:
+    """Yield the remarks on what one field has in common with others."""
     if quality.duplicate_of:
         yield strings.FIELD_REMARKS["duplicate_of"].format(field=display_name(quality.duplicate_of))
     for field, n_cells in quality.counted_elsewhere.items():
         yield strings.FIELD_REMARKS["counted_elsewhere"].format(
             field=display_name(field), cells=pluralize(n_cells, "cell")
         )
-    if quality.blurred and quality.blur_um is not None:
-        yield strings.FIELD_REMARKS["blurred"].format(blur_um=quality.blur_um)
-    if quality.crowded and quality.coverage is not None:
-        share = settings.get("max_coverage")
-        limit = strings.FIELD_LIMITS["crowded"].format(100 * float(share)) if share else ""
-        yield strings.FIELD_REMARKS["crowded"].format(coverage=100 * quality.coverage, limit=limit)
-    if quality.stain_out_of_range and quality.stain_delta_e is not None:
-        delta_e = settings.get("max_stain_delta_e")
-        limit = strings.FIELD_LIMITS["stain_out_of_range"].format(float(delta_e)) if delta_e else ""
-        yield strings.FIELD_REMARKS["stain_out_of_range"].format(stain_delta_e=quality.stain_delta_e, limit=limit)
+
+
+def _measured_remarks(qualities: Sequence[FieldQuality], settings: Mapping[str, str]) -> Iterator[FieldRemark]:
+    """Yield the remarks on measured values; the limits are named if the settings of the run are recorded."""
+    values_by_remark = {
+        "blurred": {q.field: q.blur_um for q in qualities if q.blurred and q.blur_um is not None},
+        "crowded": {q.field: 100 * q.coverage for q in qualities if q.crowded and q.coverage is not None},
+        "stain_out_of_range": {
+            q.field: q.stain_delta_e for q in qualities if q.stain_out_of_range and q.stain_delta_e is not None
+        },
+    }
+    limits = {"crowded": ("max_coverage", 100), "stain_out_of_range": ("max_stain_delta_e", 1)}
+    for remark, values in values_by_remark.items():
+        setting, factor = limits.get(remark, ("", 1))
+        limit = strings.FIELD_LIMITS[remark].format(factor * float(settings[setting])) if setting in settings else ""
+        if len(values) == 1:
+            ((field, value),) = values.items()
+            yield FieldRemark(strings.FIELD_REMARKS[remark].format(value=value, limit=limit), (field,))
+        elif values:
+            text, low, high = strings.SHARED_FIELD_REMARKS[remark], min(values.values()), max(values.values())
+            yield FieldRemark(text.format(n=len(values), low=low, high=high, limit=limit), tuple(values))
