@@ -111,6 +111,14 @@ def test_index_link_opens_report(finished_run, window):
     assert window.text("h1") == "ward 3/<flags>"
 
 
+def test_report_leads_back_to_the_index_but_not_on_paper(finished_run, window):
+    window.open(page(finished_run, "flags"), media="print")
+    assert window.js("document.querySelector('.to-index').offsetHeight") == 0
+    window.open(page(finished_run, "flags"))
+    window.click(".to-index a")
+    assert window.text("h1") == "Slides"
+
+
 def test_index_sorts_by_keyboard(finished_run, window):
     from selenium.webdriver.common.keys import Keys
 

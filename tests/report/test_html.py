@@ -59,7 +59,8 @@ class Checker(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
-        self.links += [value for name, value in attrs if name in {"src", "href"} and not value.startswith("#")]
+        links = [value for name, value in attrs if name in {"src", "href"} and not value.startswith("#")]
+        self.links += [link for link in links if not link.endswith("/index.html")]
         self.attributes += [name for name, _ in attrs]
 
     def handle_endtag(self, tag):
@@ -256,6 +257,12 @@ def test_differential_table_shows_percent_and_interval():
 def test_differential_table_shows_review_range():
     _, text, _ = report(["neutrophil"] * 6 + ["lymphocyte"] * 2 + ["review"] * 2)
     assert "lymphocyte 2 25.0 3.2 – 65.1 20.0 – 40.0" in text
+
+
+@pytest.mark.parametrize(("slide", "link"), [("s1", "../index.html"), ("ward 3/a/s1", "../../../index.html")])
+def test_report_links_to_the_index_from_any_depth(slide, link):
+    page, *_ = report(["neutrophil"], slide=slide)
+    assert re.findall(r'href="([^"]*index.html)"', page) == [link]
 
 
 def test_report_states_its_limits():

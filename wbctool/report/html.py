@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
-from wbctool.paths import review_file_stem
+from wbctool.paths import INDEX_HTML, review_file_stem
 from wbctool.report import strings
 from wbctool.report.categories import CATEGORIES, category_of
 from wbctool.report.csv_tables import cells_csv, hash_cells
@@ -61,6 +61,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
             "report.js",
         ),
         result=result,
+        index_link="../" * len(result.slide.split("/")) + INDEX_HTML,
         differential=result.differential,
         provenance=provenance,
         severity=severity(result),

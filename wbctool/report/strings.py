@@ -7,6 +7,8 @@ from wbctool.text import replace_underscores
 
 LANGUAGE = "en"
 
+TO_INDEX = "\u2190 All slides"
+
 # The banner.
 SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags", "waiting": "Waiting"}
 SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf", "waiting": "\u25cb"}
