@@ -272,6 +272,16 @@ def test_phone_shows_cell_and_all_answers_at_once(page, label_page):
     assert page.js("document.getElementById('cell-image').getBoundingClientRect().width") >= 280
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 640), (1366, 600), (1400, 812)])
+def test_laptop_shows_all_answers_without_scrolling(page, label_page, width, height):
+    page.open(label_page, width=width, height=height)
+    page.screenshot(f"label-{width}x{height}")
+    assert page.js("document.documentElement.scrollHeight <= innerHeight")
+    lowest = page.js("document.querySelector('.answer[data-label=cannot_tell]').getBoundingClientRect().bottom")
+    assert lowest <= height
+    assert page.js("Math.min(...[...document.querySelectorAll('.answer')].map(b => b.offsetHeight))") >= 24
+
+
 def test_next_cell_is_in_view_after_the_lowest_answer(page, label_page):
     page.open(label_page, width=375, height=500)
     page.click('.answer[data-label="cannot_tell"]')
