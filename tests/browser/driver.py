@@ -96,6 +96,7 @@ class Window:
 
     def close(self) -> None:
         """Leave the page, and have the browser forget what it keeps for pages."""
+        self.js("location.protocol === 'file:' && sessionStorage.clear()")
         self.leave()
         self.driver.execute_cdp_cmd(
             "Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "local_storage"}

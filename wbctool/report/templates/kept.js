@@ -1,16 +1,17 @@
 // What the browser keeps for the next visit. It may forbid that to a file, or have no room; the page works without.
+// store: localStorage, or sessionStorage until the window is closed.
 const Kept = (() => {
-  function read(key) {
+  function read(key, store = "localStorage") {
     try {
-      return localStorage.getItem(key);
+      return window[store].getItem(key);
     } catch {
       return null;
     }
   }
 
-  function write(key, value) {
+  function write(key, value, store = "localStorage") {
     try {
-      localStorage.setItem(key, value);
+      window[store].setItem(key, value);
     } catch { /* as above */ }
   }
 

@@ -108,7 +108,7 @@ const Review = (() => {
   }
 
   function restore() {
-    byId("initials").value = Kept.read(INITIALS_KEY) || "";
+    byId("initials").value = Kept.read(INITIALS_KEY, "sessionStorage") || ""; // the next reader must not sign with them
     const kept = Kept.readJson(REVIEW_KEY);
     if (!kept || isApplied(kept)) return;
     if (!kept.lastSave && !kept.moved.length && !kept.comments.length && !kept.slideComment) return;
@@ -190,7 +190,7 @@ const Review = (() => {
       noteChange();
     });
     byId("slide-comment").addEventListener("input", noteChange);
-    byId("initials").addEventListener("input", (event) => Kept.write(INITIALS_KEY, event.target.value.trim()));
+    byId("initials").addEventListener("input", (event) => Kept.write(INITIALS_KEY, event.target.value.trim(), "sessionStorage"));
     byId("accept").addEventListener("click", () => accept(Selection.cells()));
     byId("undo").addEventListener("click", undo);
     byId("save").addEventListener("click", save);
