@@ -156,6 +156,30 @@ def test_verdict_crosses_threshold_as_applied_review_does(window, out, run_again
     assert f'id="verdict">{last_verdict}</p>' in page
 
 
+def test_verdict_of_an_unfamiliar_slide_names_the_cells_of_the_reader(window, out):
+    window.open(folder(out) / "report.html")
+    texts = {
+        "counted": "{counted} sure",
+        "moved": "Unfamiliar{not_yet}: {counted}, {named} named{in_review}",
+        "review": "; {review} in review",
+        "not_yet": ", not yet",
+    }
+    cells = [["neutrophil", "neutrophil"], ["monocyte", "review"], ["artefact", "review"], ["review", "review"]]
+
+    def verdict(cells):
+        return window.js(
+            """Counts.verdict(Counts.count(
+                arguments[0].map(([category, toolCategory]) => ({ category, toolCategory })),
+                ["neutrophil", "monocyte", "review", "artefact"], ["neutrophil", "monocyte"]), arguments[1], 0)""",
+            cells,
+            texts,
+        )
+
+    assert verdict(cells) == "Unfamiliar, not yet: 2, 1 named; 1 in review"
+    assert verdict(cells[:3]) == "Unfamiliar: 2, 1 named"
+    assert verdict(cells[:1]) == "1 sure"
+
+
 def test_review_applied_updates_tables_and_audit_log(window, out, review):
     path, rows = review
     original = categories_by_row(out)

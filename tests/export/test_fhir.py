@@ -129,6 +129,7 @@ def test_fhir_status_unfamiliar_slide_is_preliminary_even_if_reviewed():
     differential = replace(one.result.differential, flags=("unfamiliar",))
     found = resources(replace(one, result=replace(one.result, differential=differential)))
     assert {one["status"] for kind in ("DiagnosticReport", "Observation") for one in found[kind]} == {"preliminary"}
+    assert "only the surest cells" not in found["DiagnosticReport"][0]["conclusion"]
 
 
 def test_fhir_erythroblasts_without_white_cells_are_reported():

@@ -171,6 +171,32 @@ def test_report_unfamiliar_slide_says_so_first_and_what_to_do():
     assert "run: wbctool label, then wbctool adapt. To test them: wbctool verify" in read(page)[0]
 
 
+@pytest.mark.parametrize(
+    ("left", "verdict"),
+    [
+        ([], "Unfamiliar slide: 26 counted, 17 of them named by a reader."),
+        (
+            ["review"],
+            "Unfamiliar slide, not a differential yet: 26 counted, 17 of them named by a reader; 1 more in review.",
+        ),
+    ],
+)
+def test_report_reviewed_unfamiliar_slide_counts_the_cells_that_a_reader_named(left, verdict):
+    """Cells that a reader called artifacts, or only commented on, are not among them."""
+    result = unfamiliar(["neutrophil"] * 26 + ["platelet"] + left)
+    notes = [ReviewNote(row, "review") for row in range(1, 18)]
+    notes += [ReviewNote(18, "neutrophil", "fine"), ReviewNote(27, "review")]
+    review = Review("AB", "2026-01-02T03:04:05+00:00", 18, "", "ab" * 32)
+    result = replace(result, reviews=(review,), notes=tuple(notes))
+    page = render_report(result, fakes.provenance())
+    assert f'id="verdict">{verdict}</p>' in page
+    assert ("percentages are biased" in page) == bool(left)
+    assert ("Classify the cells in review" in page) == bool(left)
+    data = page_data(page)
+    assert data["tool_categories"]["17"] == "review"
+    assert data["texts"]["verdict"]["low_count"] == data["texts"]["verdict"]["moved"]
+
+
 def test_report_reason_of_held_back_cells_says_whether_the_slide_is_known_to_be_unfamiliar():
     def reasons(result):
         prediction = replace(result.cells[0].prediction, reason=Reason.UNFAMILIAR_SLIDE)

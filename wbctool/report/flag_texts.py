@@ -7,13 +7,18 @@ NOT_EXCLUDED = (
     "Blasts and atypical lymphocytes have no class of their own: some are counted as other classes, so neither can be "
     "excluded."
 )
+_UNFAMILIAR = (
+    "This slide is unlike those of every laboratory that the models know, so a cell is counted only if both networks "
+    "agree on it with high confidence, or a reader has named it. "
+)
+_TEACH = (
+    "To teach the models this laboratory's cells, run: wbctool label, then wbctool adapt. To test them: wbctool verify"
+)
 # What each flag means, and what to do about it.
 FLAG_TEXTS = {
     Flag.UNFAMILIAR: (
-        "This slide is unlike those of every laboratory that the models know, so only the cells on which both networks "
-        "agree with high confidence are counted. Those are the easy ones: the percentages are biased. Classify the "
-        "cells in review. To teach the models this laboratory's cells, run: wbctool label, then wbctool adapt. To test "
-        "them: wbctool verify"
+        f"{_UNFAMILIAR}Those in review are the difficult ones: without them the percentages are biased. Classify the "
+        f"cells in review. {_TEACH}"
     ),
     Flag.NO_WBC: (
         "No white cells were found. Check that the images show a stained smear in focus at high magnification."
@@ -48,6 +53,8 @@ FLAG_TEXTS = {
         "Some fields overlap, so they show the same cells; see Fields to check. Each of these cells was counted once."
     ),
 }
+# The same without any cell in review.
+UNFAMILIAR_WITHOUT_REVIEW = f"{_UNFAMILIAR}No value is marked as high or low. {_TEACH}"
 # The same for a whole-slide scan, where it differs: no field can be added or photographed again.
 SCAN_FLAG_TEXTS = {
     Flag.LOW_COUNT: "Too few cells were counted to mark any value as high or low. {remedy}",
@@ -64,8 +71,8 @@ NO_ZONES_LEFT = "All zones of the scan that are worth it were looked at: scan mo
 # The flags in exports: without instructions, because readers of an export cannot see the page or run the tool.
 EXPORTED_FLAG_TEXTS = {
     Flag.UNFAMILIAR: (
-        "The slide is unlike those of every laboratory that the models know; only the surest cells are counted, and "
-        "the percentages are biased."
+        "The slide is unlike those of every laboratory that the models know; a cell is counted only if the networks "
+        "are sure of it or a reader has named it. While cells are in review, the percentages are biased."
     ),
     Flag.NO_WBC: "No white cells were found.",
     Flag.LOW_COUNT: "Too few cells were counted to mark any value as high or low.",

@@ -198,6 +198,7 @@ def _script_data(
         "field_display_names": [display_name(name) for name in fields],
         "cells": cells,
         "comments": {note.row: note.comment for note in result.notes if note.comment},
+        "tool_categories": {note.row: note.original for note in result.notes},
         "cam": {
             tile.row: base64.b64encode(tile.cell.prediction.cam).decode("ascii")
             for section in sections
@@ -213,6 +214,7 @@ def _script_data(
 def _script_texts(result: SlideResult) -> Mapping[str, Any]:
     """Return the texts that the page's script shows."""
     is_unfamiliar = Flag.UNFAMILIAR in result.differential.flags
+    unfamiliar = strings.VERDICT_UNFAMILIAR_REVIEWED if result.reviews else strings.VERDICT_UNFAMILIAR
     return {
         **strings.PANEL,
         **strings.GALLERY,
@@ -224,8 +226,10 @@ def _script_texts(result: SlideResult) -> Mapping[str, Any]:
         "verdict": {
             "no_wbc": strings.VERDICT_NO_WBC,
             "all_in_review": strings.VERDICT_ALL_IN_REVIEW,
-            "low_count": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT_LOW_COUNT,
-            "counted": strings.VERDICT_UNFAMILIAR if is_unfamiliar else strings.VERDICT,
+            "low_count": unfamiliar if is_unfamiliar else strings.VERDICT_LOW_COUNT,
+            "counted": unfamiliar if is_unfamiliar else strings.VERDICT,
+            "moved": strings.VERDICT_UNFAMILIAR_REVIEWED if is_unfamiliar else "",
+            "not_yet": strings.NOT_YET,
             "review": strings.VERDICT_REVIEW,
             "failed_fields": failed_fields_clause(result),
         },

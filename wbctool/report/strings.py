@@ -22,6 +22,10 @@ VERDICT_LOW_COUNT = "Too few cells for a differential: {counted} counted{failed_
 VERDICT_UNFAMILIAR = (
     "Unfamiliar slide, not a differential yet: {counted} cells were sure enough to count{failed_fields}{in_review}."
 )
+VERDICT_UNFAMILIAR_REVIEWED = (
+    "Unfamiliar slide{not_yet}: {counted} counted, {named} of them named by a reader{failed_fields}{in_review}."
+)
+NOT_YET = ", not a differential yet"
 VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"

@@ -8,8 +8,17 @@ from statistics import median
 
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
-from wbctool.report.flag_texts import FINDING_FLAGS, FLAG_TEXTS, NO_ZONES_LEFT, SCAN_FLAG_TEXTS, ZONES_LEFT
+from wbctool.report.categories import category_of
+from wbctool.report.flag_texts import (
+    FINDING_FLAGS,
+    FLAG_TEXTS,
+    NO_ZONES_LEFT,
+    SCAN_FLAG_TEXTS,
+    UNFAMILIAR_WITHOUT_REVIEW,
+    ZONES_LEFT,
+)
 from wbctool.text import display_name, pluralize
+from wbctool.types.cells import Outcome
 from wbctool.types.differential import Flag
 from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields, suspects_all_fields
 from wbctool.types.scans import ScanSummary
@@ -55,10 +64,22 @@ def summary_sentence(result: SlideResult) -> str:
         return strings.VERDICT_NO_WBC.format(failed_fields=clause)
     in_review = strings.VERDICT_REVIEW.format(review=differential.review) if differential.review else ""
     if Flag.UNFAMILIAR in differential.flags:
-        sentence = strings.VERDICT_UNFAMILIAR
+        sentence = strings.VERDICT_UNFAMILIAR_REVIEWED if result.reviews else strings.VERDICT_UNFAMILIAR
     else:
         sentence = strings.VERDICT_LOW_COUNT if Flag.LOW_COUNT in differential.flags else strings.VERDICT
-    return sentence.format(counted=differential.counted, failed_fields=clause, in_review=in_review)
+    return sentence.format(
+        counted=differential.counted,
+        named=count_named_cells(result),
+        failed_fields=clause,
+        in_review=in_review,
+        not_yet=strings.NOT_YET if differential.review else "",
+    )
+
+
+def count_named_cells(result: SlideResult) -> int:
+    """Count the counted cells whose class is a reader's, not the tool's."""
+    predictions = {note: result.cells[note.row - 1].prediction for note in result.notes}
+    return sum(p.outcome is Outcome.COUNTED and category_of(p) != note.original for note, p in predictions.items())
 
 
 def failed_fields_clause(result: SlideResult) -> str:
@@ -122,6 +143,8 @@ def limitations(result: SlideResult) -> list[tuple[str, str]]:
     duplicates = {quality.field for quality in result.quality if quality.duplicate_of}
     if duplicates and not any(cell.field in duplicates for cell in result.cells):
         texts = texts | {Flag.DUPLICATE_FIELDS: strings.DUPLICATES_COUNTED_ONCE}
+    if not result.differential.review:
+        texts = texts | {Flag.UNFAMILIAR: UNFAMILIAR_WITHOUT_REVIEW}
     rows: list[tuple[str, str]] = [(flag, texts[flag]) for flag in flags]
     if suspects_all_fields(result.failures, result.fields - count_failed_fields(result.failures)):
         # The images must be mended; these would have the models or the cells be looked at, or fields be added.

@@ -6,9 +6,11 @@ const Cells = (() => {
 
   const all = data.cells.map(([field, cell, x, y, width, height, categoryIndex, permille, subtype], index) => {
     const category = data.categories[categoryIndex], comment = data.comments[index + 1] || "";
+    const toolCategory = data.tool_categories[index + 1] || category; // before any reader's change
     const box = { x, y, width, height };
     return {
-      row: index + 1, field, cell, box, permille, subtype, category, originalCategory: category, comment, originalComment: comment,
+      row: index + 1, field, cell, box, permille, subtype, category, toolCategory, originalCategory: category,
+      comment, originalComment: comment,
     };
   });
 

@@ -8,7 +8,7 @@ const Counts = (() => {
   // Fills the placeholders of a Python format string.
   const format = (text, values) => text.replace(/\{(\w+)(?::[^}]*)?\}/g, (_, key) => values[key]);
 
-  // Counts cells, each with a category. differentialClasses: the categories that are counted.
+  // Counts cells, each with a category, and those that a reader moved or named. differentialClasses: the categories that are counted.
   function count(cells, categories, differentialClasses) {
     const byCategory = Object.fromEntries(categories.map((category) => [category, 0]));
     for (const cell of cells) byCategory[cell.category] += 1;
@@ -24,7 +24,9 @@ const Counts = (() => {
         reviewHigh: percentOf(n + review, total),
       };
     });
-    return { byCategory, counted, review, not_wbc: cells.length - total, cells: cells.length, classes };
+    const moved = cells.filter((cell) => cell.category !== cell.toolCategory);
+    const named = moved.filter((cell) => differentialClasses.includes(cell.category)).length;
+    return { byCategory, counted, review, not_wbc: cells.length - total, cells: cells.length, moved: moved.length, named, classes };
   }
 
   // The verdict in the banner, as wbctool/report/summary.py words it. texts: the sentences. Not for a slide without cells.
@@ -32,7 +34,8 @@ const Counts = (() => {
     const values = { ...counts, failed_fields: texts.failed_fields };
     if (!counts.counted) return format(counts.review ? texts.all_in_review : texts.no_wbc, values);
     const sentence = counts.counted < lowCountBelow ? texts.low_count : texts.counted;
-    return format(sentence, { ...values, in_review: counts.review ? format(texts.review, counts) : "" });
+    const clauses = counts.review ? { in_review: format(texts.review, counts), not_yet: texts.not_yet } : { in_review: "", not_yet: "" };
+    return format((counts.moved && texts.moved) || sentence, { ...values, ...clauses });
   }
 
   function showTotals(counts) {
