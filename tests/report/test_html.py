@@ -154,7 +154,7 @@ def test_metadata_age_zero_is_shown(age, shown):
 
 
 def test_report_no_flags_says_so():
-    assert "No flags Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
+    assert "No warnings Not reviewed Differential of 200 counted cells." in report(["neutrophil"] * 200)[1]
 
 
 def unfamiliar(names, **limits):
@@ -250,6 +250,24 @@ def test_severity_value_out_of_range_is_check():
     assert severity(few) == "check"
     text, _ = read(render_report(few, fakes.provenance()))
     assert "neutrophil absolute low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
+
+
+def test_severity_limited_count_alone_is_clear():
+    limited = result_of(["neutrophil"] * 150)
+    assert limited.differential.flags == (Flag.LIMITED_COUNT,)
+    assert severity(limited) == "clear"
+
+
+def test_report_reviewed_slide_without_cells_in_review_says_reviewed_and_keeps_its_color():
+    def severity_line(names):
+        review = Review("AB", "2026-01-02T03:04:05+00:00", 0, "", "ab" * 32)
+        page = render_report(replace(result_of(names), reviews=(review,)), fakes.provenance())
+        banner = page[page.index('<div class="banner') : page.index('<p class="verdict')]
+        return re.search(r'"banner (\w+)"', banner)[1], read(banner + "</div>")[0]
+
+    assert severity_line(["neutrophil"] * 200) == ("clear", "\u2713 Reviewed by AB")
+    assert severity_line(["neutrophil"] * 5) == ("check", "\u2713 Reviewed by AB")
+    assert severity_line(["review"]) == ("check", "\u25b2 Check this slide \u2713 Reviewed by AB")
 
 
 def test_report_findings_are_separate_from_limits():

@@ -10,6 +10,8 @@ from wbctool.report.index import IndexRow, render_index
 from wbctool.store.counts_table import read_outcomes
 from wbctool.types.results import FieldFailure, SlideStatus
 
+UNFAMILIAR = "\u25b2 Check this slide Unfamiliar slide, not a differential yet"
+
 
 def row(slide="s", status=SlideStatus.OK, link="s/report.html", failures=(), readers=()):
     return IndexRow(empty_row(slide, status, 4, fakes.provenance().classes, "low_count;nrbc"), link, failures, readers)
@@ -20,13 +22,13 @@ def test_index_failed_field_is_named_and_escaped():
     page = render_index([row('"><img src=x>', SlideStatus.PARTIAL, failures=[failure])])
     assert "<code>f&lt;1&gt;.png</code> (read): is &lt;empty&gt;" in page
     assert "<img" not in page
-    assert "1 slide partly analyzed: 1 to check, 0 reviewed." in page
+    assert "1 slide: 1 left to review." in page
 
 
 def test_index_reviewed_slide_is_marked_and_counted():
     page = render_index([row(readers=("AB", "C<D")), row("t")])
-    assert "</span> AB, C&lt;D</td>" in page
-    assert "2 slides analyzed: 2 to check, 1 reviewed." in page
+    assert ">AB, C&lt;D</td>" in page
+    assert "2 slides: 1 left to review, 1 reviewed." in page
 
 
 def test_index_out_of_range_value_is_marked():
@@ -52,7 +54,10 @@ def changed(status=SlideStatus.OK, **values):
 @pytest.mark.parametrize(
     ("status", "values", "result"),
     [
-        (SlideStatus.OK, {"flags": ""}, "\u25cf No flags"),
+        (SlideStatus.OK, {"flags": ""}, "\u25cf No warnings"),
+        (SlideStatus.OK, {"flags": "limited_count"}, "\u25cf No warnings"),
+        (SlideStatus.OK, {"flags": "limited_count;nrbc"}, "\u25b2 Check this slide"),
+        (SlideStatus.OK, {"flags": "unfamiliar"}, UNFAMILIAR),
         (SlideStatus.OK, {"flags": "", "review": "1"}, "\u25b2 Check this slide"),
         (SlideStatus.OK, {"flags": "low_count"}, "\u25b2 Check this slide Too few cells for a differential"),
         (SlideStatus.PARTIAL, {"flags": "failed_fields"}, "\u25b2 Check this slide partly analyzed"),
@@ -64,9 +69,23 @@ def test_index_shows_the_severity_of_the_report(status, values, result):
     assert shown(render_index([changed(status, **values)]), "result") == result
 
 
+@pytest.mark.parametrize(
+    ("status", "values", "result"),
+    [
+        (SlideStatus.OK, {"flags": "low_count"}, "\u2713 Reviewed Too few cells for a differential"),
+        (SlideStatus.OK, {"flags": "unfamiliar"}, "\u2713 Reviewed Unfamiliar slide"),
+        (SlideStatus.OK, {"flags": "unfamiliar", "review": "1"}, UNFAMILIAR),
+        (SlideStatus.PARTIAL, {"flags": "failed_fields"}, "\u2713 Reviewed partly analyzed"),
+        (SlideStatus.FAILED, {"flags": "failed_fields"}, "\u2715 Not usable"),
+    ],
+)
+def test_index_reviewed_slide_without_cells_in_review_is_done(status, values, result):
+    assert shown(render_index([replace(changed(status, **values), readers=("AB",))]), "result") == result
+
+
 def test_index_of_several_statuses_counts_each():
     page = render_index([row(), row(status=SlideStatus.FAILED), row(status=SlideStatus.WAITING)])
-    assert "3 slides: 1 analyzed, 1 failed, 1 waiting. 1 to check, 0 reviewed." in page
+    assert "3 slides: 1 left to review, 1 failed, 1 waiting." in page
 
 
 def test_index_percentage_is_rounded_once_as_in_the_report():

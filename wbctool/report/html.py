@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
@@ -65,6 +66,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         differential=result.differential,
         provenance=provenance,
         severity=severity(result),
+        tone=severity(replace(result, reviews=())),  # a review changes the words, not what the slide shows
         verdict=summary_sentence(result),
         metadata=metadata_rows(result),
         field_remarks=field_remarks(result, provenance),

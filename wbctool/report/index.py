@@ -52,16 +52,18 @@ class IndexRow:
         status = SlideStatus(self["status"])
         if status is SlideStatus.WAITING:
             return "waiting"
-        has_remarks = bool(self.flags or int(self["review"]) or self.failures or any(self.out_of_range.values()))
-        return severity_of(status, has_remarks)
+        has_other_remarks = bool(self.failures or any(self.out_of_range.values()))
+        return severity_of(status, self.flags, int(self["review"]), has_other_remarks, bool(self.readers))
 
     @property
     def result_texts(self) -> list[str]:
         """The severity in words, what the verdict says against the differential, and whether fields are missing."""
         texts = [strings.SEVERITIES[self.severity]]
-        if self.severity == "check":
-            texts += [text for flag, text in strings.INDEX_VERDICTS.items() if flag in self.flags][:1]
-        return [*texts, strings.INDEX_STATUSES["partial"]] if self["status"] == SlideStatus.PARTIAL else texts
+        if self.severity in {"check", "reviewed"}:
+            not_yet = strings.NOT_YET if self.severity == "check" else ""
+            verdicts = [text for flag, text in strings.INDEX_VERDICTS.items() if flag in self.flags]
+            texts += [text.format(not_yet=not_yet) for text in verdicts[:1]]
+        return [*texts, strings.INDEX_PARTIAL] if self["status"] == SlideStatus.PARTIAL else texts
 
     def show_percent(self, column: str) -> str:
         """Return a percentage with one decimal as the report has it, from the number of cells that it comes from."""
@@ -102,13 +104,7 @@ def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
 
 
 def _summarize(rows: Sequence[IndexRow]) -> str:
-    """Return how many slides there are of each status, and how many to check and reviewed."""
-    counts = Counter(row["status"] for row in rows)
-    statuses = [(counts[status], strings.INDEX_STATUSES[status]) for status in SlideStatus if counts[status]]
-    return (strings.INDEX_ALIKE if len(statuses) == 1 else strings.INDEX_MIXED).format(
-        slides=pluralize(len(rows), "slide"),
-        status=statuses[0][1] if statuses else "",
-        statuses=", ".join(f"{n} {status}" for n, status in statuses),
-        check=sum(row.severity == "check" for row in rows),
-        reviewed=sum(bool(row.readers) for row in rows),
-    )
+    """Return how many slides there are, and how many of each severity; each slide is of one."""
+    counts = Counter(row.severity for row in rows)
+    parts = [f"{counts[severity]} {text}" for severity, text in strings.INDEX_SUMMARY.items() if counts[severity]]
+    return f"{pluralize(len(rows), 'slide')}: {', '.join(parts)}."

@@ -10,9 +10,21 @@ LANGUAGE = "en"
 TO_INDEX = "\u2190 All slides"
 
 # The banner.
-SEVERITIES = {"failed": "Not usable", "check": "Check this slide", "clear": "No flags", "waiting": "Waiting"}
-SEVERITY_SIGNS = {"failed": "\u2715", "check": "\u25b2", "clear": "\u25cf", "waiting": "\u25cb"}
+SEVERITIES = {
+    "failed": "Not usable",
+    "check": "Check this slide",
+    "clear": "No warnings",
+    "reviewed": "Reviewed",
+    "waiting": "Waiting",
+}
 REVIEWED_SIGN = "\u2713"
+SEVERITY_SIGNS = {
+    "failed": "\u2715",
+    "check": "\u25b2",
+    "clear": "\u25cf",
+    "reviewed": REVIEWED_SIGN,
+    "waiting": "\u25cb",
+}
 REVIEWED_BY = "Reviewed by {readers}"
 NOT_REVIEWED = "Not reviewed"
 VERDICT_FAILED = "Failed: no field of this slide could be analyzed."
@@ -259,11 +271,16 @@ KEYS = (
 INDEX_TITLE = "Slides"
 INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
-INDEX_ALIKE = "{slides} {status}: {check} to check, {reviewed} reviewed."
-INDEX_MIXED = "{slides}: {statuses}. {check} to check, {reviewed} reviewed."
-INDEX_STATUSES = {"ok": "analyzed", "partial": "partly analyzed", "failed": "failed", "waiting": "waiting"}
+INDEX_SUMMARY = {
+    "check": "left to review",
+    "reviewed": "reviewed",
+    "clear": "without warnings",
+    "failed": "failed",
+    "waiting": "waiting",
+}
+INDEX_PARTIAL = "partly analyzed"
 INDEX_VERDICTS = {
-    "unfamiliar": "Unfamiliar slide, not a differential yet",
+    "unfamiliar": "Unfamiliar slide{not_yet}",
     "no_wbc": "No white cells were found",
     "low_count": "Too few cells for a differential",
 }

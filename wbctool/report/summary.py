@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -39,18 +39,30 @@ class FieldRemark:
 
 
 def severity(result: SlideResult) -> str:
-    """Return how much attention a slide needs, a key of ``strings.SEVERITIES``: failed, check or clear."""
+    """Return how much attention a slide needs, a key of ``strings.SEVERITIES``."""
     differential = result.differential
     has_out_of_range = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
-    has_remarks = bool(differential.flags or differential.review or result.failures or has_out_of_range)
-    return severity_of(result.status, has_remarks)
+    has_other_remarks = bool(result.failures or has_out_of_range)
+    return severity_of(result.status, differential.flags, differential.review, has_other_remarks, bool(result.reviews))
 
 
-def severity_of(status: SlideStatus, has_remarks: bool) -> str:
-    """Return the severity of a slide with this status; remarks are flags, cells in review, failures and high values."""
+def severity_of(
+    status: SlideStatus, flags: Iterable[str], in_review: int, has_other_remarks: bool, is_reviewed: bool
+) -> str:
+    """Return how much attention a slide needs, a key of ``strings.SEVERITIES``.
+
+    Args:
+        status: Its status, not ``waiting``.
+        flags: Its flags. ``limited_count`` alone, which nearly every slide of 100 cells has, asks for no reader.
+        in_review: The number of its cells in review.
+        has_other_remarks: Whether fields failed, or values are low or high.
+        is_reviewed: Whether a reader has reviewed it.
+    """
     if status is SlideStatus.FAILED:
         return "failed"
-    return "check" if has_remarks else "clear"
+    if is_reviewed and not in_review:
+        return "reviewed"
+    return "check" if in_review or has_other_remarks or set(flags) - {Flag.LIMITED_COUNT} else "clear"
 
 
 def summary_sentence(result: SlideResult) -> str:
