@@ -277,6 +277,26 @@ def test_report_findings_are_separate_from_limits():
     assert sorted(texts, key=page.index) == list(texts)
 
 
+def test_report_verdict_links_to_cells_that_must_not_be_missed():
+    result = result_of(["odd"] * 3 + ["immature_granulocyte"] * 2 + ["erythroblast", "neutrophil"])
+    cells = tuple(
+        replace(cell, prediction=cell.prediction.sent_to_review(Reason.POSSIBLE_BLAST)) if cell.index <= 3 else cell
+        for cell in result.cells
+    )
+    differential = count_cells([cell.prediction for cell in cells], tuple(CellClass), Limits())
+    page = render_report(replace(result, cells=cells, differential=differential), fakes.provenance())
+    links = re.findall(r'<a href="#(group-[^"]+)">([^<]+)</a>', page)
+    assert links == [
+        ("group-review-possible_blast", "Possible blasts: 3"),
+        ("group-immature_granulocyte", "Immature granulocytes: 2"),
+        ("group-erythroblast", "Nucleated red cells: 1"),
+    ]
+    for group, text in links:
+        shown = page[page.index(f'id="{group}"') :]
+        assert shown[: shown.index("</ul>")].count('class="cell"') == int(text[-1])
+    assert "#group-" not in report(["neutrophil"])[0]
+
+
 def test_flag_texts_cover_all_flags():
     assert tuple(FLAG_TEXTS) == tuple(Flag)
     assert SCAN_FLAG_TEXTS.keys() <= set(Flag)

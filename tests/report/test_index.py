@@ -83,6 +83,29 @@ def test_index_reviewed_slide_without_cells_in_review_is_done(status, values, re
     assert shown(render_index([replace(changed(status, **values), readers=("AB",))]), "result") == result
 
 
+def test_index_slide_with_possible_blasts_comes_first_by_result():
+    page = render_index(
+        [
+            changed(SlideStatus.FAILED, flags="failed_fields"),
+            changed(flags="unfamiliar;low_count;possible_blasts", review="2"),
+            changed(flags="low_count"),
+        ]
+    )
+    blasts = "\u25b2 Check this slide Possible blasts Unfamiliar slide, not a differential yet"
+    assert shown(page[page.index('possible-blasts"') :], "result") == blasts
+    assert re.findall(r'class="result" data-value="(\d)"', page) == ["1", "0", "2"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "review", "value"),
+    [("unfamiliar", "6", "20.0\u201350.0"), ("", "6", "28.6"), ("unfamiliar", "0", "28.6")],
+)
+def test_index_percentage_of_an_unfamiliar_slide_is_the_range_that_review_leaves_open(flags, review, value):
+    """Of 14 counted cells 4 are neutrophils; with 6 more in review it is 4 to 10 of 20."""
+    page = render_index([changed(flags=flags, counted="14", review=review, neutrophil_n="4", neutrophil_pct="28.57")])
+    assert f'data-value="28.57"><b>{value}</b> <span class="soft">(4)</span>' in page
+
+
 def test_index_of_several_statuses_counts_each():
     page = render_index([row(), row(status=SlideStatus.FAILED), row(status=SlideStatus.WAITING)])
     assert "3 slides: 1 left to review, 1 failed, 1 waiting." in page

@@ -19,6 +19,7 @@ from wbctool.report.render import render_page
 from wbctool.report.summary import (
     failed_fields_clause,
     field_remarks,
+    finding_links,
     findings,
     limitations,
     low_count_threshold,
@@ -73,6 +74,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         scan_sentence=scan_sentence(result.scan) if result.scan else "",
         scan_lines=scan_lines(result.scan) if result.scan else [],
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
+        finding_links=finding_links(result),
         findings=findings(result),
         limitations=limitations(result),
         columns=_table_columns(result),

@@ -12,6 +12,7 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
 from wbctool.report.render import render_page
 from wbctool.report.summary import severity_of
 from wbctool.text import pluralize
+from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
 
 
@@ -62,8 +63,21 @@ class IndexRow:
         if self.severity in {"check", "reviewed"}:
             not_yet = strings.NOT_YET if self.severity == "check" else ""
             verdicts = [text for flag, text in strings.INDEX_VERDICTS.items() if flag in self.flags]
-            texts += [text.format(not_yet=not_yet) for text in verdicts[:1]]
+            texts += [text.format(not_yet=not_yet) for text in verdicts[:2]]
         return [*texts, strings.INDEX_PARTIAL] if self["status"] == SlideStatus.PARTIAL else texts
+
+    @property
+    def has_possible_blasts(self) -> bool:
+        """Whether some of its cells may be blasts, so that it comes before all other slides."""
+        return Flag.POSSIBLE_BLASTS in self.flags
+
+    def show_value(self, label: str) -> str:
+        """Return the percentage of a class, or the range that the cells in review leave open on an unfamiliar slide."""
+        review = int(self["review"])
+        if Flag.UNFAMILIAR not in self.flags or not review:
+            return self.show_percent(f"{label}_pct")
+        n, total = int(self[f"{label}_n"]), int(self["counted"]) + review
+        return f"{strings.show_percent(100 * n / total)}\u2013{strings.show_percent(100 * (n + review) / total)}"
 
     def show_percent(self, column: str) -> str:
         """Return a percentage with one decimal as the report has it, from the number of cells that it comes from."""

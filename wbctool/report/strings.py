@@ -39,6 +39,11 @@ VERDICT_UNFAMILIAR_REVIEWED = (
 )
 NOT_YET = ", not a differential yet"
 VERDICT = "Differential of {counted} counted cells{failed_fields}{in_review}."
+VERDICT_FINDINGS = {
+    "possible_blasts": "Possible blasts: {n}",
+    "immature_granulocytes": "Immature granulocytes: {n}",
+    "nrbc": "Nucleated red cells: {n}",
+}
 VERDICT_FAILED_FIELDS = ", without {failed} of {fields} fields"
 VERDICT_REVIEW = "; {review} more in review"
 NOT_MODELED = f"{NOT_EXCLUDED} Research use only: no diagnosis without a qualified reader."
@@ -269,7 +274,10 @@ KEYS = (
 
 # The index of a run.
 INDEX_TITLE = "Slides"
-INDEX_NOTE = "Click a column heading to sort. Click a slide to open its report."
+INDEX_NOTE = (
+    "Click a column heading to sort. Click a slide to open its report. A range of percentages is that of an unfamiliar "
+    "slide: the lowest and the highest value that its cells in review leave open."
+)
 INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
 INDEX_SUMMARY = {
     "check": "left to review",
@@ -280,6 +288,7 @@ INDEX_SUMMARY = {
 }
 INDEX_PARTIAL = "partly analyzed"
 INDEX_VERDICTS = {
+    "possible_blasts": "Possible blasts",
     "unfamiliar": "Unfamiliar slide{not_yet}",
     "no_wbc": "No white cells were found",
     "low_count": "Too few cells for a differential",

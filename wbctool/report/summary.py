@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from wbctool.labels import CellClass
 from wbctool.paths import SLIDES_CSV
 from wbctool.report import strings
 from wbctool.report.categories import category_of
@@ -18,7 +19,7 @@ from wbctool.report.flag_texts import (
     ZONES_LEFT,
 )
 from wbctool.text import display_name, pluralize
-from wbctool.types.cells import Outcome
+from wbctool.types.cells import Outcome, Reason
 from wbctool.types.differential import Flag
 from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_failed_fields, suspects_all_fields
 from wbctool.types.scans import ScanSummary
@@ -98,6 +99,24 @@ def failed_fields_clause(result: SlideResult) -> str:
     """Return the part of the verdict that names the failed fields; empty if no field failed."""
     failed = count_failed_fields(result.failures)
     return strings.VERDICT_FAILED_FIELDS.format(failed=failed, fields=result.fields) if failed else ""
+
+
+def finding_links(result: SlideResult) -> list[tuple[str, str]]:
+    """Return what must not be missed in a report, as (what and how many cells, id of the group that shows them)."""
+    predictions = [cell.prediction for cell in result.cells]
+    counts = {
+        Flag.POSSIBLE_BLASTS: (sum(p.reason is Reason.POSSIBLE_BLAST for p in predictions), "review-possible_blast"),
+        Flag.IMMATURE_GRANULOCYTES: (
+            sum(category_of(p) == CellClass.IMMATURE_GRANULOCYTE for p in predictions),
+            CellClass.IMMATURE_GRANULOCYTE.value,
+        ),
+        Flag.NRBC: (result.differential.erythroblasts, CellClass.ERYTHROBLAST.value),
+    }
+    return [
+        (strings.VERDICT_FINDINGS[flag].format(n=n), f"group-{group}")
+        for flag, (n, group) in counts.items()
+        if flag in result.differential.flags
+    ]
 
 
 def low_count_threshold(result: SlideResult, provenance: Provenance) -> int:
