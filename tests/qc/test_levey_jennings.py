@@ -13,14 +13,14 @@ from wbctool.qc.types import QcRecord
 from wbctool.qc.westgard import build_control_charts
 
 
-def page(values):
+def page(values, baseline=4):
     start = datetime(2026, 1, 1, tzinfo=UTC)
     none = dict.fromkeys(QUANTITIES)
     lines = [
         QcRecord(start + timedelta(days=day), "qc<1>", "m", 100, none | {"neutrophil_pct": value})
         for day, value in enumerate(values)
     ]
-    return render_charts(build_control_charts(lines, 4))
+    return render_charts(build_control_charts(lines, baseline))
 
 
 def labels(html):
@@ -56,6 +56,18 @@ def test_render_charts_policy_allows_only_its_own_style():
     assert f"style-src 'sha256-{digest}'" in policy
     assert "unsafe" not in policy
     assert " style=" not in html  # which the policy would drop
+
+
+def test_render_charts_values_that_never_vary_lie_on_their_mean():
+    """The mean of twenty times 100 / 13 differs from it by rounding."""
+    html = page([100 / 13] * 22, baseline=20)
+    (mean_y,) = re.findall(r'd="M60 ([\d.]+)H\d+" stroke="var\(--line\)" stroke-width="2"', html)
+    assert set(re.findall(r'cy="([\d.]+)"', html)) == {mean_y}
+    assert "in control" in html
+
+
+def test_render_charts_times_are_utc():
+    assert "2026-01-05 00:00 UTC: 90" in page([59, 60, 61, 60, 90])
 
 
 def test_render_charts_in_control_has_no_label_and_no_list():

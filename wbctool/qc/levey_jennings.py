@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wbctool.qc.types import ControlChart, ControlPoint
+from wbctool.qc.westgard import ROUNDING
 from wbctool.report.csv_tables import csv_text, encode_csv_name
 from wbctool.report.render import render_page
 from wbctool.store.ownership import FileKind, has_columns
@@ -14,7 +15,7 @@ from wbctool.store.ownership import FileKind, has_columns
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
 _LETTER_WIDTH = 5.5  # px, of a label
-_MAX_SHOWN_SD = 4.0  # values farther out are drawn at the edge with their number beside them
+_MAX_SHOWN_SD = 4.0  # values farther out are drawn at the edge; their tooltip has the number
 _COLUMNS = ("slide", "quantity", "time", "value", "mean", "sd", "z", "in_baseline", "rules")
 
 
@@ -103,7 +104,7 @@ def chart_state(chart: ControlChart) -> str:
     """Describe the state of a chart at its latest value in one line."""
     last = chart.points[-1]
     if chart.missing_since is not None:
-        return f"out of control: no value since {chart.missing_since:%Y-%m-%d %H:%M}, when no cell was counted"
+        return f"out of control: no value since {chart.missing_since:%Y-%m-%d %H:%M} UTC, when no cell was counted"
     if not chart.is_baseline_complete:
         return f"{len(chart.points)} of {chart.baseline} baseline values: limits are provisional, no rules are judged"
     if last.in_baseline:
@@ -118,7 +119,9 @@ def _draw(chart: ControlChart) -> _Drawing:
     """Lay out one chart."""
     values = [point.value for point in chart.points]
     mean = values[0] if chart.mean is None else chart.mean
-    unit = chart.sd or max((abs(value - mean) for value in values), default=0) / 2 or 1.0
+    sd = chart.sd if chart.sd is not None and chart.sd > ROUNDING else 0.0
+    largest_deviation = max(abs(value - mean) for value in values)
+    unit = sd or (largest_deviation / 2 if largest_deviation > ROUNDING else 1.0)
     half = (HEIGHT - _TOP - _BOTTOM) / 2
 
     def to_y(sds: float) -> float:
@@ -131,9 +134,7 @@ def _draw(chart: ControlChart) -> _Drawing:
         for index, p in enumerate(chart.points)
     )
     names = [(sds, f"{sds:+d} SD" if sds else "mean") for sds in range(-3, 4)] if chart.mean is not None else []
-    grid_lines = tuple(
-        (to_y(sds), f"{name} {mean + sds * (chart.sd or 0):.4g}", not sds) for sds, name in names if chart.sd or not sds
-    )
+    grid_lines = tuple((to_y(sds), f"{name} {mean + sds * sd:.4g}", not sds) for sds, name in names if sd or not sds)
     marks = _add_labels(marks)
     path = "M" + " L".join(f"{mark.x} {mark.y}" for mark in marks)
     return _Drawing(chart, grid_lines, marks, path, chart_state(chart))
@@ -163,7 +164,7 @@ def _tooltip(point: ControlPoint) -> str:
     z = "" if point.z is None or math.isinf(point.z) else f", z {point.z:+.2f}"
     rules = f", {' '.join(point.rules)}" if point.rules else ""
     baseline = ", baseline" if point.in_baseline else ""
-    return f"{point.time:%Y-%m-%d %H:%M}: {point.value:g}{z}{rules}{baseline}"
+    return f"{point.time:%Y-%m-%d %H:%M} UTC: {point.value:g}{z}{rules}{baseline}"
 
 
 def _format_number(value: float | None) -> str:

@@ -16,6 +16,7 @@ from wbctool.qc.history import QUANTITIES
 from wbctool.qc.types import ControlChart, ControlPoint, QcRecord, Rule
 
 BASELINE = 20  # values before limits are fixed (CLSI C24)
+ROUNDING = 1e-9  # differences up to this come from rounding: values that never varied may differ so from their mean
 
 
 def build_control_charts(records: Sequence[QcRecord], baseline: int = BASELINE) -> tuple[ControlChart, ...]:
@@ -81,9 +82,9 @@ def build_control_chart(slide: str, quantity: str, records: Sequence[QcRecord], 
 def z_score(value: float, mean: float, sd: float) -> float:
     """Return the distance from the mean in standard deviations; infinite outside a baseline that never varied."""
     deviation = value - mean
-    if sd > 0:
+    if sd > ROUNDING:
         return deviation / sd
-    return math.copysign(math.inf, deviation) if abs(deviation) > 1e-9 else 0.0
+    return math.copysign(math.inf, deviation) if abs(deviation) > ROUNDING else 0.0
 
 
 def apply_westgard_rules(z: Sequence[float]) -> tuple[tuple[Rule, ...], ...]:
