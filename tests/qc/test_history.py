@@ -226,7 +226,7 @@ class TestCommand:
         run(qc_slides=("*",))
         done = qc(run.out, "--slide", "=1+1")
         assert done.exit_code == 0, done.output
-        assert done.output.startswith("=1+1, neutrophil_pct: 1 value,")
+        assert done.output.startswith("=1+1: 1 of 20 baseline values")
         with (run.out.parent / "counts-qc" / "levey-jennings.csv").open(newline="") as file:
             assert {row["slide"] for row in csv.DictReader(file)} == {"'=1+1"}
         assert "<h2>=1+1</h2>" in (run.out.parent / "counts-qc" / "levey-jennings.html").read_text()

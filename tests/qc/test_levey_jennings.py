@@ -8,19 +8,30 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 from wbctool.qc.history import QUANTITIES
-from wbctool.qc.levey_jennings import render_charts
+from wbctool.qc.levey_jennings import describe_charts, render_charts
 from wbctool.qc.types import QcRecord
 from wbctool.qc.westgard import build_control_charts
 
 
-def page(values, baseline=4):
+def charts_of(values, baseline=4, quantity="neutrophil_pct", slide="qc<1>"):
     start = datetime(2026, 1, 1, tzinfo=UTC)
     none = dict.fromkeys(QUANTITIES)
     lines = [
-        QcRecord(start + timedelta(days=day), "qc<1>", "m", 100, none | {"neutrophil_pct": value})
+        QcRecord(start + timedelta(days=day), slide, "m", 100, none | {quantity: value})
         for day, value in enumerate(values)
     ]
-    return render_charts(build_control_charts(lines, baseline))
+    return build_control_charts(lines, baseline)
+
+
+def page(values, baseline=4):
+    return render_charts(charts_of(values, baseline))
+
+
+def summary(*charts):
+    """Return the text between the heading and the explanation."""
+    html = render_charts([chart for group in charts for chart in group])
+    head = re.search(r"</h1>(.*?)<p class=\"soft\">", html, re.DOTALL)[1]
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", head)).split())
 
 
 def labels(html):
@@ -64,6 +75,25 @@ def test_render_charts_values_that_never_vary_lie_on_their_mean():
     (mean_y,) = re.findall(r'd="M60 ([\d.]+)H\d+" stroke="var\(--line\)" stroke-width="2"', html)
     assert set(re.findall(r'cy="([\d.]+)"', html)) == {mean_y}
     assert "in control" in html
+
+
+def test_render_charts_begins_with_what_is_out_of_control_and_what_is_not_judged():
+    fine, lost, new = [59, 60, 61, 60, 60], [59, 60, 61, 60, 90], [59, 60]
+    lost_focus = charts_of(lost, quantity="blur_um")
+    assert summary(charts_of(fine)) == "In control."
+    assert summary(charts_of(lost)) == "Out of control: qc<1> (all)."
+    assert summary(charts_of(fine), lost_focus) == "Out of control: qc<1> (width of the cells' edges, µm)."
+    assert summary(charts_of(new)) == "Not judged yet: qc<1> (all)."
+    assert (
+        summary(charts_of(fine), charts_of(new, slide="b")) == "In control, as far as judged. Not judged yet: b (all)."
+    )
+
+
+def test_describe_charts_slide_with_provisional_limits_has_one_line():
+    new = [*charts_of([59, 60]), *charts_of([0.1], quantity="blur_um")]
+    assert describe_charts(new) == ["qc<1>: 2 of 4 baseline values: limits are provisional, no rules are judged"]
+    judged = [*charts_of([59, 60, 61, 60, 60]), *charts_of([0.1], quantity="blur_um")]
+    assert [line.partition(":")[0] for line in describe_charts(judged)] == ["qc<1>, neutrophil_pct", "qc<1>, blur_um"]
 
 
 def test_render_charts_times_are_utc():

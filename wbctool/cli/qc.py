@@ -13,7 +13,7 @@ from wbctool.cli.options import Results
 from wbctool.cli.output import echo_optional
 from wbctool.errors import StatusUnknown
 from wbctool.exit_codes import ExitCode
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name
 
 if TYPE_CHECKING:
     from wbctool.paths import OutputPaths
@@ -32,8 +32,8 @@ def qc(
 ) -> None:
     """Draw Levey-Jennings charts of the QC slides over all runs, and judge the latest values by the Westgard rules.
 
-    The setting qc_slides names the QC slides. Exit codes: 0 in control; 3 a latest value breaks a rejection rule, or is
-    missing because nothing was counted; 1 there is no history.
+    The setting qc_slides names the QC slides. Exit codes: 0 in control, or not judged yet; 3 a latest value breaks a
+    rejection rule, or is missing because nothing was counted; 1 there is no history.
     """
     with handle_errors():
         raise typer.Exit(_draw_charts(out, slide or [], folder, baseline))
@@ -42,7 +42,7 @@ def qc(
 def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline: int) -> int:
     """Write the charts, print the state of each, and return the exit code."""
     from wbctool.paths import LEVEY_JENNINGS_CSV, LEVEY_JENNINGS_HTML, OutputPaths
-    from wbctool.qc.levey_jennings import CHARTS_FILE, chart_state, charts_csv, render_charts
+    from wbctool.qc.levey_jennings import CHARTS_FILE, charts_csv, describe_charts, render_charts
     from wbctool.qc.westgard import build_control_charts
     from wbctool.store.atomic_write import write_atomic
     from wbctool.store.ownership import check_overwrite_folder
@@ -61,9 +61,8 @@ def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline
     check_overwrite_folder(folder, LEVEY_JENNINGS_CSV, CHARTS_FILE, [LEVEY_JENNINGS_HTML], option)
     write_atomic(folder / LEVEY_JENNINGS_CSV, charts_csv(charts).encode())  # first, as it marks the page as ours
     write_atomic(folder / LEVEY_JENNINGS_HTML, render_charts(charts).encode())
-    for chart in charts:
-        values = pluralize(len(chart.points), "value")
-        echo_optional(f"{display_name(chart.slide)}, {chart.quantity}: {values}, {chart_state(chart)}")
+    for line in describe_charts(charts):
+        echo_optional(line)
     echo_optional(f"{display_name(str(folder / LEVEY_JENNINGS_HTML))} written")
     return ExitCode.NEEDS_ATTENTION if any(chart.is_out_of_control for chart in charts) else ExitCode.DONE
 

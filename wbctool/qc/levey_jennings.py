@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from wbctool.qc.types import ControlChart, ControlPoint
@@ -11,6 +11,7 @@ from wbctool.qc.westgard import ROUNDING
 from wbctool.report.csv_tables import csv_text, encode_csv_name
 from wbctool.report.render import render_page
 from wbctool.store.ownership import FileKind, has_columns
+from wbctool.text import display_name, pluralize
 
 WIDTH, HEIGHT = 760, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 46, 14, 24
@@ -65,13 +66,15 @@ CHARTS_FILE = FileKind("a table of `wbctool qc`", has_columns(_COLUMNS))
 def render_charts(charts: Sequence[ControlChart]) -> str:
     """Render control charts as an HTML page, grouped by slide; the same charts give the same bytes."""
     drawings = [_draw(chart) for chart in charts]
-    slides = {chart.slide: [d for d in drawings if d.chart.slide == chart.slide] for chart in charts}
+    slides = _group_by_slide(drawings)
     return render_page(
         "levey_jennings.html.j2",
         "levey_jennings.css",
         scripts=(),
         package="wbctool.qc",
         slides=slides,
+        out_of_control=_group_by_slide(drawing for drawing in drawings if drawing.chart.is_out_of_control),
+        not_judged=_group_by_slide(drawing for drawing in drawings if not drawing.chart.is_judged),
         is_near_right_edge=is_near_right_edge,
         width=WIDTH,
         height=HEIGHT,
@@ -100,6 +103,21 @@ def charts_csv(charts: Sequence[ControlChart]) -> str:
     return csv_text(_COLUMNS, rows)
 
 
+def describe_charts(charts: Sequence[ControlChart]) -> list[str]:
+    """Return a line for each chart, or a single one for a slide all of whose limits are provisional."""
+    lines = []
+    for slide in dict.fromkeys(chart.slide for chart in charts):
+        members = [chart for chart in charts if chart.slide == slide]
+        if any(chart.is_judged or chart.is_baseline_complete for chart in members):
+            for chart in members:
+                values = pluralize(len(chart.points), "value")
+                lines.append(f"{display_name(slide)}, {chart.quantity}: {values}, {chart_state(chart)}")
+        else:
+            longest = max(members, key=lambda chart: len(chart.points))
+            lines.append(f"{display_name(slide)}: {chart_state(longest)}")
+    return lines
+
+
 def chart_state(chart: ControlChart) -> str:
     """Describe the state of a chart at its latest value in one line."""
     last = chart.points[-1]
@@ -113,6 +131,14 @@ def chart_state(chart: ControlChart) -> str:
         return "in control"
     rules = ", ".join(last.rules)
     return f"out of control: {rules}" if chart.is_out_of_control else f"warning: {rules}"
+
+
+def _group_by_slide(drawings: Iterable[_Drawing]) -> dict[str, list[_Drawing]]:
+    """Group charts by their slide, in order."""
+    groups: dict[str, list[_Drawing]] = {}
+    for drawing in drawings:
+        groups.setdefault(drawing.chart.slide, []).append(drawing)
+    return groups
 
 
 def _draw(chart: ControlChart) -> _Drawing:

@@ -90,6 +90,11 @@ class ControlChart:
     missing_since: datetime | None = None
 
     @property
+    def is_judged(self) -> bool:
+        """Whether the latest value was judged by the rules, or is missing; a baseline is not judged."""
+        return self.missing_since is not None or not self.points[-1].in_baseline
+
+    @property
     def is_out_of_control(self) -> bool:
         """Whether the latest value breaks a rule that rejects, or is missing."""
         return self.missing_since is not None or any(rule.is_rejection for rule in self.points[-1].rules)
