@@ -5,7 +5,12 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from wbctool.cli.progress import BarProgress, NullProgress
+from wbctool.cli.progress import BarProgress, NullProgress, format_slide_line
+from wbctool.labels import CellClass
+from wbctool.pipeline.plan import Action
+from wbctool.report.csv_tables import empty_row
+from wbctool.store.slide_outcome import SlideOutcome
+from wbctool.types.results import SlideStatus
 
 
 def test_bar_shows_the_progress_within_a_field_until_it_ends() -> None:
@@ -17,6 +22,12 @@ def test_bar_shows_the_progress_within_a_field_until_it_ends() -> None:
     assert [counts for _, *counts in seen] == [[0, 3], [1, 3], [2, 3]]
     assert all("odd" in description and "\n" not in description for description, *_ in seen)
     assert [task.description for task in progress.tasks] == ["fields"]
+
+
+def test_format_slide_line_ends_with_flags_that_need_attention_blasts_first() -> None:
+    row = empty_row("leukemia-1", SlideStatus.OK, 56, tuple(CellClass), "unfamiliar;low_count;possible_blasts")
+    line = format_slide_line(SlideOutcome("leukemia-1", SlideStatus.OK, row, ()), Action.PROCESS)
+    assert line.endswith("0 not WBC; possible blasts, unfamiliar")
 
 
 def test_quiet_progress_passes_items_on() -> None:

@@ -19,7 +19,7 @@ def test_run_prints_a_line_for_each_slide(cli, slides, tmp_path):
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
         "s2: ok, 2 fields, 3 cells: 2 counted, 1 review, 0 not WBC",
-        "s10: ok, 1 field, 12 cells: 10 counted, 0 review, 2 not WBC",
+        "s10: ok, 1 field, 12 cells: 10 counted, 0 review, 2 not WBC; nrbc",
         f"{tmp_path}/counts.csv written; open {tmp_path}/counts/index.html",
     ]
     assert done.stderr == ""

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 
 import fakes
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from wbctool.errors import OutputNotWritable, StatusUnknown
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.prometheus import write_metrics
+from wbctool.review.apply import apply_reviews
 from wbctool.store.lock import lock_output
 from wbctool.store.run_record import read_run_record
 from wbctool.store.status import (
@@ -40,8 +42,9 @@ def test_read_report_partly_failed_run(run, layout):
     assert report.duration is not None
     lines = format_status_text(report).splitlines()
     assert lines[0].endswith("exit code 3")
-    assert lines[2] == "slides: 1 ok, 1 partial; 2 of them done in that run"
-    assert lines[3:] == ["partial: s2: 1 of 2 fields failed", "  f2.png, read: the file is empty"]
+    assert lines[2] == "slides: 1 ok, 1 partial; that run processed 2"
+    assert lines[3] == "reviewed: 0, unfamiliar: 0"
+    assert lines[4:] == ["partial: s2: 1 of 2 fields failed", "  f2.png, read: the file is empty"]
     told = json.loads(format_status_json(report))
     assert told["slides"] == {"ok": 1, "partial": 1, "failed": 0, "waiting": 0}
     assert told["failed"][0]["errors"] == [{"field": "f2.png", "stage": "read", "cause": "the file is empty"}]
@@ -52,6 +55,31 @@ def test_format_status_names_waiting_slides(run, layout):
     report = read_report(layout)
     assert json.loads(format_status_json(report))["waiting"] == ["s2", "s10"]
     assert "waiting: s10" in format_status_text(report).splitlines()
+
+
+def test_format_status_counts_reviewed_and_unfamiliar_slides_and_names_possible_blasts(run, layout):
+    run()
+    for flags, lines in (("low_count", []), ("unfamiliar;low_count;possible_blasts", ["possible blasts: s10"])):
+        text = layout.counts_csv.read_text()
+        layout.counts_csv.write_text(re.sub(r"(?m)^(s10,.*),[^,]*$", rf"\1,{flags}", text))
+        report = read_report(layout)
+        assert f"reviewed: 0, unfamiliar: {len(lines)}" in format_status_text(report).splitlines()
+        assert [line for line in format_status_text(report).splitlines() if "blasts" in line] == lines
+    told = json.loads(format_status_json(report))
+    assert (told["reviewed"], told["unfamiliar"], told["possible_blasts"]) == (0, 1, ["s10"])
+
+
+def test_read_report_counts_reviewed_slides(run, layout, tmp_path):
+    run()
+    review = {"schema": "wbctool-review/1", "slide": "s10", "reader": "AB", "time": "2026-01-02T03:04:05.000Z"}
+    review |= {"results": fakes.hash_cells(run.folder / "s10" / "cells.csv"), "comment": "", "cells": []}
+    (tmp_path / "review.json").write_text(json.dumps(review))
+    list(apply_reviews(layout, [tmp_path / "review.json"]))
+    assert read_report(layout).reviewed == 1
+    layout.counts_csv.unlink()
+    report = read_report(layout)
+    assert "reviewed" not in format_status_text(report)
+    assert json.loads(format_status_json(report))["possible_blasts"] is None
 
 
 def test_format_status_text_escapes_names(run, layout):
@@ -169,7 +197,7 @@ def test_read_report_failed_start_keeps_slides_of_the_run_before(run, layout):
     report = read_report(layout)
     assert (report.exit_code, report.failure, report.count(SlideStatus.OK)) == (1, "no model", 2)
     assert format_status_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
-    assert format_status_text(report).endswith("slides: 2 ok; as an earlier run left them")
+    assert format_status_text(report).endswith("slides: 2 ok; as an earlier run left them\nreviewed: 0, unfamiliar: 0")
     assert json.loads(format_status_json(report))["done_in_run"] == 0
     run()
     assert read_report(layout).exit_code == 0

@@ -13,12 +13,18 @@ from wbctool.cli.output import echo, echo_optional
 from wbctool.pipeline.plan import Action, PlanItem
 from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.slide_outcome import SlideOutcome
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name, pluralize, replace_underscores
+from wbctool.types.differential import Flag
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 _T = TypeVar("_T")
+# In the line of a slide, the first first; the numbers in the line tell of the others, or they are on fields.
+_SHOWN_FLAGS = (
+    *(Flag.POSSIBLE_BLASTS, Flag.IMMATURE_GRANULOCYTES, Flag.NRBC),
+    *(Flag.UNFAMILIAR, Flag.OUT_OF_DOMAIN, Flag.NO_WBC),
+)
 # rich is imported late: it takes 70 ms, and a run without a terminal, as from cron, shows no bar.
 
 
@@ -149,7 +155,11 @@ def format_slide_line(outcome: SlideOutcome, action: Action) -> str:
     row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
     missing = f" ({row['fields_failed']} failed)" if int(row["fields_failed"]) else ""
     totals = f"{pluralize(int(row['fields']), 'field')}{missing}, {pluralize(int(row['cells']), 'cell')}"
-    return f"{line}, {totals}: {row['counted']} counted, {row['review']} review, {row['not_wbc']} not WBC"
+    shown_flags = ", ".join(replace_underscores(flag) for flag in _SHOWN_FLAGS if flag in outcome.flags)
+    return (
+        f"{line}, {totals}: {row['counted']} counted, {row['review']} review, {row['not_wbc']} not WBC"
+        f"{'; ' if shown_flags else ''}{shown_flags}"
+    )
 
 
 def track_progress(items: Iterable[_T], total: int, description: str) -> Iterable[_T]:

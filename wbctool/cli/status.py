@@ -23,7 +23,7 @@ def status(
         float | None, typer.Option(metavar="HOURS", help="Exit with 1 if no run has ended within the last HOURS.")
     ] = None,
 ) -> None:
-    """Show when the last run was, what it did, and which slides failed or are waiting.
+    """Show when the last run was, what it did, and which slides failed, are waiting or may show blasts.
 
     Exit codes: that of the last run (0, 3, …); 0 while a run is in progress; 1 if there was no run, the last one was
     killed, or, with --max-age, none has ended in that time, even if one is running.

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from wbctool.labels import CellClass
-from wbctool.report.csv_tables import empty_row
+from wbctool.report.csv_tables import COUNTS_COLUMNS, empty_row, split_flags
 from wbctool.store.slide_record import SlideRecord
 from wbctool.timing import Stage
 from wbctool.types.cells import Slide
@@ -44,6 +44,11 @@ class SlideOutcome:
     notices: tuple[str, ...] = ()
     repeated_cells: int = 0
     scan: ScanSummary | None = None
+
+    @property
+    def flags(self) -> list[str]:
+        """Its flags, in order."""
+        return split_flags(self.row[COUNTS_COLUMNS.index("flags")])
 
     @property
     def is_unpublished(self) -> bool:

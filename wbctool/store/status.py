@@ -15,11 +15,13 @@ from pydantic import AwareDatetime, TypeAdapter
 from wbctool.errors import OutputLocked, OutputNotWritable, RecordInvalid, StatusUnknown
 from wbctool.paths import OutputPaths
 from wbctool.store.atomic_write import write_json_atomic
+from wbctool.store.counts_table import read_outcomes
 from wbctool.store.drift import Drift, find_drift
 from wbctool.store.ended_reviews import EndedReview, find_ended_reviews, update_notices
 from wbctool.store.lock import RUN_COMMAND, LockHolder, lock_output, read_holder
 from wbctool.store.run_record import RunSlide, is_results, read_run_record
 from wbctool.text import display_name
+from wbctool.types.differential import Flag
 from wbctool.types.results import FAILURE_STATUSES, SlideStatus
 
 
@@ -68,6 +70,9 @@ class RunReport:
         holder: The process that executes a run into the output, in words; empty if none does.
         failure: Why the last run ended without a run.json of its own; ``slides`` are then those of the run before it.
         slides: The slides, in order; none if the run goes on or was killed.
+        reviewed: How many of them readers have reviewed. None, as the next two, if the tables do not tell.
+        unfamiliar: How many of them have the flag ``unfamiliar``.
+        possible_blasts: The ids of those with the flag ``possible_blasts``, in order.
         notices: What a laboratory must know about the run's input.
         ended_reviews: The reviews that ended, as other cells were found, and that nobody has acknowledged.
         drift: The familiarity of the last slides against the first; None with too few slides.
@@ -85,6 +90,9 @@ class RunReport:
     holder: str
     failure: str
     slides: tuple[RunSlide, ...]
+    reviewed: int | None
+    unfamiliar: int | None
+    possible_blasts: tuple[str, ...] | None
     notices: tuple[str, ...]
     ended_reviews: tuple[EndedReview, ...]
     drift: Drift | None
@@ -119,6 +127,7 @@ def read_report(layout: OutputPaths) -> RunReport:
             last_end = run.end or run.last_end
             run = replace(run, start=started, last_end=last_end, end=None, exit_code=None, slides=None)
     slides = run.slides or ()
+    outcomes = read_outcomes(layout) if slides else None
     return RunReport(
         phase=phase,
         start=failure.start if failure else run.start,
@@ -132,6 +141,11 @@ def read_report(layout: OutputPaths) -> RunReport:
         holder=_describe_holder(holder) if holder else "",
         failure=failure.cause if failure else "",
         slides=tuple(replace(slide, done_in_run=False) for slide in slides) if failure else slides,
+        reviewed=None if outcomes is None else sum(bool(outcome.readers) for outcome in outcomes),
+        unfamiliar=None if outcomes is None else sum(Flag.UNFAMILIAR in outcome.flags for outcome in outcomes),
+        possible_blasts=None
+        if outcomes is None
+        else tuple(outcome.slide for outcome in outcomes if Flag.POSSIBLE_BLASTS in outcome.flags),
         notices=tuple(update_notices(run.notices, {}, ())),
         ended_reviews=tuple(find_ended_reviews(layout).values()),
         drift=find_drift(layout, [slide.slide for slide in slides]),
@@ -171,13 +185,16 @@ def clear_failure(layout: OutputPaths) -> None:
 
 
 def format_status_text(report: RunReport) -> str:
-    """Return lines for a person: when the run was, its result, its notices, and every slide that waits or failed."""
+    """Return lines for a person: when the run was, its result, its notices, and every slide that needs a look."""
     lines = [_format_headline(report), f"on {report.provider}, {report.precision}, wbctool {report.tool_version}"]
     if report.slides:
         counts = ", ".join(f"{n} {status}" for status in SlideStatus if (n := report.count(status)))
         n_processed = sum(slide.done_in_run for slide in report.slides)
-        origin = "as an earlier run left them" if report.failure else f"{n_processed} of them done in that run"
+        origin = "as an earlier run left them" if report.failure else f"that run processed {n_processed}"
         lines.append(f"slides: {counts}; {origin}")
+    if report.reviewed is not None:
+        lines.append(f"reviewed: {report.reviewed}, unfamiliar: {report.unfamiliar}")
+    lines += [f"possible blasts: {display_name(slide)}" for slide in report.possible_blasts or ()]
     lines += [f"notice: {display_name(notice)}" for notice in report.notices]
     lines += [display_name(review.sentence) for review in report.ended_reviews]
     for slide in report.slides:
@@ -224,6 +241,9 @@ def describe_report(report: RunReport) -> dict[str, Any]:
         },
         "slides": {status.value: report.count(status) for status in SlideStatus},
         "done_in_run": sum(slide.done_in_run for slide in report.slides),
+        "reviewed": report.reviewed,
+        "unfamiliar": report.unfamiliar,
+        "possible_blasts": report.possible_blasts,
         "waiting": [slide.slide for slide in report.slides if slide.status is SlideStatus.WAITING],
         "failed": [
             {
