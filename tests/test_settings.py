@@ -49,7 +49,7 @@ def test_reference_ranges_in_file_replace_defaults(tmp_path):
         ("workers = 0", "workers"),
         ('device = "gpu"', "device"),
         ("settle_s = -1", "settle_s"),
-        ("cells_per_scan = 0", "cells_per_scan: it is neither a number of cells, 1 or more, nor all"),
+        ("cells_per_scan = 0", "cells_per_scan: a whole number from 1, or all"),
         ('cells_per_scan = "many"', "cells_per_scan"),
         ("cells_per_scan = true", "cells_per_scan"),
         ("settle_s = nan", "settle_s"),

@@ -22,6 +22,7 @@ __all__ = ["Limits", "RunSettings", "load_settings"]
 _MAX_WORKERS = 64
 _OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "cells_per_scan": "--cells", "slides": "SLIDES"}
 _COMMAND_LINE_ONLY = {"slides", "out"}
+_NOT_IN_RANGE = {"int_parsing", "int_type", "int_from_float", "greater_than_equal", "less_than_equal"}
 _PATHS = ("models_dir", "log_file", "metrics")
 
 
@@ -92,7 +93,7 @@ class RunSettings(SettingsModel):
         """Refuse what is neither a number of cells nor ``all``."""
         text = str(cells)
         if isinstance(cells, bool) or not (text == "all" or (text.isdecimal() and int(text) > 0)):
-            raise ValueError("it is neither a number of cells, 1 or more, nor all")
+            raise ValueError("a whole number from 1, or all")
         return text if text == "all" else int(text)
 
     @field_validator("slides", "out", *_PATHS, mode="before")
@@ -233,9 +234,20 @@ def _format_error(error: ValidationError, given: Mapping[str, Any], config: Path
     """Name the file or the option, the entry, and what is wrong with it."""
     path_in_settings, cause = list_problems(error)[0]
     entry, *path = path_in_settings.removeprefix("limits.").split(".")
+    if error.errors()[0]["type"] in _NOT_IN_RANGE and entry in RunSettings.model_fields:
+        cause = _describe_whole_numbers(entry) or cause
     is_from_file = config is not None and entry not in given
     location = ".".join([f"{config}: {entry}" if is_from_file else _option_name(entry), *path])
     return f"{location}: {cause}"
+
+
+def _describe_whole_numbers(entry: str) -> str:
+    """Return which whole numbers a setting may have; empty if it is none that must be a whole number."""
+    field = RunSettings.model_fields[entry]
+    bounds = [getattr(limit, name) for name in ("ge", "le") for limit in field.metadata if hasattr(limit, name)]
+    if field.annotation not in {int, int | None}:
+        return ""
+    return f"a whole number from {' to '.join(map(str, bounds))}"
 
 
 def _option_name(name: str) -> str:

@@ -20,6 +20,8 @@ COMMANDS = {
         "slides",
         "slides --out a.txt",
         "slides --out a.csv --workers 0",
+        "slides --out a.csv --workers abc",
+        "slides --out a.csv --cells 0",
         "slides --out a.csv --device gpu",
         "slides --out slides/slides.csv",
         "slides --out other.csv",

@@ -55,9 +55,9 @@ def test_run_names_what_is_not_read_on_every_run(cli, slides, tmp_path):
         done = cli("run", slides, "--out", tmp_path / "a.csv", "--quiet")
         assert done.exit_code == 0
         assert done.stderr.splitlines() == [
-            "wbctool: not read: 1 whole-slide scan (svs), 's3/scan.svs'; install openslide to have them read (pip "
-            "install 'wbctool[wsi]'), or export fields of them as PNG, TIFF or JPEG",
-            "wbctool: no slides, because nothing that lies in them is read: 's3'",
+            "wbctool: not read: 1 whole-slide scan (svs), 's3/scan.svs'; install openslide to have it read (pip "
+            "install 'wbctool[wsi]'), or export fields of it as PNG, TIFF or JPEG",
+            "wbctool: not slides, as they hold no image that can be read: 's3'",
         ]
     assert "scan.svs" in (tmp_path / "a" / "index.html").read_text()
     assert "notice: no slides" in cli("status", tmp_path / "a.csv").stdout

@@ -195,8 +195,8 @@ def test_describe_left_out_names_images_and_tables_that_are_not_read(tmp_path: P
     assert describe_left_out(tmp_path) == [
         "not read: ours/groups.csv.txt; a table is groups.csv",
         "not read: ours/cells.xlsx; a table is cells.csv",
-        "not read: 1 other image (jxl), 'ours/neutrophil/b.jxl'; export them as PNG, TIFF or JPEG",
-        "not read: 1 raw camera image (nef), 'ours/monocyte/c.nef'; export them as 8-bit TIFF or JPEG",
+        "not read: 1 other image (jxl), 'ours/neutrophil/b.jxl'; export it as PNG, TIFF or JPEG",
+        "not read: 1 raw camera image (nef), 'ours/monocyte/c.nef'; export it as 8-bit TIFF or JPEG",
     ]
 
 

@@ -276,11 +276,11 @@ def test_find_slides_names_what_is_not_read(touch):
     assert notices == [
         "not read: 2 other images (gif, jxl), such as 'a/g.GIF'; export them as PNG, TIFF or JPEG",
         "not read: 2 raw camera images (cr2), such as 'c/x.CR2'; export them as 8-bit TIFF or JPEG",
-        "not read: 1 whole-slide scan (svs), 'b/scan.svs'; install openslide to have them read (pip install "
-        "'wbctool[wsi]'), or export fields of them as PNG, TIFF or JPEG",
-        "not read: 1 microscope file (czi), 'loose.czi'; export them as 8-bit RGB TIFF",
-        "not read: 1 video (mp4), 'd/m.mp4'; take photographs, or export single images of them",
-        "no slides, because nothing that lies in them is read: 'b', 'c'",
+        "not read: 1 whole-slide scan (svs), 'b/scan.svs'; install openslide to have it read (pip install "
+        "'wbctool[wsi]'), or export fields of it as PNG, TIFF or JPEG",
+        "not read: 1 microscope file (czi), 'loose.czi'; export it as 8-bit RGB TIFF",
+        "not read: 1 video (mp4), 'd/m.mp4'; take photographs, or export single images of it",
+        "not slides, as they hold no image that can be read: 'b', 'c'",
         "not read, because it does not lie in the folder of all slides: 'ward/slides.csv'",
     ]
 
@@ -291,13 +291,13 @@ def test_find_slides_names_images_that_hide(touch, real_jpeg):
     notices = []
     assert [slide.id for slide in find_slides(root, notify=notices.append)] == ["a"]
     assert notices == [
-        "not read: 1 misnamed image (none), 'a/IMG_1'; give them the ending of what they are, such as jpg",
-        "not read: 1 partial file (filepart), 'a/g.jpg.filepart'; they are still being copied, or the copy was "
-        "interrupted: copy them again",
-        "not read: 1 iCloud placeholder (icloud), 'd/.IMG_2.jpg.icloud'; download the images themselves",
-        "not read: 1 archive (zip), 'b/scans.zip'; unpack them",
-        "not read: 1 Windows shortcut (lnk), 'c.lnk'; copy what they lead to, or mount it and use a link",
-        "no slides, because nothing that lies in them is read: 'b', 'd'",
+        "not read: 1 misnamed image (none), 'a/IMG_1'; give it the ending of what it is, such as jpg",
+        "not read: 1 partial file (filepart), 'a/g.jpg.filepart'; it is still being copied, or the copy was "
+        "interrupted: copy it again",
+        "not read: 1 iCloud placeholder (icloud), 'd/.IMG_2.jpg.icloud'; download what it stands for",
+        "not read: 1 archive (zip), 'b/scans.zip'; unpack it",
+        "not read: 1 Windows shortcut (lnk), 'c.lnk'; copy what it leads to, or mount it and use a link",
+        "not slides, as they hold no image that can be read: 'b', 'd'",
     ]
 
 
@@ -328,7 +328,7 @@ class TestSingleImage:
         ("name", "message"),
         [
             ("notes.txt", "is neither a folder nor an image"),
-            ("s.svs", r"is not read; install openslide to have them read \(pip install 'wbctool\[wsi\]'\)"),
+            ("s.svs", r"is not read; install openslide to have it read \(pip install 'wbctool\[wsi\]'\)"),
             ("x", "is neither"),
         ],
     )

@@ -68,7 +68,7 @@ def test_dropped_cells_are_told_everywhere(run, smear):
     assert [quality["counted_elsewhere"] for quality in record["quality"]] == [{}, {"f1.png": 2}]
     manifest = json.loads((run.folder / "run.json").read_text())
     assert {slide["slide"]: slide["repeated_cells"] for slide in manifest["slides"]} == {"s2": 0, "s10": 0, "scan": 2}
-    notice = "2 cells that two overlapping fields show counted once; slides: scan"
+    notice = "overlapping fields: 2 cells are on two fields and were counted once; slides: scan"
     assert notice in manifest["notices"]
     assert notice in (run.folder / "index.html").read_text()
     page = (run.folder / "scan" / "report.html").read_text()

@@ -270,6 +270,18 @@ def test_report_reviewed_slide_without_cells_in_review_says_reviewed_and_keeps_i
     assert severity_line(["review"]) == ("check", "\u25b2 Check this slide \u2713 Reviewed by AB")
 
 
+@pytest.mark.parametrize(("settings", "needed"), [((), "200"), ((("limited_count_below", "300"),), "300")])
+def test_report_limited_count_says_how_many_cells_were_counted_and_are_needed(settings, needed):
+    page = render_report(result_of(["neutrophil"] * 150), replace(fakes.provenance(), settings=settings))
+    assert f"150 cells were counted; a reference differential needs {needed}. Add fields" in page
+
+
+def test_report_failed_slide_does_not_ask_for_more_fields():
+    failures = [FieldFailure("ward/s1", f"f{i}.png", "read", "?") for i in range(3)]
+    assert "Add fields" in report([])[1]
+    assert "Add fields" not in report([], status=SlideStatus.FAILED, failures=failures)[1]
+
+
 def test_report_findings_are_separate_from_limits():
     page, text, _ = report(["neutrophil"] * 90 + ["immature_granulocyte"] * 10, adult=True)
     assert "Findings neutrophil high : Neutrophil high: 90.0 %, reference 45 to 79 %." in text
@@ -371,7 +383,7 @@ def test_report_asks_to_remove_duplicates_only_if_their_cells_are_counted_twice(
     result = result_of(["neutrophil"], field=field)
     differential = replace(result.differential, flags=(Flag.DUPLICATE_FIELDS, Flag.OVERLAPPING_FIELDS))
     twin = FieldQuality("b.png", None, None, None, None, None, None, duplicate_of="a.png")
-    limits = dict(limitations(replace(result, quality=(twin,), differential=differential)))
+    limits = dict(limitations(replace(result, quality=(twin,), differential=differential), fakes.provenance()))
     assert ("Remove the duplicates" in limits[Flag.DUPLICATE_FIELDS]) is advice
     assert ("was counted once" in limits[Flag.DUPLICATE_FIELDS]) is not advice
 

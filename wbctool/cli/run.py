@@ -62,9 +62,9 @@ def run(
     ] = None,
     precision: Annotated[Precision | None, typer.Option(help="Precision of the models. Default: auto.")] = None,
     readers: Annotated[Readers | None, typer.Option(help="Which networks classify the cells. Default: both.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker threads. Default: one per core.")] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N", help="Worker threads. Default: one per core.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Cells classified together on a GPU. Default: 64.")
+        str | None, typer.Option(metavar="N", help="Cells classified together on a GPU. Default: 64.")
     ] = None,
     config: Annotated[
         Path | None,
@@ -85,7 +85,7 @@ def run(
         bool | None, typer.Option("--follow-links", help="Follow symbolic links that lead out of SLIDES.")
     ] = None,
     max_failures: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop once N slides of this run are failed or partial.")
+        str | None, typer.Option(metavar="N", help="Stop once N slides of this run are failed or partial.")
     ] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = None,
     quiet: Annotated[bool | None, typer.Option("--quiet", help="Print errors and notices only.")] = None,

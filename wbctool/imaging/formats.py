@@ -51,27 +51,28 @@ class UnreadKind(StrEnum):
     ARCHIVE = "archive"
     SHORTCUT = "Windows shortcut"
 
-    @property
-    def advice(self) -> str:
-        """What to do about them."""
-        return _ADVICE[self]
+    def advise(self, count: int) -> str:
+        """Return what to do about so many of them."""
+        return _ADVICE[self].format(**(_ONE if count == 1 else _SEVERAL))
 
 
 _ADVICE = {
-    UnreadKind.HEIC: "install pillow-heif to have them read (pip install pillow-heif), or export JPEG",
-    UnreadKind.OTHER: "export them as PNG, TIFF or JPEG",
-    UnreadKind.RAW: "export them as 8-bit TIFF or JPEG",
-    UnreadKind.SCAN: "install openslide to have them read (pip install 'wbctool[wsi]'), or export fields of them as "
-    "PNG, TIFF or JPEG",
-    UnreadKind.OTHER_SCAN: "export fields of them as PNG, TIFF or JPEG, or the scan as a pyramidal TIFF",
-    UnreadKind.MICROSCOPE: "export them as 8-bit RGB TIFF",
-    UnreadKind.VIDEO: "take photographs, or export single images of them",
-    UnreadKind.UNNAMED: "give them the ending of what they are, such as jpg",
-    UnreadKind.PARTIAL: "they are still being copied, or the copy was interrupted: copy them again",
-    UnreadKind.PLACEHOLDER: "download the images themselves",
-    UnreadKind.ARCHIVE: "unpack them",
-    UnreadKind.SHORTCUT: "copy what they lead to, or mount it and use a link",
+    UnreadKind.HEIC: "install pillow-heif to have {them} read (pip install pillow-heif), or export JPEG",
+    UnreadKind.OTHER: "export {them} as PNG, TIFF or JPEG",
+    UnreadKind.RAW: "export {them} as 8-bit TIFF or JPEG",
+    UnreadKind.SCAN: "install openslide to have {them} read (pip install 'wbctool[wsi]'), or export fields of {them} "
+    "as PNG, TIFF or JPEG",
+    UnreadKind.OTHER_SCAN: "export fields of {them} as PNG, TIFF or JPEG, or the scan as a pyramidal TIFF",
+    UnreadKind.MICROSCOPE: "export {them} as 8-bit RGB TIFF",
+    UnreadKind.VIDEO: "take photographs, or export single images of {them}",
+    UnreadKind.UNNAMED: "give {them} the ending of what {they_are}, such as jpg",
+    UnreadKind.PARTIAL: "{they_are} still being copied, or the copy was interrupted: copy {them} again",
+    UnreadKind.PLACEHOLDER: "download what {they_stand} for",
+    UnreadKind.ARCHIVE: "unpack {them}",
+    UnreadKind.SHORTCUT: "copy what {they_lead} to, or mount it and use a link",
 }
+_ONE = {"them": "it", "they_are": "it is", "they_stand": "it stands", "they_lead": "it leads"}
+_SEVERAL = {"them": "them", "they_are": "they are", "they_stand": "they stand", "they_lead": "they lead"}
 _UNREAD_SUFFIXES = {
     UnreadKind.OTHER: ".jxl .gif .jxr .wdp .hdp .jph .jhc .jpm .apng .heics .heifs .avifs .avci .ppm .pgm .pbm .pnm "
     ".tga .pcx .exr .qoi .psd .psb .xcf .dcm .dicom .jls .bpg .flif .fits .pict .pct",
@@ -131,7 +132,9 @@ def describe_unread(names_by_kind: Mapping[UnreadKind, Collection[str]]) -> list
             endings = list_names(sorted({Path(name).suffix.lower().removeprefix(".") or "none" for name in names}))
             example = f"{min(names, key=natural_sort_key)!r}"
             example = example if len(names) == 1 else f"such as {example}"
-            sentences.append(f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advice}")
+            sentences.append(
+                f"not read: {pluralize(len(names), kind)} ({endings}), {example}; {kind.advise(len(names))}"
+            )
     return sentences
 
 

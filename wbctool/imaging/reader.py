@@ -195,7 +195,7 @@ def _open(data: bytes) -> Iterator[Image.Image]:
 def _register_heif() -> str:
     """Return Pillow's name of HEIC, once pillow-heif has taught Pillow to read it."""
     if not can_read_heic():
-        raise FieldUnreadable(f"a HEIC image; {UnreadKind.HEIC.advice}")
+        raise FieldUnreadable(f"a HEIC image; {UnreadKind.HEIC.advise(1)}")
     import pillow_heif  # late: few have HEIC
 
     pillow_heif.register_heif_opener()

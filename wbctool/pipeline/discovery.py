@@ -100,7 +100,7 @@ def _make_single_slide(image: Path) -> Slide:
     kind = get_unread_kind(path)
     if kind is None:
         raise SlidesNotFound(f"{image} is neither a folder nor an image of a kind that is read")
-    raise SlidesNotFound(f"{image} is not read; {kind.advice}")
+    raise SlidesNotFound(f"{image} is not read; {kind.advise(1)}")
 
 
 @dataclass(slots=True)
@@ -204,7 +204,7 @@ class _FolderWalker:
         """Return the notices of what the laboratory may have expected to be read."""
         notices = describe_unread(self._unread)
         for text, names in (
-            ("no slides, because nothing that lies in them is read", self._unread_folders),
+            ("not slides, as they hold no image that can be read", self._unread_folders),
             ("not read, because it does not lie in the folder of all slides", self._unread_tables),
             (
                 "skipped, because they lead out of the folder of slides (--follow-links follows them)",

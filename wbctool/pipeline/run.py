@@ -194,7 +194,8 @@ class _FolderRun:
         if overlapping:
             n_cells = sum(outcome.repeated_cells for outcome in overlapping)
             names = list_names([display_name(outcome.slide) for outcome in overlapping])
-            self._notify(f"{pluralize(n_cells, 'cell')} that two overlapping fields show counted once; slides: {names}")
+            cells = "1 cell is on two fields and was" if n_cells == 1 else f"{n_cells} cells are on two fields and were"
+            self._notify(f"overlapping fields: {cells} counted once; slides: {names}")
 
     def _notify(self, notice: str) -> None:
         """Add a notice, and log it."""

@@ -24,7 +24,9 @@ FLAG_TEXTS = {
         "No white cells were found. Check that the images show a stained smear in focus at high magnification."
     ),
     Flag.LOW_COUNT: "Too few cells were counted to mark any value as high or low. Add fields and run again.",
-    Flag.LIMITED_COUNT: "Fewer cells were counted than a reference differential needs. Add fields and run again.",
+    Flag.LIMITED_COUNT: (
+        "{counted} cells were counted; a reference differential needs {needed}. Add fields and run again."
+    ),
     Flag.HIGH_REVIEW_SHARE: (
         "Many cells are in review, so the percentages may still change. Classify those cells first."
     ),
@@ -58,7 +60,7 @@ UNFAMILIAR_WITHOUT_REVIEW = f"{_UNFAMILIAR}No value is marked as high or low. {_
 # The same for a whole-slide scan, where it differs: no field can be added or photographed again.
 SCAN_FLAG_TEXTS = {
     Flag.LOW_COUNT: "Too few cells were counted to mark any value as high or low. {remedy}",
-    Flag.LIMITED_COUNT: "Fewer cells were counted than a reference differential needs. {remedy}",
+    Flag.LIMITED_COUNT: "{counted} cells were counted; a reference differential needs {needed}. {remedy}",
     Flag.BLURRED_FIELDS: "Some zones are blurred; see Fields to check. Check their cells or scan the slide again.",
     Flag.CROWDED_FIELDS: "Some zones are crowded; see Fields to check. Scan a thinner part of the smear instead.",
     Flag.FAILED_FIELDS: (

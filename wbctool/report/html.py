@@ -76,7 +76,7 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         readers=", ".join(dict.fromkeys(review.reader for review in result.reviews)),
         finding_links=finding_links(result),
         findings=findings(result),
-        limitations=limitations(result),
+        limitations=limitations(result, provenance),
         columns=_table_columns(result),
         subtypes=(subtypes := count_subtypes(result)),
         has_subtype_rows=any(c.n for c in result.differential.classes if c.label.value in subtypes),

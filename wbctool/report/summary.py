@@ -25,6 +25,8 @@ from wbctool.types.results import Provenance, SlideResult, SlideStatus, count_fa
 from wbctool.types.scans import ScanSummary
 from wbctool.types.slides import FieldQuality
 
+_REFERENCE_CELLS = "200"  # CLSI H20, of each examiner; where the settings of a run are not recorded
+
 
 @dataclass(frozen=True, slots=True)
 class FieldRemark:
@@ -164,13 +166,16 @@ def findings(result: SlideResult) -> list[tuple[str, str]]:
     return out_of_range + [(flag, FLAG_TEXTS[flag]) for flag in result.differential.flags if flag in FINDING_FLAGS]
 
 
-def limitations(result: SlideResult) -> list[tuple[str, str]]:
+def limitations(result: SlideResult, provenance: Provenance) -> list[tuple[str, str]]:
     """Return the limitations of the count as (key, what it means): flags, and the stricter rule of a small slide."""
     flags = [flag for flag in result.differential.flags if flag not in FINDING_FLAGS]
-    texts = FLAG_TEXTS
-    if result.scan is not None:
-        remedy = ZONES_LEFT if result.scan.zones_not_needed else NO_ZONES_LEFT
-        texts = FLAG_TEXTS | {flag: text.format(remedy=remedy) for flag, text in SCAN_FLAG_TEXTS.items()}
+    if result.status is SlideStatus.FAILED:  # more fields would not help
+        flags = [flag for flag in flags if flag is not Flag.LOW_COUNT]
+    remedy = ZONES_LEFT if result.scan is not None and result.scan.zones_not_needed else NO_ZONES_LEFT
+    needed = dict(provenance.settings).get("limited_count_below", _REFERENCE_CELLS)
+    values = {"remedy": remedy, "counted": result.differential.counted, "needed": needed}
+    texts = FLAG_TEXTS if result.scan is None else FLAG_TEXTS | SCAN_FLAG_TEXTS
+    texts = {flag: text.format(**values) for flag, text in texts.items()}
     duplicates = {quality.field for quality in result.quality if quality.duplicate_of}
     if duplicates and not any(cell.field in duplicates for cell in result.cells):
         texts = texts | {Flag.DUPLICATE_FIELDS: strings.DUPLICATES_COUNTED_ONCE}
