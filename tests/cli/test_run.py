@@ -27,6 +27,16 @@ def test_run_prints_a_line_for_each_slide(cli, slides, tmp_path):
     assert again.stdout.splitlines()[0] == "s2: ok (up to date)"
 
 
+def test_run_that_creates_the_folder_of_its_output_says_so_once(cli, slides, tmp_path):
+    """A share that is not mounted would be analyzed again onto the local disk."""
+    out = tmp_path / "share" / "lab" / "a.csv"
+    done = cli("run", slides, "--out", out, "--quiet")
+    assert done.exit_code == 0
+    assert done.stderr == f"wbctool: the folder {out.parent} did not exist and was created; is a share not mounted?\n"
+    assert out.exists()
+    assert cli("run", slides, "--out", out, "--quiet").stderr == ""
+
+
 def test_quiet_run_prints_errors_alone(cli, slides, tmp_path):
     assert cli("run", slides, "--out", tmp_path / "a.csv", "--quiet").output == ""
     (slides / "s2" / "bad.png").write_bytes(b"")
@@ -60,7 +70,7 @@ def test_run_names_what_is_not_read_on_every_run(cli, slides, tmp_path):
             "wbctool: not slides, as they hold no image that can be read: 's3'",
         ]
     assert "scan.svs" in (tmp_path / "a" / "index.html").read_text()
-    assert "notice: no slides" in cli("status", tmp_path / "a.csv").stdout
+    assert "notice: not slides" in cli("status", tmp_path / "a.csv").stdout
 
 
 def test_quiet_run_prints_notices(cli, slides, tmp_path):

@@ -120,7 +120,10 @@ def run_folder(
     if settings.dry_run:
         progress.plan_ready(make_plan(slides, make_context()))
         return ExitCode.DONE
+    is_new_folder = not layout.counts_csv.parent.exists()
     with lock_output(layout):
+        if is_new_folder:
+            log_notice(f"the folder {layout.counts_csv.parent} did not exist and was created; is a share not mounted?")
         check_tables_writable(layout)
         run = _FolderRun(make_context(), progress, stop_request, executor, notices)
         return run.execute(slides, argv)
