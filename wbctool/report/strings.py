@@ -297,6 +297,7 @@ INDEX_REVIEW_ENDED = "review ended {readers}"
 INDEX_NOTICES = "Notices"
 INDEX_HEADINGS = {
     "severity": "result",
+    "readers": "reviewed by",
     "slide": "slide",
     "patient": "patient",
     "counted": "counted",
@@ -304,7 +305,6 @@ INDEX_HEADINGS = {
     "nrbc": "NRBC/100",
     "fields": "fields",
     "fields_failed": "failed",
-    "readers": "reviewed by",
 }
 INDEX_TITLES = {"nrbc": "nucleated red cells per 100 white cells", "fields_failed": "fields that failed"}
 INDEX_SHORT_CLASSES = {"immature_granulocyte": "IG"}
