@@ -38,7 +38,7 @@ def main() -> None:
     card = load_fp32_card(folder, ClassifierCard)
     network = NormalizedClassifier(CellClassifier(len(card.classes)), card.training.white_balance)
     network.load_state_dict(
-        load_classifier_weights(folder, load_recipe("default"), GroupSplit.from_card(card.training))
+        load_classifier_weights(folder, load_recipe("default").outputs, GroupSplit.from_card(card.training))
     )
     network.to(args.device).eval()
     with args.out.open("w", newline="", encoding="utf-8") as file:

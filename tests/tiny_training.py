@@ -23,6 +23,7 @@ from wbctool_training.recipe_files import load_recipe
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.fields import find_field_folders, read_fields
 from wbctool.datasets.labelled import GroupSplit, Split
+from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.model_card import GeneratorCard, default_models_dir, load_fp32_card
 
 SMALL_FEATURES: dict[Backbone, Callable[[], nn.Sequential]] = {
@@ -146,3 +147,21 @@ def copy_shipped_models(folder: Path, *names: str) -> Path:
         for suffix in ("json", "onnx"):
             shutil.copy(default_models_dir() / f"{name}.{suffix}", folder)
     return folder
+
+
+def make_adaptation(*cell_sha256: str) -> AdaptationInfo:
+    """What the card of a classifier says that was adapted with cells of these hashes."""
+    return AdaptationInfo(
+        laboratory="our laboratory",
+        parent_sha256="a" * 64,
+        readers=("reader",),
+        cells_by_label={"monocyte": len(cell_sha256)},
+        groups=1,
+        cell_sha256=cell_sha256,
+        accuracy_before=0.8,
+        accuracy_after=0.9,
+        silent_errors_before=0.05,
+        silent_errors_after=0.01,
+        coverage_before=0.7,
+        coverage_after=0.8,
+    )

@@ -47,7 +47,7 @@ def trainings(monkeypatch):
 
     for command in ("train", "calibrate"):
         training = SimpleNamespace(**{command: record})
-        monkeypatch.setattr(f"wbctool.cli.{command}.import_training", lambda _, training=training: training)
+        monkeypatch.setattr(f"wbctool.cli.{command}.import_training", lambda *_, training=training: training)
     return calls
 
 

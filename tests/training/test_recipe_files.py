@@ -123,11 +123,6 @@ def test_load_recipe_renamed_key_is_refused_with_its_new_name(tmp_path: Path, se
         load_recipe(str(path))
 
 
-def test_load_recipe_calibrate_names_the_command() -> None:
-    with pytest.raises(SettingsInvalid, match="use `wbctool calibrate`"):
-        load_recipe("calibrate")
-
-
 def test_outputs_are_the_classes_and_then_the_unknown_kinds() -> None:
     recipe = load_recipe("default")
     assert recipe.outputs == recipe.classes

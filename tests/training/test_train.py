@@ -1,11 +1,10 @@
-"""`wbctool train` and `wbctool calibrate`, from labeled data to models that a run loads."""
+"""`wbctool train`, from labeled data to models that a run loads."""
 
 import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import wbctool_training.train
 import wbctool_training.trainers.classifier
@@ -14,17 +13,15 @@ from tiny_training import FIELDS, SMALL_FEATURES, assign_split, copy_shipped_mod
 from wbctool_training.context import TrainingContext
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.train import calibrate, train
+from wbctool_training.train import train
 
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.labelled import GroupSplit, Split, infer_group
 from wbctool.enums import Device, Precision
-from wbctool.errors import LabelledDataInvalid, ModelMismatch, ModelNotFound, SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.imaging.reader import read_field
-from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model, load_models
-from wbctool.inference.model_card import ClassifierCard, CompactCard, default_models_dir
-from wbctool.inference.model_folder import check_models
+from wbctool.inference.model_card import CompactCard, default_models_dir
 from wbctool.labels import Subtype, UnknownKind
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
@@ -139,49 +136,17 @@ def test_train_compact_on_data_with_subtypes_tells_them(
     assert "subtypes" in model.output_names
 
 
-def test_calibrate_few_cells_is_refused(data: Path, tmp_path: Path) -> None:
-    """On one cell the temperature ends at its bound, and no cell would go to review."""
-    with pytest.raises(
-        LabelledDataInvalid, match=r"only 10 cells of 4 groups.*: to calibrate, 100 cells of 20 groups are needed"
-    ):
-        calibrate([data], tmp_path, [default_models_dir()])
-
-
-def test_calibrate_keeps_weights_and_record_of_training_data(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The weights stay, and so does the record of the training data in the card."""
-    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_CELLS", 4)
-    monkeypatch.setattr(wbctool_training.trainers.classifier, "MIN_GROUPS", 4)
-    calibrate([data], tmp_path, [default_models_dir()], workers=0)
-    assert [problem for _, problem in check_models(tmp_path) if problem] == []  # the other two models were copied
-    before, after = (load_model(folder, ClassifierCard) for folder in (default_models_dir(), tmp_path))
-    assert before.card.sha256 in after.card.training.started_from
-    datasets, n_fields = after.card.training.datasets, len(list((data / "fields" / "images").iterdir()))
-    assert datasets == before.card.training.datasets
-    assert 0 < after.card.training.calibrated_on["fields"] < n_fields
-    assert after.card.training.groups == before.card.training.groups
-    assert after.card.training.super_resolved_copies == 0
-    assert after.card.temperature != before.card.temperature
-    rgb = np.stack([resize_square(read_field(path).rgb[:, :480], 128) for path in FIELDS[:3]])
-    assert np.abs(before.run(rgb)[0] - after.run(rgb)[0]).max() < 0.02
-
-
-def test_calibrate_without_a_model_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="needs a trained model"):
-        calibrate([data], tmp_path / "out", [])
-    with pytest.raises(ModelNotFound):
-        calibrate([data], tmp_path / "out", [tmp_path])
-    assert not list(tmp_path.iterdir())
-
-
 def test_train_continuing_recipe_without_init_from_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="recipe fine-tune continues a trained model"):
         train([data], tmp_path / "out", recipe="fine-tune", stage="classifier")
-    only_calibrates = tmp_path / "mine.toml"
-    only_calibrates.write_text('extends = "default"\n[classifier]\nsamples = 0\n')
-    with pytest.raises(SettingsInvalid, match="recipe default continues a trained model"):
-        train([data], tmp_path / "out", recipe=str(only_calibrates), stage="classifier")
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_stage_without_samples_is_refused(data: Path, tmp_path: Path) -> None:
+    untrained = tmp_path / "mine.toml"
+    untrained.write_text('extends = "default"\n[classifier]\nsamples = 0\n')
+    with pytest.raises(SettingsInvalid, match="recipe default does not train the classifier"):
+        train([data], tmp_path / "out", str(untrained), "classifier", init_from=[default_models_dir()])
     assert not (tmp_path / "out").exists()
 
 

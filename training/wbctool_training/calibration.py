@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from wbctool.datasets.laboratories import find_laboratories
 from wbctool.evaluation.calibration import fit_temperature
+from wbctool.labels import CellClass
+from wbctool.text import pluralize
+from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
+from wbctool_training.data.cell_index import CellRef
+
+log = logging.getLogger(__name__)
 
 _TARGET_ACCURACY = 0.97  # of the counted cells
 _IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells have an energy below the threshold, and so for unknown kinds
@@ -32,6 +41,26 @@ class CalibrationParameters:
     confidence_threshold: float
     energy_threshold: float
     unknown_threshold: float
+
+
+def warn_on_few_cells(cells: Sequence[CellRef], classes: Sequence[CellClass]) -> None:
+    """Warn of laboratories with few cells, and of classes without any, to fit temperature and thresholds to.
+
+    Args:
+        cells: The validation cells.
+        classes: The classes of the classifier.
+    """
+    laboratory_by_dataset = find_laboratories(cells)
+    few = []
+    for laboratory in sorted(set(laboratory_by_dataset.values())):
+        groups = [cell.group for cell in cells if laboratory_by_dataset[cell.dataset] == laboratory]
+        if len(groups) < MIN_CELLS or len(set(groups)) < MIN_GROUPS:
+            few.append(f"{pluralize(len(groups), 'cell')} of {pluralize(len(set(groups)), 'group')} of {laboratory}")
+    if few:
+        log.warning("temperature and thresholds are fitted to only %s: verify them there before use", ", ".join(few))
+    present = {cell.label for cell in cells}
+    if missing := [label.value for label in classes if label not in present]:
+        log.warning("temperature and thresholds are fitted to no cell of %s", ", ".join(missing))
 
 
 def fit_calibration(

@@ -155,9 +155,6 @@ class TrainingContext:
             parents: Cards of the models it was started from; their training data count as seen too.
             kwargs: Further entries of the card's ``training``.
         """
-        dataset_counts = Counter(item.dataset for item in train)
-        for card in parents:
-            dataset_counts |= Counter(card.training.datasets or {})
         cuda = torch.cuda.is_available()
         return {
             "name": name,
@@ -168,8 +165,7 @@ class TrainingContext:
             "tool_version": __version__,
             "recipe": self.recipe.name,
             "training": {
-                "datasets": dict(sorted(dataset_counts.items())),
-                "groups": max([len({item.group for item in train}), *(card.training.groups or 0 for card in parents)]),
+                **merge_training_data(train, parents),
                 "group_split": {
                     "fold": self.group_split.fold,
                     "held_out_datasets": list(self.group_split.held_out_datasets),
@@ -181,6 +177,25 @@ class TrainingContext:
             },
             "metrics": {"parity_with_pytorch": float(f"{parity:.3g}")},
         }
+
+
+def merge_training_data(train: Sequence[HasGroup], parents: Sequence[Card]) -> dict[str, Any]:
+    """Return what a card's ``training`` says of the data.
+
+    Args:
+        train: What the model was trained on.
+        parents: Cards of the models it was started from; their training data count as seen too.
+
+    Returns:
+        The entries ``datasets`` and ``groups``.
+    """
+    dataset_counts = Counter(item.dataset for item in train)
+    for card in parents:
+        dataset_counts |= Counter(card.training.datasets or {})
+    return {
+        "datasets": dict(sorted(dataset_counts.items())),
+        "groups": max([len({item.group for item in train}), *(card.training.groups or 0 for card in parents)]),
+    }
 
 
 def _read_cards(folder: Path) -> str:

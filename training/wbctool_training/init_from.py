@@ -28,12 +28,13 @@ from wbctool.inference.model_card import (
 )
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.training_features import training_features_path
+from wbctool.labels import CellClass, UnknownKind
 from wbctool_training.context import TrainingContext
 from wbctool_training.export import FP16_SUFFIX, write_model
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.models.srgan import Generator
-from wbctool_training.recipe import NetworkSizes, Recipe
+from wbctool_training.recipe import NetworkSizes
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,9 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
         has_none = kind is CompactCard and not (folder / name).is_file()  # an older folder has one reader
         if stage not in stages and not has_none and not (context.out / name).is_file():
             card = load_fp32_card(folder, kind)
-            _check_no_leakage(card, folder, context.group_split)
+            check_no_leakage(card, folder, context.group_split)
             write_model(
-                read_model_bytes(card, folder), card, context.out, _read_training_features(card, folder, context.out)
+                read_model_bytes(card, folder), card, context.out, read_features_file(card, folder, context.out)
             )
 
 
@@ -94,8 +95,17 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
             write_model(read_model_bytes(card, bundled), card, context.out)
 
 
-def _read_training_features(card: ModelCard, folder: Path, out: Path) -> dict[Path, bytes]:
-    """Return the features of training cells that belong to a model, by their new path; none if there are none."""
+def read_features_file(card: ModelCard, folder: Path, out: Path) -> dict[Path, bytes]:
+    """Return the file of features of training cells that belongs to a model.
+
+    Args:
+        card: The model's card.
+        folder: The folder of the model.
+        out: The folder that the file goes to.
+
+    Returns:
+        The content by the new path; nothing if there is no such file.
+    """
     if not isinstance(card, CellClassifierCard):
         return {}
     path = training_features_path(folder, type(card))
@@ -103,7 +113,10 @@ def _read_training_features(card: ModelCard, folder: Path, out: Path) -> dict[Pa
 
 
 def average_weights(
-    folders: Sequence[Path], recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
+    folders: Sequence[Path],
+    outputs: Sequence[CellClass | UnknownKind],
+    group_split: GroupSplit,
+    backbone: Backbone = Backbone.VGG19,
 ) -> dict[str, Tensor]:
     """Average the weights of classifiers that were fine-tuned from one start.
 
@@ -111,7 +124,7 @@ def average_weights(
 
     Args:
         folders: One for each classifier.
-        recipe: The recipe of the training at hand: its classes, and whether it trains at all.
+        outputs: What the outputs of the classifier at hand stand for (:attr:`Recipe.outputs`).
         group_split: The split of the training at hand.
         backbone: The backbone of the training at hand.
 
@@ -124,18 +137,21 @@ def average_weights(
     References:
         Model soups: Wortsman et al. 2022, arXiv 2203.05482.
     """
-    all_weights = [load_classifier_weights(folder, recipe, group_split, backbone) for folder in folders]
+    all_weights = [load_classifier_weights(folder, outputs, group_split, backbone) for folder in folders]
     return {name: torch.stack([weights[name] for weights in all_weights]).mean(dim=0) for name in all_weights[0]}
 
 
 def load_classifier_weights(
-    folder: Path, recipe: Recipe, group_split: GroupSplit, backbone: Backbone = Backbone.VGG19
+    folder: Path,
+    outputs: Sequence[CellClass | UnknownKind],
+    group_split: GroupSplit,
+    backbone: Backbone = Backbone.VGG19,
 ) -> dict[str, Tensor]:
     """Load the weights of a folder's classifier.onnx.
 
     Args:
         folder: The folder of the model and its card.
-        recipe: The recipe of the training at hand: its classes, and whether it trains at all.
+        outputs: What the outputs of the classifier at hand stand for (:attr:`Recipe.outputs`).
         group_split: The split of the training at hand.
         backbone: The backbone of the training at hand.
 
@@ -145,23 +161,22 @@ def load_classifier_weights(
     Raises:
         ModelNotFound: The folder has no classifier.
         ModelMismatch: File and card differ; the classifier was trained on groups of the test split, which would make
-            its results there worthless; it has other classes or another backbone, or one whose BatchNorms export
-            folds away; without further training, it was trained with another white balance; or its card does not
-            record the training data.
+            its results there worthless; a laboratory adapted it; it has other outputs or another backbone, or one whose
+            BatchNorms export folds away; or its card does not record the training data.
     """
     card = load_fp32_card(folder, ClassifierCard)
-    _check_no_leakage(card, folder, group_split)
+    check_no_leakage(card, folder, group_split)
     _check_training_data_recorded(card, folder)
-    if card.classes != recipe.classes:
+    if card.adaptation is not None:
         raise ModelMismatch(
-            f"{folder / card.file} knows the classes {', '.join(card.classes)}, which are not the recipe's"
+            f"{folder / card.file} was adapted to {card.adaptation.laboratory} and cannot be trained further: start "
+            "from the models that were adapted"
         )
+    if (known := (*card.classes, *card.unknown_kinds)) != tuple(outputs):
+        raise ModelMismatch(f"{folder / card.file} knows {', '.join(known)}, but wanted are {', '.join(outputs)}")
     card_backbone = card.training.backbone
     if card_backbone != backbone:
         raise ModelMismatch(f"{folder / card.file} is a {card_backbone}, not a {backbone}")
-    white_balance = card.training.white_balance
-    if not recipe.classifier.samples and white_balance != recipe.classifier.white_balance:
-        raise ModelMismatch(f"{folder / card.file} was trained with white_balance {white_balance}, unlike the recipe")
     if backbone not in _RELOADABLE_BACKBONES:
         raise ModelMismatch(
             f"{folder / card.file}: a {backbone} cannot be trained further, because its export cannot be read back"
@@ -210,7 +225,7 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: Net
             on groups of the test split, or it is of another size.
     """
     card = load_fp32_card(folder, GeneratorCard)
-    _check_no_leakage(card, folder, group_split)
+    check_no_leakage(card, folder, group_split)
     _check_training_data_recorded(card, folder)
     network = Generator(sizes.generator_blocks, sizes.generator_width)
     n_parameters = sum(p.numel() for p in network.parameters())
@@ -247,8 +262,17 @@ def _reset_batchnorm(norm: nn.Module, inputs: tuple[Tensor], _: Any) -> Tensor:
     return features
 
 
-def _check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
-    """Raise ModelMismatch if the model was trained on groups of the test split."""
+def check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
+    """Check that a model was not trained on groups of the test split.
+
+    Args:
+        card: The model's card.
+        folder: The folder of the model.
+        group_split: The split of the training at hand.
+
+    Raises:
+        ModelMismatch: It was.
+    """
     if group_split.has_leakage(card.training):
         card_split = GroupSplit.from_card(card.training)
         raise ModelMismatch(f"{folder / card.file} was trained on groups of this training's test split ({card_split})")

@@ -119,7 +119,7 @@ class ClassifierRecipe(_RecipeSection):
     """Hyperparameters of the classifier.
 
     Attributes:
-        samples: Images in the whole training, unless it stops early; 0 only calibrates the one of ``--init-from``.
+        samples: Images in the whole training, unless it stops early; 0 keeps the classifier of ``--init-from``.
         epoch_samples: Images per epoch.
         batch: Images per step.
         optimizer: adam or adamw.
@@ -240,9 +240,8 @@ class Recipe(_RecipeSection):
         return *self.classes, *self.classifier.unknown_kinds
 
     def has_stage(self, stage: str) -> bool:
-        """Return whether a stage has work; that of the classifier always has, since it calibrates at least."""
-        if stage == "detector":
-            return self.detector.samples > 0
-        if stage == "compact":
-            return self.compact is not None and self.compact.samples > 0
-        return stage != "srgan" or self.srgan.pretrain_samples + self.srgan.gan_samples > 0
+        """Return whether a stage has work."""
+        if stage == "srgan":
+            return self.srgan.pretrain_samples + self.srgan.gan_samples > 0
+        section = {"detector": self.detector, "classifier": self.classifier, "compact": self.compact}[stage]
+        return section is not None and section.samples > 0

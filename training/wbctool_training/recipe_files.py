@@ -35,8 +35,6 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         SettingsInvalid: There is no such recipe, or it is not valid; the message names file and key.
     """
-    if name_or_path == "calibrate":
-        raise SettingsInvalid("no recipe calibrate: use `wbctool calibrate`")
     path = Path(name_or_path)
     if not path.suffix:
         path = RECIPES_DIR / f"{name_or_path}.toml"

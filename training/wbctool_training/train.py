@@ -1,4 +1,4 @@
-"""`wbctool train` and `wbctool calibrate`: labeled data in, models out."""
+"""`wbctool train`: labeled data in, models out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_f
 from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.laboratories import find_laboratories
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.inference.model_card import ClassifierCard, load_fp32_card
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
@@ -81,7 +80,7 @@ def train(
         raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
     loaded = load_recipe(recipe)
     stages = _select_stages(loaded, stage)
-    if (loaded.requires_init or not loaded.classifier.samples) and "classifier" in stages and not init_from:
+    if loaded.requires_init and "classifier" in stages and not init_from:
         raise SettingsInvalid(f"recipe {loaded.name} continues a trained model: name its folder with --init-from")
     if len(init_from) > 1 and stages != ["classifier"]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
@@ -103,51 +102,6 @@ def train(
     copy_bundled_models(context, stages)
     for name in stages:
         STAGES[name](context)
-
-
-def calibrate(
-    data: Sequence[Path],
-    out: Path,
-    init_from: Sequence[Path],
-    group_split: GroupSplit = _DEFAULT_SPLIT,
-    workers: int | None = None,
-) -> None:
-    """Fit a trained classifier's temperature and thresholds to the validation split of other data, without training.
-
-    Args:
-        data: Folders of labeled data, or folders that contain several of these.
-        out: Folder of the calibrated classifier, to which detector and generator of the first ``init_from`` are
-            copied if it lacks them.
-        init_from: Folders of trained models. Of several, the mean of the classifiers' weights is calibrated.
-        group_split: Which groups are the validation split.
-        workers: Processes that load the cells; None uses every usable core.
-
-    Raises:
-        SettingsInvalid: ``init_from`` is empty, or a dataset to hold out is not in the data.
-        LabelledDataInvalid: The validation split has less than 100 cells or 20 groups.
-        ModelNotFound: A model does not exist.
-        ModelMismatch: A model's file and card differ, or its training data include the test split.
-    """
-    if not init_from:
-        raise SettingsInvalid("calibration needs a trained model: name its folder")
-    card = load_fp32_card(init_from[0], ClassifierCard)
-    default = load_recipe("default")
-    recipe = default.model_copy(
-        update={
-            "name": "calibrate",
-            "classes": card.classes,
-            "crop_margin": card.crop_margin,
-            "classifier": default.classifier.model_copy(
-                update={"samples": 0, "white_balance": card.training.white_balance}
-            ),
-        }
-    )
-    backbone = Backbone(card.training.backbone)
-    context = make_context(
-        data, out, recipe, group_split=group_split, backbone=backbone, init_from=init_from, workers=workers
-    )
-    copy_unchanged_models(context, ["classifier"])
-    train_classifier(context)
 
 
 def make_context(
@@ -198,11 +152,11 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) ->
         ModelNotFound: As :func:`load_imagenet_features`.
         ModelMismatch: As :func:`load_imagenet_features`.
     """
-    srgan, classifier = context.recipe.srgan, context.recipe.classifier
+    srgan = context.recipe.srgan
     backbones = set()
     if "srgan" in stages and srgan.gan_samples and srgan.content_weight:
         backbones.add(Backbone.VGG19)  # for the content loss, whatever the classifier's backbone
-    if "classifier" in stages and classifier.samples and not context.init_from:
+    if "classifier" in stages and not context.init_from:
         backbones.add(context.backbone)
     if len(backbones) > 1 and context.imagenet_weights is not None:
         raise SettingsInvalid(

@@ -32,7 +32,7 @@ def calibrate(
     Requires: pip install 'wbctool[train]'.
     """
     with handle_errors():
-        training = import_training("`wbctool calibrate`")
+        training = import_training("`wbctool calibrate`", "wbctool_training.calibrate")
         from wbctool.datasets.labelled import GroupSplit
         from wbctool.inference.model_card import default_models_dir
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from types import ModuleType
@@ -73,14 +74,15 @@ def train(
         )
 
 
-def import_training(command: str) -> ModuleType:
-    """Import the training, and let it log its progress on standard error.
+def import_training(command: str, module: str = "wbctool_training.train") -> ModuleType:
+    """Import a module of the training, and let the training log its progress on standard error.
 
     Args:
         command: The command that needs it, for the message.
+        module: The module's name.
 
     Returns:
-        wbctool_training.train.
+        The module.
 
     Raises:
         MissingDependency: A library of the extra `train` is not installed.
@@ -88,7 +90,7 @@ def import_training(command: str) -> ModuleType:
     from wbctool.optional import require_extra
 
     with require_extra("train", command):
-        import wbctool_training.train as training
+        training = importlib.import_module(module)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("wbctool_training").setLevel(logging.INFO)
     return training

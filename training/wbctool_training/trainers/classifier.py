@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wbctool.datasets.labelled import Split, evenly_spaced
-from wbctool.errors import LabelledDataInvalid, SettingsInvalid
+from wbctool.datasets.labelled import evenly_spaced
 from wbctool.inference.model_card import ClassifierCard, CompactCard, kind_name, load_fp32_card
 from wbctool.inference.training_features import (
     TrainingFeatures,
@@ -24,9 +22,7 @@ from wbctool.inference.training_features import (
     training_features_path,
 )
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
-from wbctool.text import pluralize
-from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
-from wbctool_training.calibration import fit_calibration
+from wbctool_training.calibration import fit_calibration, warn_on_few_cells
 from wbctool_training.checkpoints import ResumableEarlyStopping
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
@@ -52,13 +48,11 @@ from wbctool_training.subtypes import SubtypeLayer, fit_subtypes
 from wbctool_training.trainers.classifier_split import ClassifierSplit, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
-log = logging.getLogger(__name__)
-
-_FEATURES_CELLS = 1500  # of the training, whose features go beside the model
+FEATURES_CELLS = 1500  # of the training, whose features go beside the model
 
 
 def train_classifier(context: TrainingContext) -> None:
-    """Train the first reader, calibrate it and write classifier.onnx; without samples to train on, only calibrate.
+    """Train the first reader, calibrate it and write classifier.onnx.
 
     Checkpoint, temperature and thresholds are chosen by the validation split alone.
 
@@ -66,8 +60,7 @@ def train_classifier(context: TrainingContext) -> None:
         context: Of the training; ``out`` holds the detector and, if the recipe super-resolves cells, the generator.
 
     Raises:
-        LabelledDataInvalid: A split has no cells, or too few to calibrate on.
-        SettingsInvalid: The recipe trains no classifier and there is none to start from.
+        LabelledDataInvalid: A split has no cells.
         ModelNotFound: A model or file of weights does not exist.
         ModelMismatch: The start is not usable, or the exported model differs from the network.
     """
@@ -114,10 +107,10 @@ class _Exported:
 def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[CompactCard]) -> None:
     """Train, calibrate and write the classifier of one reader."""
     cells, init = gather_cells(context), _load_initial_weights(context)
-    _check_calibration_data(context, cells.validation)
+    warn_on_few_cells(cells.validation, context.recipe.classes)
     network = fit_classifier(context, kind_name(card_type), cells, context.backbone, init)
     exported = _export(context, network, cells, with_subtypes=card_type is CompactCard)
-    examples = evenly_spaced(cells.native_train, _FEATURES_CELLS)
+    examples = evenly_spaced(cells.native_train, FEATURES_CELLS)
     _, features, y_true = compute_outputs(exported.graph, examples, context)
     training_features = TrainingFeatures(features, y_true)
     card = _make_card(context, card_type, cells, exported, training_features)
@@ -158,19 +151,16 @@ def _make_card(
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
     logits, features, y_true = compute_outputs(exported.graph, known, context)
-    if not recipe.classifier.samples and len(parents) == 1:  # what the parent has not seen stays unfamiliar
-        familiarity = parents[0].familiarity
-    else:
-        train_features, train_y = training_features.features, training_features.y_true
-        is_known = train_y < len(recipe.classes)
-        familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
+    train_features, train_y = training_features.features, training_features.y_true
+    is_known = train_y < len(recipe.classes)
+    familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
     n_unknown_kinds = len(recipe.classifier.unknown_kinds)
     calibration = fit_calibration(logits, y_true, laboratory_balanced_weights(known), n_unknown_kinds)
     card = card_type(
         **context.card_fields(
             kind_name(card_type),
             exported.network,
-            cells.native_train if recipe.classifier.samples else (),
+            cells.native_train,
             exported.parity,
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
@@ -195,30 +185,11 @@ def _make_card(
     return card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
 
 
-def _check_calibration_data(context: TrainingContext, cells: Sequence[CellRef]) -> None:
-    """Warn if there are few validation cells; raise LabelledDataInvalid if calibrating is all there is to do."""
-    n_groups, present = len({cell.group for cell in cells}), {cell.label for cell in cells}
-    missing = [label.value for label in context.recipe.classes if label not in present]
-    description = f"{pluralize(len(cells), 'cell')} of {pluralize(n_groups, 'group')}" + (
-        f", none of {', '.join(missing)}" if missing else ""
-    )
-    if len(cells) >= MIN_CELLS and n_groups >= MIN_GROUPS and not missing:
-        return
-    if not context.recipe.classifier.samples and (len(cells) < MIN_CELLS or n_groups < MIN_GROUPS):
-        raise LabelledDataInvalid(
-            f"the {Split.VALIDATION} split has only {description}: to calibrate, {MIN_CELLS} cells of {MIN_GROUPS} "
-            "groups are needed"
-        )
-    log.warning("temperature and thresholds are fitted to only %s: verify them before use", description)
-
-
 def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str, Tensor]:
     """Load the weights to start from: those of ``init_from``, or ImageNet's."""
     if context.init_from:
-        return average_weights(context.init_from, context.recipe, context.group_split, context.backbone)
-    if context.recipe.classifier.samples:
-        return load_imagenet_features(context.imagenet_weights, context.backbone)
-    raise SettingsInvalid(f"recipe {context.recipe.name} trains no classifier: --init-from must say which to use")
+        return average_weights(context.init_from, context.recipe.outputs, context.group_split, context.backbone)
+    return load_imagenet_features(context.imagenet_weights, context.backbone)
 
 
 def fit_classifier(
@@ -243,8 +214,6 @@ def fit_classifier(
     recipe, config = context.recipe, context.recipe.classifier
     L.seed_everything(recipe.seed, workers=True)
     module = ClassifierModule(config, len(recipe.outputs), init, backbone)
-    if not config.samples:
-        return cast(NormalizedClassifier, module.average.module)
     early_stopping = ResumableEarlyStopping(
         "val_loss", min_delta=config.early_stopping_min_delta, patience=config.early_stopping_patience
     )

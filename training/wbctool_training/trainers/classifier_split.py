@@ -79,10 +79,9 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
         generator = load_model(context.out, GeneratorCard)
         context.warn_on_leakage(generator.card)
         cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
-        if config.samples:
-            train += super_resolved_subset(
-                train, generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
-            )
+        train += super_resolved_subset(
+            train, generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
+        )
         validation = as_inference(validation, generator, recipe.crop_margin, cache_dir)
         test = as_inference(test, generator, recipe.crop_margin, cache_dir)
     stain_bank = None
