@@ -33,6 +33,8 @@ SMALL_FEATURES: dict[Backbone, Callable[[], nn.Sequential]] = {
 """Backbones that cost no time, below the heads of the two readers."""
 DATA = Path(__file__).parent / "data"
 FIELDS = sorted((DATA / "slides").glob("slide-0[12]/*.jpg"))
+CLASSES = ["neutrophil", "lymphocyte", "eosinophil"]
+"""Those of the fields."""
 _SHORT: dict[str, dict[str, Any]] = {
     "detector": {"samples": 4, "epoch_samples": 4, "batch": 2, "canvas_px": 96},
     "srgan": {
@@ -87,8 +89,8 @@ def write_labeled_data(root: Path) -> Path:
 
 
 def write_short_recipe(path: Path, **changes: dict[str, Any]) -> Path:
-    """The default recipe with a few samples of everything, narrow networks, and changes by section."""
-    lines = ['extends = "default"']
+    """The default recipe with the data's classes, a few samples, narrow networks, and changes by section."""
+    lines = ['extends = "default"', f"classes = {json.dumps(CLASSES)}"]
     for section, values in _SHORT.items():
         lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in (values | changes.get(section, {})).items())]
     path.write_text("\n".join(lines))

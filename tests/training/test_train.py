@@ -9,11 +9,20 @@ import pytest
 import wbctool_training.train
 import wbctool_training.trainers.classifier
 from PIL import Image
-from tiny_training import FIELDS, SMALL_FEATURES, assign_split, copy_shipped_models, make_training_context
+from tiny_training import (
+    FIELDS,
+    SMALL_FEATURES,
+    assign_split,
+    copy_shipped_models,
+    make_training_context,
+    write_short_recipe,
+)
 from wbctool_training.context import TrainingContext
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import train
+from wbctool_training.trainers.classifier_split import gather_cells
 
 from wbctool.datasets.class_folders import read_class_folders
 from wbctool.datasets.labelled import GroupSplit, Split, infer_group
@@ -73,7 +82,7 @@ def test_train_too_little_data_is_refused_by_name(
     data: Path, recipe: Path, weights: Path, tmp_path: Path, stage: str, message: str
 ) -> None:
     copy_shipped_models(tmp_path / "out")
-    few = tmp_path / "few" / "MONOCYTE"
+    few = tmp_path / "few" / "NEUTROPHIL"
     few.mkdir(parents=True)
     image = next(i for i in read_class_folders(data) if assign_split(i.group) is Split.TRAIN)
     with Image.open(image.path) as whole:
@@ -89,7 +98,7 @@ def test_train_all_stages_exports_and_resumes(
     train([data], out, recipe=str(recipe), imagenet_weights=weights, workers=0)
 
     models = load_models(out, Device.CPU, Precision.AUTO)
-    assert models.classifier.card.classes[0].value == "neutrophil"
+    assert models.classifier.card.classes == load_recipe(str(recipe)).classes
     assert models.generator.card.recipe == "default"
     assert sum(models.detector.card.training.datasets.values()) < len(
         FIELDS
@@ -115,16 +124,29 @@ def test_train_all_stages_exports_and_resumes(
     assert after == before  # resuming a finished training exports the same bytes
 
 
-def test_train_compact_on_data_with_subtypes_tells_them(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("stage", ["classifier", "compact"])
+def test_train_class_without_training_cells_is_refused(data: Path, tmp_path: Path, stage: str) -> None:
+    """The card would say that the classifier knows it, and a run count none instead of saying not_assessed."""
+    recipe = write_short_recipe(tmp_path / "all.toml")
+    recipe.write_text(recipe.read_text().replace('"eosinophil"', '"eosinophil", "monocyte", "basophil"'))
+    copy_shipped_models(tmp_path / "out", "detector", "generator")
+    context = replace(make_training_context(data, recipe, tmp_path, tmp_path / "out"), fields=())
+    with pytest.raises(LabelledDataInvalid, match="no training cells of monocyte, basophil: leave these out of"):
+        wbctool_training.train.STAGES[stage](context)
+    continued = gather_cells(replace(context, init_from=(default_models_dir(),)))
+    assert {cell.label for cell in continued.train} < set(context.recipe.classes)
+
+
+def test_train_compact_on_data_with_subtypes_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is not trained: its features are random."""
     folder = tmp_path / "data" / "neutrophil"
     folder.mkdir(parents=True)
     for number in range(48):
         rgb = read_field(FIELDS[number % len(FIELDS)]).rgb[number : number + 160, 240:400]
         Image.fromarray(rgb).save(folder / f"{('BNE', 'SNE')[number % 2]}_{number}.png")
-    reader = CellClassifier(12, 0.2, Backbone.EFFICIENTNET_LITE0)
+    recipe = tmp_path / "neutrophils.toml"
+    recipe.write_text('extends = "default"\nclasses = ["neutrophil"]\n')
+    reader = CellClassifier(5, 0.2, Backbone.EFFICIENTNET_LITE0)
     reader.features = SMALL_FEATURES[Backbone.EFFICIENTNET_LITE0]()
     network = NormalizedClassifier(reader, white_balance=False)
     monkeypatch.setattr(wbctool_training.trainers.classifier, "fit_classifier", lambda *_: network)

@@ -55,7 +55,8 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
         include_test: Whether to include the test cells, which a training does not use.
 
     Raises:
-        LabelledDataInvalid: A split that is needed has no cells.
+        LabelledDataInvalid: A split that is needed has no cells, or a class has no training cells and there is no
+            ``init_from`` that knows it.
     """
     recipe, config = context.recipe, context.recipe.classifier
     cells = context.load_cells()
@@ -69,6 +70,11 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
             raise LabelledDataInvalid(
                 f"no cells in the {split} split: cells are split by group, and the classifier needs more groups"
             )
+    present = {cell.label for cell in train}
+    if not context.init_from and (missing := [label.value for label in recipe.classes if label not in present]):
+        raise LabelledDataInvalid(
+            f"no training cells of {', '.join(missing)}: leave these out of the recipe's `classes`"
+        )
     test = by_split[Split.TEST] if include_test else []
     if include_test and not test:
         raise LabelledDataInvalid("no cells in the test split: cells are split by group, and more groups are needed")
