@@ -14,6 +14,16 @@ def cells(dataset: str, group: str, copies: int = 1) -> list[CellRef]:
 
 
 def test_laboratory_balanced_weights_weigh_laboratories_and_groups_equally() -> None:
-    many = [*cells("many", "a", 6), *cells("many", "b", 1), *cells("copied", "b", 1)]
-    weights = laboratory_balanced_weights([*many, *cells("few", "c")])
-    assert weights.tolist() == pytest.approx([1 / 24] * 6 + [1 / 8] * 2 + [1 / 2])
+    many = [*cells("many", "a", 6), *cells("many", "b"), *cells("copied", "b")]
+    many += [cell for n in range(38) for cell in cells("many", f"m{n}")]  # 40 groups
+    few = [cell for n in range(20) for cell in cells("few", f"f{n}")]
+    weights = laboratory_balanced_weights([*many, *few])
+    assert weights.tolist() == pytest.approx([1 / 480] * 6 + [1 / 160] * 2 + [1 / 80] * 38 + [1 / 40] * 20)
+
+
+def test_laboratory_balanced_weights_of_few_groups_are_in_proportion_to_them() -> None:
+    """One cell of a laboratory had a fifth of the weight; misread, it would have lowered the threshold to 0.51."""
+    large = [cell for n in range(40) for cell in cells("large", f"l{n}")]
+    five = [cell for n in range(5) for cell in cells("five", f"f{n}")]
+    weights = laboratory_balanced_weights([*large, *five, *cells("one", "o", 2)])
+    assert weights.tolist() == pytest.approx([20 / 26 / 40] * 40 + [1 / 26] * 5 + [1 / 52] * 2)

@@ -201,7 +201,7 @@ def fit_classifier(
 ) -> NormalizedClassifier:
     """Train a classifier, and return the weights' average from the epoch with the lowest validation loss.
 
-    In that loss every laboratory weighs the same, and in it every group.
+    The loss is weighted by :func:`laboratory_balanced_weights`.
 
     Args:
         context: Of the training.
