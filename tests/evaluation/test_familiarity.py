@@ -1,8 +1,11 @@
 """A labeled data set is judged as a run judges a slide."""
 
-import numpy as np
+import logging
 
-from wbctool.evaluation.familiarity import judge_as_slides
+import numpy as np
+import pytest
+
+from wbctool.evaluation.familiarity import fit_max_mean_distance, judge_as_slides
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.labels import CellClass
@@ -16,6 +19,15 @@ def _cell(dataset: str, distance: float, confidence: float = 0.8, is_found: bool
     label = CellClass.MONOCYTE
     prediction = Prediction(label, confidence, (confidence,), 0.0, Outcome.COUNTED, Reason.NONE, distance=distance)
     return EvaluatedCell(dataset, "x.png", "g", label, None, prediction, is_found)
+
+
+def test_fit_max_mean_distance_leaves_out_laboratories_with_fewer_cells_than_a_slide(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert fit_max_mean_distance([np.full(20, 3.0), np.full(19, 9.0)], min_cells=20) == 3.0
+    assert "set by 1 of 2 laboratories: the others have fewer than 20 cells each" in caplog.text
+    assert fit_max_mean_distance([np.full(12, 3.0), np.full(19, 9.0)], min_cells=20) == 9.0
 
 
 def test_judge_as_slides_holds_back_the_unsure_cells_of_unfamiliar_data_sets_alone() -> None:

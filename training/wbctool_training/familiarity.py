@@ -28,8 +28,8 @@ def fit_familiarity(
 ) -> FamiliarityRule:
     """Fit the rule that tells unfamiliar slides.
 
-    The largest mean distance of a familiar slide is chosen so that, in every laboratory, a slide of ``min_cells``
-    validation cells exceeds it with the probability ``false_alarm_share``.
+    The largest mean distance of a familiar slide is chosen so that, in every laboratory with ``min_cells`` validation
+    cells or more, a slide of so many exceeds it with at most the probability ``false_alarm_share``.
 
     Args:
         train_features: (N, D), the classifier's features of training cells.

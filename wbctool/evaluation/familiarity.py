@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.stages.familiarity import assess_familiarity, measure_offset, send_unsure_to_review
 from wbctool.types.slides import Familiarity
 
+log = logging.getLogger(__name__)
+
 _SIMULATED_SLIDES = 2000  # of each laboratory
 _SIMULATED_OFFSETS = 600  # which take longer
 
@@ -23,6 +26,8 @@ def fit_max_mean_distance(
 ) -> float:
     """Choose the largest mean distance of a familiar slide.
 
+    A laboratory with fewer cells than a slide is left out, unless none is left: the tail of so few is chance.
+
     Args:
         distances: The distances of the cells of each laboratory, which took no part in fitting the feature space.
         min_cells: The number of cells of a simulated slide.
@@ -31,9 +36,17 @@ def fit_max_mean_distance(
     Returns:
         The limit of the laboratory that needs the largest.
     """
+    enough = [of_laboratory for of_laboratory in distances if len(of_laboratory) >= min_cells] or distances
+    if len(enough) < len(distances):
+        log.info(
+            "the limit of familiar slides is set by %d of %d laboratories: the others have fewer than %d cells each",
+            len(enough),
+            len(distances),
+            min_cells,
+        )
     rng = np.random.default_rng(0)
     limits = []
-    for of_laboratory in distances:
+    for of_laboratory in enough:
         slides = rng.choice(of_laboratory, (_SIMULATED_SLIDES, min_cells))
         limits.append(np.quantile(slides.mean(axis=1), 1 - false_alarm_share))
     return round(float(max(limits)), 1)
