@@ -84,6 +84,7 @@ def test_load_recipe_generator_without_loss_is_refused(tmp_path: Path) -> None:
         ("classifier", "samples = 500", "classifier: samples = 500 is not a multiple of epoch_samples = 3200"),
         ("srgan", "content_layer = [6, 1]", r"srgan: content_layer \(6, 1\) is not a convolution of VGG19"),
         ("srgan", "content_layer = [2, 3]", r"srgan: content_layer \(2, 3\) is not a convolution of VGG19"),
+        ("srgan", "generated_per_class = 9", "srgan: generated_per_class needs per_class = true"),
         ("srgan", "lr_px = 64", "srgan.lr_px: Input should be less than or equal to 32"),
         ("detector", "canvas_px = 0", "detector.canvas_px: Input should be greater than 0"),
         ("detector", "low_score_threshold = 0.9", "detector: low_score_threshold 0.9 exceeds score_threshold 0.45"),

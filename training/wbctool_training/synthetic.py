@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
 import torch
 from PIL import Image
 
+from wbctool.datasets.labelled import GroupSplit
+from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.resize import resize_square
 from wbctool.labels import CellClass
+from wbctool.store.atomic_write import write_json_atomic
 from wbctool.types.cells import Box
 from wbctool_training.data.cell_index import CellRef, crop_cell
 from wbctool_training.data.classification_dataset import paper_augmentation
@@ -23,6 +28,7 @@ from wbctool_training.models.srgan import HR_PX, Generator
 log = logging.getLogger(__name__)
 
 GENERATED = "generated"
+_RECORD = "generated.json"
 
 
 def generate_cells(
@@ -31,7 +37,7 @@ def generate_cells(
     """Write super-resolved 128×128 PNG images to ``folder/<class>/``, named ``<n>_<group>.png``.
 
     Each is a sampled training cell with the paper's augmentation, reduced to 32×32 and super-resolved. Images of an
-    earlier generator are deleted.
+    earlier generator are deleted, and so is the record of the whole, which :func:`write_record` writes.
 
     Args:
         generator: The generator of this class.
@@ -45,6 +51,7 @@ def generate_cells(
     sampler, rng = BalancedSampler(cells), np.random.default_rng(seed)
     target = folder / label.value
     target.mkdir(parents=True, exist_ok=True)
+    (folder / _RECORD).unlink(missing_ok=True)
     for stale in target.glob("*.png"):
         stale.unlink()
     generator.eval()
@@ -58,15 +65,52 @@ def generate_cells(
     log.info("wrote %d images of %s", n_images, target)
 
 
-def read_generated_cells(folder: Path, margin: float) -> Iterable[CellRef]:
-    """Yield what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
+def write_record(folder: Path, group_split: GroupSplit, n_images: int) -> None:
+    """Record of which cells the images of all classes were made, for :func:`read_generated_cells`.
 
     Args:
         folder: The folder in which each class has one of its own.
-        margin: Side of the crop, relative to the box.
+        group_split: The split whose training cells they were made of.
+        n_images: The number of images of each class.
     """
+    write_json_atomic(folder / _RECORD, _make_record(group_split, n_images))
+
+
+def read_generated_cells(
+    folder: Path, classes: Sequence[CellClass], margin: float, group_split: GroupSplit, n_images: int
+) -> list[CellRef]:
+    """Read what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
+
+    Args:
+        folder: The folder in which each class has one of its own.
+        classes: The classes of the training at hand.
+        margin: Side of the crop, relative to the box.
+        group_split: The split of the training at hand.
+        n_images: The number of images of each class that its recipe wants.
+
+    Raises:
+        LabelledDataInvalid: The images are missing, or were made of another split's training cells.
+    """
+    path = folder / _RECORD
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    paths = {label: sorted((folder / label.value).glob("*.png")) for label in classes}
+    has_all = all(len(of_class) == n_images for of_class in paths.values())
+    if record != _make_record(group_split, n_images) or not has_all:
+        raise LabelledDataInvalid(
+            f"{folder} does not hold {n_images} generated images of each class made of this split's training cells: "
+            "make them with --stage srgan, or set generated_per_class = 0"
+        )
     side = round(HR_PX / margin)
     corner = (HR_PX - side) // 2
-    for path in sorted(folder.glob("*/*.png")):
-        group = unquote(path.stem.partition("_")[2])
-        yield CellRef(path, Box(corner, corner, side, side), CellClass(path.parent.name), group, GENERATED)
+    box = Box(corner, corner, side, side)
+    return [
+        CellRef(path, box, label, unquote(path.stem.partition("_")[2]), GENERATED)
+        for label, of_class in paths.items()
+        for path in of_class
+    ]
+
+
+def _make_record(group_split: GroupSplit, n_images: int) -> dict[str, Any]:
+    """Return the record of images as JSON values."""
+    held_out = sorted(group_split.held_out_datasets)
+    return {"fold": group_split.fold, "held_out_datasets": held_out, "images_per_class": n_images}

@@ -56,7 +56,7 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
 
     Raises:
         LabelledDataInvalid: A split that is needed has no cells, or a class has no training cells and there is no
-            ``init_from`` that knows it.
+            ``init_from`` that knows it, or the recipe's generated images are missing.
     """
     recipe, config = context.recipe, context.recipe.classifier
     cells = context.load_cells()
@@ -79,8 +79,9 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
     if include_test and not test:
         raise LabelledDataInvalid("no cells in the test split: cells are split by group, and more groups are needed")
     n_native = len(train)
-    if recipe.srgan.per_class:
-        train += read_generated_cells(context.checkpoint_dir("generated"), recipe.crop_margin)
+    if n_generated := recipe.srgan.generated_per_class:
+        folder = context.checkpoint_dir("generated")
+        train += read_generated_cells(folder, recipe.classes, recipe.crop_margin, context.group_split, n_generated)
     if config.super_resolved_share:
         generator = load_model(context.out, GeneratorCard)
         context.warn_on_leakage(generator.card)

@@ -31,7 +31,7 @@ from wbctool_training.fit import load_weights
 from wbctool_training.init_from import load_generator
 from wbctool_training.lightning_modules.srgan import SrganModule, SrresnetModule
 from wbctool_training.models.srgan import SCALE, Discriminator, Generator
-from wbctool_training.synthetic import generate_cells
+from wbctool_training.synthetic import generate_cells, write_record
 from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def train_srgan(context: TrainingContext) -> None:
         generator = train_gan(context, generator, cells, "srgan")
         export_generator(context, generator, cells, "generator")
     if config.per_class:
+        folder = context.checkpoint_dir("generated")
         for label in context.recipe.classes:
             class_cells = GeneratorSplit(
                 [c for c in cells.train if c.label is label and context.group_split.assign(c) is Split.TRAIN],
@@ -109,9 +110,10 @@ def train_srgan(context: TrainingContext) -> None:
                 class_cells.train,
                 context.recipe.crop_margin,
                 config.generated_per_class,
-                context.checkpoint_dir("generated"),
+                folder,
                 context.recipe.seed,
             )
+        write_record(folder, context.group_split, config.generated_per_class)
 
 
 def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
