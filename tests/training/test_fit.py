@@ -199,6 +199,19 @@ def test_fit_interrupted_epoch_is_not_the_best(tmp_path: Path) -> None:
     assert best["global_step"] == EPOCH / 4
 
 
+def test_fit_resumed_in_a_moved_folder_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """Checkpoints hold absolute paths."""
+    module = Counting()
+    module.losses = [0.1, 0.6, 0.5]
+    train(tmp_path / "old", module, 2, resume=False, monitor="val_loss")
+    (tmp_path / "old").rename(tmp_path / "new")
+    config = FitConfig(tmp_path / "new", 3, resume=True, monitor="val_loss")
+    data = make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=0)
+    best = config.fit(module, data, make_loader([0], 1, workers=0))
+    assert best == tmp_path / "new" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["global_step"] == EPOCH / 4
+
+
 def test_fit_max_hours_stops_in_mid_epoch_and_restarts_with_resume(tmp_path: Path) -> None:
     """Lightning's own timer keeps the time used across resumptions, and counts the interrupted epoch as complete."""
     clock, seen = HourClock(), []

@@ -81,7 +81,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """ModelCheckpoint that ignores interrupted epochs.
+    """ModelCheckpoint that ignores interrupted epochs, and finds the best epoch again in a folder that was moved.
 
     Args:
         folder: Where ``best.ckpt`` goes.
@@ -100,6 +100,16 @@ class BestCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not self._last.interrupted:
             super().on_validation_end(trainer, module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: self._find(state_dict[name]) for name in names}
+        best = {self._find(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _find(self, path: str) -> str:
+        """Return where a checkpoint is now; empty if there was none."""
+        return str(Path(self.dirpath or "", Path(path).name)) if path else path
 
 
 class ResumableEarlyStopping(EarlyStopping):
