@@ -31,7 +31,7 @@ from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_model, load_models
 from wbctool.inference.model_card import CompactCard, default_models_dir
-from wbctool.labels import Subtype, UnknownKind
+from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.stages.detect import detect_cells
 from wbctool.types.cells import ObjectClass
 
@@ -205,6 +205,32 @@ def test_load_cells_corrected_box_detects_again(data: Path, recipe: Path, tmp_pa
     mistaken = replace(field, boxes=tuple(b for b in field.boxes if b.object_class is not ObjectClass.NUCLEATED))
     assert replace(work, fields=(mistaken,)).load_cells() == ()
     assert len(replace(work, fields=(field,)).load_cells()) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "unknown_kinds", "expected"),
+    [
+        ((CellClass.NEUTROPHIL, CellClass.NEUTROPHIL), (), CellClass.NEUTROPHIL),
+        ((CellClass.NEUTROPHIL,), (), None),  # nobody says what the other cell is
+        ((), ("blast", "blast"), UnknownKind.BLAST),
+        ((CellClass.NEUTROPHIL,), ("blast",), None),
+        ((), ("mast cell", "mast cell"), None),
+    ],
+)
+def test_load_cells_of_a_field_have_the_kind_that_all_of_them_are(
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    labels: tuple[CellClass, ...],
+    unknown_kinds: tuple[str, ...],
+    expected: CellClass | UnknownKind | None,
+) -> None:
+    copy_shipped_models(tmp_path / "out", "detector")
+    context = make_training_context(data, recipe, tmp_path, tmp_path / "out")
+    field = next(f for f in context.fields if len(f.nucleated_boxes) == 2)
+    field = replace(field, labels=labels, unknown_kinds=unknown_kinds)
+    cells = replace(context, images=(), fields=(field,)).load_cells()
+    assert [cell.label for cell in cells] == [expected, expected]
 
 
 def test_load_cells_detector_that_saw_test_groups_warns(

@@ -72,7 +72,7 @@ class TrainingContext:
         """
         image_keys = [(i.dataset, i.group, i.path.name, i.label.value) for i in self.images]
         unknown_keys = [(i.dataset, i.group, i.path.name, i.kind) for i in self.unknown_images]
-        field_keys = [(f.dataset, f.group, f.path.name, *f.labels, f.boxes) for f in self.fields]
+        field_keys = [(f.dataset, f.group, f.path.name, *f.labels, *f.unknown_kinds, f.boxes) for f in self.fields]
         # Default sizes are no part of the key, so that a training from before recipes had sizes can be resumed.
         default_sizes = {"networks"} if self.recipe.networks == NetworkSizes() else None
         resume_key = {
@@ -110,7 +110,7 @@ class TrainingContext:
         ]
         data_key += [(*_file_stat(image), image.group, image.dataset, image.kind) for image in self.unknown_images]
         data_key += [
-            (*_file_stat(field), field.group, field.dataset, *field.labels, field.boxes) for field in self.fields
+            (*_file_stat(field), field.group, field.dataset, field.common_kind, field.boxes) for field in self.fields
         ]
         return cached_cells(
             self.checkpoint_dir(f"cells-{detector.card.sha256[:12]}-{_digest(repr(data_key))}.csv"), detect()

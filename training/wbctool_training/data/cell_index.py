@@ -70,7 +70,7 @@ def detect_image_cells(
 
 
 def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
-    """Yield the detected cells that match an annotated box; labeled if all cells of their field have one class.
+    """Yield the detected cells that match an annotated box; labeled if all cells of their field are of one kind.
 
     Args:
         fields: Fields with boxes.
@@ -78,7 +78,7 @@ def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[Dete
     """
     for field in fields:
         annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
-        label = field.labels[0] if len(set(field.labels)) == 1 and not field.unknown_kinds else None
+        label = _as_label(field.common_kind)
         for detection in detect_cells(read_field(field.path), detector):
             if any(detection.box.iou(box) >= _MATCH_IOU for box in annotated):
                 yield CellRef(field.path, detection.box, label, field.group, field.dataset)
@@ -98,7 +98,7 @@ def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
             CellRef(
                 Path(row["path"]),
                 Box(*(int(row[key]) for key in ("x", "y", "width", "height"))),
-                _parse_label(row["label"]),
+                _as_label(row["label"]),
                 row["source"],
                 row["origin"],
             )
@@ -133,11 +133,9 @@ def preprocess_cells(cells: Sequence[CellRef], margin: float) -> NDArray[np.uint
     return np.stack([resize_square(crop_cell(cell, margin), CLASSIFIER_INPUT_PX) for cell in cells])
 
 
-def _parse_label(text: str) -> CellClass | UnknownKind | None:
-    """Read a label of the CSV file."""
-    if not text:
-        return None
-    return UnknownKind(text) if text in set(UnknownKind) else CellClass(text)
+def _as_label(text: str | None) -> CellClass | UnknownKind | None:
+    """Return the class or unknown kind of that name; None if it is neither."""
+    return next((label for label in (*CellClass, *UnknownKind) if label == text), None)
 
 
 def _to_row(cell: CellRef) -> tuple[str, ...]:
