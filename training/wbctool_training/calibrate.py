@@ -132,8 +132,6 @@ def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequenc
     """Return the classifier's card with temperature and thresholds fitted to cells."""
     card = classifier.card
     logits, _, y_true = _compute_outputs(create_session(card, classifier.content), cells)
-    n_unknown_kinds = len(card.unknown_kinds)
-    fitted = fit_calibration(logits, y_true, laboratory_balanced_weights(cells), n_unknown_kinds)
     training = card.training.model_copy(
         update={
             "calibrated_on": dict(Counter(cell.dataset for cell in cells)),
@@ -143,15 +141,8 @@ def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequenc
             ),
         }
     )
-    return card.model_copy(
-        update={
-            "temperature": fitted.temperature,
-            "confidence_threshold": fitted.confidence_threshold,
-            "energy_threshold": fitted.energy_threshold,
-            "unknown_threshold": fitted.unknown_threshold if n_unknown_kinds else None,
-            "training": training,
-        }
-    )
+    card = card.model_copy(update={"training": training})
+    return fit_calibration(card, logits, y_true, laboratory_balanced_weights(cells))
 
 
 def _average(

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from wbctool.datasets.laboratories import find_laboratories
-from wbctool.evaluation.calibration import fit_temperature
+from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature
+from wbctool.inference.model_card import CardT, CellClassifierCard
 from wbctool.labels import CellClass
+from wbctool.stages.classify import predictions_from_logits
 from wbctool.text import pluralize
+from wbctool.types.cells import Outcome
 from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 from wbctool_training.data.cell_index import CellRef
 
 log = logging.getLogger(__name__)
 
 _TARGET_ACCURACY = 0.97  # of the counted cells
-_IN_DISTRIBUTION_FRACTION = 0.98  # of the validation cells have an energy below the threshold, and so for unknown kinds
 _MIN_THRESHOLD = 0.40
 _UNKNOWN_RANGE = (0.05, 0.5)
 _MIN_COVERAGE = 0.88  # counted share of the cells; it has precedence over the accuracy
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationParameters:
-    """What calibration gives a ClassifierCard.
-
-    Attributes:
-        temperature: Divides the logits.
-        confidence_threshold: Cells with a lower probability go to review.
-        energy_threshold: Cells with a higher energy (-logsumexp of the logits) are out of distribution.
-        unknown_threshold: Cells whose unknown kinds have this probability or more are taken for one of these.
-    """
-
-    temperature: float
-    confidence_threshold: float
-    energy_threshold: float
-    unknown_threshold: float
 
 
 def warn_on_few_cells(cells: Sequence[CellRef], classes: Sequence[CellClass]) -> None:
@@ -64,41 +48,48 @@ def warn_on_few_cells(cells: Sequence[CellRef], classes: Sequence[CellClass]) ->
 
 
 def fit_calibration(
-    logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64], n_unknown_kinds: int = 0
-) -> CalibrationParameters:
-    """Fit temperature and thresholds to validation cells.
+    card: CardT, logits: NDArray[np.float32], y_true: NDArray[np.int64], weights: NDArray[np.float64]
+) -> CardT:
+    """Fit a classifier's temperature and thresholds to validation cells.
 
-    The temperature minimizes the negative log-likelihood. The confidence threshold is the lowest with 97 % of the
-    counted cells correct or, if there is none, the highest with 88 % of the cells counted. 98 % of the cells have an
-    energy below its threshold. The unknown kinds' threshold is the lowest that at most 2 % of the cells reach. All
-    shares are weighted.
+    The temperature minimizes the negative log-likelihood among the classes, since the cells show no unknown kinds. 98 %
+    of the cells have an energy below its threshold. The unknown kinds' threshold is the lowest that at most 2 % of the
+    cells reach. The confidence threshold is the lowest with 97 % of the counted cells correct or, if there is none, the
+    highest with 88 % of the cells counted, by the outcomes of a run. All shares are weighted.
 
     Args:
-        logits: (N, n_classes + n_unknown_kinds) float32.
+        card: The classifier's card.
+        logits: (N, classes and unknown kinds) float32.
         y_true: (N,) class indices.
         weights: (N,), sum 1.
-        n_unknown_kinds: Number of the last logits that stand for kinds that no class fits.
+
+    Returns:
+        The card with temperature and thresholds.
 
     References:
         Temperature: Guo et al. 2017, arXiv 1706.04599. Energy: Liu et al. 2020, arXiv 2010.03759.
     """
-    all_logits = logits.astype(np.float64)
-    logits64 = all_logits[:, : all_logits.shape[1] - n_unknown_kinds]
-    temperature = fit_temperature(logits64, y_true, weights)
-    probabilities = softmax(logits64 / temperature, axis=1)
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
-    energy = -logsumexp(logits64, axis=1)
+    assert isinstance(card, CellClassifierCard)
+    of_classes = logits[:, : len(card.classes)].astype(np.float64)
+    temperature = round(fit_temperature(of_classes, y_true, weights), 4)
+    energy = -logsumexp(of_classes, axis=1)
     energy_threshold = float(
-        np.ceil(1e4 * np.quantile(energy, _IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")) / 1e4
+        np.ceil(1e4 * np.quantile(energy, IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")) / 1e4
     )
-    return CalibrationParameters(
-        temperature=round(temperature, 4),
-        confidence_threshold=fit_confidence_threshold(
-            np.where(energy > energy_threshold, 0.0, confidence), correct, weights
-        ),
-        energy_threshold=energy_threshold,
-        unknown_threshold=fit_unknown_threshold(all_logits, weights, temperature, n_unknown_kinds),
+    n_unknown = len(card.unknown_kinds)
+    unknown_threshold = fit_unknown_threshold(logits, weights, temperature, n_unknown) if n_unknown else None
+    card = card.model_copy(
+        update={
+            "temperature": temperature,
+            "energy_threshold": energy_threshold,
+            "unknown_threshold": unknown_threshold,
+            "confidence_threshold": 0.0,
+        }
     )
+    predictions = predictions_from_logits(logits, card)
+    confidence = np.array([0.0 if p.outcome is Outcome.NEEDS_REVIEW else p.confidence for p in predictions])
+    correct = np.array([p.label is card.classes[index] for p, index in zip(predictions, y_true, strict=True)])
+    return card.model_copy(update={"confidence_threshold": fit_confidence_threshold(confidence, correct, weights)})
 
 
 def fit_unknown_threshold(
@@ -117,7 +108,7 @@ def fit_unknown_threshold(
     """
     probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
     of_unknown = probabilities[:, probabilities.shape[1] - n_unknown_kinds :].sum(axis=1)
-    quantile = np.quantile(of_unknown, _IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")
+    quantile = np.quantile(of_unknown, IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")
     return float(np.ceil(1e3 * np.clip(quantile + 1e-9, *_UNKNOWN_RANGE)) / 1e3)
 
 

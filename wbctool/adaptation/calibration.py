@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from wbctool.adaptation.cells import Label
-from wbctool.evaluation.calibration import fit_temperature
+from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.types.cells import Outcome, Prediction
 
 MAX_SILENT_ERRORS = 0.015  # of the cells, at the chosen threshold; so that a little more elsewhere is still below 2 %
-_IN_DISTRIBUTION_FRACTION = 0.98
 _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
 
@@ -38,7 +37,7 @@ def calibrate(card: CellClassifierCard, logits: NDArray[np.float32], labels: Seq
     return card.model_copy(
         update={
             "temperature": round(fit_temperature(of_classes, y_true), 4),
-            "energy_threshold": round(float(np.quantile(energies, _IN_DISTRIBUTION_FRACTION)), 4),
+            "energy_threshold": round(float(np.quantile(energies, IN_DISTRIBUTION_FRACTION)), 4),
         }
     )
 

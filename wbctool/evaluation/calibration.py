@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+IN_DISTRIBUTION_FRACTION = 0.98  # of cells of known classes: they pass the thresholds of energy and of unknown kinds
 _LOG_TEMPERATURE_RANGE = (-2.0, 2.0)
 
 

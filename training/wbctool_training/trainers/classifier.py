@@ -154,9 +154,7 @@ def _make_card(
     train_features, train_y = training_features.features, training_features.y_true
     is_known = train_y < len(recipe.classes)
     familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
-    n_unknown_kinds = len(recipe.classifier.unknown_kinds)
-    calibration = fit_calibration(logits, y_true, laboratory_balanced_weights(known), n_unknown_kinds)
-    card = card_type(
+    uncalibrated = card_type(
         **context.card_fields(
             kind_name(card_type),
             exported.network,
@@ -172,13 +170,12 @@ def _make_card(
         classes=recipe.classes,
         input_px=CLASSIFIER_INPUT_PX,
         crop_margin=recipe.crop_margin,
-        temperature=calibration.temperature,
-        confidence_threshold=calibration.confidence_threshold,
-        energy_threshold=calibration.energy_threshold,
+        temperature=1.0,
+        confidence_threshold=0.0,
         unknown_kinds=recipe.classifier.unknown_kinds,
-        unknown_threshold=calibration.unknown_threshold if n_unknown_kinds else None,
         familiarity=familiarity,
     )
+    card = fit_calibration(uncalibrated, logits, y_true, laboratory_balanced_weights(known))
     subtypes = exported.subtypes
     if subtypes is None:
         return card
