@@ -1,6 +1,10 @@
 """The training loop uses the precision that is fast on the machine, and resumes exactly where it stopped."""
 
 import contextlib
+import errno
+import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from wbctool_training.fit import FitConfig, default_precision
 from wbctool_training.lightning_modules.ema import EmaModule
 
 from wbctool import hardware
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import OutputNotWritable, SettingsInvalid
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,29 @@ class Counting(L.LightningModule):
 EPOCH = 40  # samples, in ten batches
 
 
+class Signaled(Counting):
+    """Presses Ctrl-C, at the end of a step or in a validation."""
+
+    def __init__(self, after: int | None = None, in_validation: int | None = None, times: int = 1) -> None:
+        super().__init__()
+        self.after, self.in_validation, self.times = after, in_validation, times
+
+    def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
+        loss = super().training_step(batch, index)
+        if self.after is not None and len(self.seen) >= self.after:
+            self._press()
+        return loss
+
+    def validation_step(self, *args: Any) -> None:
+        super().validation_step(*args)
+        if self.current_epoch == self.in_validation:
+            self._press()
+
+    def _press(self) -> None:
+        for _ in range(self.times):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class HourClock:
     """A clock that advances an hour whenever it is read."""
 
@@ -115,6 +142,73 @@ def test_fit_killed_in_mid_epoch_resumes_without_repeating_samples(tmp_path: Pat
     assert before == list(range(EPOCH + 16))
     assert after == list(range(EPOCH + 16, 2 * EPOCH))
     assert later == list(range(2 * EPOCH, 3 * EPOCH))
+
+
+@pytest.mark.parametrize(
+    ("module", "n_samples"),
+    [
+        (Signaled(after=EPOCH + 8), EPOCH + 8),
+        (Signaled(after=2 * EPOCH), 2 * EPOCH),  # not in the last batch: its epoch's validation would be left out
+        (Signaled(in_validation=0), EPOCH),
+    ],
+)
+def test_fit_stopped_by_the_user_is_saved_and_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: Signaled, n_samples: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = signal.getsignal(signal.SIGINT)
+    loaders = (make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=1), make_loader([0], 1, workers=0))
+    with pytest.raises(KeyboardInterrupt):
+        FitConfig(tmp_path, 3, resume=False).fit(module, *loaders)
+    assert module.seen == list(range(n_samples))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "stopped; go on with --resume" in caplog.text
+    resumed = train(tmp_path, Counting())
+    assert resumed.seen == list(range(n_samples, 3 * EPOCH))
+    assert module.validated + resumed.validated == [0, 1, 2]
+
+
+def test_fit_stopped_twice_by_the_user_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        FitConfig(tmp_path, 3, resume=False).fit(
+            Signaled(after=8, times=2), make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=0), None
+        )
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_fit_checkpoint_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    save = L.Trainer.save_checkpoint
+
+    def save_unless_full(trainer: L.Trainer, path: Path, *args: Any) -> None:
+        if Path(path).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(trainer, path, *args)
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", save_unless_full)
+    with pytest.raises(OutputNotWritable, match=f"{tmp_path}.* cannot be written: No space left on device"):
+        save_by_fit(tmp_path)
+
+
+def test_fit_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "training").touch()
+    with pytest.raises(OutputNotWritable, match="training/classifier cannot be written"):
+        save_by_fit(tmp_path / "training" / "classifier")
+
+
+def save_by_fit(folder: Path) -> None:
+    """Train an epoch and save the last checkpoint and the best one."""
+    data = make_loader(range(10_000), 4, epoch_samples=EPOCH, workers=0)
+    FitConfig(folder, 1, resume=True, monitor="val_loss").fit(Counting(), data, make_loader([0], 1, workers=0))
+
+
+def test_fit_says_what_becomes_of_an_earlier_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    train(tmp_path, Counting(), 1, resume=True)
+    assert "holds no checkpoint to resume from: the training starts afresh" in caplog.text
+    assert "deleting" not in caplog.text
+    train(tmp_path, Counting(), 1, resume=False)
+    assert f"deleting the earlier training in {tmp_path}: with --resume it would have gone on" in caplog.text
 
 
 def test_fit_curves_continue_when_resumed_and_begin_anew_otherwise(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from wbctool.errors import SettingsInvalid
-from wbctool.store.atomic_write import write_atomic
+from wbctool.store.atomic_write import raise_not_writable, write_atomic
 from wbctool_training.data.sampler import EpochSampler
 
 
@@ -30,6 +30,7 @@ class LastCheckpoint(Checkpoint):
 
     Attributes:
         interrupted: Whether the time limit ended the training in mid-epoch.
+        stop_requested: Whether the user wants to stop: KeyboardInterrupt is raised after the next checkpoint.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class LastCheckpoint(Checkpoint):
         self._max_s = None if max_hours is None else 3600 * max_hours
         self._save_interval_s, self._clock = save_interval_s, clock
         self._start_s = self._saved_s = clock()
-        self.interrupted = False
+        self.interrupted = self.stop_requested = False
 
     def on_load_checkpoint(self, _trainer: L.Trainer, _: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._sampler is None:
@@ -67,7 +68,7 @@ class LastCheckpoint(Checkpoint):
             trainer.should_stop = True
             self.interrupted = not trainer.is_last_batch
         # Not after an epoch's last batch: a training resumed from there would skip that epoch's validation.
-        if self.interrupted or (is_due and not trainer.is_last_batch):
+        if self.interrupted or ((is_due or self.stop_requested) and not trainer.is_last_batch):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
@@ -75,9 +76,12 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        """Save the checkpoint and restart the interval."""
-        trainer.save_checkpoint(self.path)
+        """Save the checkpoint, restart the interval, and stop if the user wants to."""
+        with raise_not_writable(self.path):
+            trainer.save_checkpoint(self.path)
         self._saved_s = self._clock()
+        if self.stop_requested:
+            raise KeyboardInterrupt
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -95,11 +99,13 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not self._last.interrupted:
-            super().on_train_epoch_end(trainer, module)
+            with raise_not_writable(Path(self.dirpath or "")):
+                super().on_train_epoch_end(trainer, module)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not self._last.interrupted:
-            super().on_validation_end(trainer, module)
+            with raise_not_writable(Path(self.dirpath or "")):
+                super().on_validation_end(trainer, module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         names = ("best_model_path", "kth_best_model_path", "last_model_path")
@@ -149,6 +155,7 @@ def save_resume_key(path: Path, resume_key: Mapping[str, str]) -> None:
 
     Raises:
         SettingsInvalid: There are checkpoints without that file, so they are of another program.
+        OutputNotWritable: A checkpoint cannot be deleted, or the file not written.
     """
     checkpoints = sorted(path.parent.glob("*.ckpt"))
     if checkpoints and not path.is_file():
@@ -157,5 +164,6 @@ def save_resume_key(path: Path, resume_key: Mapping[str, str]) -> None:
             f"choose another folder, or move the file away"
         )
     for checkpoint in checkpoints:
-        checkpoint.unlink()
+        with raise_not_writable(checkpoint):
+            checkpoint.unlink()
     write_atomic(path, (json.dumps(dict(resume_key), indent=2) + "\n").encode())

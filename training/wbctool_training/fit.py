@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from wbctool.hardware import has_bf16
+from wbctool.store.atomic_write import raise_not_writable
 from wbctool_training.checkpoints import BestCheckpoint, LastCheckpoint, check_resumable, save_resume_key
 from wbctool_training.curves import draw_curves
 from wbctool_training.data.sampler import EpochSampler
@@ -67,14 +71,22 @@ class FitConfig:
 
         Raises:
             SettingsInvalid: The training to resume was started with another ``resume_key``.
+            OutputNotWritable: A checkpoint or a log cannot be written.
+            KeyboardInterrupt: The user stopped the training; the step at hand was finished and saved, unless the user
+                insisted.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with raise_not_writable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         last, resume_key_path = self.folder / "last.ckpt", self.folder / "resume_key.json"
         resuming = self.resume and last.is_file()
         if resuming:
             log.info("resuming from %s", last)
             check_resumable(resume_key_path, self.resume_key)
         else:
+            if self.resume:
+                log.info("%s holds no checkpoint to resume from: the training starts afresh", self.folder)
+            elif last.is_file():
+                log.warning("deleting the earlier training in %s: with --resume it would have gone on", self.folder)
             _delete_curves(self.folder / "metrics")
             save_resume_key(resume_key_path, self.resume_key)
         sampler = train.sampler if isinstance(train.sampler, EpochSampler) else None
@@ -88,7 +100,7 @@ class FitConfig:
             devices=1,
             precision=default_precision(),
             max_epochs=self.max_epochs,
-            logger=CSVLogger(self.folder, name="metrics"),
+            logger=_MetricsLogger(self.folder, name="metrics"),
             callbacks=[
                 *([best_checkpoint] if best_checkpoint else []),
                 last_checkpoint,
@@ -101,7 +113,8 @@ class FitConfig:
             num_sanity_val_steps=0,
             log_every_n_steps=20,
         )
-        trainer.fit(module, train, validation, ckpt_path=last if resuming else None)
+        with _stopping_on_sigint(last_checkpoint):
+            trainer.fit(module, train, validation, ckpt_path=last if resuming else None)
         self._draw_curves()
         return Path(best_checkpoint.best_model_path) if best_checkpoint and best_checkpoint.best_model_path else last
 
@@ -117,6 +130,38 @@ def default_precision() -> Literal["bf16-mixed", "32-true"]:
     """Choose bfloat16 if the GPU or, without one, the processor supports it natively; emulated it is far slower."""
     native = torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_bf16()
     return "bf16-mixed" if native else "32-true"
+
+
+@contextmanager
+def _stopping_on_sigint(last_checkpoint: LastCheckpoint) -> Iterator[None]:
+    """Let the first Ctrl-C finish and save a step, and the second one stop at once, both by KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
+        yield
+        return
+
+    def request_stop(*_: object) -> None:
+        log.info("stopping after this step; press Ctrl-C again to stop at once")
+        last_checkpoint.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    handler = signal.signal(signal.SIGINT, request_stop)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        log.info("stopped; go on with --resume")
+        raise KeyboardInterrupt from error  # Lightning turns it into exit code 1
+    finally:
+        signal.signal(signal.SIGINT, handler)  # which Lightning ignores after a KeyboardInterrupt
+
+
+class _MetricsLogger(CSVLogger):
+    """CSVLogger whose errors name the folder."""
+
+    def save(self) -> None:
+        with raise_not_writable(Path(self.log_dir)):
+            super().save()
 
 
 def _delete_curves(metrics: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import cv2
@@ -35,13 +36,14 @@ def make_loader(
         prefetch_factor=4 if n_workers else None,
         pin_memory=torch.cuda.is_available(),
         drop_last=False,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_start_worker,
         # Not "fork": OpenCV and onnxruntime have started threads, and a fork that inherits their locks can hang.
         multiprocessing_context="spawn" if n_workers else None,
     )
 
 
-def _use_one_thread(_: int) -> None:
-    """Limit a worker process to one thread, as there is one for each core."""
+def _start_worker(_: int) -> None:
+    """Limit a worker process to one thread, as there is one for each core, and leave Ctrl-C to the training."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
