@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from torch import nn
 from wbctool_training.context import TrainingContext
+from wbctool_training.copied_models import copy_bundled_models
 from wbctool_training.curves import read_curves
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.export import ClassifierGraph
-from wbctool_training.init_from import copy_bundled_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.train import make_context
 from wbctool_training.trainers.classifier import compute_outputs, fit_classifier

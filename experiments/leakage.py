@@ -21,10 +21,10 @@ from sklearn.metrics import classification_report
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from wbctool_training.copied_models import copy_bundled_models
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.data.classification_dataset import paper_augmentation
 from wbctool_training.data.sr_pairs import degrade_to_lr
-from wbctool_training.init_from import copy_bundled_models
 from wbctool_training.models.backbones import vgg_block_end
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.train import make_context

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wbctool_training.context import TrainingContext
-from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
+from wbctool_training.copied_models import copy_bundled_models, copy_unchanged_models
 from wbctool_training.train import check_imagenet_weights, make_context
 from wbctool_training.trainers.srgan import GeneratorSplit, export_generator, pretrain, train_gan
 

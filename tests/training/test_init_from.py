@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,7 +13,7 @@ from onnx import numpy_helper
 from tiny_training import make_adaptation
 from wbctool_training.context import _read_cards
 from wbctool_training.export import ClassifierGraph
-from wbctool_training.init_from import average_weights, copy_bundled_models, load_classifier_weights, load_generator
+from wbctool_training.init_from import average_weights, load_classifier_weights, load_generator
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
@@ -27,6 +26,7 @@ from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, default_models_dir, load_fp32_card
+from wbctool.labels import UnknownKind
 
 SHIPPED = default_models_dir()
 SIZES = NetworkSizes()
@@ -175,6 +175,25 @@ def test_load_generator_that_saw_test_groups_is_refused(lr: np.ndarray) -> None:
         load_generator(SHIPPED, GroupSplit(fold=1), torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255, SIZES)
 
 
+def test_load_classifier_weights_without_biases_of_zero_gives_zeros(recipe: Recipe, tmp_path: Path) -> None:
+    """Export leaves them out."""
+    model = onnx.load(SHIPPED / "classifier.onnx")
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
+    model.graph.initializer.remove(bias)
+    weights = load_classifier_weights(write_with_card(model, tmp_path), recipe.outputs, GroupSplit())
+    assert torch.equal(weights["network.output.bias"], torch.zeros(len(recipe.classes)))
+
+
+@pytest.mark.parametrize("outputs", [(), (UnknownKind.BLAST,)])
+def test_load_classifier_weights_other_unknown_kinds_are_refused(
+    recipe: Recipe, tmp_path: Path, outputs: tuple[UnknownKind, ...]
+) -> None:
+    kinds = (UnknownKind.SMUDGE,)
+    folder = write_with_card(onnx.load(SHIPPED / "classifier.onnx"), tmp_path, unknown_kinds=kinds)
+    with pytest.raises(ModelMismatch, match="platelet, smudge, but wanted are"):
+        load_classifier_weights(folder, (*recipe.classes, *outputs), GroupSplit())
+
+
 def test_average_weights_two_classifiers_gives_mean(
     recipe: Recipe, shipped_weights: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
@@ -205,29 +224,3 @@ def write_with_card(model: onnx.ModelProto, folder: Path, **changes: object) -> 
     (folder / card.file).write_bytes(content)
     (folder / "classifier.json").write_text(card.model_dump_json())
     return folder
-
-
-@pytest.mark.parametrize(
-    ("recipe_name", "stages", "borrowed"),
-    [
-        ("default", ["classifier"], ["detector", "generator"]),
-        ("default", ["detector", "srgan", "classifier"], []),
-        ("default", ["srgan", "classifier"], ["detector"]),
-        ("paper", ["classifier"], ["detector"]),  # it has no super-resolved copies
-        ("default", ["detector"], []),
-    ],
-)
-def test_copy_bundled_models_copies_what_stages_need(
-    recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
-) -> None:
-    work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
-    copy_bundled_models(work, stages)  # type: ignore[arg-type]
-    assert sorted(path.stem for path in tmp_path.glob("*.json")) == borrowed
-    for name in borrowed:
-        assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
-
-
-def test_copy_bundled_models_keeps_existing_model(tmp_path: Path) -> None:
-    (tmp_path / "detector.json").write_text("mine")
-    copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

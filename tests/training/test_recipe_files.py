@@ -103,6 +103,30 @@ def test_load_recipe_inconsistent_value_is_refused(tmp_path: Path, section: str,
 
 
 @pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("classes = []", "classes: Tuple should have at least 1 item after validation, not 0"),
+        ('classes = ["neutrophil", "basophil", "neutrophil"]', "classes: neutrophil occurs twice"),
+        ('[compact]\nunknown_kinds = ["blast", "blast"]', "compact.unknown_kinds: blast occurs twice"),
+        ("seed = -1", "seed: Input should be greater than or equal to 0"),
+        ("[name]", "name: Input should be a valid string"),
+        ("detector = 3", "detector: Input should be a valid dictionary or instance of DetectorRecipe"),
+    ],
+)
+def test_load_recipe_entry_that_fits_no_training_is_refused(tmp_path: Path, entry: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "default"\n{entry}\n')
+    with pytest.raises(SettingsInvalid, match=f"mine.toml: {message}$"):
+        load_recipe(str(path))
+
+
+def test_load_recipe_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").mkdir()
+    with pytest.raises(SettingsInvalid, match=r"x\.toml cannot be read: Is a directory"):
+        load_recipe(str(tmp_path / "x.toml"))
+
+
+@pytest.mark.parametrize(
     ("section", "old", "new"),
     [
         ("", "needs_start", "requires_init"),

@@ -33,6 +33,7 @@ from wbctool.types.cells import Crop
 from wbctool.verification.criteria import MIN_CELLS, MIN_GROUPS
 from wbctool_training.calibration import fit_calibration, warn_on_few_cells
 from wbctool_training.context import TrainingContext, merge_training_data
+from wbctool_training.copied_models import copy_unchanged_models, read_features_file
 from wbctool_training.data.cell_index import CellRef, crop_cell, preprocess_cells
 from wbctool_training.data.laboratories import laboratory_balanced_weights
 from wbctool_training.data.sr_augmentation import as_inference
@@ -45,7 +46,7 @@ from wbctool_training.export import (
     write_model,
 )
 from wbctool_training.familiarity import fit_familiarity
-from wbctool_training.init_from import average_weights, check_no_leakage, copy_unchanged_models, read_features_file
+from wbctool_training.init_from import average_weights, check_no_leakage
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.recipe_files import load_recipe

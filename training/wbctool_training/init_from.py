@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,12 @@ from wbctool.inference.model_card import (
     Card,
     CellClassifierCard,
     ClassifierCard,
-    CompactCard,
-    DetectorCard,
     GeneratorCard,
-    ModelCard,
-    default_models_dir,
-    kind_name,
     load_fp32_card,
 )
 from wbctool.inference.model_folder import read_model_bytes
-from wbctool.inference.training_features import training_features_path
 from wbctool.labels import CellClass, UnknownKind
-from wbctool_training.context import TrainingContext
-from wbctool_training.export import FP16_SUFFIX, write_model
+from wbctool_training.export import FP16_SUFFIX
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.models.srgan import Generator
@@ -40,76 +33,6 @@ log = logging.getLogger(__name__)
 
 _RELOADABLE_BACKBONES = {Backbone.VGG16, Backbone.VGG19}
 _GRAPH_PREFIX = "network."  # of weights in the graphs of wbctool_training.export
-_REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan"), "compact": ("detector",)}
-_CARD_TYPES: dict[str, type[ModelCard]] = {
-    "detector": DetectorCard,
-    "srgan": GeneratorCard,
-    "classifier": ClassifierCard,
-    "compact": CompactCard,
-}
-
-
-def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> None:
-    """Copy the models that no stage trains from the first ``init_from`` folder, if the output lacks them.
-
-    Args:
-        context: The context of the training; nothing is copied if it has no ``init_from``.
-        stages: Names of the stages that will be trained.
-
-    Raises:
-        ModelNotFound: The folder lacks a model.
-        ModelMismatch: A model was trained on groups of this training's test split.
-    """
-    if not context.init_from:
-        return
-    folder = context.init_from[0]
-    for stage, kind in _CARD_TYPES.items():
-        name = f"{kind_name(kind)}.json"
-        has_none = kind is CompactCard and not (folder / name).is_file()  # an older folder has one reader
-        if stage not in stages and not has_none and not (context.out / name).is_file():
-            card = load_fp32_card(folder, kind)
-            check_no_leakage(card, folder, context.group_split)
-            write_model(
-                read_model_bytes(card, folder), card, context.out, read_features_file(card, folder, context.out)
-            )
-
-
-def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> None:
-    """Copy the detector and generator that the stages use, but neither train nor find in the output, from the package.
-
-    If they were trained on groups of this training's test split, :meth:`TrainingContext.warn_on_leakage` says so when
-    they are used.
-
-    Args:
-        context: The context of the training.
-        stages: Names of the stages that will be trained.
-    """
-    for helper in sorted({helper for stage in stages for helper in _REQUIRED_MODELS.get(stage, ())} - set(stages)):
-        kind = _CARD_TYPES[helper]
-        if helper == "srgan" and not context.recipe.classifier.super_resolved_share:
-            continue
-        if not (context.out / f"{kind_name(kind)}.json").is_file():
-            bundled = default_models_dir()
-            log.info("%s has no %s: using the shipped one", context.out, kind_name(kind))
-            card = load_fp32_card(bundled, kind)
-            write_model(read_model_bytes(card, bundled), card, context.out)
-
-
-def read_features_file(card: ModelCard, folder: Path, out: Path) -> dict[Path, bytes]:
-    """Return the file of features of training cells that belongs to a model.
-
-    Args:
-        card: The model's card.
-        folder: The folder of the model.
-        out: The folder that the file goes to.
-
-    Returns:
-        The content by the new path; nothing if there is no such file.
-    """
-    if not isinstance(card, CellClassifierCard):
-        return {}
-    path = training_features_path(folder, type(card))
-    return {out / path.name: path.read_bytes()} if path.is_file() else {}
 
 
 def average_weights(
@@ -181,7 +104,8 @@ def load_classifier_weights(
         raise ModelMismatch(
             f"{folder / card.file}: a {backbone} cannot be trained further, because its export cannot be read back"
         )
-    return read_weights(onnx.load_from_string(read_model_bytes(card, folder)))
+    network = NormalizedClassifier(CellClassifier(len(outputs), backbone=backbone), card.training.white_balance)
+    return read_weights(onnx.load_from_string(read_model_bytes(card, folder)), network)
 
 
 def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifier:
@@ -202,7 +126,7 @@ def load_network(content: bytes, card: CellClassifierCard) -> NormalizedClassifi
         raise ModelMismatch(f"{card.file} is a {backbone}: only a VGG's weights can be read back")
     network = CellClassifier(len(card.classes) + len(card.unknown_kinds), backbone=backbone)
     normalized = NormalizedClassifier(network, card.training.white_balance)
-    normalized.load_state_dict(read_weights(onnx.load_from_string(content)), strict=True)
+    normalized.load_state_dict(read_weights(onnx.load_from_string(content), normalized), strict=True)
     return normalized.eval()
 
 
@@ -239,7 +163,9 @@ def load_generator(folder: Path, group_split: GroupSplit, lr: Tensor, sizes: Net
         f"{name}.{key}": value for name, norm in norms.items() for key, value in norm.state_dict().items()
     }
     model = onnx.load_from_string(read_model_bytes(card, folder))
-    network.load_state_dict(batchnorm_state | read_weights(model) | _read_prelu_slopes(model, network), strict=True)
+    network.load_state_dict(
+        batchnorm_state | read_weights(model, network) | _read_prelu_slopes(model, network), strict=True
+    )
     hooks = [norm.register_forward_hook(_reset_batchnorm) for norm in norms.values()]
     with torch.no_grad():
         network.eval()(lr)
@@ -294,9 +220,18 @@ def _read_prelu_slopes(model: onnx.ModelProto, network: Generator) -> dict[str, 
     return {name: values[node.input[1]].flatten() for name, node in zip(names, nodes, strict=True)}
 
 
-def read_weights(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """Return a model's float32 weights by the names of the network that was exported."""
-    return {
+def read_weights(model: onnx.ModelProto, network: nn.Module) -> dict[str, Tensor]:
+    """Return a model's weights by the names of the network that was exported.
+
+    Args:
+        model: The exported model.
+        network: A network of the same form. Export leaves its biases out if they are zero.
+
+    Returns:
+        float32 weights.
+    """
+    biases = {name: torch.zeros_like(p.data) for name, p in network.named_parameters() if name.endswith(".bias")}
+    return biases | {
         name.removeprefix(_GRAPH_PREFIX): value
         for name, value in _read_initializers(model).items()
         if name.startswith(_GRAPH_PREFIX)

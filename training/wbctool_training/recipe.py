@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from wbctool.labels import CellClass, UnknownKind
 from wbctool_training.models.backbones import VGG19_BLOCKS
+
+_T = TypeVar("_T")
+
+
+def _check_unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Raise ValueError if a name occurs twice."""
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{', '.join(map(str, twice))} occurs twice")
+    return names
 
 
 class _RecipeSection(BaseModel):
@@ -164,7 +173,7 @@ class ClassifierRecipe(_RecipeSection):
     super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)
-    unknown_kinds: tuple[UnknownKind, ...] = ()
+    unknown_kinds: Annotated[tuple[UnknownKind, ...], AfterValidator(_check_unique)] = ()
 
 
 class FamiliarityRecipe(_RecipeSection):
@@ -225,8 +234,8 @@ class Recipe(_RecipeSection):
 
     name: str
     requires_init: bool = False
-    classes: tuple[CellClass, ...]
-    seed: int
+    classes: Annotated[tuple[CellClass, ...], Field(min_length=1), AfterValidator(_check_unique)]
+    seed: int = Field(ge=0, lt=2**32)
     crop_margin: float = Field(ge=1)
     detector: DetectorRecipe
     srgan: SrganRecipe

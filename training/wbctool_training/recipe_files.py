@@ -47,6 +47,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     except ValidationError as error:
         problems = "; ".join(f"{location}: {cause}" for location, cause in list_problems(error))
         raise SettingsInvalid(f"{path}: {problems}") from error
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: {error}") from error
 
@@ -74,7 +76,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsInvalid(f"{path}: extends {base.stem}: the recipes are {_list_recipes()}")
     merged = _read_toml(base)
     for key, value in values.items():
-        merged[key] = {**merged[key], **value} if isinstance(value, dict) and key in merged else value
+        section = merged.get(key)
+        merged[key] = {**section, **value} if isinstance(section, dict) and isinstance(value, dict) else value
     return merged
 
 

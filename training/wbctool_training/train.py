@@ -17,7 +17,7 @@ from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
-from wbctool_training.init_from import copy_bundled_models, copy_unchanged_models
+from wbctool_training.copied_models import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.recipe import Recipe
 from wbctool_training.recipe_files import load_recipe
