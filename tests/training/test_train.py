@@ -73,7 +73,7 @@ def test_load_cells_changed_group_detects_again(data: Path, recipe: Path, tmp_pa
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("detector", "no fields with boxes to train the detector on"),
+        ("detector", "no fields with boxes: the detector cannot be trained; --stage srgan, classifier and compact"),
         ("srgan", "no cells to train the generator on: none measures"),
         ("classifier", "no cells in the validation split"),
     ],
@@ -89,6 +89,13 @@ def test_train_too_little_data_is_refused_by_name(
         whole.resize((160, 120)).save(few / image.path.name)
     with pytest.raises(LabelledDataInvalid, match=message):
         train([few.parent], tmp_path / "out", recipe=str(recipe), stage=stage, imagenet_weights=weights)
+
+
+def test_train_detector_with_test_fields_alone_is_refused(data: Path, recipe: Path, tmp_path: Path) -> None:
+    context = make_training_context(data, recipe, tmp_path, tmp_path / "out")
+    fields = tuple(field for field in context.fields if assign_split(field.group) is Split.TEST)
+    with pytest.raises(LabelledDataInvalid, match="all fields with boxes are in the test split"):
+        wbctool_training.train.STAGES["detector"](replace(context, fields=fields))
 
 
 def test_train_all_stages_exports_and_resumes(

@@ -42,7 +42,10 @@ def train_detector(context: TrainingContext) -> None:
     config = context.recipe.detector
     train, test = context.train_test_split(context.fields)
     if not train:
-        raise LabelledDataInvalid("no fields with boxes to train the detector on; the other stages need none")
+        problem = "all fields with boxes are in the test split" if test else "no fields with boxes"
+        raise LabelledDataInvalid(
+            f"{problem}: the detector cannot be trained; --stage srgan, classifier and compact need no fields"
+        )
     log.info("detector: %d fields to train on, %d in the test split", len(train), len(test))
     example = _make_example(context.fields, config.canvas_px)
     L.seed_everything(context.recipe.seed, workers=True)
