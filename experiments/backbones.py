@@ -224,7 +224,7 @@ def _draw_curves(metrics: dict[Backbone, Path], path: Path) -> None:
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
         for index, (backbone, folder) in enumerate(metrics.items()):
-            points: pd.DataFrame = read_curves(folder).groupby("epoch").mean(numeric_only=True)
+            points: pd.DataFrame = read_curves(folder).groupby("epoch").last()
             for axes, quantity in zip(panels, quantities, strict=True):
                 for column, style in ((f"train_{quantity}_epoch", "--"), (f"val_{quantity}", "-")):
                     values = points[column].dropna()

@@ -136,11 +136,14 @@ def choose_min_confidence(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -
 def format_table(laboratories: Mapping[str, Sequence[EvaluatedCell]]) -> str:
     """Return a Markdown table: for each laboratory, the confidence chosen on the others, and what it gives here.
 
+    If there is only one laboratory, it is chosen on itself, as the table then says.
+
     Args:
         laboratories: The cells of each laboratory.
     """
+    chosen_on = "the others" if len(laboratories) > 1 else "these cells"
     lines = [
-        "| laboratory | cells | right | confidence chosen on the others | silent errors | counted | "
+        f"| laboratory | cells | right | confidence chosen on {chosen_on} | silent errors | counted | "
         "unknown kinds counted | in review |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -55,6 +55,12 @@ def test_format_table_chooses_for_each_laboratory_on_the_others() -> None:
     assert lines[3] == "| b | 2 | 50.0% | 0.93 | 0.0% | 50.0% | - | - |"
 
 
+def test_format_table_of_one_laboratory_says_that_the_confidence_was_chosen_on_it() -> None:
+    header, _, row, *_ = format_table({"a": CELLS}).splitlines()
+    assert "confidence chosen on these cells" in header
+    assert "| 0.93 |" in row
+
+
 def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
         main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc"])

@@ -18,6 +18,17 @@ def test_draw_curves_resumed_training_joins_all_versions(tmp_path: Path) -> None
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_draw_curves_interrupted_epoch_is_drawn_as_it_was_repeated(tmp_path: Path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Axes, "plot", lambda _, x, y, **__: drawn.append(list(y)))
+    for version, rows in enumerate((["0,9,0.9", "1,19,0.8", "2,21,0.1"], ["2,29,0.7", "3,39,0.6"])):
+        folder = tmp_path / "metrics" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("\n".join(["epoch,step,val_loss", *rows]) + "\n")
+    draw_curves(tmp_path / "metrics", tmp_path / "curves.png")
+    assert drawn == [[0.9, 0.8, 0.7, 0.6]]
+
+
 @pytest.mark.parametrize(("epochs", "against"), [(1, "step"), (3, "epoch")])
 def test_draw_curves_few_epochs_uses_steps(tmp_path: Path, monkeypatch, epochs: int, against: str) -> None:
     drawn = []

@@ -1,6 +1,8 @@
 """Training data: balanced sampling, reproducible augmentation, and crops as in `wbctool run`."""
 
+import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -178,6 +180,12 @@ def test_cached_cells_existing_file_is_read(cells: list[CellRef], tmp_path: Path
     assert cached_cells(path, cells) == tuple(cells)
     assert cached_cells(path, iter(())) == tuple(cells)
     assert [p.name for p in path.parent.iterdir()] == ["cells.csv"]
+
+
+def test_cached_cells_file_name_that_is_not_utf8_is_read(cells: list[CellRef], tmp_path: Path) -> None:
+    named = [replace(cells[0], path=tmp_path / os.fsdecode(b"\xe9osinophile.png"))]
+    assert cached_cells(tmp_path / "cells.csv", named) == tuple(named)
+    assert cached_cells(tmp_path / "cells.csv", iter(())) == tuple(named)
 
 
 def test_make_targets_marks_center_and_sides() -> None:

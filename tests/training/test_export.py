@@ -67,6 +67,11 @@ def test_to_onnx_generator_has_dynamic_batch_and_sides(
     assert 0 <= worst <= 2 / 255
 
 
+def test_to_onnx_of_a_single_example_has_dynamic_batch(graph: GeneratorGraph, crops: np.ndarray) -> None:
+    model = to_onnx(graph, crops[:1], dynamic_side=True)
+    assert check_parity(graph, model.SerializeToString(), [crops[:1], crops], tolerance=4 / 255) < 4 / 255
+
+
 def test_to_onnx_stores_large_weights_as_fp16(model: onnx.ModelProto) -> None:
     large = [w for w in model.graph.initializer if np.prod(w.dims) >= 256 and w.data_type != TensorProto.INT64]
     assert len(large) >= 7

@@ -45,7 +45,7 @@ def draw_curves(metrics: Path, path: Path) -> None:
         names = [name for name in names if not name.endswith("_step")]
     else:  # a value that was also logged by steps would only add one point per epoch
         names = [name for name in names if f"{name.removesuffix('_epoch')}_step" not in names]
-    points = table.groupby(x_column)[names].mean()
+    points = table.groupby(x_column)[names].last()  # of an epoch that was interrupted and repeated, the repetition
     quantities = sorted({_parse_quantity(name) for name in names})
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.2 * len(quantities), 2.8), layout="constrained")

@@ -124,7 +124,7 @@ def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool)
 
     Args:
         graph: One of the keys of OUTPUT_NAMES.
-        example: (N, H, W, 3) uint8 RGB, N > 1.
+        example: (N, H, W, 3) uint8 RGB; a single image is repeated, since for one torch makes N a constant.
         dynamic_side: Whether height and width are dynamic too.
     """
     names = OUTPUT_NAMES[type(graph)]
@@ -135,7 +135,7 @@ def to_onnx(graph: nn.Module, example: NDArray[np.uint8], *, dynamic_side: bool)
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
             graph.eval(),
-            (torch.from_numpy(example),),
+            (torch.from_numpy(example if len(example) > 1 else np.repeat(example, 2, axis=0)),),
             path,
             input_names=["rgb"],
             output_names=list(names),

@@ -27,6 +27,7 @@ from wbctool.types.cells import Box, Field, ObjectClass
 
 _COLUMNS = ("path", "x", "y", "width", "height", "label", "source", "origin")
 _MATCH_IOU = 0.4
+_NOT_UTF8 = "surrogateescape"  # how Python reads names of files in other encodings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
         cells: Consumed only if the file does not exist.
     """
     if not path.is_file():
-        write_atomic(path, csv_text(_COLUMNS, map(_to_row, cells)).encode())
-    with path.open(newline="", encoding="utf-8") as file:
+        write_atomic(path, csv_text(_COLUMNS, map(_to_row, cells)).encode(errors=_NOT_UTF8))
+    with path.open(newline="", encoding="utf-8", errors=_NOT_UTF8) as file:
         return tuple(
             CellRef(
                 Path(row["path"]),

@@ -110,4 +110,4 @@ def _super_resolve(
 def _cache_key(cell: CellRef, side_px: int, margin: float) -> str:
     """Return a file name for a cell that was reduced to ``side_px``."""
     text = f"{cell.path}|{cell.box}|{side_px}|{margin:g}"
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:20]
