@@ -44,7 +44,6 @@ from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reaso
 from wbctool.types.progress import no_progress
 
 SIZES = (25, 50, 100)
-_SIZES_TEXT = ", ".join(map(str, SIZES))
 SLIDE_CELLS = (20, 50, 100)
 _MEASURED_SHARE = 1 / 3
 _SIMULATED_SLIDES = 200
@@ -92,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--readers", type=Readers, choices=(Readers.BOTH, Readers.COMPACT), default=Readers.BOTH)
     parser.add_argument("--deep", action="store_true", help="also fine-tune the first reader's last block")
     parser.add_argument("--draws", type=int, default=10, help="draws of each size")
-    parser.add_argument("--size", type=int, action="append", help=f"number of labeled cells; default: {_SIZES_TEXT}")
+    parser.add_argument("--size", type=int, action="append", help=f"number of labeled cells; default: {SIZES}")
     args = parser.parse_args(argv)
     models = load_models(args.models, Device.CPU, Precision.FP32, args.readers)
     labels = read_cell_labels(args.labels) if args.labels else {}

@@ -396,7 +396,9 @@ def test_report_fields_to_check_name_value_and_limit_and_link_to_their_image():
     settings = (("max_coverage", "0.62"), ("max_stain_delta_e", "5.0"))
     page = render_report(result, replace(fakes.provenance(), settings=settings))
     text, _ = read(page)
-    unlike = "colors unlike the detector's training fields: ΔE 5.2, limit 5; check stain and white balance"
+    unlike = (
+        "colors unlike those of the laboratories that the models know: ΔE 5.2, limit 5; check stain and white balance"
+    )
     assert f"g.png : crowded: cells cover 70 % of the field, limit 62 % f.png : {unlike}" in text
     assert '<a href="#field-0"><code>f.png</code></a>' in page
     assert "<li><code>g.png</code>" in page  # it has no cell, and so no image

@@ -105,7 +105,7 @@ class Signaled(Counting):
 
     def _press(self) -> None:
         for _ in range(self.times):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 class HourClock:

@@ -148,12 +148,14 @@ def _stopping_on_sigint(last_checkpoint: LastCheckpoint) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        if not isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into exit code 1
             raise
-        log.info("stopped; go on with --resume")
-        raise KeyboardInterrupt from error  # Lightning turns it into exit code 1
+        last_checkpoint.stop_requested = True
     finally:
-        signal.signal(signal.SIGINT, handler)  # which Lightning ignores after a KeyboardInterrupt
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores the signal after a KeyboardInterrupt
+    if last_checkpoint.stop_requested:
+        log.info("stopped; go on with --resume")
+        raise KeyboardInterrupt
 
 
 class _MetricsLogger(CSVLogger):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
-from wbctool.report import strings
+from wbctool.report import index_strings, strings
 from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
 from wbctool.report.render import render_page
 from wbctool.report.summary import severity_of
@@ -62,9 +62,9 @@ class IndexRow:
         texts = [strings.SEVERITIES[self.severity]]
         if self.severity in {"check", "reviewed"}:
             not_yet = strings.NOT_YET if self.severity == "check" else ""
-            verdicts = [text for flag, text in strings.INDEX_VERDICTS.items() if flag in self.flags]
+            verdicts = [text for flag, text in index_strings.VERDICTS.items() if flag in self.flags]
             texts += [text.format(not_yet=not_yet) for text in verdicts[:2]]
-        return [*texts, strings.INDEX_PARTIAL] if self["status"] == SlideStatus.PARTIAL else texts
+        return [*texts, index_strings.PARTIAL] if self["status"] == SlideStatus.PARTIAL else texts
 
     @property
     def has_possible_blasts(self) -> bool:
@@ -90,25 +90,26 @@ class IndexRow:
         """Who reviewed the slide, or whose review ended; empty if nobody has reviewed it."""
         if self.readers or self.ended_readers is None:
             return ", ".join(self.readers)
-        return strings.INDEX_REVIEW_ENDED.format(readers=", ".join(self.ended_readers)).strip()
+        return index_strings.REVIEW_ENDED.format(readers=", ".join(self.ended_readers)).strip()
 
     def out_of_range_text(self, label: str) -> str:
         """Describe which quantities of a class are low or high; empty if none is."""
         flags_by_quantity = self.out_of_range.get(label, {})
         return ", ".join(
-            strings.INDEX_OUT_OF_RANGE[quantity].format(flag=flag) for quantity, flag in flags_by_quantity.items()
+            index_strings.OUT_OF_RANGE[quantity].format(flag=flag) for quantity, flag in flags_by_quantity.items()
         )
 
 
 def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
     """Return the page as HTML; the same rows and notices give the same bytes."""
-    headings = dict(strings.INDEX_HEADINGS)
+    headings = dict(index_strings.HEADINGS)
     if not any(row.patient for row in rows):
         del headings["patient"]
     return render_page(
         "index.html.j2",
         "index.css",
         ("index.js",),
+        texts=index_strings,
         rows=rows,
         notices=notices,
         headings=headings,
@@ -120,5 +121,5 @@ def render_index(rows: Sequence[IndexRow], notices: Sequence[str] = ()) -> str:
 def _summarize(rows: Sequence[IndexRow]) -> str:
     """Return how many slides there are, and how many of each severity; each slide is of one."""
     counts = Counter(row.severity for row in rows)
-    parts = [f"{counts[severity]} {text}" for severity, text in strings.INDEX_SUMMARY.items() if counts[severity]]
+    parts = [f"{counts[severity]} {text}" for severity, text in index_strings.SUMMARY.items() if counts[severity]]
     return f"{pluralize(len(rows), 'slide')}: {', '.join(parts)}."

@@ -1,4 +1,4 @@
-"""The English text of the reports and the index, except the flags. Placeholders are filled with ``str.format``."""
+"""The English text of the reports, except the flags. Placeholders are filled with ``str.format``."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ FIELD_REMARKS = {
     "blurred": "blurred: cell edges are {value:.2f} µm wide",
     "crowded": "crowded: cells cover {value:.0f} % of the field{limit}",
     "stain_out_of_range": (
-        "colors unlike the detector's training fields: \u0394E {value:.1f}{limit}; check stain and white balance"
+        "colors unlike those of the laboratories that the models know: \u0394E {value:.1f}{limit}; check stain and "
+        "white balance"
     ),
     "scale_mismatch": (
         "um_per_px must be wrong, as it makes red cells {red_cell_um:.1f} µm wide; correct it and run again. "
@@ -271,48 +272,6 @@ KEYS = (
     ("c", "comment on the selected cells; Enter or Esc leads back"),
     ("Ctrl Z", "undo the last move, of all its cells"),
 )
-
-# The index of a run.
-INDEX_TITLE = "Slides"
-INDEX_NOTE = (
-    "Click a column heading to sort. Click a slide to open its report. A range of percentages is that of an unfamiliar "
-    "slide: the lowest and the highest value that its cells in review leave open."
-)
-INDEX_PATIENTS = "Sort by patient to group the slides of each patient."
-INDEX_SUMMARY = {
-    "check": "left to review",
-    "reviewed": "reviewed",
-    "clear": "without warnings",
-    "failed": "failed",
-    "waiting": "waiting",
-}
-INDEX_PARTIAL = "partly analyzed"
-INDEX_VERDICTS = {
-    "possible_blasts": "Possible blasts",
-    "unfamiliar": "Unfamiliar slide{not_yet}",
-    "no_wbc": "No white cells were found",
-    "low_count": "Too few cells for a differential",
-}
-INDEX_REVIEW_ENDED = "review ended {readers}"
-INDEX_NOTICES = "Notices"
-INDEX_HEADINGS = {
-    "severity": "result",
-    "readers": "reviewed by",
-    "slide": "slide",
-    "patient": "patient",
-    "counted": "counted",
-    "review": "in review",
-    "nrbc": "NRBC/100",
-    "fields": "fields",
-    "fields_failed": "failed",
-}
-INDEX_TITLES = {"nrbc": "nucleated red cells per 100 white cells", "fields_failed": "fields that failed"}
-INDEX_SHORT_CLASSES = {"immature_granulocyte": "IG"}
-INDEX_OUT_OF_RANGE = {"percent": "{flag}", "absolute": "absolute {flag}"}
-INDEX_FAILED = "Failures: {n}"
-TABLE_REGION_INDEX = "table of the slides"
-INDEX_NO_REPORT = "no report"
-INDEX_NOT_ASSESSED = "not assessed"
 
 
 def show_percent(value: float | None) -> str:
