@@ -68,7 +68,7 @@ class Draw:
         accuracy: Right labels among the cells of known classes.
         silent_errors: Wrong cells that no reader is asked about, among all.
         coverage: Counted cells among all.
-        is_better: Whether `wbctool adapt` would judge so, by these cells.
+        is_better: Whether `wbctool adapt` would judge so, by these cells of a familiar slide.
     """
 
     laboratory: str

@@ -70,7 +70,7 @@ def test_judge_as_slide_holds_back_cells_that_are_still_unfamiliar(distance: flo
     reader = make_reader(LABELS[:6], SWAPPED)
     adapted = AdaptedReader(CARD, reader.layer, features, 1.0)
     predictions = [Prediction(CellClass.NEUTROPHIL, 0.8, (0.8, 0.1, 0.1), 0.0, Outcome.COUNTED, Reason.NONE)] * 6
-    judged = _judge_as_slide(predictions, adapted, np.ones(6, bool))
+    judged = _judge_as_slide(predictions, [adapted], np.ones(6, bool))
     assert sum(p.outcome is Outcome.COUNTED for p in judged) == n_left
 
 

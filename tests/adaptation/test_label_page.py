@@ -50,7 +50,7 @@ def test_names_are_data_and_never_markup(layout):
     assert page.count("<script") == 2
     data = data_of(page)
     assert any(cell["entry"]["slide"] == HOSTILE for cell in data["cells"])
-    assert data["file"] == "labels--img src=x onerror=alert(1)-.json"
+    assert data["file_stem"] == "labels--img src=x onerror=alert(1)-"
 
 
 def test_page_fetches_nothing_and_allows_its_own_script_alone(layout):

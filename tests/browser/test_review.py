@@ -299,6 +299,34 @@ def test_reopened_report_says_that_its_review_was_saved_until_it_is_applied(wind
     assert window.js("document.getElementById('initials').value") == "AB"
 
 
+def test_kept_review_is_of_its_reader(window, out):
+    """On a shared computer the next reader begins anew, and one who has not said who they are is told whose it is."""
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.press("3")
+    window.type_into("#initials", "AB")
+    window.js("sessionStorage.setItem('wbctool.initials', 'CD')")
+    reopen(window, out)
+    assert shown_table(window) == expected_table(out)
+    window.js("sessionStorage.clear()")
+    reopen(window, out)
+    assert window.text("#review-status").startswith("The review of AB goes on where it was left")
+    assert window.js("document.getElementById('initials').value") == "AB"
+    window.click("#undo")
+    assert shown_table(window) == expected_table(out)
+
+
+def test_original_report_shows_no_kept_review(window, out):
+    window.open(folder(out) / "report.html")
+    window.js("document.querySelector('#category-review .cell').focus()")
+    window.press("3")
+    original = folder(out) / "original-report.html"
+    original.write_bytes((folder(out) / "report.html").read_bytes())
+    window.leave()
+    window.open(original)
+    assert shown_table(window) == expected_table(out)
+
+
 def test_report_works_if_the_browser_keeps_nothing(window, out):
     script = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('forbidden'); } });"
     added = window.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})

@@ -30,11 +30,18 @@ def test_run_prints_a_line_for_each_slide(cli, slides, tmp_path):
 def test_run_that_creates_the_folder_of_its_output_says_so_once(cli, slides, tmp_path):
     """A share that is not mounted would be analyzed again onto the local disk."""
     out = tmp_path / "share" / "lab" / "a.csv"
-    done = cli("run", slides, "--out", out, "--quiet")
-    assert done.exit_code == 0
-    assert done.stderr == f"wbctool: the folder {out.parent} did not exist and was created; is a share not mounted?\n"
+    created = f"the folder {out.parent} did not exist and was created; is a share not mounted?"
+    for log, n_times in ((tmp_path / "first.log", 1), (tmp_path / "second.log", 0)):
+        done = cli("run", slides, "--out", out, "--quiet", "--log-file", log)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert log.read_text().count(created) == n_times
     assert out.exists()
-    assert cli("run", slides, "--out", out, "--quiet").stderr == ""
+
+
+def test_run_into_a_folder_whose_name_is_too_long_says_so(cli, slides, tmp_path):
+    done = cli("run", slides, "--out", tmp_path / ("n" * 300) / "a.csv")
+    assert done.exit_code == 1
+    assert "File name too long" in done.stderr
 
 
 def test_quiet_run_prints_errors_alone(cli, slides, tmp_path):

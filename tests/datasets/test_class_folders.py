@@ -228,3 +228,22 @@ def test_read_class_folders_image_of_two_groups_raises(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("label,image,source\nneutrophil,x.png,s1\nneutrophil,x.png,s2\n")
     with pytest.raises(LabelledDataInvalid, match=r"groups\.csv, line 3: x\.png has another value in an earlier line"):
         read_class_folders(tmp_path)
+
+
+def test_read_single_cell_images_folders_that_differ_in_case_have_their_own_rows(tmp_path: Path) -> None:
+    for folder in ("A", "a"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").touch()
+    rows = "A,1.png,s1,neutrophil\na,1.png,s2,monocyte\n"
+    (tmp_path / "cells.csv").write_text(f"folder,image,source,label\n{rows}")
+    known, _ = read_single_cell_images(tmp_path)
+    assert [(image.label, image.group) for image in known] == [(CellClass.NEUTROPHIL, "s1"), (CellClass.MONOCYTE, "s2")]
+
+
+def test_read_class_folders_a_row_of_another_folder_is_not_taken(tmp_path: Path) -> None:
+    """The rows of two patients' folders of one class tell them apart by the path."""
+    (tmp_path / "neutrophil").mkdir()
+    (tmp_path / "neutrophil" / "1.png").touch()
+    (tmp_path / "groups.csv").write_text("label,image,source\nneutrophil,p2/1.png,p2\n")
+    with pytest.raises(LabelledDataInvalid, match=r"1\.png is not in groups\.csv"):
+        read_class_folders(tmp_path)

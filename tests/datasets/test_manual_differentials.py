@@ -114,8 +114,8 @@ def test_read_differentials_finds_slides_as_other_systems_write_them(tmp_path: P
 
 
 def test_read_differentials_counted_may_be_the_sum_or_of_percents(tmp_path: Path) -> None:
-    found = read(tmp_path, "slide,neutrophil,other,counted\na,150,50,200\nc,74.6,24.9,200\n")
-    assert [row.counted for row in found.values()] == [200, 200]
+    found = read(tmp_path, "slide,neutrophil,other,counted\na,150,50,200\nc,74.6,24.9,200\n=a,0.75,0.25,200\n")
+    assert [row.counted for row in found.values()] == [200, 200, 200]
 
 
 def test_read_differentials_empty_value_is_zero(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from wbctool.inference.training_info import TrainingInfo
 
-RECORD = {"datasets": {"pbc": 3}, "group_split": {"fold": 0, "held_out_datasets": []}, "white_balance": False, "new": 1}
+RECORD = {"datasets": {"pbc": 3}, "group_split": {"fold": 2, "later": [1]}, "white_balance": False, "new": 1}
 
 
 def test_training_info_writes_what_it_read() -> None:

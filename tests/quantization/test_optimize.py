@@ -229,6 +229,12 @@ def test_optimize_models_into_an_earlier_folder_replaces_its_models(folder: Path
     assert read_card(out / "classifier.json") == read_card(folder / "classifier.json")
 
 
+def test_optimize_models_into_a_new_folder_without_a_copy_writes_the_models(folder: Path, tmp_path: Path) -> None:
+    slower = fakes.make_comparison_clock(1.0, 2.0)
+    assert optimize_models(folder, None, tmp_path / "new", Precision.INT8, slower) == 0
+    assert read_card(tmp_path / "new" / "classifier.json") == read_card(folder / "classifier.json")
+
+
 def test_optimize_models_of_one_reader(folder: Path) -> None:
     for path in folder.glob("compact.*"):
         path.unlink()

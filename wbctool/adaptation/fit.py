@@ -81,19 +81,21 @@ def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[P
         held_out = folds == fold
         adapted = adapt_readers(readers, cell_labels, ~held_out)
         logits = [a.layer.compute_logits(a.features[held_out]) for a in adapted]
-        predicted = _judge_as_slide(predict(logits, [a.card for a in adapted]), adapted[0], held_out)
+        predicted = _judge_as_slide(predict(logits, [a.card for a in adapted]), adapted, held_out)
         predictions.update(zip(np.flatnonzero(held_out).tolist(), predicted, strict=True))
     return [predictions[index] for index in range(len(cell_labels.labels))]
 
 
 def _judge_as_slide(
-    predictions: Sequence[Prediction], first: AdaptedReader, held_out: NDArray[np.bool_]
+    predictions: Sequence[Prediction], adapted: Sequence[AdaptedReader], held_out: NDArray[np.bool_]
 ) -> list[Prediction]:
     """Send unsure cells to review if together they are unfamiliar; too few cells are taken to be of a larger slide."""
-    rule = first.card.familiarity
+    rule = adapted[0].card.familiarity
     if rule is None:
         return list(predictions)
-    measured = measure_familiarity(predictions, first.features[held_out], rule)
+    if len(adapted) == 1:
+        rule = rule.for_one_reader()
+    measured = measure_familiarity(predictions, adapted[0].features[held_out], rule)
     familiarity = assess_familiarity(measured, rule)
     is_unfamiliar = familiarity is not None and familiarity.is_familiar is False
     return send_unsure_to_review(measured, familiarity, rule) if is_unfamiliar else list(predictions)

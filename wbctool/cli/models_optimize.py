@@ -94,7 +94,7 @@ def optimize_models(
             echo_optional(f"{display_name(str(write_quantized(quantized, out or folder)))} written")
         else:
             echo_optional(f"{quantized.card.kind}: no faster in {precision} here, so no copy is kept; it stays in fp32")
-    if out is not None and not out.samefile(folder):
+    if out is not None and out.resolve() != folder.resolve():
         _copy_fp32_models(folder, out)
     return code
 

@@ -152,7 +152,7 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
     if table := _find_cell_table(folder.resolve().parent):
         cells = _read_cell_table(table, folder.name)
         for path in paths:
-            if (key := _image_key(path.name)) not in cells:
+            if (key := _normalize(path.name)) not in cells:
                 raise LabelledDataInvalid(f"{path} is not in {table.name}, so its label and group are unknown")
             label, group = cells[key]
             if label:
@@ -163,7 +163,7 @@ def _iter_labels(folder: Path, data: Path) -> Iterator[tuple[Path, CellClass | s
         return
     groups = _read_groups(folder, data)
     for path in paths:
-        key = _image_key(path.name)
+        key = _normalize(path.name)
         if groups is not None and key not in groups:
             raise LabelledDataInvalid(f"{path} is not in groups.csv, so its group is unknown")
         yield path, folder_kind, infer_group(path) if groups is None else groups[key]
@@ -183,31 +183,32 @@ def _find_cell_table(folder: Path) -> Path | None:
 
 
 def _read_cell_table(table: Path, folder: str) -> dict[str, tuple[str, str]]:
-    """Return label, perhaps empty, and group of each image of a folder, by :func:`_image_key`."""
-    rows = [row for row in read_label_rows(table, _CELL_COLUMNS) if _is_same_name(row.values["folder"], folder)]
+    """Return label, perhaps empty, and group of each image of a folder."""
+    rows = _select_rows(read_label_rows(table, _CELL_COLUMNS), "folder", folder)
     labels = [strip_cell(row.values["label"]) for row in rows]
     values = [(label, _read_source(table, row) if label else "") for row, label in zip(rows, labels, strict=True)]
-    return _index_images(table, rows, values)
+    return _index_images(table, folder, rows, values)
 
 
-def _index_images(table: Path, rows: Sequence[TableRow], values: Sequence[_Value]) -> dict[str, _Value]:
-    """Return the value of each row by :func:`_image_key`; an image with two values is an error."""
+def _select_rows(rows: Sequence[TableRow], column: str, folder: str) -> list[TableRow]:
+    """Return the rows of a folder: those with exactly its name, else with its name in another case."""
+    exact = [row for row in rows if row.values[column] == folder]
+    return exact or [row for row in rows if _normalize(row.values[column]).casefold() == _normalize(folder).casefold()]
+
+
+def _index_images(table: Path, folder: str, rows: Sequence[TableRow], values: Sequence[_Value]) -> dict[str, _Value]:
+    """Return the value of each row by the image's name as :func:`_normalize` has it; two values are an error."""
     by_image: dict[str, _Value] = {}
     for row, value in zip(rows, values, strict=True):
-        image = row.values["image"]
-        if by_image.setdefault(_image_key(image), value) != value:
+        image = _normalize(row.values["image"]).removeprefix("./").removeprefix(f"{_normalize(folder)}/")
+        if by_image.setdefault(image, value) != value:
             raise LabelledDataInvalid(f"{table}, line {row.line}: {image} has another value in an earlier line")
     return by_image
 
 
-def _is_same_name(one: str, other: str) -> bool:
-    """Return whether a name in a table is that of a folder, in whatever case it is written."""
-    return _image_key(one).casefold() == _image_key(other).casefold()
-
-
-def _image_key(name: str) -> str:
-    """Return the name of an image or folder without what differs between systems, and without a path before it."""
-    return unicodedata.normalize("NFC", strip_cell(name).replace("\\", "/").rpartition("/")[2])
+def _normalize(name: str) -> str:
+    """Return a name without what differs between systems."""
+    return unicodedata.normalize("NFC", strip_cell(name)).replace("\\", "/")
 
 
 def _read_source(table: Path, row: TableRow) -> str:
@@ -234,10 +235,10 @@ def _read_groups(folder: Path, data: Path) -> dict[str, str] | None:
         table = find_table(candidate, "groups", LabelledDataInvalid) if os.access(candidate, os.R_OK) else None
         if table is not None:
             rows = read_label_rows(table, ("label", "image", "source"))
-            of_folder = [row for row in rows if _is_same_name(row.values["label"], folder.name)] or [
+            of_folder = _select_rows(rows, "label", folder.name) or [
                 row for row in rows if parse_kind(row.values["label"]) == parse_kind(folder.name)
             ]
-            return _index_images(table, of_folder, [_read_source(table, row) for row in of_folder])
+            return _index_images(table, folder.name, of_folder, [_read_source(table, row) for row in of_folder])
         if candidate == data.resolve().parent:
             break
     return None

@@ -129,7 +129,8 @@ def _parse_row(
             percents[label] = percents.get(label, 0.0) + 100 * values[name] / total
     if texts.get(_COUNTED):
         counted = round(_parse_number(f"{location}, {_COUNTED}", table.number_text(texts[_COUNTED])))
-        if counted < 1 or min(abs(total - counted) / counted, abs(total - 100) / 100) > _MAX_ROUNDING:
+        wholes = (counted, 100, 1)  # 1: of a workbook's cells that are shown as percents
+        if counted < 1 or min(abs(total - whole) / whole for whole in wholes) > _MAX_ROUNDING:
             raise LabelledDataInvalid(
                 f"{location}: the values add up to {total:g}, neither to the {counted} counted cells nor to 100 %; "
                 f"put the other white cells into {_OTHER!r}"

@@ -10,10 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 class SplitInfo(BaseModel):
     """Which groups a model was not trained on: :class:`wbctool.datasets.labelled.GroupSplit` has the same entries."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     fold: int = Field(default=0, ge=0)
     held_out_datasets: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _write_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the entries that were given, as :class:`TrainingInfo` does."""
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
 
 class TrainingInfo(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -120,10 +121,10 @@ def run_folder(
     if settings.dry_run:
         progress.plan_ready(make_plan(slides, make_context()))
         return ExitCode.DONE
-    is_new_folder = not layout.counts_csv.parent.exists()
+    is_new_folder = not os.path.lexists(layout.counts_csv.parent)  # pathlib's raises for a name that is too long
     with lock_output(layout):
         if is_new_folder:
-            log_notice(f"the folder {layout.counts_csv.parent} did not exist and was created; is a share not mounted?")
+            log.info("the folder %s did not exist and was created; is a share not mounted?", layout.counts_csv.parent)
         check_tables_writable(layout)
         run = _FolderRun(make_context(), progress, stop_request, executor, notices)
         return run.execute(slides, argv)

@@ -249,6 +249,7 @@ PANEL = {
     "unsaved_since": "changes since then not saved yet",
     "saved_before": "Saved by {reader} {time}, not yet applied",
     "restored": "Your review goes on where you left it",
+    "restored_of": "The review of {reader} goes on where it was left",
     "changes": "cells moved",
     "moved_to": "{cell} moved to {category}",
     "moved_cells_to": "{n} cells moved to {categories}",

@@ -172,7 +172,7 @@ def apply_reviews(
     with lock_output(layout, "review apply"):
         applied: dict[str, SlideResult] = {}
         try:
-            superseded = _find_superseded(paths)
+            superseded = _find_superseded(layout, paths)
             for path in paths:
                 if path in superseded:
                     yield path, superseded[path]
@@ -188,12 +188,17 @@ def apply_reviews(
                 publish_overview(layout, applied)
 
 
-def _find_superseded(paths: Sequence[Path]) -> dict[Path, Superseded]:
-    """Return the reviews after which their reader saved another one of the same slide and the same results."""
+def _find_superseded(layout: OutputPaths, paths: Sequence[Path]) -> dict[Path, Superseded]:
+    """Return the reviews after which their reader saved another one of the same slide and the same results.
+
+    Those that are applied already are left out.
+    """
     reviews: dict[Path, ReviewFile] = {}
     for path in paths:
         with suppress(ReviewRefused):  # it is refused in its turn
-            reviews[path] = read_review(path)
+            review = read_review(path)
+            if not _is_applied(review, _load_record(layout, review.slide)):
+                reviews[path] = review
     latest = {
         (review.slide, review.reader, review.results): path
         for path, review in sorted(reviews.items(), key=lambda item: item[1].time)
@@ -202,12 +207,17 @@ def _find_superseded(paths: Sequence[Path]) -> dict[Path, Superseded]:
     return {path: Superseded(by) for path, by in later.items() if by != path}
 
 
+def _is_applied(review: ReviewFile, record: SlideRecord) -> bool:
+    """Return whether a slide's results have a review already."""
+    return any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews)
+
+
 def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
     """Apply one review."""
     record = _load_record(layout, review.slide)
     original = load_original(layout, review.slide, record)
     current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
-    if any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews):
+    if _is_applied(review, record):
         raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
     results = hash_cells(current, record.provenance.classes)
     _check_applicable(review, current, record, results)
@@ -222,11 +232,7 @@ def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
 
 
 def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
-    """Return a slide's record.
-
-    Raises:
-        ReviewRefused: The slide has no valid record.
-    """
+    """Return a slide's record; raises ReviewRefused if it has no valid one."""
     record = find_slide_record(layout, slide)
     if record is None:
         raise ReviewRefused(f"there are no results for slide {slide!r} from this version of wbctool")

@@ -56,7 +56,7 @@ def gather_cells(context: TrainingContext, include_test: bool = False) -> Classi
 
     Raises:
         LabelledDataInvalid: A split that is needed has no cells, or a class has no training cells and there is no
-            ``init_from`` that knows it, or the recipe's generated images are missing.
+            ``init_from``, or the recipe's generated images are missing.
     """
     recipe, config = context.recipe, context.recipe.classifier
     cells = context.load_cells()

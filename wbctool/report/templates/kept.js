@@ -24,5 +24,19 @@ const Kept = (() => {
     }
   }
 
-  return { read, readJson, write };
+  function keys(prefix) {
+    try {
+      return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
+    } catch {
+      return [];
+    }
+  }
+
+  function remove(key) {
+    try {
+      localStorage.removeItem(key);
+    } catch { /* as above */ }
+  }
+
+  return { keys, read, readJson, remove, write };
 })();

@@ -87,8 +87,10 @@ const Review = (() => {
 
   // --- keeping, in the browser, until the review is applied ------------------------------------------------------------
 
-  // Another review of the slide that moves a cell gives the results another hash.
-  const REVIEW_KEY = `wbctool.review.${data.results}`, INITIALS_KEY = "wbctool.review.initials";
+  // Another review of the slide that moves a cell gives the results another hash. The key ends in the reader's initials.
+  const PREFIX = "wbctool.review.", INITIALS_KEY = "wbctool.initials", DAYS_KEPT = 90;
+  const keyOf = (reader) => `${PREFIX}${data.results}.${reader}`, initials = () => byId("initials").value.trim();
+  let keptFor = ""; // the initials under which the review is kept
   const hasNewComment = (cell) => cell.comment !== cell.originalComment;
 
   function noteChange() {
@@ -98,7 +100,10 @@ const Review = (() => {
 
   function keep() {
     const packed = (changes) => changes.map(({ cell, category }) => [cell.row, category]);
-    Kept.write(REVIEW_KEY, JSON.stringify({
+    if (keptFor !== initials()) Kept.remove(keyOf(keptFor));
+    keptFor = initials();
+    Kept.write(keyOf(keptFor), JSON.stringify({
+      changed: Date.now(),
       undo: undoStack.map(packed),
       moved: packed(Cells.all.filter(isReclassified).map((cell) => ({ cell, category: cell.category }))),
       comments: Cells.all.filter(hasNewComment).map((cell) => [cell.row, cell.comment]),
@@ -108,22 +113,41 @@ const Review = (() => {
   }
 
   function restore() {
-    byId("initials").value = Kept.read(INITIALS_KEY, "sessionStorage") || ""; // the next reader must not sign with them
-    const kept = Kept.readJson(REVIEW_KEY);
-    if (!kept || isApplied(kept)) return;
-    if (!kept.lastSave && !kept.moved.length && !kept.comments.length && !kept.slideComment) return;
+    forgetOldReviews();
+    const present = Kept.read(INITIALS_KEY, "sessionStorage") || ""; // of this window; the next reader has another
+    byId("initials").value = present;
+    if (location.pathname.endsWith("/original-report.html")) return; // it shows the slide as the run left it
+    const readers = present ? [present, ""] : Kept.keys(keyOf("")).map((key) => key.slice(keyOf("").length));
+    const reader = readers.find((each) => isOpen(Kept.readJson(keyOf(each))));
+    if (reader === undefined) return;
+    const kept = Kept.readJson(keyOf(reader));
+    keptFor = reader;
+    byId("initials").value = reader || present;
     const unpacked = (changes) => changes.map(([row, category]) => ({ cell: Cells.all[row - 1], category }));
     undoStack.push(...kept.undo.map(unpacked));
     for (const [row, comment] of kept.comments) Cells.all[row - 1].comment = comment;
     byId("slide-comment").value = kept.slideComment;
-    ({ isSaved, lastSave } = kept);
+    isSaved = kept.isSaved;
+    lastSave = isApplied(kept.lastSave) ? null : kept.lastSave;
     setCategories(unpacked(kept.moved));
-    showStatus(lastSave ? format(texts.saved_before, { ...lastSave, time: localTime(lastSave.time) }) : texts.restored);
+    const restored = reader && reader !== present ? format(texts.restored_of, { reader }) : texts.restored;
+    showStatus(lastSave ? format(texts.saved_before, { ...lastSave, time: localTime(lastSave.time) }) : restored);
+  }
+
+  // Whether a kept review has something that is not applied yet.
+  function isOpen(kept) {
+    if (!kept || (kept.isSaved && isApplied(kept.lastSave))) return false;
+    return Boolean(kept.lastSave || kept.moved.length || kept.comments.length || kept.slideComment);
   }
 
   // A review without moved cells leaves the hash of the results as it is.
-  function isApplied({ isSaved: wasSaved, lastSave: last }) {
-    return wasSaved && data.review_times.some((time) => Date.parse(time) === Date.parse(last.time));
+  function isApplied(save) {
+    return save !== null && data.review_times.some((time) => Date.parse(time) === Date.parse(save.time));
+  }
+
+  function forgetOldReviews() {
+    const oldest = Date.now() - DAYS_KEPT * 24 * 3600 * 1000;
+    for (const key of Kept.keys(PREFIX)) if (!(Kept.readJson(key)?.changed > oldest)) Kept.remove(key);
   }
 
   // The reader's hour and minute, with the day if it is not today.
@@ -190,7 +214,10 @@ const Review = (() => {
       noteChange();
     });
     byId("slide-comment").addEventListener("input", noteChange);
-    byId("initials").addEventListener("input", (event) => Kept.write(INITIALS_KEY, event.target.value.trim(), "sessionStorage"));
+    byId("initials").addEventListener("input", () => {
+      Kept.write(INITIALS_KEY, initials(), "sessionStorage");
+      if (!isSaved) keep();
+    });
     byId("accept").addEventListener("click", () => accept(Selection.cells()));
     byId("undo").addEventListener("click", undo);
     byId("save").addEventListener("click", save);
