@@ -1,7 +1,7 @@
 """`python -m benchmarks.large_fields`: are all cells of large fields and of a whole-slide scan found, once each?
 
-The demo's fields are put side by side, reduced, to stitched fields of four sizes and to a scan of 1.07 gigapixels,
-which is a smear with glass to its left and right. The cells that are there are those that the detector finds in each of
+The demo's fields are put side by side in random order, reduced, to stitched fields of four sizes, and in blocks of all
+fields to a scan of 1.07 gigapixels, which is a smear with glass to its left and right. The cells that are there are those that the detector finds in each of
 the demo's fields by itself. Each image is processed by `wbctool run`, which is timed from start to end. Classes do not
 matter, so the second reader works alone, and nothing is super-resolved.
 """
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from wbctool.types.arrays import FloatArray, Rgb
 
 _MOSAICS = ((40, 0.15), (60, 0.15), (64, 0.25), (88, 0.25))  # fields a side, and the scale of each
-_FIELDS_A_SIDE = 4  # of a block, which has all fields
+_SEED = 0  # of the order; in blocks a stitched field would be refused, because it shows the same picture twice
+_BLOCK_ORDER = np.arange(16).reshape(4, 4)  # of the scan's blocks
 _JPEG_QUALITY = 95
 _SCAN_SCALE = 0.4
 _DEMO_UM_PER_PX = 0.075
@@ -49,8 +50,8 @@ _DESCRIPTION = "Aperio Image Library\r\n{side}x{side} [0,0 {side}x{side}] ({tile
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """All fields of the demo side by side, at some scale.
+class Mosaic:
+    """Fields of the demo side by side, at some scale.
 
     Attributes:
         rgb: (H, W, 3) uint8 RGB.
@@ -96,16 +97,15 @@ def main() -> None:
         options = ["--device", Device.CPU, "--models", str(args.models), "--readers", Readers.COMPACT]
         options += ["--super-resolve", SuperResolve.NEVER, "--cells", args.cells]
         for fields_a_side, scale in _MOSAICS:
-            block = make_block(args.models, scale)
-            repeats = fields_a_side // _FIELDS_A_SIDE
+            order = np.random.default_rng(_SEED).permutation(fields_a_side**2) % _BLOCK_ORDER.size
+            mosaic = make_mosaic(args.models, scale, order.reshape(fields_a_side, fields_a_side))
             path = slide / "mosaic.jpg"
-            bgr = cv2.cvtColor(np.tile(block.rgb, (repeats, repeats, 1)), cv2.COLOR_RGB2BGR)
+            bgr = cv2.cvtColor(mosaic.rgb, cv2.COLOR_RGB2BGR)
             path.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
             height, width = bgr.shape[:2]
-            there = repeat_centers(block, range(repeats), range(repeats))
-            print_row(f"{width}×{height}", width * height, there, block.cell_px, work_dir, options)
+            print_row(f"{width}×{height}", width * height, mosaic.centers, mosaic.cell_px, work_dir, options)
             path.unlink()
-        block = make_block(args.models, _SCAN_SCALE)
+        block = make_mosaic(args.models, _SCAN_SCALE, _BLOCK_ORDER)
         write_scan(slide / "scan.svs", block)
         height, width = block.rgb.shape[:2]
         left, right = (side // width for side in _SMEAR_PX)
@@ -113,38 +113,40 @@ def main() -> None:
         print_row("scan", _SCAN_SIDE_PX**2, there, block.cell_px, work_dir, options)
 
 
-def make_block(models: Path, scale: float) -> Block:
+def make_mosaic(models: Path, scale: float, order: NDArray[np.int64]) -> Mosaic:
     """Put the demo's fields side by side.
 
     Args:
         models: The folder of the models; the detector finds the cells.
         scale: Of each field, at most 1.
+        order: (rows, columns), the number of the field at each place.
     """
     detector = load_model(models, DetectorCard)
     fields = [read_field(path) for path in sorted(DEMO.glob("slide-0[12]/*.jpg"))]
-    rows, centers, sides = [], [], []
-    for row in range(_FIELDS_A_SIDE):
-        reduced = []
-        for column, field in enumerate(fields[row * _FIELDS_A_SIDE : (row + 1) * _FIELDS_A_SIDE]):
-            small = cv2.resize(field.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            reduced.append(small)
-            for detection in detect_blood_cells(field, detector):
-                if detection.object_class is ObjectClass.NUCLEATED:
-                    x, y = detection.box.center
-                    centers.append((column * small.shape[1] + scale * x, row * small.shape[0] + scale * y))
-                    sides.append(scale * detection.box.longer_side_px)
-        rows.append(np.hstack(reduced))
-    return Block(np.vstack(rows).astype(np.uint8, copy=False), np.array(centers), float(np.mean(sides)))
+    reduced = [cv2.resize(f.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in fields]
+    boxes = [
+        [d.box for d in detect_blood_cells(field, detector) if d.object_class is ObjectClass.NUCLEATED]
+        for field in fields
+    ]
+    height, width = reduced[0].shape[:2]
+    centers = [
+        (column * width + scale * box.center[0], row * height + scale * box.center[1])
+        for (row, column), number in np.ndenumerate(order)
+        for box in boxes[number]
+    ]
+    rgb = np.vstack([np.hstack([reduced[number] for number in row]) for row in order])
+    sides = [scale * box.longer_side_px for of_field in boxes for box in of_field]
+    return Mosaic(rgb.astype(np.uint8, copy=False), np.array(centers), float(np.mean(sides)))
 
 
-def repeat_centers(block: Block, columns: range, rows: range) -> FloatArray:
+def repeat_centers(block: Mosaic, columns: range, rows: range) -> FloatArray:
     """Return the centers (N, 2) of the cells of blocks side by side; the first block is at 0, 0."""
     height, width = block.rgb.shape[:2]
     corners = np.array([(column * width, row * height) for row in rows for column in columns])
     return (corners[:, None] + block.centers).reshape(-1, 2)
 
 
-def write_scan(path: Path, block: Block) -> None:
+def write_scan(path: Path, block: Mosaic) -> None:
     """Write a pyramidal scan of blocks between glass, tile by tile.
 
     Args:

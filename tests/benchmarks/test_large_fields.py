@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import large_fields
-from benchmarks.large_fields import Block, Score, repeat_centers, score_cells, write_scan
+from benchmarks.large_fields import Mosaic, Score, repeat_centers, score_cells, write_scan
 
 CELLS = "field,x,y,width,height\n"
 
@@ -20,7 +20,7 @@ def write_results(folder: Path, cells: list[tuple[str, int, int]], record: dict)
 
 
 def test_repeat_centers_moves_them_by_whole_blocks() -> None:
-    block = Block(np.zeros((30, 40, 3), np.uint8), np.array([[1.0, 2.0]]), 10.0)
+    block = Mosaic(np.zeros((30, 40, 3), np.uint8), np.array([[1.0, 2.0]]), 10.0)
     assert repeat_centers(block, range(1, 3), range(2)).tolist() == [[41, 2], [81, 2], [41, 32], [81, 32]]
 
 
@@ -41,7 +41,7 @@ def test_write_scan_puts_blocks_between_glass(tmp_path: Path, monkeypatch: pytes
     openslide = pytest.importorskip("openslide")
     monkeypatch.setattr(large_fields, "_SCAN_SIDE_PX", 2048)
     monkeypatch.setattr(large_fields, "_SMEAR_PX", (512, 1536))
-    write_scan(tmp_path / "scan.svs", Block(np.full((256, 512, 3), (90, 40, 120), np.uint8), np.empty((0, 2)), 10.0))
+    write_scan(tmp_path / "scan.svs", Mosaic(np.full((256, 512, 3), (90, 40, 120), np.uint8), np.empty((0, 2)), 10.0))
     with openslide.OpenSlide(tmp_path / "scan.svs") as scan:
         assert scan.dimensions == (2048, 2048)
         assert float(scan.properties["openslide.mpp-x"]) == pytest.approx(0.1875)
