@@ -1,9 +1,9 @@
 """`python -m benchmarks.large_fields`: are all cells of large fields and of a whole-slide scan found, once each?
 
 The demo's fields are put side by side in random order, reduced, to stitched fields of four sizes, and in blocks of all
-fields to a scan of 1.07 gigapixels, which is a smear with glass to its left and right. The cells that are there are those that the detector finds in each of
-the demo's fields by itself. Each image is processed by `wbctool run`, which is timed from start to end. Classes do not
-matter, so the second reader works alone, and nothing is super-resolved.
+fields to a scan of 1.07 gigapixels, which is a smear with glass to its left and right. The cells that are there are
+those that the detector finds in each of the demo's fields by itself. Each image is processed by `wbctool run`, which is
+timed from start to end. Classes do not matter, so the second reader works alone, and nothing is super-resolved.
 """
 
 from __future__ import annotations
