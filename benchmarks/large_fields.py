@@ -13,8 +13,10 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,23 @@ class Mosaic:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeImage:
+    """An image that was written, and its cells.
+
+    Attributes:
+        name: Its size in pixels, or ``scan``.
+        megapixels: Its size.
+        centers: (N, 2) the x and y of each white cell's center in pixels.
+        cell_px: The mean of the cells' longer sides.
+    """
+
+    name: str
+    megapixels: float
+    centers: FloatArray
+    cell_px: float
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """The cells of one image.
 
@@ -97,20 +116,36 @@ def main() -> None:
         options = ["--device", Device.CPU, "--models", str(args.models), "--readers", Readers.COMPACT]
         options += ["--super-resolve", SuperResolve.NEVER, "--cells", args.cells]
         for fields_a_side, scale in _MOSAICS:
-            order = np.random.default_rng(_SEED).permutation(fields_a_side**2) % _BLOCK_ORDER.size
-            mosaic = make_mosaic(args.models, scale, order.reshape(fields_a_side, fields_a_side))
             path = slide / "mosaic.jpg"
-            bgr = cv2.cvtColor(mosaic.rgb, cv2.COLOR_RGB2BGR)
-            path.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
-            height, width = bgr.shape[:2]
-            print_row(f"{width}×{height}", width * height, mosaic.centers, mosaic.cell_px, work_dir, options)
+            print_row(call_apart(write_field, path, args.models, fields_a_side, scale), work_dir, options)
             path.unlink()
-        block = make_mosaic(args.models, _SCAN_SCALE, _BLOCK_ORDER)
-        write_scan(slide / "scan.svs", block)
-        height, width = block.rgb.shape[:2]
-        left, right = (side // width for side in _SMEAR_PX)
-        there = repeat_centers(block, range(left, right), range(-(-_SCAN_SIDE_PX // height)))
-        print_row("scan", _SCAN_SIDE_PX**2, there, block.cell_px, work_dir, options)
+        print_row(call_apart(write_scan, slide / "scan.svs", args.models), work_dir, options)
+
+
+def call_apart(function: Callable[..., MadeImage], *arguments: Any) -> MadeImage:
+    """Call a function in a process of its own: the peak memory of a run counts that of the process that starts it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def write_field(path: Path, models: Path, fields_a_side: int, scale: float) -> MadeImage:
+    """Write a stitched field of the demo's fields in random order; arguments as of :func:`make_mosaic`."""
+    order = np.random.default_rng(_SEED).permutation(fields_a_side**2) % _BLOCK_ORDER.size
+    mosaic = make_mosaic(models, scale, order.reshape(fields_a_side, fields_a_side))
+    bgr = cv2.cvtColor(mosaic.rgb, cv2.COLOR_RGB2BGR)
+    path.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
+    height, width = bgr.shape[:2]
+    return MadeImage(f"{width}×{height}", width * height / 1e6, mosaic.centers, mosaic.cell_px)
+
+
+def write_scan(path: Path, models: Path) -> MadeImage:
+    """Write a pyramidal scan, a smear between glass; arguments as of :func:`make_mosaic`."""
+    block = make_mosaic(models, _SCAN_SCALE, _BLOCK_ORDER)
+    write_pyramid(path, block)
+    height, width = block.rgb.shape[:2]
+    left, right = (side // width for side in _SMEAR_PX)
+    there = repeat_centers(block, range(left, right), range(-(-_SCAN_SIDE_PX // height)))
+    return MadeImage("scan", _SCAN_SIDE_PX**2 / 1e6, there, block.cell_px)
 
 
 def make_mosaic(models: Path, scale: float, order: NDArray[np.int64]) -> Mosaic:
@@ -146,7 +181,7 @@ def repeat_centers(block: Mosaic, columns: range, rows: range) -> FloatArray:
     return (corners[:, None] + block.centers).reshape(-1, 2)
 
 
-def write_scan(path: Path, block: Mosaic) -> None:
+def write_pyramid(path: Path, block: Mosaic) -> None:
     """Write a pyramidal scan of blocks between glass, tile by tile.
 
     Args:
@@ -185,15 +220,13 @@ def write_scan(path: Path, block: Mosaic) -> None:
             level = cv2.resize(level, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def print_row(
-    name: str, pixels: int, there: FloatArray, cell_px: float, work_dir: Path, options: Sequence[str]
-) -> None:
+def print_row(image: MadeImage, work_dir: Path, options: Sequence[str]) -> None:
     """Process the one image under ``work_dir`` and print its row of the table."""
     measured = run_wbctool(work_dir, work_dir / "slides", Precision.FP32, options)
     results = next((work_dir / "out" / "counts").rglob("slide.json")).parent
-    score = score_cells(results, there, cell_px)
+    score = score_cells(results, image.centers, image.cell_px)
     print(
-        f"| {name} | {pixels / 1e6:.0f} | {score.there} | {score.found} | {score.twice} | {score.others} | "
+        f"| {image.name} | {image.megapixels:.0f} | {score.there} | {score.found} | {score.twice} | {score.others} | "
         f"{measured.seconds:.1f} | {measured.cpu_s:.1f} | {measured.peak_mb:.0f} |",
         flush=True,
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import large_fields
-from benchmarks.large_fields import Mosaic, Score, repeat_centers, score_cells, write_scan
+from benchmarks.large_fields import Mosaic, Score, repeat_centers, score_cells, write_pyramid
 
 CELLS = "field,x,y,width,height\n"
 
@@ -37,11 +37,13 @@ def test_score_cells_asks_only_for_cells_of_zones_that_were_looked_at(tmp_path: 
     assert score_cells(results, there, 10.0) == Score(2, 1, 0, 0)  # the box in the zone beside it is of a cell
 
 
-def test_write_scan_puts_blocks_between_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_pyramid_puts_blocks_between_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openslide = pytest.importorskip("openslide")
     monkeypatch.setattr(large_fields, "_SCAN_SIDE_PX", 2048)
     monkeypatch.setattr(large_fields, "_SMEAR_PX", (512, 1536))
-    write_scan(tmp_path / "scan.svs", Mosaic(np.full((256, 512, 3), (90, 40, 120), np.uint8), np.empty((0, 2)), 10.0))
+    write_pyramid(
+        tmp_path / "scan.svs", Mosaic(np.full((256, 512, 3), (90, 40, 120), np.uint8), np.empty((0, 2)), 10.0)
+    )
     with openslide.OpenSlide(tmp_path / "scan.svs") as scan:
         assert scan.dimensions == (2048, 2048)
         assert float(scan.properties["openslide.mpp-x"]) == pytest.approx(0.1875)
