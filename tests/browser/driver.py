@@ -121,9 +121,13 @@ class Window:
         return str(self.js("document.querySelector(arguments[0]).textContent", selector)).strip()
 
     def press(self, *keys: str) -> None:
-        """Send keys to the element with the focus."""
+        """Send keys to the element with the focus, once a page that moves it has shown the element."""
+        from selenium.common.exceptions import ElementNotInteractableException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        wait = WebDriverWait(self.driver, 5, ignored_exceptions=(ElementNotInteractableException,))
         for key in keys:
-            self.driver.switch_to.active_element.send_keys(key)
+            wait.until(lambda driver, key=key: driver.switch_to.active_element.send_keys(key) or True)
 
     def type_into(self, selector: str, text: str) -> None:
         """Type into an input."""
