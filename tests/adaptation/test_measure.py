@@ -1,6 +1,6 @@
 import pytest
 
-from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
+from wbctool.adaptation.measure import Comparison, Refusal, compare, find_doubtful_labels
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -27,7 +27,7 @@ def test_compare_counts_by_hand() -> None:
     assert comparison.after.coverage.n == 3
     assert comparison.silent_errors_at_equal_coverage.n == 2  # the three surest before: right, wrong, wrong
     assert (comparison.test.wins, comparison.test.losses) == (2, 0)
-    assert (comparison.guess_test.wins, comparison.guess_test.losses, comparison.guess_test.p) == (1, 0, 1)
+    assert (comparison.majority_test.wins, comparison.majority_test.losses, comparison.majority_test.p) == (1, 0, 1)
 
 
 def compare_many(n_right: int, n_other: int, n_cells: int = 40) -> Comparison:
@@ -48,14 +48,14 @@ def compare_many(n_right: int, n_other: int, n_cells: int = 40) -> Comparison:
         pytest.param(22, 20, False, id="two more than by the commonest class may be chance"),
         pytest.param(38, 20, True, id="surely more"),
         pytest.param(40, 3, False, id="so few cells of another class show nothing"),
+        pytest.param(40, 5, True, id="five of another class are enough"),
     ],
 )
 def test_compare_readers_must_know_more_than_the_commonest_class(n_right: int, n_other: int, is_better: bool) -> None:
     comparison = compare_many(n_right, n_other)
     assert comparison.before.accuracy.n == 0
     assert comparison.after.accuracy.n == n_right
-    assert comparison.is_better is is_better
-    assert comparison.is_guess is not is_better
+    assert comparison.refusal is (None if is_better else Refusal.MAJORITY_CLASS)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,46 @@ def test_compare_as_many_right_and_more_counted_is_better() -> None:
     comparison = compare(labels, groups, [review(x, 0.8) for x in labels], [predict(x, 0.9) for x in labels])
     assert comparison.is_better
     assert not compare(labels, groups, [predict(x, 0.9) for x in labels], [review(x, 0.8) for x in labels]).is_better
+
+
+BOTH = [NEUTROPHIL, LYMPHOCYTE] * 50
+
+
+def compare_outcomes(labels: list[CellClass], before: list[Prediction], after: list[Prediction]) -> Comparison:
+    return compare(labels, list(map(str, range(len(labels)))), before, after)
+
+
+def test_compare_one_more_label_right_but_no_cell_counted_is_no_better() -> None:
+    before = [predict(LYMPHOCYTE, 0.5, Outcome.NEEDS_REVIEW), *[predict(x, 0.9) for x in BOTH[1:]]]
+    comparison = compare_outcomes(BOTH, before, [review(x, 0.8) for x in BOTH])
+    assert comparison.refusal is Refusal.FEWER_COUNTED
+
+
+def test_compare_fewer_counted_is_better_if_fewer_errors_are_silent() -> None:
+    before = [*[predict(LYMPHOCYTE, 0.99)] * 20, *[predict(x, 0.9) for x in BOTH[20:]]]
+    after = [review(x, 0.6) for x in BOTH[:30]] + [predict(x, 0.9) for x in BOTH[30:]]
+    assert compare_outcomes(BOTH, before, after).refusal is None
+
+
+@pytest.mark.parametrize(("n_silent", "refusal"), [(5, None), (6, Refusal.SILENT_ERRORS)])
+def test_compare_more_than_two_percent_silent_by_more_than_chance_are_refused(
+    n_silent: int, refusal: Refusal | None
+) -> None:
+    """At equal coverage the shipped readers would leave as many, but they ask a reader."""
+    wrong = [LYMPHOCYTE if x is NEUTROPHIL else NEUTROPHIL for x in BOTH]
+    before = [review(x, 0.9) for x in wrong[:10]] + [review(x, 0.8) for x in BOTH[10:]]
+    after = [predict(x, 0.9) for x in wrong[:n_silent]] + [predict(x, 0.9) for x in BOTH[n_silent:]]
+    assert compare_outcomes(BOTH, before, after).refusal is refusal
+
+
+def test_compare_a_class_that_is_lost_is_refused() -> None:
+    basophil = CellClass.BASOPHIL
+    labels = [basophil] * 6 + BOTH
+    before = [predict(basophil, 0.9)] * 6 + [review(NEUTROPHIL, 0.6)] * 100
+    after = [review(NEUTROPHIL, 0.5)] * 6 + [predict(x, 0.9) for x in BOTH]
+    comparison = compare_outcomes(labels, before, after)
+    assert comparison.lost_classes == ("basophil",)
+    assert comparison.refusal is Refusal.LOST_CLASS
 
 
 def test_compare_at_equal_coverage_white_cells_filed_as_no_white_cell_stay_errors() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from wbctool.adaptation.cells import Label
 from wbctool.evaluation.metrics import McNemarResult, mcnemar_by_group
@@ -16,7 +18,8 @@ from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction
 
-MAX_GUESS_P = 0.05  # that readers know no more than the commonest class
+_MAX_P = 0.05  # of a difference that is not taken for chance
+_MAX_SILENT_ERRORS = 0.02  # of the cells; more, beyond chance, are refused
 _SURE = 0.95  # from this confidence of both readers on, a label that they contradict is worth a second look
 
 
@@ -37,6 +40,16 @@ class Figures:
     recall: dict[str, Proportion]
 
 
+class Refusal(Enum):
+    """Why adapted readers are no better than the shipped ones."""
+
+    NO_GAIN = auto()
+    FEWER_COUNTED = auto()
+    MAJORITY_CLASS = auto()
+    SILENT_ERRORS = auto()
+    LOST_CLASS = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Shipped and adapted readers on cells that the adapted ones have not learned from.
@@ -49,8 +62,10 @@ class Comparison:
         silent_errors_at_equal_coverage: Silent errors of the shipped readers if as many cells were counted as after the
             adaptation, the surest first.
         test: McNemar's test of the labels by group: wins are groups in which the adapted readers are right more often.
-        guess_test: McNemar's test, by cell, against naming every cell by the commonest class: wins are cells of known
-            classes that only the adapted readers name rightly.
+        majority_test: McNemar's test, by cell, against naming every cell by the commonest class: wins are cells of
+            known classes that only the adapted readers name rightly.
+        coverage_test: McNemar's test, by cell: wins are cells that only the adapted readers count.
+        lost_classes: The classes of which the adapted readers are right on fewer cells, by more than chance.
     """
 
     cells: int
@@ -59,30 +74,38 @@ class Comparison:
     after: Figures
     silent_errors_at_equal_coverage: Proportion
     test: McNemarResult
-    guess_test: McNemarResult
+    majority_test: McNemarResult
+    coverage_test: McNemarResult
+    lost_classes: tuple[str, ...]
 
     @property
-    def is_guess(self) -> bool:
-        """Whether the adapted readers may be right no more often than the commonest class alone."""
-        return self.guess_test.wins <= self.guess_test.losses or self.guess_test.p > MAX_GUESS_P
+    def refusal(self) -> Refusal | None:
+        """Why the adapted readers are no better; None if they are.
 
-    @property
-    def gains(self) -> bool:
-        """Whether more labels are right, or as many and more cells are counted."""
-        right_before, right_after = self.before.accuracy.n, self.after.accuracy.n
-        return right_after > right_before or (
-            right_after == right_before and self.after.coverage.n > self.before.coverage.n
-        )
-
-    @property
-    def adds_silent_errors(self) -> bool:
-        """Whether more errors are silent than those of the shipped readers at equal coverage."""
-        return self.after.silent_errors.n > self.silent_errors_at_equal_coverage.n
+        They are better if more labels are right, or as many and more cells are counted. If they surely count fewer
+        cells, fewer errors must be silent. They must surely beat the commonest class (one-sided: nobody asks whether
+        they are worse), lose no class, and leave no more silent errors than the shipped readers at equal coverage, nor
+        more than these do and surely more than 2 %.
+        """
+        before, after = self.before, self.after
+        more_right, more_counted = after.accuracy.n - before.accuracy.n, after.coverage.n - before.coverage.n
+        silent, silent_before = after.silent_errors, before.silent_errors
+        if more_right < 0 or (more_right == 0 and more_counted <= 0):
+            return Refusal.NO_GAIN
+        if _surely_loses(self.coverage_test) and silent.n >= silent_before.n:
+            return Refusal.FEWER_COUNTED
+        majority = self.majority_test
+        if majority.wins <= majority.losses or majority.p / 2 > _MAX_P:
+            return Refusal.MAJORITY_CLASS
+        is_beyond_chance = binomtest(silent.n, silent.total, _MAX_SILENT_ERRORS, "greater").pvalue <= _MAX_P
+        if silent.n > self.silent_errors_at_equal_coverage.n or (silent.n > silent_before.n and is_beyond_chance):
+            return Refusal.SILENT_ERRORS
+        return Refusal.LOST_CLASS if self.lost_classes else None
 
     @property
     def is_better(self) -> bool:
-        """Whether the adapted readers gain something, do not guess, and add no silent errors."""
-        return self.gains and not self.is_guess and not self.adds_silent_errors
+        """Whether nothing speaks against the adapted readers."""
+        return self.refusal is None
 
 
 def compare(
@@ -106,23 +129,44 @@ def compare(
     if not known.any():
         raise ValueError("no cell is of a class")
     known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
-    n_counted = sum(p.outcome is Outcome.COUNTED for p in after)
-    correct_after = _correct(labels, after)[known]
+    counted_before, counted_after = _counted(before), _counted(after)
+    correct_before, correct_after = _correct(labels, before)[known], _correct(labels, after)[known]
     of_class = [label for label in labels if isinstance(label, CellClass)]
     commonest = Counter(of_class).most_common(1)[0][0]
     is_commonest = np.array([label == commonest for label in of_class], bool)
+    lost_classes = []
+    for label in (label for label in CellClass if label in of_class):
+        members = np.array([other is label for other in of_class], bool)
+        if _surely_loses(_test_by_cell(correct_after[members], correct_before[members])):
+            lost_classes.append(label.value)
     return Comparison(
         cells=len(labels),
         groups=len(set(groups)),
         before=_measure(labels, groups, before),
         after=_measure(labels, groups, after),
-        silent_errors_at_equal_coverage=estimate_proportion(_count_surest(labels, before, n_counted), groups),
-        test=mcnemar_by_group(correct_after, _correct(labels, before)[known], known_groups),
-        guess_test=mcnemar_by_group(correct_after, is_commonest, list(map(str, range(len(of_class))))),
+        silent_errors_at_equal_coverage=estimate_proportion(
+            _find_silent_errors(labels, before, int(counted_after.sum())), groups
+        ),
+        test=mcnemar_by_group(correct_after, correct_before, known_groups),
+        majority_test=_test_by_cell(correct_after, is_commonest),
+        coverage_test=_test_by_cell(counted_after, counted_before),
+        lost_classes=tuple(lost_classes),
     )
 
 
-def _count_surest(labels: Sequence[Label], predictions: Sequence[Prediction], n_counted: int) -> NDArray[np.bool_]:
+def _test_by_cell(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> McNemarResult:
+    """Return McNemar's test of two methods on cells that each count alone."""
+    return mcnemar_by_group(one, other, list(map(str, range(len(one)))))
+
+
+def _surely_loses(test: McNemarResult) -> bool:
+    """Return whether the first method is worse by more than chance."""
+    return test.losses > test.wins and test.p <= _MAX_P
+
+
+def _find_silent_errors(
+    labels: Sequence[Label], predictions: Sequence[Prediction], n_counted: int
+) -> NDArray[np.bool_]:
     """Return which cells are silent errors if so many cells are counted, the surest first.
 
     Cells that are taken for no white cells are not counted; they stay errors if they are white cells.
@@ -174,7 +218,7 @@ def _measure(labels: Sequence[Label], groups: Sequence[str], predictions: Sequen
     return Figures(
         accuracy=estimate_proportion(correct[known], _select(groups, known)),
         silent_errors=estimate_proportion(np.array(list(map(is_silent_error, predictions, labels)), bool), groups),
-        coverage=estimate_proportion(np.array([p.outcome is Outcome.COUNTED for p in predictions], bool), groups),
+        coverage=estimate_proportion(_counted(predictions), groups),
         recall=recall,
     )
 
@@ -182,6 +226,11 @@ def _measure(labels: Sequence[Label], groups: Sequence[str], predictions: Sequen
 def _correct(labels: Sequence[Label], predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
     """Return whether each cell gets its label."""
     return np.array([p.label == label for p, label in zip(predictions, labels, strict=True)], bool)
+
+
+def _counted(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
+    """Return whether each cell is counted."""
+    return np.array([p.outcome is Outcome.COUNTED for p in predictions], bool)
 
 
 def _select(groups: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:

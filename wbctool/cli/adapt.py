@@ -17,7 +17,7 @@ from wbctool.text import display_name, pluralize, replace_underscores
 
 if TYPE_CHECKING:
     from wbctool.adaptation.adapt import Adaptation, MakeTuner
-    from wbctool.adaptation.measure import Comparison
+    from wbctool.adaptation.measure import Comparison, Refusal
     from wbctool.evaluation.proportion import Proportion
 
 
@@ -85,8 +85,8 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
         return ExitCode.NEEDS_ATTENTION
     for line in _format(adaptation):
         echo_optional(line)
-    if not adaptation.comparison.is_better:
-        echo_error(_refusal(adaptation.comparison))
+    if (refusal := adaptation.comparison.refusal) is not None:
+        echo_error(_describe_refusal(refusal, adaptation.comparison))
         return ExitCode.NEEDS_ATTENTION
     write_adapted_models(adaptation, laboratory.cells, laboratory.labeled_by, folder, out)
     page = write_adaptation_report(adaptation, laboratory, out)
@@ -104,21 +104,22 @@ def _import_tuner() -> MakeTuner:
     return LastBlockTuner
 
 
-def _refusal(comparison: Comparison) -> str:
+def _describe_refusal(refusal: Refusal, comparison: Comparison) -> str:
     """Return why an adaptation is not written, and what would help."""
-    if not comparison.gains:
-        cause = "are right on no more labels, nor count more cells; more labeled cells of more slides may change that"
-    elif comparison.is_guess:
-        cause = (
-            "are not surely better than naming every cell by the commonest class; name more cells of other classes, "
-            "and look at the labels again"
-        )
-    else:
-        cause = (
-            "count more cells under a wrong class than the shipped ones if as many were counted; more labeled cells of "
-            "more slides may change that"
-        )
-    return f"nothing is written: on cells that they did not learn from, the adapted models {cause}"
+    from wbctool.adaptation.measure import Refusal
+
+    lost = ", ".join(map(replace_underscores, comparison.lost_classes))
+    causes = {
+        Refusal.NO_GAIN: "are right on no more labels, nor count more cells",
+        Refusal.FEWER_COUNTED: "count fewer cells, and no fewer under a wrong class",
+        Refusal.MAJORITY_CLASS: "are not surely better than naming every cell by the commonest class",
+        Refusal.SILENT_ERRORS: "count more cells under a wrong class",
+        Refusal.LOST_CLASS: f"are right on fewer cells of {lost}",
+    }
+    help_ = "name more cells of other classes, and look at the labels again"
+    if refusal is not Refusal.MAJORITY_CLASS:
+        help_ = "more labeled cells of more slides may change that"
+    return f"nothing is written: on cells that they did not learn from, the adapted models {causes[refusal]}; {help_}"
 
 
 def _format(adaptation: Adaptation) -> list[str]:
