@@ -152,6 +152,21 @@ def test_assess_familiarity_of_an_adapted_model_is_of_its_laboratory_and_the_tra
     assert (familiarity.is_familiar, familiarity.offset_limit) == (expected, 2.5)
 
 
+@pytest.mark.parametrize(("max_distance", "expected"), [(9.0, True), (8.9, False)])
+def test_assess_familiarity_of_an_adapted_model_is_of_slides_near_its_laboratory(
+    max_distance: float, expected: bool
+) -> None:
+    """A third laboratory's cells may lie around those of the laboratory, but farther away."""
+    assert OWN.own_laboratory is not None
+    rule = OWN.model_copy(
+        update={"own_laboratory": OWN.own_laboratory.model_copy(update={"max_distance": max_distance})}
+    )
+    cells = np.array([[3, 0], [-3, 0], [0, 3], [0, -3]], np.float32)
+    familiarity = assess_familiarity(measure_familiarity([_prediction()] * 4, cells, rule), rule)
+    assert familiarity is not None
+    assert familiarity.is_familiar is expected
+
+
 def test_rule_without_a_laboratory_is_written_as_before() -> None:
     assert set(RULE.model_dump()) == {"space", "max_mean_distance", "min_cells", "min_confidence"}
     assert FamiliarityRule.model_validate(OWN.model_dump()).model_dump() == OWN.model_dump()

@@ -38,7 +38,7 @@ def fit_familiarity(
         The rule of the adapted reader, in the feature space of the shipped one.
     """
     whitening, training_centers = rule.space.arrays
-    distances = np.zeros(len(folds))
+    distances, own_distances = np.zeros((2, len(folds)))
     held_out = []
     for fold, of_fold in enumerate(features_by_fold):
         positions = map_features(of_fold, rule.space)
@@ -46,6 +46,8 @@ def fit_familiarity(
         space = FeatureSpace.from_arrays(whitening, np.vstack([training_centers, centers]))
         distances[folds == fold] = squared_distances(of_fold[folds == fold], space)
         if cells_by_center:
+            own_space = FeatureSpace.from_arrays(whitening, centers)
+            own_distances[folds == fold] = squared_distances(of_fold[folds == fold], own_space)
             held_out.append((positions[folds == fold], centers, cells_by_center))
     limit = fit_max_mean_distance([distances[folds >= 0]], rule.min_cells)
     centers, cells_by_center = _find_centers(map_features(features, rule.space), labels, folds >= 0)
@@ -53,6 +55,7 @@ def fit_familiarity(
         cells_by_center=cells_by_center,
         max_offset=fit_max_offset(held_out, rule.min_cells),
         max_training_distance=rule.max_mean_distance,
+        max_distance=fit_max_mean_distance([own_distances[folds >= 0]], rule.min_cells),
     )
     return rule.model_copy(
         update={

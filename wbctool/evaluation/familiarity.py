@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.familiarity_rule import FamiliarityRule
-from wbctool.stages.familiarity import assess_familiarity, measure_offset, send_unsure_to_review
+from wbctool.stages.familiarity import judge_familiarity, measure_offset
 from wbctool.types.slides import Familiarity
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,9 @@ def judge_as_slides(
     judged: list[EvaluatedCell] = []
     familiarities: dict[str, Familiarity] = {}
     for dataset, in_dataset in sorted(members.items()):
-        familiarity = assess_familiarity([cell.prediction for cell in in_dataset if cell.is_found], rule)
-        predictions = send_unsure_to_review([cell.prediction for cell in in_dataset], familiarity, rule)
+        predictions, familiarity = judge_familiarity(
+            [cell.prediction for cell in in_dataset], rule, is_found=[cell.is_found for cell in in_dataset]
+        )
         judged += [replace(cell, prediction=p) for cell, p in zip(in_dataset, predictions, strict=True)]
         if familiarity is not None:
             familiarities[dataset] = familiarity

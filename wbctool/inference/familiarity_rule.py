@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -70,6 +71,8 @@ class OwnLaboratory(BaseModel):
         max_offset: The largest offset of the laboratory's slides (wbctool.stages.familiarity.measure_offset).
         max_training_distance: The largest mean squared distance to the centers of the training, at which a slide is
             familiar whatever its offset.
+        max_distance: The largest mean squared distance to its own centers; None if it was not fitted, in cards of
+            earlier versions.
         colors: The colors of the fields of its cells; None if they show no background.
     """
 
@@ -78,7 +81,13 @@ class OwnLaboratory(BaseModel):
     cells_by_center: tuple[int, ...] = Field(min_length=1)
     max_offset: float = Field(ge=0)
     max_training_distance: float = Field(ge=0)
+    max_distance: float | None = Field(default=None, ge=0)
     colors: ColorRange | None = None
+
+    @model_serializer(mode="wrap")
+    def _omit_missing_distance(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a card of an earlier version lacks, so that the fingerprints of its results stay."""
+        return {key: value for key, value in handler(self).items() if key != "max_distance" or value is not None}
 
 
 class FamiliarityRule(BaseModel):
@@ -119,3 +128,17 @@ class FamiliarityRule(BaseModel):
     def _omit_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a card lacks, so that the fingerprints of earlier results stay as they were."""
         return {key: value for key, value in handler(self).items() if value is not None}
+
+
+def select_rule(rules: Sequence[FamiliarityRule | None]) -> FamiliarityRule | None:
+    """Return the rule by which a run judges slides.
+
+    Args:
+        rules: That of each reader's card, the first reader first.
+
+    Returns:
+        That of the first reader that has one; if it reads alone, with what a reader alone must reach. None without any.
+    """
+    if len(rules) == 1:
+        return rules[0] and rules[0].for_one_reader()
+    return next((rule for rule in rules if rule is not None), None)

@@ -16,7 +16,7 @@ from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
 from wbctool.hardware import has_nvidia_gpu
 from wbctool.inference.color_range import ColorRange
-from wbctool.inference.familiarity_rule import FamiliarityRule
+from wbctool.inference.familiarity_rule import FamiliarityRule, select_rule
 from wbctool.inference.model_card import (
     Card,
     CardT,
@@ -64,9 +64,8 @@ class Cards:
     @property
     def familiarity_rule(self) -> FamiliarityRule | None:
         """When a slide is familiar, by the first reader that measures it; None if none does."""
-        if self.second is None:
-            return self.classifier.familiarity and self.classifier.familiarity.for_one_reader()
-        return self.classifier.familiarity or self.second.familiarity
+        cards = [self.classifier] if self.second is None else [self.classifier, self.second]
+        return select_rule([card.familiarity for card in cards])
 
     @property
     def stain_reference(self) -> tuple[ColorRange, ...]:

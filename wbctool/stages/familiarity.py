@@ -4,7 +4,8 @@ One cell's distance from the training says little; the mean over a slide says mu
 confidence is worth less, so only the cells that pass a stricter rule are counted.
 
 A laboratory that a classifier was adapted to may have cells that are as far from each other as a third laboratory's are
-from them. So its slides must also lie around its own cells: a third laboratory's lie beside them, all in one direction.
+from them. So its slides must also lie near its own cells, and around them: a third laboratory's lie beside them, all in
+one direction.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def assess_familiarity(
     """Decide whether a slide is familiar.
 
     The distance is each cell's own, averaged; the distance of the averaged features would call a slide unfamiliar
-    whose cells are all of one class. If the classifier was adapted to a laboratory, the slide must also lie around that
-    laboratory's cells, or be near the training.
+    whose cells are all of one class. If the classifier was adapted to a laboratory, the slide must also lie near and
+    around that laboratory's cells, or be near the training.
 
     Args:
         predictions: The prediction of each cell.
@@ -134,10 +135,14 @@ def assess_familiarity(
     if own is None or len(positions) < max(rule.min_cells, 2):
         return familiarity
     n_own, centers = len(own.cells_by_center), rule.space.arrays[1]
-    offset = measure_offset(np.stack(positions), centers[-n_own:], own.cells_by_center)
-    training_distance = _squared_lengths(np.stack(positions), centers[:-n_own]).min(axis=1).mean()
-    is_own = offset <= own.max_offset or training_distance <= own.max_training_distance
-    return replace(familiarity, is_familiar=bool(is_familiar and is_own), offset=offset, offset_limit=own.max_offset)
+    own_centers, training_centers = centers[-n_own:], centers[:-n_own]
+    offset = measure_offset(np.stack(positions), own_centers, own.cells_by_center)
+    own_distance, training_distance = (
+        float(_squared_lengths(np.stack(positions), of).min(axis=1).mean()) for of in (own_centers, training_centers)
+    )
+    is_own = offset <= own.max_offset and (own.max_distance is None or own_distance <= own.max_distance)
+    is_known = is_own or training_distance <= own.max_training_distance
+    return replace(familiarity, is_familiar=bool(is_familiar and is_known), offset=offset, offset_limit=own.max_offset)
 
 
 def send_unsure_to_review(
@@ -158,6 +163,31 @@ def send_unsure_to_review(
     return [
         p if p.confidence >= rule.min_confidence else p.sent_to_review(Reason.UNFAMILIAR_SLIDE) for p in predictions
     ]
+
+
+def judge_familiarity(
+    predictions: Sequence[Prediction],
+    rule: FamiliarityRule | None,
+    stain_out_of_range: Sequence[bool] = (),
+    is_found: Sequence[bool] | None = None,
+) -> tuple[list[Prediction], Familiarity | None]:
+    """Judge cells as one slide: whether it is familiar, and which cells of another one are counted.
+
+    Args:
+        predictions: The prediction of each cell.
+        rule: The rule of the classifier's card.
+        stain_out_of_range: As of :func:`assess_familiarity`.
+        is_found: Of each labeled cell, whether a run would find it; the others say nothing of the slide. None if all
+            were found.
+
+    Returns:
+        The predictions, in order, and the familiarity, None without a rule.
+    """
+    found = predictions
+    if is_found is not None:
+        found = [prediction for prediction, is_there in zip(predictions, is_found, strict=True) if is_there]
+    familiarity = assess_familiarity(found, rule, stain_out_of_range)
+    return send_unsure_to_review(predictions, familiarity, rule), familiarity
 
 
 def familiarity_flags(familiarity: Familiarity | None) -> set[Flag]:

@@ -10,7 +10,7 @@ from wbctool.labels import CellClass
 from wbctool.settings import Limits
 from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.differential import count_cells
-from wbctool.stages.familiarity import assess_familiarity, familiarity_flags, send_unsure_to_review
+from wbctool.stages.familiarity import familiarity_flags, judge_familiarity
 from wbctool.stages.quality import apply_quality_limits, compute_quality_flags
 from wbctool.types.cells import Cell, Reason
 from wbctool.types.differential import Differential, Flag
@@ -62,9 +62,9 @@ def judge_slide(
         scan: What was done with a whole-slide scan; None for a folder of images.
     """
     judged_quality = apply_quality_limits(quality, limits)
-    predictions = [cell.prediction for cell in cells]
-    familiarity = assess_familiarity(predictions, rule, [q.stain_out_of_range for q in judged_quality])
-    predictions = send_unsure_to_review(predictions, familiarity, rule)
+    predictions, familiarity = judge_familiarity(
+        [cell.prediction for cell in cells], rule, [q.stain_out_of_range for q in judged_quality]
+    )
     if is_wrongly_saved:
         predictions = [prediction.sent_to_review(Reason.OUT_OF_DISTRIBUTION) for prediction in predictions]
     flags = {*field_flags, *compute_quality_flags(judged_quality, limits), *familiarity_flags(familiarity)}

@@ -20,7 +20,7 @@ from wbctool.inference.loading import Models
 from wbctool.inference.training_info import TrainingInfo
 from wbctool.labels import CellClass
 from wbctool.optional import require_extra
-from wbctool.stages.familiarity import assess_familiarity, send_unsure_to_review
+from wbctool.stages.familiarity import judge_familiarity
 from wbctool.text import pluralize, replace_underscores
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.progress import Progress, no_progress
@@ -112,14 +112,16 @@ def verify_cells(data: Path, models: Models, mode: SuperResolve, progress: Progr
         if labelled or unknown_images:
             reason = "; ".join(notes)
         raise LabelledDataInvalid(f"{data}: no labeled cells to verify with: {reason}")
-    predictions = predict([cell.crop for cell in cells], models, mode)
-    rule = models.cards.familiarity_rule
-    familiarity = assess_familiarity([p for p, cell in zip(predictions, cells, strict=True) if cell.is_found], rule)
+    predictions, familiarity = judge_familiarity(
+        predict([cell.crop for cell in cells], models, mode),
+        models.cards.familiarity_rule,
+        is_found=[cell.is_found for cell in cells],
+    )
     if familiarity is not None and not familiarity.is_familiar:
         notes.append(_describe_unfamiliar(familiarity))
     return compare_cells(
         [cell.image for cell in cells],
-        send_unsure_to_review(predictions, familiarity, rule),
+        predictions,
         models.classifier.card.classes,
         [cell.is_found for cell in cells],
         notes,
