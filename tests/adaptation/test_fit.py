@@ -81,6 +81,39 @@ def test_adapt_readers_does_not_forget_a_class_that_the_laboratory_did_not_show(
     assert adapted.layer.compute_logits(platelet_of_the_training).argmax() == 2
 
 
+def test_adapt_readers_does_not_forget_a_kind_of_which_the_training_had_few() -> None:
+    """Three blasts among a thousand replayed cells, near the place where the laboratory's lymphocytes are."""
+    rng = np.random.default_rng(5)
+    y_true = np.array([0, 1, 2] * 333 + [3] * 3)
+    centers = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [0, 8, 8]], np.float32)
+    features = centers[y_true] + rng.normal(0, 0.3, (len(y_true), 3)).astype(np.float32)
+    card = CARD.model_copy(update={"unknown_kinds": (UnknownKind.BLAST,)})
+    weight = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.6, 0.6]], np.float32)
+    laboratory = {CellClass.NEUTROPHIL: [8.0, 0.0, 2.0], CellClass.LYMPHOCYTE: [0.0, 8.0, 6.0]}
+    reader = replace(
+        make_reader(LABELS, laboratory),
+        card=card,
+        layer=LastLayer(weight, np.zeros(4, np.float32)),
+        training=TrainingFeatures(features, y_true),
+    )
+    (adapted,) = adapt_readers([reader], make_cell_labels(LABELS, 12), np.ones(len(LABELS), bool))
+    assert (adapted.layer.compute_logits(reader.features).argmax(axis=1) == np.arange(60) % 2).all()
+    assert adapted.layer.compute_logits(centers[3:]).argmax() == 3
+
+
+def test_adapt_readers_calibrates_on_cells_that_a_reader_named() -> None:
+    """Of those that were left where they were, the label is the tool's own answer."""
+    labels, groups = LABELS + [CLASSES[0]] * 60, 12
+    reader = make_reader(labels, SWAPPED)
+    weights = np.array([1.0] * 60 + [1e-9] * 60)
+    cell_labels = replace(make_cell_labels(labels, groups), weights=weights)
+    named = np.arange(120) < 60
+    everything = np.ones(120, bool)
+    (adapted,), (alone,) = (adapt_readers([reader], cell_labels, chosen) for chosen in (everything, named))
+    for key in ("temperature", "energy_threshold", "confidence_threshold"):
+        assert getattr(adapted.card, key) == pytest.approx(getattr(alone.card, key), abs=1e-3)
+
+
 def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
     reader, cell_labels = make_reader(LABELS, SWAPPED), make_cell_labels(LABELS, 12)
     (adapted,) = adapt_readers([reader], cell_labels, np.ones(len(LABELS), bool))

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
 from wbctool.adaptation.familiarity import add_colors
-from wbctool.adaptation.fit import adapt_readers, cross_validate, predict
+from wbctool.adaptation.fit import adapt_readers, cross_validate, measure_by_first, predict
 from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, Tuner
 from wbctool.enums import SuperResolve
 from wbctool.errors import ModelMismatch
 from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.color_range import ColorRange
+from wbctool.inference.familiarity_rule import select_rule
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.model_folder import read_model_bytes
@@ -25,7 +26,7 @@ from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
 from wbctool.settings import Limits
-from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, send_unsure_to_review
+from wbctool.stages.familiarity import judge_familiarity
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import color_distance
 from wbctool.text import pluralize, replace_underscores
@@ -36,6 +37,7 @@ from wbctool.types.slides import FieldColors
 MIN_CELLS = 30
 MIN_GROUPS = 3
 _MIN_CELLS_PER_CLASS = 5  # fewer say little of a class
+_LEFT_WEIGHT = 0.3  # of a cell that a reader left as it was: seen, perhaps, but not named
 _MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
 _BATCH = 16
 _DEEP_NOTE = (
@@ -121,11 +123,12 @@ def adapt(
         notes += (_DEEP_NOTE,)
     if len({cell.group for cell in cells}) == len(cells):
         notes += (_NO_GROUPS_NOTE,)
-    known = [cell for cell in cells if cell.label in parents[0].classes]
-    if cause := _describe_shortfall(len(known), len({cell.group for cell in known})):
+    known = [cell for cell in cells if cell.is_named and cell.label in parents[0].classes]
+    n_left = sum(not cell.is_named for cell in cells)
+    if cause := _describe_shortfall(len(known), len({cell.group for cell in known}), n_left):
         return Shortfall(cause, notes)
     measured_at_random = sum(cell.is_random for cell in cells) >= _MIN_RANDOM_CELLS
-    measured = [i for i, cell in enumerate(cells) if cell.is_random or not measured_at_random]
+    measured = [i for i, cell in enumerate(cells) if (cell.is_random if measured_at_random else cell.is_named)]
     if not any(isinstance(cells[i].label, CellClass) for i in measured):
         return Shortfall("none of the cells that were chosen at random has a class", notes)
     cell_labels, readers = to_cell_labels(cells), compute_readers(cells, models, folder, progress, make_tuner)
@@ -146,8 +149,10 @@ def adapt(
 
 
 def to_cell_labels(cells: Sequence[AdaptationCell]) -> CellLabels:
-    """Return what cells teach."""
-    weights = np.array([cell.weight for cell in cells])
+    """Return what cells teach: those that a reader left in all no more than those that a reader named."""
+    named = np.array([cell.is_named for cell in cells], bool)
+    left_weight = min(_LEFT_WEIGHT, named.sum() / max(int((~named).sum()), 1))
+    weights = np.where(named, 1.0, left_weight)
     return CellLabels(tuple(cell.label for cell in cells), tuple(cell.group for cell in cells), weights)
 
 
@@ -211,13 +216,9 @@ def predict_as_shipped(readers: Sequence[Reader], stain_out_of_range: Sequence[b
     """
     logits = [reader.layer.compute_logits(reader.features) for reader in readers]
     predictions = predict(logits, [reader.card for reader in readers])
-    rule = readers[0].card.familiarity
-    if rule is None:
-        return predictions
-    if len(readers) == 1:
-        rule = rule.for_one_reader()
-    predictions = measure_familiarity(predictions, readers[0].features, rule)
-    return send_unsure_to_review(predictions, assess_familiarity(predictions, rule, stain_out_of_range), rule)
+    rules = [reader.card.familiarity for reader in readers]
+    measured = measure_by_first(predictions, rules, [reader.features for reader in readers])
+    return judge_familiarity(measured, select_rule(rules), stain_out_of_range)[0]
 
 
 def _with_colors(reader: AdaptedReader, fields: Sequence[FieldColors]) -> AdaptedReader:
@@ -228,10 +229,11 @@ def _with_colors(reader: AdaptedReader, fields: Sequence[FieldColors]) -> Adapte
     return replace(reader, card=reader.card.model_copy(update={"familiarity": rule}))
 
 
-def _describe_shortfall(n_cells: int, n_groups: int) -> str:
+def _describe_shortfall(n_cells: int, n_groups: int, n_left: int) -> str:
     """Return which cells are missing for an adaptation; empty if none are."""
     if n_cells < MIN_CELLS:
-        return f"{pluralize(n_cells, 'labeled cell')} of classes that the models know; {MIN_CELLS} are needed"
+        cause = f"{pluralize(n_cells, 'labeled cell')} of classes that the models know; {MIN_CELLS} are needed"
+        return cause + (f"; {pluralize(n_left, 'cell')} that a reader left as they were do not count" if n_left else "")
     if n_groups < MIN_GROUPS:
         return f"the cells are from {pluralize(n_groups, 'slide')}; {MIN_GROUPS} are needed"
     return ""

@@ -40,7 +40,7 @@ class AdaptationCell:
         group: The slide or the original that it comes from; cells of one group are never divided.
         origin: Where it is, for messages.
         crop: The cell at native resolution.
-        weight: What it counts in the fit, in (0, 1].
+        is_named: Whether a reader named it; False if one only left it where the tool had filed it.
         is_random: Whether it was chosen at random, so that it may stand for the laboratory's cells.
         field_colors: The colors of the field that it lies in; None if they are not known.
     """
@@ -49,7 +49,7 @@ class AdaptationCell:
     group: str
     origin: str
     crop: Crop
-    weight: float = 1.0
+    is_named: bool = True
     is_random: bool = False
     field_colors: FieldColors | None = None
 
@@ -115,15 +115,16 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
         cells: The cells of all sources.
 
     Returns:
-        The cells in order, each once: with the largest weight, and chosen at random if one of them is.
+        The cells in order, each once: as it was named, if it was; chosen at random if one of them is.
 
     Raises:
-        LabelledDataInvalid: A cell has two labels; the message names them.
+        LabelledDataInvalid: A cell was named twice, differently; the message says where.
     """
     copies: dict[str, list[AdaptationCell]] = defaultdict(list)
     for cell in cells:
         copies[cell.sha256].append(cell)
-    conflicts = [same for same in copies.values() if len({cell.label for cell in same}) > 1]
+    kept = {sha256: [cell for cell in same if cell.is_named] or same for sha256, same in copies.items()}
+    conflicts = [same for same in kept.values() if len({cell.label for cell in same}) > 1]
     if conflicts:
         named = "; ".join(
             " but ".join(f"{cell.label or 'no class'} ({cell.origin})" for cell in same)
@@ -131,14 +132,7 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
         )
         more = f"; and {len(conflicts) - _MAX_CONFLICTS_NAMED} more" if len(conflicts) > _MAX_CONFLICTS_NAMED else ""
         raise LabelledDataInvalid(f"{pluralize(len(conflicts), 'cell')} labeled twice, differently: {named}{more}")
-    return [
-        replace(
-            same[0],
-            weight=max(cell.weight for cell in same),
-            is_random=any(cell.is_random for cell in same),
-        )
-        for same in copies.values()
-    ]
+    return [replace(same[0], is_random=any(cell.is_random for cell in same)) for same in kept.values()]
 
 
 def count_labels(cells: Sequence[AdaptationCell]) -> Counter[str]:

@@ -1,9 +1,9 @@
 """Readers adapted to a laboratory: last layers, temperatures, thresholds and familiarity, all from its labeled cells.
 
-Whatever is chosen (the L2 penalty, the temperature, the thresholds) is chosen on cells of other groups than those that
-the layer was fitted to. What is reported is measured on cells of groups that took part in nothing:
-:func:`cross_validate` repeats everything without them. A reader of which more than the last layer is tuned is tuned
-anew each time.
+Whatever is chosen (the L2 penalty, the temperature, the thresholds) is chosen on cells that a reader named, of other
+groups than those that the layer was fitted to. What is reported is measured on cells of groups that took part in
+nothing: :func:`cross_validate` repeats everything without them. A reader of which more than the last layer is tuned is
+tuned anew each time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from wbctool.adaptation.calibration import calibrate, choose_threshold
 from wbctool.adaptation.familiarity import fit_familiarity
 from wbctool.adaptation.last_layer import Correction, ReducedCells, fit_correction
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, TunedNetwork, Tuner
+from wbctool.inference.familiarity_rule import FamiliarityRule, select_rule
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.stages.classify import combine_readings, predictions_from_logits
-from wbctool.stages.familiarity import assess_familiarity, measure_familiarity, send_unsure_to_review
+from wbctool.stages.familiarity import judge_familiarity, measure_familiarity
 from wbctool.types.cells import Prediction
 
 L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
+_UNKNOWN_REPLAY_WEIGHT = 0.05  # of those of unknown kinds, which are few: a laboratory has hardly any blasts to teach
 
 
 def adapt_readers(
@@ -46,8 +48,9 @@ def adapt_readers(
     """
     folds = assign_folds(cell_labels.groups, taught, _is_known(readers, cell_labels), _INNER_FOLDS)
     fitted = [_fit_reader(reader, cell_labels, taught, folds) for reader in readers]
-    labels = [label for label, is_taught in zip(cell_labels.labels, taught, strict=True) if is_taught]
-    held_out_logits, cards = [one.held_out_logits[taught] for one in fitted], [one.reader.card for one in fitted]
+    measured = taught & cell_labels.named
+    labels = cell_labels.select(measured)
+    held_out_logits, cards = [one.held_out_logits[measured] for one in fitted], [one.reader.card for one in fitted]
     adapted = []
     for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
@@ -90,15 +93,26 @@ def _judge_as_slide(
     predictions: Sequence[Prediction], adapted: Sequence[AdaptedReader], held_out: NDArray[np.bool_]
 ) -> list[Prediction]:
     """Send unsure cells to review if together they are unfamiliar; too few cells are taken to be of a larger slide."""
-    rule = adapted[0].card.familiarity
-    if rule is None:
-        return list(predictions)
-    if len(adapted) == 1:
-        rule = rule.for_one_reader()
-    measured = measure_familiarity(predictions, adapted[0].features[held_out], rule)
-    familiarity = assess_familiarity(measured, rule)
-    is_unfamiliar = familiarity is not None and familiarity.is_familiar is False
-    return send_unsure_to_review(measured, familiarity, rule) if is_unfamiliar else list(predictions)
+    rules = [reader.card.familiarity for reader in adapted]
+    measured = measure_by_first(predictions, rules, [reader.features[held_out] for reader in adapted])
+    judged, familiarity = judge_familiarity(measured, select_rule(rules))
+    return judged if familiarity is not None and familiarity.is_familiar is False else measured
+
+
+def measure_by_first(
+    predictions: Sequence[Prediction], rules: Sequence[FamiliarityRule | None], features: Sequence[NDArray[np.float32]]
+) -> list[Prediction]:
+    """Add to predictions the distances by the first reader that measures them, as a run does.
+
+    Args:
+        predictions: The prediction of each cell.
+        rules: That of each reader's card.
+        features: (N, D) of the cells, by each reader.
+    """
+    for rule, of_reader in zip(rules, features, strict=True):
+        if rule is not None:
+            return measure_familiarity(predictions, of_reader, rule)
+    return list(predictions)
 
 
 def predict(logits: Sequence[NDArray[np.float32]], cards: Sequence[CellClassifierCard]) -> list[Prediction]:
@@ -124,7 +138,7 @@ def assign_folds(
     Args:
         groups: The group of each cell.
         taught: (N,) bool, the cells to divide.
-        known: (N,) bool, the cells of classes that the readers know.
+        known: (N,) bool, the cells that were named as classes that the readers know.
         n_folds: The number of folds, if there are as many groups.
 
     Returns:
@@ -147,8 +161,8 @@ def assign_folds(
 
 
 def _is_known(readers: Sequence[Reader], cell_labels: CellLabels) -> NDArray[np.bool_]:
-    """Return whether each cell is of a class that the readers know."""
-    return cell_labels.indices(readers[0].card.classes) >= 0
+    """Return whether a reader named each cell, and as a class that the readers know."""
+    return (cell_labels.indices(readers[0].card.classes) >= 0) & cell_labels.named
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +188,8 @@ def _fit_reader(
     if reader.tuner is not None:
         return _fit_tuned(reader, reader.tuner, cell_labels, taught, folds, l2_penalty)
     layer = reader.basis.correct(_fit(reader, cell_labels, taught, l2_penalty))
-    card = calibrate(reader.card, logits[taught], [cell_labels.labels[i] for i in np.flatnonzero(taught)])
+    measured = taught & cell_labels.named
+    card = calibrate(reader.card, logits[measured], cell_labels.select(measured))
     adapted = AdaptedReader(card, layer, reader.features, l2_penalty)
     return _FittedReader(adapted, logits, [reader.features] * (int(folds.max()) + 1))
 
@@ -201,7 +216,8 @@ def _fit_tuned(
         features_by_fold.append(without.features)
         logits[folds == fold] = without.layer.compute_logits(without.features[folds == fold])
     tuned = tune(taught)
-    card = calibrate(reader.card, logits[taught], [cell_labels.labels[i] for i in np.flatnonzero(taught)])
+    measured = taught & cell_labels.named
+    card = calibrate(reader.card, logits[measured], cell_labels.select(measured))
     adapted = AdaptedReader(card, tuned.layer, tuned.features, l2_penalty, tuned)
     return _FittedReader(adapted, logits, features_by_fold)
 
@@ -222,7 +238,7 @@ def _choose_l2_penalty(
         The penalty, and the logits (N, outputs) of each cell by the layer that was fitted without its fold.
     """
     y_true = cell_labels.indices(reader.outputs)
-    measured = (folds >= 0) & (y_true >= 0)
+    measured = (folds >= 0) & (y_true >= 0) & cell_labels.named
     best: tuple[float, float, NDArray[np.float32]] | None = None
     for l2_penalty in L2_PENALTIES:
         logits = np.zeros((len(folds), len(reader.outputs)), np.float32)
@@ -243,13 +259,20 @@ def _fit(reader: Reader, cell_labels: CellLabels, taught: NDArray[np.bool_], l2_
     taught = taught & (y_true >= 0)
     learned, training = reader.cells.select(taught), reader.training_cells
     weights = cell_labels.weights[taught]
-    replay_weights = np.full(len(training.logits), _REPLAY_WEIGHT / len(training.logits))
     return fit_correction(
         ReducedCells(
             logits=np.concatenate([learned.logits, training.logits]),
             features=np.concatenate([learned.features, training.features]),
         ),
         np.concatenate([y_true[taught], reader.training.y_true]),
-        np.concatenate([weights / max(weights.sum(), 1e-12), replay_weights]),
+        np.concatenate([weights / max(weights.sum(), 1e-12), _weigh_replayed(reader)]),
         l2_penalty,
     )
+
+
+def _weigh_replayed(reader: Reader) -> NDArray[np.float64]:
+    """Return the weight (N,) of each cell of a reader's training."""
+    is_unknown = reader.training.y_true >= len(reader.card.classes)
+    weights = np.full(len(is_unknown), _REPLAY_WEIGHT / max(int((~is_unknown).sum()), 1))
+    weights[is_unknown] = _UNKNOWN_REPLAY_WEIGHT / max(int(is_unknown.sum()), 1)
+    return weights

@@ -29,7 +29,6 @@ from wbctool.types.cells import Box, Field
 from wbctool.types.progress import Progress
 from wbctool.types.results import PublishedSlide
 
-_LEFT_WEIGHT = 0.3  # of a cell that a reader left as it was: seen, perhaps, but not named
 _MAX_NAMED = 5
 _GONE, _UNREADABLE = "their fields are gone or have changed", "their fields cannot be decoded"
 _OF_SCANS = "they are of whole-slide scans, whose cells cannot teach yet"
@@ -44,7 +43,7 @@ class _LabelledBox:
     field_sha256: str
     box: Box
     label: Label
-    weight: float
+    is_named: bool
     is_random: bool
 
 
@@ -96,7 +95,7 @@ def read_published_cells(
             origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
             cells.append(
                 AdaptationCell(
-                    member.label, slide, origin, crop, member.weight, member.is_random, colors.get((slide, name))
+                    member.label, slide, origin, crop, member.is_named, member.is_random, colors.get((slide, name))
                 )
             )
     notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
@@ -162,7 +161,7 @@ def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:
             if cell.label is not NoClass.CANNOT_TELL:
                 label = "" if isinstance(cell.label, NoClass) else cell.label
                 is_random = cell.chosen is Purpose.MEASURE
-                yield _LabelledBox(cell.slide, cell.field, cell.field_sha256, cell.box, label, 1.0, is_random)
+                yield _LabelledBox(cell.slide, cell.field, cell.field_sha256, cell.box, label, True, is_random)
 
 
 def _iter_reviewed(layout: OutputPaths) -> Iterator[_LabelledBox]:
@@ -176,7 +175,7 @@ def _iter_reviewed(layout: OutputPaths) -> Iterator[_LabelledBox]:
             category = category_of(cell.prediction)
             if category == IN_REVIEW:
                 continue
-            weight = 1.0 if category != category_of(original.prediction) else _LEFT_WEIGHT
+            is_named = category != category_of(original.prediction)
             label = "" if category == ARTIFACT else CellClass(category)
             sha256 = hashes[cell.field] or ""
-            yield _LabelledBox(record.slide, cell.field, sha256, cell.detection.box, label, weight, False)
+            yield _LabelledBox(record.slide, cell.field, sha256, cell.detection.box, label, is_named, False)

@@ -109,12 +109,22 @@ class CellLabels:
     Attributes:
         labels: What a reader calls each cell; an empty string if no class fits.
         groups: The slide or original of each cell.
-        weights: (N,) float64, what each cell counts in a fit.
+        weights: (N,) float64, what each cell counts in a fit; 1 for a cell that a reader named, less for one that a
+            reader of a report left where the tool had filed it.
     """
 
     labels: tuple[Label, ...]
     groups: tuple[str, ...]
     weights: NDArray[np.float64]
+
+    @property
+    def named(self) -> NDArray[np.bool_]:
+        """Whether a reader named each cell, (N,): the labels of the others are the tool's own, and measure nothing."""
+        return self.weights >= 1
+
+    def select(self, cells: NDArray[np.bool_]) -> list[Label]:
+        """Return the labels of some cells, chosen by (N,) bool."""
+        return [label for label, is_chosen in zip(self.labels, cells, strict=True) if is_chosen]
 
     def indices(self, outputs: Sequence[Label]) -> NDArray[np.int64]:
         """Return the output of each cell, -1 if there is none."""
