@@ -5,15 +5,15 @@ drawn at random by group, or chosen as `wbctool label` chooses them, and the rea
 must not have been trained on any of the laboratories; with ``--readers compact`` the second reader is adapted alone,
 and only it must not. The table gives means over the draws, with the standard deviation of the accuracy. With
 ``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of the default way, what
-share of slides is familiar to models that are adapted to two thirds of a laboratory: slides of its other cells and of
-the other laboratories.
+share of slides is familiar to models that are adapted to 50 or 100 cells of a laboratory: slides of its other cells and
+of the other laboratories.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from wbctool_training.last_block import LastBlockTuner
 
+from experiments.adapted_familiarity import format_familiarity
+from experiments.draws import MEASURED_SHARE, draw_cells
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate, in_class_order
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
@@ -37,16 +39,11 @@ from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import Way
 from wbctool.inference.loading import Models, load_models
-from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
-from wbctool.stages.familiarity import assess_familiarity, measure_familiarity
-from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
+from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction
 from wbctool.types.progress import no_progress
 
 SIZES = (25, 50, 100)
-SLIDE_CELLS = (20, 50, 100)
-_MEASURED_SHARE = 1 / 3
-_SIMULATED_SLIDES = 200
 
 
 class Choice(StrEnum):
@@ -136,9 +133,9 @@ def measure_laboratory(
     ways = {Way.DEFAULT: _untuned(readers)}
     if readers[0].tuner is not None:
         ways[Way.DEEP] = list(readers)
-    sizes = [size for size in sizes if size <= (1 - _MEASURED_SHARE) * len(cells)]
+    sizes = [size for size in sizes if size <= (1 - MEASURED_SHARE) * len(cells)]
     for seed in range(n_draws):
-        measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), seed)
+        measured = draw_cells(cell_labels.groups, round(MEASURED_SHARE * len(cells)), seed)
         for size in sizes:
             for choice in Choice:
                 if choice is Choice.RANDOM:
@@ -155,27 +152,6 @@ def measure_laboratory(
 def _untuned(readers: Sequence[Reader]) -> list[Reader]:
     """Return the readers without what would tune their last block."""
     return [replace(reader, tuner=None) for reader in readers]
-
-
-def draw_cells(groups: Sequence[str], size: int, seed: int, pool: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Draw whole groups at random until there are so many cells.
-
-    Args:
-        groups: The group of each cell.
-        size: The number of cells; the last group may exceed it.
-        seed: The seed of the random order.
-        pool: (N,) bool, the cells to draw from, whole groups; None for all.
-
-    Returns:
-        (N,) bool, whether each cell is drawn.
-    """
-    by_group = np.array(groups)
-    chosen = np.zeros(len(groups), bool)
-    for group in np.random.default_rng(seed).permutation(np.unique(by_group if pool is None else by_group[pool])):
-        if chosen.sum() >= size:
-            break
-        chosen |= by_group == group
-    return chosen
 
 
 def _make_candidates(
@@ -200,46 +176,6 @@ def _choose_as_label(candidates: Sequence[Candidate], size: int, pool: NDArray[n
     chosen = np.zeros(len(candidates), bool)
     chosen[np.array(rows) - 1] = True
     return chosen
-
-
-def format_familiarity(laboratories: Mapping[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]]) -> str:
-    """Return what share of simulated slides is familiar to models adapted to a laboratory, as a Markdown table.
-
-    Args:
-        laboratories: The cells of each laboratory, and the readers with their features.
-    """
-    sizes = ", ".join(map(str, SLIDE_CELLS))
-    lines = [
-        f"| adapted to | slides of | familiar before, of {min(SLIDE_CELLS)} cells | familiar after, of {sizes} cells |",
-        "|---|---|---|---|",
-    ]
-    for name, (cells, readers) in laboratories.items():
-        cell_labels = to_cell_labels(cells)
-        measured = draw_cells(cell_labels.groups, round(_MEASURED_SHARE * len(cells)), 0)
-        if measured.sum() < min(SLIDE_CELLS) or readers[0].card.familiarity is None:
-            continue
-        card = adapt_readers(readers, cell_labels, ~measured)[0].card
-        features = {f"{name}, other cells": readers[0].features[measured]}
-        features |= {other: r[0].features for other, (_, r) in laboratories.items() if other != name}
-        for other, of_other in features.items():
-            before = _share_familiar(of_other, readers[0].card, min(SLIDE_CELLS))
-            after = ", ".join(_share_familiar(of_other, card, n_cells) for n_cells in SLIDE_CELLS)
-            lines.append(f"| {name} | {other} | {before} | {after} |")
-    return "\n".join(lines) + "\n"
-
-
-def _share_familiar(features: NDArray[np.float32], card: CellClassifierCard, n_cells: int) -> str:
-    """Return what share of slides, each of some of the cells, is familiar; a dash if there are too few cells."""
-    rule = card.familiarity
-    assert rule is not None
-    if n_cells > len(features):
-        return "-"
-    unread = Prediction(CellClass.NEUTROPHIL, 1.0, (1.0,), 0.0, Outcome.COUNTED, Reason.NONE)
-    cells = measure_familiarity([unread] * len(features), features, rule)
-    rng = np.random.default_rng(0)
-    slides = [[cells[i] for i in rng.choice(len(cells), n_cells, replace=False)] for _ in range(_SIMULATED_SLIDES)]
-    judged = [assess_familiarity(slide, rule) for slide in slides]
-    return f"{fmean(familiarity is not None and familiarity.is_familiar is True for familiarity in judged):.0%}"
 
 
 def format_table(draws: Sequence[Draw]) -> str:
