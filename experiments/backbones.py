@@ -125,15 +125,16 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
     Args:
         context: The context of the training; ``out`` holds the detector.
     """
-    cells = gather_cells(context, include_test=True)
+    config = context.recipe.classifier
+    cells = gather_cells(context, config, include_test=True)
     train_subset = evenly_spaced(cells.train, _MAX_TRAIN_CELLS)
     rows = []
     for backbone in PAPER_TABLE_6:
         features, init = _load_initial_features(context, backbone)
-        network = fit_classifier(context, f"{OUTPUT_SUBDIR}/{backbone}", cells, backbone, features)
+        network = fit_classifier(context, config, f"{OUTPUT_SUBDIR}/{backbone}", cells, backbone, features)
         graph = ClassifierGraph(network.eval(), len(context.recipe.classes))
         test, confusion = _measure(graph, cells.test, context)
-        n_samples = context.recipe.classifier.epoch_samples * _count_epochs(context, backbone)
+        n_samples = config.epoch_samples * _count_epochs(context, backbone)
         train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))
         rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
         names = [label.value for label in context.recipe.classes]
@@ -208,7 +209,7 @@ def _measure(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
 ) -> tuple[SplitMetrics, NDArray[np.int64]]:
     """Return one split's results and confusion matrix, (n_classes, n_classes), with the true class by row."""
-    logits, _, y_true = compute_outputs(graph, cells, context)
+    logits, _, y_true = compute_outputs(graph, cells, context.recipe.outputs_of(context.recipe.classifier), context)
     y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
     correct = y_pred == y_true
     low, high = cluster_bootstrap_interval(correct, [cell.group for cell in cells])

@@ -41,7 +41,7 @@ def recipe() -> Recipe:
 @pytest.fixture(scope="module")
 def shipped_weights(recipe: Recipe) -> dict[str, torch.Tensor]:
     """The weights of the shipped classifier; do not change them."""
-    return load_classifier_weights(SHIPPED, recipe.outputs, GroupSplit())
+    return load_classifier_weights(SHIPPED, recipe.outputs_of(recipe.classifier), GroupSplit())
 
 
 def test_load_classifier_weights_reproduces_exported_model(
@@ -80,13 +80,13 @@ def test_load_classifier_weights_of_an_adapted_classifier_are_refused(recipe: Re
     model = onnx.load(SHIPPED / "classifier.onnx")
     folder = write_with_card(model, tmp_path, adaptation=make_adaptation())
     with pytest.raises(ModelMismatch, match="was adapted to our laboratory and cannot be trained further"):
-        load_classifier_weights(folder, recipe.outputs, GroupSplit())
+        load_classifier_weights(folder, recipe.outputs_of(recipe.classifier), GroupSplit())
 
 
 @pytest.mark.parametrize("group_split", [GroupSplit(fold=1), GroupSplit(held_out_datasets=("pbc",))])
 def test_load_classifier_weights_that_saw_test_groups_is_refused(recipe: Recipe, group_split: GroupSplit) -> None:
     with pytest.raises(ModelMismatch, match="was trained on groups of this training's test split"):
-        load_classifier_weights(SHIPPED, recipe.outputs, group_split)
+        load_classifier_weights(SHIPPED, recipe.outputs_of(recipe.classifier), group_split)
 
 
 def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe
     card["training"]["backbone"] = "resnet50"
     (tmp_path / "classifier.json").write_text(json.dumps(card))
     with pytest.raises(ModelMismatch, match="a resnet50 cannot be trained further"):
-        load_classifier_weights(tmp_path, recipe.outputs, GroupSplit(), Backbone.RESNET50)
+        load_classifier_weights(tmp_path, recipe.outputs_of(recipe.classifier), GroupSplit(), Backbone.RESNET50)
 
 
 @pytest.mark.parametrize("training", [{}, {"datasets": {"pbc": 9}}, {"groups": 9}], ids=str)
@@ -112,7 +112,7 @@ def test_load_weights_card_without_training_data_is_refused(
     (tmp_path / f"{kind}.json").write_text(json.dumps(card | {"training": kept | training}))
     pixels = torch.from_numpy(lr).permute(0, 3, 1, 2).float() / 255
     load = {
-        "classifier": lambda: load_classifier_weights(tmp_path, recipe.outputs, GroupSplit()),
+        "classifier": lambda: load_classifier_weights(tmp_path, recipe.outputs_of(recipe.classifier), GroupSplit()),
         "generator": lambda: load_generator(tmp_path, GroupSplit(), pixels, SIZES),
     }[kind]
     with pytest.raises(ModelMismatch, match=rf"{kind}\.onnx: its card does not say what it was trained on"):
@@ -126,11 +126,11 @@ def test_load_classifier_weights_other_classes_are_refused() -> None:
 
 def test_load_classifier_weights_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
-        load_classifier_weights(tmp_path, recipe.outputs, GroupSplit())
+        load_classifier_weights(tmp_path, recipe.outputs_of(recipe.classifier), GroupSplit())
     shutil.copy(SHIPPED / "classifier.json", tmp_path)
     (tmp_path / "classifier.onnx").write_bytes(b"other bytes")
     with pytest.raises(ModelMismatch):
-        load_classifier_weights(tmp_path, recipe.outputs, GroupSplit())
+        load_classifier_weights(tmp_path, recipe.outputs_of(recipe.classifier), GroupSplit())
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,9 @@ def test_load_classifier_weights_without_biases_of_zero_gives_zeros(recipe: Reci
     model = onnx.load(SHIPPED / "classifier.onnx")
     (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
     model.graph.initializer.remove(bias)
-    weights = load_classifier_weights(write_with_card(model, tmp_path), recipe.outputs, GroupSplit())
+    weights = load_classifier_weights(
+        write_with_card(model, tmp_path), recipe.outputs_of(recipe.classifier), GroupSplit()
+    )
     assert torch.equal(weights["network.output.bias"], torch.zeros(len(recipe.classes)))
 
 
@@ -201,7 +203,7 @@ def test_average_weights_two_classifiers_gives_mean(
     (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "network.network.output.bias"]
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
     other = write_with_card(model, tmp_path)
-    mean = average_weights([SHIPPED, other], recipe.outputs, GroupSplit())
+    mean = average_weights([SHIPPED, other], recipe.outputs_of(recipe.classifier), GroupSplit())
     for name, value in shipped_weights.items():
         moved = 0.25 if name == "network.output.bias" else 0.0
         assert torch.allclose(mean[name], value + moved, atol=1e-6), name
@@ -209,11 +211,13 @@ def test_average_weights_two_classifiers_gives_mean(
 
 def test_average_weights_other_backbone_is_refused(recipe: Recipe) -> None:
     with pytest.raises(ModelMismatch, match=r"classifier\.onnx is a vgg19, not a resnet50"):
-        average_weights([SHIPPED], recipe.outputs, GroupSplit(), Backbone.RESNET50)
+        average_weights([SHIPPED], recipe.outputs_of(recipe.classifier), GroupSplit(), Backbone.RESNET50)
 
 
 def test_load_classifier_weights_holding_out_unseen_dataset_is_accepted(recipe: Recipe) -> None:
-    assert load_classifier_weights(SHIPPED, recipe.outputs, GroupSplit(held_out_datasets=("another-laboratory",)))
+    assert load_classifier_weights(
+        SHIPPED, recipe.outputs_of(recipe.classifier), GroupSplit(held_out_datasets=("another-laboratory",))
+    )
 
 
 def write_with_card(model: onnx.ModelProto, folder: Path, **changes: object) -> Path:

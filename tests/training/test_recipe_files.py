@@ -150,11 +150,11 @@ def test_load_recipe_renamed_key_is_refused_with_its_new_name(tmp_path: Path, se
 
 def test_outputs_are_the_classes_and_then_the_unknown_kinds() -> None:
     recipe = load_recipe("default")
-    assert recipe.outputs == recipe.classes
+    assert recipe.outputs_of(recipe.classifier) == recipe.classes
     assert recipe.compact is not None
-    second = recipe.model_copy(update={"classifier": recipe.compact})
-    assert second.outputs[: len(CellClass)] == tuple(CellClass)
-    assert second.outputs[len(CellClass)] is UnknownKind.BLAST
+    outputs = recipe.outputs_of(recipe.compact)
+    assert outputs[: len(CellClass)] == tuple(CellClass)
+    assert outputs[len(CellClass)] is UnknownKind.BLAST
 
 
 def test_load_recipe_familiarity_section_is_read(tmp_path: Path) -> None:

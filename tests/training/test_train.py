@@ -140,7 +140,7 @@ def test_train_class_without_training_cells_is_refused(data: Path, tmp_path: Pat
     context = replace(make_training_context(data, recipe, tmp_path, tmp_path / "out"), fields=())
     with pytest.raises(LabelledDataInvalid, match="no training cells of monocyte, basophil: leave these out of"):
         wbctool_training.train.STAGES[stage](context)
-    continued = gather_cells(replace(context, init_from=(default_models_dir(),)))
+    continued = gather_cells(replace(context, init_from=(default_models_dir(),)), context.recipe.classifier)
     assert {cell.label for cell in continued.train} < set(context.recipe.classes)
 
 

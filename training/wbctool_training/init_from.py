@@ -47,7 +47,7 @@ def average_weights(
 
     Args:
         folders: One for each classifier.
-        outputs: What the outputs of the classifier at hand stand for (:attr:`Recipe.outputs`).
+        outputs: What the outputs of the classifier at hand stand for (:meth:`Recipe.outputs_of`).
         group_split: The split of the training at hand.
         backbone: The backbone of the training at hand.
 
@@ -74,7 +74,7 @@ def load_classifier_weights(
 
     Args:
         folder: The folder of the model and its card.
-        outputs: What the outputs of the classifier at hand stand for (:attr:`Recipe.outputs`).
+        outputs: What the outputs of the classifier at hand stand for (:meth:`Recipe.outputs_of`).
         group_split: The split of the training at hand.
         backbone: The backbone of the training at hand.
 

@@ -226,8 +226,8 @@ class Recipe(_RecipeSection):
         crop_margin: Side of a cell's crop, relative to its box.
         detector: The section of the detector.
         srgan: The section of the generator.
-        classifier: The section of the classifier, the first reader.
-        compact: The section of the compact classifier, the second reader; None trains none.
+        classifier: The section of the first reader.
+        compact: The section of the second reader; None trains none.
         familiarity: The section of the rule for unfamiliar slides.
         networks: Sizes of the networks.
     """
@@ -242,13 +242,11 @@ class Recipe(_RecipeSection):
     classifier: ClassifierRecipe
     compact: ClassifierRecipe | None = None
     familiarity: FamiliarityRecipe = FamiliarityRecipe()
-
     networks: NetworkSizes = NetworkSizes()
 
-    @property
-    def outputs(self) -> tuple[CellClass | UnknownKind, ...]:
-        """What the classifier's outputs stand for: the classes, then the unknown kinds."""
-        return *self.classes, *self.classifier.unknown_kinds
+    def outputs_of(self, reader: ClassifierRecipe) -> tuple[CellClass | UnknownKind, ...]:
+        """Return what a reader's outputs stand for: the classes, then its unknown kinds."""
+        return *self.classes, *reader.unknown_kinds
 
     def has_stage(self, stage: str) -> bool:
         """Return whether a stage has work."""

@@ -21,6 +21,7 @@ from wbctool.inference.training_features import (
     encode_training_features,
     training_features_path,
 )
+from wbctool.labels import CellClass, UnknownKind
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool_training.calibration import fit_calibration, warn_on_few_cells
 from wbctool_training.checkpoints import ResumableEarlyStopping
@@ -44,10 +45,12 @@ from wbctool_training.init_from import average_weights
 from wbctool_training.lightning_modules.classifier import ClassifierModule
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import NormalizedClassifier
+from wbctool_training.recipe import ClassifierRecipe
 from wbctool_training.subtypes import SubtypeLayer, fit_subtypes
 from wbctool_training.trainers.classifier_split import ClassifierSplit, gather_cells
 from wbctool_training.weights import load_imagenet_features
 
+Outputs = tuple[CellClass | UnknownKind, ...]
 FEATURES_CELLS = 1500  # of the training, whose features go beside the model
 
 
@@ -57,21 +60,22 @@ def train_classifier(context: TrainingContext) -> None:
     Checkpoint, temperature and thresholds are chosen by the validation split alone.
 
     Args:
-        context: Of the training; ``out`` holds the detector and, if the recipe super-resolves cells, the generator.
+        context: The context of the training; ``out`` holds the detector and, if the recipe super-resolves cells, the
+            generator.
 
     Raises:
         LabelledDataInvalid: A split has no cells.
         ModelNotFound: A model or file of weights does not exist.
         ModelMismatch: The start is not usable, or the exported model differs from the network.
     """
-    _train(context, ClassifierCard)
+    _train(context, context.recipe.classifier, ClassifierCard)
 
 
 def train_compact_classifier(context: TrainingContext) -> None:
     """Train the second reader, calibrate it and write compact.onnx; it starts from ImageNet's weights.
 
     Args:
-        context: Of the training; ``out`` holds the detector.
+        context: The context of the training; ``out`` holds the detector.
 
     Raises:
         LabelledDataInvalid: A split has no cells.
@@ -80,9 +84,8 @@ def train_compact_classifier(context: TrainingContext) -> None:
     """
     config = context.recipe.compact
     assert config is not None
-    recipe = context.recipe.model_copy(update={"classifier": config})
-    backbone = Backbone.EFFICIENTNET_LITE0
-    _train(replace(context, recipe=recipe, backbone=backbone, imagenet_weights=None, init_from=()), CompactCard)
+    context = replace(context, backbone=Backbone.EFFICIENTNET_LITE0, imagenet_weights=None, init_from=())
+    _train(context, config, CompactCard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +107,28 @@ class _Exported:
     subtypes: SubtypeLayer | None
 
 
-def _train(context: TrainingContext, card_type: type[ClassifierCard] | type[CompactCard]) -> None:
+def _train(
+    context: TrainingContext, config: ClassifierRecipe, card_type: type[ClassifierCard] | type[CompactCard]
+) -> None:
     """Train, calibrate and write the classifier of one reader."""
-    cells, init = gather_cells(context), _load_initial_weights(context)
+    outputs = context.recipe.outputs_of(config)
+    cells, init = gather_cells(context, config), _load_initial_weights(context, outputs)
     warn_on_few_cells(cells.validation, context.recipe.classes)
-    network = fit_classifier(context, kind_name(card_type), cells, context.backbone, init)
-    exported = _export(context, network, cells, with_subtypes=card_type is CompactCard)
+    network = fit_classifier(context, config, kind_name(card_type), cells, context.backbone, init)
+    exported = _export(context, outputs, network, cells, with_subtypes=card_type is CompactCard)
     examples = evenly_spaced(cells.native_train, FEATURES_CELLS)
-    _, features, y_true = compute_outputs(exported.graph, examples, context)
-    training_features = TrainingFeatures(features, y_true)
-    card = _make_card(context, card_type, cells, exported, training_features)
+    training_features = TrainingFeatures(*compute_outputs(exported.graph, examples, outputs, context)[1:])
+    card = _make_card(context, config, card_type, cells, exported, training_features)
     encoded = encode_training_features(training_features, hashlib.sha256(exported.content).hexdigest())
     write_model(exported.content, card, context.out, {training_features_path(context.out, card_type): encoded})
 
 
 def _export(
-    context: TrainingContext, network: NormalizedClassifier, cells: ClassifierSplit, with_subtypes: bool
+    context: TrainingContext,
+    outputs: Outputs,
+    network: NormalizedClassifier,
+    cells: ClassifierSplit,
+    with_subtypes: bool,
 ) -> _Exported:
     """Export a trained network, with a layer for subtypes if it is to tell them and the cells teach it."""
     recipe = context.recipe
@@ -128,7 +137,7 @@ def _export(
     subtypes = None
     if with_subtypes:
         subtypes = fit_subtypes(
-            cells.native_train, cells.validation, lambda some: compute_outputs(graph, some, context)[1]
+            cells.native_train, cells.validation, lambda some: compute_outputs(graph, some, outputs, context)[1]
         )
     if subtypes is not None:
         round_weights_fp16(subtypes.layer)
@@ -141,6 +150,7 @@ def _export(
 
 def _make_card(
     context: TrainingContext,
+    config: ClassifierRecipe,
     card_type: type[ClassifierCard] | type[CompactCard],
     cells: ClassifierSplit,
     exported: _Exported,
@@ -150,7 +160,7 @@ def _make_card(
     recipe = context.recipe
     parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
-    logits, features, y_true = compute_outputs(exported.graph, known, context)
+    logits, features, y_true = compute_outputs(exported.graph, known, recipe.outputs_of(config), context)
     train_features, train_y = training_features.features, training_features.y_true
     is_known = train_y < len(recipe.classes)
     familiarity = fit_familiarity(train_features[is_known], train_y[is_known], features, known, recipe.familiarity)
@@ -163,7 +173,7 @@ def _make_card(
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
             backbone=context.backbone.value,
-            white_balance=recipe.classifier.white_balance,
+            white_balance=config.white_balance,
             super_resolved_copies=cells.n_copies,
             started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
         ),
@@ -172,7 +182,7 @@ def _make_card(
         crop_margin=recipe.crop_margin,
         temperature=1.0,
         confidence_threshold=0.0,
-        unknown_kinds=recipe.classifier.unknown_kinds,
+        unknown_kinds=config.unknown_kinds,
         familiarity=familiarity,
     )
     card = fit_calibration(uncalibrated, logits, y_true, laboratory_balanced_weights(known))
@@ -182,15 +192,16 @@ def _make_card(
     return card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
 
 
-def _load_initial_weights(context: TrainingContext) -> nn.Sequential | dict[str, Tensor]:
+def _load_initial_weights(context: TrainingContext, outputs: Outputs) -> nn.Sequential | dict[str, Tensor]:
     """Load the weights to start from: those of ``init_from``, or ImageNet's."""
     if context.init_from:
-        return average_weights(context.init_from, context.recipe.outputs, context.group_split, context.backbone)
+        return average_weights(context.init_from, outputs, context.group_split, context.backbone)
     return load_imagenet_features(context.imagenet_weights, context.backbone)
 
 
 def fit_classifier(
     context: TrainingContext,
+    config: ClassifierRecipe,
     name: str,
     cells: ClassifierSplit,
     backbone: Backbone,
@@ -201,60 +212,62 @@ def fit_classifier(
     The loss is weighted by :func:`laboratory_balanced_weights`.
 
     Args:
-        context: Of the training.
-        name: Of the checkpoints' folder.
-        cells: By split.
+        context: The context of the training.
+        config: The reader's section of the recipe.
+        name: The name of the checkpoints' folder.
+        cells: The cells by split.
         backbone: Which network.
         init: The backbone's ImageNet convolutions, or the weights of a trained classifier
             (:func:`load_classifier_weights`); None starts from random weights.
     """
-    recipe, config = context.recipe, context.recipe.classifier
+    recipe, outputs = context.recipe, context.recipe.outputs_of(config)
     L.seed_everything(recipe.seed, workers=True)
-    module = ClassifierModule(config, len(recipe.outputs), init, backbone)
+    module = ClassifierModule(config, len(outputs), init, backbone)
     early_stopping = ResumableEarlyStopping(
         "val_loss", min_delta=config.early_stopping_min_delta, patience=config.early_stopping_patience
     )
     dataset = TrainDataset(
         cells.train,
-        recipe.outputs,
-        recipe.crop_margin,
-        config.augment,
-        recipe.seed,
-        cells.stain_bank,
-        config.stain_transfer_prob,
-        config.stain_jitter_prob,
+        outputs,
+        margin=recipe.crop_margin,
+        augment=config.augment,
+        seed=recipe.seed,
+        stain_bank=cells.stain_bank,
+        stain_transfer_prob=config.stain_transfer_prob,
+        stain_jitter_prob=config.stain_jitter_prob,
     )
     checkpoint = context.fit_config(
         name, config.samples // config.epoch_samples, monitor="val_loss", callbacks=(early_stopping,)
     ).fit(
         module,
         make_loader(dataset, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
-        make_loader(EvalDataset(cells.validation, recipe.outputs, recipe.crop_margin), 32, workers=context.workers),
+        make_loader(EvalDataset(cells.validation, outputs, recipe.crop_margin), 32, workers=context.workers),
     )
     load_weights(module, checkpoint)
     return cast(NormalizedClassifier, module.average.module)
 
 
 def compute_outputs(
-    graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
+    graph: nn.Module, cells: Sequence[CellRef], outputs: Outputs, context: TrainingContext
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Run a classifier on cells.
 
     Args:
         graph: A ClassifierGraph.
         cells: Labeled cells.
-        context: Of the training.
+        outputs: What the classifier's outputs stand for.
+        context: The context of the training.
 
     Returns:
         Logits (N, n_outputs) float32, penultimate features (N, D) float32 and true indices (N,) int64, logits and
-        indices in the order of Recipe.outputs.
+        indices in the order of ``outputs``.
     """
     logits, features, y_true = [], [], []
-    dataset = EvalDataset(cells, context.recipe.outputs, context.recipe.crop_margin)
+    dataset = EvalDataset(cells, outputs, context.recipe.crop_margin)
     for rgb, index, _ in make_loader(dataset, 32, workers=context.workers):
         with torch.inference_mode():
-            outputs = graph(rgb.permute(0, 2, 3, 1))
-        logits.append(outputs[0].float().numpy())
-        features.append(outputs[1].float().numpy())
+            batch_logits, batch_features, *_ = graph(rgb.permute(0, 2, 3, 1))
+        logits.append(batch_logits.float().numpy())
+        features.append(batch_features.float().numpy())
         y_true.append(index.numpy())
     return np.concatenate(logits), np.concatenate(features), np.concatenate(y_true)

@@ -13,6 +13,7 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
 from wbctool_training.data.stain_transfer import StainBank
+from wbctool_training.recipe import ClassifierRecipe
 from wbctool_training.synthetic import read_generated_cells
 
 log = logging.getLogger(__name__)
@@ -47,22 +48,23 @@ class ClassifierSplit:
         return len(self.train) - self.n_native
 
 
-def gather_cells(context: TrainingContext, include_test: bool = False) -> ClassifierSplit:
-    """Return the cells of the recipe's classes by split.
+def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_test: bool = False) -> ClassifierSplit:
+    """Return the cells that a reader learns to tell by split.
 
     Args:
-        context: Of the training.
+        context: The context of the training.
+        config: The reader's section of the recipe.
         include_test: Whether to include the test cells, which a training does not use.
 
     Raises:
         LabelledDataInvalid: A split that is needed has no cells, or a class has no training cells and there is no
             ``init_from``, or the recipe's generated images are missing.
     """
-    recipe, config = context.recipe, context.recipe.classifier
+    recipe = context.recipe
+    outputs = recipe.outputs_of(config)
     cells = context.load_cells()
     by_split = {
-        split: [c for c in cells if c.label in recipe.outputs and context.group_split.assign(c) is split]
-        for split in Split
+        split: [c for c in cells if c.label in outputs and context.group_split.assign(c) is split] for split in Split
     }
     train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
     for split in (Split.TRAIN, Split.VALIDATION):
