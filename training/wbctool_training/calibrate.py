@@ -40,9 +40,8 @@ from wbctool_training.data.sr_augmentation import as_inference
 from wbctool_training.export import (
     N_PARITY_CELLS,
     ClassifierGraph,
-    check_parity,
+    export_classifier,
     round_weights_fp16,
-    to_onnx,
     write_model,
 )
 from wbctool_training.familiarity import fit_familiarity
@@ -176,8 +175,7 @@ def _average(
     round_weights_fp16(network)
     graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(first.classes)).eval()
     example = preprocess_cells(evenly_spaced(train, N_PARITY_CELLS), first.crop_margin)
-    content = to_onnx(graph, example, dynamic_side=False).SerializeToString()
-    parity = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    content, parity = export_classifier(graph, example)
     model = create_session(first, content)
     _, train_features, train_y = _compute_outputs(model, evenly_spaced(train, FEATURES_CELLS))
     _, features, _ = _compute_outputs(model, validation)

@@ -34,6 +34,7 @@ _OPSET = 18
 FP16_SUFFIX = ".fp16"  # of the name of a weight that is stored in half precision
 N_PARITY_CELLS = 8  # cells on which PyTorch and ONNX Runtime are compared
 _MIN_FP16_ELEMENTS = 256  # biases and other smaller tensors stay fp32
+_CLASSIFIER_TOLERANCE = 1e-3  # of a classifier's outputs
 _CAM_TOLERANCE = 0.1  # of the maps' root mean square
 
 
@@ -184,6 +185,23 @@ def round_weights_fp16(network: nn.Module) -> None:
         for parameter in network.parameters():
             if parameter.numel() >= _MIN_FP16_ELEMENTS:
                 parameter.copy_(parameter.half().float())
+
+
+def export_classifier(graph: ClassifierGraph, example: NDArray[np.uint8]) -> tuple[bytes, float]:
+    """Export a classifier and compare the file with the graph.
+
+    Args:
+        graph: The graph, whose large weights are rounded already (:func:`round_weights_fp16`).
+        example: (N, H, W, 3) uint8 RGB, real cells.
+
+    Returns:
+        The ONNX file, and the largest difference of its outputs as in :func:`check_parity`.
+
+    Raises:
+        ModelMismatch: The file differs from the graph.
+    """
+    content: bytes = to_onnx(graph, example, dynamic_side=False).SerializeToString()
+    return content, check_parity(graph, content, [example[:1], example], _CLASSIFIER_TOLERANCE)
 
 
 def check_parity(graph: nn.Module, model: bytes, batches: Sequence[NDArray[np.uint8]], tolerance: float) -> float:

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.types.progress import Progress
-from wbctool_training.export import N_PARITY_CELLS, ClassifierGraph, check_parity, round_weights_fp16, to_onnx
+from wbctool_training.export import N_PARITY_CELLS, ClassifierGraph, export_classifier, round_weights_fp16
 from wbctool_training.init_from import load_network
 from wbctool_training.models.backbones import count_frozen_layers
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
@@ -40,7 +40,6 @@ _FROZEN_BLOCKS = 4
 _FEATURES_LR, _HEAD_LR = 1e-5, 1e-4
 _TUNED_SHARE = 0.5  # of the tuned weights in the average
 _SEED = 20240163
-_PARITY_TOLERANCE = 1e-3
 
 
 class LastBlock(nn.Module):
@@ -104,9 +103,7 @@ class TunedClassifier:
         ):
             target.load_state_dict(source.state_dict(), strict=True)
         graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), self._n_classes)
-        content: bytes = to_onnx(graph, self._example, dynamic_side=False).SerializeToString()
-        check_parity(graph, content, [self._example[:1], self._example], _PARITY_TOLERANCE)
-        return content
+        return export_classifier(graph, self._example)[0]
 
 
 class LastBlockTuner:

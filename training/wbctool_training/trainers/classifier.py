@@ -34,9 +34,8 @@ from wbctool_training.export import (
     N_PARITY_CELLS,
     ClassifierGraph,
     SubtypeClassifierGraph,
-    check_parity,
+    export_classifier,
     round_weights_fp16,
-    to_onnx,
     write_model,
 )
 from wbctool_training.familiarity import fit_familiarity
@@ -101,7 +100,7 @@ class _Exported:
     """
 
     network: NormalizedClassifier
-    graph: nn.Module
+    graph: ClassifierGraph
     content: bytes
     parity: float
     subtypes: SubtypeLayer | None
@@ -133,7 +132,7 @@ def _export(
     """Export a trained network, with a layer for subtypes if it is to tell them and the cells teach it."""
     recipe = context.recipe
     round_weights_fp16(network)
-    graph: nn.Module = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
+    graph = ClassifierGraph(network.to(memory_format=torch.contiguous_format), len(recipe.classes)).eval()
     subtypes = None
     if with_subtypes:
         subtypes = fit_subtypes(
@@ -143,8 +142,7 @@ def _export(
         round_weights_fp16(subtypes.layer)
         graph = SubtypeClassifierGraph(network, len(recipe.classes), subtypes.layer)
     example = preprocess_cells(evenly_spaced(cells.train, N_PARITY_CELLS), recipe.crop_margin)
-    content = to_onnx(graph, example, dynamic_side=False).SerializeToString()
-    parity = check_parity(graph, content, [example[:1], example], tolerance=1e-3)
+    content, parity = export_classifier(graph, example)
     return _Exported(network, graph, content, parity, subtypes)
 
 
