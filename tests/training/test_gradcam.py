@@ -9,7 +9,7 @@ from tiny_training import SMALL_FEATURES
 from torch import Tensor, nn
 from wbctool_training import export
 from wbctool_training.export import ClassifierGraph, check_parity, round_weights_fp16, to_onnx
-from wbctool_training.models.backbones import CHANNELS, Backbone
+from wbctool_training.models.backbones import BACKBONE_SPECS, Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 from wbctool_training.models.gradcam import grad_cam
 
@@ -53,7 +53,7 @@ def levels(one: np.ndarray, other: np.ndarray) -> int:
 @pytest.mark.parametrize("backbone", list(SMALL_FEATURES))
 def test_grad_cam_matches_autograd(backbone: Backbone) -> None:
     network = small_network(backbone)
-    last_map = torch.randn(3, CHANNELS[backbone], 7, 7).relu()
+    last_map = torch.randn(3, BACKBONE_SPECS[backbone].channels, 7, 7).relu()
     with torch.inference_mode():
         cam = grad_cam(network, last_map).numpy()
     assert levels(cam, reference(network, last_map)) <= 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models import get_model
-from wbctool_training.models.backbones import CHANNELS, Backbone, build_features
+from wbctool_training.models.backbones import BACKBONE_SPECS, Backbone, build_features
 from wbctool_training.weights import grow_to_vgg19, load_imagenet_features
 
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -53,11 +53,11 @@ def test_load_imagenet_features_every_backbone_computes_as_torchvision(backbone:
     with torch.inference_mode():
         if backbone is Backbone.RESNET50:
             theirs.avgpool = theirs.fc = torch.nn.Identity()
-            expected = theirs(rgb).reshape(1, CHANNELS[backbone], 2, 2)
+            expected = theirs(rgb).reshape(1, BACKBONE_SPECS[backbone].channels, 2, 2)
         else:
             expected = theirs.features(rgb)
         torch.testing.assert_close(ours(rgb), expected)
-    assert expected.shape == (1, CHANNELS[backbone], 2, 2)
+    assert expected.shape == (1, BACKBONE_SPECS[backbone].channels, 2, 2)
 
 
 def test_load_imagenet_features_other_backbone_is_refused(vgg16: torch.nn.Sequential, tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wbctool_training.models.backbones import CHANNELS, NORMALIZATIONS, Backbone, build_features
+from wbctool_training.models.backbones import BACKBONE_SPECS, Backbone
 from wbctool_training.models.white_balance import WhiteBalance
 
 
 class CellClassifier(nn.Module):
     """A backbone, global average pooling, the paper's dense layers of 1024, 512 and 256 units, and the classes.
 
-    EfficientNet-Lite0, the compact reader's backbone, has no dense layers but the classes'.
+    A backbone whose BackboneSpec has no dense layers, the compact reader's, is followed by the classes at once.
 
     Args:
         n_outputs: Number of outputs: classes, then kinds that no class fits.
@@ -26,24 +26,25 @@ class CellClassifier(nn.Module):
     def __init__(self, n_outputs: int, dropout: float = 0.0, backbone: Backbone = Backbone.VGG19) -> None:
         super().__init__()
         self.backbone = backbone
-        self.features = build_features(backbone)
-        n_features = 256
-        if backbone is Backbone.EFFICIENTNET_LITE0:
-            n_features = CHANNELS[backbone]
-            self.dense = nn.Sequential(nn.Dropout(dropout))
-        else:
+        spec = BACKBONE_SPECS[backbone]
+        self.features = spec.build()
+        if spec.has_dense_layers:
+            n_features = 256
             self.dense = nn.Sequential(
-                nn.Dropout(dropout), nn.Linear(CHANNELS[backbone], 1024), nn.ReLU(),
+                nn.Dropout(dropout), nn.Linear(spec.channels, 1024), nn.ReLU(),
                 nn.Dropout(dropout), nn.Linear(1024, 512), nn.ReLU(),
                 nn.Linear(512, n_features), nn.ReLU(),
             )  # fmt: skip
+        else:
+            n_features = spec.channels
+            self.dense = nn.Sequential(nn.Dropout(dropout))
         self.output = nn.Linear(n_features, n_outputs)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify, and return what Grad-CAM and the out-of-distribution measures need.
 
         Args:
-            rgb: (N, 3, H, W) float, normalized as :data:`NORMALIZATIONS` says.
+            rgb: (N, 3, H, W) float, normalized with the mean and deviation of the BackboneSpec.
 
         Returns:
             Logits (N, n_outputs), penultimate features (N, 256) and the last convolution's map after its ReLU
@@ -78,9 +79,9 @@ class NormalizedClassifier(nn.Module):
         super().__init__()
         self.network = network
         self.balance = WhiteBalance() if white_balance else nn.Identity()
-        mean, std = NORMALIZATIONS[network.backbone]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        spec = BACKBONE_SPECS[network.backbone]
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
 
     def forward_features(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify pixels.
