@@ -31,6 +31,7 @@ from wbctool_training.weights import load_imagenet_features
 
 from experiments.options import context_arguments, make_parser
 from wbctool.datasets.labelled import evenly_spaced
+from wbctool.enums import TrainStage
 from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.evaluation.figures import draw_confusion_matrix
 from wbctool.evaluation.metrics import cluster_bootstrap_interval
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train and test every backbone, and print the table."""
     args = make_parser(__doc__).parse_args(argv)
     context = make_context(**context_arguments(args))
-    copy_bundled_models(context, ["classifier"])
+    copy_bundled_models(context, [TrainStage.CLASSIFIER])
     print(format_comparison(compare_backbones(context)))
 
 

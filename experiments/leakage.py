@@ -31,6 +31,7 @@ from wbctool_training.train import make_context
 from wbctool_training.weights import load_imagenet_features
 
 from experiments.options import context_arguments, make_parser
+from wbctool.enums import TrainStage
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import GeneratorCard, default_models_dir
 from wbctool.inference.session import SUPER_RESOLVED
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--last-block-folds", type=int, default=1, choices=range(_FOLDS + 1), help="0: leave it out")
     args = parser.parse_args(argv)
     context = make_context(**context_arguments(args))
-    copy_bundled_models(context, ["classifier"])
+    copy_bundled_models(context, [TrainStage.CLASSIFIER])
     torch.manual_seed(context.recipe.seed)
     classes = context.recipe.classes
     cells = [cell for cell in context.load_cells() if cell.label in classes]

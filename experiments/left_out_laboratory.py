@@ -23,7 +23,7 @@ from wbctool_training.train import train
 from experiments.options import context_arguments, make_parser
 from wbctool.datasets.fields import find_field_folders, read_cell_labels
 from wbctool.datasets.labelled import GroupSplit, HasGroup
-from wbctool.enums import Device, Precision, Readers
+from wbctool.enums import Device, Precision, Readers, TrainStage
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.evaluation.labelled_data import read_evaluation_data
@@ -197,10 +197,10 @@ def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
     if args.readers is not Readers.VGG19 and not (folder / "compact.json").is_file():
-        train(**options | {"recipe": args.recipe} | changes, stage="compact")
+        train(**options | {"recipe": args.recipe} | changes, stage=TrainStage.COMPACT)
     if args.train_first and not (folder / "classifier.json").is_file():
         start = [] if _is_trained_afresh(args.train_first) else [args.first_reader]
-        train(**options | {"recipe": args.train_first, "init_from": start}, stage="classifier")
+        train(**options | {"recipe": args.train_first, "init_from": start}, stage=TrainStage.CLASSIFIER)
 
 
 def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:

@@ -18,6 +18,7 @@ from wbctool_training.train import check_imagenet_weights, make_context
 from wbctool_training.trainers.srgan import GeneratorSplit, export_generator, pretrain, train_gan
 
 from experiments.options import context_arguments, make_parser
+from wbctool.enums import TrainStage
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--init-from", type=Path, metavar="DIR", help="start from the generator in DIR")
     args = parser.parse_args(argv)
     context = make_context(**context_arguments(args), init_from=[args.init_from] if args.init_from else [])
-    check_imagenet_weights(context, ["srgan"])
+    check_imagenet_weights(context, [TrainStage.SRGAN])
     copy_unchanged_models(context, [])
-    copy_bundled_models(context, ["srgan"])
+    copy_bundled_models(context, [TrainStage.SRGAN])
     compare_losses(context)
 
 

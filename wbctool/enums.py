@@ -46,7 +46,7 @@ class CopyPrecision(StrEnum):
 
 
 class TrainStage(StrEnum):
-    """What `train` trains."""
+    """The models that `wbctool train` trains, by the section of the recipe."""
 
     ALL = "all"
     DETECTOR = "detector"

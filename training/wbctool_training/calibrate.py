@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wbctool import __version__
 from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
+from wbctool.enums import TrainStage
 from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
 from wbctool.evaluation.classification import is_learned
 from wbctool.inference.loading import load_model
@@ -96,7 +97,7 @@ def calibrate(
     context = make_context(data, out, load_recipe("default"), group_split=group_split, init_from=init_from)
     for folder, parent in zip(init_from, parents, strict=True):
         check_no_leakage(parent, folder, context.group_split)
-    copy_unchanged_models(context, ["classifier"])
+    copy_unchanged_models(context, [TrainStage.CLASSIFIER])
     cells = [cell for cell in context.load_cells() if cell.label in parents[0].classes]
     validation = _select_validation_cells(context, cells, parents[0])
     if len(parents) == 1:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+from wbctool.enums import TrainStage
 from wbctool.inference.model_card import (
     CellClassifierCard,
     ClassifierCard,
@@ -25,21 +26,25 @@ from wbctool_training.init_from import check_no_leakage
 
 log = logging.getLogger(__name__)
 
-_REQUIRED_MODELS = {"srgan": ("detector",), "classifier": ("detector", "srgan"), "compact": ("detector", "srgan")}
-_CARD_TYPES: dict[str, type[ModelCard]] = {
-    "detector": DetectorCard,
-    "srgan": GeneratorCard,
-    "classifier": ClassifierCard,
-    "compact": CompactCard,
+_REQUIRED_STAGES = {
+    TrainStage.SRGAN: (TrainStage.DETECTOR,),
+    TrainStage.CLASSIFIER: (TrainStage.DETECTOR, TrainStage.SRGAN),
+    TrainStage.COMPACT: (TrainStage.DETECTOR, TrainStage.SRGAN),
+}
+_CARD_TYPES: dict[TrainStage, type[ModelCard]] = {
+    TrainStage.DETECTOR: DetectorCard,
+    TrainStage.SRGAN: GeneratorCard,
+    TrainStage.CLASSIFIER: ClassifierCard,
+    TrainStage.COMPACT: CompactCard,
 }
 
 
-def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> None:
+def copy_unchanged_models(context: TrainingContext, stages: Collection[TrainStage]) -> None:
     """Copy the models that no stage trains from the first ``init_from`` folder, if the output lacks them.
 
     Args:
         context: The context of the training; nothing is copied if it has no ``init_from``.
-        stages: Names of the stages that will be trained.
+        stages: The stages that will be trained.
 
     Raises:
         ModelNotFound: The folder lacks a model.
@@ -59,7 +64,7 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[str]) -> 
             )
 
 
-def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> None:
+def copy_bundled_models(context: TrainingContext, stages: Collection[TrainStage]) -> None:
     """Copy the detector and generator that the stages use, but neither train nor find in the output, from the package.
 
     If they were trained on groups of this training's test split, :meth:`TrainingContext.warn_on_leakage` says so when
@@ -67,14 +72,14 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[str]) -> No
 
     Args:
         context: The context of the training.
-        stages: Names of the stages that will be trained.
+        stages: The stages that will be trained.
     """
-    sections = {"classifier": context.recipe.classifier, "compact": context.recipe.compact}
+    sections = {TrainStage.CLASSIFIER: context.recipe.classifier, TrainStage.COMPACT: context.recipe.compact}
     required = {
         helper
         for stage in stages
-        for helper in _REQUIRED_MODELS.get(stage, ())
-        if helper != "srgan" or ((section := sections[stage]) and section.super_resolved_share)
+        for helper in _REQUIRED_STAGES.get(stage, ())
+        if helper is not TrainStage.SRGAN or ((section := sections[stage]) and section.super_resolved_share)
     }
     for helper in sorted(required - set(stages)):
         kind = _CARD_TYPES[helper]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from wbctool.enums import TrainStage
 from wbctool.labels import CellClass, UnknownKind
 from wbctool_training.models.backbones import VGG19_BLOCKS
 
@@ -248,9 +249,13 @@ class Recipe(_RecipeSection):
         """Return what a reader's outputs stand for: the classes, then its unknown kinds."""
         return *self.classes, *reader.unknown_kinds
 
-    def has_stage(self, stage: str) -> bool:
-        """Return whether a stage has work."""
-        if stage == "srgan":
+    def has_stage(self, stage: TrainStage) -> bool:
+        """Return whether a stage, not all of them, has work."""
+        if stage is TrainStage.SRGAN:
             return self.srgan.pretrain_samples + self.srgan.gan_samples > 0
-        section = {"detector": self.detector, "classifier": self.classifier, "compact": self.compact}[stage]
+        section = {
+            TrainStage.DETECTOR: self.detector,
+            TrainStage.CLASSIFIER: self.classifier,
+            TrainStage.COMPACT: self.compact,
+        }[stage]
         return section is not None and section.samples > 0

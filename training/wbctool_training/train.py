@@ -13,6 +13,7 @@ from wbctool.datasets.class_folders import log_left_out, read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
 from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.laboratories import find_laboratories
+from wbctool.enums import TrainStage
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.store.model_ownership import check_models_overwrite
@@ -30,10 +31,10 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_SPLIT = GroupSplit()
 STAGES = {
-    "detector": train_detector,
-    "srgan": train_srgan,
-    "classifier": train_classifier,
-    "compact": train_compact_classifier,
+    TrainStage.DETECTOR: train_detector,
+    TrainStage.SRGAN: train_srgan,
+    TrainStage.CLASSIFIER: train_classifier,
+    TrainStage.COMPACT: train_compact_classifier,
 }
 
 
@@ -41,7 +42,7 @@ def train(
     data: Sequence[Path],
     out: Path,
     recipe: str = "default",
-    stage: str = "all",
+    stage: TrainStage = TrainStage.ALL,
     imagenet_weights: Path | None = None,
     resume: bool = False,
     max_hours: float | None = None,
@@ -57,8 +58,8 @@ def train(
         data: Folders of labeled data, or folders that contain several of these.
         out: Folder of the models; checkpoints go to ``out/training``.
         recipe: A name or a file, as in :func:`load_recipe`.
-        stage: One of STAGES, or ``all`` for every stage that the recipe trains, in that order. Models that are not
-            trained are copied from the first ``init_from``; those that a stage needs and ``out`` still lacks are
+        stage: What to train; ``all`` is every stage of the recipe, in the order of STAGES. Models that are not trained
+            are copied from the first ``init_from``; those that a stage needs and ``out`` still lacks are
             copied from the package.
         imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
         resume: Continue from the last checkpoint of each stage.
@@ -76,13 +77,11 @@ def train(
         ModelNotFound: A model or file of weights does not exist.
         ModelMismatch: A model or file of weights is not usable for this training.
     """
-    if stage != "all" and stage not in STAGES:
-        raise SettingsInvalid(f"no stage {stage}: choose all, {', '.join(STAGES)}")
     loaded = load_recipe(recipe)
     stages = _select_stages(loaded, stage)
-    if loaded.requires_init and "classifier" in stages and not init_from:
+    if loaded.requires_init and TrainStage.CLASSIFIER in stages and not init_from:
         raise SettingsInvalid(f"recipe {loaded.name} continues a trained model: name its folder with --init-from")
-    if len(init_from) > 1 and stages != ["classifier"]:
+    if len(init_from) > 1 and stages != [TrainStage.CLASSIFIER]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
     context = make_context(
         data,
@@ -100,8 +99,8 @@ def train(
     check_imagenet_weights(context, stages)
     copy_unchanged_models(context, stages)
     copy_bundled_models(context, stages)
-    for name in stages:
-        STAGES[name](context)
+    for each in stages:
+        STAGES[each](context)
 
 
 def make_context(
@@ -140,12 +139,12 @@ def make_context(
     )
 
 
-def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) -> None:
+def check_imagenet_weights(context: TrainingContext, stages: Collection[TrainStage]) -> None:
     """Load the ImageNet weights once, so that a problem shows now and not after hours of training.
 
     Args:
         context: The context of the training.
-        stages: Names of the stages that will be trained.
+        stages: The stages that will be trained.
 
     Raises:
         SettingsInvalid: One file would have to serve two networks.
@@ -154,9 +153,9 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) ->
     """
     srgan = context.recipe.srgan
     backbones = set()
-    if "srgan" in stages and srgan.gan_samples and srgan.content_weight:
+    if TrainStage.SRGAN in stages and srgan.gan_samples and srgan.content_weight:
         backbones.add(Backbone.VGG19)  # for the content loss, whatever the classifier's backbone
-    if "classifier" in stages and not context.init_from:
+    if TrainStage.CLASSIFIER in stages and not context.init_from:
         backbones.add(context.backbone)
     if len(backbones) > 1 and context.imagenet_weights is not None:
         raise SettingsInvalid(
@@ -165,13 +164,13 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[str]) ->
         )
     for backbone in backbones:
         load_imagenet_features(context.imagenet_weights, backbone)
-    if "compact" in stages:
+    if TrainStage.COMPACT in stages:
         load_imagenet_features(None, Backbone.EFFICIENTNET_LITE0)
 
 
-def _select_stages(recipe: Recipe, stage: str) -> list[str]:
-    """Return the names of the stages to train, in order."""
-    stages = [name for name in STAGES if stage in {"all", name} and recipe.has_stage(name)]
+def _select_stages(recipe: Recipe, stage: TrainStage) -> list[TrainStage]:
+    """Return the stages to train, in order."""
+    stages = [each for each in STAGES if stage in {TrainStage.ALL, each} and recipe.has_stage(each)]
     if not stages:
         raise SettingsInvalid(f"recipe {recipe.name} does not train the {stage}: it sets no samples for it")
     return stages

@@ -63,7 +63,7 @@ def train(
             data=data or [],
             out=out,
             recipe=recipe,
-            stage=stage.value,
+            stage=stage,
             imagenet_weights=imagenet_weights,
             resume=resume,
             max_hours=max_hours,
