@@ -163,7 +163,7 @@ def test_optimize_classifier_card_has_what_was_measured(folder: Path, models: Mo
     indices = models.classifier.run(few_cells().validation_crops)[0].argmax(axis=1)
     labels = tuple(models.classifier.card.classes[index] for index in indices)
     wrong = (*labels[:-2], *(next(c for c in CellClass if c is not label) for label in labels[-2:]))
-    made = optimize_classifier(models.classifier, folder, few_cells(wrong), plain)
+    made = optimize_classifier(models.classifier, folder, few_cells(wrong), plain, Precision.INT8)
     copy = made.card.quantized_from
     assert copy is not None
     assert (copy.cells, copy.images) == (8, 32)  # each also turned
@@ -188,7 +188,7 @@ def test_optimize_classifier_keeps_most_sensitive_layer_in_fp32_first(
 
     monkeypatch.setattr("wbctool.quantization.measure.quantize", remembered)
     with pytest.raises(QuantizationRejected, match=r"classifier\.onnx: with 1 layer in fp32, .* labels change"):
-        optimize_classifier(models.classifier, folder, few_cells(), plain, tolerance=NOTHING)
+        optimize_classifier(models.classifier, folder, few_cells(), plain, Precision.INT8, NOTHING)
     assert tried[:3] == [(), ("second",), ("first",)]  # all in int8, then one layer alone at a time
     probes = few_cells().calibration_crops[[0, 1, 3, 4]]
     expected = models.classifier.run(probes)[0]

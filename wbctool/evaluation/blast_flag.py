@@ -16,7 +16,7 @@ from wbctool.types.cells import Reason
 
 SLIDE_CELLS = 100
 BLASTS = 5
-_N_SLIDES = 1000
+_N_SLIDES = 1000  # with and without blasts each
 _MIN_POSSIBLE_BLASTS = Limits().min_possible_blasts
 
 
@@ -39,14 +39,13 @@ class BlastFlagReport:
     flagged_by_blasts: float | None
 
 
-def simulate_blast_flags(cells: Sequence[EvaluatedCell], n_slides: int = _N_SLIDES) -> tuple[BlastFlagReport, ...]:
+def simulate_blast_flags(cells: Sequence[EvaluatedCell]) -> tuple[BlastFlagReport, ...]:
     """Draw slides from the cells of each data set that has white cells, and count those that would be flagged.
 
     Each cell of a slide is a random cell of a random group, drawn with replacement.
 
     Args:
         cells: Cells of any number of data sets.
-        n_slides: Number of slides with and without blasts.
     """
     reports = []
     for dataset in sorted({cell.dataset for cell in cells}):
@@ -55,8 +54,8 @@ def simulate_blast_flags(cells: Sequence[EvaluatedCell], n_slides: int = _N_SLID
         blasts = [cell for cell in members if cell.kind == UnknownKind.BLAST]
         if not white_cells:
             continue
-        without = _count_possible_blasts(white_cells, (n_slides, SLIDE_CELLS))
-        by_blasts = _count_possible_blasts(blasts, (n_slides, BLASTS)) if blasts else None
+        without = _count_possible_blasts(white_cells, (_N_SLIDES, SLIDE_CELLS))
+        by_blasts = _count_possible_blasts(blasts, (_N_SLIDES, BLASTS)) if blasts else None
         reports.append(
             BlastFlagReport(
                 dataset=dataset,
@@ -73,7 +72,7 @@ def _count_possible_blasts(cells: Sequence[EvaluatedCell], shape: tuple[int, int
     """Return the number of possible blasts on each of shape[0] slides of shape[1] cells."""
     in_order = sorted(cells, key=lambda cell: cell.group)
     is_possible = np.array([cell.is_found and cell.prediction.reason is Reason.POSSIBLE_BLAST for cell in in_order])
-    _, drawn = draw_by_group([cell.group for cell in in_order], shape, seed=0)
+    _, drawn = draw_by_group([cell.group for cell in in_order], shape)
     possible_blasts: NDArray[np.intp] = np.count_nonzero(is_possible[drawn], axis=1)
     return possible_blasts
 

@@ -48,13 +48,12 @@ def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
     return ReliabilityBins(counts[used] / len(confidence), mean_confidence, accuracy)
 
 
-def calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_], n_bins: int = 15) -> float:
+def calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
     """Compute the expected calibration error, in [0, 1].
 
     Args:
         confidence: (N,) float64 in [0, 1], the probability of the predicted class.
         correct: (N,) bool, whether the prediction is correct.
-        n_bins: Number of bins of equal width.
 
     References:
         Guo et al. 2017, arXiv 1706.04599, equation 3.
@@ -62,7 +61,7 @@ def calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_
     >>> round(calibration_error(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False])), 3)
     0.15
     """
-    bins = reliability_bins(confidence, correct, n_bins)
+    bins = reliability_bins(confidence, correct)
     return float(bins.fraction @ np.abs(bins.accuracy - bins.confidence))
 
 

@@ -17,12 +17,13 @@ from wbctool.types.slides import Familiarity
 
 log = logging.getLogger(__name__)
 
+_FALSE_ALARM_SHARE = 0.02
 _SIMULATED_SLIDES = 2000  # of each laboratory
 _SIMULATED_OFFSETS = 600  # which take longer
 
 
 def fit_max_mean_distance(
-    distances: Sequence[NDArray[np.floating]], min_cells: int, false_alarm_share: float = 0.02
+    distances: Sequence[NDArray[np.floating]], min_cells: int, false_alarm_share: float = _FALSE_ALARM_SHARE
 ) -> float:
     """Choose the largest mean distance of a familiar slide.
 
@@ -55,17 +56,15 @@ def fit_max_mean_distance(
 def fit_max_offset(
     laboratory: Sequence[tuple[NDArray[np.float32], NDArray[np.float32], Sequence[int]]],
     min_cells: int,
-    false_alarm_share: float = 0.02,
 ) -> float:
     """Choose the largest offset of slides of a laboratory that a classifier is adapted to.
 
     Args:
         laboratory: Positions of some of its cells, centers of the others, and the cells by center, for each fold.
         min_cells: The number of cells of a simulated slide.
-        false_alarm_share: The share of the laboratory's slides that may exceed the limit.
 
     Returns:
-        The limit.
+        The limit, which _FALSE_ALARM_SHARE of the laboratory's slides may exceed.
     """
     rng = np.random.default_rng(0)
     offsets = [
@@ -73,7 +72,7 @@ def fit_max_offset(
         for positions, centers, cells_by_center in laboratory
         for _ in range(_SIMULATED_OFFSETS // len(laboratory))
     ]
-    return round(float(np.quantile(offsets, 1 - false_alarm_share)), 2)
+    return round(float(np.quantile(offsets, 1 - _FALSE_ALARM_SHARE)), 2)
 
 
 def judge_as_slides(

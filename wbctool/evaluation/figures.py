@@ -18,7 +18,7 @@ from wbctool.text import display_name, replace_underscores
 if TYPE_CHECKING:
     from wbctool.evaluation.classification import ClassifierReport, Misclassification
 
-
+_RELIABILITY_BINS = 10
 FIGURE_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
@@ -53,15 +53,14 @@ def draw_confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], tit
         figure.savefig(path, dpi=150)
 
 
-def draw_reliability(report: ClassifierReport, path: Path | BytesIO, n_bins: int = 10) -> None:
+def draw_reliability(report: ClassifierReport, path: Path | BytesIO) -> None:
     """Draw the reliability diagram of one data set as PNG.
 
     Args:
         report: The classified cells.
         path: File, or buffer, to write to.
-        n_bins: Number of bins of equal width.
     """
-    bins = reliability_bins(np.array(report.confidences), np.array(report.correct), n_bins)
+    bins = reliability_bins(np.array(report.confidences), np.array(report.correct), _RELIABILITY_BINS)
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes = figure.add_subplot()

@@ -69,7 +69,6 @@ def simulate_percent_errors(
     classes: Sequence[CellClass],
     slide_cells: int,
     n_slides: int = _N_SLIDES,
-    seed: int = 0,
 ) -> PercentErrorReport | None:
     """Draw slides from the cells of one laboratory and compare their printed percents with the true ones.
 
@@ -82,7 +81,6 @@ def simulate_percent_errors(
         classes: Classes of the model; cells of other kinds are left out.
         slide_cells: Number of cells on each slide.
         n_slides: Number of slides.
-        seed: Seed of the random draws.
 
     Returns:
         The errors; None if no slide has a counted cell.
@@ -92,7 +90,7 @@ def simulate_percent_errors(
     is_class = np.array([[cell.kind == label for label in labels] for cell in known], bool)
     if not is_class.any():
         return None
-    weights, drawn = draw_by_group([cell.group for cell in known], (n_slides, slide_cells), seed)
+    weights, drawn = draw_by_group([cell.group for cell in known], (n_slides, slide_cells))
     true_percents = _percents((weights[:, None] * is_class).sum(axis=0))
     counted, printed, sampled = [], [], []
     for indices in drawn.tolist():
@@ -119,18 +117,15 @@ def simulate_percent_errors(
     )
 
 
-def draw_by_group(
-    groups: Sequence[str], shape: tuple[int, int], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def draw_by_group(groups: Sequence[str], shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return each item's probability, and indices of items drawn as random members of random groups.
 
     Args:
         groups: The group of each item; items of one group stand together.
         shape: Shape of the array of indices.
-        seed: Seed of the random draws.
     """
     _, starts, members = np.unique(np.asarray(groups), return_index=True, return_counts=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn_groups = rng.integers(len(starts), size=shape)
     drawn = starts[drawn_groups] + rng.integers(members[drawn_groups])
     return np.repeat(1 / (len(starts) * members), members), drawn

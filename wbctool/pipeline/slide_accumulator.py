@@ -155,7 +155,7 @@ def build_result(
     model_classes: Sequence[CellClass],
     limits: Limits,
     metadata: SlideMetadata | None,
-    familiarity_rule: FamiliarityRule | None = None,
+    familiarity_rule: FamiliarityRule | None,
 ) -> SlideResult:
     """Judge a complete slide: its fields' quality, whether it is familiar, its counts and its flags.
 
@@ -164,7 +164,7 @@ def build_result(
         model_classes: The classes that the classifier knows.
         limits: The slide's limits.
         metadata: The slide's row of slides.csv; None if it has none.
-        familiarity_rule: The rule of the classifier's card.
+        familiarity_rule: The rule of the classifier's card; None if it has none.
 
     Returns:
         The slide's result.

@@ -67,21 +67,19 @@ def flip_augment(rgb: Rgb) -> Rgb:
     return np.concatenate([rgb, rgb[:, :, ::-1], rgb[:, ::-1], rgb[:, ::-1, ::-1]])
 
 
-def load_bundled_cells(folder: Path = BUNDLED_DIR) -> CalibrationData:
+def load_bundled_cells() -> CalibrationData:
     """Load the cells that come with wbctool: a third to calibrate with, the rest to measure on.
 
-    All are of training groups, so they have no labels: accuracy on them would say nothing.
-
-    Args:
-        folder: The folder of the sheet and its table; its README.md describes both.
+    All are of training groups, so they have no labels: accuracy on them would say nothing. README.md in BUNDLED_DIR
+    describes the sheet and its table.
 
     Raises:
         LabelledDataInvalid: The sheet is not an image.
     """
-    sheet = cv2.imdecode(np.frombuffer((folder / SHEET_FILE).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    sheet = cv2.imdecode(np.frombuffer((BUNDLED_DIR / SHEET_FILE).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if sheet is None:
-        raise LabelledDataInvalid(f"{folder / SHEET_FILE} is not an image")
-    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
+        raise LabelledDataInvalid(f"{BUNDLED_DIR / SHEET_FILE} is not an image")
+    with (BUNDLED_DIR / TABLE_FILE).open(newline="", encoding="utf-8") as file:
         number = len(list(csv.DictReader(file)))
     cells = untile_images(np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB), np.uint8), number)
     is_calibration = np.arange(number) % _CALIBRATION_STRIDE == 0

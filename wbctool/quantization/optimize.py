@@ -41,7 +41,7 @@ def optimize_classifier(
     folder: Path,
     data: CalibrationData,
     progress: Progress,
-    precision: Precision = Precision.INT8,
+    precision: Precision,
     tolerance: QuantizationTolerance | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> QuantizedModel[CardT]:
@@ -86,7 +86,7 @@ def optimize_generator(
     folder: Path,
     data: CalibrationData,
     progress: Progress,
-    precision: Precision = Precision.INT8,
+    precision: Precision,
     tolerance: QuantizationTolerance | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> QuantizedModel[GeneratorCard]:

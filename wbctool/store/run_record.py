@@ -139,8 +139,8 @@ def start_run_record(
     provenance: Provenance,
     device_message: str | None,
     argv: Sequence[str],
-    notices: Sequence[str] = (),
-    last_end: datetime | None = None,
+    notices: Sequence[str],
+    last_end: datetime | None,
 ) -> RunRecord:
     """Return the record of a run that begins now.
 

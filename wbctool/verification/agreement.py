@@ -36,14 +36,13 @@ class Kappa:
     high: float
 
 
-def cohen_kappa(y_true: Sequence[str], y_pred: Sequence[str], groups: Sequence[str], seed: int = 0) -> Kappa | None:
+def cohen_kappa(y_true: Sequence[str], y_pred: Sequence[str], groups: Sequence[str]) -> Kappa | None:
     """Compute Cohen's kappa, the agreement of two readers beyond chance.
 
     Args:
         y_true: The first reader's class of each cell.
         y_pred: The second reader's class of each cell.
         groups: The group of each cell.
-        seed: Seed of the bootstrap.
 
     Returns:
         Kappa with its interval; None if both readers use only one class, as kappa is undefined then.
@@ -56,7 +55,7 @@ def cohen_kappa(y_true: Sequence[str], y_pred: Sequence[str], groups: Sequence[s
     group_names, group_indices = np.unique(np.asarray(groups), return_inverse=True)
     group_confusions = np.zeros((len(group_names), len(labels), len(labels)))
     np.add.at(group_confusions, (group_indices, label_indices[: len(y_true)], label_indices[len(y_true) :]), 1)
-    resample_counts = np.random.default_rng(seed).multinomial(
+    resample_counts = np.random.default_rng(0).multinomial(
         len(group_names), np.full(len(group_names), 1 / len(group_names)), size=_N_RESAMPLES
     )
     low, high = np.quantile(_kappa_from_confusions(np.tensordot(resample_counts, group_confusions, 1)), [0.025, 0.975])
