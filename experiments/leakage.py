@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(context.recipe.seed)
     classes = context.recipe.classes
     cells = [cell for cell in context.load_cells() if cell.label in classes]
-    y_true = np.array([classes.index(cell.label) for cell in cells if cell.label in classes])
+    y_true = np.array([classes.index(cell.label) for cell in cells])
     network = NormalizedClassifier(CellClassifier(len(classes)), white_balance=False)
     network.network.features = load_imagenet_features(args.imagenet_weights)
     rgb = preprocess_cells(cells, context.recipe.crop_margin)

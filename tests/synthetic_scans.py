@@ -34,15 +34,9 @@ def read_fields(folder: Path, um_per_px: float) -> list[Pixels]:
     ]
 
 
-def make_glass(height: int, width: int, seed: int = 0) -> Pixels:
-    """Make glass, with the noise of a camera."""
-    noise = np.random.default_rng(seed).normal(0, 1, (height, width, 3))
-    return np.clip(np.array(GLASS) + noise, 0, 255).astype(np.uint8)
-
-
-def make_montage(fields: Sequence[Pixels], rows: int, columns: int, first: int = 0) -> Pixels:
+def make_montage(fields: Sequence[Pixels], rows: int, columns: int) -> Pixels:
     """Lay fields side by side, one after the other."""
-    numbers = (np.arange(rows * columns) + first) % len(fields)
+    numbers = np.arange(rows * columns) % len(fields)
     return np.vstack([np.hstack([fields[i] for i in row]) for row in numbers.reshape(rows, columns)])
 
 

@@ -30,15 +30,15 @@ def test_compare_counts_by_hand() -> None:
     assert (comparison.majority_test.wins, comparison.majority_test.losses, comparison.majority_test.p) == (1, 0, 1)
 
 
-def compare_many(n_right: int, n_other: int, n_cells: int = 40) -> Comparison:
-    """Compare readers that are never right with some that are right on cells of two classes."""
-    labels = [LYMPHOCYTE if i < n_other else NEUTROPHIL for i in range(n_cells)]
+def compare_many(n_right: int, n_other: int) -> Comparison:
+    """Compare readers that are never right with some that are right on 40 cells of two classes."""
+    labels = [LYMPHOCYTE if i < n_other else NEUTROPHIL for i in range(40)]
     after = [
         predict(label, 0.9) if i < n_right else review(NEUTROPHIL if label is LYMPHOCYTE else LYMPHOCYTE, 0.4)
         for i, label in enumerate(labels)
     ]
-    before = [review(CellClass.MONOCYTE, 0.3)] * n_cells
-    return compare(labels, list(map(str, range(n_cells))), before, after)
+    before = [review(CellClass.MONOCYTE, 0.3)] * 40
+    return compare(labels, list(map(str, range(40))), before, after)
 
 
 @pytest.mark.parametrize(

@@ -841,8 +841,9 @@ def test_read_field_of_a_32_bit_bmp_ignores_alpha_that_is_all_zero(picture, tmp_
         assert np.array_equal(read(tmp_path, content, "field.bmp"), np.asarray(picture))
 
 
-def bmp32(bgra, size=108):
+def bmp32(bgra):
     """A BMP of 32 bits with masks and alpha."""
+    size = 108
     masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(size - 60)
     header = struct.pack("<IiiHHIIiiII", size, 640, 480, 1, 32, 3, bgra.size, 2835, 2835, 0, 0) + masks
     return struct.pack("<2sIII", b"BM", 14 + size + bgra.size, 0, 14 + size) + header + bgra[::-1].tobytes()

@@ -27,16 +27,14 @@ from wbctool.types.slides import FieldColors, FieldQuality
 LIMITS = Limits()
 
 
-def discs(number, sigma_px=0.0, side=400, radius=40, clear=230, dark=150):
+def discs(number, sigma_px=0.0):
     """A field with red cells of 80 px on a grid, blurred by a Gaussian, and their detections."""
-    rgb = np.full((side, side, 3), clear, np.uint8)
+    rgb = np.full((400, 400, 3), 230, np.uint8)
     found = []
     for i in range(number):
         x, y = 50 + 100 * (i % 4), 50 + 100 * (i // 4)
-        cv2.circle(rgb, (x, y), radius, (dark + 60, dark, dark), -1)
-        found.append(
-            Detection(Box(x - radius, y - radius, 2 * radius, 2 * radius), 0.9, object_class=ObjectClass.RED_CELL)
-        )
+        cv2.circle(rgb, (x, y), 40, (210, 150, 150), -1)
+        found.append(Detection(Box(x - 40, y - 40, 80, 80), 0.9, object_class=ObjectClass.RED_CELL))
     if sigma_px:
         rgb = cv2.GaussianBlur(rgb, (0, 0), sigma_px)
     return Field("f.png", rgb.astype(np.uint8)), found

@@ -70,9 +70,9 @@ def test_find_slide_record_of_another_slide_gives_none(layout):
     assert find_slide_record(layout, "t") is None
 
 
-def opened(layout, slide="s"):
+def opened(layout):
     seen = HashCache(layout)
-    seen.load_slide(slide)
+    seen.load_slide("s")
     return seen
 
 
