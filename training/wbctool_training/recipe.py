@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from wbctool.enums import TrainStage
+from wbctool.inference.model_card import check_unique
 from wbctool.labels import CellClass, UnknownKind
 from wbctool_training.models.backbones import VGG19_BLOCKS
-
-_T = TypeVar("_T")
-
-
-def _check_unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Raise ValueError if a name occurs twice."""
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise ValueError(f"{', '.join(map(str, twice))} occurs twice")
-    return names
 
 
 class _RecipeSection(BaseModel):
@@ -174,7 +166,7 @@ class ClassifierRecipe(_RecipeSection):
     super_resolved_share: float = Field(ge=0, le=1)
     early_stopping_min_delta: float = Field(ge=0)
     early_stopping_patience: int = Field(gt=0)
-    unknown_kinds: Annotated[tuple[UnknownKind, ...], AfterValidator(_check_unique)] = ()
+    unknown_kinds: Annotated[tuple[UnknownKind, ...], AfterValidator(check_unique)] = ()
 
 
 class FamiliarityRecipe(_RecipeSection):
@@ -235,7 +227,7 @@ class Recipe(_RecipeSection):
 
     name: str
     requires_init: bool = False
-    classes: Annotated[tuple[CellClass, ...], Field(min_length=1), AfterValidator(_check_unique)]
+    classes: Annotated[tuple[CellClass, ...], Field(min_length=1), AfterValidator(check_unique)]
     seed: int = Field(ge=0, lt=2**32)
     crop_margin: float = Field(ge=1)
     detector: DetectorRecipe

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wbctool.evaluation.proportion import Proportion, estimate_proportion
 from wbctool.labels import CellClass, Subtype
@@ -194,11 +195,15 @@ def _summarize_dataset(dataset: str, cells: Sequence[EvaluatedCell]) -> SilentEr
         dataset=dataset,
         cells=len(cells),
         n_groups=len({cell.group for cell in cells}),
-        silent_errors=_share(cells, lambda cell: cell.is_silent_error),
-        coverage=_share(cells, lambda cell: cell.is_counted),
-        coverage_white_cells=_proportion([c for c in cells if c.is_white_cell], lambda cell: cell.is_counted),
-        accuracy=_share(cells, lambda cell: cell.is_correct),
-        accuracy_counted=_proportion([c for c in cells if c.is_counted], lambda cell: cell.is_correct),
+        silent_errors=estimate_proportion(*_trials(cells, lambda cell: cell.is_silent_error)),
+        coverage=estimate_proportion(*_trials(cells, lambda cell: cell.is_counted)),
+        coverage_white_cells=Proportion.estimate(
+            *_trials([c for c in cells if c.is_white_cell], lambda cell: cell.is_counted)
+        ),
+        accuracy=estimate_proportion(*_trials(cells, lambda cell: cell.is_correct)),
+        accuracy_counted=Proportion.estimate(
+            *_trials([c for c in cells if c.is_counted], lambda cell: cell.is_correct)
+        ),
         missed=sum(cell.is_missed for cell in cells),
     )
 
@@ -211,7 +216,7 @@ def _summarize_kind(dataset: str, kind: str, cells: Sequence[EvaluatedCell]) -> 
         kind=kind,
         cells=len(cells),
         n_groups=len({cell.group for cell in cells}),
-        counted=_share(cells, lambda cell: cell.is_counted),
+        counted=estimate_proportion(*_trials(cells, lambda cell: cell.is_counted)),
         counted_as=dict(counted_as.most_common()),
         review=sum(cell.has_outcome(Outcome.NEEDS_REVIEW) for cell in cells),
         not_wbc=sum(cell.has_outcome(Outcome.NOT_WBC) for cell in cells),
@@ -219,14 +224,11 @@ def _summarize_kind(dataset: str, kind: str, cells: Sequence[EvaluatedCell]) -> 
     )
 
 
-def _proportion(cells: Sequence[EvaluatedCell], succeeds: Callable[[EvaluatedCell], bool]) -> Proportion | None:
-    """Return the proportion of the cells for which a predicate holds; None without cells."""
-    return Proportion.estimate(np.array([succeeds(cell) for cell in cells], bool), [cell.group for cell in cells])
-
-
-def _share(cells: Sequence[EvaluatedCell], succeeds: Callable[[EvaluatedCell], bool]) -> Proportion:
-    """Return the proportion of the cells, of which there is at least one, for which a predicate holds."""
-    return estimate_proportion(np.array([succeeds(cell) for cell in cells], bool), [cell.group for cell in cells])
+def _trials(
+    cells: Sequence[EvaluatedCell], succeeds: Callable[[EvaluatedCell], bool]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return for which of the cells a predicate holds, (N,) bool, and the cells' groups."""
+    return np.array([succeeds(cell) for cell in cells], bool), [cell.group for cell in cells]
 
 
 def _to_row(cell: EvaluatedCell) -> tuple[str, ...]:

@@ -31,10 +31,10 @@ _LATER_KEYS = ("unknown_kinds", "unknown_threshold", "familiarity", "adaptation"
 _T = TypeVar("_T")
 
 
-def _unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Validate that no name occurs twice."""
-    if len(set(names)) < len(names):
-        raise ValueError("duplicate name")
+def check_unique(names: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Return names as they are; raise ValueError if one occurs twice."""
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{', '.join(map(str, twice))} occurs twice")
     return names
 
 
@@ -99,7 +99,7 @@ class DetectorCard(Card):
     """
 
     kind: Literal["detector"] = "detector"
-    classes: Annotated[tuple[ObjectClass, ...], AfterValidator(_unique)]
+    classes: Annotated[tuple[ObjectClass, ...], AfterValidator(check_unique)]
     stride: int = Field(gt=0)
     input_long_side_px: int = Field(gt=0)
     size_divisor: int = Field(gt=0)
@@ -146,7 +146,7 @@ class CellClassifierCard(Card):
         adaptation: What a laboratory taught it; None if it is as it was trained.
     """
 
-    classes: Annotated[tuple[CellClass, ...], AfterValidator(_unique)]
+    classes: Annotated[tuple[CellClass, ...], AfterValidator(check_unique)]
     input_px: Literal[128]
     crop_margin: float = Field(gt=0)
     temperature: float = Field(gt=0)
@@ -176,7 +176,7 @@ class CompactCard(CellClassifierCard):
 
     kind: Literal["compact"] = "compact"
     combination: Literal["mean_probability"] = "mean_probability"
-    subtypes: Annotated[tuple[Subtype, ...], AfterValidator(_unique), AfterValidator(_whole_classes)] = ()
+    subtypes: Annotated[tuple[Subtype, ...], AfterValidator(check_unique), AfterValidator(_whole_classes)] = ()
     subtype_threshold: float | None = Field(default=None, ge=0, le=1)
 
 

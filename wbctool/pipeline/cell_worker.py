@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 
 from wbctool.imaging.thumbnails import make_super_resolved_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
-from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.context import RunContext, RunStopped
 from wbctool.pipeline.field_worker import FieldAnalysis, make_failure
 from wbctool.timing import Stage, StageTimer
 from wbctool.types.cells import Cell
 from wbctool.types.results import CellThumbnails, FieldFailure
 
 _MANY_CELLS = 200  # a field with so many gets a progress of its own
-
-
-class _Cancelled(Exception):
-    """The run was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ def classify_fields(
     timer = StageTimer()
     try:
         return _classify_batches(context, stages, fields, timer)
-    except _Cancelled:
+    except RunStopped:
         return None
     except Exception as error:  # any error is a field's alone
         if len(fields) == 1:
@@ -108,7 +104,7 @@ def _classify_batches(
     cells = iter(context.track(all_cells, len(all_cells), f"{fields[0].name}: cells") if has_many else all_cells)
     while batch := list(itertools.islice(cells, context.cells_per_batch)):
         if context.should_stop():
-            raise _Cancelled
+            raise RunStopped
         with timer(Stage.PREPROCESS):
             inputs = stages.preprocess([crop for *_, crop, _ in batch])
         with timer(Stage.CLASSIFY):

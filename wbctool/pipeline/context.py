@@ -22,6 +22,10 @@ _CPU_BATCH_SIZE = 4  # a CPU gains nothing from more, and a signal to stop must 
 ShouldStop = Callable[[], bool]
 
 
+class RunStopped(Exception):
+    """The run was asked to stop, and a worker ends what it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What a run knows before its first slide. Every step takes it, in every thread.

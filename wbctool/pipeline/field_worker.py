@@ -12,7 +12,7 @@ from typing import Any
 from wbctool.errors import FieldUnreadable, FieldWronglySaved, WbctoolError
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
-from wbctool.pipeline.context import RunContext
+from wbctool.pipeline.context import RunContext, RunStopped
 from wbctool.pipeline.field_source import FailedSource, FieldSource
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat
@@ -24,10 +24,6 @@ from wbctool.types.slides import FieldQuality
 log = logging.getLogger(__name__)
 
 _LARGE_FIELD_MEGAPIXELS = 50  # only one larger field is decoded at a time: decoding takes about ten bytes per pixel
-
-
-class _Stopped(Exception):
-    """The run was asked to stop within a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
                 field_thumbnail = source.place_thumbnail(make_field_thumbnail(field)) if crops else None
             with timer(Stage.QUALITY):
                 quality = measure_quality(field, detections, stages.stain_reference, um_per_px)
-    except _Stopped:
+    except RunStopped:
         return FieldAnalysis(slide.id, source, timer, None, None)
     except Exception as error:  # any error is this field's alone
         failure = make_failure(slide.id, source.name, _failed_stage(error, source, timer.stage), error)
@@ -138,7 +134,7 @@ def _track_tiles(
     log.info("slide %r, field %r: looked at in %d %s", slide.id, name, total, description)
     for tile in context.track(tiles, total, f"{name}: {description}"):
         if context.should_stop():
-            raise _Stopped
+            raise RunStopped
         yield tile
 
 

@@ -94,8 +94,12 @@ def begins_with(prefix: bytes) -> Callable[[Path], bool]:
 
 def has_schema(name: str) -> Callable[[Path], bool]:
     """Return a test whether a JSON file's first entry is this schema, of any version."""
-    signature = f'"schema": "{name.partition("/")[0]}/'.encode()
-    return lambda path: read_head(path, 64).lstrip(b"{ \r\n").startswith(signature)
+    return lambda path: begins_with_schema(read_head(path, 64), name)
+
+
+def begins_with_schema(head: bytes, name: str) -> bool:
+    """Return whether a JSON file's beginning has this schema, of any version, as its first entry."""
+    return head.lstrip(b"{ \r\n").startswith(f'"schema": "{name.partition("/")[0]}/'.encode())
 
 
 def has_columns(columns: Iterable[str]) -> Callable[[Path], bool]:

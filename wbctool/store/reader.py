@@ -207,7 +207,10 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether there is such a file; a name that is too long is none that a run could write."""
+    """Return whether there is such a file, as paths.is_file does, but raise if it may not be looked at.
+
+    A name that is too long is none that a run could write.
+    """
     try:
         return path.is_file()
     except OSError as error:
