@@ -23,7 +23,7 @@ from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import DetectorCard, default_models_dir
 from wbctool.inference.session import OnnxModel
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.quality import apply_quality_limits, measure_quality
 from wbctool.types.cells import Field

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from wbctool.settings import Limits, RunSettings
+from wbctool.limits import Limits
+from wbctool.settings import RunSettings
 
 NOT_IN_FILE = ("slides", "out")
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}

@@ -19,8 +19,9 @@ import wbctool
 from wbctool.errors import FieldImplausible, FieldUnreadable, ResultsInvalid
 from wbctool.imaging.reader import read_field
 from wbctool.labels import CellClass
+from wbctool.limits import Limits
 from wbctool.pipeline.bound_stages import bind_stages
-from wbctool.settings import Limits, load_settings
+from wbctool.settings import load_settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "python-api.md"
 

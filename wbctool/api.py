@@ -17,9 +17,9 @@ from wbctool.imaging.reader import decode_rgb, read_image_bytes
 from wbctool.inference import loading
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import default_models_dir
+from wbctool.limits import Limits
 from wbctool.paths import CELLS_CSV, OutputPaths, is_file
 from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
-from wbctool.settings import Limits
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.judgment import judge_slide

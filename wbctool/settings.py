@@ -17,8 +17,6 @@ from wbctool.hardware import usable_cores
 from wbctool.limits import Limits, SettingsModel
 from wbctool.paths import LABORATORY_TABLES, WORKBOOK_SUFFIX, has_usable_stem
 
-__all__ = ["Limits", "RunSettings", "load_settings"]
-
 _MAX_WORKERS = 64
 _OPTION_NAMES = {"models_dir": "--models", "settle_s": "--settle", "cells_per_scan": "--cells", "slides": "SLIDES"}
 _COMMAND_LINE_ONLY = {"slides", "out"}

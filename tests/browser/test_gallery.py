@@ -14,9 +14,9 @@ from driver import Window
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass, Subtype
+from wbctool.limits import Limits
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
-from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Crop, Detection, Field, Outcome, Prediction, Reason
 from wbctool.types.results import CellThumbnails, SlideResult, SlideStatus

@@ -11,8 +11,8 @@ import pytest
 from wbctool.errors import MissingDependency
 from wbctool.export.fhir import fhir_bundle
 from wbctool.labels import CellClass
+from wbctool.limits import Limits
 from wbctool.report.flag_texts import EXPORTED_FLAG_TEXTS
-from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, PublishedSlide, SlideResult, SlideStatus

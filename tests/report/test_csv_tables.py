@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbctool.labels import CellClass, Subtype
+from wbctool.limits import Limits
 from wbctool.report.csv_tables import (
     COUNTS_COLUMNS,
     cells_csv,
@@ -20,7 +21,6 @@ from wbctool.report.csv_tables import (
     encode_csv_name,
     hash_cells,
 )
-from wbctool.settings import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Detection
 from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus

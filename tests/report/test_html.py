@@ -15,6 +15,7 @@ from PIL import Image
 
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail, make_super_resolved_thumbnail
 from wbctool.labels import CellClass, Subtype
+from wbctool.limits import Limits
 from wbctool.report.flag_texts import FLAG_TEXTS, SCAN_FLAG_TEXTS
 from wbctool.report.gallery import (
     MAX_BYTES,
@@ -26,7 +27,6 @@ from wbctool.report.gallery import (
 )
 from wbctool.report.html import render_report
 from wbctool.report.summary import limitations, metadata_rows, severity, summary_sentence
-from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Crop, Detection, Field, Reason

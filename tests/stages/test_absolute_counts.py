@@ -2,7 +2,7 @@ import fakes
 import pytest
 
 from wbctool.labels import CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts, resolve_limits
 from wbctool.stages.differential import count_cells
 from wbctool.types.slides import SlideMetadata

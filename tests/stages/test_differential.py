@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.differential import clopper_pearson_interval, count_cells
 
 LIMITS = Limits()

@@ -7,7 +7,7 @@ import numpy as np
 
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.labels import CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.judgment import judge_slide
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Reason
 from wbctool.types.differential import Flag

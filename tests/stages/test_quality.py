@@ -9,7 +9,7 @@ import pytest
 from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.reader import read_field
 from wbctool.inference.color_range import ColorRange
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import _squared_gradients, estimate_blur_px
 from wbctool.stages.quality import (

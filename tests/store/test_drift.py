@@ -9,9 +9,9 @@ import fakes
 import numpy as np
 import pytest
 
+from wbctool.limits import Limits
 from wbctool.paths import THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.csv_tables import COUNTS_COLUMNS
-from wbctool.settings import Limits
 from wbctool.store.drift import MAX_P, SLIDES_COMPARED, Drift, compare_first_and_last, find_drift
 from wbctool.store.run_record import read_run_record, write_run_record
 from wbctool.store.slide_record import SlideRecord

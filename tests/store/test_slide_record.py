@@ -5,9 +5,9 @@ import fakes
 import pytest
 
 from wbctool.errors import RecordInvalid
+from wbctool.limits import Limits
 from wbctool.paths import OutputPaths
 from wbctool.report.csv_tables import COUNTS_COLUMNS
-from wbctool.settings import Limits
 from wbctool.store.audit_log import read_audit_log
 from wbctool.store.checksum import add_checksum
 from wbctool.store.hash_cache import HashCache, get_file_stat

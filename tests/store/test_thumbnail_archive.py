@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wbctool.labels import CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.differential import count_cells
 from wbctool.store.thumbnail_archive import pack_thumbnails, unpack_thumbnails
 from wbctool.types.cells import Box, Cell, Detection

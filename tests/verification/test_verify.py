@@ -20,8 +20,9 @@ from wbctool.enums import Device, Precision, SuperResolve
 from wbctool.errors import LabelledDataInvalid, MissingDependency
 from wbctool.inference.loading import load_models
 from wbctool.labels import CellClass
+from wbctool.limits import Limits
 from wbctool.pipeline.bound_stages import BoundStages
-from wbctool.settings import Limits, RunSettings
+from wbctool.settings import RunSettings
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Prediction, Reason
 from wbctool.types.differential import Differential, Flag

@@ -25,7 +25,7 @@ from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
 from wbctool.labels import CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.familiarity import judge_familiarity
 from wbctool.stages.preprocess import preprocess_crops
 from wbctool.stages.quality import color_distance

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from wbctool.limits import Limits
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.bound_stages import ModelsInUse
-from wbctool.settings import Limits, RunSettings
+from wbctool.settings import RunSettings
 from wbctool.stages.absolute_counts import resolve_limits
 from wbctool.store.hash_cache import HashCache
 from wbctool.types.progress import Progress, no_progress

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass
+from wbctool.limits import Limits
 from wbctool.pipeline.cell_worker import ClassifiedField
 from wbctool.pipeline.field_source import FailedSource, ZoneSource
 from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.pipeline.scan_survey import ScanSurvey
-from wbctool.settings import Limits
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.judgment import judge_slide
 from wbctool.stages.shared_cells import find_repeated_cells

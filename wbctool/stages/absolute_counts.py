@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.differential import range_flag
 from wbctool.types.differential import AbsoluteCount, AnalyzerCount, ClassCount, Differential, Flag
 from wbctool.types.slides import SlideMetadata

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.differential import ClassCount, Differential, Flag
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.cell_size import add_diameters
 from wbctool.stages.differential import count_cells
 from wbctool.stages.familiarity import familiarity_flags, judge_familiarity

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.resize import downscale
 from wbctool.inference.color_range import ColorRange
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.duplicates import find_duplicates, make_thumbnail
 from wbctool.stages.focus import estimate_blur_px
 from wbctool.types.cells import RED_CELL_UM, Box, Detection, Field, ObjectClass

@@ -17,9 +17,9 @@ from pydantic import AfterValidator, TypeAdapter
 
 from wbctool.errors import RecordInvalid
 from wbctool.labels import CellClass
+from wbctool.limits import Limits
 from wbctool.paths import CELLS_CSV, DIFFERENTIAL_CSV, REPORT_HTML, SLIDE_JSON, THUMBNAILS_ZIP, OutputPaths
 from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED
-from wbctool.settings import Limits
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json
 from wbctool.store.checksum import add_checksum, verify_checksum

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from wbctool.limits import Limits
 from wbctool.paths import (
     CELLS_CSV,
     DIFFERENTIAL_CSV,
@@ -18,7 +19,6 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS, cells_csv, counts_row, dif
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
 from wbctool.report.render import renderer_sha256
-from wbctool.settings import Limits
 from wbctool.store.atomic_write import write_atomic_group
 from wbctool.store.fingerprint import Fingerprints
 from wbctool.store.hash_cache import FieldHashes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wbctool.evaluation.proportion import Proportion
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.stages.differential import clopper_pearson_interval
 from wbctool.text import replace_underscores
 from wbctool.verification.agreement import BlandAltman, MeanDifference

@@ -11,7 +11,7 @@ import numpy as np
 from wbctool.datasets.manual_differentials import ManualDifferential
 from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.proportion import Proportion
-from wbctool.settings import Limits
+from wbctool.limits import Limits
 from wbctool.text import pluralize
 from wbctool.types.differential import Differential
 from wbctool.verification.agreement import BlandAltman, fisher_agrees
