@@ -14,9 +14,12 @@ pytestmark = pytest.mark.train
 
 
 @pytest.mark.parametrize("bound", [False, True])
-def test_time_inference_runs_the_model(tmp_path: Path, bound: bool) -> None:
+def test_time_inference_counts_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: bool) -> None:
+    """The clock tells a second more whenever it is read, at the start and before and after each of four calls."""
     content = (write_tiny_models(tmp_path) / "classifier.onnx").read_bytes()
-    assert gpu.time_inference(content, CPU, 2, bound, 0.01) > 0
+    seconds = iter(range(1000))
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: float(next(seconds)))
+    assert gpu.time_inference(content, CPU, 2, bound, seconds=5.0) == pytest.approx(4 * 2 / 5)
 
 
 @pytest.mark.parametrize("make", [gpu.make_srgan, gpu.make_classifier])

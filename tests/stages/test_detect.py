@@ -241,7 +241,7 @@ def test_detect_cells_returns_reading_order(detector: OnnxModel[DetectorCard], f
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (10, 3000, 3), (7, 5, 3)])
 def test_detect_cells_accepts_any_shape(detector: OnnxModel[DetectorCard], shape: tuple[int, int, int]) -> None:
-    assert isinstance(detect_cells(Field("odd", np.full(shape, 200, np.uint8)), detector), tuple)
+    assert detect_cells(Field("odd", np.full(shape, 200, np.uint8)), detector) == ()
 
 
 def test_non_max_suppression_drops_a_worse_box_that_holds_a_better_one() -> None:
