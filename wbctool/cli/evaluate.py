@@ -43,7 +43,18 @@ def evaluate(
 ) -> None:
     """Measure the models on labeled data. Requires: pip install 'wbctool[evaluate]'."""
     with handle_errors():
-        evaluate_models(data, models_dir, out, split, super_resolve, precision, sr_cells, ood_images, labels, readers)
+        evaluate_models(
+            data=data,
+            models_dir=models_dir,
+            out=out,
+            split=split,
+            mode=super_resolve,
+            precision=precision,
+            sr_cells=sr_cells,
+            ood_images=ood_images,
+            labels=labels,
+            readers=readers,
+        )
 
 
 def evaluate_models(
@@ -55,8 +66,8 @@ def evaluate_models(
     precision: Precision,
     sr_cells: int,
     ood_images: int,
-    labels: Path | None = None,
-    readers: Readers = Readers.BOTH,
+    labels: Path | None,
+    readers: Readers,
 ) -> None:
     """Evaluate, write the files if there is a folder for them, and print the tables.
 

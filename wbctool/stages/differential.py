@@ -52,8 +52,16 @@ def count_cells(
     counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.NEEDS_REVIEW]
     can_interpret = counted >= limits.low_count_below and Flag.UNFAMILIAR not in field_flags
     classes = tuple(
-        _count_class(c, c in model_classes, counts[c], counted, review, limits, can_interpret)
-        for c in DIFFERENTIAL_CLASSES
+        _count_class(
+            label,
+            assessed=label in model_classes,
+            n=counts[label],
+            counted=counted,
+            review=review,
+            limits=limits,
+            can_interpret=can_interpret,
+        )
+        for label in DIFFERENTIAL_CLASSES
     )
     flag_conditions = {
         Flag.NO_WBC: counted + review == 0 and fields_read > 0,

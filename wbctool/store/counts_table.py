@@ -84,11 +84,11 @@ def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedRevi
     has_report = not outcome.is_unpublished and is_file(report)  # of an earlier run, it would pass for this one's
     link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if has_report else ""
     return IndexRow(
-        outcome.row,
-        link,
-        outcome.failures,
-        outcome.readers,
-        outcome.patient,
-        outcome.out_of_range,
-        None if ended is None else ended.readers,
+        values=outcome.row,
+        link=link,
+        failures=outcome.failures,
+        readers=outcome.readers,
+        patient=outcome.patient,
+        out_of_range=outcome.out_of_range,
+        ended_readers=None if ended is None else ended.readers,
     )
