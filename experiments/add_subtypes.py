@@ -1,5 +1,8 @@
 """`python -m experiments.add_subtypes`: teach a second reader that is already trained to tell finer kinds of cells.
 
+This is no experiment alone: the shipped second reader's layer of subtypes was made by it (docs/models.md), because the
+reader is older than that layer.
+
 The layer that `wbctool train --stage compact` fits after a training is fitted to the features of the reader of
 ``--models``, whose other outputs stay as they are. ``--data`` are the data that it was trained on; other data sets
 there are left out. The reader is written to ``--out``, with its card and the features of its training cells.
