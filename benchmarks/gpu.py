@@ -143,7 +143,7 @@ def time_inference(content: bytes, provider: str, batch_size: int, bound: bool, 
         provider: The execution provider.
         batch_size: Cells a call.
         bound: Whether input and output keep their places in the device's memory (IO binding).
-        seconds: For how long.
+        seconds: How long it runs.
 
     Returns:
         Cells a second.
@@ -210,8 +210,8 @@ def time_training(
     Args:
         module: What to train.
         arrays: One batch.
-        seconds: For how long, after the first steps.
-        accelerator: As Lightning calls it.
+        seconds: How long it runs after the first steps.
+        accelerator: Lightning's name of the processor.
 
     Returns:
         Crops a second.

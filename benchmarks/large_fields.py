@@ -153,7 +153,7 @@ def make_mosaic(models: Path, scale: float, order: NDArray[np.int64]) -> Mosaic:
 
     Args:
         models: The folder of the models; the detector finds the cells.
-        scale: Of each field, at most 1.
+        scale: The scale of each field, at most 1.
         order: (rows, columns), the number of the field at each place.
     """
     detector = load_model(models, DetectorCard)

@@ -47,9 +47,9 @@ def run_wbctool(
     Args:
         work_dir: Where the output goes.
         slides: The slides.
-        precision: As `wbctool run --precision`.
+        precision: A value of `wbctool run --precision`.
         options: Further options of `wbctool run`.
-        prepare: As of time_process.
+        prepare: Called before Python starts, as of time_process.
     """
     out = work_dir / "out"
     shutil.rmtree(out, ignore_errors=True)
@@ -66,7 +66,7 @@ def time_process(
     """Run Python in a new process.
 
     Args:
-        arguments: Of the interpreter.
+        arguments: The interpreter's arguments.
         prepare: Called in the process before Python starts, as to limit it.
 
     Returns:

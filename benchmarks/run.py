@@ -167,7 +167,7 @@ def run_onnxruntime_only(slides: Path, precision: str, configuration: Configurat
 
     Args:
         slides: The slides.
-        precision: Of the models.
+        precision: The precision of the models.
         configuration: Which models, and where they run.
     """
     command = ["-m", "benchmarks.onnxruntime_only", str(slides), "--precision", precision]
@@ -188,7 +188,7 @@ def format_markdown(
     Args:
         rounds: Measurements by the candidate's name.
         fields: Number of fields.
-        divisor: As of copy_fields.
+        divisor: The divisor of copy_fields.
         configuration: What all candidates have in common.
         growth: Number of fields and the measurement of (a) in the fastest precision, for each further number.
     """

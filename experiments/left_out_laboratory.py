@@ -45,7 +45,7 @@ class OperatingPoint:
     """What the rule for unfamiliar slides gives in one laboratory.
 
     Attributes:
-        silent_errors: Among the cells of known classes, in [0, 1].
+        silent_errors: The share of silent errors among the cells of known classes, in [0, 1].
         coverage: Counted cells among these, in [0, 1].
         unknown_counted: Counted cells among those of kinds that no class fits; None without such cells.
         unknown_in_review: Cells in review among these; the others were filed as not_wbc or not found.
@@ -180,7 +180,7 @@ def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str
     """Train the second reader and, with ``--train-first``, the first; what the folder already has is kept.
 
     Args:
-        folder: Of the models.
+        folder: The folder of the models.
         args: The parsed options.
         left_out: Data sets that the readers must not see.
         changes: Other arguments of :func:`wbctool_training.train.train` for the second reader.
@@ -207,7 +207,7 @@ def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collectio
     """Return the cells of ``--data`` with the readers' answers, before the rule for unfamiliar slides.
 
     Args:
-        folder: Of the models.
+        folder: The folder of the models.
         args: The parsed options.
         left_out: Data sets; if there are any, folders that hold none of them are passed over.
     """

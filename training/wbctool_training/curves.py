@@ -33,7 +33,7 @@ def draw_curves(metrics: Path, path: Path) -> None:
     A training of one or two epochs is drawn against optimization steps. Nothing is written if nothing was logged.
 
     Args:
-        metrics: As in :func:`read_curves`.
+        metrics: CSVLogger's folder, as in :func:`read_curves`.
         path: The PNG file.
     """
     table = read_curves(metrics)

@@ -38,8 +38,8 @@ class DetectorRecipe(_RecipeSection):
         lr: Highest learning rate.
         weight_decay: The weight decay of AdamW.
         ema_decay: The decay of the weights' exponential moving average.
-        score_threshold: For the card: the score from which a detection is kept.
-        low_score_threshold: For the card: the score from which nucleus segmentation may confirm a detection.
+        score_threshold: The score from which a detection is kept, for the card.
+        low_score_threshold: The score from which nucleus segmentation may confirm a detection, for the card.
     """
 
     samples: int = Field(ge=0)
@@ -176,7 +176,7 @@ class FamiliarityRecipe(_RecipeSection):
         min_cells: The number of cells that the decision needs.
         false_alarm_share: The share of slides, with so many cells of a laboratory of the training, that are called
             unfamiliar.
-        min_confidence: On an unfamiliar slide, the smallest probability of a counted cell's label, by the mean of both
+        min_confidence: The smallest probability of a counted cell's label on an unfamiliar slide, by the mean of both
             readers.
         min_confidence_alone: The same if the reader reads alone.
     """

@@ -82,7 +82,7 @@ class Shortfall:
 
     Attributes:
         cause: What is missing.
-        notes: As of :class:`Adaptation`.
+        notes: The notes, as of :class:`Adaptation`.
     """
 
     cause: str
@@ -103,7 +103,7 @@ def adapt(
         models: The models in fp32.
         folder: Their folder, with the features of training cells.
         progress: Wraps the cells.
-        make_tuner: To tune more of the first reader than its last layer; None for the last layer alone.
+        make_tuner: Makes what tunes more of the first reader than its last layer; None for the last layer alone.
 
     Returns:
         The adaptation, or why there is none; then nothing was fitted.
@@ -212,7 +212,7 @@ def predict_as_shipped(readers: Sequence[Reader], stain_out_of_range: Sequence[b
 
     Args:
         readers: The readers.
-        stain_out_of_range: Of each field, as :func:`are_stains_unknown` returns it.
+        stain_out_of_range: Whether each field's colors are unknown, as :func:`are_stains_unknown` returns it.
     """
     logits = [reader.layer.compute_logits(reader.features) for reader in readers]
     predictions = predict(logits, [reader.card for reader in readers])

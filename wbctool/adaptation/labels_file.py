@@ -114,7 +114,7 @@ class Labels:
         tool_version: The version of wbctool that made the page.
         page: The SHA-256 of what the page asks; two readers of one page have the same.
         cells_asked: The number of cells on the page. Those that the reader passed over are not among ``cells``.
-        results: For each slide with a cell on the page, the SHA-256 of the cells that the run found, as
+        results: The SHA-256 of the cells that the run found, for each slide with a cell on the page, as
             wbctool.report.csv_tables.hash_cells gives it.
         cells: The cells that the reader named, in the page's order.
     """

@@ -92,7 +92,7 @@ def fit_correction(
     It minimizes the cells' mean cross-entropy plus ``l2_penalty`` times the squared length of the correction.
 
     Args:
-        cells: At least one cell.
+        cells: The cells, one at least.
         y_true: (N,) the index of each cell's output.
         weights: (N,) what each cell counts.
         l2_penalty: How strongly the correction is held near zero, positive.

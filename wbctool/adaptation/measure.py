@@ -31,7 +31,7 @@ class Figures:
         accuracy: Cells with the reader's label, among those of known classes.
         silent_errors: Cells counted under a wrong class and white cells filed as no white cell, among all.
         coverage: Counted cells among all.
-        recall: For each class with cells, those that get the class.
+        recall: Cells that get the class, for each class with cells.
     """
 
     accuracy: Proportion

@@ -73,7 +73,7 @@ class ZonesCompleted:
 
 @dataclass(frozen=True, slots=True)
 class FieldNotVisible:
-    """In place of what was asked for: the worker cannot see a file.
+    """A worker's answer if it cannot see a file.
 
     Attributes:
         address: The worker's address.

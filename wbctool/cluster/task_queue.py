@@ -46,7 +46,7 @@ class ClusterLimits:
     Attributes:
         connect_s: How long it tries to reach the scheduler.
         no_worker_s: How long it waits for a worker; a nanny or a queue may be about to start one.
-        max_attempts: After how many dead workers a slide has failed.
+        max_attempts: The number of dead workers after which a slide has failed.
     """
 
     connect_s: float = 5.0

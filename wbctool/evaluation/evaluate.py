@@ -70,7 +70,7 @@ class Evaluation:
         detection_by_nuclei: Score of a segmentation of nuclei, which needs no training, on the same fields.
         super_resolution: Generators and bicubic enlargement on reduced cells.
         ood: How the classifier treats images that fit none of its classes.
-        misclassifications: By data set, the wrong cells with the highest confidence.
+        misclassifications: The wrong cells with the highest confidence, by data set.
         precisions: Comparison with the models in fp32; empty if the models compute in fp32.
         classes: Classes of the model, in order.
         cells: The labeled cells with their predictions, those of fields too.

@@ -1,4 +1,4 @@
-"""What a classifier that a laboratory taught was taught with: a part of its card."""
+"""How a classifier was adapted to a laboratory, and with which cells: a part of its card."""
 
 from __future__ import annotations
 

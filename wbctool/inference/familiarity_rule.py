@@ -97,7 +97,7 @@ class FamiliarityRule(BaseModel):
         space: The space in which distances are measured.
         max_mean_distance: The largest mean of the squared Mahalanobis distances of a familiar slide's cells.
         min_cells: The number of cells that the decision needs.
-        min_confidence: On another slide, the smallest probability of a counted cell's label, by both readers' mean.
+        min_confidence: The smallest probability of a counted cell's label on another slide, by both readers' mean.
         min_confidence_alone: The same if this reader reads alone, with nobody to contradict it; None if nobody has
             chosen it, and then certainty is demanded.
         own_laboratory: The laboratory that the classifier was adapted to; None if it was adapted to none.

@@ -28,7 +28,7 @@ class TrainingInfo(BaseModel):
         datasets: The number of images or cells by data set; None if the card does not say.
         groups: The number of groups; None if the card does not say.
         group_split: The test split.
-        seed: Of the recipe.
+        seed: The recipe's seed.
         torch: The version of PyTorch.
         device: The processor or GPU.
         calibrated_on: The number of cells by data set that temperature and thresholds were fitted to.

@@ -21,9 +21,14 @@ from wbctool.types.results import FAILURE_STATUSES
 class Action(StrEnum):
     """What a run does with a slide.
 
-    RENDER: only limits or metadata have changed, such as an accession; its tables and report are rendered again.
-    KEEP: a reader has reviewed the slide, and its images have not changed since, but the models have; limits and
-        metadata are brought up to date.
+    PROCESS: look at its images, because these, or what their results depend on, are new or have changed.
+    RENDER: render its tables and report again; only limits or metadata have changed, such as an accession.
+    RENDERED: what RENDER has become once that is done.
+    SKIP: nothing; its results are up to date.
+    KEEP: keep the results of earlier models, because a reader has reviewed the slide and its images have not changed
+        since; limits and metadata are brought up to date.
+    DEFER: leave it to a later run; it was modified just now and may not be complete, or its folder cannot be listed.
+    NOT_CHECKED: nothing; the run was asked to stop before the slide was compared with its results.
     """
 
     PROCESS = "to do"

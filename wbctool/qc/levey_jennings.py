@@ -47,7 +47,7 @@ class _Drawing:
 
     Attributes:
         chart: The chart.
-        grid_lines: Of each grid line its y in pixels, its name, and whether it is the mean.
+        grid_lines: The y in pixels of each grid line, its name, and whether it is the mean.
         marks: Its values.
         path: The SVG path through them.
         state: What the chart says, in words.

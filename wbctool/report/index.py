@@ -26,7 +26,7 @@ class IndexRow:
         failures: Fields that failed.
         readers: Initials of the readers who reviewed the slide.
         patient: Patient from slides.csv; empty if not given.
-        out_of_range: By class, which of its values are low or high.
+        out_of_range: Which values of each class are low or high.
         ended_readers: Initials of the readers whose reviews ended, as other cells were found; None if none ended.
     """
 

@@ -114,7 +114,7 @@ def assess_familiarity(
     Args:
         predictions: The prediction of each cell.
         rule: The rule of the classifier's card.
-        stain_out_of_range: For each field, whether its stain colors are unlike those of every laboratory of the
+        stain_out_of_range: Whether the stain colors of each field are unlike those of every laboratory of the
             training. If this is so of most fields, the slide is unfamiliar whatever the distance, and however few cells
             there are: strange colors may be why the detector found no more.
 

@@ -88,7 +88,7 @@ def judge_red_cells(
         detections: What was found in a part of the zone.
         area_px: The area of the part, in pixels.
         coverage: The share of the part that red cells cover, single or not, in [0, 1]; None without a red cell.
-        max_coverage: With a larger share a zone is crowded.
+        max_coverage: The largest share with which a zone is not crowded.
 
     Returns:
         Why the zone is passed over, or how good it is, in [0, 1]: the share of the covered area that single red cells

@@ -16,7 +16,7 @@ LATER_CELL_COLUMNS = ("subtype", "diameter_um")
 """The columns of cells.csv after ``p_<class>``. The results of earlier versions lack them, or the last of them."""
 
 OutOfRange = Mapping[str, Mapping[str, str]]
-"""By class, which of ``percent`` and ``absolute`` is ``low`` or ``high``; classes within their ranges are left out."""
+"""Which of ``percent`` and ``absolute`` is ``low`` or ``high``, by class; classes within their ranges are left out."""
 
 
 _MAX_WRONGLY_SAVED_SHARE = 0.25  # of those that were judged; of fields with red and blue exchanged, half are noticed

@@ -50,8 +50,8 @@ class FieldColors:
     """The median colors of a field, in CIELAB.
 
     Attributes:
-        background: Of what lies between the cells; None if nothing does.
-        cells: Of the nucleated cells; None without any.
+        background: The color of what lies between the cells; None if nothing does.
+        cells: The color of the nucleated cells; None without any.
     """
 
     background: CieLab | None

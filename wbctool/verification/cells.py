@@ -61,7 +61,7 @@ class CellVerification:
         silent_errors: Wrong cells that a run would find and no reader would be asked about.
         auto_classified: Cells that a run would not leave to a reader.
         accuracy_auto: Correct cells among the automatically classified; None if there are none.
-        recall_by_class: For each class with cells, those that the models gave this class.
+        recall_by_class: The cells that the models gave the class, for each class with cells.
         classes: The classes of the model, in order.
         confusion: Counts; one row for each true class, one column for each predicted class, in order of ``classes``.
         calibration: A temperature fitted to the laboratory; None if there are too few cells.

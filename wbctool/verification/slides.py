@@ -38,8 +38,8 @@ class SlideVerification:
         verdict: The conclusion and its criteria.
         slides: Number of slides that were compared.
         complete_slides: Number of slides of which tool and reader each counted enough cells for a differential.
-        within_sampling_error: Of the complete slides' pairs of slide and class, without those of which both counted
-            no cell, those that differ by no more than sampling explains; None if there are none.
+        within_sampling_error: The pairs of a complete slide and a class that differ by no more than sampling explains,
+            among those of which tool or reader counted a cell; None if there are none.
         bland_altman: The comparison of each class over all slides.
         notes: What was left out.
     """

@@ -24,7 +24,7 @@ class StainBank:
     """The stains of the training data.
 
     Attributes:
-        tables: For each dataset, (N, 2, 3) float32: mean and standard deviation of L, a, b in N of its crops.
+        tables: One (N, 2, 3) float32 for each dataset: mean and standard deviation of L, a, b in N of its crops.
     """
 
     tables: tuple[NDArray[np.float32], ...]
