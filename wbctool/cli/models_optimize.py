@@ -101,10 +101,10 @@ def optimize_models(
 
 def _check_folder(folder: Path, precision: Precision, is_new: bool) -> None:
     """Check that only models are replaced or deleted; a new folder gets the fp32 models too."""
-    from wbctool.inference.model_card import KINDS
+    from wbctool.inference.model_card import KINDS, ClassifierCard, CompactCard, GeneratorCard, kind_name
     from wbctool.store.model_ownership import check_models_overwrite
 
-    copies = [f"{kind}.{precision.value}" for kind in KINDS[1:]]  # the detector has none
+    copies = [f"{kind_name(kind)}.{precision.value}" for kind in (GeneratorCard, ClassifierCard, CompactCard)]
     check_models_overwrite(folder, [*copies, *KINDS] if is_new else copies, "--out" if is_new else "")
 
 
