@@ -123,6 +123,13 @@ def test_read_cells_has_each_cell_with_types(run) -> None:
     assert table["p_neutrophil"].dtype == table["confidence"].dtype == pd.Float64Dtype()
     assert table["super_resolved"].dtype == pd.BooleanDtype()
     assert set(table["outcome"]) == {"counted", "review", "not_wbc"}
+    assert (table["subtype"].dtype, table["diameter_um"].dtype) == (pd.StringDtype(), pd.Float64Dtype())
+
+
+def test_read_results_of_another_table_names_its_column(tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("slide,age\ns2,7\n")
+    with pytest.raises(ResultsInvalid, match="age"):
+        wbctool.read_results(tmp_path / "counts.csv")
 
 
 def test_read_results_of_no_run_names_missing_table(tmp_path: Path) -> None:

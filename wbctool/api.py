@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from wbctool.inference.loading import Models
 from wbctool.inference.model_card import default_models_dir
 from wbctool.limits import Limits
 from wbctool.paths import CELLS_CSV, OutputPaths, is_file
-from wbctool.report.csv_tables import NOT_ASSESSED, PROBABILITY_PREFIX, decode_csv_name
+from wbctool.report.csv_tables import NOT_ASSESSED, decode_csv_name
+from wbctool.report.table_schema import read_column_types
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.judgment import judge_slide
@@ -33,11 +35,7 @@ from wbctool.types.slides import Familiarity
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAME_COLUMNS = {"slide", "field"}
-_TEXT_COLUMNS = {"status", "flags", "label", "outcome", "reason", "subtype"}
-_BOOLEAN_COLUMNS = {"cut_by_border", "super_resolved"}
-_FLOAT_COLUMNS = {"nrbc_per_100_wbc", "detection_score", "confidence", "diameter_um"}
-_FLOAT_SUFFIXES = ("_pct", "_ci95_low", "_ci95_high")
+_NAME_COLUMNS = frozenset({"slide", "field"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ def read_results(out: Path | str) -> pd.DataFrame:
     Raises:
         ResultsInvalid: The table is missing or not one that `wbctool run` wrote.
     """
-    return _read_table(OutputPaths.from_path(Path(out)).counts_csv)
+    return _read_table(OutputPaths.from_path(Path(out)).counts_csv, "counts")
 
 
 def read_cells(out: Path | str) -> pd.DataFrame:
@@ -170,7 +168,7 @@ def read_cells(out: Path | str) -> pd.DataFrame:
 
     paths = OutputPaths.from_path(Path(out))
     files = (paths.slide_file(slide, CELLS_CSV) for slide in read_results(out)["slide"])
-    tables = [_read_table(file) for file in files if is_file(file)]
+    tables = [_read_table(file, "cells") for file in files if is_file(file)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -184,14 +182,15 @@ def _as_field(image: Path | str | NDArray[np.uint8]) -> tuple[Field, float | Non
     return Field("image", np.ascontiguousarray(image)), None
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read one of our CSV files; no name of a slide is taken for a missing value."""
+def _read_table(path: Path, name: str) -> pd.DataFrame:
+    """Read one of our CSV files by its Table Schema; no name of a slide is taken for a missing value."""
     import pandas as pd
 
+    types = read_column_types(name)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         for column in table.columns:
-            table[column] = _convert(table[column])
+            table[column] = _convert(table[column], types)
     except FileNotFoundError as error:
         raise ResultsInvalid(f"{path} is missing: no run has ended on this output, or it was moved") from error
     except (OSError, ValueError) as error:
@@ -199,17 +198,18 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _convert(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Give a column of text the type of its contents."""
+def _convert(column: pd.Series[Any], types: Mapping[str, str]) -> pd.Series[Any]:
+    """Give a column of text the type that its Table Schema names."""
     import pandas as pd
 
     name = str(column.name)
+    if name not in types:
+        raise ValueError(f"its column {name!r} is unknown")
     if name in _NAME_COLUMNS:
         return column.map(decode_csv_name).astype(pd.StringDtype("python"))  # pyarrow takes no lone surrogates
-    if name in _TEXT_COLUMNS:
+    if types[name] == "string":
         return column.astype("string")
-    if name in _BOOLEAN_COLUMNS:
+    if types[name] == "boolean":
         return column.map({"true": True, "false": False}).astype("boolean")
     numbers = pd.to_numeric(column.mask(column.isin(["", NOT_ASSESSED])))
-    is_float = name in _FLOAT_COLUMNS or name.endswith(_FLOAT_SUFFIXES) or name.startswith(PROBABILITY_PREFIX)
-    return numbers.astype("Float64" if is_float else "Int64")
+    return numbers.astype("Int64" if types[name] == "integer" else "Float64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 
 TABLES = ("counts", "differential", "cells")
@@ -29,6 +30,11 @@ def table_schema_json(table: str) -> str:
     if table not in TABLES:
         raise ValueError(f"no Table Schema for {table!r}; choose one of {', '.join(TABLES)}")
     return files("wbctool.report").joinpath("schemas", f"{table}.json").read_text(encoding="utf-8")
+
+
+def read_column_types(table: str) -> dict[str, str]:
+    """Return the type of each column of a CSV file by its name: ``string``, ``boolean``, ``integer`` or ``number``."""
+    return {field["name"]: field["type"] for field in json.loads(table_schema_json(table))["fields"]}
 
 
 def table_schema_files() -> dict[str, bytes]:
