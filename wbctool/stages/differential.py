@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.limits import Limits
 from wbctool.types.cells import Outcome, Prediction, Reason
 from wbctool.types.differential import ClassCount, Differential, Flag
 
-# The flags that the cells raise; the others are of the fields or of the slide as a whole.
-CELL_FLAGS = frozenset(
-    {
-        Flag.NO_WBC,
-        Flag.LOW_COUNT,
-        Flag.LIMITED_COUNT,
-        Flag.HIGH_REVIEW_SHARE,
-        Flag.OUT_OF_DOMAIN,
-        Flag.POSSIBLE_BLASTS,
-        Flag.IMMATURE_GRANULOCYTES,
-        Flag.NRBC,
-    }
-)
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """The numbers that the flags of the cells depend on.
+
+    Attributes:
+        outcomes: The number of cells by outcome.
+        reasons: The number of cells by reason.
+        counted_classes: The number of counted cells by class.
+        fields_read: The number of fields that could be read.
+    """
+
+    outcomes: Counter[Outcome]
+    reasons: Counter[Reason]
+    counted_classes: Counter[CellClass]
+    fields_read: int
+
+    @property
+    def counted(self) -> int:
+        """The number of counted cells."""
+        return self.outcomes[Outcome.COUNTED]
+
+    @property
+    def review(self) -> int:
+        """The number of cells in review."""
+        return self.outcomes[Outcome.NEEDS_REVIEW]
+
+    @property
+    def erythroblasts(self) -> int:
+        """The number of erythroblasts."""
+        return self.reasons[Reason.ERYTHROBLAST]
+
+
+_CELL_FLAG_CONDITIONS: Mapping[Flag, Callable[[_Tally, Limits], bool]] = {
+    Flag.NO_WBC: lambda n, _: n.counted + n.review == 0 and n.fields_read > 0,
+    Flag.LOW_COUNT: lambda n, limits: n.counted < limits.low_count_below,
+    Flag.LIMITED_COUNT: lambda n, limits: limits.low_count_below <= n.counted < limits.limited_count_below,
+    Flag.HIGH_REVIEW_SHARE: lambda n, limits: n.review > limits.high_review_share * (n.counted + n.review),
+    Flag.OUT_OF_DOMAIN: lambda n, limits: (
+        n.reasons[Reason.OUT_OF_DISTRIBUTION] > limits.out_of_domain_share * n.outcomes.total()
+    ),
+    Flag.POSSIBLE_BLASTS: lambda n, limits: n.reasons[Reason.POSSIBLE_BLAST] >= limits.min_possible_blasts,
+    Flag.IMMATURE_GRANULOCYTES: lambda n, limits: (
+        n.counted_classes[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes
+    ),
+    Flag.NRBC: lambda n, limits: n.erythroblasts >= limits.min_nrbc,
+}
+CELL_FLAGS = frozenset(_CELL_FLAG_CONDITIONS)
+"""The flags that the cells raise, so that a review changes them; the others are of the fields or of the whole slide."""
 
 
 def count_cells(
@@ -44,18 +81,19 @@ def count_cells(
     Returns:
         The differential.
     """
-    outcomes = Counter(p.outcome for p in predictions)
-    counts = Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED)
-    erythroblasts = sum(p.reason is Reason.ERYTHROBLAST for p in predictions)
-    possible_blasts = sum(p.reason is Reason.POSSIBLE_BLAST for p in predictions)
-    out_of_domain = sum(p.reason is Reason.OUT_OF_DISTRIBUTION for p in predictions)
-    counted, review = outcomes[Outcome.COUNTED], outcomes[Outcome.NEEDS_REVIEW]
+    tally = _Tally(
+        outcomes=Counter(p.outcome for p in predictions),
+        reasons=Counter(p.reason for p in predictions),
+        counted_classes=Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED),
+        fields_read=fields_read,
+    )
+    counted, review, erythroblasts = tally.counted, tally.review, tally.erythroblasts
     can_interpret = counted >= limits.low_count_below and Flag.UNFAMILIAR not in field_flags
     classes = tuple(
         _count_class(
             label,
             assessed=label in model_classes,
-            n=counts[label],
+            n=tally.counted_classes[label],
             counted=counted,
             review=review,
             limits=limits,
@@ -63,26 +101,17 @@ def count_cells(
         )
         for label in DIFFERENTIAL_CLASSES
     )
-    flag_conditions = {
-        Flag.NO_WBC: counted + review == 0 and fields_read > 0,
-        Flag.LOW_COUNT: counted < limits.low_count_below,
-        Flag.LIMITED_COUNT: limits.low_count_below <= counted < limits.limited_count_below,
-        Flag.HIGH_REVIEW_SHARE: review > limits.high_review_share * (counted + review),
-        Flag.OUT_OF_DOMAIN: out_of_domain > limits.out_of_domain_share * len(predictions),
-        Flag.POSSIBLE_BLASTS: possible_blasts >= limits.min_possible_blasts,
-        Flag.IMMATURE_GRANULOCYTES: counts[CellClass.IMMATURE_GRANULOCYTE] >= limits.min_immature_granulocytes,
-        Flag.NRBC: erythroblasts >= limits.min_nrbc,
-    }
+    flags = {flag for flag, is_raised in _CELL_FLAG_CONDITIONS.items() if is_raised(tally, limits)}
     return Differential(
         classes=classes,
         cells=len(predictions),
         counted=counted,
         review=review,
-        not_wbc=outcomes[Outcome.NOT_WBC],
+        not_wbc=tally.outcomes[Outcome.NOT_WBC],
         erythroblasts=erythroblasts,
         nrbc_per_100_wbc=100 * erythroblasts / counted if counted else None,
         nrbc_assessed=CellClass.ERYTHROBLAST in model_classes,
-        flags=tuple(flag for flag in Flag if flag_conditions.get(flag) or flag in field_flags),
+        flags=tuple(flag for flag in Flag if flag in flags or flag in field_flags),
     )
 
 
