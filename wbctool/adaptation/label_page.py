@@ -23,6 +23,7 @@ from wbctool.adaptation.labels_file import (
 )
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.paths import labels_file_stem
+from wbctool.report.categories import ARTIFACT, CATEGORY_KEYS, CLASS_KEYS
 from wbctool.report.render import data_uri, render_page
 from wbctool.report.strings import CELL_LOCATION, humanize
 from wbctool.store.ownership import FileKind, begins_with
@@ -30,14 +31,12 @@ from wbctool.text import display_name
 
 _PAGE_BEGINNING = b'<!doctype html>\n<html lang="en">\n<head>\n<meta name="generator" content="wbctool label">\n'
 LABEL_PAGE_FILE = FileKind("a page of `wbctool label`", begins_with(_PAGE_BEGINNING))
-# The classes have the keys of the report's gallery, and so has what no class fits.
-_CLASS_KEYS = {label: str(number) for number, label in enumerate(CellClass, start=1)}
 _KIND_KEYS = {
     UnknownKind.BLAST: "b",
     UnknownKind.ATYPICAL_LYMPHOCYTE: "l",
     UnknownKind.BILOBED_PROMYELOCYTE: "p",
     UnknownKind.SMUDGE: "s",
-    NoClass.NONE_OF_THESE: "x",
+    NoClass.NONE_OF_THESE: CATEGORY_KEYS[ARTIFACT],
 }
 _TOP_CLASSES = 3
 
@@ -95,7 +94,7 @@ def render_label_page(
         s=strings,
         data=data,
         n_cells=len(chosen),
-        class_keys=[(key, label) for label, key in _CLASS_KEYS.items() if label in classes],
+        class_keys=[(key, label) for label, key in CLASS_KEYS.items() if label in classes],
         kind_keys=[(key, label) for label, key in _KIND_KEYS.items()],
         unsure_key=("c", NoClass.CANNOT_TELL),
         max_reader_characters=MAX_READER_CHARACTERS,

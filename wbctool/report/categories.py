@@ -11,6 +11,9 @@ from wbctool.types.cells import NON_WBC_REASONS, Outcome, Prediction, Reason
 IN_REVIEW = "review"
 ARTIFACT = "artefact"
 CATEGORIES: tuple[str, ...] = (*CellClass, IN_REVIEW, ARTIFACT)
+CLASS_KEYS: dict[str, str] = {label: str(number) for number, label in enumerate(CellClass, start=1)}
+CATEGORY_KEYS: dict[str, str] = {**CLASS_KEYS, IN_REVIEW: "r", ARTIFACT: "x"}
+"""The key that moves a cell to each category; the page of `wbctool label` has the same for the classes."""
 
 
 def category_of(prediction: Prediction) -> str:

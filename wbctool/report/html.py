@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wbctool.labels import SUBTYPES_BY_CLASS, CellClass
+from wbctool.labels import DIFFERENTIAL_CLASSES, SUBTYPES_BY_CLASS, CellClass
 from wbctool.paths import INDEX_HTML, review_file_stem
 from wbctool.report import strings
-from wbctool.report.categories import CATEGORIES, category_of
+from wbctool.report.categories import CATEGORIES, CATEGORY_KEYS, category_of
 from wbctool.report.csv_tables import cells_csv, hash_cells
 from wbctool.report.gallery import DOUBTED_REASONS, CellTile, GallerySection, page_fields, select_thumbnails
 from wbctool.report.render import render_page
@@ -194,6 +194,8 @@ def _script_data(
         "review_file_stem": review_file_stem(result.slide),
         "categories": CATEGORIES,
         "category_names": [strings.humanize(category) for category in CATEGORIES],
+        "category_by_key": {key: category for category, key in CATEGORY_KEYS.items()},
+        "differential_classes": DIFFERENTIAL_CLASSES,
         "subtype_classes": {
             subtype.value: label.value for label, subtypes in SUBTYPES_BY_CLASS.items() for subtype in subtypes
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wbctool.labels import CellClass
 from wbctool.report.flag_texts import NOT_EXCLUDED
 from wbctool.text import replace_underscores
 
@@ -268,7 +269,7 @@ KEYS = (
     ("Shift", "with arrows or click: select up to there"),
     ("Ctrl", "with click: select one more; with arrows and Space too"),
     ("Ctrl A", "select all of the group"),
-    ("1\u20138 r x", "move the selected cells"),
+    (f"1\u2013{len(CellClass)} r x", "move the selected cells"),
     ("a", "move each to its proposed class, if it can be relied on"),
     ("c", "comment on the selected cells; Enter or Esc leads back"),
     ("Ctrl Z", "undo the last move, of all its cells"),

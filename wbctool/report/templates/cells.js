@@ -2,7 +2,7 @@
 const Cells = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const REVIEW = "review", ARTIFACT = "artefact";
-  const differentialClasses = data.categories.slice(0, 6);
+  const differentialClasses = data.differential_classes;
 
   const all = data.cells.map(([field, cell, x, y, width, height, categoryIndex, permille, subtype], index) => {
     const category = data.categories[categoryIndex], comment = data.comments[index + 1] || "";

@@ -3,8 +3,7 @@ const Panel = (() => {
   const { data, texts, tileOf, categoryName } = Cells;
   const { format } = Counts;
   const byId = (id) => document.getElementById(id);
-  const categoryByKey = { r: Cells.REVIEW, x: Cells.ARTIFACT };
-  data.categories.slice(0, 8).forEach((category, index) => (categoryByKey[index + 1] = category));
+  const categoryByKey = data.category_by_key;
 
   // --- the current cell ----------------------------------------------------------------------------------------------
 
