@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +14,43 @@ from wbctool.imaging.scan import SCAN_SUFFIXES
 from wbctool.notices import list_names
 from wbctool.text import natural_sort_key, pluralize
 
-_HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-IMAGE_SUFFIXES = _HEIC_SUFFIXES | {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"),
-    *(".png", ".bmp", ".dib", ".tif", ".tiff", ".btf", ".tf8", ".webp", ".avif"),
-    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
-}
+
+@dataclass(frozen=True, slots=True)
+class ReadFormat:
+    """A kind of image that is read.
+
+    Attributes:
+        name: What it is called.
+        suffixes: The endings of its files, in lower case.
+        signature: The pattern of its first bytes.
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    signature: bytes
+
+
+READ_FORMATS = (
+    ReadFormat(
+        "JPEG",
+        frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"}),
+        rb"\xff\xd8\xff",
+    ),
+    ReadFormat("PNG", frozenset({".png"}), rb"\x89PNG\r\n\x1a\n"),
+    ReadFormat("BMP", frozenset({".bmp", ".dib"}), rb"BM.{4}\0{4}"),
+    ReadFormat("TIFF", frozenset({".tif", ".tiff", ".btf", ".tf8"}), rb"II[*+]\0|MM\0[*+]"),
+    ReadFormat("WebP", frozenset({".webp"}), rb"RIFF.{4}WEBP"),
+    ReadFormat(
+        "JPEG 2000",
+        frozenset({".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}),
+        rb"\0{3}\x0cjP  |\xff\x4f\xff\x51",
+    ),
+    ReadFormat("AVIF", frozenset({".avif"}), rb".{4}ftypavif"),
+)
+_HEIC = ReadFormat("HEIC", frozenset({".heic", ".heif", ".hif"}), rb".{4}ftyp(hei|mif1)")  # only with pillow-heif
+IMAGE_SUFFIXES = frozenset().union(*(kind.suffixes for kind in (*READ_FORMATS, _HEIC)))
 _HEAD_BYTES = 4096
-_SIGNATURES = {
+_UNREAD_SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "JPEG XR": rb"II\xbc\x01",
@@ -28,11 +58,8 @@ _SIGNATURES = {
     "PDF": rb"%PDF",
     "text": rb"[\t\n\r\x20-\x7e]{16}",
 }
-_IMAGE_SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|GIF8|.{4}ftyp(avif|hei|mif1)"
-    rb"|\0{3}\x0cjP  |\xff\x4f\xff\x51|.{128}DICM",
-    re.DOTALL,
-)
+READ_SIGNATURE = re.compile(b"|".join(kind.signature for kind in READ_FORMATS), re.DOTALL)
+_IMAGE_SIGNATURE = re.compile(b"|".join((READ_SIGNATURE.pattern, _HEIC.signature, rb"GIF8|.{128}DICM")), re.DOTALL)
 
 
 class UnreadKind(StrEnum):
@@ -99,7 +126,7 @@ def is_image(path: Path) -> bool:
     """
     suffix = path.suffix.lower()
     is_named = suffix in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    return is_named and (suffix not in _HEIC_SUFFIXES or can_read_heic() or not is_heic(read_head_or_empty(path)))
+    return is_named and (suffix not in _HEIC.suffixes or can_read_heic() or not is_heic(read_head_or_empty(path)))
 
 
 def get_unread_kind(path: Path) -> UnreadKind | None:
@@ -113,7 +140,7 @@ def get_unread_kind(path: Path) -> UnreadKind | None:
     if is_placeholder(path.name):
         return UnreadKind.PLACEHOLDER
     if suffix in IMAGE_SUFFIXES:
-        return UnreadKind.HEIC if suffix in _HEIC_SUFFIXES else None
+        return UnreadKind.HEIC if suffix in _HEIC.suffixes else None
     if suffix in _PARTIAL_SUFFIXES and Path(path.stem).suffix.lower() in IMAGE_SUFFIXES:
         return UnreadKind.PARTIAL
     kind = _KINDS.get(suffix)
@@ -160,7 +187,7 @@ def name_content(data: bytes) -> str:
     """
     if is_heic(data):
         return "HEIC"
-    return next((name for name, signature in _SIGNATURES.items() if re.match(signature, data)), "")
+    return next((name for name, signature in _UNREAD_SIGNATURES.items() if re.match(signature, data)), "")
 
 
 def read_head_or_empty(path: Path) -> bytes:

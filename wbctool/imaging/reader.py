@@ -23,7 +23,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
-from wbctool.imaging.formats import UnreadKind, can_read_heic, name_content
+from wbctool.imaging.formats import READ_FORMATS, READ_SIGNATURE, UnreadKind, can_read_heic, name_content
 from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, incomplete
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
 from wbctool.imaging.jpeg import decode_jpeg, descriptive_segments
@@ -40,10 +40,8 @@ _MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits, uncompressed
 _BMP_LAYOUT = ((10, 4), (28, 2), (30, 4))  # offset of the pixels, bits of each, compression: where they are
 _BMP_UNCOMPRESSED = frozenset({0, 3})
 _PADDED_JPEG = re.compile(rb"\0{0,64}\xff\xd8\0{0,64}(?=\xff)")
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")
-_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0{4}|RIFF.{4}WEBP|.{4}ftyp", re.DOTALL)
+_PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")
 _METADATA_HOLE_BYTES = 4096
-_READ_KINDS = "JPEG, PNG, BMP, TIFF, WebP, JPEG 2000 or AVIF"
 _COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 
 Image.MAX_IMAGE_PIXELS = None  # max_megapixels replaces Pillow's limit, which warns at 89 and fails at 179 megapixels
@@ -183,7 +181,7 @@ def _read_header(data: bytes) -> ImageHeader:
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
     """Open an image in memory of which Pillow reads the header."""
-    formats = (_register_heif(),) if is_heic(data) else _FORMATS
+    formats = (_register_heif(),) if is_heic(data) else _PILLOW_FORMATS
     if data.startswith(b"\x89PNG"):
         data = descriptive_chunks(data)
     elif data.startswith(b"\xff\xd8\xff"):
@@ -281,9 +279,11 @@ def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
         return FieldUnreadable(f"an unusual kind of BMP ({text.removeprefix('Unsupported BMP ')}); export PNG")
     if "cannot identify image file" not in text:
         return incomplete(text)
-    if _SIGNATURES.match(data):
+    if READ_SIGNATURE.match(data) or data[4:8] == b"ftyp":
         return FieldUnreadable(
             "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"
         )
     kind = name_content(data)
-    return FieldUnreadable(f"{f'a {kind} file, ' if kind else ''}not a {_READ_KINDS} image; export it as one of those")
+    *names, last_name = (read.name for read in READ_FORMATS)
+    read_kinds = f"{', '.join(names)} or {last_name}"
+    return FieldUnreadable(f"{f'a {kind} file, ' if kind else ''}not a {read_kinds} image; export it as one of those")
