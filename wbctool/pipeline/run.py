@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -27,15 +27,9 @@ from wbctool.report.csv_tables import empty_row
 from wbctool.settings import RunSettings
 from wbctool.store.counts_table import write_counts_and_index
 from wbctool.store.drift import find_drift
-from wbctool.store.ended_reviews import describe_ended_reviews, find_ended_reviews
+from wbctool.store.ended_reviews import EndedReview, describe_ended_reviews, find_ended_reviews
 from wbctool.store.lock import lock_output
-from wbctool.store.run_record import (
-    RunRecord,
-    find_last_end,
-    finish_run_record,
-    start_run_record,
-    write_run_record,
-)
+from wbctool.store.run_record import RunRecord, find_last_end, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.status import clear_failure
 from wbctool.text import display_name, pluralize
@@ -206,16 +200,17 @@ class _FolderRun:
         self.notices.append(notice)
         log_notice(notice)
 
-    def _process_slides(self, plan: list[PlanItem], processed: dict[str, SlideOutcome]) -> None:
-        """Fill ``processed``; in ``plan``, defer the slides that have changed since it was made."""
+    def _process_slides(self, plan: Sequence[PlanItem], processed: dict[str, SlideOutcome]) -> None:
+        """Fill ``processed``. The slides that have changed since the plan was made are left for the next run."""
         max_failures = self.context.settings.max_failures
         n_failed, next_outcome = 0, None
-        with closing(self.executor.process_slides(self.context, self._pending_slides(plan))) as outcomes:
-            for index, planned_item in enumerate(plan):
-                if planned_item.action is Action.PROCESS and next_outcome is None:
-                    next_outcome = next(outcomes, None)
-                item = plan[index]  # fetching the outcome may have deferred it
-                if item.action is not Action.PROCESS:
+        deferred: set[str] = set()
+        with closing(self.executor.process_slides(self.context, self._pending_slides(plan, deferred))) as outcomes:
+            for item in plan:
+                if item.action is Action.PROCESS and next_outcome is None:
+                    next_outcome = next(outcomes, None)  # of a later slide if this one is deferred
+                action = Action.DEFER if item.slide.id in deferred else item.action
+                if action is not Action.PROCESS:
                     outcome = self._last_outcome(item)
                 elif next_outcome is None:
                     if not self.stop_request():
@@ -227,21 +222,21 @@ class _FolderRun:
                     n_failed += outcome.status is not SlideStatus.OK
                 for notice in outcome.notices:
                     log_notice(notice)
-                log.info("slide %r: %s, %s", item.slide.id, outcome.status, item.action)
-                self.progress.slide_done(outcome, item.action)
+                log.info("slide %r: %s, %s", item.slide.id, outcome.status, action)
+                self.progress.slide_done(outcome, action)
                 if max_failures is not None and n_failed >= max_failures:
                     self.stopped_by = "max_failures"
                     log.error("stopped: slides failed or partial in this run: %d", n_failed)
                     return
 
-    def _pending_slides(self, plan: list[PlanItem]) -> Iterator[Slide]:
-        """Yield the slides to process. One that has changed since the plan was made is deferred in ``plan``."""
-        for index, item in enumerate(plan):
+    def _pending_slides(self, plan: Sequence[PlanItem], deferred: set[str]) -> Iterator[Slide]:
+        """Yield the slides to process. The id of one that has changed since the plan was made goes to ``deferred``."""
+        for item in plan:
             if self.stop_request():
                 return
             if item.action is Action.PROCESS:
                 if has_changed(item.slide, self.context.settings, self.context.now):
-                    plan[index] = replace(item, action=Action.DEFER)
+                    deferred.add(item.slide.id)
                 else:
                     yield item.slide
 
@@ -256,15 +251,7 @@ class _FolderRun:
         layout = self.context.layout
         outcomes = [processed.get(item.slide.id) or self._last_outcome(item) for item in plan]
         ended_reviews = find_ended_reviews(layout)
-        ended_notices = describe_ended_reviews([ended_reviews[o.slide] for o in outcomes if o.slide in ended_reviews])
-        for notice in ended_notices:
-            log_notice(notice)
-        self._note_overlaps(outcomes)
-        notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended_notices]
-        drift = find_drift(layout, [outcome.slide for outcome in outcomes])
-        if drift is not None and drift.has_wandered:
-            notices.append(drift.sentence)
-            log_notice(drift.sentence)
+        notices = self._collect_notices(outcomes, ended_reviews)
         write_counts_and_index(layout, outcomes, notices, ended_reviews)
         if code is None:
             code = self._select_exit_code(outcomes)
@@ -276,6 +263,19 @@ class _FolderRun:
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(layout, ended)
         return code
+
+    def _collect_notices(self, outcomes: Sequence[SlideOutcome], ended_reviews: Mapping[str, EndedReview]) -> list[str]:
+        """Return the notices of the run and of its slides; those that only its end tells are logged now."""
+        ended = describe_ended_reviews([ended_reviews[o.slide] for o in outcomes if o.slide in ended_reviews])
+        for notice in ended:
+            log_notice(notice)
+        self._note_overlaps(outcomes)
+        notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended]
+        drift = find_drift(self.context.layout, [outcome.slide for outcome in outcomes])
+        if drift is not None and drift.has_wandered:
+            notices.append(drift.sentence)
+            log_notice(drift.sentence)
+        return notices
 
     def _select_exit_code(self, outcomes: Sequence[SlideOutcome]) -> int:
         """Return the exit code of a run that wrote its table."""
