@@ -36,7 +36,9 @@ def settings_of(folder: Path) -> RunSettings:
 
 def analyze(context: RunContext, stages: BoundStages, tmp_path: Path, cells: int = 3):
     path = fakes.draw_field(tmp_path / "s" / "pano.png", ["neutrophil"] * cells)
-    return analyze_field(context, stages, Slide("s", path.parent, (path,)), ImageSource(path))
+    return analyze_field(
+        context, stages, Slide("s", path.parent, (path,)), ImageSource(path, context.settings.max_megapixels)
+    )
 
 
 def test_tiles_and_many_cells_are_tracked_under_the_fields_name(context, stages, tmp_path):

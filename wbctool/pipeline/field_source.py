@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from wbctool.imaging.physical_size import read_um_per_px
 from wbctool.imaging.reader import decode_rgb, header_megapixels, read_image_bytes
 from wbctool.imaging.scan import Level, Scan
 from wbctool.stages.tiles import Tile, holds_center, place_detection
 from wbctool.store.hash_cache import FileStat, get_file_stat
+from wbctool.timing import Stage
 from wbctool.types.cells import Box, Detection
 from wbctool.types.results import FieldThumbnail
 
@@ -47,11 +48,16 @@ class FieldSource(Protocol):
     def name(self) -> str:
         """The field's name."""
 
-    def open(self, max_megapixels: float) -> OpenField:
-        """Read the field without decoding it.
+    @property
+    def survey_round(self) -> int:
+        """The number of the round of a scan's survey that found it; 0 for an image."""
 
-        Args:
-            max_megapixels: The size of the largest image that is read.
+    @property
+    def reading_stage(self) -> Stage:
+        """The stage that its failure names if it cannot be read, though no image is at fault."""
+
+    def open(self) -> OpenField:
+        """Read the field without decoding it.
 
         Raises:
             FieldUnreadable: It is no image that can be read, or is too large.
@@ -64,34 +70,17 @@ class FieldSource(Protocol):
     def place(self, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Return detections of the field in the pixels of cells.csv."""
 
+    def is_on_seam(self, detection: Detection) -> bool:
+        """Return whether another field may have a cell, too, which is given in the pixels of cells.csv."""
+
     def place_thumbnail(self, thumbnail: FieldThumbnail) -> FieldThumbnail:
         """Return the field's thumbnail with its place in the pixels of cells.csv."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSource:
-    """An image file.
+class _InOwnPixels:
+    """A field whose pixels are those of cells.csv."""
 
-    Attributes:
-        path: The file.
-        um_per_px: The side of a pixel in µm by slides.csv; None if it does not tell.
-    """
-
-    path: Path
-    um_per_px: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
-    def open(self, max_megapixels: float) -> OpenField:
-        """Read the file."""
-        file_stat = get_file_stat(self.path)
-        data = read_image_bytes(self.path, max_megapixels)
-        sha256 = hashlib.sha256(data).hexdigest()
-        decode = partial(decode_rgb, data, max_megapixels)
-        return OpenField(sha256, file_stat, header_megapixels(data), decode, self.um_per_px or read_um_per_px(data))
+    __slots__ = ()
 
     def select_own(self, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Return all detections."""
@@ -101,9 +90,44 @@ class ImageSource:
         """Return the detections as they are."""
         return tuple(detections)
 
+    def is_on_seam(self, detection: Detection) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
     def place_thumbnail(self, thumbnail: FieldThumbnail) -> FieldThumbnail:
         """Return the thumbnail as it is."""
         return thumbnail
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource(_InOwnPixels):
+    """An image file.
+
+    Attributes:
+        path: The file.
+        max_megapixels: The size of the largest image that is read.
+        um_per_px: The side of a pixel in µm by slides.csv; None if it does not tell.
+    """
+
+    path: Path
+    max_megapixels: float
+    um_per_px: float | None = None
+
+    survey_round: ClassVar[int] = 0
+    reading_stage: ClassVar[Stage] = Stage.READ
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def open(self) -> OpenField:
+        """Read the file."""
+        file_stat = get_file_stat(self.path)
+        data = read_image_bytes(self.path, self.max_megapixels)
+        sha256 = hashlib.sha256(data).hexdigest()
+        decode = partial(decode_rgb, data, self.max_megapixels)
+        return OpenField(sha256, file_stat, header_megapixels(data), decode, self.um_per_px or read_um_per_px(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +151,14 @@ class ZoneSource:
     um_per_px: float | None
     survey_round: int
 
+    reading_stage: ClassVar[Stage] = Stage.READ
+
     @property
     def name(self) -> str:
         """The zone's name: where its core begins in level 0."""
         return name_zone(self.tile)
 
-    def open(self, max_megapixels: float) -> OpenField:  # noqa: ARG002, zones are made within the limit
+    def open(self) -> OpenField:
         """Read the zone's pixels, by which it is known."""
         rgb = self.scan.read(self.tile.frame, self.level)
         return OpenField(hashlib.sha256(rgb.tobytes()).hexdigest(), None, rgb.size / 3e6, lambda: rgb, self.um_per_px)
@@ -149,25 +175,33 @@ class ZoneSource:
         scaled = (replace(d, box=_scale_box(d.box, self.level.downsample)) for d in detections)
         return tuple(place_detection(d, self.tile.frame, scan.width, scan.height) for d in scaled)
 
+    def is_on_seam(self, detection: Detection) -> bool:
+        """Return whether the center of a cell lies at most ``slack_px`` inside the zone's core, or outside it."""
+        return not holds_center(self.tile.core, detection, -self.slack_px)
+
     def place_thumbnail(self, thumbnail: FieldThumbnail) -> FieldThumbnail:
         """Return the thumbnail with the zone's place in level 0."""
         frame = self.tile.frame
         return replace(thumbnail, x=frame.x, y=frame.y, width=frame.width, height=frame.height)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedSource(ImageSource):
-    """A scan, or a zone of it, that cannot be read; it becomes a failed field with the name of its file.
+@dataclass(frozen=True, slots=True)
+class FailedSource(_InOwnPixels):
+    """A scan, or a zone of it, that cannot be read; it becomes a failed field.
 
     Attributes:
+        name: The name of the scan's file, or of the zone.
         error: Why.
         survey_round: The number of the round of the survey that found it; -1 before the first.
     """
 
+    name: str
     error: Exception
     survey_round: int = 0
 
-    def open(self, max_megapixels: float) -> OpenField:  # noqa: ARG002
+    reading_stage: ClassVar[Stage] = Stage.SURVEY
+
+    def open(self) -> OpenField:
         """Raise the error."""
         raise self.error
 

@@ -13,7 +13,7 @@ from wbctool.errors import FieldUnreadable, FieldWronglySaved, WbctoolError
 from wbctool.imaging.thumbnails import make_cell_thumbnail, make_field_thumbnail
 from wbctool.pipeline.bound_stages import BoundStages
 from wbctool.pipeline.context import RunContext, RunStopped
-from wbctool.pipeline.field_source import FailedSource, FieldSource
+from wbctool.pipeline.field_source import FieldSource
 from wbctool.stages.quality import measure_quality
 from wbctool.store.hash_cache import FileStat
 from wbctool.timing import Stage, StageTimer
@@ -81,7 +81,7 @@ def analyze_field(context: RunContext, stages: BoundStages, slide: Slide, source
         return FieldAnalysis(slide.id, source, timer, None, None)
     try:
         with timer(Stage.READ):
-            opened = source.open(context.settings.max_megapixels)
+            opened = source.open()
             sha256, file_stat, um_per_px = opened.sha256, opened.file_stat, opened.um_per_px
         with context.large_field_lock if opened.megapixels > _LARGE_FIELD_MEGAPIXELS else nullcontext():
             with timer(Stage.READ):
@@ -124,7 +124,7 @@ def _failed_stage(error: Exception, source: FieldSource, stage: Stage | None) ->
         return Stage.MEMORY  # with more memory the field may succeed
     if isinstance(error, FieldUnreadable):
         return Stage.READ if stage is Stage.READ else Stage.CHECK
-    return Stage.SURVEY if isinstance(source, FailedSource) else stage or Stage.READ
+    return source.reading_stage if stage is None or stage is Stage.READ else stage
 
 
 def _track_tiles(

@@ -184,7 +184,7 @@ class Pipeline:
                 accumulator.n_fields = len(slide.fields)
                 metadata = self.context.metadata.get(slide.id)
                 for path in slide.fields:
-                    yield slide, ImageSource(path, metadata.um_per_px if metadata else None)
+                    yield slide, ImageSource(path, settings.max_megapixels, metadata.um_per_px if metadata else None)
 
     def _iter_zones(self, slide: Slide, accumulator: SlideAccumulator, survey: ScanSurvey) -> Iterator[SlideField]:
         """Yield the zones of a scan until it has enough cells."""

@@ -99,7 +99,7 @@ class ScanSurvey:
         try:
             yield from self._iter_zones()
         except Exception as error:  # any error is this scan's alone
-            yield FailedSource(self.slide.fields[0], error=error, survey_round=len(self._passed_over_by_round) - 1)
+            yield FailedSource(self.name, error, len(self._passed_over_by_round) - 1)
 
     def summarize(self, n_looked_at: int, last_round: int) -> ScanSummary:
         """Return what was done with the scan.
@@ -139,7 +139,7 @@ class ScanSurvey:
         failed: list[Source] = []
         for tile, overview in overviews.items():
             if isinstance(overview, Exception):
-                failed.append(FailedSource(self.slide.fields[0].with_name(name_zone(tile)), error=overview))
+                failed.append(FailedSource(name_zone(tile), overview))
             elif reason := judge_overview(overview, brightest):
                 self._passed_over_by_overview[reason] += 1
             else:
@@ -179,7 +179,7 @@ class ScanSurvey:
         self._passed_over_by_round.append(passed_over)
         for tile, verdict in found:
             if isinstance(verdict, Exception):
-                yield FailedSource(self.slide.fields[0].with_name(name_zone(tile)), error=verdict, survey_round=index)
+                yield FailedSource(name_zone(tile), verdict, index)
             elif isinstance(verdict, PassedOver):
                 passed_over[verdict] += 1
             else:

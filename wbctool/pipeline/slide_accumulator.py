@@ -12,13 +12,13 @@ from wbctool.inference.familiarity_rule import FamiliarityRule
 from wbctool.labels import CellClass
 from wbctool.limits import Limits
 from wbctool.pipeline.cell_worker import ClassifiedField
-from wbctool.pipeline.field_source import FailedSource, ZoneSource
+from wbctool.pipeline.field_source import FieldSource
 from wbctool.pipeline.field_worker import FieldAnalysis
 from wbctool.pipeline.scan_survey import ScanSurvey
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.judgment import judge_slide
 from wbctool.stages.shared_cells import find_repeated_cells
-from wbctool.stages.tiles import holds_center, is_same_object
+from wbctool.stages.tiles import is_same_object
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.timing import add_seconds
 from wbctool.types.cells import Cell, Detection, Outcome, Slide
@@ -93,10 +93,8 @@ class SlideAccumulator:
 
     def add(self, analysis: FieldAnalysis, classified: ClassifiedField) -> None:
         """Add the next field, after its detection and its classification."""
-        if isinstance(analysis.source, ZoneSource):
-            classified = self._drop_known_cells(analysis.source, classified)
-        if isinstance(analysis.source, ZoneSource | FailedSource):
-            self._last_round = analysis.source.survey_round
+        classified = self._drop_known_cells(analysis.source, classified)
+        self._last_round = analysis.source.survey_round
         self.field_hashes.append((analysis.name, analysis.sha256))
         if analysis.file_stat and analysis.sha256:
             self.hash_cache.remember(analysis.name, analysis.file_stat, analysis.sha256)
@@ -113,11 +111,11 @@ class SlideAccumulator:
         if self.target_cells is not None and self.n_counted >= self.target_cells:
             self.n_fields = len(self.field_hashes)
 
-    def _drop_known_cells(self, zone: ZoneSource, classified: ClassifiedField) -> ClassifiedField:
+    def _drop_known_cells(self, source: FieldSource, classified: ClassifiedField) -> ClassifiedField:
         """Leave out the cells on the seams of a zone that a zone before it has."""
         kept: list[tuple[Cell, CellThumbnails]] = []
         for cell, thumbnails in zip(classified.cells, classified.thumbnails, strict=True):
-            is_on_seam = not holds_center(zone.tile.core, cell.detection, -zone.slack_px)
+            is_on_seam = source.is_on_seam(cell.detection)
             if is_on_seam and any(is_same_object(cell.detection.box, d.box, _SAME_IOU) for d in self._seam_cells):
                 continue
             if is_on_seam:
