@@ -10,7 +10,10 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What a run does with a slide, or why it could not, by the names that slide.json and run.json have."""
+    """What a run does with a slide, or why it could not.
+
+    The values are stored in slide.json and run.json, so that those of earlier names stay: ``picture``, ``prepare``.
+    """
 
     LIST = "list"
     SURVEY = "survey"
@@ -25,9 +28,9 @@ class Stage(StrEnum):
     WRITE = "write"
     REPORT = "report"
     MEMORY = "memory"
-    """Any stage that had too little of it."""
+    """No stage but a cause: any stage had too little of it. As no input is at fault, the next run tries again."""
     CLUSTER = "cluster"
-    """Any stage whose worker was lost."""
+    """No stage but a cause: any stage lost its worker. As no input is at fault, the next run tries again."""
 
 
 INPUT_STAGES = frozenset({Stage.LIST, Stage.READ, Stage.CHECK})

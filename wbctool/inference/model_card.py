@@ -132,7 +132,7 @@ class CellClassifierCard(Card):
 
     Attributes:
         classes: The class of each logit.
-        input_px: The side of the square input, to which every crop is brought.
+        input_px: The side of the square input, to which every crop is brought. The code knows this size alone.
         crop_margin: The side of a cell's square crop over the longer side of its box.
         temperature: The logits are divided by this before the softmax (Guo et al. 2017, arXiv 1706.04599).
         confidence_threshold: A cell with a smaller probability goes to review. If two readers read, the mean of their
@@ -168,7 +168,8 @@ class CompactCard(CellClassifierCard):
     """The card of the second reader, a compact network that was trained apart from the first.
 
     Attributes:
-        combination: How its probabilities are combined with the first reader's: their mean decides.
+        combination: How its probabilities are combined with the first reader's: their mean decides. The code knows no
+            other way, so that a card of another one is refused.
         subtypes: The finer kind of each logit of the output ``subtypes``: all those of some classes. Only those of a
             cell's class compete. Empty if the graph has no such output.
         subtype_threshold: A cell with a smaller probability of its most probable subtype gets none.

@@ -104,6 +104,7 @@ def build_provenance(cards: Cards, provider: str, settings: RunSettings) -> Prov
 def build_cache_key(cards: Cards, settings: RunSettings) -> dict[str, Any]:
     """Collect everything that the results depend on except the fields, as JSON values."""
     rule = cards.classifier.familiarity
+    # fingerprint_entry leaves it out: it changes nothing if both networks read
     alone = {"min_confidence_alone": rule.min_confidence_alone} if rule is not None and cards.second is None else {}
     return {
         "results": wbctool.RESULTS_VERSION,
