@@ -36,7 +36,7 @@ def wbctool(*arguments: object) -> str:
 def flags(out: Path) -> list[str]:
     outcomes = read_outcomes(OutputPaths(out))
     assert outcomes is not None
-    return [outcome.row[-1] for outcome in outcomes]
+    return [outcome.counts["flags"] for outcome in outcomes]
 
 
 def look(window: Any) -> str:

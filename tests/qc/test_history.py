@@ -144,7 +144,7 @@ def test_history_damaged_slide_json_costs_only_its_row(run, monkeypatch, caplog,
 def test_append_qc_records_too_long_name_costs_only_its_row(run, caplog):
     run()
     named, layout = "n" * 300, OutputPaths(run.out)
-    append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, (), ())], {named}, None)
+    append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, {}, ())], {named}, None)
     assert f"QC slide '{named}' has no row in the history" in caplog.text
     assert not layout.qc_history_csv.exists()
 

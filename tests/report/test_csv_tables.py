@@ -115,7 +115,7 @@ def test_hash_cells_depends_on_the_images_of_a_slide_without_cells_alone():
 
 
 def test_empty_row_has_zeros_and_no_percents():
-    row = dict(zip(COUNTS_COLUMNS, empty_row("s", SlideStatus.WAITING, 4, FOUR), strict=True))
+    row = empty_row("s", SlideStatus.WAITING, 4, FOUR)
     assert (row["fields"], row["fields_failed"], row["cells"]) == ("4", "0", "0")
     assert (row["neutrophil_n"], row["neutrophil_pct"]) == ("0", "")
     assert row["basophil_n"] == row["nrbc_per_100_wbc"] == "not_assessed"
@@ -149,7 +149,7 @@ def test_encode_csv_name_is_one_to_one():
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4, unique=True))
 def test_counts_csv_any_name_is_read_back(names):
-    text = counts_csv([("x" + name, *empty_row("", SlideStatus.WAITING, 1, FOUR)[1:]) for name in names])
+    text = counts_csv([empty_row("x" + name, SlideStatus.WAITING, 1, FOUR) for name in names])
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert [row[0] for row in rows[1:]] == ["x" + name for name in names]
     assert {len(row) for row in rows} == {len(COUNTS_COLUMNS)}

@@ -5,7 +5,7 @@ import fakes
 import pytest
 
 from wbctool.paths import OutputPaths
-from wbctool.report.csv_tables import COUNTS_COLUMNS, empty_row
+from wbctool.report.csv_tables import empty_row
 from wbctool.report.index import IndexRow, render_index
 from wbctool.store.counts_table import read_outcomes
 from wbctool.types.results import FieldFailure, SlideStatus
@@ -32,10 +32,8 @@ def test_index_reviewed_slide_is_marked_and_counted():
 
 
 def test_index_out_of_range_value_is_marked():
-    counts = list(row().values)
-    for column, value in (("counted", "100"), ("eosinophil_pct", "9.00")):
-        counts[COUNTS_COLUMNS.index(column)] = value
-    page = render_index([replace(row(), values=tuple(counts), out_of_range={"eosinophil": {"percent": "high"}})])
+    counts = {**row().counts, "counted": "100", "eosinophil_pct": "9.00"}
+    page = render_index([replace(row(), counts=counts, out_of_range={"eosinophil": {"percent": "high"}})])
     assert '<b>9.0</b> <span class="soft">(0)</span> <b class="out-of-range">high</b></td>' in page
     assert page.count('class="out-of-range"') == 1
 
@@ -47,8 +45,7 @@ def shown(page, class_name):
 
 def changed(status=SlideStatus.OK, **values):
     """Return a row with these values of counts.csv."""
-    counts = dict(zip(COUNTS_COLUMNS, row(status=status).values, strict=True)) | values
-    return replace(row(status=status), values=tuple(counts.values()))
+    return replace(row(status=status), counts=row(status=status).counts | values)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +164,7 @@ def test_read_outcomes_returns_what_run_wrote(run):
     run()
     outcomes = read_outcomes(OutputPaths(run.out))
     assert [outcome.slide for outcome in outcomes] == ["=1", "s2", "s10"]
-    assert [outcome.row[0] for outcome in outcomes] == ["=1", "s2", "s10"]
+    assert [outcome.counts["slide"] for outcome in outcomes] == ["=1", "s2", "s10"]
 
 
 def test_index_patient_column_only_if_patients_are_given(run):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbctool.cli.output import echo, echo_optional
 from wbctool.pipeline.plan import Action, PlanItem
-from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.text import display_name, pluralize, replace_underscores
 from wbctool.types.differential import Flag
@@ -146,13 +145,13 @@ def format_slide_line(outcome: SlideOutcome, action: Action) -> str:
     """Describe a slide in one line.
 
     >>> from wbctool.types.results import SlideStatus
-    >>> format_slide_line(SlideOutcome("ward 3/17", SlideStatus.OK, (), ()), Action.SKIP)
+    >>> format_slide_line(SlideOutcome("ward 3/17", SlideStatus.OK, {}, ()), Action.SKIP)
     'ward 3/17: ok (up to date)'
     """
     line = f"{display_name(outcome.slide)}: {outcome.status.value}"
     if action is not Action.PROCESS:
         return f"{line} ({action})"
-    row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    row = outcome.counts
     missing = f" ({row['fields_failed']} failed)" if int(row["fields_failed"]) else ""
     totals = f"{pluralize(int(row['fields']), 'field')}{missing}, {pluralize(int(row['cells']), 'cell')}"
     shown_flags = ", ".join(replace_underscores(flag) for flag in _SHOWN_FLAGS if flag in outcome.flags)

@@ -289,10 +289,10 @@ class _FolderRun:
         slide, record = item.slide, item.record
         if record is None:
             classes = self.context.models.provenance.classes
-            row = empty_row(slide.id, SlideStatus.WAITING, slide.n_fields, classes)
-            return SlideOutcome(slide.id, SlideStatus.WAITING, row, ())
+            counts = empty_row(slide.id, SlideStatus.WAITING, slide.n_fields, classes)
+            return SlideOutcome(slide.id, SlideStatus.WAITING, counts, ())
         outcome = SlideOutcome.from_record(record)
         if item.action in {Action.SKIP, Action.KEEP, Action.RENDERED, Action.NOT_CHECKED}:
             return outcome
-        row = (slide.id, SlideStatus.WAITING.value, *record.row[2:])
-        return replace(outcome, status=SlideStatus.WAITING, row=row)
+        counts = {**record.counts, "status": SlideStatus.WAITING.value}
+        return replace(outcome, status=SlideStatus.WAITING, counts=counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.text import decode_name, encode_name
@@ -27,16 +27,17 @@ CELL_COLUMNS = (
 )
 
 
-def counts_row(result: SlideResult) -> tuple[str, ...]:
-    """Return the values of ``COUNTS_COLUMNS``, with the slide's id as it is, before :func:`encode_csv_name`."""
+def counts_row(result: SlideResult) -> dict[str, str]:
+    """Return the values by ``COUNTS_COLUMNS``, with the slide's id as it is, before :func:`encode_csv_name`."""
     differential = result.differential
     numbers = (count_failed_fields(result.failures), differential.cells, differential.counted, differential.review)
     nrbc = format_percent(differential.nrbc_per_100_wbc) if differential.nrbc_assessed else NOT_ASSESSED
-    return (
+    values = (
         *(result.slide, result.status.value, str(result.fields), *map(str, numbers), str(differential.not_wbc)),
         *(value for count in differential.classes for value in _class_values(count)),
         *(nrbc, ";".join(differential.flags)),
     )
+    return dict(zip(COUNTS_COLUMNS, values, strict=True))
 
 
 def split_flags(text: str) -> list[str]:
@@ -46,8 +47,8 @@ def split_flags(text: str) -> list[str]:
 
 def empty_row(
     slide: str, status: SlideStatus, fields: int, model_classes: Iterable[CellClass], flags: str = ""
-) -> tuple[str, ...]:
-    """Return the values of ``COUNTS_COLUMNS`` for a slide without results, which is waiting or failed as a whole.
+) -> dict[str, str]:
+    """Return the values by ``COUNTS_COLUMNS`` for a slide without results, which is waiting or failed as a whole.
 
     Args:
         slide: Id of the slide.
@@ -58,7 +59,7 @@ def empty_row(
     """
     model_classes = frozenset(model_classes)
     failed = fields if status is SlideStatus.FAILED else 0
-    return (
+    values = (
         *(slide, status.value, str(fields), str(failed), "0", "0", "0", "0"),
         *(
             value
@@ -67,11 +68,13 @@ def empty_row(
         ),
         *("" if CellClass.ERYTHROBLAST in model_classes else NOT_ASSESSED, flags),
     )
+    return dict(zip(COUNTS_COLUMNS, values, strict=True))
 
 
-def counts_csv(rows: Iterable[Sequence[str]]) -> str:
+def counts_csv(rows: Iterable[Mapping[str, str]]) -> str:
     """Return counts.csv from the rows of :func:`counts_row`, in slide order."""
-    return csv_text(COUNTS_COLUMNS, ((encode_csv_name(slide), *values) for slide, *values in rows))
+    encoded = ({**row, "slide": encode_csv_name(row["slide"])} for row in rows)
+    return csv_text(COUNTS_COLUMNS, ([row[column] for column in COUNTS_COLUMNS] for row in encoded))
 
 
 def differential_csv(differential: Differential) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import index_strings, strings
-from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
+from wbctool.report.csv_tables import split_flags
 from wbctool.report.render import render_page
 from wbctool.report.summary import severity_of
 from wbctool.text import pluralize
@@ -21,7 +21,7 @@ class IndexRow:
     """One slide in the table.
 
     Attributes:
-        values: Values of ``COUNTS_COLUMNS``.
+        counts: The slide's row of counts.csv, by column.
         link: URL of the report relative to the page; empty if there is no report.
         failures: Fields that failed.
         readers: Initials of the readers who reviewed the slide.
@@ -30,7 +30,7 @@ class IndexRow:
         ended_readers: Initials of the readers whose reviews ended, as other cells were found; None if none ended.
     """
 
-    values: tuple[str, ...]
+    counts: Mapping[str, str]
     link: str
     failures: tuple[FieldFailure, ...]
     readers: tuple[str, ...]
@@ -40,7 +40,7 @@ class IndexRow:
 
     def __getitem__(self, column: str) -> str:
         """Return the value of a column of counts.csv."""
-        return self.values[COUNTS_COLUMNS.index(column)]
+        return self.counts[column]
 
     @property
     def flags(self) -> list[str]:

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wbctool.report.csv_tables import NOT_ASSESSED
@@ -34,7 +34,7 @@ _WIDTHS = {"counts": {"A": 30}, "definitions": {"A": 32, "B": 100, "C": 20}}
 _TYPES = {"integer": int, "number": float, "string": str}
 
 
-def counts_workbook(rows: Iterable[Sequence[str]]) -> bytes:
+def counts_workbook(rows: Iterable[Mapping[str, str]]) -> bytes:
     """Return the workbook.
 
     Every name is text, also one that begins with ``=``, ``+``, ``-`` or ``@``; numbers are numbers, and what was not
@@ -54,8 +54,8 @@ def counts_workbook(rows: Iterable[Sequence[str]]) -> bytes:
     counts.title = "counts"
     _add_header(counts, [field["name"] for field in fields])
     for number, row in enumerate(rows, start=2):
-        for column, (field, text) in enumerate(zip(fields, row, strict=True), start=1):
-            _set_value(counts.cell(number, column), text, _TYPES[field["type"]])
+        for column, field in enumerate(fields, start=1):
+            _set_value(counts.cell(number, column), row[field["name"]], _TYPES[field["type"]])
     definitions = book.create_sheet("definitions")
     _add_header(definitions, ["column", "meaning", "unit"])
     for number, field in enumerate(fields, start=2):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wbctool.errors import AuditLogCorrupt, RecordInvalid, ReviewRefused
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
 from wbctool.paths import CELLS_CSV, SLIDE_JSON, OutputPaths
-from wbctool.report.csv_tables import COUNTS_COLUMNS, NOT_ASSESSED, counts_row, empty_row
+from wbctool.report.csv_tables import NOT_ASSESSED, counts_row, empty_row
 from wbctool.review.audit_lists import (
     CountsTable,
     Row,
@@ -138,17 +138,16 @@ def _iter_problems(context: _Context, slide: str, record: SlideRecord | RecordIn
 
 def _matches_row(record: SlideRecord, row: Row) -> bool:
     """Return whether a row is that of a record; a slide that waits has that status and its earlier numbers."""
-    return row == record.row or (row[1] == SlideStatus.WAITING and row[2:] == record.row[2:])
+    return row in (record.counts, {**record.counts, "status": SlideStatus.WAITING.value})
 
 
 def _is_empty_row(row: Row, status: SlideStatus) -> bool:
     """Return whether a row is that of a slide of which this run published nothing."""
-    values = dict(zip(COUNTS_COLUMNS, row, strict=True))
-    model_classes = {label for label in DIFFERENTIAL_CLASSES if values[f"{label}_n"] != NOT_ASSESSED}
-    if values["nrbc_per_100_wbc"] != NOT_ASSESSED:
+    model_classes = {label for label in DIFFERENTIAL_CLASSES if row[f"{label}_n"] != NOT_ASSESSED}
+    if row["nrbc_per_100_wbc"] != NOT_ASSESSED:
         model_classes.add(CellClass.ERYTHROBLAST)
-    fields = int(values["fields"]) if values["fields"].isdecimal() else -1
-    return row == empty_row(row[0], status, fields, model_classes, values["flags"])
+    fields = int(row["fields"]) if row["fields"].isdecimal() else -1
+    return row == empty_row(row["slide"], status, fields, model_classes, row["flags"])
 
 
 def _has_files(layout: OutputPaths, slide: str) -> bool:
@@ -217,5 +216,5 @@ def _iter_differences(
         for name in expected
         if name in content and content[name] != expected[name]
     )
-    if record.row != counts_row(result):
+    if record.counts != counts_row(result):
         yield f"slide {slide!r}: the counts in {SLIDE_JSON} do not match the original and the audit log"

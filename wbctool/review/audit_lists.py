@@ -14,7 +14,7 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS, counts_csv, decode_csv_nam
 from wbctool.store.run_record import read_run_record
 from wbctool.store.slide_record import read_slide_record
 
-Row = tuple[str, ...]
+Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class CountsTable:
     """The content of counts.csv.
 
     Attributes:
-        rows: The values of COUNTS_COLUMNS by slide, with the ids as they are; None if the table cannot be read.
+        rows: The rows, by column, by slide, with the ids as they are; None if the table cannot be read.
         problems: What is wrong with the table.
     """
 
@@ -59,11 +59,11 @@ def read_counts_table(layout: OutputPaths) -> CountsTable:
         return CountsTable(None, (f"{path} cannot be read: {error.strerror or error}",))
     except (ValueError, csv.Error) as error:
         return CountsTable(None, (f"{path} is not a table written by a run: {error}",))
-    numbers = Counter(row[0] for row in rows).items()
+    numbers = Counter(row["slide"] for row in rows).items()
     problems = [f"slide {slide!r}: {path.name} lists it {number} times" for slide, number in numbers if number > 1]
     if counts_csv(rows).encode() != content:
         problems.append(f"{path} is not in the form that a run writes")
-    return CountsTable({row[0]: row for row in rows}, tuple(problems))
+    return CountsTable({row["slide"]: row for row in rows}, tuple(problems))
 
 
 def read_run_slides(layout: OutputPaths) -> RunSlides:
@@ -129,7 +129,8 @@ def _parse_rows(layout: OutputPaths, content: bytes) -> list[Row]:
     lines = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     if tuple(lines[:1]) != (list(COUNTS_COLUMNS),) or any(len(line) != len(COUNTS_COLUMNS) for line in lines):
         raise ValueError("its columns differ")
-    rows = [(decode_csv_name(slide), *values) for slide, *values in lines[1:]]
-    for slide, *_ in rows:
-        layout.slide_folder(slide)  # raises ValueError for what is no slide's id
+    rows = [dict(zip(COUNTS_COLUMNS, line, strict=True)) for line in lines[1:]]
+    for row in rows:
+        row["slide"] = decode_csv_name(row["slide"])
+        layout.slide_folder(row["slide"])  # raises ValueError for what is no slide's id
     return rows

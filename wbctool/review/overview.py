@@ -56,6 +56,6 @@ def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideO
     """
     if result is None or outcome.is_unpublished:
         return outcome
-    slide, status, *_ = outcome.row
+    counts = {**counts_row(result), "slide": outcome.slide, "status": outcome.counts["status"]}
     readers = tuple(dict.fromkeys(review.reader for review in result.reviews))
-    return replace(outcome, row=(slide, status, *counts_row(result)[2:]), readers=readers)
+    return replace(outcome, counts=counts, readers=readers)

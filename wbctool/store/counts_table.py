@@ -40,7 +40,7 @@ def write_counts_and_index(
     Raises:
         OutputNotWritable: A table cannot be written.
     """
-    rows = [outcome.row for outcome in outcomes]
+    rows = [outcome.counts for outcome in outcomes]
     write_through_link(layout.counts_csv, counts_csv(rows).encode())
     if (workbook := _find_workbook(layout)) is not None:
         write_through_link(workbook, counts_workbook(rows))
@@ -61,14 +61,15 @@ def read_outcomes(layout: OutputPaths) -> list[SlideOutcome] | None:
             return None
         outcomes = []
         for slide, row in zip(slides, rows, strict=True):
-            record, status = find_slide_record(layout, slide.slide), SlideStatus(row[1])
-            outcome = SlideOutcome(slide.slide, status, (slide.slide, *row[1:]), slide.errors)
+            counts = {**dict(zip(COUNTS_COLUMNS, row, strict=True)), "slide": slide.slide}
+            outcome = SlideOutcome(slide.slide, SlideStatus(counts["status"]), counts, slide.errors)
+            record = find_slide_record(layout, slide.slide)
             if record is not None:
                 of_record = SlideOutcome.from_record(record)
-                outcome = replace(of_record, status=outcome.status, row=outcome.row, failures=outcome.failures)
+                outcome = replace(of_record, status=outcome.status, counts=counts, failures=outcome.failures)
             outcomes.append(outcome)
         return outcomes
-    except (RecordInvalid, OSError, ValueError, IndexError):
+    except (RecordInvalid, OSError, ValueError):
         return None
 
 
@@ -84,7 +85,7 @@ def _make_index_row(layout: OutputPaths, outcome: SlideOutcome, ended: EndedRevi
     has_report = not outcome.is_unpublished and is_file(report)  # of an earlier run, it would pass for this one's
     link = quote(report.relative_to(layout.folder).as_posix(), errors="surrogateescape") if has_report else ""
     return IndexRow(
-        values=outcome.row,
+        counts=outcome.counts,
         link=link,
         failures=outcome.failures,
         readers=outcome.readers,

@@ -18,7 +18,6 @@ from pydantic import AfterValidator, AwareDatetime, PlainSerializer, TypeAdapter
 import wbctool
 from wbctool.errors import RecordInvalid
 from wbctool.paths import RUN_JSON, RUN_SIGNATURE, OutputPaths
-from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.settings import RunSettings
 from wbctool.store import former_records
 from wbctool.store.atomic_write import format_json, write_atomic
@@ -258,7 +257,7 @@ def read_git_commit() -> str | None:
 
 def _make_slide(outcome: SlideOutcome, done_in_run: bool) -> RunSlide:
     """Return what run.json says of a slide."""
-    values = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
+    values = outcome.counts
     return RunSlide(
         slide=outcome.slide,
         status=outcome.status,

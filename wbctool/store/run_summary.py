@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from wbctool.paths import REPORT_HTML, OutputPaths, is_file
-from wbctool.report.csv_tables import COUNTS_COLUMNS, split_flags
 from wbctool.store.counts_table import read_outcomes
 from wbctool.store.slide_record import WHOLE_NUMBER_COLUMNS
 from wbctool.store.status import RunReport, describe_report, read_report
@@ -34,13 +33,12 @@ def format_run_summary(layout: OutputPaths) -> str:
 def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, Any]]:
     """Yield what the tables say of each slide, in their order."""
     for slide, outcome in zip(report.slides, read_outcomes(layout) or (), strict=False):
-        row = dict(zip(COUNTS_COLUMNS, outcome.row, strict=True))
         path = layout.slide_file(slide.slide, REPORT_HTML)
         yield {
             "slide": slide.slide,
             "status": slide.status.value,
             "done_in_run": slide.done_in_run,
-            **{name: int(row[name]) for name in WHOLE_NUMBER_COLUMNS},
-            "flags": split_flags(row["flags"]),
+            **{name: int(outcome.counts[name]) for name in WHOLE_NUMBER_COLUMNS},
+            "flags": outcome.flags,
             "report": str(path) if is_file(path) else None,
         }

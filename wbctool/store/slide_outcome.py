@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from wbctool.labels import CellClass
-from wbctool.report.csv_tables import COUNTS_COLUMNS, empty_row, split_flags
+from wbctool.report.csv_tables import empty_row, split_flags
 from wbctool.store.slide_record import SlideRecord
 from wbctool.timing import Stage
 from wbctool.types.cells import Slide
@@ -22,7 +22,7 @@ class SlideOutcome:
     Attributes:
         slide: The slide's id.
         status: Its status.
-        row: Its values of COUNTS_COLUMNS, the slide's id as it is.
+        counts: Its row of counts.csv, by column in order; the slide's id as it is.
         failures: The failures of its fields, or of the slide as a whole.
         seconds: The time that each stage took.
         readers: Who reviewed it since it was processed.
@@ -35,7 +35,7 @@ class SlideOutcome:
 
     slide: str
     status: SlideStatus
-    row: tuple[str, ...]
+    counts: Mapping[str, str]
     failures: tuple[FieldFailure, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     readers: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class SlideOutcome:
     @property
     def flags(self) -> list[str]:
         """Its flags, in order."""
-        return split_flags(self.row[COUNTS_COLUMNS.index("flags")])
+        return split_flags(self.counts["flags"])
 
     @property
     def is_unpublished(self) -> bool:
@@ -61,7 +61,7 @@ class SlideOutcome:
         return cls(
             record.slide,
             record.status,
-            record.row,
+            record.counts,
             record.errors,
             readers=record.readers,
             patient=record.patient,
@@ -82,5 +82,5 @@ def make_failed_outcome(slide: Slide, stage: Stage, cause: str, model_classes: C
         model_classes: The classes that the model knows.
     """
     status = SlideStatus.FAILED
-    row = empty_row(slide.id, status, slide.n_fields, model_classes, Flag.FAILED_FIELDS)
-    return SlideOutcome(slide.id, status, row, (FieldFailure(slide.id, "", stage, cause),))
+    counts = empty_row(slide.id, status, slide.n_fields, model_classes, Flag.FAILED_FIELDS)
+    return SlideOutcome(slide.id, status, counts, (FieldFailure(slide.id, "", stage, cause),))

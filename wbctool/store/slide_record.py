@@ -148,11 +148,6 @@ class SlideRecord:
             raise ValueError("counts: they are of another slide or another status")
 
     @property
-    def row(self) -> tuple[str, ...]:
-        """Its values of COUNTS_COLUMNS."""
-        return tuple(self.counts.values())
-
-    @property
     def field_hashes(self) -> FieldHashes:
         """Name and SHA-256 of its fields."""
         return tuple((field.name, field.sha256) for field in self.fields)

@@ -15,7 +15,7 @@ from wbctool.paths import (
     THUMBNAILS_ZIP,
     OutputPaths,
 )
-from wbctool.report.csv_tables import COUNTS_COLUMNS, cells_csv, counts_row, differential_csv
+from wbctool.report.csv_tables import cells_csv, counts_row, differential_csv
 from wbctool.report.gallery import keep_shown
 from wbctool.report.html import render_report
 from wbctool.report.render import renderer_sha256
@@ -122,7 +122,7 @@ def build_slide_record(
         fields=tuple(FieldHash(name, sha256) for name, sha256 in fields),
         files=files,
         errors=result.failures,
-        counts=dict(zip(COUNTS_COLUMNS, counts_row(result), strict=True)),
+        counts=counts_row(result),
         limits=limits,
         provenance=provenance,
         reviews=result.reviews,
