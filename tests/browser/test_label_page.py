@@ -199,6 +199,15 @@ def test_key_held_down_names_one_cell(page):
     assert page.text("#progress-text") == f"1 of {N_CELLS} named, {N_CELLS - 1} to go"
 
 
+def test_digits_on_shift_name_cells_and_other_keys_with_shift_do_not(page):
+    """As a French keyboard sends them."""
+    page.js(
+        """[['3', 'Digit3'], ['B', 'KeyB'], ['!', 'Digit8']].forEach(([key, code]) => document.dispatchEvent(
+        new KeyboardEvent('keydown', { key, code, bubbles: true, shiftKey: true })))"""
+    )
+    assert [cell.label for cell in save(page).cells] == [list(CellClass)[2]]
+
+
 def test_letters_in_the_reader_name_name_no_cell(page):
     page.click("#change-reader")
     page.press("x", "1", "b", Keys.ENTER)

@@ -68,8 +68,9 @@
   };
 
   function onKey(event) {
-    if (!byId("start").hidden || event.altKey || event.shiftKey) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const isShifted = event.shiftKey && !/^\d$/.test(key); // French and Czech keyboards have the digits on Shift
+    if (!byId("start").hidden || event.altKey || isShifted) return;
     const control = event.ctrlKey || event.metaKey, label = control ? undefined : labelByKey[key];
     const action = actions[control ? `Control ${key}` : key];
     if (!label && !action) return;
