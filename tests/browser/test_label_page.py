@@ -49,6 +49,10 @@ def is_shown(window: Window, selector: str) -> bool:
     return bool(window.js("document.querySelector(arguments[0]).offsetParent !== null", selector))
 
 
+def asks_before_it_is_left(window: Window) -> bool:
+    return not window.js("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+
+
 def picture(window: Window) -> str:
     return str(window.js("document.getElementById('cell-image').src"))
 
@@ -208,6 +212,19 @@ def test_digits_on_shift_name_cells_and_other_keys_with_shift_do_not(page):
     assert [cell.label for cell in save(page).cells] == [list(CellClass)[2]]
 
 
+def test_page_that_keeps_the_names_does_not_ask_before_it_is_left(page):
+    page.press("1")
+    assert not asks_before_it_is_left(page)
+
+
+def test_file_can_still_be_read_after_the_click(page):
+    """A browser that asks where to save it reads it late."""
+    page.press("1")
+    page.js("(window.nRevoked = 0, URL.revokeObjectURL = () => { window.nRevoked += 1; })")
+    save(page)
+    assert page.js("window.nRevoked") == 0
+
+
 def test_letters_in_the_reader_name_name_no_cell(page):
     page.click("#change-reader")
     page.press("x", "1", "b", Keys.ENTER)
@@ -249,8 +266,12 @@ def test_browser_that_keeps_nothing_says_so(window, label_page):
         window.open(label_page)
         window.press("A", Keys.ENTER, "1")
         assert "keeps nothing" in window.text("#status")
-        chord(window, Keys.CONTROL, "s")  # the page then lets itself be left
+        assert asks_before_it_is_left(window)
+        chord(window, Keys.CONTROL, "s")
         assert len(read_labels(window.downloaded("labels-counts-*.json")).cells) == 1
+        assert asks_before_it_is_left(window)  # the browser may have blocked the download
+        window.press("u")
+        assert not asks_before_it_is_left(window)
     finally:
         window.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]})
 

@@ -2,8 +2,9 @@
 const State = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const READER_KEY = "wbctool.label.reader";
+  const REVOKE_AFTER_MS = 60_000; // the browser may ask where to save the file before it reads it
   const keyOf = (reader) => `wbctool.label.${data.labels.page}.${reader}`;
-  let reader = "", isKept = true, isSaved = true;
+  let reader = "", isKept = true;
   let named = {}; // by the cell's position from 0: { label, time, answer_shown }
   let answersShown = {}; // by position: true if the tool's answer was shown
   const undoStack = []; // { position, before } for each naming since the page was opened
@@ -19,7 +20,7 @@ const State = (() => {
 
   function keep() {
     try {
-      localStorage.setItem(keyOf(reader), JSON.stringify({ named, answersShown, isSaved }));
+      localStorage.setItem(keyOf(reader), JSON.stringify({ named, answersShown }));
       localStorage.setItem(READER_KEY, reader);
       isKept = true;
     } catch {
@@ -34,7 +35,6 @@ const State = (() => {
     } catch { /* what is kept is not ours */ }
     named = kept.named || {};
     answersShown = kept.answersShown || {};
-    isSaved = kept.isSaved ?? true;
   }
 
   function begin(newReader) {
@@ -53,7 +53,6 @@ const State = (() => {
   function name(position, label) {
     undoStack.push({ position, before: named[position] });
     named[position] = { label, time: new Date().toISOString(), answer_shown: Boolean(answersShown[position]) };
-    isSaved = false;
     keep();
   }
 
@@ -63,7 +62,6 @@ const State = (() => {
     if (!step) return undefined;
     if (step.before) named[step.position] = step.before;
     else delete named[step.position];
-    isSaved = false;
     keep();
     return step.position;
   }
@@ -93,13 +91,11 @@ const State = (() => {
     link.href = URL.createObjectURL(new Blob([JSON.stringify(labels, null, 1) + "\n"], { type: "application/json" }));
     link.download = file;
     link.click();
-    URL.revokeObjectURL(link.href);
-    isSaved = true;
-    keep();
+    setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_AFTER_MS);
     return file;
   }
 
-  // Follows the same page in another tab, and asks before what is not kept is lost.
+  // Follows the same page in another tab, and asks before names are lost if the browser keeps nothing.
   function start(onChange) {
     window.addEventListener("storage", (event) => {
       if (!reader || event.key !== keyOf(reader)) return;
@@ -107,7 +103,7 @@ const State = (() => {
       onChange();
     });
     window.addEventListener("beforeunload", (event) => {
-      if (!isKept && !isSaved) event.preventDefault();
+      if (!isKept && nNamed()) event.preventDefault(); // after saving too: no page learns whether a download was kept
     });
   }
 
