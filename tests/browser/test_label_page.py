@@ -225,6 +225,19 @@ def test_file_can_still_be_read_after_the_click(page):
     assert page.js("window.nRevoked") == 0
 
 
+def test_change_in_another_tab_cannot_be_undone_here(page):
+    page.press("1", "2")
+    page.driver.execute_script(
+        """const key = Object.keys(localStorage).find((name) => name.endsWith('.AB'));
+        const named = { 0: { label: 'monocyte', time: '2026-11-28T10:00:00Z', answer_shown: false } };
+        localStorage.setItem(key, JSON.stringify({ named, answersShown: {} }));
+        dispatchEvent(new StorageEvent('storage', { key }));"""
+    )
+    assert page.js("document.getElementById('undo').disabled")
+    page.press("u")
+    assert [cell.label for cell in save(page).cells] == [CellClass.MONOCYTE]
+
+
 def test_letters_in_the_reader_name_name_no_cell(page):
     page.click("#change-reader")
     page.press("x", "1", "b", Keys.ENTER)

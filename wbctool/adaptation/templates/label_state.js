@@ -35,11 +35,11 @@ const State = (() => {
     } catch { /* what is kept is not ours */ }
     named = kept.named || {};
     answersShown = kept.answersShown || {};
+    undoStack.length = 0; // its steps led to what was named before
   }
 
   function begin(newReader) {
     reader = newReader;
-    undoStack.length = 0;
     restore();
     keep();
   }
