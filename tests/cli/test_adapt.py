@@ -277,9 +277,7 @@ def test_adapt_results_with_labels_learns_from_the_fields(
     assert card.adaptation.groups == 6
 
 
-def test_read_sources_labels_of_one_reader_and_page_are_those_saved_last(
-    results: Path, models: Path, tmp_path: Path
-) -> None:
+def test_read_sources_labels_of_one_reader_and_page_are_the_latest(results: Path, models: Path, tmp_path: Path) -> None:
     """The same reader called a cell differently at first, which would be a cell with two labels."""
     later = write_labels(results, tmp_path / "later.json")
     write_labels(results, tmp_path / "first.json", label_of=lambda _: CellClass.EOSINOPHIL)
@@ -290,7 +288,8 @@ def test_read_sources_labels_of_one_reader_and_page_are_those_saved_last(
     assert laboratory.labeled_by == ("AB", "CD")
     assert {cell.label for cell in laboratory.cells} == {CellClass(name) for name in ORDER}
     (note,) = laboratory.notes
-    assert note.startswith(f"{files[1]} left out: {files[0]} was saved later")
+    named = f"{len(later.cells)} labels of {files[1]}"
+    assert note == f"{named} left out: the same reader named the same cells otherwise later, in {files[0]}"
 
 
 def test_adapt_class_folders_with_another_run_json_are_no_results(folders: Path, models: Path, tmp_path: Path) -> None:
@@ -335,11 +334,11 @@ def test_adapt_random_cells_without_a_class_measure_nothing(
 
 def test_adapt_labels_of_other_results_are_refused(results: Path, models: Path, tmp_path: Path) -> None:
     labels = write_labels(results, tmp_path / "labels.json")
-    other = replace(labels, results=dict.fromkeys(labels.results, "f" * 64))
+    other = replace(labels, cells=tuple(replace(cell, field_sha256="f" * 64) for cell in labels.cells))
     (tmp_path / "labels.json").write_bytes(format_labels(other))
     result = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "lab-models")
     assert result.exit_code == 1
-    assert "are not those that were labeled" in result.stderr
+    assert "labels.json: none of the fields of its cells is in the results" in result.stderr
 
 
 def test_adapt_results_without_labels_or_reviews_are_refused(results: Path, models: Path, tmp_path: Path) -> None:
@@ -409,7 +408,7 @@ def test_adapt_results_with_applied_reviews_learns_what_the_reader_moved(
     assert after > 80
 
 
-def test_run_with_adapted_models_names_the_adaptation_in_the_report(
+def test_run_with_adapted_models_names_the_adaptation_and_the_labels_hold(
     results: Path, models: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "lab-models"
@@ -420,3 +419,7 @@ def test_run_with_adapted_models_names_the_adaptation_in_the_report(
     assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
     page = (results.with_suffix("") / "s9" / "report.html").read_text()
     assert "classifier, adapted to lab-models" in page
+    again = adapt(results, tmp_path / "labels.json", "--models", models, "--out", tmp_path / "two")
+    assert again.exit_code == 0, again.output
+    for file in ("classifier.onnx", "compact.onnx"):
+        assert (tmp_path / "two" / file).read_bytes() == (out / file).read_bytes()

@@ -20,7 +20,8 @@ from synthetic_scans import LEFT, RIGHT, UM_PER_PX, damage, detect, draw_smear, 
 from typer.testing import CliRunner
 
 from wbctool.adaptation.candidates import read_candidates
-from wbctool.adaptation.labels_file import LabelledCell, Labels, Purpose
+from wbctool.adaptation.labels_file import LabelledCell, Purpose
+from wbctool.adaptation.named_cells import NamedCell
 from wbctool.adaptation.published_cells import read_published_cells
 from wbctool.cli import app
 from wbctool.cli.progress import NullProgress
@@ -36,6 +37,7 @@ from wbctool.pipeline.run import StopRequest, run_folder
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.settings import load_settings
 from wbctool.store.reader import read_published_slides
+from wbctool.store.slide_record import find_slide_record
 from wbctool.types.cells import Box
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "slides" / "example-adult"
@@ -421,15 +423,12 @@ def test_cells_of_scans_are_not_offered_to_teach_and_do_not(scan_run):
     labelled = CliRunner().invoke(app, ["label", str(scan_run.out), "--cells", "3"])
     assert f"{n_cells} cells of whole-slide scans left out" in labelled.stderr
     assert "--slides" not in labelled.stderr
-    row = read_cells(scan_run)[0]
+    row, record = read_cells(scan_run)[0], find_slide_record(layout, "ward/smear")
+    sha256 = next(zone.sha256 for zone in record.fields if zone.name == row["field"])
     zone = LabelledCell(
-        slide="ward/smear", field=row["field"], field_sha256="0" * 64, cell=1,
+        slide="ward/smear", field=row["field"], field_sha256=sha256, cell=1,
         box=Box(*(int(row[side]) for side in ("x", "y", "width", "height"))), chosen=Purpose.TEACH,
         label=CellClass.MONOCYTE, time=datetime(2026, 11, 28, tzinfo=UTC), answer_shown=False,
     )  # fmt: skip
-    labels = Labels(
-        reader="AB", created=zone.time, tool_version="test", page="0" * 64, cells_asked=1,
-        results={"ward/smear": "0" * 64}, cells=(zone,),
-    )  # fmt: skip
     with pytest.raises(LabelledDataInvalid, match="1 labeled cell left out, because they are of whole-slide scans"):
-        read_published_cells(layout, [labels], 1.25, lambda items, *_: items)
+        read_published_cells(layout, [NamedCell(zone, "AB", Path("labels.json"))], 1.25, lambda items, *_: items)

@@ -1,6 +1,7 @@
 """Labeled cells of published results: what a reader said on a label page, or did in reviews.
 
-The pixels come from the original fields, whose hashes are checked; thumbnails are too small and compressed.
+The pixels come from the original fields, whose hashes are checked; thumbnails are too small and compressed. A label
+holds for a cell of its slide and field, whatever a later run by other models says of it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from wbctool.adaptation.candidates import load_run_result
 from wbctool.adaptation.cells import AdaptationCell, Label
-from wbctool.adaptation.labels_file import Labels, NoClass, Purpose
+from wbctool.adaptation.labels_file import NoClass, Purpose
+from wbctool.adaptation.named_cells import CellIndex, NamedCell
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import decode_rgb
@@ -21,7 +23,6 @@ from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
 from wbctool.pipeline.run_slides import FieldImages
 from wbctool.report.categories import ARTIFACT, IN_REVIEW, category_of
-from wbctool.report.csv_tables import hash_cells
 from wbctool.store.reader import read_published_slides
 from wbctool.store.slide_record import SlideRecord, find_slide_record
 from wbctool.text import pluralize
@@ -31,6 +32,7 @@ from wbctool.types.results import PublishedSlide
 
 _MAX_NAMED = 5
 _GONE, _UNREADABLE = "their fields are gone or have changed", "their fields cannot be decoded"
+_NOT_IN_RESULTS = "their fields are not in the results"
 _OF_SCANS = "they are of whole-slide scans, whose cells cannot teach yet"
 
 
@@ -45,106 +47,140 @@ class _LabelledBox:
     label: Label
     is_named: bool
     is_random: bool
+    source: str  # who labeled it, and where
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCells:
+    """The labeled cells of results.
+
+    Attributes:
+        cells: The cells, field by field; the group of each is its slide.
+        labeled_by: Who labeled them.
+        notes: What was left out.
+        field_hashes: The SHA-256 of the fields of each slide with a labeled cell.
+    """
+
+    cells: tuple[AdaptationCell, ...]
+    labeled_by: tuple[str, ...]
+    notes: tuple[str, ...]
+    field_hashes: Mapping[str, frozenset[str]]
 
 
 def read_published_cells(
-    layout: OutputPaths, labels: Sequence[Labels], margin: float, progress: Progress, slides: Path | None = None
-) -> tuple[list[AdaptationCell], list[str]]:
+    layout: OutputPaths, named: Sequence[NamedCell], margin: float, progress: Progress, slides: Path | None = None
+) -> PublishedCells:
     """Read the cells of results that readers have labeled.
 
     Args:
         layout: The results.
-        labels: What readers said of these results on label pages. Without any, the applied reviews count.
+        named: What readers said on label pages, of these results or others. For cells that they say nothing of, the
+            applied reviews count.
         margin: Side of a crop, relative to the box.
         progress: Wraps the fields.
         slides: Where the slides lie now; None if they are where the run found them.
 
-    Returns:
-        The cells, field by field, and notes on what was left out.
-
     Raises:
-        LabelledDataInvalid: Nothing is labeled, or none of the fields is there.
+        LabelledDataInvalid: Nothing is labeled, none of the fields is there, or a box does not lie in its field.
         RecordInvalid, ResultsInvalid, ReviewRefused, SlidesNotFound: Results or slides cannot be read.
     """
-    boxes = list(_iter_named(labels)) if labels else list(_iter_reviewed(layout))
+    records = _find_records(layout, (cell.cell.slide for cell in named))
+    own = [cell for cell in named if cell.cell.field_sha256 in _hashes(records.get(cell.cell.slide))]
+    reviewed = list(_iter_reviewed(layout, CellIndex(cell.cell for cell in named)))
+    boxes = [*_iter_named(own, records), *reviewed]
     if not boxes:
         raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
+    records |= _find_records(layout, (box.slide for box in reviewed))
+    cells, left_out = _crop_boxes(boxes, records, [FieldImages.find(layout, slides)], margin, progress)
+    notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
+    if not cells:
+        raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
+    reviewers = [reader for slide in dict.fromkeys(box.slide for box in reviewed) for reader in records[slide].readers]
+    labeled_by = tuple(dict.fromkeys([*(cell.reader for cell in own), *reviewers]))
+    hashes = {slide: _hashes(records[slide]) for slide in dict.fromkeys(cell.group for cell in cells)}
+    return PublishedCells(tuple(cells), labeled_by, tuple(notes), hashes)
+
+
+def find_cells_elsewhere(layouts: Sequence[OutputPaths], named: Sequence[NamedCell]) -> list[str]:
+    """Find the named cells whose fields are in none of the results.
+
+    Args:
+        layouts: The results that were given.
+        named: The cells.
+
+    Returns:
+        A note for each labels file with such cells.
+
+    Raises:
+        LabelledDataInvalid: All cells of a labels file are of other results.
+    """
+    fields: set[tuple[str, str]] = set()
+    for layout in layouts:
+        for slide, record in _find_records(layout, (cell.cell.slide for cell in named)).items():
+            fields |= {(slide, sha256) for sha256 in _hashes(record)}
+    elsewhere: dict[Path, Counter[str]] = defaultdict(Counter)
+    n_of_file = Counter(cell.path for cell in named)
+    for cell in named:
+        if (cell.cell.slide, cell.cell.field_sha256) not in fields:
+            elsewhere[cell.path][f"{cell.cell.slide}/{cell.cell.field}"] += 1
+    for path, n_by_field in elsewhere.items():
+        if sum(n_by_field.values()) == n_of_file[path]:
+            raise LabelledDataInvalid(
+                f"{path}: none of the fields of its cells is in the results that are given beside it, such as "
+                f"{next(iter(n_by_field))}"
+            )
+    return [f"{path}: {_describe_left_out(_NOT_IN_RESULTS, n_by_field)}" for path, n_by_field in elsewhere.items()]
+
+
+def _find_records(layout: OutputPaths, slides: Iterable[str]) -> dict[str, SlideRecord]:
+    """Return the records of slides, as far as there are any."""
+    records = [find_slide_record(layout, slide) for slide in dict.fromkeys(slides)]
+    return {record.slide: record for record in records if record is not None}
+
+
+def _hashes(record: SlideRecord | None) -> frozenset[str]:
+    """Return the SHA-256 of a slide's fields."""
+    return frozenset(field.sha256 for field in record.fields if field.sha256) if record else frozenset()
+
+
+def _crop_boxes(
+    boxes: Iterable[_LabelledBox],
+    records: Mapping[str, SlideRecord],
+    images: Sequence[FieldImages],
+    margin: float,
+    progress: Progress,
+) -> tuple[list[AdaptationCell], dict[str, Counter[str]]]:
+    """Return the cells with their pixels, field by field, and how many were left out of what, by the reason."""
     left_out: dict[str, Counter[str]] = defaultdict(Counter)
     by_field: dict[tuple[str, str, str], list[_LabelledBox]] = defaultdict(list)
-    records = _find_records(layout, boxes)
-    colors = {(slide, q.field): q.colors for slide, record in records.items() for q in record.quality}
     for box in boxes:
-        if box.slide in records and records[box.slide].scan is not None:
+        if records[box.slide].scan is not None:
             left_out[_OF_SCANS][box.slide] += 1
         else:
             by_field[box.slide, box.field, box.field_sha256].append(box)
-    images = FieldImages.find(layout, slides)
+    colors = {(slide, q.field): q.colors for slide, record in records.items() for q in record.quality}
     cells: list[AdaptationCell] = []
     for (slide, name, sha256), members in progress(list(by_field.items()), len(by_field), "reading fields"):
-        content = images.read(slide, name, sha256)
+        contents = (found.read(slide, name, sha256) for found in images)
+        content = next((content for content in contents if content is not None), None)
         if content is None:
             left_out[_GONE][f"{slide}/{name}"] += len(members)
             continue
         try:
-            rgb = decode_rgb(content, math.inf)
+            field = Field(name, decode_rgb(content, math.inf))
         except FieldUnreadable:  # by another version of a decoder
             left_out[_UNREADABLE][f"{slide}/{name}"] += len(members)
             continue
-        crops = crop_cells(Field(name, rgb), [member.box for member in members], margin)
+        crops = crop_cells(field, [member.box for member in members], margin)
         for member, crop in zip(members, crops, strict=True):
-            origin = f"slide {slide!r}, field {name!r}, at {member.box.x}, {member.box.y}"
-            cells.append(
-                AdaptationCell(
-                    member.label, slide, origin, crop, member.is_named, member.is_random, colors.get((slide, name))
-                )
-            )
-    notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
-    if not cells:
-        raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
-    return cells, notes
+            origin, color = _describe_origin(member), colors.get((slide, name))
+            cells.append(AdaptationCell(member.label, slide, origin, crop, member.is_named, member.is_random, color))
+    return cells, left_out
 
 
-def find_labelled_results(layouts: Sequence[OutputPaths], labels: Labels, path: Path) -> OutputPaths:
-    """Find the results whose cells a labels file is about, by the hash of each slide's cells.
-
-    Args:
-        layouts: The results that were given.
-        labels: The content of the labels file.
-        path: The labels file, for the message.
-
-    Raises:
-        LabelledDataInvalid: They are of none of these results, or a later run has replaced the cells.
-    """
-    problem = "none of the results is given beside it"
-    for layout in layouts:
-        hashes = {slide: _original_cells_sha256(layout, slide) for slide in labels.results}
-        changed = [slide for slide, sha256 in labels.results.items() if hashes[slide] != sha256]
-        if not changed:
-            return layout
-        if any(hashes.values()):
-            problem = f"the cells of slide {changed[0]!r} in {layout.counts_csv} are not those that were labeled"
-    raise LabelledDataInvalid(f"{path}: {problem}")
-
-
-def list_review_readers(layout: OutputPaths) -> list[str]:
-    """List who reviewed the slides of results."""
-    slides = [slide.result.slide for slide in read_published_slides(layout) if isinstance(slide, PublishedSlide)]
-    records = [find_slide_record(layout, slide) for slide in slides]
-    return [reader for record in records if record is not None for reader in record.readers]
-
-
-def _original_cells_sha256(layout: OutputPaths, slide: str) -> str | None:
-    """Return the hash of the cells that the run found on a slide; None if there is no such slide."""
-    if find_slide_record(layout, slide) is None:
-        return None
-    result, record = load_run_result(layout, slide)
-    return hash_cells(result, record.provenance.classes)
-
-
-def _find_records(layout: OutputPaths, boxes: Iterable[_LabelledBox]) -> dict[str, SlideRecord]:
-    """Return the records of the slides of some cells, as far as there are any."""
-    records = [find_slide_record(layout, slide) for slide in dict.fromkeys(box.slide for box in boxes)]
-    return {record.slide: record for record in records if record is not None}
+def _describe_origin(member: _LabelledBox) -> str:
+    """Return where a cell is, and who labeled it."""
+    return f"slide {member.slide!r}, field {member.field!r}, at {member.box.x}, {member.box.y}, {member.source}"
 
 
 def _describe_left_out(reason: str, n_by_place: Mapping[str, int]) -> str:
@@ -154,28 +190,33 @@ def _describe_left_out(reason: str, n_by_place: Mapping[str, int]) -> str:
     return f"{pluralize(sum(n_by_place.values()), 'labeled cell')} left out, because {reason}: {named}{more}"
 
 
-def _iter_named(labels: Sequence[Labels]) -> Iterator[_LabelledBox]:
-    """Yield the cells that readers named on label pages."""
-    for page in labels:
-        for cell in page.cells:
-            if cell.label is not NoClass.CANNOT_TELL:
-                label = "" if isinstance(cell.label, NoClass) else cell.label
-                is_random = cell.chosen is Purpose.MEASURE
-                yield _LabelledBox(cell.slide, cell.field, cell.field_sha256, cell.box, label, True, is_random)
+def _iter_named(named: Sequence[NamedCell], records: Mapping[str, SlideRecord]) -> Iterator[_LabelledBox]:
+    """Yield the cells that readers named on label pages, each under the name that its field has now."""
+    for own in named:
+        cell = own.cell
+        if cell.label is NoClass.CANNOT_TELL:
+            continue
+        names = [field.name for field in records[cell.slide].fields if field.sha256 == cell.field_sha256]
+        name = cell.field if cell.field in names else names[0]
+        label = "" if isinstance(cell.label, NoClass) else cell.label
+        is_random = cell.chosen is Purpose.MEASURE
+        source = f"named by {own.reader} in {own.path}"
+        yield _LabelledBox(cell.slide, name, cell.field_sha256, cell.box, label, True, is_random, source)
 
 
-def _iter_reviewed(layout: OutputPaths) -> Iterator[_LabelledBox]:
-    """Yield the cells of reviewed slides that are in a class now, or were called artifacts."""
+def _iter_reviewed(layout: OutputPaths, named: CellIndex) -> Iterator[_LabelledBox]:
+    """Yield the cells of reviewed slides that are in a class now, or were called artifacts; no named cell."""
     for slide in read_published_slides(layout):
         if not isinstance(slide, PublishedSlide) or not slide.reviewed:
             continue
         run_result, record = load_run_result(layout, slide.result.slide)
         hashes = {field.name: field.sha256 for field in record.fields}
+        current = find_slide_record(layout, record.slide)
+        source = f"reviewed by {', '.join(current.readers if current else ())}"
         for original, cell in zip(run_result.cells, slide.result.cells, strict=True):
-            category = category_of(cell.prediction)
-            if category == IN_REVIEW:
+            category, sha256, box = category_of(cell.prediction), hashes[cell.field] or "", cell.detection.box
+            if category == IN_REVIEW or named.holds(sha256, box):
                 continue
             is_named = category != category_of(original.prediction)
             label = "" if category == ARTIFACT else CellClass(category)
-            sha256 = hashes[cell.field] or ""
-            yield _LabelledBox(record.slide, cell.field, sha256, cell.detection.box, label, is_named, False)
+            yield _LabelledBox(record.slide, cell.field, sha256, box, label, is_named, False, source)

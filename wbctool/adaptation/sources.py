@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
-from wbctool.adaptation.labels_file import Labels, read_labels
-from wbctool.adaptation.published_cells import find_labelled_results, list_review_readers, read_published_cells
+from wbctool.adaptation.labels_file import read_labels
+from wbctool.adaptation.named_cells import merge_labels
+from wbctool.adaptation.published_cells import PublishedCells, find_cells_elsewhere, read_published_cells
 from wbctool.datasets.class_folders import describe_left_out
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import Models
@@ -40,10 +40,10 @@ def read_sources(
 
     Args:
         sources: Folders of class folders, results of `wbctool run`, and labels (.json) of results that are given too.
-            Of several files of one reader and page, the one saved last is taken. Results without labels are taken with
-            the reviews that were applied to them.
+            Of several names that one reader gave a cell of one page, the latest is taken. Cells of results without a
+            label are taken as the reviews left them that were applied to them.
         models: Their detector finds the cells of class folders; the first reader's card has the margin of the crops.
-        slides: Where the slides of the results lie now; None if they are where the run found them.
+        slides: Where slides of the results lie now; None if all are where the runs found them.
         progress: Wraps the items of slow loops.
 
     Raises:
@@ -55,37 +55,26 @@ def read_sources(
     ]
     others = [path for path in sources if path not in label_files]
     layouts = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
-    labels: dict[Path, list[Labels]] = defaultdict(list)
-    notes: list[str] = []
-    contents = {path: read_labels(path) for path in label_files}
-    latest = {
-        (content.reader, content.page): path
-        for path, content in sorted(contents.items(), key=lambda item: item[1].created)
-    }
-    for path, content in contents.items():
-        latest_path = latest[content.reader, content.page]
-        if latest_path != path:
-            notes.append(f"{path} left out: {latest_path} was saved later by the same reader, from the same page")
-            continue
-        labels[find_labelled_results(list(layouts.values()), content, path).counts_csv].append(content)
+    named, notes = merge_labels({path: read_labels(path) for path in label_files})
+    notes += find_cells_elsewhere(list(layouts.values()), named)
     cells: list[AdaptationCell] = []
-    labeled_by: list[str] = []
+    published: list[PublishedCells] = []
+    margin = models.classifier.card.crop_margin
     for path in others:
         if path in layouts:
-            own_labels = labels[layouts[path].counts_csv]
-            margin = models.classifier.card.crop_margin
-            found, left_out = read_published_cells(layouts[path], own_labels, margin, progress, slides)
-            labeled_by += [label.reader for label in own_labels] or list_review_readers(layouts[path])
-            notes += left_out
-        else:
-            found = read_labelled_cells(path, models, progress)
-            notes += describe_left_out(path)
+            published.append(read_published_cells(layouts[path], named, margin, progress, slides))
+            notes += published[-1].notes
+            continue
+        found = read_labelled_cells(path, models, progress)
+        notes += describe_left_out(path)
         if not found:
             raise LabelledDataInvalid(
                 f"{path} holds neither class folders with images, nor labeled fields, nor results of a run"
             )
         cells += found
-    return LaboratoryCells(tuple(merge_cells(cells)), tuple(dict.fromkeys(labeled_by)), tuple(notes))
+    cells += [cell for result in published for cell in result.cells]
+    labeled_by = dict.fromkeys(reader for result in published for reader in result.labeled_by)
+    return LaboratoryCells(tuple(merge_cells(cells)), tuple(labeled_by), tuple(notes))
 
 
 def _is_results(path: Path) -> bool:

@@ -27,7 +27,7 @@ def adapt(
         typer.Argument(
             metavar="SOURCE",
             help="Class folders of cell images; results of `run`; labels-*.json, together with the results that they "
-            "name. Results without labels are taken with the reviews that were applied to them.",
+            "name. For cells without a label, the reviews count that were applied to the results.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models and adaptation.html go.")],
