@@ -10,6 +10,7 @@ import fakes
 import pytest
 from typer.testing import CliRunner
 
+from wbctool.adaptation.cells import merge_cells
 from wbctool.adaptation.labels_file import NoClass, format_labels, read_labels
 from wbctool.adaptation.sources import read_sources
 from wbctool.cli import app
@@ -161,3 +162,24 @@ def test_of_two_names_of_one_reader_and_page_the_later_counts(run, label_all, ev
     assert laboratory.notes == (
         f"1 label of {second} left out: the same reader named the same cells otherwise later, in {first}",
     )
+
+
+def test_two_readers_that_differ_are_both_named(run, label_all):
+    run()
+    own, others = label_all(run.out, "own.json"), label_all(run.out, "others.json", reader="CD")
+    change(others, lambda cell: CellClass.BASOPHIL if (cell.slide, cell.field) == ("s2", "f2.png") else cell.label)
+    with pytest.raises(LabelledDataInvalid) as caught:
+        read(run.out, own, others)
+    assert str(caught.value) == (
+        f"1 cell labeled twice, differently: monocyte (slide 's2', field 'f2.png', at 8, 8, named by AB in {own}) but "
+        f"basophil (slide 's2', field 'f2.png', at 8, 8, named by CD in {others})"
+    )
+
+
+def test_conflicts_that_are_not_named_are_counted_by_slide(run, label_all, monkeypatch, every_cell):
+    monkeypatch.setattr("wbctool.adaptation.cells._MAX_CONFLICTS_NAMED", 1)
+    run()
+    cells = read(run.out, label_all(run.out)).cells
+    unlike = [cell for cell in cells if cell.label is not CellClass.NEUTROPHIL]
+    with pytest.raises(LabelledDataInvalid, match=r"; and 4 more, by slide: s2 \(1\), s10 \(3\)$"):
+        merge_cells([*unlike, *(replace(cell, label=CellClass.BASOPHIL) for cell in unlike)])

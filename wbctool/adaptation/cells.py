@@ -25,7 +25,7 @@ from wbctool.types.cells import Crop, ObjectClass
 from wbctool.types.progress import Progress
 from wbctool.types.slides import FieldColors
 
-_MAX_CONFLICTS_NAMED = 5
+_MAX_CONFLICTS_NAMED = 20
 
 Label = CellClass | UnknownKind | str
 """What a reader calls a cell; an empty string if no class or known kind fits."""
@@ -130,7 +130,9 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
             " but ".join(f"{cell.label or 'no class'} ({cell.origin})" for cell in same)
             for same in conflicts[:_MAX_CONFLICTS_NAMED]
         )
-        more = f"; and {len(conflicts) - _MAX_CONFLICTS_NAMED} more" if len(conflicts) > _MAX_CONFLICTS_NAMED else ""
+        rest = Counter(same[0].group for same in conflicts[_MAX_CONFLICTS_NAMED:])
+        where = ", ".join(f"{group} ({count})" for group, count in rest.items())
+        more = f"; and {rest.total()} more, by slide: {where}" if rest else ""
         raise LabelledDataInvalid(f"{pluralize(len(conflicts), 'cell')} labeled twice, differently: {named}{more}")
     return [replace(same[0], is_random=any(cell.is_random for cell in same)) for same in kept.values()]
 
