@@ -16,6 +16,7 @@ from wbctool.adaptation.sources import read_sources
 from wbctool.cli import app
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass
+from wbctool.types.cells import Box
 
 MODELS = SimpleNamespace(classifier=SimpleNamespace(card=SimpleNamespace(crop_margin=1.0)))
 
@@ -183,3 +184,16 @@ def test_conflicts_that_are_not_named_are_counted_by_slide(run, label_all, monke
     unlike = [cell for cell in cells if cell.label is not CellClass.NEUTROPHIL]
     with pytest.raises(LabelledDataInvalid, match=r"; and 4 more, by slide: s2 \(1\), s10 \(3\)$"):
         merge_cells([*unlike, *(replace(cell, label=CellClass.BASOPHIL) for cell in unlike)])
+
+
+@pytest.mark.parametrize("box", [Box(5000, 5000, 16, 16), Box(8, 8, 10**6, 10**6), Box(312, 8, 40, 16)])
+def test_box_outside_its_field_is_refused_with_file_and_cell(run, label_all, box):
+    run()
+    path = label_all(run.out)
+    labels = read_labels(path)
+    wrong = replace(labels.cells[0], box=box)
+    path.write_bytes(format_labels(replace(labels, cells=(wrong, *labels.cells[1:]))))
+    place = f"slide 's2', field 'f1.png', at {box.x}, {box.y}, named by AB in {path}: a box of "
+    with pytest.raises(LabelledDataInvalid, match="does not lie in the field, which has 320 × 32") as caught:
+        read(run.out, path)
+    assert str(caught.value).startswith(place)

@@ -30,6 +30,7 @@ from wbctool.types.cells import Box, Field
 from wbctool.types.progress import Progress
 from wbctool.types.results import PublishedSlide
 
+_MIN_SHARE_INSIDE = 0.5  # of a box, in its field: the detector's boxes lie in it whole
 _MAX_NAMED = 5
 _GONE, _UNREADABLE = "their fields are gone or have changed", "their fields cannot be decoded"
 _NOT_IN_RESULTS = "their fields are not in the results"
@@ -171,11 +172,24 @@ def _crop_boxes(
         except FieldUnreadable:  # by another version of a decoder
             left_out[_UNREADABLE][f"{slide}/{name}"] += len(members)
             continue
+        for member in members:
+            _check_box(member, field)
         crops = crop_cells(field, [member.box for member in members], margin)
         for member, crop in zip(members, crops, strict=True):
             origin, color = _describe_origin(member), colors.get((slide, name))
             cells.append(AdaptationCell(member.label, slide, origin, crop, member.is_named, member.is_random, color))
     return cells, left_out
+
+
+def _check_box(member: _LabelledBox, field: Field) -> None:
+    """Refuse a box that does not lie in its field: its crop would show something else."""
+    height, width = field.rgb.shape[:2]
+    inside = member.box.intersection(Box(0, 0, width, height))
+    if inside is None or inside.area < _MIN_SHARE_INSIDE * member.box.area:
+        raise LabelledDataInvalid(
+            f"{_describe_origin(member)}: a box of {member.box.width} × {member.box.height} pixels there does not lie "
+            f"in the field, which has {width} × {height}"
+        )
 
 
 def _describe_origin(member: _LabelledBox) -> str:
