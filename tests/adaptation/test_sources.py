@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from wbctool.adaptation.cells import merge_cells
 from wbctool.adaptation.labels_file import NoClass, format_labels, read_labels
-from wbctool.adaptation.sources import read_sources
+from wbctool.adaptation.published_cells import PublishedCells
+from wbctool.adaptation.sources import read_sources, regroup
 from wbctool.cli import app
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass
@@ -197,3 +198,36 @@ def test_box_outside_its_field_is_refused_with_file_and_cell(run, label_all, box
     with pytest.raises(LabelledDataInvalid, match="does not lie in the field, which has 320 × 32") as caught:
         read(run.out, path)
     assert str(caught.value).startswith(place)
+
+
+def test_slides_of_different_results_are_different_groups(run, label_all, others, every_cell):
+    run()
+    laboratory = read(run.out, others.out, label_all(run.out, "a.json"), label_all(others.out, "b.json"))
+    assert len({cell.group for cell in laboratory.cells}) == 4
+    assert {cell.group for cell in laboratory.cells} >= {"s10", "s3"}
+
+
+def test_slide_that_two_runs_share_is_one_group_under_either_name(run, label_all, tmp_path, every_cell):
+    """The labeled fields of the two are different ones of the slide."""
+    run()
+    (tmp_path / "wards").mkdir()
+    shutil.copytree(run.root, tmp_path / "wards" / "ward3")
+    outer = type(run)(tmp_path / "wards", tmp_path / "outer" / "counts.csv")
+    outer()
+    inside, outside = label_all(run.out, "a.json"), label_all(outer.out, "b.json")
+    change(inside, lambda cell: cell.label if cell.field == "f2.png" else None)
+    change(outside, lambda cell: cell.label if cell.slide == "ward3/s2" and cell.field == "f1.png" else None)
+    laboratory = read(run.out, outer.out, inside, outside)
+    assert len(laboratory.cells) == 3
+    assert {cell.group for cell in laboratory.cells} == {"s2"}
+
+
+def test_groups_do_not_depend_on_the_order_of_the_results(run, label_all, others, every_cell):
+    run()
+    files = label_all(run.out, "a.json"), label_all(others.out, "b.json")
+    one, other = read(run.out, others.out, *files), read(others.out, run.out, *files)
+    assert {cell.origin: cell.group for cell in one.cells} == {cell.origin: cell.group for cell in other.cells}
+
+
+def test_regroup_of_nothing_is_nothing():
+    assert regroup([PublishedCells((), (), (), {})]) == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from scipy.cluster.hierarchy import DisjointSet
 
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.labels_file import read_labels
@@ -72,9 +75,38 @@ def read_sources(
                 f"{path} holds neither class folders with images, nor labeled fields, nor results of a run"
             )
         cells += found
-    cells += [cell for result in published for cell in result.cells]
     labeled_by = dict.fromkeys(reader for result in published for reader in result.labeled_by)
-    return LaboratoryCells(tuple(merge_cells(cells)), tuple(labeled_by), tuple(notes))
+    return LaboratoryCells(tuple(merge_cells([*cells, *regroup(published)])), tuple(labeled_by), tuple(notes))
+
+
+def regroup(published: Sequence[PublishedCells]) -> list[AdaptationCell]:
+    """Make slides that share a field one group, and slides of different results different ones.
+
+    Args:
+        published: The cells of each of the results, grouped by the slides' ids there.
+
+    Returns:
+        All cells. A group is named after a slide's id; if another group has the name, with the hash of a field.
+    """
+    disjoint_sets: DisjointSet[tuple[int, str]] = DisjointSet()
+    first_slide: dict[str, tuple[int, str]] = {}
+    for number, result in enumerate(published):
+        for slide, hashes in result.field_hashes.items():
+            disjoint_sets.add((number, slide))
+            for sha256 in hashes:
+                disjoint_sets.merge((number, slide), first_slide.setdefault(sha256, (number, slide)))
+    subsets = disjoint_sets.subsets()
+    n_by_name = Counter(min(slide for _, slide in subset) for subset in subsets)
+    groups: dict[tuple[int, str], str] = {}
+    for subset in subsets:
+        name = min(slide for _, slide in subset)
+        sha256 = min(sha256 for number, slide in subset for sha256 in published[number].field_hashes[slide])
+        groups |= dict.fromkeys(subset, name if n_by_name[name] == 1 else f"{name} {sha256}")
+    return [
+        replace(cell, group=groups[number, cell.group])
+        for number, result in enumerate(published)
+        for cell in result.cells
+    ]
 
 
 def _is_results(path: Path) -> bool:
