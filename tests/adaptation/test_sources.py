@@ -231,3 +231,14 @@ def test_groups_do_not_depend_on_the_order_of_the_results(run, label_all, others
 
 def test_regroup_of_nothing_is_nothing():
     assert regroup([PublishedCells((), (), (), {})]) == []
+
+
+def test_fields_that_moved_are_read_from_slides_and_the_others_from_where_they_were(
+    run, label_all, others, tmp_path, every_cell
+):
+    run()
+    files = label_all(run.out, "a.json"), label_all(others.out, "b.json")
+    shutil.move(run.root, tmp_path / "moved")
+    laboratory = read(run.out, others.out, *files, slides=tmp_path / "moved")
+    assert len(laboratory.cells) == 18
+    assert laboratory.notes == ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from wbctool.adaptation.candidates import load_run_result
 from wbctool.adaptation.cells import AdaptationCell, Label
 from wbctool.adaptation.labels_file import NoClass, Purpose
 from wbctool.adaptation.named_cells import CellIndex, NamedCell
-from wbctool.errors import FieldUnreadable, LabelledDataInvalid
+from wbctool.errors import FieldUnreadable, LabelledDataInvalid, ResultsInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import decode_rgb
 from wbctool.labels import CellClass
@@ -79,7 +80,7 @@ def read_published_cells(
             applied reviews count.
         margin: Side of a crop, relative to the box.
         progress: Wraps the fields.
-        slides: Where the slides lie now; None if they are where the run found them.
+        slides: Where the slides lie now. What is not there is read from where the run found it; None for there alone.
 
     Raises:
         LabelledDataInvalid: Nothing is labeled, none of the fields is there, or a box does not lie in its field.
@@ -92,7 +93,7 @@ def read_published_cells(
     if not boxes:
         raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
     records |= _find_records(layout, (box.slide for box in reviewed))
-    cells, left_out = _crop_boxes(boxes, records, [FieldImages.find(layout, slides)], margin, progress)
+    cells, left_out = _crop_boxes(boxes, records, _find_images(layout, slides), margin, progress)
     notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
     if not cells:
         raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
@@ -142,6 +143,15 @@ def _find_records(layout: OutputPaths, slides: Iterable[str]) -> dict[str, Slide
 def _hashes(record: SlideRecord | None) -> frozenset[str]:
     """Return the SHA-256 of a slide's fields."""
     return frozenset(field.sha256 for field in record.fields if field.sha256) if record else frozenset()
+
+
+def _find_images(layout: OutputPaths, slides: Path | None) -> list[FieldImages]:
+    """Return the fields' files where the slides lie now, then those where the run found them."""
+    images = [FieldImages.find(layout, slides)]
+    if slides is not None:
+        with suppress(ResultsInvalid):  # they are no longer there, as --slides says
+            images.append(FieldImages.find(layout, None))
+    return images
 
 
 def _crop_boxes(

@@ -34,7 +34,7 @@ def adapt(
     models_dir: ModelsDir = None,
     slides: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the slides of the results lie now. Default: where `run` found them."),
+        typer.Option(metavar="DIR", help="Where slides of the results lie now. Others: where `run` found them."),
     ] = None,
     deep: Annotated[
         bool,
