@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
-from wbctool.adaptation.labels_file import Purpose
-from wbctool.adaptation.sampling import choose_cells
+from wbctool.adaptation.labels_file import ChosenCell, Purpose
+from wbctool.adaptation.sampling import choose_cells, find_named
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction, Reason
 
@@ -139,3 +139,42 @@ def test_fewer_cells_than_asked_for_are_all_chosen():
 
 def test_no_cells_give_no_choice():
     assert choose_cells([], 10) == []
+
+
+def test_cells_named_before_are_not_chosen_again_and_the_drawing_goes_on():
+    cells = population(400)
+    first = choose_cells(cells, 100)
+    named = [cells.index(c) for c, _ in first]
+    second = choose_cells(cells, 100, named)
+    assert len(second) == 100
+    assert not {c.row for c, _ in first} & {c.row for c, _ in second}
+    assert len(rows(second, Purpose.MEASURE)) == 33
+
+
+def test_copies_of_cells_named_before_are_not_chosen():
+    cells = [candidate(i) for i in range(20)]
+    copies = [replace(candidate(100 + cell.row), descriptor=cell.descriptor) for cell in cells]
+    chosen = choose_cells(cells + copies, 40, range(5))
+    assert {c.row % 100 for c, _ in chosen} == set(range(5, 20))
+
+
+def test_teaching_cells_are_far_from_those_named_before():
+    """Of two clusters in size and color, that of the cells named before is as good as known."""
+    cells = []
+    for number in range(80):
+        base = candidate(number, side=30 if number < 40 else 120)
+        noise = np.random.default_rng(number).integers(-25, 26, base.descriptor.shape)
+        cells.append(replace(base, descriptor=((60 if number < 40 else 200) + noise).astype(np.uint8)))
+    taught = [choose_cells(cells, 3, named) for named in (range(35), range(40, 75))]
+    assert [min(rows(chosen, Purpose.TEACH)) >= 40 for chosen in taught] == [True, False]
+    assert max(rows(taught[1], Purpose.TEACH)) < 40
+
+
+@pytest.mark.parametrize(("shift", "is_same"), [(0, True), (8, True), (20, False)])
+def test_cell_is_known_again_by_its_field_and_about_its_box(shift, is_same):
+    cells = [candidate(1), candidate(2)]
+    before = ChosenCell(
+        slide="as it was called then", field="f.jpg", field_sha256=cells[1].field_sha256, cell=7,
+        box=Box(9 + shift, 9, 40, 40), chosen=Purpose.TEACH,
+    )  # fmt: skip
+    assert find_named(cells, [before]) == ([1] if is_same else [])

@@ -43,7 +43,14 @@ COMMANDS = {
     "evaluate": ["--help", "data --strangers 3", "data --split held-back", "data --split=held-back"],
     "verify": ["--help", "cells"],
     "adapt": ["--help", "nothing --out lab-models", "a.csv labels.json --out lab-models"],
-    "label": ["--help", "a.csv", "a.csv --cells 2", "a.csv --to other.csv"],
+    "label": [
+        "--help",
+        "a.csv",
+        "a.csv --cells 2",
+        "a.csv --to other.csv",
+        "a.csv labels.json",
+        "a.csv --without gone.json",
+    ],
     "doctor": ["--help"],
     "models": [
         "--help",

@@ -1,5 +1,6 @@
 """`wbctool label` as a laboratory calls it, on a run with fake stages."""
 
+import json
 import re
 import shutil
 
@@ -95,3 +96,67 @@ def test_label_of_results_without_cells_fails(cli, run, draw):
     result = cli("label", run.out)
     assert (result.exit_code, result.stdout) == (1, "")
     assert not (run.out.parent / "counts-label.html").exists()
+
+
+def asked(page):
+    """Return the labels file of a page whose cells are all named, and the cells by slide, field and number."""
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    time = "2026-11-28T10:00:00Z"
+    named = {"label": "monocyte", "time": time, "answer_shown": False}
+    cells = [{**cell["entry"], **named} for cell in data["cells"]]
+    content = {**data["labels"], "reader": "AB", "created": time, "cells": cells}
+    return content, {(cell["slide"], cell["field"], cell["cell"]) for cell in cells}
+
+
+@pytest.fixture
+def unlike(run, draw):
+    """A run on twelve cells of which no two look alike."""
+    shutil.rmtree(run.root)
+    draw(
+        run.root / "s" / "f.png",
+        [(90 * row, 70 * column, 210 - 70 * column) for row in range(3) for column in range(4)],
+    )
+    run()
+    return run
+
+
+def test_label_without_cells_named_before_asks_for_others(cli, unlike, tmp_path):
+    pages = [tmp_path / f"{number}.html" for number in range(3)]
+    cli("label", unlike.out, "--cells", 6, "--to", pages[0])
+    content, first = asked(pages[0])
+    for name, cells in {"a": content["cells"][:2], "b": content["cells"][2:]}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**content, "cells": cells}))
+    files = tmp_path / "a.json", tmp_path / "b.json"
+    unlike.model = "cd" * 32  # its answers are others, and its cells the same
+    unlike()
+    result = cli("label", unlike.out, "--cells", 6, "--to", pages[1], "--without", *files)
+    assert result.exit_code == 0, result.output
+    assert "6 cells left out: named before" in result.stdout
+    _, second = asked(pages[1])
+    assert len(first) == len(second) == 6
+    assert not first & second
+    cli("label", unlike.out, "--cells", 6, "--to", pages[2], "--without", files[0], "--without", files[1])
+    assert asked(pages[2])[1] == second
+
+
+def test_label_without_says_if_all_or_none_are_named(cli, unlike, tmp_path):
+    page, labels = tmp_path / "label.html", tmp_path / "labels.json"
+    cli("label", unlike.out, "--cells", 12, "--to", page)
+    content, cells = asked(page)
+    assert len(cells) == 12
+    labels.write_text(json.dumps(content))
+    result = cli("label", unlike.out, "--without", labels)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "every cell is named already" in result.stderr
+    labels.write_text(
+        json.dumps({**content, "cells": [{**cell, "field_sha256": "0" * 64} for cell in content["cells"]]})
+    )
+    result = cli("label", unlike.out, "--cells", 6, "--without", labels)
+    assert (result.exit_code, result.stderr) == (0, f"wbctool: {labels}: none of its cells is in these results\n")
+    assert "left out" not in result.stdout
+
+
+def test_label_with_labels_but_no_without_is_wrong_usage(cli, done, tmp_path):
+    result = cli("label", done.out, tmp_path / "labels.json")
+    assert result.exit_code == 2
+    assert "--without" in result.stderr

@@ -10,7 +10,8 @@ distance is therefore made of what the results have: the square roots of the pro
 Hellinger's, the mean and the spread of the thumbnail's CIELAB colors, and the cell's size.
 
 Of two cells with nearly the same thumbnail only one is chosen, so that the readers do not learn a cell and are measured
-on its copy.
+on its copy. Cells that were named before count as chosen: neither they nor their copies come again, and others are far
+from them.
 
 References:
     Sener, Savarese. Active Learning for Convolutional Neural Networks: A Core-Set Approach. ICLR 2018.
@@ -19,13 +20,14 @@ References:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate
-from wbctool.adaptation.labels_file import Purpose
+from wbctool.adaptation.labels_file import ChosenCell, Purpose
+from wbctool.adaptation.named_cells import CellIndex
 from wbctool.labels import CellClass
 from wbctool.types.cells import Reason
 
@@ -40,26 +42,37 @@ _UNFAMILIAR_REASONS = frozenset(
 )
 
 
-def choose_cells(candidates: Sequence[Candidate], n_cells: int) -> list[tuple[Candidate, Purpose]]:
+def find_named(candidates: Sequence[Candidate], named: Iterable[ChosenCell]) -> list[int]:
+    """Return the indices of the cells that were named before, by this run's boxes or by those of another."""
+    index = CellIndex(named)
+    return [i for i, c in enumerate(candidates) if index.holds(c.field_sha256, c.cell.detection.box)]
+
+
+def choose_cells(
+    candidates: Sequence[Candidate], n_cells: int, named: Sequence[int] = ()
+) -> list[tuple[Candidate, Purpose]]:
     """Choose the cells of a page.
 
     Args:
         candidates: The cells to choose from.
         n_cells: How many to choose.
+        named: The indices of those that were named before.
 
     Returns:
         The cells in the order of the page, which does not tell what a cell was chosen for; fewer than ``n_cells`` if
         there are fewer that differ.
     """
     copies = _NearCopies(candidates)
-    n_random = round(min(n_cells, len(candidates)) * RANDOM_SHARE)
+    for index in named:
+        copies.add(index)
+    n_random = round(min(n_cells, len(candidates) - len(named)) * RANDOM_SHARE)
     by_chance = sorted(range(len(candidates)), key=lambda index: _draw(candidates[index], "measure"))
     measuring = list[int]()
     for index in by_chance:
         if len(measuring) < n_random and not copies.is_copy[index]:
             measuring.append(index)
             copies.add(index)
-    teaching = _choose_teaching(candidates, n_cells - len(measuring), copies) if candidates else []
+    teaching = _choose_teaching(candidates, n_cells - len(measuring), copies, named) if candidates else []
     if len(measuring) + len(teaching) < n_cells:
         # There were copies. The first of the cells drawn are drawn at random too.
         n_random = round((len(measuring) + len(teaching)) * RANDOM_SHARE)
@@ -101,7 +114,9 @@ class _NearCopies:
             self.is_copy |= is_near & self._has_descriptor
 
 
-def _choose_teaching(candidates: Sequence[Candidate], n_cells: int, copies: _NearCopies) -> list[int]:
+def _choose_teaching(
+    candidates: Sequence[Candidate], n_cells: int, copies: _NearCopies, named: Sequence[int]
+) -> list[int]:
     """Choose the cells that teach most, by their index; those without a thumbnail are not among them."""
     points, doubts = _points(candidates, copies.descriptors), _doubts(candidates)
     labels = np.array([list(CellClass).index(c.cell.prediction.label) for c in candidates])
@@ -109,11 +124,13 @@ def _choose_teaching(candidates: Sequence[Candidate], n_cells: int, copies: _Nea
     slides = np.array([slide_names[c.slide] for c in candidates])
     is_free = ~copies.is_copy & np.array([c.descriptor is not None for c in candidates])
     distances = np.full(len(candidates), np.inf)
+    for index in named:
+        distances = np.minimum(distances, np.linalg.norm(points - points[index], axis=1))
     n_of_class, n_of_slide = np.zeros(len(CellClass)), np.zeros(len(slide_names))
     chosen = list[int]()
     while len(chosen) < n_cells and is_free.any():
         label = min(np.unique(labels[is_free]), key=lambda known: (n_of_class[known], known))
-        scores = (distances if chosen else 1.0) * doubts / (1 + n_of_slide[slides])
+        scores = (distances if chosen or named else 1.0) * doubts / (1 + n_of_slide[slides])
         scores[~is_free | (labels != label)] = -1.0
         index = int(scores.argmax())
         chosen.append(index)
