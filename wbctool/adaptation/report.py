@@ -14,6 +14,7 @@ from wbctool.adaptation.adapt import Adaptation
 from wbctool.adaptation.cells import count_labels
 from wbctool.adaptation.sources import LaboratoryCells
 from wbctool.imaging.thumbnails import make_cell_thumbnail
+from wbctool.labels import CellClass
 from wbctool.paths import ADAPTATION_HTML, ADAPTATION_JSON, ADAPTATION_SCHEMA
 from wbctool.report.render import template_environment
 from wbctool.store.atomic_write import write_atomic_group
@@ -47,7 +48,7 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
     Raises:
         OutputNotWritable: A file cannot be written.
     """
-    comparison = adaptation.comparison
+    comparison, cells_by_label = adaptation.comparison, count_labels(laboratory.cells)
     header = {
         "schema": ADAPTATION_SCHEMA,
         "laboratory": out.resolve().name,
@@ -58,7 +59,7 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
         "readers": list(laboratory.labeled_by),
         "cells": len(laboratory.cells),
         "slides": len({cell.group for cell in laboratory.cells}),
-        "cells_by_label": dict(sorted(count_labels(laboratory.cells).items())),
+        "cells_by_label": dict(sorted(cells_by_label.items())),
         "measured_at_random": adaptation.measured_at_random,
         "notes": [*laboratory.notes, *adaptation.notes],
     }
@@ -71,7 +72,12 @@ def write_adaptation_report(adaptation: Adaptation, laboratory: LaboratoryCells,
     page = (
         _create_environment()
         .get_template("adaptation.html.j2")
-        .render(header=header, comparison=comparison, doubtful=list(zip(doubtful, thumbnails, strict=True)))
+        .render(
+            header=header,
+            comparison=comparison,
+            classes=[label for label in CellClass if label in comparison.after.recall or cells_by_label.get(label)],
+            doubtful=list(zip(doubtful, thumbnails, strict=True)),
+        )
     )
     path = out / ADAPTATION_HTML
     write_atomic_group({path: page.encode(), out / ADAPTATION_JSON: (json.dumps(content, indent=1) + "\n").encode()})
