@@ -133,8 +133,6 @@ def test_adapt_deep_writes_what_was_tuned_and_says_so(
     assert "adapted in the deep way with 40 cells of 40 slides" in listed
     assert "adapted with 40 cells of 40 slides" in listed
     assert CliRunner().invoke(app, ["models", "verify", "--models", str(out)]).exit_code == 0
-    again = adapt(adapted.parent / "lab", "--models", out, "--out", tmp_path / "two", "--deep")
-    assert "is adapted already" in again.stderr
 
 
 def test_adapt_deep_without_torch_names_the_extra(
@@ -192,10 +190,44 @@ def test_adapt_cell_with_two_labels_is_refused_by_name(folders: Path, models: Pa
     assert "monocyte-3.png" in result.stderr
 
 
-def test_adapt_adapted_models_is_refused(adapted: Path, tmp_path: Path) -> None:
+def test_adapt_adapted_models_starts_again_from_the_shipped_ones(
+    adapted: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbctool.inference.model_card.default_models_dir", lambda: models)
+    out = shutil.copytree(adapted, tmp_path / "lab-models")
+    result = adapt(adapted.parent / "lab", "--models", out, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "is adapted already: starting again from the shipped models" in result.stdout
+    for file in ("classifier.onnx", "classifier.json", "compact.onnx", "compact.json"):
+        assert (out / file).read_bytes() == (adapted / file).read_bytes()
+
+
+@pytest.mark.parametrize("changed", ["classifier", "compact"])
+def test_adapt_models_adapted_from_others_are_refused_with_their_parents_sha256(
+    adapted: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    shipped = shutil.copytree(models, tmp_path / "shipped")
+    card = json.loads((shipped / f"{changed}.json").read_text())
+    (shipped / f"{changed}.json").write_text(json.dumps(card | {"sha256": "0" * 64}))
+    monkeypatch.setattr("wbctool.inference.model_card.default_models_dir", lambda: shipped)
+    monkeypatch.setattr("wbctool.adaptation.sources.read_sources", None)  # no source is read
     result = adapt(adapted.parent / "lab", "--models", adapted, "--out", tmp_path / "two")
     assert result.exit_code == 1
-    assert "is adapted already" in result.stderr
+    assert load_fp32_card(models, ClassifierCard).sha256 in result.stderr
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(("kept", "other"), [("classifier", "compact"), ("compact", "classifier")])
+def test_adapt_models_with_one_reader_adapts_it(
+    adapted: Path, models: Path, tmp_path: Path, kept: str, other: str
+) -> None:
+    own = shutil.copytree(models, tmp_path / "own")
+    for file in own.glob(f"{other}.*"):
+        file.unlink()
+    result = adapt(adapted.parent / "lab", "--models", own, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "lab-models" / f"{kept}.onnx").is_file()
+    assert not list((tmp_path / "lab-models").glob(f"{other}.*"))
 
 
 def test_adapt_over_files_of_others_or_the_models_themselves_is_wrong_usage(

@@ -20,7 +20,7 @@ from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.color_range import ColorRange
 from wbctool.inference.familiarity_rule import select_rule
 from wbctool.inference.loading import Models
-from wbctool.inference.model_card import CellClassifierCard
+from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, CompactCard, kind_name, load_fp32_card
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, OnnxModel
 from wbctool.inference.training_features import read_training_features
@@ -89,6 +89,39 @@ class Shortfall:
     notes: tuple[str, ...]
 
 
+def find_start_models(folder: Path, shipped: Path) -> Path:
+    """Find the models that an adaptation starts from, which are never adapted ones.
+
+    Args:
+        folder: The folder of models that was asked for.
+        shipped: The folder of the shipped models.
+
+    Returns:
+        ``folder``, or ``shipped`` if the models in ``folder`` were adapted from these.
+
+    Raises:
+        ModelMismatch: The models were adapted from others, or a card cannot be read.
+    """
+    cards = _read_classifier_cards(folder)
+    adapted = [(card, card.adaptation) for card in cards if card.adaptation is not None]
+    if not adapted:
+        return folder
+    sources = {card.kind: card.adaptation.parent_sha256 if card.adaptation else card.sha256 for card in cards}
+    if sources.items() <= {card.kind: card.sha256 for card in _read_classifier_cards(shipped)}.items():
+        return shipped
+    card, info = adapted[0]
+    raise ModelMismatch(
+        f"{folder / card.file} is adapted already, and not from the shipped models: name with --models the folder of "
+        f"the model that it was adapted from, with SHA-256 {info.parent_sha256}"
+    )
+
+
+def _read_classifier_cards(folder: Path) -> list[CellClassifierCard]:
+    """Read the cards of the classifiers that a folder has."""
+    kinds: tuple[type[CellClassifierCard], ...] = (ClassifierCard, CompactCard)
+    return [load_fp32_card(folder, kind) for kind in kinds if (folder / f"{kind_name(kind)}.json").is_file()]
+
+
 def adapt(
     cells: Sequence[AdaptationCell],
     models: Models,
@@ -109,15 +142,10 @@ def adapt(
         The adaptation, or why there is none; then nothing was fitted.
 
     Raises:
-        ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, the
-            models are adapted ones already, or the first reader is no network that can be tuned.
+        ModelNotFound, ModelMismatch: The features of training cells are missing or belong to another model, as those of
+            adapted models do (:func:`find_start_models`), or the first reader is no network that can be tuned.
     """
     parents = tuple(model.card for model in models.classifiers)
-    for card in parents:
-        if card.adaptation is not None:
-            raise ModelMismatch(
-                f"{folder / card.file} is adapted already: start from its parent, with the earlier cells and the new"
-            )
     notes = _describe_rare_classes(cells, parents[0].classes)
     if make_tuner is not None:
         notes += (_DEEP_NOTE,)

@@ -58,7 +58,7 @@ def adapt(
 def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path | None, deep: bool) -> int:
     """Adapt, print the figures, write the models if they are better, and return the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: on several threads small products take longer
-    from wbctool.adaptation.adapt import Shortfall, adapt
+    from wbctool.adaptation.adapt import Shortfall, adapt, find_start_models
     from wbctool.adaptation.report import check_adaptation_folder, write_adaptation_report
     from wbctool.adaptation.sources import read_sources
     from wbctool.adaptation.writer import write_adapted_models
@@ -66,14 +66,21 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
     from wbctool.cli.progress import track_progress
     from wbctool.enums import Precision
     from wbctool.inference.model_card import default_models_dir
+    from wbctool.inference.model_folder import find_readers
 
-    folder = models_dir or default_models_dir()
+    asked = models_dir or default_models_dir()
+    folder = find_start_models(asked, default_models_dir())
     if out.resolve() == folder.resolve():
         raise SettingsInvalid(f"--out {out}: the models there are those to start from; name another folder")
     check_adaptation_folder(out)
     check_writable(out)
     make_tuner = _import_tuner() if deep else None
-    models = load_models(folder, precision=Precision.FP32)
+    if folder != asked:
+        echo_optional(
+            f"{display_name(str(asked))} is adapted already: starting again from the shipped models; the cells that it "
+            "learned from count only if they are given again"
+        )
+    models = load_models(folder, precision=Precision.FP32, readers=find_readers(asked))
     if models.device_message:
         echo_error(models.device_message)
     laboratory = read_sources(sources, models, slides, track_progress)
