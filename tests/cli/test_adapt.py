@@ -392,6 +392,26 @@ def test_verify_and_evaluate_leave_out_what_was_learned(adapted: Path, folders: 
     assert sorted(cell.image for cell in cells) == ["new-0.png", "new-1.png", "new-2.png"]
 
 
+def test_verify_slides_leaves_out_those_that_were_learned_from(results: Path, models: Path, tmp_path: Path) -> None:
+    write_labels(results, tmp_path / "labels.json")
+    out = tmp_path / "lab-models"
+    assert adapt(results, tmp_path / "labels.json", "--models", models, "--out", out).exit_code == 0
+    slides = tmp_path / "slides"
+    for slide in ("new1", "new2"):
+        draw(slides / slide / "f.png", ORDER, seed=50 + len(slide) + int(slide[-1]))
+    rows = [f"{slide.name},4,4" for slide in slides.iterdir()]
+    (slides / "differentials.csv").write_text("\n".join(["slide,monocyte,basophil", *rows]) + "\n")
+    command = ["verify", slides, "--models", out, "--out", tmp_path / "verified"]
+    verified = CliRunner().invoke(app, list(map(str, command)))
+    assert verified.exit_code == 3, verified.output
+    assert "2 slides, 0 with enough counted cells" in verified.stdout
+    for i in range(6):
+        assert f"s{i} is left out: the models were adapted with cells of it" in verified.stdout
+    assert "new1 is left out" not in verified.stdout
+    as_shipped = ["verify", slides, "--models", models, "--out", tmp_path / "verified-shipped"]
+    assert "8 slides, 0 with" in CliRunner().invoke(app, list(map(str, as_shipped))).stdout
+
+
 def test_models_list_says_what_a_model_was_adapted_with(adapted: Path) -> None:
     listed = CliRunner().invoke(app, ["models", "list", "--models", str(adapted)]).stdout
     assert "classifier, adapted to lab-models 0" in listed

@@ -186,7 +186,7 @@ def test_compare_slides_with_few_cells_are_drawn_but_not_judged() -> None:
 
 
 def test_compare_slides_without_common_slide_raises() -> None:
-    with pytest.raises(LabelledDataInvalid, match=r"no slide has both .* x is left out: no such slide"):
+    with pytest.raises(LabelledDataInvalid, match=r"no slide is left .* x is left out: no such slide"):
         compare_slides({"x": read("x", 50)}, {"y": differential(["neutrophil"])})
 
 

@@ -120,13 +120,14 @@ def _verify_slides(
 ) -> tuple[SlideVerification, tuple[ModelRef, ...]]:
     """Run over the slides; the results stay in ``out``, so that a second verification need not process them again."""
     from wbctool.datasets.manual_differentials import read_differentials
+    from wbctool.inference.model_card import ClassifierCard, CompactCard, default_models_dir, load_fp32_card
     from wbctool.notices import list_names
     from wbctool.paths import OutputPaths
     from wbctool.pipeline.discovery import find_slides
     from wbctool.settings import load_settings
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide, SlideStatus
-    from wbctool.verification.slides import compare_slides
+    from wbctool.verification.slides import compare_slides, find_learned_slides
 
     slides = find_slides(labelled, skip=[OutputPaths(out / RUN_CSV).folder], notify=lambda _: None)  # a run notifies
     manual = read_differentials(table, [slide.id for slide in slides])
@@ -150,7 +151,14 @@ def _verify_slides(
     published = read_published_slides(OutputPaths(out / RUN_CSV))
     results = [slide.result for slide in published if isinstance(slide, PublishedSlide)]
     counted = {encode_name(r.slide): r.differential for r in results if r.status is not SlideStatus.FAILED}
-    return compare_slides({encode_name(slide): row for slide, row in manual.items()}, counted), tuple(models_used)
+    kind = CompactCard if readers is Readers.COMPACT else ClassifierCard
+    card = load_fp32_card(models_dir or default_models_dir(), kind)
+    images = {(slide.id, path.name): path for slide in slides for path in slide.fields}
+    learned = find_learned_slides([result for result in results if result.slide in manual], images, card)
+    verification = compare_slides(
+        {encode_name(slide): row for slide, row in manual.items()}, counted, {encode_name(slide) for slide in learned}
+    )
+    return verification, tuple(models_used)
 
 
 def _run_slides(settings: RunSettings, load_bound_stages: Callable[[RunSettings], BoundStages], as_json: bool) -> None:

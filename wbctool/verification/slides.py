@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wbctool.datasets.manual_differentials import ManualDifferential
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import FieldUnreadable, LabelledDataInvalid
+from wbctool.evaluation.classification import is_learned
 from wbctool.evaluation.proportion import Proportion
+from wbctool.imaging.crop import crop_cells
+from wbctool.imaging.reader import read_field
+from wbctool.inference.model_card import CellClassifierCard
 from wbctool.limits import Limits
 from wbctool.text import pluralize
+from wbctool.types.cells import Box
 from wbctool.types.differential import Differential
+from wbctool.types.results import SlideResult
 from wbctool.verification.agreement import BlandAltman, fisher_agrees
 from wbctool.verification.criteria import (
     MIN_SLIDES,
@@ -52,14 +60,51 @@ class SlideVerification:
     notes: tuple[str, ...]
 
 
+def find_learned_slides(
+    results: Iterable[SlideResult], images: Mapping[tuple[str, str], Path], card: CellClassifierCard
+) -> frozenset[str]:
+    """Find the slides that adapted models have learned from, by the pixels of their cells.
+
+    Args:
+        results: The slides as a run has published them.
+        images: The path of each image by slide and field. Whole-slide scans teach no models and have none.
+        card: The card of the classifier.
+
+    Returns:
+        The ids of the slides.
+    """
+    if card.adaptation is None:
+        return frozenset()
+    return frozenset(result.slide for result in results if _has_learned_cell(result, images, card))
+
+
+def _has_learned_cell(result: SlideResult, images: Mapping[tuple[str, str], Path], card: CellClassifierCard) -> bool:
+    """Return whether an adapted classifier has learned from a cell of a slide."""
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    for cell in result.cells:
+        boxes[cell.field].append(cell.detection.box)
+    for field, of_field in boxes.items():
+        path = images.get((result.slide, field))
+        if path is None:
+            continue
+        try:
+            image = read_field(path)
+        except FieldUnreadable:  # it has changed since the run
+            continue
+        if any(is_learned(crop, card) for crop in crop_cells(image, of_field, card.crop_margin)):
+            return True
+    return False
+
+
 def compare_slides(
-    manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]
+    manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential], learned: Collection[str] = ()
 ) -> SlideVerification:
     """Compare a reader's differentials with the tool's, slide by slide and class by class.
 
     Args:
         manual: The reader's differentials by slide id.
         automated: The tool's differentials by slide id.
+        learned: The slides that the models have learned from, which are left out.
 
     Returns:
         The verification. Its criteria are of the complete slides alone, its Bland-Altman comparison of all.
@@ -70,10 +115,12 @@ def compare_slides(
     References:
         CLSI H20, reference leukocyte differential count, on the sampling error of differentials (after Rümke).
     """
-    compared = [slide for slide in manual if slide in automated and automated[slide].counted]
-    notes = _describe_omissions(manual, automated)
+    compared = [slide for slide in manual if slide in automated and automated[slide].counted and slide not in learned]
+    notes = _describe_omissions(manual, automated, learned)
     if not compared:
-        raise LabelledDataInvalid("; ".join(["no slide has both a reader's differential and counted cells", *notes]))
+        raise LabelledDataInvalid(
+            "; ".join(["no slide is left with both a reader's differential and counted cells", *notes])
+        )
     min_counted = int(Limits.model_fields["low_count_below"].default)
     complete = [slide for slide in compared if min(automated[slide].counted, manual[slide].counted) >= min_counted]
     if n_incomplete := len(compared) - len(complete):
@@ -100,7 +147,9 @@ def compare_slides(
     )
 
 
-def _describe_omissions(manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential]) -> list[str]:
+def _describe_omissions(
+    manual: Mapping[str, ManualDifferential], automated: Mapping[str, Differential], learned: Collection[str]
+) -> list[str]:
     """Return a note on each slide that is left out."""
     return [
         *(f"{slide} is left out: no such slide, or it failed" for slide in manual if slide not in automated),
@@ -109,6 +158,11 @@ def _describe_omissions(manual: Mapping[str, ManualDifferential], automated: Map
             f"{slide} is left out: no cell was counted"
             for slide in manual
             if slide in automated and not automated[slide].counted
+        ),
+        *(
+            f"{slide} is left out: the models were adapted with cells of it"
+            for slide in manual
+            if slide in learned and automated[slide].counted
         ),
     ]
 
