@@ -269,6 +269,18 @@ class TestNotices:
             assert manifest(run)["notices"] == [IMPOSSIBLE_SCALE]
             assert "red cells measure 40.0 µm" in (run.folder / "index.html").read_text()
 
+    def test_notices_name_other_models_as_the_cause_of_processing_slides_again(self, run):
+        run()
+        run.model = "cd" * 32
+        run()
+        assert manifest(run)["notices"] == ["2 slides processed again: the models have changed"]
+        assert "processed again" not in (run.folder / "index.html").read_text()
+        run()
+        assert manifest(run)["notices"] == []
+        run.model = "ef" * 32
+        run(force=True)  # the cause is the option
+        assert manifest(run)["notices"] == []
+
     def test_notices_of_input_are_in_run_json_from_the_start(self, run):
         (run.root / "slides.csv").write_text("slide,age\ngone,5\n")
         seen = []

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wbctool.notices import list_names
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import is_unchanged
 from wbctool.pipeline.preflight import contains_run_outputs
@@ -14,6 +15,7 @@ from wbctool.settings import RunSettings
 from wbctool.store.fingerprint import compute_fingerprints, has_same_cells
 from wbctool.store.hash_cache import FieldHashes, HashCache
 from wbctool.store.slide_record import SlideRecord, find_slide_record, iter_records_below, outputs_match
+from wbctool.text import display_name, pluralize
 from wbctool.types.cells import Slide
 from wbctool.types.results import FAILURE_STATUSES
 
@@ -80,6 +82,34 @@ def make_plan(slides: Sequence[Slide], context: RunContext) -> list[PlanItem]:
             ids.update(item.slide.id for item in hidden)
             plan += hidden
     return plan
+
+
+def describe_reprocessed(plan: Sequence[PlanItem], context: RunContext) -> str:
+    """Return a notice on the slides that are processed again because the models are others; empty if there are none.
+
+    Args:
+        plan: The plan, before anything is processed.
+        context: The run. An option that asks for all slides is cause enough.
+    """
+    models = context.models.provenance.models
+    n_again = sum(
+        item.action is Action.PROCESS and item.record is not None and item.record.provenance.models != models
+        for item in plan
+    )
+    if not n_again or context.settings.force:
+        return ""
+    return f"{pluralize(n_again, 'slide')} processed again: the models have changed"
+
+
+def describe_kept(plan: Sequence[PlanItem]) -> str:
+    """Return a notice on the reviewed slides whose results are of earlier models; empty if there are none."""
+    kept = [display_name(item.slide.id) for item in plan if item.action is Action.KEEP]
+    if not kept:
+        return ""
+    return (
+        f"{pluralize(len(kept), 'reviewed slide')} with results of earlier models kept: {list_names(kept)}; "
+        "--redo-reviewed processes them again"
+    )
 
 
 def has_changed(slide: Slide, settings: RunSettings, now: Callable[[], float]) -> bool:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
@@ -18,7 +18,7 @@ from wbctool.paths import OutputPaths
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.discovery import find_slides
 from wbctool.pipeline.executor import SlideExecutor
-from wbctool.pipeline.plan import Action, PlanItem, has_changed, make_plan
+from wbctool.pipeline.plan import Action, PlanItem, describe_kept, describe_reprocessed, has_changed, make_plan
 from wbctool.pipeline.preflight import check_output_location, check_slide_folders, check_tables_writable
 from wbctool.pipeline.rerender import rerender_slides
 from wbctool.pipeline.slides_csv import read_slides_csv
@@ -32,7 +32,7 @@ from wbctool.store.lock import lock_output
 from wbctool.store.run_record import RunRecord, find_last_end, finish_run_record, start_run_record, write_run_record
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.store.status import clear_failure
-from wbctool.text import display_name, pluralize
+from wbctool.text import display_name
 from wbctool.types.cells import Slide
 from wbctool.types.results import FAILURE_STATUSES, SlideStatus
 
@@ -134,6 +134,7 @@ class _FolderRun:
         stop_request: Says whether the run is to stop.
         executor: Processes the slides.
         notices: What a laboratory must know about the run's input, so far.
+        run_notices: What it must know about this run; not on the index page, which is the same whatever ran before.
         stopped_by: The setting that stopped the run; None if none did.
     """
 
@@ -142,6 +143,7 @@ class _FolderRun:
     stop_request: StopRequest
     executor: SlideExecutor
     notices: list[str]
+    run_notices: list[str] = field(default_factory=list)
     stopped_by: str | None = None
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
@@ -159,7 +161,11 @@ class _FolderRun:
         write_run_record(self.context.layout, run_record)
         clear_failure(self.context.layout)
         plan = make_plan(slides, self.context)
-        self._note_kept_slides(plan)
+        if reprocessed := describe_reprocessed(plan, self.context):
+            self.run_notices.append(reprocessed)
+            log_notice(reprocessed)
+        if kept := describe_kept(plan):
+            self._notify(kept)
         processed: dict[str, SlideOutcome] = {}
         try:
             plan = rerender_slides(plan, self.context, self._notify)
@@ -170,15 +176,6 @@ class _FolderRun:
                 self._finish(run_record, plan, processed, ExitCode.FATAL)
             raise
         return self._finish(run_record, plan, processed)
-
-    def _note_kept_slides(self, plan: Sequence[PlanItem]) -> None:
-        """Note the reviewed slides whose results are of earlier models."""
-        kept = [display_name(item.slide.id) for item in plan if item.action is Action.KEEP]
-        if kept:
-            self._notify(
-                f"{pluralize(len(kept), 'reviewed slide')} with results of earlier models kept: {list_names(kept)}; "
-                "--redo-reviewed processes them again"
-            )
 
     def _note_missing_qc_slides(self, slides: Sequence[Slide]) -> None:
         """Note the entries of the setting qc_slides that name no slide."""
@@ -260,6 +257,7 @@ class _FolderRun:
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
         batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe_cluster()
+        notices = [*self.run_notices, *notices]
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(layout, ended)
         return code
