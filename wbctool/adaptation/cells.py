@@ -18,6 +18,7 @@ from wbctool.evaluation.metrics import match_boxes
 from wbctool.imaging.crop import crop_cells, hash_crop
 from wbctool.inference.loading import Models
 from wbctool.labels import CellClass, UnknownKind
+from wbctool.notices import list_names
 from wbctool.stages.detect import detect_blood_cells
 from wbctool.stages.quality import measure_colors
 from wbctool.text import pluralize
@@ -99,6 +100,27 @@ def read_labelled_cells(
             label = _as_label(field.common_kind or "")
             cells.append(AdaptationCell(label, group, str(field.path), crop, field_colors=colors))
     return cells
+
+
+def describe_left_out_fields(data: Path) -> list[str]:
+    """Return a note on the fields with boxes of nucleated cells of which nobody can tell which label is whose.
+
+    Args:
+        data: The folder that holds them.
+
+    Raises:
+        LabelledDataInvalid: A table cannot be read.
+    """
+    fields = [field for folder in find_field_folders(data) for field in read_fields(folder)]
+    left_out = [field for field in fields if field.nucleated_boxes and not field.common_kind]
+    if not left_out:
+        return []
+    n_cells = sum(len(field.nucleated_boxes) for field in left_out)
+    names = list_names([str(field.path.relative_to(data)) for field in left_out])
+    return [
+        f"{pluralize(len(left_out), 'field')} with {pluralize(n_cells, 'cell')} left out, because the cells of a field "
+        f"are of several kinds, or fewer are labeled than boxed: {names}"
+    ]
 
 
 def _as_label(kind: str) -> Label:

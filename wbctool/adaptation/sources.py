@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy.cluster.hierarchy import DisjointSet
 
-from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
+from wbctool.adaptation.cells import AdaptationCell, describe_left_out_fields, merge_cells, read_labelled_cells
 from wbctool.adaptation.labels_file import read_labels
 from wbctool.adaptation.named_cells import merge_labels
 from wbctool.adaptation.published_cells import PublishedCells, find_cells_elsewhere, read_published_cells
@@ -69,7 +69,7 @@ def read_sources(
             notes += published[-1].notes
             continue
         found = read_labelled_cells(path, models, progress)
-        notes += describe_left_out(path)
+        notes += [*describe_left_out(path), *describe_left_out_fields(path)]
         if not found:
             raise LabelledDataInvalid(
                 f"{path} holds neither class folders with images, nor labeled fields, nor results of a run"
