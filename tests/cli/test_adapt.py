@@ -162,6 +162,22 @@ def test_adapt_models_that_are_right_already_writes_nothing(folders: Path, model
     assert not out.exists()
 
 
+def test_adapt_that_writes_nothing_says_how_to_find_doubtful_labels(
+    folders: Path, models: Path, tmp_path: Path
+) -> None:
+    loaded = load_models(models, Device.CPU, Precision.FP32)
+    cells = read_labelled_cells(folders, loaded, lambda items, *_: items)
+    predictions = predict([c.crop for c in cells], loaded, SuperResolve.AUTO)
+    for i, (cell, prediction) in enumerate(zip(cells, predictions, strict=True)):
+        label = "platelet" if i in (5, 30) else prediction.label  # two slips
+        (tmp_path / "slips" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(cell.origin, tmp_path / "slips" / label)
+    result = adapt(tmp_path / "slips", "--models", models, "--out", tmp_path / "lab-models")
+    assert result.exit_code == 3, result.output
+    assert "labeled platelet, looks like erythroblast" in result.stdout
+    assert "look at the labels named above first" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("keep", "message"),
     [

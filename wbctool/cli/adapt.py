@@ -94,6 +94,11 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
         echo_optional(line)
     if (refusal := adaptation.comparison.refusal) is not None:
         echo_error(_describe_refusal(refusal, adaptation.comparison))
+        if adaptation.doubtful:
+            echo_optional(
+                "look at the labels named above first: of cells of results, the numbers are the columns x and y of the "
+                "slide's cells.csv; its report.html shows the cell in its field"
+            )
         return ExitCode.NEEDS_ATTENTION
     write_adapted_models(adaptation, laboratory.cells, laboratory.labeled_by, folder, out)
     page = write_adaptation_report(adaptation, laboratory, out)
