@@ -29,7 +29,9 @@ from wbctool.evaluation.classification import predict
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.inference.classifier_head import LastLayer, replace_last_layer
 from wbctool.inference.loading import load_models
-from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, load_fp32_card
+from wbctool.inference.model_card import CellClassifierCard, ClassifierCard, GeneratorCard, load_fp32_card
+from wbctool.inference.model_folder import encode_card
+from wbctool.inference.quantization_info import QuantizationInfo
 from wbctool.inference.session import CPU, create_session
 from wbctool.labels import CellClass
 from wbctool.paths import OutputPaths
@@ -244,6 +246,44 @@ def test_adapt_models_with_one_reader_adapts_it(
     assert result.exit_code == 0, result.output
     assert (tmp_path / "lab-models" / f"{kept}.onnx").is_file()
     assert not list((tmp_path / "lab-models").glob(f"{other}.*"))
+
+
+def write_int8_cards(folder: Path) -> None:
+    """Write cards as of int8 copies of the first reader and the generator, beside files in place of the models."""
+    for kind in (ClassifierCard, GeneratorCard):
+        card = load_fp32_card(folder, kind)
+        info = QuantizationInfo(
+            source_sha256=card.sha256,
+            calibrated_on="",
+            measured_on="",
+            cells=1,
+            images=1,
+            changed_labels=0,
+            changed_outcomes=0,
+        )
+        file = f"{card.kind}.int8.onnx"
+        changes = {"file": file, "precision": Precision.INT8, "quantized_from": info}
+        (folder / f"{card.kind}.int8.json").write_bytes(encode_card(card.model_copy(update=changes)))
+        (folder / file).write_bytes(b"copy")
+
+
+def test_adapt_again_deletes_the_copies_of_replaced_models_alone(adapted: Path, models: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(adapted, tmp_path / "lab-models")
+    write_int8_cards(out)
+    assert adapt(adapted.parent / "lab", "--models", models, "--out", out).exit_code == 0  # the same models again
+    assert (out / "classifier.int8.json").is_file()
+    lab = shutil.copytree(adapted.parent / "lab", tmp_path / "lab")
+    draw(lab / "monocyte" / "another.png", ["monocyte"], seed=900)
+    assert adapt(lab, "--models", models, "--out", out).exit_code == 0
+    assert sorted(path.name for path in out.glob("*.int8.*")) == ["generator.int8.json", "generator.int8.onnx"]
+
+
+def test_adapt_one_reader_into_models_with_both_is_wrong_usage(adapted: Path, models: Path, tmp_path: Path) -> None:
+    own, out = shutil.copytree(models, tmp_path / "own"), shutil.copytree(adapted, tmp_path / "lab-models")
+    (own / "compact.json").unlink()
+    result = adapt(adapted.parent / "lab", "--models", own, "--out", out)
+    assert result.exit_code == 2
+    assert "compact.json there is of a reader" in result.stderr
 
 
 def test_adapt_over_files_of_others_or_the_models_themselves_is_wrong_usage(

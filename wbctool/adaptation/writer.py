@@ -12,13 +12,23 @@ from wbctool.adaptation.adapt import Adaptation
 from wbctool.adaptation.cells import AdaptationCell, count_labels
 from wbctool.adaptation.measure import Comparison
 from wbctool.adaptation.readers import AdaptedReader
-from wbctool.errors import ModelMismatch
+from wbctool.enums import Precision
+from wbctool.errors import ModelMismatch, ModelNotFound
 from wbctool.evaluation.proportion import Proportion
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.adaptation_info import AdaptationInfo
 from wbctool.inference.classifier_head import replace_last_layer
-from wbctool.inference.model_card import CellClassifierCard, DetectorCard, GeneratorCard, kind_name, load_fp32_card
-from wbctool.inference.model_folder import encode_card, read_model_bytes
+from wbctool.inference.model_card import (
+    Card,
+    CellClassifierCard,
+    DetectorCard,
+    GeneratorCard,
+    kind_name,
+    load_fp32_card,
+    quantized_card_path,
+    read_card_of_kind,
+)
+from wbctool.inference.model_folder import delete_copy, encode_card, read_model_bytes, staleness_reason
 from wbctool.inference.session import CPU, FEATURES, LOGITS, create_session
 from wbctool.store.atomic_write import write_atomic_group
 
@@ -29,7 +39,7 @@ _PARITY_TOLERANCE = 0.05  # of a logit, between the written model and the layer 
 def write_adapted_models(
     adaptation: Adaptation, cells: Sequence[AdaptationCell], labeled_by: Sequence[str], folder: Path, out: Path
 ) -> None:
-    """Write a folder of models in which the classifiers are the adapted ones.
+    """Write a folder of models in which the classifiers are the adapted ones; copies of other models are deleted.
 
     Args:
         adaptation: What to write.
@@ -43,10 +53,12 @@ def write_adapted_models(
         OutputNotWritable: The folder cannot be written.
     """
     files: dict[Path, bytes] = {}
+    written: list[Card] = []
     for kind in (DetectorCard, GeneratorCard):
         card = load_fp32_card(folder, kind)
         files[out / card.file] = read_model_bytes(card, folder)
         files[out / f"{kind_name(kind)}.json"] = encode_card(card)
+        written.append(card)
     for reader, parent in zip(adaptation.readers, adaptation.parents, strict=True):
         if reader.tuned is None:
             content = replace_last_layer(read_model_bytes(parent, folder), reader.layer)
@@ -65,7 +77,21 @@ def write_adapted_models(
         _check_parity(content, adapted_card, reader, cells)
         files[out / adapted_card.file] = content
         files[out / f"{name}.json"] = encode_card(adapted_card)
+        written.append(adapted_card)
+    for written_card in written:
+        _delete_stale_copies(written_card, out)
     write_atomic_group(files)
+
+
+def _delete_stale_copies(card: Card, folder: Path) -> None:
+    """Delete the int8 and fp16 copies in a folder that are of another model than the one to be written there."""
+    for precision in (Precision.INT8, Precision.FP16):
+        try:
+            copy = read_card_of_kind(quantized_card_path(folder, type(card), precision), type(card))
+        except (ModelNotFound, ModelMismatch):  # there is none, or it is no card of ours
+            continue
+        if staleness_reason(copy, card):
+            delete_copy(card, precision, folder)
 
 
 def _describe_adaptation(

@@ -72,6 +72,7 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
     folder = find_start_models(asked, default_models_dir())
     if out.resolve() == folder.resolve():
         raise SettingsInvalid(f"--out {out}: the models there are those to start from; name another folder")
+    _check_other_reader(out, asked)
     check_adaptation_folder(out)
     check_writable(out)
     make_tuner = _import_tuner() if deep else None
@@ -105,6 +106,15 @@ def _adapt(sources: list[Path], out: Path, models_dir: Path | None, slides: Path
     echo_optional(f"{display_name(str(out))}: models written; {display_name(str(page))} says what they are worth")
     echo_optional("test them with `wbctool verify` on other cells, then give them to `wbctool run` with --models")
     return ExitCode.DONE
+
+
+def _check_other_reader(out: Path, models_dir: Path) -> None:
+    """Check that no reader stays in a folder that the models to adapt do not have: a run would use it too."""
+    for reader in ("classifier", "compact"):
+        if (out / f"{reader}.json").is_file() and not (models_dir / f"{reader}.json").is_file():
+            raise SettingsInvalid(
+                f"--out {out}: {reader}.json there is of a reader that {models_dir} does not have; name another folder"
+            )
 
 
 def _import_tuner() -> MakeTuner:

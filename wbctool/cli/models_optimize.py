@@ -14,7 +14,7 @@ from wbctool.cli.errors import handle_errors
 from wbctool.cli.options import ModelsDir
 from wbctool.cli.output import echo_error, echo_optional
 from wbctool.enums import CopyPrecision, Device, Precision
-from wbctool.errors import OutputNotWritable, QuantizationRejected
+from wbctool.errors import QuantizationRejected
 from wbctool.exit_codes import ExitCode
 from wbctool.optional import require_extra
 from wbctool.text import display_name, pluralize
@@ -66,7 +66,7 @@ def optimize_models(
     import wbctool
     from wbctool.cli.progress import track_progress
     from wbctool.inference.model_card import default_models_dir
-    from wbctool.inference.model_folder import find_readers
+    from wbctool.inference.model_folder import delete_copy, find_readers
     from wbctool.quantization.calibration_data import load_bundled_cells, load_labelled_cells
     from wbctool.quantization.optimize import optimize_classifier, optimize_generator
 
@@ -127,26 +127,6 @@ def _copy_fp32_models(folder: Path, out: Path) -> None:
             card = load_fp32_card(folder, kind)
             write_atomic(out / card.file, read_model_bytes(card, folder))
             write_atomic(out / name, encode_card(card))
-
-
-def delete_copy(card: Card, precision: Precision, folder: Path) -> None:
-    """Delete an older copy, its card first: a run must not use one that changes too much or is no faster.
-
-    Args:
-        card: The card of the fp32 model.
-        precision: int8 or fp16.
-        folder: The folder of the copy.
-
-    Raises:
-        OutputNotWritable: A file cannot be deleted.
-    """
-    from wbctool.inference.model_card import quantized_card_path, quantized_file
-
-    for path in (quantized_card_path(folder, type(card), precision), folder / quantized_file(card, precision)):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputNotWritable(f"{path} cannot be replaced: {error.strerror or error}") from error
 
 
 def write_quantized(quantized: QuantizedModel[Any], folder: Path) -> Path:

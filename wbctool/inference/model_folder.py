@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from wbctool.enums import Precision, Readers
-from wbctool.errors import ModelMismatch, ModelNotFound, WbctoolError
+from wbctool.errors import ModelMismatch, ModelNotFound, OutputNotWritable, WbctoolError
 from wbctool.inference.model_card import (
     KINDS,
     Card,
@@ -16,6 +16,8 @@ from wbctool.inference.model_card import (
     ModelCard,
     kind_name,
     load_fp32_card,
+    quantized_card_path,
+    quantized_file,
     read_card,
 )
 
@@ -168,6 +170,24 @@ def read_model_bytes(card: Card, folder: Path) -> bytes:
 def encode_card(card: Card) -> bytes:
     """Return the content of a card's JSON file."""
     return (card.model_dump_json(indent=2) + "\n").encode()
+
+
+def delete_copy(card: Card, precision: Precision, folder: Path) -> None:
+    """Delete an older copy, its card first: a run must not use one that changes too much or is no faster.
+
+    Args:
+        card: The card of the fp32 model.
+        precision: int8 or fp16.
+        folder: The folder of the copy.
+
+    Raises:
+        OutputNotWritable: A file cannot be deleted.
+    """
+    for path in (quantized_card_path(folder, type(card), precision), folder / quantized_file(card, precision)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputNotWritable(f"{path} cannot be replaced: {error.strerror or error}") from error
 
 
 def find_readers(folder: Path) -> Readers:
