@@ -4,7 +4,7 @@ The Kaggle set holds many copies of each original. Split at random, as the publi
 lie on both sides; split by original, they do not. Everything else is the same, so the difference is what leaks: a test
 for leakage, not a better classifier. The convolutions keep ImageNet's weights, or the last block is trained, too.
 
-Prints Table 5 (precision, recall, F1, support) for each way, and writes it to OUT.
+Prints Table 5 (precision, recall, F1, support) for each setup, and writes it to OUT.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class CellMaps:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way to train and test.
+class Setup:
+    """How a classifier is trained and tested.
 
     Attributes:
         split: ``random`` or ``by original``.
@@ -80,7 +80,7 @@ class Way:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the options, train and test each way, and print and write the tables."""
+    """Parse the options, train and test in each setup, and print and write the tables."""
     parser = make_parser(__doc__)
     parser.add_argument("--generated", type=int, default=300, metavar="N", help="generated images of each class")
     parser.add_argument("--folds", type=int, default=_FOLDS, choices=range(1, _FOLDS + 1), help="folds to test")
@@ -107,9 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             generated = compute_maps(network, split_at, images, y_true[parents], [cells[i] for i in parents], parents)
         for split in ("random", "by original"):
             for extra in (None, generated) if generated is not None else (None,):
-                way = Way(split, trained, args.generated if extra is not None else 0)
+                setup = Setup(split, trained, args.generated if extra is not None else 0)
                 true, predicted = cross_validate(network, split_at, real, extra, split, n_folds, context.recipe.seed)
-                sections.append(format_table(way, true, predicted, [label.value for label in classes]))
+                sections.append(format_table(setup, true, predicted, [label.value for label in classes]))
                 print(sections[-1], flush=True)
     write_atomic(args.out / RESULT, "\n".join(sections).encode())
 
@@ -268,11 +268,11 @@ def compute_logits(part: nn.Sequential, maps: Tensor) -> Tensor:
         return torch.cat([part(batch.float()) for batch in maps.split(_EVAL_BATCH)])
 
 
-def format_table(way: Way, y_true: NDArray[np.int64], y_pred: NDArray[np.int64], class_names: Sequence[str]) -> str:
-    """Return Table 5 of one way as Markdown.
+def format_table(setup: Setup, y_true: NDArray[np.int64], y_pred: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """Return Table 5 of one setup as Markdown.
 
     Args:
-        way: What was done.
+        setup: How the classifier was trained and tested.
         y_true: (N,) class indices.
         y_pred: (N,) class indices.
         class_names: Name of each class.
@@ -281,7 +281,7 @@ def format_table(way: Way, y_true: NDArray[np.int64], y_pred: NDArray[np.int64],
         y_true, y_pred, labels=range(len(class_names)), target_names=class_names, output_dict=True, zero_division=0.0
     )
     lines = [
-        f"Split {way.split}, {way.trained} trained, {way.generated} generated images of each class: "
+        f"Split {setup.split}, {setup.trained} trained, {setup.generated} generated images of each class: "
         f"{(y_true == y_pred).mean():.2%} of {len(y_true)} copies correct",
         "",
         "| class | precision | recall | F1 | support |",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
 
-from experiments.leakage import CellMaps, Way, cross_validate, fit, format_table, iter_folds, make_trained_part
+from experiments.leakage import CellMaps, Setup, cross_validate, fit, format_table, iter_folds, make_trained_part
 
 _ORIGINALS, _COPIES = 40, 5
 _HEAD = 37  # the layers of VGG19's convolutional part: all of them are frozen
@@ -75,7 +75,7 @@ def test_make_trained_part_of_the_last_block_has_its_convolutions() -> None:
 
 
 def test_format_table_known_answer() -> None:
-    table = format_table(Way("random", "head", 0), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["a", "b"])
+    table = format_table(Setup("random", "head", 0), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["a", "b"])
     assert "75.00% of 4 copies correct" in table
     assert "| a | 1.00 | 0.50 | 0.67 | 2 |" in table
     assert "| b | 0.67 | 1.00 | 0.80 | 2 |" in table
