@@ -4,7 +4,7 @@ For each ``--laboratory`` and draw, a third of the groups is set aside to measur
 drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
 must not have been trained on any of the laboratories; with ``--readers compact`` the second reader is adapted alone,
 and only it must not. The table gives means over the draws, with the standard deviation of the accuracy. With
-``--deep`` the readers are adapted to the same cells in the deep way too. A second table says, of the default way, what
+``--deep`` the readers are adapted to the same cells by the deep method too. A second table says, of the default one, what
 share of slides is familiar to models that are adapted to 50 or 100 cells of a laboratory: slides of its other cells and
 of the other laboratories.
 """
@@ -37,7 +37,7 @@ from wbctool.datasets.fields import read_cell_labels
 from wbctool.enums import Device, Precision, Readers
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import is_silent_error
-from wbctool.inference.adaptation_info import Way
+from wbctool.inference.adaptation_info import AdaptationMethod
 from wbctool.inference.loading import Models, load_models
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction
@@ -60,7 +60,7 @@ class Draw:
     Attributes:
         laboratory: The laboratory.
         choice: How the cells were chosen; None for the models as they are.
-        way: How the readers were adapted; None for the models as they are.
+        method: How the readers were adapted; None for the models as they are.
         cells: The number of cells chosen; 0 for the models as they are.
         accuracy: Right labels among the cells of known classes.
         silent_errors: Wrong cells that no reader is asked about, among all.
@@ -70,7 +70,7 @@ class Draw:
 
     laboratory: str
     choice: Choice | None
-    way: Way | None
+    method: AdaptationMethod | None
     cells: int
     accuracy: float
     silent_errors: float
@@ -122,7 +122,7 @@ def measure_laboratory(
     Args:
         name: The laboratory's name.
         cells: Its cells.
-        readers: The readers with the cells' features; with a tuner, they are adapted in both ways.
+        readers: The readers with the cells' features; with a tuner, they are adapted by both methods.
         n_draws: The number of draws of each size.
         sizes: Numbers of cells; one of more than two thirds of the laboratory's is left out.
     """
@@ -130,9 +130,9 @@ def measure_laboratory(
     shipped = predict_as_shipped(readers)
     candidates = _make_candidates(cells, shipped, readers[0].card.classes)
     yield _measure(name, None, None, 0, cells, shipped, shipped, np.ones(len(cells), bool))
-    ways = {Way.DEFAULT: _untuned(readers)}
+    methods = {AdaptationMethod.DEFAULT: _untuned(readers)}
     if readers[0].tuner is not None:
-        ways[Way.DEEP] = list(readers)
+        methods[AdaptationMethod.DEEP] = list(readers)
     sizes = [size for size in sizes if size <= (1 - MEASURED_SHARE) * len(cells)]
     for seed in range(n_draws):
         measured = draw_cells(cell_labels.groups, round(MEASURED_SHARE * len(cells)), seed)
@@ -142,11 +142,11 @@ def measure_laboratory(
                     chosen = draw_cells(cell_labels.groups, size, seed, ~measured)
                 else:
                     chosen = _choose_as_label(candidates, size, ~measured)
-                for way, of_way in ways.items():
-                    adapted = adapt_readers(of_way, cell_labels, chosen)
+                for method, of_method in methods.items():
+                    adapted = adapt_readers(of_method, cell_labels, chosen)
                     logits = [a.layer.compute_logits(a.features) for a in adapted]
                     predictions = predict(logits, [a.card for a in adapted])
-                    yield _measure(name, choice, way, size, cells, shipped, predictions, measured)
+                    yield _measure(name, choice, method, size, cells, shipped, predictions, measured)
 
 
 def _untuned(readers: Sequence[Reader]) -> list[Reader]:
@@ -181,11 +181,11 @@ def _choose_as_label(candidates: Sequence[Candidate], size: int, pool: NDArray[n
 def format_table(draws: Sequence[Draw]) -> str:
     """Return the means over the draws as a Markdown table."""
     lines = [
-        "| laboratory | labeled cells | chosen | way | right | silent errors | counted | judged better |",
+        "| laboratory | labeled cells | chosen | method | right | silent errors | counted | judged better |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for key in dict.fromkeys((draw.laboratory, draw.cells, draw.choice, draw.way) for draw in draws):
-        members = [draw for draw in draws if (draw.laboratory, draw.cells, draw.choice, draw.way) == key]
+    for key in dict.fromkeys((draw.laboratory, draw.cells, draw.choice, draw.method) for draw in draws):
+        members = [draw for draw in draws if (draw.laboratory, draw.cells, draw.choice, draw.method) == key]
         accuracies = [draw.accuracy for draw in members]
         spread = f" ± {pstdev(accuracies):.1%}" if len(members) > 1 else ""
         better = f"{sum(draw.is_better for draw in members)} of {len(members)}" if key[1] else "-"
@@ -200,7 +200,7 @@ def format_table(draws: Sequence[Draw]) -> str:
 def _measure(
     name: str,
     choice: Choice | None,
-    way: Way | None,
+    method: AdaptationMethod | None,
     size: int,
     cells: Sequence[AdaptationCell],
     before: Sequence[Prediction],
@@ -215,7 +215,7 @@ def _measure(
     return Draw(
         laboratory=name,
         choice=choice,
-        way=way,
+        method=method,
         cells=size,
         accuracy=fmean(known),
         silent_errors=fmean(map(is_silent_error, predictions, labels)),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wbctool.adaptation.fit import _judge_as_slide, adapt_readers, assign_folds, cross_validate
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader
 from wbctool.evaluation.silent_errors import is_silent_error
-from wbctool.inference.adaptation_info import Way
+from wbctool.inference.adaptation_info import AdaptationMethod
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.familiarity_rule import FamiliarityRule, FeatureSpace
 from wbctool.inference.model_card import ClassifierCard
@@ -215,7 +215,7 @@ def test_cross_validate_a_tuned_reader_is_measured_on_cells_that_it_was_not_tune
     assert right < 0.75 * len(LABELS)
     assert sum(map(is_silent_error, predictions, LABELS)) <= 0.2 * len(LABELS)  # thresholds are of such cells too
     (adapted,) = adapt_readers([reader], cell_labels, np.ones(len(LABELS), bool))
-    assert adapted.way is Way.DEEP
+    assert adapted.method is AdaptationMethod.DEEP
     assert adapted.card.temperature > 3  # on the cells that it memorized it could be sure
 
 
@@ -223,7 +223,7 @@ def test_adapt_readers_tuner_starts_from_the_fitted_layer_and_sees_the_chosen_ce
     reader, cell_labels = make_reader(LABELS, SWAPPED), make_cell_labels(LABELS, 12)
     chosen = np.array([int(group) < 9 for group in cell_labels.groups])
     (by_default,) = adapt_readers([reader], cell_labels, chosen)
-    assert by_default.way is Way.DEFAULT
+    assert by_default.method is AdaptationMethod.DEFAULT
     calls = []
 
     def keep(layer: LastLayer, y_true: NDArray[np.int64], weights: NDArray[np.float64]) -> FakeNetwork:

@@ -127,12 +127,12 @@ def test_adapt_deep_writes_what_was_tuned_and_says_so(
     result = adapt(adapted.parent / "lab", "--models", models, "--out", out, "--deep")
     assert result.exit_code == 0, result.output
     assert "the last block of the first reader is tuned too" in result.stdout
-    assert json.loads((out / "adaptation.json").read_text())["ways"] == {
+    assert json.loads((out / "adaptation.json").read_text())["methods"] == {
         "classifier.onnx": "deep",
         "compact.onnx": "default",
     }
     listed = CliRunner().invoke(app, ["models", "list", "--models", str(out)]).stdout
-    assert "adapted in the deep way with 40 cells of 40 slides" in listed
+    assert "adapted by the deep method with 40 cells of 40 slides" in listed
     assert "adapted with 40 cells of 40 slides" in listed
     assert CliRunner().invoke(app, ["models", "verify", "--models", str(out)]).exit_code == 0
 
@@ -364,6 +364,12 @@ def test_adapt_results_with_labels_learns_from_the_fields(
     assert card.adaptation is not None
     assert card.adaptation.readers == ("AB",)
     assert card.adaptation.groups == 6
+    by_slide = card.adaptation.cells_by_group
+    assert list(by_slide) == [f"s{i}" for i in range(6)]
+    assert sum(by_slide.values()) == len(card.adaptation.cell_sha256)
+    listed = CliRunner().invoke(app, ["models", "list", "--models", str(out)]).stdout
+    n_of = card.adaptation.cells_by_label
+    assert f"cells by label: basophil {n_of['basophil']}, monocyte {n_of['monocyte']}; by slide: s0 " in listed
 
 
 def test_read_sources_labels_of_one_reader_and_page_are_the_latest(results: Path, models: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Adaptation:
         comparison: Shipped and adapted readers.
         measured_at_random: Whether it is measured on cells that were chosen at random alone.
         doubtful: Cells whose labels both readers contradict, with the class that they give them.
-        notes: Which classes have few cells, and what an adaptation in this way may forget.
+        notes: Which classes have few cells, and what an adaptation by this method may forget.
     """
 
     readers: tuple[AdaptedReader, ...]

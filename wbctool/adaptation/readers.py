@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import Label
 from wbctool.adaptation.last_layer import Basis, ReducedCells
-from wbctool.inference.adaptation_info import Way
+from wbctool.inference.adaptation_info import AdaptationMethod
 from wbctool.inference.classifier_head import LastLayer
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.inference.training_features import TrainingFeatures
@@ -97,9 +97,9 @@ class AdaptedReader:
     tuned: TunedNetwork | None = None
 
     @property
-    def way(self) -> Way:
+    def method(self) -> AdaptationMethod:
         """How it was adapted."""
-        return Way.DEFAULT if self.tuned is None else Way.DEEP
+        return AdaptationMethod.DEFAULT if self.tuned is None else AdaptationMethod.DEEP
 
 
 @dataclass(frozen=True, slots=True)

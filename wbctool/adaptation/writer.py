@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,10 +107,11 @@ def _describe_adaptation(
     before, after = comparison.before, comparison.after
     return AdaptationInfo(
         laboratory=laboratory,
-        way=reader.way,
+        method=reader.method,
         parent_sha256=parent.sha256,
         readers=tuple(labeled_by),
         cells_by_label=dict(sorted(count_labels(cells).items())),
+        cells_by_group=dict(sorted(Counter(cell.group for cell in cells).items())),
         groups=len({cell.group for cell in cells}),
         cell_sha256=tuple(sorted(cell.sha256 for cell in cells)),
         accuracy_before=_to_fraction(before.accuracy),

@@ -14,9 +14,11 @@ from wbctool.cli.options import AsJson, ModelsDir
 from wbctool.cli.output import echo, echo_error, echo_optional
 from wbctool.errors import WbctoolError
 from wbctool.exit_codes import ExitCode
-from wbctool.text import display_name, pluralize
+from wbctool.notices import list_names
+from wbctool.text import display_name, pluralize, replace_underscores
 
 if TYPE_CHECKING:
+    from wbctool.inference.adaptation_info import AdaptationInfo
     from wbctool.inference.model_card import Card
 
 _LISTED = ("kind", "name", "version", "precision", "file", "sha256", "classes", "adaptation")
@@ -28,7 +30,6 @@ models_app = typer.Typer(help="List, check and optimize the trained models.", no
 def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models, and the classes they know."""
     with handle_errors():
-        from wbctool.inference.adaptation_info import Way
         from wbctool.inference.model_card import CellClassifierCard, default_models_dir
         from wbctool.inference.model_folder import list_cards
 
@@ -45,13 +46,8 @@ def list_models(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
                 name = card.name if card.name.startswith(card.kind) else f"{card.kind}: {card.name}"
                 echo(f"{name} {card.version}, {card.precision.value}, {card.file}{_format_known(card)}")
                 if isinstance(card, CellClassifierCard) and (learned := card.adaptation) is not None:
-                    by = f", labeled by {display_name(', '.join(learned.readers))}" if learned.readers else ""
-                    way = "" if learned.way is Way.DEFAULT else f" in the {learned.way} way"
-                    echo(
-                        f"  adapted{way} with {pluralize(len(learned.cell_sha256), 'cell')} of "
-                        f"{pluralize(learned.groups, 'slide')}{by}: {learned.accuracy_after:.1%} right instead of "
-                        f"{learned.accuracy_before:.1%}; from the model with SHA-256 {learned.parent_sha256}"
-                    )
+                    for line in _format_adaptation(learned):
+                        echo(f"  {line}")
         if as_json:
             echo(json.dumps({"schema": "wbctool-models/1", "folder": str(folder), "models": models}, indent=1))
         raise typer.Exit(code)
@@ -75,6 +71,24 @@ def check_hashes(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
             for name, problem in problems.items():
                 echo(f"{name}: {problem or 'ok'}")
         raise typer.Exit(ExitCode.DONE if is_ok else ExitCode.FATAL)
+
+
+def _format_adaptation(learned: AdaptationInfo) -> list[str]:
+    """Return with what a classifier was adapted, and what that was worth."""
+    from wbctool.inference.adaptation_info import AdaptationMethod
+
+    by = f", labeled by {display_name(', '.join(learned.readers))}" if learned.readers else ""
+    method = "" if learned.method is AdaptationMethod.DEFAULT else f" by the {learned.method} method"
+    n_cells = len(learned.cell_sha256)
+    labels = [f"{replace_underscores(label)} {n}" for label, n in learned.cells_by_label.items()]
+    slides = [f"{display_name(slide)} {n}" for slide, n in learned.cells_by_group.items()]
+    counts = {"label": labels, "slide": slides if learned.groups < n_cells else []}
+    return [
+        f"adapted{method} with {pluralize(n_cells, 'cell')} of {pluralize(learned.groups, 'slide')}{by}: "
+        f"{learned.accuracy_after:.1%} right instead of {learned.accuracy_before:.1%}; from the model with SHA-256 "
+        f"{learned.parent_sha256}",
+        "cells by " + "; by ".join(f"{name}: {list_names(values)}" for name, values in counts.items() if values),
+    ]
 
 
 def _format_known(card: Card) -> str:

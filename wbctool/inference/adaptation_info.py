@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Way(StrEnum):
+class AdaptationMethod(StrEnum):
     """How a classifier was adapted."""
 
     DEFAULT = "default"
@@ -24,10 +24,11 @@ class AdaptationInfo(BaseModel):
 
     Attributes:
         laboratory: The name of the laboratory or of its models, for reports.
-        way: How it was adapted.
+        method: How it was adapted.
         parent_sha256: The SHA-256 of the model that was adapted.
         readers: Who labeled the cells.
         cells_by_label: The number of cells of each label.
+        cells_by_group: The number of cells of each slide or original; empty in cards of earlier versions.
         groups: The number of slides or originals that they come from.
         cell_sha256: The hash of the pixels of each cell.
         accuracy_before, accuracy_after: The share of labels that are right, in [0, 1].
@@ -38,10 +39,14 @@ class AdaptationInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     laboratory: str = Field(min_length=1)
-    way: Way = Way.DEFAULT
+    method: AdaptationMethod = Field(
+        default=AdaptationMethod.DEFAULT,
+        validation_alias=AliasChoices("method", "way"),  # the key of the first cards
+    )
     parent_sha256: Sha256
     readers: tuple[str, ...]
     cells_by_label: dict[str, int]
+    cells_by_group: dict[str, int] = Field(default_factory=dict)
     groups: int = Field(ge=1)
     cell_sha256: tuple[Sha256, ...]
     accuracy_before: float = Field(ge=0, le=1)

@@ -232,12 +232,16 @@ def _former_names(kind: str) -> Mapping[str, str]:
 def fingerprint_entry(card: Card) -> dict[str, Any]:
     """Return what a slide's fingerprint takes of a card.
 
-    A copy's measurements, the way of an adaptation, and what holds for a reader alone are left out. The keys are those
-    of card schema 1, so that the renames of schema 2 process no slide again.
+    A copy's measurements, the method and the slides of an adaptation, and what holds for a reader alone are left out.
+    The keys are those of card schema 1, so that the renames of schema 2 process no slide again.
     """
     content = card.model_dump(
         mode="json",
-        exclude={"quantized_from": True, "adaptation": {"way"}, "familiarity": {"min_confidence_alone"}},
+        exclude={
+            "quantized_from": True,
+            "adaptation": {"method", "cells_by_group"},
+            "familiarity": {"min_confidence_alone"},
+        },
     )
     content = {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
     entry: dict[str, Any] = former_names.restore_former_names(content, _former_names(card.kind))
