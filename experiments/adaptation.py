@@ -4,9 +4,9 @@ For each ``--laboratory`` and draw, a third of the groups is set aside to measur
 drawn at random by group, or chosen as `wbctool label` chooses them, and the readers are adapted to these. ``--models``
 must not have been trained on any of the laboratories; with ``--readers compact`` the second reader is adapted alone,
 and only it must not. The table gives means over the draws, with the standard deviation of the accuracy. With
-``--deep`` the readers are adapted to the same cells by the deep method too. A second table says, of the default one, what
-share of slides is familiar to models that are adapted to 50 or 100 cells of a laboratory: slides of its other cells and
-of the other laboratories.
+``--deep`` the readers are adapted to the same cells by the deep method too. A second table says, of the default one,
+what share of slides is familiar to models that are adapted to 50 or 100 cells of a laboratory: slides of its other
+cells and of the other laboratories.
 """
 
 from __future__ import annotations
