@@ -166,8 +166,8 @@ def read_cells(out: Path | str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    paths = OutputPaths.from_path(Path(out))
-    files = (paths.slide_file(slide, CELLS_CSV) for slide in read_results(out)["slide"])
+    output = OutputPaths.from_path(Path(out))
+    files = (output.slide_file(slide, CELLS_CSV) for slide in read_results(out)["slide"])
     tables = [_read_table(file, "cells") for file in files if is_file(file)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -125,9 +125,9 @@ class OutputPaths:
         if out.name in _NAMES_IN_FOLDER and not as_linked.is_dir():
             as_linked = as_linked.parent
         elif out.name not in {"", "."} and as_named != as_linked:
-            layout = cls._from_absolute(as_named)
-            if os.path.lexists(layout.counts_csv) and os.path.lexists(layout.run_json):
-                return layout
+            output = cls._from_absolute(as_named)
+            if os.path.lexists(output.counts_csv) and os.path.lexists(output.run_json):
+                return output
         return cls._from_absolute(as_linked)
 
     @classmethod

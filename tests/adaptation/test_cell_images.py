@@ -12,7 +12,7 @@ from wbctool.types.cells import Box
 
 
 @pytest.fixture
-def layout(run):
+def output(run):
     run()
     return OutputPaths(run.out)
 
@@ -21,12 +21,12 @@ def decode(picture: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
-def test_pictures_are_cut_from_the_field_around_the_cell(run, layout):
-    images = FieldImages.find(layout, None)
-    candidates = read_candidates(layout, images).cells
+def test_pictures_are_cut_from_the_field_around_the_cell(run, output):
+    images = FieldImages.find(output, None)
+    candidates = read_candidates(output, images).cells
     for candidate in candidates:
         field = np.asarray(Image.open(run.root / candidate.slide / candidate.cell.field)).astype(int)
-        box, pictures = candidate.cell.detection.box, make_cell_images(layout, [candidate], images)
+        box, pictures = candidate.cell.detection.box, make_cell_images(output, [candidate], images)
         shown = pictures[candidate.slide, candidate.row]
         assert shown.from_field
         assert decode(shown.cell).shape == (box.width * CELL_MARGIN, box.width * CELL_MARGIN, 3)
@@ -39,11 +39,11 @@ def test_pictures_are_cut_from_the_field_around_the_cell(run, layout):
         assert np.abs(middle - field[box.y + 8, box.x + 8]).max() < 40
 
 
-def test_without_the_image_the_thumbnails_of_the_report_are_shown(run, layout):
-    images = FieldImages.find(layout, None)
-    candidates = read_candidates(layout, images).cells
+def test_without_the_image_the_thumbnails_of_the_report_are_shown(run, output):
+    images = FieldImages.find(output, None)
+    candidates = read_candidates(output, images).cells
     (run.root / "s2" / "f1.png").write_bytes(b"another image")
-    pictures = make_cell_images(layout, candidates, images)
+    pictures = make_cell_images(output, candidates, images)
     assert len(pictures) == len(candidates)
     small = {key: shown for key, shown in pictures.items() if not shown.from_field}
     assert set(small) == {("s2", 1), ("s2", 2)}

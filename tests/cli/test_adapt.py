@@ -313,13 +313,13 @@ def write_labels(results: Path, path: Path, label_of: Any = None, n_unknown: int
 
     These are then the only ones that were chosen at random.
     """
-    layout = OutputPaths.from_path(results)
+    output = OutputPaths.from_path(results)
     cells, hashes = [], {}
-    for slide in read_published_slides(layout):
+    for slide in read_published_slides(output):
         assert isinstance(slide, PublishedSlide)
-        record = find_slide_record(layout, slide.result.slide)
+        record = find_slide_record(output, slide.result.slide)
         assert record is not None
-        hashes[record.slide] = fakes.hash_cells(layout.slide_file(record.slide, "cells.csv"))
+        hashes[record.slide] = fakes.hash_cells(output.slide_file(record.slide, "cells.csv"))
         for cell in slide.result.cells:
             box = cell.detection.box
             position = (box.x + box.width // 2) // PITCH_PX
@@ -484,8 +484,8 @@ def test_models_list_says_what_a_model_was_adapted_with(adapted: Path) -> None:
 
 def apply_review(results: Path, folder: Path) -> None:
     """Move the cells of every slide to what the laboratory calls them, as a reader AB does."""
-    layout = OutputPaths.from_path(results)
-    for slide in read_published_slides(layout):
+    output = OutputPaths.from_path(results)
+    for slide in read_published_slides(output):
         assert isinstance(slide, PublishedSlide)
         moves = []
         for row, cell in enumerate(slide.result.cells, start=1):
@@ -496,7 +496,7 @@ def apply_review(results: Path, folder: Path) -> None:
         content = {
             "schema": "wbctool-review/1",
             "slide": slide.result.slide,
-            "results": fakes.hash_cells(layout.slide_file(slide.result.slide, "cells.csv")),
+            "results": fakes.hash_cells(output.slide_file(slide.result.slide, "cells.csv")),
             "reader": "AB",
             "time": TIME.isoformat(),
             "comment": "",

@@ -13,8 +13,8 @@ from wbctool.store.reader import read_published_slides
 
 
 def sizes(run, root=None):
-    layout = OutputPaths(run.out)
-    return read_field_sizes(list(read_published_slides(layout)), *find_run_slides(layout, root))
+    output = OutputPaths(run.out)
+    return read_field_sizes(list(read_published_slides(output)), *find_run_slides(output, root))
 
 
 def test_read_field_sizes_returns_every_analyzed_field(run):

@@ -413,9 +413,9 @@ def test_shipped_models_find_the_same_cells_by_zones_as_by_one_look(tmp_path):
 
 def test_cells_of_scans_are_not_offered_to_teach_and_do_not(scan_run):
     scan_run(cells_per_scan=40)
-    layout = OutputPaths(scan_run.out)
-    images = FieldImages.find(layout, None)
-    candidates = read_candidates(layout, images)
+    output = OutputPaths(scan_run.out)
+    images = FieldImages.find(output, None)
+    candidates = read_candidates(output, images)
     n_cells = int(scan_run.rows()["ward/smear"]["cells"])
     assert {c.slide for c in candidates.cells} == {"s2"}
     assert (candidates.of_scans, candidates.unshown) == (n_cells, 0)
@@ -423,7 +423,7 @@ def test_cells_of_scans_are_not_offered_to_teach_and_do_not(scan_run):
     labelled = CliRunner().invoke(app, ["label", str(scan_run.out), "--cells", "3"])
     assert f"{n_cells} cells of whole-slide scans left out" in labelled.stderr
     assert "--slides" not in labelled.stderr
-    row, record = read_cells(scan_run)[0], find_slide_record(layout, "ward/smear")
+    row, record = read_cells(scan_run)[0], find_slide_record(output, "ward/smear")
     sha256 = next(zone.sha256 for zone in record.fields if zone.name == row["field"])
     zone = LabelledCell(
         slide="ward/smear", field=row["field"], field_sha256=sha256, cell=1,
@@ -431,4 +431,4 @@ def test_cells_of_scans_are_not_offered_to_teach_and_do_not(scan_run):
         label=CellClass.MONOCYTE, time=datetime(2026, 11, 28, tzinfo=UTC), answer_shown=False,
     )  # fmt: skip
     with pytest.raises(LabelledDataInvalid, match="1 labeled cell left out, because they are of whole-slide scans"):
-        read_published_cells(layout, [NamedCell(zone, "AB", Path("labels.json"))], 1.25, lambda items, *_: items)
+        read_published_cells(output, [NamedCell(zone, "AB", Path("labels.json"))], 1.25, lambda items, *_: items)

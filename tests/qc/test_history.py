@@ -127,11 +127,11 @@ def test_history_damaged_slide_json_costs_only_its_row(run, monkeypatch, caplog,
     """It stays where the slide could not be written anew; the run's record would say that it was killed, for ever."""
     run()
 
-    def in_the_way(layout, made):
+    def in_the_way(output, made):
         if made.record.slide == "s10":
             (run.folder / "s10" / "slide.json").write_bytes(content)
             raise OutputNotWritable("s10 cannot be written") from OSError(errno.ENOTDIR, "Not a directory")
-        return publish_files(layout, made)
+        return publish_files(output, made)
 
     publish_files = executor.publish_files
     monkeypatch.setattr(executor, "publish_files", in_the_way)
@@ -143,10 +143,10 @@ def test_history_damaged_slide_json_costs_only_its_row(run, monkeypatch, caplog,
 
 def test_append_qc_records_too_long_name_costs_only_its_row(run, caplog):
     run()
-    named, layout = "n" * 300, OutputPaths(run.out)
-    append_qc_records(layout, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, {}, ())], {named}, None)
+    named, output = "n" * 300, OutputPaths(run.out)
+    append_qc_records(output, ["n*"], [SlideOutcome(named, SlideStatus.FAILED, {}, ())], {named}, None)
     assert f"QC slide '{named}' has no row in the history" in caplog.text
-    assert not layout.qc_history_csv.exists()
+    assert not output.qc_history_csv.exists()
 
 
 def test_history_keeps_earlier_rows_byte_for_byte(run):

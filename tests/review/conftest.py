@@ -9,14 +9,14 @@ from wbctool.paths import OutputPaths
 
 
 @pytest.fixture
-def layout(run):
+def output(run):
     """s2: neutrophil, lymphocyte, and one in review that looks like a monocyte."""
     assert run() == 0
     return OutputPaths(run.out)
 
 
 @pytest.fixture
-def write(layout, tmp_path):
+def write(output, tmp_path):
     """Writes a review of s2 as its report would save it now. moves: (row, from, to)."""
 
     def write(*moves, name="review.json", **changes):
@@ -28,7 +28,7 @@ def write(layout, tmp_path):
         content = {
             "schema": "wbctool-review/1",
             "slide": "s2",
-            "results": fakes.hash_cells(layout.slide_file("s2", "cells.csv")),
+            "results": fakes.hash_cells(output.slide_file("s2", "cells.csv")),
             "reader": "AB",
             "time": "2026-01-02T03:04:05.678Z",
             "comment": "",

@@ -31,37 +31,37 @@ ENDED = (
 )
 
 
-def apply_one(layout, path):
-    ((_, outcome),) = apply_reviews(layout, [path])
+def apply_one(output, path):
+    ((_, outcome),) = apply_reviews(output, [path])
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 @pytest.fixture
-def reviewed(layout, write):
+def reviewed(output, write):
     """s2, whose cell in review a reader has moved to the monocytes."""
-    apply_one(layout, write((3, "review", "monocyte"), comment="fine"))
-    return layout
+    apply_one(output, write((3, "review", "monocyte"), comment="fine"))
+    return output
 
 
-def events(layout):
-    return [json.loads(line)["event"] for line in layout.audit_jsonl.read_text().splitlines()]
+def events(output):
+    return [json.loads(line)["event"] for line in output.audit_jsonl.read_text().splitlines()]
 
 
-def check_reviewed(run, layout, notices=()):
+def check_reviewed(run, output, notices=()):
     """s2 is reviewed everywhere."""
-    record = read_slide_record(layout.slide_file("s2", "slide.json"), "s2")
+    record = read_slide_record(output.slide_file("s2", "slide.json"), "s2")
     assert [(review.reader, review.n_reclassified, review.comment) for review in record.reviews] == [("AB", 1, "fine")]
     assert (run.rows()["s2"]["monocyte_n"], run.rows()["s2"]["review"]) == ("1", "0")
-    with layout.slide_file("s2", "cells.csv").open(newline="") as lines:
+    with output.slide_file("s2", "cells.csv").open(newline="") as lines:
         assert [cell["outcome"] for cell in csv.DictReader(lines)][2] == "counted"
-    assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
-    assert ">AB</td>" in layout.index_html.read_text()
-    assert find_ended_reviews(layout) == {}
-    assert read_report(layout).notices == notices
-    assert audit_reviews(layout).problems == ()
-    (slide,) = (slide for slide in read_published_slides(layout) if slide.result.slide == "s2")
+    assert "Reviewed by AB" in output.slide_file("s2", "report.html").read_text()
+    assert ">AB</td>" in output.index_html.read_text()
+    assert find_ended_reviews(output) == {}
+    assert read_report(output).notices == notices
+    assert audit_reviews(output).problems == ()
+    (slide,) = (slide for slide in read_published_slides(output) if slide.result.slide == "s2")
     assert slide.is_final
 
 
@@ -135,14 +135,14 @@ def test_words_change_twice_and_back(run, reviewed):
     assert run.tree() == before
 
 
-def test_review_saved_before_a_change_of_words_is_applied_after_it(run, layout, write):
+def test_review_saved_before_a_change_of_words_is_applied_after_it(run, output, write):
     path = write((3, "review", "monocyte"), comment="fine")
     set_slides_csv(run, "accession", "H-2041")
     run()
     run(force=True)
-    apply_one(layout, path)
-    check_reviewed(run, layout)
-    assert "H-2041" in layout.slide_file("s2", "report.html").read_text()
+    apply_one(output, path)
+    check_reviewed(run, output)
+    assert "H-2041" in output.slide_file("s2", "report.html").read_text()
 
 
 def test_second_review_follows_a_change_of_words(run, reviewed, write):
@@ -208,16 +208,16 @@ def test_run_killed_while_it_publishes_keeps_the_review(run, reviewed, monkeypat
 
 @pytest.mark.parametrize("settings", [{}, {"adult": True}, {"force": True}])
 @pytest.mark.parametrize("killed_at", ["cells.csv", "slide.json"])
-def test_run_completes_a_review_that_was_killed(run, layout, write, monkeypatch, kill_at, killed_at, settings):
+def test_run_completes_a_review_that_was_killed(run, output, write, monkeypatch, kill_at, killed_at, settings):
     path = write((3, "review", "monocyte"), comment="fine")
     kill_at(killed_at)
     with pytest.raises(KeyboardInterrupt):
-        apply_one(layout, path)
+        apply_one(output, path)
     monkeypatch.undo()
     run(**settings)
-    check_reviewed(run, layout)
+    check_reviewed(run, output)
     with pytest.raises(ReviewRefused, match="already been applied"):
-        apply_one(layout, path)
+        apply_one(output, path)
 
 
 def change_cells(run, how):
@@ -381,25 +381,25 @@ def test_image_that_never_had_a_hash_does_not_keep_a_slide_from_being_processed(
     assert events(reviewed)[-1] == "redone"
 
 
-def test_review_of_a_slide_without_cells_holds_for_no_other_images(run, layout, write):
+def test_review_of_a_slide_without_cells_holds_for_no_other_images(run, output, write):
     fakes.draw_field(run.root / "empty" / "f.png", [])
     run()
-    page = layout.slide_file("empty", "report.html").read_text()
+    page = output.slide_file("empty", "report.html").read_text()
     results = re.search('"results": ?"([0-9a-f]{64})"', page).group(1)
     review = write(slide="empty", results=results, comment="no cells, indeed")
-    apply_one(layout, review)
+    apply_one(output, review)
     run(adult=True)
-    assert read_slide_record(layout.slide_file("empty", "slide.json")).readers == ("AB",)
+    assert read_slide_record(output.slide_file("empty", "slide.json")).readers == ("AB",)
     path = run.root / "empty" / "f.png"
     path.write_bytes(path.read_bytes() + b"another photograph")
     run()
-    assert events(layout)[-1] == "redone"
-    assert read_slide_record(layout.slide_file("empty", "slide.json")).readers == ()
+    assert events(output)[-1] == "redone"
+    assert read_slide_record(output.slide_file("empty", "slide.json")).readers == ()
     with pytest.raises(ReviewRefused, match="different results"):
-        apply_one(layout, review)
+        apply_one(output, review)
 
 
-def test_review_of_a_slide_that_failed_as_a_whole_leaves_its_row(run, layout, write, monkeypatch):
+def test_review_of_a_slide_that_failed_as_a_whole_leaves_its_row(run, output, write, monkeypatch):
     path = write((3, "review", "monocyte"), comment="fine")
     scandir = os.scandir
 
@@ -412,10 +412,10 @@ def test_review_of_a_slide_that_failed_as_a_whole_leaves_its_row(run, layout, wr
     assert run() == 3
     row = run.rows()["s2"]
     assert (row["status"], row["cells"], row["counted"]) == ("failed", "0", "0")
-    apply_one(layout, path)
+    apply_one(output, path)
     assert run.rows()["s2"] == row
-    assert audit_reviews(layout).problems == ()
-    assert {slide.slide for slide in read_published_slides(layout) if isinstance(slide, SkippedSlide)} == {"s2"}
+    assert audit_reviews(output).problems == ()
+    assert {slide.slide for slide in read_published_slides(output) if isinstance(slide, SkippedSlide)} == {"s2"}
 
 
 def test_other_models_and_another_image_end_the_review(run, reviewed):
@@ -451,8 +451,8 @@ def test_ended_review_is_settled_by_another_review(run, reviewed, write, caplog)
     assert find_ended_reviews(reviewed)["s2"].readers == ("CD",)
 
 
-def acknowledge(layout, *args):
-    return CliRunner().invoke(app, ["review", "acknowledge", str(layout.counts_csv), *args])
+def acknowledge(output, *args):
+    return CliRunner().invoke(app, ["review", "acknowledge", str(output.counts_csv), *args])
 
 
 @pytest.mark.parametrize("named", [[], ["s2"]])
@@ -484,16 +484,16 @@ def test_acknowledge_refuses(run, reviewed, args, why):
     assert events(reviewed)[-1] == "redone"
 
 
-def test_acknowledge_waits_for_no_run_and_finds_names_as_counts_csv_has_them(run, layout, write):
+def test_acknowledge_waits_for_no_run_and_finds_names_as_counts_csv_has_them(run, output, write):
     fakes.draw_field(run.root / "=s\udcff" / "f.png", ["review"])
     run()
-    review = write(slide="=s\udcff", results=fakes.hash_cells(layout.slide_file("=s\udcff", "cells.csv")))
-    apply_one(layout, review)
+    review = write(slide="=s\udcff", results=fakes.hash_cells(output.slide_file("=s\udcff", "cells.csv")))
+    apply_one(output, review)
     fakes.draw_field(run.root / "=s\udcff" / "f.png", ["odd"])
     run()
-    with lock_output(layout), pytest.raises(OutputLocked):
-        acknowledge_ended_reviews(layout, [], "EF")
-    assert acknowledge_ended_reviews(layout, ["'=s\\xff"], "EF") == ["=s\udcff"]
+    with lock_output(output), pytest.raises(OutputLocked):
+        acknowledge_ended_reviews(output, [], "EF")
+    assert acknowledge_ended_reviews(output, ["'=s\\xff"], "EF") == ["=s\udcff"]
 
 
 def test_many_ended_reviews_are_one_line():
@@ -530,13 +530,13 @@ def test_damaged_audit_log_keeps_the_reviewed_results(run, reviewed, caplog):
 
 
 class TestReviewFiles:
-    def test_slide_is_found_whatever_the_name_of_the_file(self, layout, write):
+    def test_slide_is_found_whatever_the_name_of_the_file(self, output, write):
         path = write((3, "review", "monocyte"), name="review-s10 (1).json")
-        assert apply_one(layout, path).slide == "s2"
+        assert apply_one(output, path).slide == "s2"
 
-    def test_folder_stands_for_its_files_in_the_order_of_their_times(self, run, layout, write, tmp_path):
+    def test_folder_stands_for_its_files_in_the_order_of_their_times(self, run, output, write, tmp_path):
         first = write((3, "review", "monocyte"), name="z.json")
-        apply_one(layout, first)
+        apply_one(output, first)
         later = write((3, "monocyte", "basophil"), name="A.JSON", reader="CD", time="2026-01-03T00:00:00Z")
         (tmp_path / "from-readers").mkdir()
         for path in (first, later):

@@ -34,30 +34,30 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def apply(layout, *paths):
-    return [outcome for _, outcome in apply_reviews(layout, paths)]
+def apply(output, *paths):
+    return [outcome for _, outcome in apply_reviews(output, paths)]
 
 
-def apply_one(layout, path):
-    (outcome,) = apply(layout, path)
+def apply_one(output, path):
+    (outcome,) = apply(output, path)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def read_log(layout):
-    return [json.loads(line) for line in layout.audit_jsonl.read_text().splitlines()]
+def read_log(output):
+    return [json.loads(line) for line in output.audit_jsonl.read_text().splitlines()]
 
 
-def test_apply_reviews_recounts_as_worked_by_hand(run, layout, write):
+def test_apply_reviews_recounts_as_worked_by_hand(run, output, write):
     before = run.tree()
-    apply_one(layout, write((3, "review", "monocyte"), (1, "neutrophil", "artefact")))
+    apply_one(output, write((3, "review", "monocyte"), (1, "neutrophil", "artefact")))
     row = run.rows()["s2"]
     assert [row[c] for c in ("status", "cells", "counted", "review", "not_wbc")] == ["ok", "3", "2", "0", "1"]
     # 1 of 2: the exact interval is 1.26 to 98.74
     assert [row[f"monocyte_{c}"] for c in ("n", "pct", "ci95_low", "ci95_high")] == ["1", "50.00", "1.26", "98.74"]
     assert (row["neutrophil_n"], row["flags"]) == ("0", "low_count")
-    with layout.slide_file("s2", "cells.csv").open(newline="") as lines:
+    with output.slide_file("s2", "cells.csv").open(newline="") as lines:
         cells = list(csv.DictReader(lines))
     assert [(c["label"], c["confidence"], c["outcome"], c["reason"]) for c in cells] == [
         ("neutrophil", "0.9300", "not_wbc", "artefact"),
@@ -68,12 +68,12 @@ def test_apply_reviews_recounts_as_worked_by_hand(run, layout, write):
     after = run.tree()
     assert {name for name, content in kept.items() if after[name] != content} == {"counts.csv"}
     for name in ORIGINALS:
-        assert layout.slide_file("s2", name).read_bytes() == before[f"counts/s2/{name.removeprefix('original-')}"]
+        assert output.slide_file("s2", name).read_bytes() == before[f"counts/s2/{name.removeprefix('original-')}"]
 
 
-def test_apply_reviews_logs_each_change_in_a_hash_chain(layout, write):
-    apply_one(layout, write((3, "review", "basophil"), comment="fine"))
-    lines = layout.audit_jsonl.read_bytes().splitlines()
+def test_apply_reviews_logs_each_change_in_a_hash_chain(output, write):
+    apply_one(output, write((3, "review", "basophil"), comment="fine"))
+    lines = output.audit_jsonl.read_bytes().splitlines()
     cell, own = map(json.loads, lines)
     assert cell["previous"] == "0" * 64
     assert own["previous"] == hashlib.sha256(lines[0]).hexdigest()
@@ -81,45 +81,45 @@ def test_apply_reviews_logs_each_change_in_a_hash_chain(layout, write):
     for entry in (cell, own):
         assert (entry["slide"], entry["reader"], entry["time"]) == ("s2", "AB", "2026-01-02T03:04:05.678+00:00")
     assert (cell["field"], cell["cell"], cell["from"], cell["to"]) == ("f2.png", 1, "review", "basophil")
-    (review,) = json.loads(layout.slide_file("s2", "slide.json").read_text())["reviews"]
+    (review,) = json.loads(output.slide_file("s2", "slide.json").read_text())["reviews"]
     assert review["entry_sha256"] == hashlib.sha256(lines[1]).hexdigest()
 
 
-def test_apply_reviews_results_may_be_named_by_the_hash_of_cells_csv(layout, write):
+def test_apply_reviews_results_may_be_named_by_the_hash_of_cells_csv(output, write):
     """As a script outside does, which cannot know where the columns end that make the cells."""
     for moves, reader in ([(3, "review", "basophil")], "AB"), ([(3, "basophil", "review")], "CD"):
-        apply_one(layout, write(*moves, reader=reader, results=sha256(layout.slide_file("s2", "cells.csv"))))
-    entries = [entry for entry in read_log(layout) if entry["event"] == "review"]
-    assert sha256(layout.slide_file("s2", "original-cells.csv")) not in {entry["results"] for entry in entries}
-    assert audit_reviews(layout).problems == ()
+        apply_one(output, write(*moves, reader=reader, results=sha256(output.slide_file("s2", "cells.csv"))))
+    entries = [entry for entry in read_log(output) if entry["event"] == "review"]
+    assert sha256(output.slide_file("s2", "original-cells.csv")) not in {entry["results"] for entry in entries}
+    assert audit_reviews(output).problems == ()
 
 
-def test_apply_reviews_marks_slide_json_report_and_index(run, layout, write):
-    apply_one(layout, write())
-    state = json.loads(layout.slide_file("s2", "slide.json").read_text())
+def test_apply_reviews_marks_slide_json_report_and_index(run, output, write):
+    apply_one(output, write())
+    state = json.loads(output.slide_file("s2", "slide.json").read_text())
     assert state["status"] == "ok"
     assert [(r["reader"], r["n_reclassified"]) for r in state["reviews"]] == [("AB", 0)]
-    assert state["files"]["report.html"] == sha256(layout.slide_file("s2", "report.html"))
-    assert "Reviewed by AB" in layout.slide_file("s2", "report.html").read_text()
-    assert ">AB</td>" in layout.index_html.read_text()
+    assert state["files"]["report.html"] == sha256(output.slide_file("s2", "report.html"))
+    assert "Reviewed by AB" in output.slide_file("s2", "report.html").read_text()
+    assert ">AB</td>" in output.index_html.read_text()
 
 
-def test_run_keeps_review_of_unchanged_slide(run, layout, write):
-    apply_one(layout, write((3, "review", "monocyte")))
+def test_run_keeps_review_of_unchanged_slide(run, output, write):
+    apply_one(output, write((3, "review", "monocyte")))
     before = run.tree()
     assert run() == 0
     assert run.looked == []
     assert run.tree() == before
 
 
-def test_apply_reviews_moves_add_up_and_back_restores_tables(run, layout, write):
+def test_apply_reviews_moves_add_up_and_back_restores_tables(run, output, write):
     before = run.tree()
-    apply_one(layout, write((3, "review", "monocyte"), (2, "lymphocyte", "review")))
-    apply_one(layout, write((3, "monocyte", "review"), (2, "review", "lymphocyte"), reader="CD"))
+    apply_one(output, write((3, "review", "monocyte"), (2, "lymphocyte", "review")))
+    apply_one(output, write((3, "monocyte", "review"), (2, "review", "lymphocyte"), reader="CD"))
     after = run.tree()
     for name in ("counts.csv", "counts/s2/cells.csv", "counts/s2/differential.csv"):
         assert after[name] == before[name]
-    assert audit_reviews(layout).problems == ()
+    assert audit_reviews(output).problems == ()
     assert [r["reader"] for r in json.loads(after["counts/s2/slide.json"])["reviews"]] == ["AB", "CD"]
 
 
@@ -142,10 +142,10 @@ def test_apply_reviews_moves_add_up_and_back_restores_tables(run, layout, write)
         ({"extra": 1}, "extra: "),
     ],
 )
-def test_apply_reviews_review_that_does_not_fit_is_refused(run, layout, write, changes, why):
+def test_apply_reviews_review_that_does_not_fit_is_refused(run, output, write, changes, why):
     before = run.tree()
     with pytest.raises(ReviewRefused, match=why):
-        apply_one(layout, write((3, "review", "monocyte"), **changes))
+        apply_one(output, write((3, "review", "monocyte"), **changes))
     assert run.tree() == before
 
 
@@ -157,110 +157,110 @@ def test_apply_reviews_review_that_does_not_fit_is_refused(run, layout, write, c
         ([(3, "review", "monocyte")] * 2, "lists a cell twice"),
     ],
 )
-def test_apply_reviews_impossible_move_is_refused(run, layout, write, moves, why):
+def test_apply_reviews_impossible_move_is_refused(run, output, write, moves, why):
     before = run.tree()
     with pytest.raises(ReviewRefused, match=why):
-        apply_one(layout, write(*moves))
+        apply_one(output, write(*moves))
     assert run.tree() == before
 
 
-def test_review_apply_deeply_nested_file_is_refused_in_one_line(layout, tmp_path):
+def test_review_apply_deeply_nested_file_is_refused_in_one_line(output, tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "deep.json")
+    done = wbctool("review", "apply", output.counts_csv, tmp_path / "deep.json")
     assert done.exit_code == 1
     assert done.stderr.count("deep.json") == 1
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_read_review_byte_order_mark_is_accepted(layout, write):
+def test_read_review_byte_order_mark_is_accepted(output, write):
     path = write((3, "review", "monocyte"))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert apply_one(layout, path).differential.review == 0
+    assert apply_one(output, path).differential.review == 0
 
 
-def test_apply_reviews_later_review_can_remove_a_comment(layout, write, tmp_path):
+def test_apply_reviews_later_review_can_remove_a_comment(output, write, tmp_path):
     def commented(text, **changes):
         content = json.loads(write((3, "review", "review"), **changes).read_text())
         content["cells"][0]["comment"] = text
         (tmp_path / "comment.json").write_text(json.dumps(content))
         return tmp_path / "comment.json"
 
-    first = apply_one(layout, commented("a band?"))
+    first = apply_one(output, commented("a band?"))
     assert [note.comment for note in first.notes] == ["a band?"]
-    assert "a band?" in layout.slide_file("s2", "report.html").read_text()
-    apply_one(layout, commented("", reader="CD"))
-    assert "a band?" not in layout.slide_file("s2", "report.html").read_text()
-    assert "a band?" in layout.audit_jsonl.read_text()
-    assert audit_reviews(layout).problems == ()
+    assert "a band?" in output.slide_file("s2", "report.html").read_text()
+    apply_one(output, commented("", reader="CD"))
+    assert "a band?" not in output.slide_file("s2", "report.html").read_text()
+    assert "a band?" in output.audit_jsonl.read_text()
+    assert audit_reviews(output).problems == ()
 
 
-def test_apply_reviews_second_time_is_refused(layout, write):
+def test_apply_reviews_second_time_is_refused(output, write):
     path = write()
-    apply_one(layout, path)
+    apply_one(output, path)
     with pytest.raises(ReviewRefused, match="already been applied"):
-        apply_one(layout, path)
+        apply_one(output, path)
 
 
-def test_apply_reviews_of_one_reader_and_page_applies_the_last_saved(layout, write):
+def test_apply_reviews_of_one_reader_and_page_applies_the_last_saved(output, write):
     last = write((3, "review", "monocyte"), name="b.json", time="2026-01-02T04:00:00+01:00")
     first = write((3, "review", "basophil"), name="c.json", time="2026-01-02T02:59:59Z")
     middle = write((3, "review", "basophil"), name="a.json", time="2026-01-02T02:59:59.5Z")
-    outcomes = dict(apply_reviews(layout, [first, middle, last]))
+    outcomes = dict(apply_reviews(output, [first, middle, last]))
     assert outcomes[first] == outcomes[middle] == lab_review.Superseded(last)
     assert category_of(outcomes[last].cells[2].prediction) == "monocyte"
-    assert [entry["moved"] for entry in read_log(layout) if entry["event"] == "review"] == [1]
+    assert [entry["moved"] for entry in read_log(output) if entry["event"] == "review"] == [1]
 
 
-def test_apply_reviews_of_two_readers_or_of_other_results_are_not_superseded(layout, write):
+def test_apply_reviews_of_two_readers_or_of_other_results_are_not_superseded(output, write):
     first = write((3, "review", "review"), name="a.json")
     second = write((3, "review", "monocyte"), name="b.json", reader="CD", time="2026-01-03T00:00:00Z")
     other = write((3, "review", "monocyte"), name="c.json", time="2026-01-04T00:00:00Z", results="0" * 64)
-    *applied, refused = apply(layout, first, second, other)
+    *applied, refused = apply(output, first, second, other)
     assert [result.reviews[-1].reader for result in applied] == ["AB", "CD"]
     assert isinstance(refused, ReviewRefused)
 
 
-def test_apply_reviews_that_was_applied_before_is_not_called_superseded(layout, write):
+def test_apply_reviews_that_was_applied_before_is_not_called_superseded(output, write):
     """The later one is of results that are no more; its reader must open the report again."""
     first = write((3, "review", "basophil"), name="a.json")
     later = write((3, "review", "monocyte"), name="b.json", time="2026-01-04T00:00:00Z")
-    apply(layout, first)
-    outcomes = apply(layout, first, later)
+    apply(output, first)
+    outcomes = apply(output, first, later)
     assert ["already been applied" in str(outcomes[0]), "different results" in str(outcomes[1])] == [True, True]
 
 
-def test_review_apply_superseded_review_is_named_and_no_error(layout, write, tmp_path):
+def test_review_apply_superseded_review_is_named_and_no_error(output, write, tmp_path):
     (tmp_path / "reviews").mkdir()
     later = write((3, "review", "monocyte"), name="reviews/a.json", time="2026-01-03T00:00:00Z")
     earlier = write((3, "review", "basophil"), name="reviews/b.json")
-    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "reviews")
+    done = wbctool("review", "apply", output.counts_csv, tmp_path / "reviews")
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"{earlier}: not applied, because the same reader saved {later} later" in done.stdout
 
 
-def test_apply_reviews_altered_table_is_refused(layout, write):
+def test_apply_reviews_altered_table_is_refused(output, write):
     path = write()
-    layout.slide_file("s2", "cells.csv").write_text("altered")
+    output.slide_file("s2", "cells.csv").write_text("altered")
     with pytest.raises(ReviewRefused, match="was changed after the run wrote it"):
-        apply_one(layout, path)
+        apply_one(output, path)
 
 
-def test_review_apply_refused_review_does_not_stop_the_others(layout, write, tmp_path):
+def test_review_apply_refused_review_does_not_stop_the_others(output, write, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     good = write((3, "review", "monocyte"))
-    done = wbctool("review", "apply", layout.counts_csv, tmp_path / "broken.json", good, tmp_path / "none.json")
+    done = wbctool("review", "apply", output.counts_csv, tmp_path / "broken.json", good, tmp_path / "none.json")
     assert done.exit_code == 1
     assert "s2: reviewed by AB, 1 cell moved; now 3 counted, 0 review, 0 not WBC" in done.output
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_review_apply_locked_output_applies_nothing(layout, write):
+def test_review_apply_locked_output_applies_nothing(output, write):
     path = write()
-    with lock_output(layout, "review acknowledge"):
-        refused = wbctool("review", "apply", layout.counts_csv, path)
+    with lock_output(output, "review acknowledge"):
+        refused = wbctool("review", "apply", output.counts_csv, path)
     assert refused.exit_code == 5
     assert "is in use by `wbctool review acknowledge` (process" in refused.stderr
-    assert not layout.audit_jsonl.exists()
+    assert not output.audit_jsonl.exists()
 
 
 def test_review_without_results_fails(tmp_path):
@@ -272,7 +272,7 @@ def test_review_without_results_fails(tmp_path):
 
 
 @pytest.mark.parametrize("killed_at", ["differential.csv", "cells.csv", "report.html", "slide.json"])
-def test_apply_reviews_after_kill_completes_with_the_same_file(run, layout, write, monkeypatch, killed_at):
+def test_apply_reviews_after_kill_completes_with_the_same_file(run, output, write, monkeypatch, killed_at):
     path, replace = write((3, "review", "monocyte")), Path.replace
 
     def replace_until(temporary, target):
@@ -282,19 +282,19 @@ def test_apply_reviews_after_kill_completes_with_the_same_file(run, layout, writ
 
     monkeypatch.setattr(Path, "replace", replace_until)
     with pytest.raises(KeyboardInterrupt):
-        apply_one(layout, path)
+        apply_one(output, path)
     monkeypatch.undo()
-    assert audit_reviews(layout).problems != ()
-    apply_one(layout, path)
+    assert audit_reviews(output).problems != ()
+    apply_one(output, path)
     assert run.rows()["s2"]["monocyte_n"] == "1"
-    assert audit_reviews(layout).problems == ()
+    assert audit_reviews(output).problems == ()
 
 
-def test_apply_reviews_unfinished_run_leaves_tables_to_the_next(run, layout, write, caplog):
-    manifest = json.loads(layout.run_json.read_text())
+def test_apply_reviews_unfinished_run_leaves_tables_to_the_next(run, output, write, caplog):
+    manifest = json.loads(output.run_json.read_text())
     del manifest["slides"]
-    layout.run_json.write_text(json.dumps(manifest, indent=1))
-    apply_one(layout, write((3, "review", "monocyte")))
+    output.run_json.write_text(json.dumps(manifest, indent=1))
+    apply_one(output, write((3, "review", "monocyte")))
     assert "the last run did not finish" in caplog.text
     assert run.rows()["s2"]["monocyte_n"] == "0"
     assert run() == 0
@@ -305,33 +305,33 @@ def test_apply_reviews_odd_names(run, tmp_path):
     name = "=s\udcff"
     fakes.draw_field(run.root / name / "f.png", ["review"]).rename(run.root / name / "'=\udcfe<b>.png")
     run()
-    layout = OutputPaths(run.out)
+    output = OutputPaths(run.out)
     move = {"row": 1, "field": "'=\udcfe<b>.png", "cell": 1, "from": "review", "to": "basophil", "comment": "\udcff"}
     content = {
         "schema": "wbctool-review/1",
         "slide": name,
-        "results": fakes.hash_cells(layout.slide_file(name, "cells.csv")),
+        "results": fakes.hash_cells(output.slide_file(name, "cells.csv")),
         "reader": "=A",
         "time": "2026-01-02T03:04:05Z",
         "comment": "",
         "cells": [{**move, "comment": "?"}],
     }
     (tmp_path / "r.json").write_text(json.dumps(content))
-    apply_one(layout, tmp_path / "r.json")
+    apply_one(output, tmp_path / "r.json")
     assert run.rows()["'=s\\xff"]["basophil_n"] == "1"
-    assert audit_reviews(layout).problems == ()
+    assert audit_reviews(output).problems == ()
     assert run() == 0
     assert run.looked == []
 
 
 class TestVerify:
     @pytest.fixture
-    def reviewed(self, layout, write):
-        apply_one(layout, write((3, "review", "monocyte")))
-        return layout
+    def reviewed(self, output, write):
+        apply_one(output, write((3, "review", "monocyte")))
+        return output
 
-    def problems(self, layout):
-        done = wbctool("review", "verify", layout.counts_csv)
+    def problems(self, output):
+        done = wbctool("review", "verify", output.counts_csv)
         assert done.exit_code == (1 if done.stderr else 0)
         return done.stderr
 
@@ -454,58 +454,58 @@ class TestVerify:
         reviewed.run_json.write_text(reviewed.run_json.read_text()[:200])
         assert "run.json is not a valid record of a run" in self.problems(reviewed)
 
-    def test_waiting_and_failed_slides_need_no_record(self, run, layout, monkeypatch):
+    def test_waiting_and_failed_slides_need_no_record(self, run, output, monkeypatch):
         fakes.draw_field(run.root / "s3" / "f.png", ["basophil"])
         assert run(settle_s=3600) == 0
         assert run.rows()["s3"]["status"] == "waiting"
-        assert self.problems(layout) == ""
+        assert self.problems(output) == ""
         monkeypatch.setattr("wbctool.store.slide_writer.render_report", lambda *_: 1 / 0)
         assert run(force=True) == 3
         assert {row["status"] for row in run.rows().values()} == {"failed"}
-        assert self.problems(layout) == ""  # what earlier runs published of s2 and s10 stays
+        assert self.problems(output) == ""  # what earlier runs published of s2 and s10 stays
 
-    def test_slide_gone_from_the_input_is_checked(self, run, layout):
+    def test_slide_gone_from_the_input_is_checked(self, run, output):
         shutil.rmtree(run.root / "s10")
         assert run() == 0
-        assert wbctool("review", "verify", layout.counts_csv).output.startswith("2 slides, 0 reviewed")
-        layout.slide_file("s10", "cells.csv").write_text("altered")
-        assert "slide 's10': cells.csv does not match its hash in slide.json" in self.problems(layout)
-        layout.slide_file("s10", "slide.json").write_text("{}")
-        assert "s10/slide.json cannot be trusted" in self.problems(layout)
+        assert wbctool("review", "verify", output.counts_csv).output.startswith("2 slides, 0 reviewed")
+        output.slide_file("s10", "cells.csv").write_text("altered")
+        assert "slide 's10': cells.csv does not match its hash in slide.json" in self.problems(output)
+        output.slide_file("s10", "slide.json").write_text("{}")
+        assert "s10/slide.json cannot be trusted" in self.problems(output)
 
-    def test_unfinished_run_may_leave_an_older_table(self, run, layout, write):
-        manifest = json.loads(layout.run_json.read_text())
+    def test_unfinished_run_may_leave_an_older_table(self, run, output, write):
+        manifest = json.loads(output.run_json.read_text())
         del manifest["slides"]
-        layout.run_json.write_text(json.dumps({**manifest, "end": None}, indent=1))
-        assert self.problems(layout) == ""
-        apply_one(layout, write((3, "review", "monocyte")))
-        assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(layout)
+        output.run_json.write_text(json.dumps({**manifest, "end": None}, indent=1))
+        assert self.problems(output) == ""
+        apply_one(output, write((3, "review", "monocyte")))
+        assert "does not agree with slide.json; the last run did not finish: run again" in self.problems(output)
         assert run() == 0
-        assert self.problems(layout) == ""
+        assert self.problems(output) == ""
 
 
 class TestAuditLog:
-    def test_append_drops_half_a_line(self, layout, caplog):
-        audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        with layout.audit_jsonl.open("ab") as file:
+    def test_append_drops_half_a_line(self, output, caplog):
+        audit_log.append_entries(output, [{"event": "redone", "slide": "a"}])
+        with output.audit_jsonl.open("ab") as file:
             file.write(b'{"event": "re')
-        assert len(audit_log.read_audit_log(layout)) == 1
-        audit_log.append_entries(layout, [{"event": "redone", "slide": "b"}])
-        assert [entry.slide for entry in audit_log.read_audit_log(layout)] == ["a", "b"]
+        assert len(audit_log.read_audit_log(output)) == 1
+        audit_log.append_entries(output, [{"event": "redone", "slide": "b"}])
+        assert [entry.slide for entry in audit_log.read_audit_log(output)] == ["a", "b"]
         assert "incomplete last line" in caplog.text
 
-    def test_append_to_new_log_syncs_file_and_folder(self, layout, monkeypatch):
+    def test_append_to_new_log_syncs_file_and_folder(self, output, monkeypatch):
         """Its lines on the disk are of no use without its name in the folder."""
         synced, fsync = [], os.fsync
         monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
-        audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        assert synced == [path.stat().st_ino for path in (layout.audit_jsonl, layout.folder)]
+        audit_log.append_entries(output, [{"event": "redone", "slide": "a"}])
+        assert synced == [path.stat().st_ino for path in (output.audit_jsonl, output.folder)]
 
-    def test_append_to_corrupt_log_is_refused(self, layout):
-        layout.audit_jsonl.write_text('{"event": "review"}\n')
+    def test_append_to_corrupt_log_is_refused(self, output):
+        output.audit_jsonl.write_text('{"event": "review"}\n')
         with pytest.raises(AuditLogCorrupt):
-            audit_log.append_entries(layout, [{"event": "redone", "slide": "a"}])
-        assert layout.audit_jsonl.read_text() == '{"event": "review"}\n'
+            audit_log.append_entries(output, [{"event": "redone", "slide": "a"}])
+        assert output.audit_jsonl.read_text() == '{"event": "review"}\n'
 
 
 def test_read_review_accepts_what_the_page_saves(write):
@@ -515,12 +515,12 @@ def test_read_review_accepts_what_the_page_saves(write):
 def test_apply_reviews_updates_absolute_counts_and_keeps_metadata_and_quality(run, tmp_path):
     (run.root / "slides.csv").write_text("slide,patient,age,analyser_wbc\ns2,P1,40,10\n")
     assert run() == 0
-    layout = OutputPaths(run.out)
-    before = json.loads(layout.slide_file("s2", "slide.json").read_text())
+    output = OutputPaths(run.out)
+    before = json.loads(output.slide_file("s2", "slide.json").read_text())
     review = {
         "schema": "wbctool-review/1",
         "slide": "s2",
-        "results": fakes.hash_cells(layout.slide_file("s2", "cells.csv")),
+        "results": fakes.hash_cells(output.slide_file("s2", "cells.csv")),
         "reader": "AB",
         "time": "2026-01-02T03:04:05.678Z",
         "comment": "",
@@ -528,12 +528,12 @@ def test_apply_reviews_updates_absolute_counts_and_keeps_metadata_and_quality(ru
     }
     (tmp_path / "review.json").write_text(json.dumps(review))
     assert wbctool("review", "apply", run.out, tmp_path / "review.json").exit_code == 0
-    after = json.loads(layout.slide_file("s2", "slide.json").read_text())
+    after = json.loads(output.slide_file("s2", "slide.json").read_text())
     # one cell of two, then of three, of 10 × 10⁹/L
     assert before["absolute_counts"]["classes"]["neutrophil"]["value"] == 5.0
     assert after["absolute_counts"]["classes"]["neutrophil"]["value"] == 3.3333
     assert after["absolute_counts"]["classes"]["monocyte"]["value"] == 3.3333
     assert (after["metadata"], after["quality"]) == (before["metadata"], before["quality"])
     assert after["metadata"]["patient"] == "P1"
-    assert "3.33" in layout.slide_file("s2", "report.html").read_text()
+    assert "3.33" in output.slide_file("s2", "report.html").read_text()
     assert wbctool("review", "verify", run.out).exit_code == 0

@@ -44,26 +44,26 @@ def test_write_json_atomic_keeps_names_that_are_not_utf8(tmp_path):
 
 
 def test_remove_stale_temp_files_removes_only_ours(tmp_path):
-    layout, other = OutputPaths(tmp_path / "counts.csv"), OutputPaths(tmp_path / "other.csv")
-    left = [temp_path_for(layout.counts_csv), temp_path_for(layout.slide_file("a/b", "cells.csv"))]
-    kept = [temp_path_for(other.counts_csv), layout.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
+    output, other = OutputPaths(tmp_path / "counts.csv"), OutputPaths(tmp_path / "other.csv")
+    left = [temp_path_for(output.counts_csv), temp_path_for(output.slide_file("a/b", "cells.csv"))]
+    kept = [temp_path_for(other.counts_csv), output.slide_file("a/b", "cells.csv"), tmp_path / ".tmp-mine"]
     kept.append(left[0].with_name(f"{left[0].name}.bak"))
-    left.append(layout.folder / "a" / ".tmp-of-whatever")  # in a folder of results nobody else makes such
+    left.append(output.folder / "a" / ".tmp-of-whatever")  # in a folder of results nobody else makes such
     for path in left + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    remove_stale_temp_files(layout)
+    remove_stale_temp_files(output)
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
 
 
 def test_lock_output_is_released_at_end_and_after_error(tmp_path):
-    layout = OutputPaths(tmp_path / "counts.csv")
-    with pytest.raises(RuntimeError), lock_output(layout):
+    output = OutputPaths(tmp_path / "counts.csv")
+    with pytest.raises(RuntimeError), lock_output(output):
         raise RuntimeError
-    with lock_output(layout):
-        assert layout.lock_holder_json.exists()
-    assert not layout.lock_holder_json.exists()
+    with lock_output(output):
+        assert output.lock_holder_json.exists()
+    assert not output.lock_holder_json.exists()
 
 
 def in_child(work):
@@ -79,11 +79,11 @@ def in_child(work):
 
 
 def test_lock_output_second_process_is_refused_naming_the_holder(tmp_path):
-    layout = OutputPaths(tmp_path / "counts.csv")
+    output = OutputPaths(tmp_path / "counts.csv")
     held, (read, write) = os.pipe(), os.pipe()
 
     def child():
-        with lock_output(layout):
+        with lock_output(output):
             os.write(held[1], b"x")
             os.read(read, 1)
         return 0
@@ -92,25 +92,25 @@ def test_lock_output_second_process_is_refused_naming_the_holder(tmp_path):
     os.read(held[0], 1)
     with (
         pytest.raises(OutputLocked, match=rf"counts\.csv is in use by another run \(process {pid} on "),
-        lock_output(layout),
+        lock_output(output),
     ):
         pass
     os.write(write, b"x")
     assert os.waitpid(pid, 0)[1] == 0
-    with lock_output(layout):
+    with lock_output(output):
         pass
 
 
 def test_lock_output_killed_process_releases(tmp_path):
-    layout = OutputPaths(tmp_path / "counts.csv")
+    output = OutputPaths(tmp_path / "counts.csv")
 
     def child():
-        with lock_output(layout):
+        with lock_output(output):
             os.kill(os.getpid(), 9)
         return 0
 
     assert os.waitpid(in_child(child), 0)[1] == 9
-    with lock_output(layout):
+    with lock_output(output):
         pass
 
 
@@ -121,8 +121,8 @@ def test_lock_output_csv_is_a_folder_is_not_writable(tmp_path):
 
 
 def test_lock_output_csv_name_too_long_is_not_writable(tmp_path):
-    layout = OutputPaths(tmp_path / f"{'n' * 252}.csv")
-    with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), lock_output(layout):
+    output = OutputPaths(tmp_path / f"{'n' * 252}.csv")
+    with pytest.raises(OutputNotWritable, match=r"n\.csv cannot be written: File name too long"), lock_output(output):
         pass
 
 

@@ -68,12 +68,12 @@ def test_sentence_says_what_to_do() -> None:
 
 
 @pytest.fixture
-def layout(run):
+def output(run):
     assert run() == 0
     return OutputPaths(run.out)
 
 
-def publish(layout: OutputPaths, distances: dict[str, float], model: str = "a") -> None:
+def publish(output: OutputPaths, distances: dict[str, float], model: str = "a") -> None:
     """Publish slides that are processed in the order of the dictionary."""
     provenance = fakes.provenance()
     provenance = replace(provenance, models=(replace(provenance.models[0], sha256=model * 64),))
@@ -83,38 +83,38 @@ def publish(layout: OutputPaths, distances: dict[str, float], model: str = "a") 
             slide=slide, status=SlideStatus.OK, fingerprint="f" * 64, fields=(), files={}, errors=(), counts=counts,
             limits=Limits(), provenance=provenance, familiarity=Familiarity(30, distance, 80, True),
         )  # fmt: skip
-        publish_slide(layout, {THUMBNAILS_ZIP: b""}, record)
-        os.utime(layout.slide_file(slide, THUMBNAILS_ZIP), ns=(order, order))
+        publish_slide(output, {THUMBNAILS_ZIP: b""}, record)
+        os.utime(output.slide_file(slide, THUMBNAILS_ZIP), ns=(order, order))
 
 
 # the ids run against the order of processing
 DRIFTING = {f"t{99 - i}": 50.0 + i for i in range(45)}
 
 
-def test_find_drift_goes_by_the_order_of_processing(layout) -> None:
-    publish(layout, DRIFTING)
-    drift = find_drift(layout, [*sorted(DRIFTING), "not there"])
+def test_find_drift_goes_by_the_order_of_processing(output) -> None:
+    publish(output, DRIFTING)
+    drift = find_drift(output, [*sorted(DRIFTING), "not there"])
     assert drift is not None
     assert (drift.slides, drift.first_mean, drift.last_mean, drift.has_wandered) == (45, 59.5, 84.5, True)
 
 
-def test_find_drift_counts_only_slides_of_the_last_models(layout) -> None:
-    publish(layout, {f"a{i}": 10.0 for i in range(40)}, model="b")
-    publish(layout, dict(list(DRIFTING.items())[:39]))
+def test_find_drift_counts_only_slides_of_the_last_models(output) -> None:
+    publish(output, {f"a{i}": 10.0 for i in range(40)}, model="b")
+    publish(output, dict(list(DRIFTING.items())[:39]))
     slides = [*(f"a{i}" for i in range(40)), *DRIFTING]
     for order, slide in enumerate(DRIFTING):
         if order < 39:
-            os.utime(layout.slide_file(slide, THUMBNAILS_ZIP), ns=(1000 + order, 1000 + order))
-    assert find_drift(layout, slides) is None
+            os.utime(output.slide_file(slide, THUMBNAILS_ZIP), ns=(1000 + order, 1000 + order))
+    assert find_drift(output, slides) is None
 
 
-def test_status_has_the_drift(layout) -> None:
-    publish(layout, DRIFTING)
-    run = read_run_record(layout)
+def test_status_has_the_drift(output) -> None:
+    publish(output, DRIFTING)
+    run = read_run_record(output)
     assert run.slides is not None
     slides = tuple(replace(run.slides[0], slide=slide) for slide in DRIFTING)
-    write_run_record(layout, replace(run, slides=slides))
-    report = read_report(layout)
+    write_run_record(output, replace(run, slides=slides))
+    report = read_report(output)
     assert json.loads(format_status_json(report))["drift"] == {
         "slides": 45,
         "first_mean_distance": 59.5,
@@ -124,8 +124,8 @@ def test_status_has_the_drift(layout) -> None:
     }
 
 
-def test_status_of_few_slides_has_no_drift(layout) -> None:
-    report = read_report(layout)
+def test_status_of_few_slides_has_no_drift(output) -> None:
+    report = read_report(output)
     assert json.loads(format_status_json(report))["drift"] is None
 
 
@@ -133,6 +133,6 @@ def test_run_with_drift_says_so_in_status_and_on_the_index_page(run, monkeypatch
     drift = Drift(60, 50.4, 71.2, MAX_P)
     monkeypatch.setattr("wbctool.pipeline.run.find_drift", lambda *_: drift)
     assert run() == 0
-    layout = OutputPaths(run.out)
-    assert f"notice: {drift.sentence}" in format_status_text(read_report(layout)).splitlines()
-    assert drift.sentence in html.unescape(layout.index_html.read_text())
+    output = OutputPaths(run.out)
+    assert f"notice: {drift.sentence}" in format_status_text(read_report(output)).splitlines()
+    assert drift.sentence in html.unescape(output.index_html.read_text())

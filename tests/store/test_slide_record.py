@@ -29,7 +29,7 @@ FAILURES = (FieldFailure("s\udcff", "f", "read", "empty"),)
 
 
 @pytest.fixture
-def layout(tmp_path):
+def output(tmp_path):
     return OutputPaths(tmp_path / "counts.csv")
 
 
@@ -51,43 +51,43 @@ def columns(row):
     return zip(COUNTS_COLUMNS, row, strict=True)
 
 
-def test_find_slide_record_gives_back_what_was_published(layout):
+def test_find_slide_record_gives_back_what_was_published(output):
     record = make_record("s\udcff", fields=(FieldHash("f\udcfe", None), FieldHash("g", "ab" * 32)))
-    publish_slide(layout, {}, record)
-    assert find_slide_record(layout, "s\udcff") == record
+    publish_slide(output, {}, record)
+    assert find_slide_record(output, "s\udcff") == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
-def test_find_slide_record_other_content_gives_none(layout, text):
-    publish_slide(layout, {}, make_record())
-    layout.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
-    assert find_slide_record(layout, "s") is None
+def test_find_slide_record_other_content_gives_none(output, text):
+    publish_slide(output, {}, make_record())
+    output.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
+    assert find_slide_record(output, "s") is None
 
 
-def test_find_slide_record_of_another_slide_gives_none(layout):
-    publish_slide(layout, {}, make_record())
-    layout.slide_folder("s").rename(layout.slide_folder("t"))
-    assert find_slide_record(layout, "t") is None
+def test_find_slide_record_of_another_slide_gives_none(output):
+    publish_slide(output, {}, make_record())
+    output.slide_folder("s").rename(output.slide_folder("t"))
+    assert find_slide_record(output, "t") is None
 
 
-def opened(layout):
-    seen = HashCache(layout)
+def opened(output):
+    seen = HashCache(output)
     seen.load_slide("s")
     return seen
 
 
-def test_outputs_match_only_if_every_file_is_as_published(layout):
+def test_outputs_match_only_if_every_file_is_as_published(output):
     content_hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
     names = ("differential.csv", "cells.csv", "report.html", "thumbnails.zip")
-    publish_slide(layout, dict.fromkeys(names, b"hello"), make_record())
+    publish_slide(output, dict.fromkeys(names, b"hello"), make_record())
     whole = dict.fromkeys(names, content_hash)
-    assert outputs_match(layout, make_record(files=whole), opened(layout))
-    assert not outputs_match(layout, make_record(files=whole | {"cells.csv": "0" * 64}), opened(layout))
+    assert outputs_match(output, make_record(files=whole), opened(output))
+    assert not outputs_match(output, make_record(files=whole | {"cells.csv": "0" * 64}), opened(output))
     of_version_1 = dict.fromkeys(names[:3], content_hash)
-    assert outputs_match(layout, make_record(files=of_version_1), opened(layout))
-    assert not outputs_match(layout, make_record(files={"cells.csv": content_hash}), opened(layout))
-    (layout.slide_folder("s") / "report.html").unlink()
-    assert not outputs_match(layout, make_record(files=whole), opened(layout))
+    assert outputs_match(output, make_record(files=of_version_1), opened(output))
+    assert not outputs_match(output, make_record(files={"cells.csv": content_hash}), opened(output))
+    (output.slide_folder("s") / "report.html").unlink()
+    assert not outputs_match(output, make_record(files=whole), opened(output))
 
 
 @pytest.fixture
@@ -101,47 +101,47 @@ def hashes(seen, field):
     return seen.hash_fields(Slide("s", field.parent, (field,)), 300)
 
 
-def test_hash_cache_field_just_written_is_not_remembered(layout, field):
-    publish_slide(layout, {}, make_record())
-    seen = opened(layout)
+def test_hash_cache_field_just_written_is_not_remembered(output, field):
+    publish_slide(output, {}, make_record())
+    seen = opened(output)
     assert hashes(seen, field)[0][1] is not None
     seen.flush()
-    assert not layout.slide_file("s", ".seen.json").exists()
+    assert not output.slide_file("s", ".seen.json").exists()
 
 
-def test_hash_cache_remembered_field_is_not_read_again(layout, field):
-    publish_slide(layout, {}, make_record())
-    seen = opened(layout)
+def test_hash_cache_remembered_field_is_not_read_again(output, field):
+    publish_slide(output, {}, make_record())
+    seen = opened(output)
     seen.remember("f.png", (1, 2, 3), "of another time")
     seen.remember("gone.png", (1, 2, 3), "forgotten below")
     seen.flush()
-    assert hashes(opened(layout), field)[0][1] != "of another time"
-    seen = opened(layout)
+    assert hashes(opened(output), field)[0][1] != "of another time"
+    seen = opened(output)
     seen.remember("f.png", (*get_file_stat(field)[:1], 0, 0), "x")
     content = {"f.png": [*get_file_stat(field), "known"], "gone.png": [1, 2, 3, "x"]}
-    layout.slide_file("s", ".seen.json").write_text(json.dumps(content))
-    seen = opened(layout)
+    output.slide_file("s", ".seen.json").write_text(json.dumps(content))
+    seen = opened(output)
     assert hashes(seen, field) == (("f.png", "known"),)
     seen.flush()
-    assert json.loads(layout.slide_file("s", ".seen.json").read_text()).keys() == {"f.png"}
+    assert json.loads(output.slide_file("s", ".seen.json").read_text()).keys() == {"f.png"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "1", '{"f.png": 1}', "\udcff"])
-def test_hash_cache_broken_file_costs_only_time(layout, field, content):
-    publish_slide(layout, {}, make_record())
-    layout.slide_file("s", ".seen.json").write_text(content, errors="surrogateescape")
-    assert hashes(opened(layout), field)[0][1] is not None
+def test_hash_cache_broken_file_costs_only_time(output, field, content):
+    publish_slide(output, {}, make_record())
+    output.slide_file("s", ".seen.json").write_text(content, errors="surrogateescape")
+    assert hashes(opened(output), field)[0][1] is not None
 
 
-def test_hash_cache_slide_without_results_writes_nothing(layout, field):
-    seen = opened(layout)
+def test_hash_cache_slide_without_results_writes_nothing(output, field):
+    seen = opened(output)
     seen.remember("f.png", (1, 2, 3), "x")
     seen.flush()
-    assert not layout.folder.exists()
+    assert not output.folder.exists()
 
 
-def test_hash_fields_unreadable_field_has_no_hash(layout, tmp_path):
-    assert hashes(opened(layout), tmp_path / "gone.png") == (("gone.png", None),)
+def test_hash_fields_unreadable_field_has_no_hash(output, tmp_path):
+    assert hashes(opened(output), tmp_path / "gone.png") == (("gone.png", None),)
 
 
 def test_is_deterministic_only_with_failures_of_the_files():
@@ -150,9 +150,9 @@ def test_is_deterministic_only_with_failures_of_the_files():
     assert not replace(make_record(), errors=(*FAILURES, on_the_machine)).is_deterministic
 
 
-def test_find_slide_record_altered_value_gives_none(layout):
-    publish_slide(layout, {}, make_record())
-    path = layout.slide_file("s", "slide.json")
+def test_find_slide_record_altered_value_gives_none(output):
+    publish_slide(output, {}, make_record())
+    path = output.slide_file("s", "slide.json")
     whole = path.read_text()
     for was, now in (
         ('"counted": "5"', '"counted": "900"'),
@@ -161,11 +161,11 @@ def test_find_slide_record_altered_value_gives_none(layout):
     ):
         assert was in whole
         path.write_text(whole.replace(was, now, 1))
-        assert find_slide_record(layout, "s") is None
+        assert find_slide_record(output, "s") is None
     path.write_text(json.dumps(json.loads(whole)))  # the same values, laid out otherwise
-    assert find_slide_record(layout, "s") == make_record()
+    assert find_slide_record(output, "s") == make_record()
     path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}))
-    assert find_slide_record(layout, "s") is None
+    assert find_slide_record(output, "s") is None
 
 
 @pytest.mark.parametrize(
@@ -185,16 +185,16 @@ def test_find_slide_record_altered_value_gives_none(layout):
         ("schema", "wbctool-slide/9"),
     ],
 )
-def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(layout, entry, value):
-    publish_slide(layout, {}, make_record())
-    path = layout.slide_file("s", "slide.json")
+def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(output, entry, value):
+    publish_slide(output, {}, make_record())
+    path = output.slide_file("s", "slide.json")
     content = json.loads(path.read_text())
     del content["sha256"]
     content[entry] = {**content[entry], **value} if isinstance(value, dict) else value
     if value == "waiting":
         content["counts"]["status"] = value
     path.write_text(json.dumps(add_checksum(content)))
-    assert find_slide_record(layout, "s") is None
+    assert find_slide_record(output, "s") is None
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(layout, 
         ({"schema": None}, "it has no schema"),
     ],
 )
-def test_read_invalid_record_names_file_and_path_inside(layout, change, location):
-    publish_slide(layout, {}, make_record())
-    path = layout.slide_file("s", "slide.json")
+def test_read_invalid_record_names_file_and_path_inside(output, change, location):
+    publish_slide(output, {}, make_record())
+    path = output.slide_file("s", "slide.json")
     content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
     path.write_text(json.dumps(add_checksum(content | change)))
     with pytest.raises(RecordInvalid) as caught:
@@ -236,27 +236,27 @@ def test_run_processes_slide_with_altered_record_again(run, was, now):
     assert run.tree() == before
 
 
-def test_find_slide_record_keeps_not_assessed(layout):
+def test_find_slide_record_keeps_not_assessed(output):
     counts = {
         name: "not_assessed" if name.startswith("basophil") else value for name, value in make_record().counts.items()
     }
-    publish_slide(layout, {}, replace(make_record(), counts=counts))
-    assert find_slide_record(layout, "s").counts == counts
+    publish_slide(output, {}, replace(make_record(), counts=counts))
+    assert find_slide_record(output, "s").counts == counts
 
 
-def test_publish_files_logs_that_a_review_with_a_lost_record_is_void(layout):
-    publish_slide(layout, {}, make_record())
-    path = layout.slide_file("s", "slide.json")
+def test_publish_files_logs_that_a_review_with_a_lost_record_is_void(output):
+    publish_slide(output, {}, make_record())
+    path = output.slide_file("s", "slide.json")
     for name in ("slide.json", "cells.csv", "differential.csv", "report.html"):
-        layout.slide_file("s", f"original-{name}").write_bytes(path.read_bytes())
+        output.slide_file("s", f"original-{name}").write_bytes(path.read_bytes())
     again = SlideFiles({}, make_record())
     path.write_text(path.read_text().replace("partial", "ok"))
-    publish_files(layout, again)
-    assert [(entry.event, entry.slide) for entry in read_audit_log(layout)] == [("redone", "s")]
+    publish_files(output, again)
+    assert [(entry.event, entry.slide) for entry in read_audit_log(output)] == [("redone", "s")]
     assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
-def test_iter_records_below_gives_only_slides_below_the_folder(layout):
+def test_iter_records_below_gives_only_slides_below_the_folder(output):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
-        publish_slide(layout, {}, make_record(slide))
-    assert [record.slide for record in iter_records_below(layout, "ward")] == ["ward/a", "ward/b/c"]
+        publish_slide(output, {}, make_record(slide))
+    assert [record.slide for record in iter_records_below(output, "ward")] == ["ward/a", "ward/b/c"]

@@ -29,14 +29,14 @@ from wbctool.types.results import SlideStatus
 
 
 @pytest.fixture
-def layout(run):
+def output(run):
     return OutputPaths(run.out)
 
 
-def test_read_report_partly_failed_run(run, layout):
+def test_read_report_partly_failed_run(run, output):
     (run.root / "s2" / "f2.png").write_bytes(b"")
     assert run() == 3
-    report = read_report(layout)
+    report = read_report(output)
     assert (report.phase, report.exit_code, report.stopped_by) == (RunPhase.ENDED, 3, None)
     assert [report.count(status) for status in SlideStatus] == [1, 1, 0, 0]  # ok, partial, failed, waiting
     assert report.duration is not None
@@ -50,157 +50,157 @@ def test_read_report_partly_failed_run(run, layout):
     assert told["failed"][0]["errors"] == [{"field": "f2.png", "stage": "read", "cause": "the file is empty"}]
 
 
-def test_format_status_names_waiting_slides(run, layout):
+def test_format_status_names_waiting_slides(run, output):
     run(settle_s=600.0)
-    report = read_report(layout)
+    report = read_report(output)
     assert json.loads(format_status_json(report))["waiting"] == ["s2", "s10"]
     assert "waiting: s10" in format_status_text(report).splitlines()
 
 
-def test_format_status_counts_reviewed_and_unfamiliar_slides_and_names_possible_blasts(run, layout):
+def test_format_status_counts_reviewed_and_unfamiliar_slides_and_names_possible_blasts(run, output):
     run()
     for flags, lines in (("low_count", []), ("unfamiliar;low_count;possible_blasts", ["possible blasts: s10"])):
-        text = layout.counts_csv.read_text()
-        layout.counts_csv.write_text(re.sub(r"(?m)^(s10,.*),[^,]*$", rf"\1,{flags}", text))
-        report = read_report(layout)
+        text = output.counts_csv.read_text()
+        output.counts_csv.write_text(re.sub(r"(?m)^(s10,.*),[^,]*$", rf"\1,{flags}", text))
+        report = read_report(output)
         assert f"reviewed: 0, unfamiliar: {len(lines)}" in format_status_text(report).splitlines()
         assert [line for line in format_status_text(report).splitlines() if "blasts" in line] == lines
     told = json.loads(format_status_json(report))
     assert (told["reviewed"], told["unfamiliar"], told["possible_blasts"]) == (0, 1, ["s10"])
 
 
-def test_read_report_counts_reviewed_slides(run, layout, tmp_path):
+def test_read_report_counts_reviewed_slides(run, output, tmp_path):
     run()
     review = {"schema": "wbctool-review/1", "slide": "s10", "reader": "AB", "time": "2026-01-02T03:04:05.000Z"}
     review |= {"results": fakes.hash_cells(run.folder / "s10" / "cells.csv"), "comment": "", "cells": []}
     (tmp_path / "review.json").write_text(json.dumps(review))
-    list(apply_reviews(layout, [tmp_path / "review.json"]))
-    assert read_report(layout).reviewed == 1
-    layout.counts_csv.unlink()
-    report = read_report(layout)
+    list(apply_reviews(output, [tmp_path / "review.json"]))
+    assert read_report(output).reviewed == 1
+    output.counts_csv.unlink()
+    report = read_report(output)
     assert "reviewed" not in format_status_text(report)
     assert json.loads(format_status_json(report))["possible_blasts"] is None
 
 
-def test_format_status_text_escapes_names(run, layout):
+def test_format_status_text_escapes_names(run, output):
     (run.root / "a\nb\x1b[2J").mkdir()
     (run.root / "a\nb\x1b[2J" / "x\ny.png").write_bytes(b"")
     run()
-    text = format_status_text(read_report(layout))
+    text = format_status_text(read_report(output))
     assert "\x1b" not in text
     assert r"failed: a\nb\x1b[2J: 1 of 1 fields failed" in text.splitlines()
 
 
-def test_read_report_has_notices_of_input(run, layout):
+def test_read_report_has_notices_of_input(run, output):
     (run.root / "slides.csv").write_text("slide,age\na,40\n'=b,3\n")
     run()
-    report = read_report(layout)
+    report = read_report(output)
     assert report.notices == ("slides.csv names slides that do not exist: a, '=b",)
     assert f"notice: {report.notices[0]}" in format_status_text(report).splitlines()
     assert json.loads(format_status_json(report))["notices"] == list(report.notices)
 
 
-def test_read_report_run_json_without_notices_has_none(run, layout):
+def test_read_report_run_json_without_notices_has_none(run, output):
     run()
-    content = json.loads(layout.run_json.read_bytes())
+    content = json.loads(output.run_json.read_bytes())
     del content["notices"]
-    layout.run_json.write_text(json.dumps(content))
-    assert read_report(layout).notices == ()
+    output.run_json.write_text(json.dumps(content))
+    assert read_report(output).notices == ()
 
 
-def begun(layout):
+def begun(output):
     """run.json as it is in the midst of a run."""
-    content = json.loads(layout.run_json.read_bytes())
+    content = json.loads(output.run_json.read_bytes())
     for key in ("slides", "counts"):
         del content[key]
-    layout.run_json.write_text(json.dumps(content | {"end": None, "exit_code": None}))
+    output.run_json.write_text(json.dumps(content | {"end": None, "exit_code": None}))
 
 
-def test_read_report_running(run, layout):
+def test_read_report_running(run, output):
     run()
-    begun(layout)
-    with lock_output(layout):
-        report = read_report(layout)
+    begun(output)
+    with lock_output(output):
+        report = read_report(output)
         assert report.phase is RunPhase.RUNNING
         assert format_status_text(report).splitlines()[0].endswith(f"process {os.getpid()} on {platform.node()}")
 
 
-def test_read_report_while_the_models_are_loading_is_of_the_run_that_begins(run, layout):
+def test_read_report_while_the_models_are_loading_is_of_the_run_that_begins(run, output):
     assert run() == 0
-    ended = read_run_record(layout).end
-    with lock_output(layout):
-        report = read_report(layout)
+    ended = read_run_record(output).end
+    with lock_output(output):
+        report = read_report(output)
     started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
     assert (report.phase, report.start, report.end, report.last_end) == (RunPhase.RUNNING, started, None, ended)
     assert report.slides == ()
 
 
-def test_read_report_after_a_killed_run_is_of_the_run_that_begins(run, layout):
+def test_read_report_after_a_killed_run_is_of_the_run_that_begins(run, output):
     run()
-    begun(layout)
-    content = json.loads(layout.run_json.read_bytes())
-    layout.run_json.write_text(json.dumps(content | {"start": "2026-01-01T00:00:00.000+00:00"}))
-    with lock_output(layout):
-        assert read_report(layout).start > datetime(2026, 1, 2, tzinfo=UTC)
+    begun(output)
+    content = json.loads(output.run_json.read_bytes())
+    output.run_json.write_text(json.dumps(content | {"start": "2026-01-01T00:00:00.000+00:00"}))
+    with lock_output(output):
+        assert read_report(output).start > datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def test_run_record_keeps_the_end_of_the_last_run_that_ended(run, layout):
+def test_run_record_keeps_the_end_of_the_last_run_that_ended(run, output):
     run()
-    ended = read_run_record(layout).end
+    ended = read_run_record(output).end
     run()
-    begun(layout)
-    assert read_report(layout).last_end == ended
+    begun(output)
+    assert read_report(output).last_end == ended
     run()
-    assert read_run_record(layout).last_end == ended
+    assert read_run_record(output).last_end == ended
 
 
-def test_read_report_while_a_review_is_applied_is_of_the_run_that_ended(run, layout):
+def test_read_report_while_a_review_is_applied_is_of_the_run_that_ended(run, output):
     assert run() == 0
-    with lock_output(layout, "review apply"):
-        report = read_report(layout)
+    with lock_output(output, "review apply"):
+        report = read_report(output)
         assert (report.phase, report.exit_code, report.holder) == (RunPhase.ENDED, 0, "")
 
 
 @pytest.mark.parametrize("note", [None, "dead", "not json", "another process of that number", "an earlier version's"])
-def test_read_report_killed(run, layout, note):
+def test_read_report_killed(run, output, note):
     run()
-    begun(layout)
+    begun(output)
     if note == "dead":
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        layout.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": 1.0}))
+        output.lock_holder_json.write_text(json.dumps({"pid": pid, "host": platform.node(), "started": 1.0}))
     elif note in {"another process of that number", "an earlier version's"}:
         started = 1.0 if note == "another process of that number" else "another-boot 12"
         content = {"pid": os.getpid(), "host": platform.node(), "started": started}
-        layout.lock_holder_json.write_text(json.dumps(content))
+        output.lock_holder_json.write_text(json.dumps(content))
     elif note:
-        layout.lock_holder_json.write_text(note)
-    report = read_report(layout)
+        output.lock_holder_json.write_text(note)
+    report = read_report(output)
     assert report.phase is RunPhase.KILLED
     assert "was killed before it ended" in format_status_text(report)
 
 
-def test_read_report_holder_on_another_host_counts_as_running(run, layout):
+def test_read_report_holder_on_another_host_counts_as_running(run, output):
     run()
-    begun(layout)
-    layout.lock_holder_json.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
+    begun(output)
+    output.lock_holder_json.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": ""}))
     assert (
-        format_status_text(read_report(layout)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
+        format_status_text(read_report(output)).splitlines()[0].endswith("elsewhere, which cannot be checked from here")
     )
 
 
-def test_read_report_failed_start_keeps_slides_of_the_run_before(run, layout):
+def test_read_report_failed_start_keeps_slides_of_the_run_before(run, output):
     run()
-    save_failure(layout, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
-    report = read_report(layout)
+    save_failure(output, datetime(2026, 1, 2, tzinfo=UTC), 1, "no model")
+    report = read_report(output)
     assert (report.exit_code, report.failure, report.count(SlideStatus.OK)) == (1, "no model", 2)
     assert format_status_text(report).startswith("last run: 2026-01-02 00:00:00 UTC, exit code 1: no model")
     assert format_status_text(report).endswith("slides: 2 ok; as an earlier run left them\nreviewed: 0, unfamiliar: 0")
     assert json.loads(format_status_json(report))["done_in_run"] == 0
     run()
-    assert read_report(layout).exit_code == 0
+    assert read_report(output).exit_code == 0
 
 
 def test_save_failure_without_results_writes_nothing(tmp_path):
@@ -214,27 +214,27 @@ def test_save_failure_foreign_folder_writes_nothing(tmp_path):
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_read_report_without_a_run_is_unknown(layout):
+def test_read_report_without_a_run_is_unknown(output):
     with pytest.raises(StatusUnknown, match="no run has looked at a slide yet"):
-        read_report(layout)
-    assert read_report_or_none(layout) is None
+        read_report(output)
+    assert read_report_or_none(output) is None
 
 
-def test_read_report_names_the_place_in_run_json(run, layout):
+def test_read_report_names_the_place_in_run_json(run, output):
     run()
-    content = json.loads(layout.run_json.read_bytes())
+    content = json.loads(output.run_json.read_bytes())
     content["slides"][1]["cells"] = "many"
-    layout.run_json.write_text(json.dumps(content))
+    output.run_json.write_text(json.dumps(content))
     with pytest.raises(StatusUnknown, match=r"run.json is not a valid record of a run: slides.1.cells: "):
-        read_report(layout)
+        read_report(output)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"start": 1}'])
-def test_read_report_invalid_run_json_is_unknown(run, layout, content):
+def test_read_report_invalid_run_json_is_unknown(run, output, content):
     run()
-    layout.run_json.write_text(content)
+    output.run_json.write_text(content)
     with pytest.raises(StatusUnknown, match="is not a valid record of a run"):
-        read_report(layout)
+        read_report(output)
 
 
 def metrics(path):
@@ -242,12 +242,12 @@ def metrics(path):
     return {(s.name, s.labels.get("status")): s.value for family in families for s in family.samples}
 
 
-def test_write_metrics_of_a_run(run, layout, tmp_path):
+def test_write_metrics_of_a_run(run, output, tmp_path):
     fakes.draw_field(run.root / "s3" / "f.png", ["neutrophil"])
     run()
     (run.root / "s2" / "f2.png").write_bytes(b"")
     run()
-    write_metrics(tmp_path / "wbctool.prom", read_report(layout), 3)
+    write_metrics(tmp_path / "wbctool.prom", read_report(output), 3)
     told = metrics(tmp_path / "wbctool.prom")
     assert told["wbctool_last_run_exit_code", None] == 3
     assert told["wbctool_slides", "ok"] == 2

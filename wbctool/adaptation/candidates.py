@@ -69,11 +69,11 @@ class CandidateCells:
     skipped: tuple[SkippedSlide, ...]
 
 
-def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
+def read_candidates(output: OutputPaths, images: FieldImages) -> CandidateCells:
     """Read the cells of all slides.
 
     Args:
-        layout: The results.
+        output: The results.
         images: The fields' files, for cells of which the results hold no picture: a report of a huge slide shows not
             all of its cells, and those that it shows are the least certain ones.
 
@@ -82,14 +82,14 @@ def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
     """
     cells, skipped, hashes, unshown, of_scans = list[Candidate](), list[SkippedSlide](), dict[str, str](), 0, 0
     classes, fields_seen = set[CellClass](), set[str]()
-    for slide in read_published_slides(layout):
+    for slide in read_published_slides(output):
         if isinstance(slide, SkippedSlide):
             skipped.append(slide)
             continue
         if slide.result.scan is not None:
             of_scans += len(slide.result.cells)
             continue
-        result, record = load_run_result(layout, slide.result.slide)
+        result, record = load_run_result(output, slide.result.slide)
         hashes[result.slide] = hash_cells(result, record.provenance.classes)
         classes |= set(record.provenance.classes)
         found = list(_iter_candidates(result, record, fields_seen))
@@ -102,15 +102,15 @@ def read_candidates(layout: OutputPaths, images: FieldImages) -> CandidateCells:
     return CandidateCells(tuple(cells), known, hashes, unshown, of_scans, tuple(skipped))
 
 
-def load_run_result(layout: OutputPaths, slide: str) -> tuple[SlideResult, SlideRecord]:
+def load_run_result(output: OutputPaths, slide: str) -> tuple[SlideResult, SlideRecord]:
     """Return what a run found on a slide, with its pictures, and the record that it wrote.
 
     Raises:
         ResultsInvalid: A file is missing or altered.
     """
-    record = read_slide_record(layout.slide_file(slide, SLIDE_JSON), slide)
+    record = read_slide_record(output.slide_file(slide, SLIDE_JSON), slide)
     try:
-        original, files = read_original_files(layout, record)
+        original, files = read_original_files(output, record)
     except ReviewRefused as error:
         raise ResultsInvalid(str(error)) from error
     return read_result(files, original), original

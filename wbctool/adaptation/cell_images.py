@@ -49,12 +49,12 @@ class CellImages:
 
 
 def make_cell_images(
-    layout: OutputPaths, cells: Sequence[Candidate], images: FieldImages
+    output: OutputPaths, cells: Sequence[Candidate], images: FieldImages
 ) -> dict[tuple[str, int], CellImages]:
     """Make the images of cells, by slide and row. Each image is read once.
 
     Args:
-        layout: The results.
+        output: The results.
         cells: The cells.
         images: The fields' files.
 
@@ -77,7 +77,7 @@ def make_cell_images(
                 shown[cell.slide, cell.row] = _cut_images(rgb, cell.cell.detection.box)
     for slide in dict.fromkeys(cell.slide for cell in without_image):
         rows = [cell.row for cell in without_image if cell.slide == slide]
-        shown |= {(slide, row): stored for row, stored in _stored_images(layout, slide, rows).items()}
+        shown |= {(slide, row): stored for row, stored in _stored_images(output, slide, rows).items()}
     return shown
 
 
@@ -108,9 +108,9 @@ def _cut(rgb: Rgb, box: Box, margin: float) -> tuple[Rgb, Box]:
     return np.ascontiguousarray(pixels), region
 
 
-def _stored_images(layout: OutputPaths, slide: str, rows: Sequence[int]) -> dict[int, CellImages]:
+def _stored_images(output: OutputPaths, slide: str, rows: Sequence[int]) -> dict[int, CellImages]:
     """Return the images that the report of a slide shows of cells, by row."""
-    result, _ = load_run_result(layout, slide)
+    result, _ = load_run_result(output, slide)
     fields = {thumbnail.name: thumbnail for thumbnail in result.field_thumbnails}
     nothing = FieldThumbnail("", 1, 1, b"")
     images = {}

@@ -70,12 +70,12 @@ class PublishedCells:
 
 
 def read_published_cells(
-    layout: OutputPaths, named: Sequence[NamedCell], margin: float, progress: Progress, slides: Path | None = None
+    output: OutputPaths, named: Sequence[NamedCell], margin: float, progress: Progress, slides: Path | None = None
 ) -> PublishedCells:
     """Read the cells of results that readers have labeled.
 
     Args:
-        layout: The results.
+        output: The results.
         named: What readers said on label pages, of these results or others. For cells that they say nothing of, the
             applied reviews count.
         margin: Side of a crop, relative to the box.
@@ -86,28 +86,28 @@ def read_published_cells(
         LabelledDataInvalid: Nothing is labeled, none of the fields is there, or a box does not lie in its field.
         RecordInvalid, ResultsInvalid, ReviewRefused, SlidesNotFound: Results or slides cannot be read.
     """
-    records = _find_records(layout, (cell.cell.slide for cell in named))
+    records = _find_records(output, (cell.cell.slide for cell in named))
     own = [cell for cell in named if cell.cell.field_sha256 in _hashes(records.get(cell.cell.slide))]
-    reviewed = list(_iter_reviewed(layout, CellIndex(cell.cell for cell in named)))
+    reviewed = list(_iter_reviewed(output, CellIndex(cell.cell for cell in named)))
     boxes = [*_iter_named(own, records), *reviewed]
     if not boxes:
-        raise LabelledDataInvalid(f"{layout.counts_csv}: no cell is labeled: no review was applied to its slides")
-    records |= _find_records(layout, (box.slide for box in reviewed))
-    cells, left_out = _crop_boxes(boxes, records, _find_images(layout, slides), margin, progress)
+        raise LabelledDataInvalid(f"{output.counts_csv}: no cell is labeled: no review was applied to its slides")
+    records |= _find_records(output, (box.slide for box in reviewed))
+    cells, left_out = _crop_boxes(boxes, records, _find_images(output, slides), margin, progress)
     notes = [_describe_left_out(reason, n_by_place) for reason, n_by_place in left_out.items()]
     if not cells:
-        raise LabelledDataInvalid("; ".join([f"{layout.counts_csv}: no labeled cell can be read", *notes]))
+        raise LabelledDataInvalid("; ".join([f"{output.counts_csv}: no labeled cell can be read", *notes]))
     reviewers = [reader for slide in dict.fromkeys(box.slide for box in reviewed) for reader in records[slide].readers]
     labeled_by = tuple(dict.fromkeys([*(cell.reader for cell in own), *reviewers]))
     hashes = {slide: _hashes(records[slide]) for slide in dict.fromkeys(cell.group for cell in cells)}
     return PublishedCells(tuple(cells), labeled_by, tuple(notes), hashes)
 
 
-def find_cells_elsewhere(layouts: Sequence[OutputPaths], named: Sequence[NamedCell]) -> list[str]:
+def find_cells_elsewhere(outputs: Sequence[OutputPaths], named: Sequence[NamedCell]) -> list[str]:
     """Find the named cells whose fields are in none of the results.
 
     Args:
-        layouts: The results that were given.
+        outputs: The results that were given.
         named: The cells.
 
     Returns:
@@ -117,8 +117,8 @@ def find_cells_elsewhere(layouts: Sequence[OutputPaths], named: Sequence[NamedCe
         LabelledDataInvalid: All cells of a labels file are of other results.
     """
     fields: set[tuple[str, str]] = set()
-    for layout in layouts:
-        for slide, record in _find_records(layout, (cell.cell.slide for cell in named)).items():
+    for output in outputs:
+        for slide, record in _find_records(output, (cell.cell.slide for cell in named)).items():
             fields |= {(slide, sha256) for sha256 in _hashes(record)}
     elsewhere: dict[Path, Counter[str]] = defaultdict(Counter)
     n_of_file = Counter(cell.path for cell in named)
@@ -134,9 +134,9 @@ def find_cells_elsewhere(layouts: Sequence[OutputPaths], named: Sequence[NamedCe
     return [f"{path}: {_describe_left_out(_NOT_IN_RESULTS, n_by_field)}" for path, n_by_field in elsewhere.items()]
 
 
-def _find_records(layout: OutputPaths, slides: Iterable[str]) -> dict[str, SlideRecord]:
+def _find_records(output: OutputPaths, slides: Iterable[str]) -> dict[str, SlideRecord]:
     """Return the records of slides, as far as there are any."""
-    records = [find_slide_record(layout, slide) for slide in dict.fromkeys(slides)]
+    records = [find_slide_record(output, slide) for slide in dict.fromkeys(slides)]
     return {record.slide: record for record in records if record is not None}
 
 
@@ -145,12 +145,12 @@ def _hashes(record: SlideRecord | None) -> frozenset[str]:
     return frozenset(field.sha256 for field in record.fields if field.sha256) if record else frozenset()
 
 
-def _find_images(layout: OutputPaths, slides: Path | None) -> list[FieldImages]:
+def _find_images(output: OutputPaths, slides: Path | None) -> list[FieldImages]:
     """Return the fields' files where the slides lie now, then those where the run found them."""
-    images = [FieldImages.find(layout, slides)]
+    images = [FieldImages.find(output, slides)]
     if slides is not None:
         with suppress(ResultsInvalid):  # they are no longer there, as --slides says
-            images.append(FieldImages.find(layout, None))
+            images.append(FieldImages.find(output, None))
     return images
 
 
@@ -228,14 +228,14 @@ def _iter_named(named: Sequence[NamedCell], records: Mapping[str, SlideRecord]) 
         yield _LabelledBox(cell.slide, name, cell.field_sha256, cell.box, label, True, is_random, source)
 
 
-def _iter_reviewed(layout: OutputPaths, named: CellIndex) -> Iterator[_LabelledBox]:
+def _iter_reviewed(output: OutputPaths, named: CellIndex) -> Iterator[_LabelledBox]:
     """Yield the cells of reviewed slides that are in a class now, or were called artifacts; no named cell."""
-    for slide in read_published_slides(layout):
+    for slide in read_published_slides(output):
         if not isinstance(slide, PublishedSlide) or not slide.reviewed:
             continue
-        run_result, record = load_run_result(layout, slide.result.slide)
+        run_result, record = load_run_result(output, slide.result.slide)
         hashes = {field.name: field.sha256 for field in record.fields}
-        current = find_slide_record(layout, record.slide)
+        current = find_slide_record(output, record.slide)
         source = f"reviewed by {', '.join(current.readers if current else ())}"
         for original, cell in zip(run_result.cells, slide.result.cells, strict=True):
             category, sha256, box = category_of(cell.prediction), hashes[cell.field] or "", cell.detection.box

@@ -57,15 +57,15 @@ def read_sources(
         path for path in sources if path.suffix.lower() == ".json" and path.is_file() and not _is_results(path)
     ]
     others = [path for path in sources if path not in label_files]
-    layouts = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
+    outputs = {path: OutputPaths.from_path(path) for path in others if _is_results(path)}
     named, notes = merge_labels({path: read_labels(path) for path in label_files})
-    notes += find_cells_elsewhere(list(layouts.values()), named)
+    notes += find_cells_elsewhere(list(outputs.values()), named)
     cells: list[AdaptationCell] = []
     published: list[PublishedCells] = []
     margin = models.classifier.card.crop_margin
     for path in others:
-        if path in layouts:
-            published.append(read_published_cells(layouts[path], named, margin, progress, slides))
+        if path in outputs:
+            published.append(read_published_cells(outputs[path], named, margin, progress, slides))
             notes += published[-1].notes
             continue
         found = read_labelled_cells(path, models, progress)

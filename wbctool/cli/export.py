@@ -100,14 +100,14 @@ def _export_geojson(out: Path, to: Path | None) -> int:
     from wbctool.store.reader import read_published_slides
     from wbctool.types.results import PublishedSlide
 
-    layout = OutputPaths.from_path(out)
-    folder = _resolve_target(layout, to, "geojson")
+    output = OutputPaths.from_path(out)
+    folder = _resolve_target(output, to, "geojson")
     option = "--to" if to else ""
-    published = (slide for slide in read_published_slides(layout) if isinstance(slide, PublishedSlide))
+    published = (slide for slide in read_published_slides(output) if isinstance(slide, PublishedSlide))
     for slide in published:  # all of them before the first is written
         for name in slide.image_names:
             check_overwrite(safe_join(folder, slide.result.slide, f"{name}.geojson"), GEOJSON_FILE, option)
-    slides = _ExportableSlides(layout)
+    slides = _ExportableSlides(output)
     written: set[Path] = set()
     for slide in slides:
         for field, text in slide_geojson(slide):
@@ -135,10 +135,10 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
     from wbctool.store.atomic_write import write_through_link
     from wbctool.store.ownership import check_overwrite
 
-    layout = OutputPaths.from_path(out)
-    path = _resolve_target(layout, to, "coco.json")
+    output = OutputPaths.from_path(out)
+    path = _resolve_target(output, to, "coco.json")
     check_overwrite(path, COCO_FILE, "--to" if to else "")
-    slides = _ExportableSlides(layout)
+    slides = _ExportableSlides(output)
     published = []
     for slide in slides:
         if slide.result.scan is None:
@@ -148,7 +148,7 @@ def _export_coco(out: Path, to: Path | None, slides_dir: Path | None) -> int:
             slides.skip(slide.result.slide, reason, affects_exit_code=False)
     sizes_px, root_slide_id = {}, None
     if published:
-        run_slides, folder = find_run_slides(layout, slides_dir)
+        run_slides, folder = find_run_slides(output, slides_dir)
         sizes_px = read_field_sizes(published, run_slides, folder)
         root = folder if folder.is_dir() else folder.parent  # of a run of a single image
         root_slide_id = next(
@@ -165,35 +165,35 @@ def _export_fhir(out: Path, to: Path | None) -> int:
     from wbctool.store.atomic_write import write_through_link
     from wbctool.store.ownership import check_overwrite
 
-    layout = OutputPaths.from_path(out)
-    path = _resolve_target(layout, to, "fhir.json")
+    output = OutputPaths.from_path(out)
+    path = _resolve_target(output, to, "fhir.json")
     check_overwrite(path, FHIR_FILE, "--to" if to else "")
-    slides = _ExportableSlides(layout)
+    slides = _ExportableSlides(output)
     write_through_link(path, fhir_bundle(slides).encode())
     return slides.finish(
         f"{display_name(str(path))} written: {pluralize(slides.n_exported, 'report')}, {slides.n_final} final"
     )
 
 
-def _resolve_target(layout: OutputPaths, to: Path | None, kind: str) -> Path:
+def _resolve_target(output: OutputPaths, to: Path | None, kind: str) -> Path:
     """Return where to write; refuse a place inside the results, which would overwrite what is read."""
-    target = to or layout.export_path(kind)
-    check_outside_results(layout, target)
+    target = to or output.export_path(kind)
+    check_outside_results(output, target)
     return target
 
 
 class _ExportableSlides:
     """The slides to export, one after the other; those without results are reported and left out."""
 
-    def __init__(self, layout: OutputPaths) -> None:
-        self._layout = layout
+    def __init__(self, output: OutputPaths) -> None:
+        self._output = output
         self.n_exported = self.n_final = self._n_missing = 0
 
     def __iter__(self) -> Iterator[PublishedSlide]:
         from wbctool.store.reader import SkippedSlide, read_published_slides
         from wbctool.types.results import SlideStatus
 
-        for slide in read_published_slides(self._layout):
+        for slide in read_published_slides(self._output):
             if isinstance(slide, SkippedSlide):
                 self.skip(slide.slide, slide.reason, affects_exit_code=slide.status is not SlideStatus.WAITING)
             else:

@@ -72,13 +72,13 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
     from wbctool.store.ownership import check_overwrite
     from wbctool.types.results import SlideStatus
 
-    layout = OutputPaths.from_path(out)
-    path = to or layout.export_path("label.html")
-    check_outside_results(layout, path)
+    output = OutputPaths.from_path(out)
+    path = to or output.export_path("label.html")
+    check_outside_results(output, path)
     check_overwrite(path, LABEL_PAGE_FILE, "--to" if to else "")
     labels = {file: read_labels(file) for file in without}
-    images = _find_images(layout, slides_dir)
-    candidates = read_candidates(layout, images)
+    images = _find_images(output, slides_dir)
+    candidates = read_candidates(output, images)
     _report_gaps(candidates)
     for file, content in labels.items():
         if not find_named(candidates.cells, content.cells):
@@ -86,16 +86,16 @@ def _write_page(out: Path, n_cells: int, to: Path | None, slides_dir: Path | Non
     named = find_named(candidates.cells, [cell for content in labels.values() for cell in content.cells])
     asked = choose_cells(candidates.cells, n_cells, named)
     if named and not asked:
-        raise ResultsInvalid(f"{layout.counts_csv}: every cell is named already, or looks the same as one that is")
-    cell_images = make_cell_images(layout, [candidate for candidate, _ in asked], images)
+        raise ResultsInvalid(f"{output.counts_csv}: every cell is named already, or looks the same as one that is")
+    cell_images = make_cell_images(output, [candidate for candidate, _ in asked], images)
     chosen = [(cell, purpose) for cell, purpose in asked if (cell.slide, cell.row) in cell_images]
     if n_unreadable := len(asked) - len(chosen):
         echo_error(f"{pluralize(n_unreadable, 'cell')} left out: their images cannot be decoded")
     if not chosen:
         advice = "; name the folder of the images with --slides" if candidates.unshown else ""
-        raise ResultsInvalid(f"{layout.counts_csv} has no cell that can be shown{advice}")
+        raise ResultsInvalid(f"{output.counts_csv} has no cell that can be shown{advice}")
     page = render_label_page(
-        layout.folder.name, chosen, cell_images, candidates.classes, candidates.cells_sha256
+        output.folder.name, chosen, cell_images, candidates.classes, candidates.cells_sha256
     ).encode()
     write_through_link(path, page)
     n_random = sum(purpose is Purpose.MEASURE for _, purpose in chosen)
@@ -133,12 +133,12 @@ def _report_gaps(candidates: CandidateCells) -> None:
         echo_error(f"{pluralize(candidates.of_scans, 'cell')} of whole-slide scans left out: they cannot teach yet")
 
 
-def _find_images(layout: OutputPaths, slides_dir: Path | None) -> FieldImages:
+def _find_images(output: OutputPaths, slides_dir: Path | None) -> FieldImages:
     """Return the fields' files; none if they are not where the run found them, which is an error only if asked for."""
     from wbctool.pipeline.run_slides import FieldImages
 
     try:
-        return FieldImages.find(layout, slides_dir)
+        return FieldImages.find(output, slides_dir)
     except ResultsInvalid:
         if slides_dir is not None:
             raise

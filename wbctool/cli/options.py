@@ -26,14 +26,14 @@ def parse_file(text: str) -> Path:
     return Path(text)
 
 
-def check_outside_results(layout: OutputPaths, target: Path) -> None:
+def check_outside_results(output: OutputPaths, target: Path) -> None:
     """Refuse to write inside the results, over what is read.
 
     Raises:
         SettingsInvalid: The target is the table of all slides, or lies in the folder of the results.
     """
     # Path.resolve raises RuntimeError for a loop of links.
-    resolved, counts, results = (Path(os.path.realpath(p)) for p in (target, layout.counts_csv, layout.folder))
+    resolved, counts, results = (Path(os.path.realpath(p)) for p in (target, output.counts_csv, output.folder))
     if resolved == counts or resolved.is_relative_to(results):
         raise SettingsInvalid(f"--to {target} lies inside the results that are read; choose another place")
 

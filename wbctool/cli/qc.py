@@ -47,17 +47,17 @@ def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline
     from wbctool.store.atomic_write import write_atomic
     from wbctool.store.ownership import check_overwrite_folder
 
-    layout = OutputPaths.from_path(out)
-    records = _read_history(layout)
+    output = OutputPaths.from_path(out)
+    records = _read_history(output)
     known_slides = {record.slide for record in records}
     for slide in slides:
         if slide not in known_slides:
             raise StatusUnknown(
-                f"{layout.qc_history_csv} has no slide {slide}; it has {', '.join(sorted(known_slides))}"
+                f"{output.qc_history_csv} has no slide {slide}; it has {', '.join(sorted(known_slides))}"
             )
     charts = build_control_charts([record for record in records if not slides or record.slide in slides], baseline)
     option = "--out" if folder else ""
-    folder = folder or layout.qc_folder
+    folder = folder or output.qc_folder
     check_overwrite_folder(folder, LEVEY_JENNINGS_CSV, CHARTS_FILE, [LEVEY_JENNINGS_HTML], option)
     write_atomic(folder / LEVEY_JENNINGS_CSV, charts_csv(charts).encode())  # first, as it marks the page as ours
     write_atomic(folder / LEVEY_JENNINGS_HTML, render_charts(charts).encode())
@@ -67,11 +67,11 @@ def _draw_charts(out: Path, slides: Sequence[str], folder: Path | None, baseline
     return ExitCode.NEEDS_ATTENTION if any(chart.is_out_of_control for chart in charts) else ExitCode.DONE
 
 
-def _read_history(layout: OutputPaths) -> tuple[QcRecord, ...]:
+def _read_history(output: OutputPaths) -> tuple[QcRecord, ...]:
     """Read the history of the QC slides, which a run with the setting qc_slides writes."""
     from wbctool.qc.history import parse_history
 
-    path = layout.qc_history_csv
+    path = output.qc_history_csv
     try:
         records = parse_history(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -163,11 +163,11 @@ def run_with_settings(settings: RunSettings, as_json: bool = False) -> int:
     from wbctool.paths import OutputPaths
     from wbctool.pipeline.preflight import check_log_file, check_metrics
 
-    layout = OutputPaths.from_out(settings.out)
+    output = OutputPaths.from_out(settings.out)
     if settings.log_file is not None and not settings.dry_run:
-        check_log_file(layout, settings.log_file, settings.metrics)
+        check_log_file(output, settings.log_file, settings.metrics)
     if settings.metrics is not None and not settings.dry_run:
-        check_metrics(layout, settings.metrics)
+        check_metrics(output, settings.metrics)
     start = datetime.fromisoformat(datetime.now(UTC).isoformat(timespec="milliseconds"))  # as run.json has it
     with configure_logging(settings.quiet, None if settings.dry_run else settings.log_file):
         log.info("started: %s", sys.argv)

@@ -231,7 +231,7 @@ class TaskQueue:
             hash_cache, timer = self._context.make_hash_cache(), StageTimer()
             hash_cache.load_slide(slide.id)
             with timer(Stage.WRITE):
-                record = publish_files(self._context.layout, reply.files)
+                record = publish_files(self._context.output, reply.files)
             outcome = replace(SlideOutcome.from_record(record), seconds=outcome.seconds)
             for name, file_stat, sha256 in reply.field_hashes:
                 hash_cache.remember(name, file_stat, sha256)

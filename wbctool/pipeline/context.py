@@ -52,7 +52,7 @@ class RunContext:
     large_field_lock: Lock = field(default_factory=Lock)
 
     @property
-    def layout(self) -> OutputPaths:
+    def output(self) -> OutputPaths:
         """The paths of the output files."""
         return OutputPaths.from_out(self.settings.out)
 
@@ -64,7 +64,7 @@ class RunContext:
 
     def make_hash_cache(self) -> HashCache:
         """Return a cache of the content hashes of one slide's files."""
-        return HashCache(self.layout, self.now)
+        return HashCache(self.output, self.now)
 
     def limits_for(self, slide: str) -> Limits:
         """Return the limits of one slide, which depend on its patient's age."""

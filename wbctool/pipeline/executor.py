@@ -69,7 +69,7 @@ class LocalExecutor:
                 self._stages,
                 pools,
                 partial(process_fields, context, self._stages, pools),
-                partial(publish_files, context.layout),
+                partial(publish_files, context.output),
                 context.make_hash_cache,
             ).process_slides(slides)
 

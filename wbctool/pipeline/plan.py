@@ -75,7 +75,7 @@ def make_plan(slides: Sequence[Slide], context: RunContext) -> list[PlanItem]:
     ids = {slide.id for slide in slides}
     plan = []
     for slide in slides:
-        record = find_slide_record(context.layout, slide.id)
+        record = find_slide_record(context.output, slide.id)
         plan.append(PlanItem(slide, _choose_action(slide, record, context, hash_cache), record))
         if slide.problem:
             hidden = list(_iter_hidden_slides(slide, context, ids))
@@ -129,7 +129,7 @@ def has_changed(slide: Slide, settings: RunSettings, now: Callable[[], float]) -
 
 def _iter_hidden_slides(slide: Slide, context: RunContext, known_ids: set[str]) -> Iterator[PlanItem]:
     """Yield the slides that earlier runs found below a folder that can no longer be listed."""
-    for record in iter_records_below(context.layout, slide.id):
+    for record in iter_records_below(context.output, slide.id):
         if record.slide not in known_ids:
             yield PlanItem(Slide(record.slide, slide.folder, ()), Action.DEFER, record)
 
@@ -164,12 +164,12 @@ def _compare(
     """
     fields = hash_cache.hash_fields(slide, context.settings.max_megapixels)
     cache_key, metadata = context.cache_key_for(slide.is_scan), context.metadata.get(slide.id)
-    if _is_kept(record, fields, context) and outputs_match(context.layout, record, hash_cache):
+    if _is_kept(record, fields, context) and outputs_match(context.output, record, hash_cache):
         return Action.KEEP
     if is_requested or not record.is_deterministic:
         return Action.PROCESS
     if compute_fingerprints(fields, cache_key, metadata).results == record.fingerprint:
-        return Action.SKIP if outputs_match(context.layout, record, hash_cache) else Action.PROCESS
+        return Action.SKIP if outputs_match(context.output, record, hash_cache) else Action.PROCESS
     # Results of schema version 1 have no thumbnails to render a report with.
     can_render = record.has_thumbnails and has_same_cells(record, fields, cache_key, metadata)
     return Action.RENDER if can_render else Action.PROCESS

@@ -40,51 +40,51 @@ from wbctool.store.slide_record import RESULT_FILES
 from wbctool.types.cells import Slide
 
 
-def check_output_location(layout: OutputPaths, settings: RunSettings) -> None:
+def check_output_location(output: OutputPaths, settings: RunSettings) -> None:
     """Check that the tables and the folder of results go neither among the slides nor over files that no run wrote.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
         settings: The settings of the run.
 
     Raises:
         SettingsInvalid: They would.
     """
-    check_overwrite(layout.counts_csv, COUNTS_FILE, "--out")
-    if layout.workbook is not None:
-        check_overwrite(layout.workbook, WORKBOOK_FILE, "--out")
-    results, root = Path(os.path.realpath(layout.folder)), Path(os.path.realpath(settings.slides))
+    check_overwrite(output.counts_csv, COUNTS_FILE, "--out")
+    if output.workbook is not None:
+        check_overwrite(output.workbook, WORKBOOK_FILE, "--out")
+    results, root = Path(os.path.realpath(output.folder)), Path(os.path.realpath(settings.slides))
     if root.is_relative_to(results) or (results.is_relative_to(root) and _has_images(results)):
-        raise SettingsInvalid(f"--out {layout.counts_csv}: the results would go into {results}, which holds the slides")
+        raise SettingsInvalid(f"--out {output.counts_csv}: the results would go into {results}, which holds the slides")
     if _has_foreign_files(results):
         raise SettingsInvalid(
-            f"--out {layout.counts_csv}: the results would go into {results}, which holds files of the same names "
+            f"--out {output.counts_csv}: the results would go into {results}, which holds files of the same names "
             f"that no run wrote; choose another name, or move that folder"
         )
 
 
-def check_slide_folders(layout: OutputPaths, slides: Iterable[Slide]) -> None:
+def check_slide_folders(output: OutputPaths, slides: Iterable[Slide]) -> None:
     """Check that no slide's results go over files that no run wrote, here or behind a link.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
         slides: The slides that were found.
 
     Raises:
         SettingsInvalid: They would; the message names the first such file.
     """
-    is_known, results = is_results(layout.folder), Path(os.path.realpath(layout.folder))
+    is_known, results = is_results(output.folder), Path(os.path.realpath(output.folder))
     for slide in slides:
-        folder = Path(os.path.realpath(layout.slide_folder(slide.id)))
+        folder = Path(os.path.realpath(output.slide_folder(slide.id)))
         if not (is_known and folder.is_relative_to(results)):
-            check_overwrite_folder(folder, SLIDE_JSON, SLIDE_FILE, RESULT_FILES, f"--out {layout.counts_csv}:")
+            check_overwrite_folder(folder, SLIDE_JSON, SLIDE_FILE, RESULT_FILES, f"--out {output.counts_csv}:")
 
 
-def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = None) -> None:
+def check_log_file(output: OutputPaths, log_file: Path, metrics: Path | None = None) -> None:
     """Check that a log goes neither into the results or the metrics nor into a file that is not a log.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
         log_file: The log file.
         metrics: The file of metrics, if there is one.
 
@@ -92,7 +92,7 @@ def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = N
         SettingsInvalid: It would.
     """
     path = Path(os.path.realpath(log_file))
-    if _is_of_results(layout, path):
+    if _is_of_results(output, path):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the results go")
     if path in _real_paths(metrics):
         raise SettingsInvalid(f"--log-file {log_file}: that is where the metrics go")
@@ -103,25 +103,25 @@ def check_log_file(layout: OutputPaths, log_file: Path, metrics: Path | None = N
         check_overwrite(path.with_name(f"{path.name}.{number}"), LOG_FILE, f"--log-file {log_file}:")
 
 
-def check_metrics(layout: OutputPaths, metrics: Path) -> None:
+def check_metrics(output: OutputPaths, metrics: Path) -> None:
     """Check that the metrics go neither into the results nor into a file of another program.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
         metrics: The file of metrics.
 
     Raises:
         SettingsInvalid: They would.
     """
-    if _is_of_results(layout, Path(os.path.realpath(metrics))):
+    if _is_of_results(output, Path(os.path.realpath(metrics))):
         raise SettingsInvalid(f"--metrics {metrics}: that is where the results go")
     check_overwrite(metrics, METRICS_FILE, "--metrics")
 
 
-def _is_of_results(layout: OutputPaths, path: Path) -> bool:
+def _is_of_results(output: OutputPaths, path: Path) -> bool:
     """Return whether a path without links is one of the tables, or lies in the folder of the results."""
-    folder = os.path.realpath(layout.folder)
-    return path in _real_paths(layout.counts_csv, layout.workbook) or path.is_relative_to(folder)
+    folder = os.path.realpath(output.folder)
+    return path in _real_paths(output.counts_csv, output.workbook) or path.is_relative_to(folder)
 
 
 def _real_paths(*paths: Path | None) -> set[Path]:
@@ -144,16 +144,16 @@ LOG_FILE = FileKind("a log of runs", _is_log)
 SLIDE_FILE = FileKind("a record of a slide", has_schema("wbctool-slide"))
 
 
-def check_tables_writable(layout: OutputPaths) -> None:
+def check_tables_writable(output: OutputPaths) -> None:
     """Check that the tables of all slides can be written, by writing a temporary file beside each or its link's target.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
 
     Raises:
         OutputNotWritable: One cannot be written.
     """
-    for path in (layout.counts_csv, layout.workbook):
+    for path in (output.counts_csv, output.workbook):
         if path is None:
             continue
         probe = temp_path_for(resolve_output(path))

@@ -62,7 +62,7 @@ def _render_record(record: SlideRecord, context: RunContext) -> SlideRecord:
     slide = record.slide
     metadata, provenance = context.metadata.get(slide), context.provenance_for(slide, record.scan is not None)
     return render_again(
-        context.layout,
+        context.output,
         record,
         replace(record.provenance, settings=provenance.settings, reference_source=provenance.reference_source),
         context.limits_for(slide),
@@ -105,7 +105,7 @@ def _update_kept_record(record: SlideRecord, context: RunContext) -> SlideRecord
         name: value for name, value in provenance.settings if name in RENDERING_LIMITS
     }
     return render_again(
-        context.layout,
+        context.output,
         record,
         replace(record.provenance, settings=tuple(settings.items()), reference_source=provenance.reference_source),
         limits,

@@ -97,16 +97,16 @@ def run_folder(
         OutputNotWritable: The output cannot be written.
         WbctoolError: What the executor raises.
     """
-    layout = OutputPaths.from_out(settings.out)
-    check_output_location(layout, settings)
+    output = OutputPaths.from_out(settings.out)
+    check_output_location(output, settings)
     notices: list[str] = []
 
     def notify(notice: str) -> None:
         notices.append(notice)
         log_notice(notice)
 
-    slides = find_slides(settings.slides, settings.follow_links, [layout.folder], notify)
-    check_slide_folders(layout, slides)
+    slides = find_slides(settings.slides, settings.follow_links, [output.folder], notify)
+    check_slide_folders(output, slides)
     metadata = read_slides_csv(settings.slides, [slide.id for slide in slides], notify)
 
     def make_context() -> RunContext:
@@ -115,11 +115,11 @@ def run_folder(
     if settings.dry_run:
         progress.plan_ready(make_plan(slides, make_context()))
         return ExitCode.DONE
-    is_new_folder = not os.path.lexists(layout.counts_csv.parent)  # pathlib's raises for a name that is too long
-    with lock_output(layout):
+    is_new_folder = not os.path.lexists(output.counts_csv.parent)  # pathlib's raises for a name that is too long
+    with lock_output(output):
         if is_new_folder:
-            log.info("the folder %s did not exist and was created; is a share not mounted?", layout.counts_csv.parent)
-        check_tables_writable(layout)
+            log.info("the folder %s did not exist and was created; is a share not mounted?", output.counts_csv.parent)
+        check_tables_writable(output)
         run = _FolderRun(make_context(), progress, stop_request, executor, notices)
         return run.execute(slides, argv)
 
@@ -156,10 +156,10 @@ class _FolderRun:
             models.device_message,
             argv,
             self.notices,
-            find_last_end(self.context.layout),
+            find_last_end(self.context.output),
         )
-        write_run_record(self.context.layout, run_record)
-        clear_failure(self.context.layout)
+        write_run_record(self.context.output, run_record)
+        clear_failure(self.context.output)
         plan = make_plan(slides, self.context)
         if reprocessed := describe_reprocessed(plan, self.context):
             self.run_notices.append(reprocessed)
@@ -245,21 +245,21 @@ class _FolderRun:
         code: int | None = None,
     ) -> int:
         """Write the table, the index page, the QC history and run.json; return the exit code."""
-        layout = self.context.layout
+        output = self.context.output
         outcomes = [processed.get(item.slide.id) or self._last_outcome(item) for item in plan]
-        ended_reviews = find_ended_reviews(layout)
+        ended_reviews = find_ended_reviews(output)
         notices = self._collect_notices(outcomes, ended_reviews)
-        write_counts_and_index(layout, outcomes, notices, ended_reviews)
+        write_counts_and_index(output, outcomes, notices, ended_reviews)
         if code is None:
             code = self._select_exit_code(outcomes)
         qc_slides = self.context.settings.qc_slides
-        append_qc_records(layout, qc_slides, outcomes, set(processed), self.context.models.provenance)
+        append_qc_records(output, qc_slides, outcomes, set(processed), self.context.models.provenance)
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
         batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe_cluster()
         notices = [*self.run_notices, *notices]
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
-        write_run_record(layout, ended)
+        write_run_record(output, ended)
         return code
 
     def _collect_notices(self, outcomes: Sequence[SlideOutcome], ended_reviews: Mapping[str, EndedReview]) -> list[str]:
@@ -269,7 +269,7 @@ class _FolderRun:
             log_notice(notice)
         self._note_overlaps(outcomes)
         notices = [*self.notices, *(notice for outcome in outcomes for notice in outcome.notices), *ended]
-        drift = find_drift(self.context.layout, [outcome.slide for outcome in outcomes])
+        drift = find_drift(self.context.output, [outcome.slide for outcome in outcomes])
         if drift is not None and drift.has_wandered:
             notices.append(drift.sentence)
             log_notice(drift.sentence)

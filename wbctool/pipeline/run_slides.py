@@ -13,11 +13,11 @@ from wbctool.store.run_record import read_run_record
 from wbctool.types.cells import Slide
 
 
-def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
+def find_run_slides(output: OutputPaths, root: Path | None) -> tuple[tuple[Slide, ...], Path]:
     """Find the slides of a run again.
 
     Args:
-        layout: Paths of the results.
+        output: Paths of the results.
         root: Folder where the slides are now; None for the folder that the run recorded.
 
     Returns:
@@ -26,13 +26,13 @@ def find_run_slides(layout: OutputPaths, root: Path | None) -> tuple[tuple[Slide
     Raises:
         ResultsInvalid: run.json does not name the folder, or there are no slides in it.
     """
-    settings = read_run_record(layout).settings
+    settings = read_run_record(output).settings
     try:
         folder, follow_links = root or Path(settings["slides"]), bool(settings["follow_links"])
     except (KeyError, TypeError) as error:
-        raise RecordInvalid(layout.run_json, f"is not a valid record of a run: settings: {error}") from error
+        raise RecordInvalid(output.run_json, f"is not a valid record of a run: settings: {error}") from error
     try:
-        return find_slides(folder, follow_links, [layout.folder], lambda _: None), folder  # the run gave the notices
+        return find_slides(folder, follow_links, [output.folder], lambda _: None), folder  # the run gave the notices
     except SlidesNotFound as error:
         raise ResultsInvalid(f"{error}; use --slides to name the folder that has the images now") from error
 
@@ -44,17 +44,17 @@ class FieldImages:
         self._paths = paths
 
     @classmethod
-    def find(cls, layout: OutputPaths, root: Path | None) -> FieldImages:
+    def find(cls, output: OutputPaths, root: Path | None) -> FieldImages:
         """Find the files.
 
         Args:
-            layout: The results.
+            output: The results.
             root: The folder of the slides; None for the one that the run recorded.
 
         Raises:
             ResultsInvalid: There is no such folder, or no slide in it.
         """
-        slides, _ = find_run_slides(layout, root)
+        slides, _ = find_run_slides(output, root)
         return cls({(slide.id, path.name): path for slide in slides for path in slide.fields})
 
     def read(self, slide: str, field: str, sha256: str) -> bytes | None:

@@ -94,7 +94,7 @@ def _parse_record(row: Mapping[str, str]) -> QcRecord:
 
 
 def append_qc_records(
-    layout: OutputPaths,
+    output: OutputPaths,
     patterns: Sequence[str],
     outcomes: Sequence[SlideOutcome],
     processed_ids: Container[str],
@@ -108,7 +108,7 @@ def append_qc_records(
     an error in the log. The caller must hold the output's lock.
 
     Args:
-        layout: The output paths.
+        output: The output paths.
         patterns: Shell patterns of the QC slides' ids.
         outcomes: The outcomes of all slides.
         processed_ids: The slides that this run processed.
@@ -121,32 +121,32 @@ def append_qc_records(
     if not qc_outcomes:
         return
     try:
-        history_text = layout.qc_history_csv.read_text(encoding="utf-8")
+        history_text = output.qc_history_csv.read_text(encoding="utf-8")
     except FileNotFoundError:
         history_text = csv_text(HISTORY_COLUMNS, ())
     except (OSError, UnicodeDecodeError) as error:
-        log.error("%s cannot be read and is left unchanged: %s", layout.qc_history_csv, error)  # noqa: TRY400
+        log.error("%s cannot be read and is left unchanged: %s", output.qc_history_csv, error)  # noqa: TRY400
         return
     try:
         fingerprints = {row["slide"]: row["fingerprint"] for row in parse_rows(history_text)}
     except ValueError as error:
-        log.error("%s is left unchanged: %s; move it away to start a new history", layout.qc_history_csv, error)  # noqa: TRY400
+        log.error("%s is left unchanged: %s; move it away to start a new history", output.qc_history_csv, error)  # noqa: TRY400
         return
     now, rows = datetime.now(UTC), []
     for outcome in qc_outcomes:
         previous_fingerprint = fingerprints.get(encode_csv_name(outcome.slide))
-        row = _make_row(layout, outcome, outcome.slide in processed_ids, previous_fingerprint, now, provenance)
+        row = _make_row(output, outcome, outcome.slide in processed_ids, previous_fingerprint, now, provenance)
         if row is not None:
             rows.append(row)
     if rows:
         lines = csv_text(HISTORY_COLUMNS, rows).partition("\n")[2]
         write_atomic(
-            layout.qc_history_csv, (history_text + ("" if history_text.endswith("\n") else "\n") + lines).encode()
+            output.qc_history_csv, (history_text + ("" if history_text.endswith("\n") else "\n") + lines).encode()
         )
 
 
 def _make_row(
-    layout: OutputPaths,
+    output: OutputPaths,
     outcome: SlideOutcome,
     analyzed: bool,
     previous_fingerprint: str | None,
@@ -154,7 +154,7 @@ def _make_row(
     provenance: Provenance,
 ) -> tuple[str, ...] | None:
     """Return the row of one QC slide; None if it adds nothing, or if its slide.json cannot be read."""
-    path = layout.slide_file(outcome.slide, SLIDE_JSON)
+    path = output.slide_file(outcome.slide, SLIDE_JSON)
     try:
         record = read_slide_record(path, outcome.slide)
     except RecordInvalid as error:
@@ -164,7 +164,7 @@ def _make_row(
     if record.status is not outcome.status or not (analyzed or record.cells_id != previous_fingerprint):
         return None
     if record.reviews:  # what a reader changed says nothing of the tool
-        record = find_slide_record(layout, outcome.slide, ORIGINAL_PREFIX + SLIDE_JSON) or record
+        record = find_slide_record(output, outcome.slide, ORIGINAL_PREFIX + SLIDE_JSON) or record
     return history_row(now, outcome.slide, analyzed, record, provenance)
 
 

@@ -15,11 +15,11 @@ from wbctool.store.lock import lock_output
 from wbctool.store.run_record import is_results
 
 
-def acknowledge_ended_reviews(layout: OutputPaths, slides: Sequence[str], reader: str) -> list[str]:
+def acknowledge_ended_reviews(output: OutputPaths, slides: Sequence[str], reader: str) -> list[str]:
     """Note in the audit log that someone knows that reviews have ended; then bring index.html up to date.
 
     Args:
-        layout: The output.
+        output: The output.
         slides: The slides, by id or as counts.csv writes them; none for all whose reviews have ended.
         reader: The initials of who acknowledges it.
 
@@ -33,21 +33,21 @@ def acknowledge_ended_reviews(layout: OutputPaths, slides: Sequence[str], reader
         AuditLogCorrupt: The audit log is damaged.
         OutputNotWritable: A file cannot be written.
     """
-    if not is_results(layout.folder):
-        raise ReviewRefused(f"{layout.folder} contains no results of a run")
+    if not is_results(output.folder):
+        raise ReviewRefused(f"{output.folder} contains no results of a run")
     try:
         validate_initials(reader)
     except ValueError as error:
         raise ReviewRefused(f"--reader: {error}") from error
-    with lock_output(layout, "review acknowledge"):
-        audit_log.read_audit_log(layout)  # a damaged log would look as if no review had ended
-        ended = find_ended_reviews(layout)
+    with lock_output(output, "review acknowledge"):
+        audit_log.read_audit_log(output)  # a damaged log would look as if no review had ended
+        ended = find_ended_reviews(output)
         ids = [_find_slide(name, ended) for name in dict.fromkeys(slides)] if slides else list(ended)
         applied = audit_log.utc_timestamp()
         common = {"event": AuditEvent.ACKNOWLEDGED, "reader": reader, "applied": applied}
         if ids:
-            audit_log.append_entries(layout, [{**common, "slide": slide} for slide in ids])
-            publish_overview(layout, {})
+            audit_log.append_entries(output, [{**common, "slide": slide} for slide in ids])
+            publish_overview(output, {})
     return ids
 
 

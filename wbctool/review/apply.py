@@ -147,14 +147,14 @@ def _time_or_latest(path: Path) -> datetime:
 
 
 def apply_reviews(
-    layout: OutputPaths, paths: Sequence[Path]
+    output: OutputPaths, paths: Sequence[Path]
 ) -> Iterator[tuple[Path, SlideResult | Superseded | ReviewRefused]]:
     """Apply each review that fits, in order; then bring counts.csv and index.html up to date.
 
     Of several reviews of one slide by one reader, made for the same results, only the one saved last is applied.
 
     Args:
-        layout: The output.
+        output: The output.
         paths: The review files.
 
     Yields:
@@ -167,28 +167,28 @@ def apply_reviews(
         AuditLogCorrupt: The audit log is damaged.
         OutputNotWritable: A file cannot be written.
     """
-    if not is_results(layout.folder):
-        raise ReviewRefused(f"{layout.folder} contains no results of a run")
-    with lock_output(layout, "review apply"):
+    if not is_results(output.folder):
+        raise ReviewRefused(f"{output.folder} contains no results of a run")
+    with lock_output(output, "review apply"):
         applied: dict[str, SlideResult] = {}
         try:
-            superseded = _find_superseded(layout, paths)
+            superseded = _find_superseded(output, paths)
             for path in paths:
                 if path in superseded:
                     yield path, superseded[path]
                     continue
                 try:
-                    result = _apply_review(layout, read_review(path))
+                    result = _apply_review(output, read_review(path))
                     applied[result.slide] = result
                     yield path, result
                 except ReviewRefused as error:
                     yield path, error
         finally:
             if applied:
-                publish_overview(layout, applied)
+                publish_overview(output, applied)
 
 
-def _find_superseded(layout: OutputPaths, paths: Sequence[Path]) -> dict[Path, Superseded]:
+def _find_superseded(output: OutputPaths, paths: Sequence[Path]) -> dict[Path, Superseded]:
     """Return the reviews after which their reader saved another one of the same slide and the same results.
 
     Those that are applied already are left out.
@@ -197,7 +197,7 @@ def _find_superseded(layout: OutputPaths, paths: Sequence[Path]) -> dict[Path, S
     for path in paths:
         with suppress(ReviewRefused):  # it is refused in its turn
             review = read_review(path)
-            if not _is_applied(review, _load_record(layout, review.slide)):
+            if not _is_applied(review, _load_record(output, review.slide)):
                 reviews[path] = review
     latest = {
         (review.slide, review.reader, review.results): path
@@ -212,28 +212,28 @@ def _is_applied(review: ReviewFile, record: SlideRecord) -> bool:
     return any((known.reader, known.time) == (review.reader, _review_time(review)) for known in record.reviews)
 
 
-def _apply_review(layout: OutputPaths, review: ReviewFile) -> SlideResult:
+def _apply_review(output: OutputPaths, review: ReviewFile) -> SlideResult:
     """Apply one review."""
-    record = _load_record(layout, review.slide)
-    original = load_original(layout, review.slide, record)
-    current = replay_reviews(original, record.reviews, audit_log.read_audit_log(layout))
+    record = _load_record(output, review.slide)
+    original = load_original(output, review.slide, record)
+    current = replay_reviews(original, record.reviews, audit_log.read_audit_log(output))
     if _is_applied(review, record):
         raise ReviewRefused(f"slide {review.slide!r}: this review has already been applied")
     results = hash_cells(current, record.provenance.classes)
     _check_applicable(review, current, record, results)
     if not record.reviews:
         for name, content in original.files.items():
-            write_atomic(layout.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
-    head = _append_to_log(layout, review, results)
-    result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(layout))
+            write_atomic(output.slide_file(review.slide, ORIGINAL_PREFIX + name), content)
+    head = _append_to_log(output, review, results)
+    result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(output))
     rendered = render_slide_files(result, record, Fingerprints.of_record(record))
-    publish_slide(layout, rendered.files, rendered.record)
+    publish_slide(output, rendered.files, rendered.record)
     return result
 
 
-def _load_record(layout: OutputPaths, slide: str) -> SlideRecord:
+def _load_record(output: OutputPaths, slide: str) -> SlideRecord:
     """Return a slide's record; raises ReviewRefused if it has no valid one."""
-    record = find_slide_record(layout, slide)
+    record = find_slide_record(output, slide)
     if record is None:
         raise ReviewRefused(f"there are no results for slide {slide!r} from this version of wbctool")
     return record
@@ -276,7 +276,7 @@ def _find_problem(change: CellReclassification, current: SlideResult, provenance
     return ""
 
 
-def _append_to_log(layout: OutputPaths, review: ReviewFile, results: str) -> Review:
+def _append_to_log(output: OutputPaths, review: ReviewFile, results: str) -> Review:
     """Append a line for each cell and then the review's own, whose hash in slide.json covers all of them."""
     time = _review_time(review)
     n_reclassified = sum(change.from_ != change.to for change in review.cells)
@@ -291,7 +291,7 @@ def _append_to_log(layout: OutputPaths, review: ReviewFile, results: str) -> Rev
         "moved": n_reclassified,
         "comment": review.comment,
     }
-    *_, entry = audit_log.append_entries(layout, [*cells, review_entry])
+    *_, entry = audit_log.append_entries(output, [*cells, review_entry])
     return Review(review.reader, time, n_reclassified, review.comment, entry.sha256)
 
 

@@ -57,38 +57,38 @@ class _Context:
     """What every slide is checked against.
 
     Attributes:
-        layout: The paths of the output.
+        output: The paths of the output.
         counts: The table of all slides.
         run: The slides of the last run.
         entries: The lines of the audit log.
     """
 
-    layout: OutputPaths
+    output: OutputPaths
     counts: CountsTable
     run: RunSlides
     entries: tuple[AuditEntry, ...]
 
 
-def audit_reviews(layout: OutputPaths) -> AuditResult:
+def audit_reviews(output: OutputPaths) -> AuditResult:
     """Check the audit log, the table of all slides, and each slide's files against its original and its reviews.
 
     Raises:
         ReviewRefused: The output holds no results.
     """
-    if not is_results(layout.folder):
-        raise ReviewRefused(f"{layout.folder} contains no results of a run")
+    if not is_results(output.folder):
+        raise ReviewRefused(f"{output.folder} contains no results of a run")
     try:
-        entries = audit_log.read_audit_log(layout)
+        entries = audit_log.read_audit_log(output)
     except AuditLogCorrupt as error:
         return AuditResult(0, 0, 0, "", (str(error),))
-    context = _Context(layout, read_counts_table(layout), read_run_slides(layout), entries)
+    context = _Context(output, read_counts_table(output), read_run_slides(output), entries)
     listed = tuple(dict.fromkeys((*(context.counts.rows or ()), *(context.run.slides or ()))))
-    unlisted, unlisted_problems = find_unlisted_slides(layout, listed)
+    unlisted, unlisted_problems = find_unlisted_slides(output, listed)
     problems = [*context.counts.problems, *context.run.problems]
-    problems += [*compare_lists(layout, context.counts, context.run), *unlisted_problems]
+    problems += [*compare_lists(output, context.counts, context.run), *unlisted_problems]
     n_reviewed, unexplained = 0, {entry.slide for entry in entries}
     for slide in (*listed, *unlisted):
-        record = _read_record(layout, slide)
+        record = _read_record(output, slide)
         slide_problems = list(_iter_problems(context, slide, record))
         problems += slide_problems
         if isinstance(record, SlideRecord):
@@ -108,10 +108,10 @@ def audit_reviews(layout: OutputPaths) -> AuditResult:
     )
 
 
-def _read_record(layout: OutputPaths, slide: str) -> SlideRecord | RecordInvalid:
+def _read_record(output: OutputPaths, slide: str) -> SlideRecord | RecordInvalid:
     """Return a slide's record, or why there is none."""
     try:
-        return read_slide_record(layout.slide_file(slide, SLIDE_JSON), slide)
+        return read_slide_record(output.slide_file(slide, SLIDE_JSON), slide)
     except RecordInvalid as error:
         return error
 
@@ -125,13 +125,13 @@ def _iter_problems(context: _Context, slide: str, record: SlideRecord | RecordIn
     )
     if isinstance(record, RecordInvalid):
         is_waiting = row is not None and _is_empty_row(row, SlideStatus.WAITING)
-        if _has_files(context.layout, slide) or not (row is None or is_waiting or is_failed):
+        if _has_files(context.output, slide) or not (row is None or is_waiting or is_failed):
             yield f"slide {slide!r}: {SLIDE_JSON} {record.reason}"
         return
     if not (row is None or is_failed or _matches_row(record, row)):
         hint = "" if has_ended else "; the last run did not finish: run again"
-        yield f"slide {slide!r}: {context.layout.counts_csv.name} does not agree with {SLIDE_JSON}{hint}"
-    content, problems = _read_files(context.layout, record)
+        yield f"slide {slide!r}: {context.output.counts_csv.name} does not agree with {SLIDE_JSON}{hint}"
+    content, problems = _read_files(context.output, record)
     yield from problems
     yield from _iter_review_problems(context, record, content)
 
@@ -150,18 +150,18 @@ def _is_empty_row(row: Row, status: SlideStatus) -> bool:
     return row == empty_row(row["slide"], status, fields, model_classes, row["flags"])
 
 
-def _has_files(layout: OutputPaths, slide: str) -> bool:
+def _has_files(output: OutputPaths, slide: str) -> bool:
     """Return whether anything of a slide is published."""
-    paths = (layout.slide_file(slide, name) for name in (*RESULT_FILES, SLIDE_JSON))
+    paths = (output.slide_file(slide, name) for name in (*RESULT_FILES, SLIDE_JSON))
     return any(os.path.exists(path) for path in paths)  # noqa: PTH110, of a path that is too long Path.exists raises
 
 
-def _read_files(layout: OutputPaths, record: SlideRecord) -> tuple[dict[str, bytes], list[str]]:
+def _read_files(output: OutputPaths, record: SlideRecord) -> tuple[dict[str, bytes], list[str]]:
     """Return a slide's files that can be read, by name, and the problems of all of them."""
     content, unreadable = dict[str, bytes](), dict[str, OSError]()
     for name in RESULT_FILES:
         try:
-            content[name] = layout.slide_file(record.slide, name).read_bytes()
+            content[name] = output.slide_file(record.slide, name).read_bytes()
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -190,11 +190,11 @@ def _iter_review_problems(context: _Context, record: SlideRecord, content: Mappi
         yield f"slide {slide!r}: reviewed, but the audit log lacks {pluralize(len(missing), 'review')} of it"
     elif record.reviews:
         first = next(entry for entry in entries if entry.sha256 == review_hashes[0])
-        yield from _iter_differences(context.layout, record, context.entries, str(first.content["results"]), content)
+        yield from _iter_differences(context.output, record, context.entries, str(first.content["results"]), content)
 
 
 def _iter_differences(
-    layout: OutputPaths,
+    output: OutputPaths,
     record: SlideRecord,
     entries: Sequence[AuditEntry],
     reviewed_sha256: str,
@@ -203,7 +203,7 @@ def _iter_differences(
     """Yield where files are not what original and log give. reviewed_sha256: of the cells.csv that was reviewed."""
     slide = record.slide
     try:
-        original = load_original(layout, slide, record)
+        original = load_original(output, slide, record)
         result = replay_reviews(original, record.reviews, entries)
     except ReviewRefused as error:
         yield str(error)

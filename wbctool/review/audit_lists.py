@@ -49,12 +49,12 @@ class RunSlides:
     problems: tuple[str, ...] = ()
 
 
-def read_counts_table(layout: OutputPaths) -> CountsTable:
+def read_counts_table(output: OutputPaths) -> CountsTable:
     """Read counts.csv."""
-    path = layout.counts_csv
+    path = output.counts_csv
     try:
         content = path.read_bytes()
-        rows = _parse_rows(layout, content)
+        rows = _parse_rows(output, content)
     except OSError as error:
         return CountsTable(None, (f"{path} cannot be read: {error.strerror or error}",))
     except (ValueError, csv.Error) as error:
@@ -66,42 +66,42 @@ def read_counts_table(layout: OutputPaths) -> CountsTable:
     return CountsTable({row["slide"]: row for row in rows}, tuple(problems))
 
 
-def read_run_slides(layout: OutputPaths) -> RunSlides:
+def read_run_slides(output: OutputPaths) -> RunSlides:
     """Read the slides of run.json."""
     try:
-        run = read_run_record(layout)
+        run = read_run_record(output)
         for slide in run.slides or ():
-            layout.slide_folder(slide.slide)  # raises ValueError for what is no slide's id
+            output.slide_folder(slide.slide)  # raises ValueError for what is no slide's id
     except RecordInvalid as error:
         return RunSlides(None, problems=(str(error),))
     except ValueError as error:
-        return RunSlides(None, problems=(f"{layout.run_json} is not a valid record of a run: {error}",))
+        return RunSlides(None, problems=(f"{output.run_json} is not a valid record of a run: {error}",))
     if run.slides is None:
-        problems = () if run.end is None else (f"{layout.run_json} is not a valid record of a run: slides: missing",)
+        problems = () if run.end is None else (f"{output.run_json} is not a valid record of a run: slides: missing",)
         return RunSlides(None, problems=problems)
     failed = {slide.slide for slide in run.slides if any(not failure.field for failure in slide.errors)}
     return RunSlides(tuple(slide.slide for slide in run.slides), frozenset(failed))
 
 
-def compare_lists(layout: OutputPaths, counts: CountsTable, run: RunSlides) -> Iterator[str]:
+def compare_lists(output: OutputPaths, counts: CountsTable, run: RunSlides) -> Iterator[str]:
     """Yield the differences between counts.csv and run.json."""
     if run.slides is None or counts.rows is None:
         return
-    table, run_file = layout.counts_csv.name, layout.run_json.name
+    table, run_file = output.counts_csv.name, output.run_json.name
     run_slides = set(run.slides)
     missing = [slide for slide in run.slides if slide not in counts.rows]
     added = [slide for slide in counts.rows if slide not in run_slides]
     yield from (f"slide {slide!r}: it is in {run_file}, but not in {table}" for slide in missing)
     yield from (f"slide {slide!r}: it is in {table}, but not in {run_file}" for slide in added)
     if not missing and not added and tuple(counts.rows) != run.slides:
-        yield f"{layout.counts_csv} lists the slides in a different order from {run_file}"
+        yield f"{output.counts_csv} lists the slides in a different order from {run_file}"
 
 
-def find_unlisted_slides(layout: OutputPaths, listed: Sequence[str]) -> tuple[list[str], list[str]]:
+def find_unlisted_slides(output: OutputPaths, listed: Sequence[str]) -> tuple[list[str], list[str]]:
     """Find the slides that have a record and are in no list any more.
 
     Args:
-        layout: The output.
+        output: The output.
         listed: The ids of the slides that are in a list.
 
     Returns:
@@ -109,11 +109,11 @@ def find_unlisted_slides(layout: OutputPaths, listed: Sequence[str]) -> tuple[li
     """
     slides, problems = list[str](), list[str]()
     for path in sorted(
-        set(layout.folder.rglob(SLIDE_JSON)) - {layout.slide_file(slide, SLIDE_JSON) for slide in listed}
+        set(output.folder.rglob(SLIDE_JSON)) - {output.slide_file(slide, SLIDE_JSON) for slide in listed}
     ):
         try:
             slide = read_slide_record(path).slide
-            if layout.slide_file(slide, SLIDE_JSON) == path:
+            if output.slide_file(slide, SLIDE_JSON) == path:
                 slides.append(slide)
             else:
                 problems.append(f"{path} belongs to slide {slide!r}")
@@ -124,7 +124,7 @@ def find_unlisted_slides(layout: OutputPaths, listed: Sequence[str]) -> tuple[li
     return slides, problems
 
 
-def _parse_rows(layout: OutputPaths, content: bytes) -> list[Row]:
+def _parse_rows(output: OutputPaths, content: bytes) -> list[Row]:
     """Return the rows of counts.csv with the slides' ids as they are."""
     lines = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     if tuple(lines[:1]) != (list(COUNTS_COLUMNS),) or any(len(line) != len(COUNTS_COLUMNS) for line in lines):
@@ -132,5 +132,5 @@ def _parse_rows(layout: OutputPaths, content: bytes) -> list[Row]:
     rows = [dict(zip(COUNTS_COLUMNS, line, strict=True)) for line in lines[1:]]
     for row in rows:
         row["slide"] = decode_csv_name(row["slide"])
-        layout.slide_folder(row["slide"])  # raises ValueError for what is no slide's id
+        output.slide_folder(row["slide"])  # raises ValueError for what is no slide's id
     return rows

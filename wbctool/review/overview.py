@@ -28,24 +28,24 @@ def validate_initials(text: str) -> str:
     return text
 
 
-def publish_overview(layout: OutputPaths, applied: Mapping[str, SlideResult]) -> None:
+def publish_overview(output: OutputPaths, applied: Mapping[str, SlideResult]) -> None:
     """Bring counts.csv and index.html up to date.
 
     Args:
-        layout: The output.
+        output: The output.
         applied: The results of the slides that were reviewed now, by id.
 
     Raises:
         OutputNotWritable: A table cannot be written.
     """
-    outcomes = read_outcomes(layout)
+    outcomes = read_outcomes(output)
     if outcomes is None:
         log.warning("the last run did not finish: counts.csv and index.html will follow when the next one does")
         return
-    ended = find_ended_reviews(layout)
-    notices = update_notices(read_run_record(layout).notices, ended, [outcome.slide for outcome in outcomes])
+    ended = find_ended_reviews(output)
+    notices = update_notices(read_run_record(output).notices, ended, [outcome.slide for outcome in outcomes])
     outcomes = [_update_outcome(outcome, applied.get(outcome.slide)) for outcome in outcomes]
-    write_counts_and_index(layout, outcomes, notices, ended)
+    write_counts_and_index(output, outcomes, notices, ended)
 
 
 def _update_outcome(outcome: SlideOutcome, result: SlideResult | None) -> SlideOutcome:

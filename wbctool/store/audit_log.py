@@ -63,18 +63,18 @@ class AuditEntry:
         return str(self.content["slide"])
 
 
-def read_audit_log(layout: OutputPaths) -> tuple[AuditEntry, ...]:
+def read_audit_log(output: OutputPaths) -> tuple[AuditEntry, ...]:
     """Return every entry, in order; none if there is no log.
 
     Raises:
         AuditLogCorrupt: The log cannot be read, or a line does not follow from the line before it.
     """
     try:
-        lines = layout.audit_jsonl.read_bytes().split(b"\n")
+        lines = output.audit_jsonl.read_bytes().split(b"\n")
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise AuditLogCorrupt(f"{layout.audit_jsonl} cannot be read: {error.strerror or error}") from error
+        raise AuditLogCorrupt(f"{output.audit_jsonl} cannot be read: {error.strerror or error}") from error
     entries, previous_sha256 = [], _INITIAL_SHA256
     for number, line in enumerate(lines[:-1], start=1):
         try:
@@ -83,17 +83,17 @@ def read_audit_log(layout: OutputPaths) -> tuple[AuditEntry, ...]:
         except (ValueError, KeyError, TypeError, AttributeError):
             is_chained = False
         if not is_chained:
-            raise AuditLogCorrupt(f"{layout.audit_jsonl}: line {number} does not follow from the line before it")
+            raise AuditLogCorrupt(f"{output.audit_jsonl}: line {number} does not follow from the line before it")
         previous_sha256 = hashlib.sha256(line).hexdigest()
         entries.append(AuditEntry(number, previous_sha256, content))
     return tuple(entries)
 
 
-def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -> tuple[AuditEntry, ...]:
+def append_entries(output: OutputPaths, contents: Sequence[Mapping[str, Any]]) -> tuple[AuditEntry, ...]:
     """Append lines, which are on the disk when this returns. Only for the holder of the output's lock.
 
     Args:
-        layout: The output.
+        output: The output.
         contents: The JSON object of each line, without ``previous``.
 
     Returns:
@@ -103,32 +103,32 @@ def append_entries(layout: OutputPaths, contents: Sequence[Mapping[str, Any]]) -
         AuditLogCorrupt: The log is damaged; nothing is appended.
         OutputNotWritable: The log cannot be written.
     """
-    existing = read_audit_log(layout)
+    existing = read_audit_log(output)
     previous_sha256, lines, added = existing[-1].sha256 if existing else _INITIAL_SHA256, [], []
     for number, content in enumerate(contents, start=len(existing) + 1):
         line = json.dumps({**content, "previous": previous_sha256}).encode("ascii")
         previous_sha256 = hashlib.sha256(line).hexdigest()
         lines.append(line + b"\n")
         added.append(AuditEntry(number, previous_sha256, json.loads(line)))
-    with raise_not_writable(layout.audit_jsonl):
-        with layout.audit_jsonl.open("ab") as file:
-            _truncate_partial_line(file.fileno(), layout)
+    with raise_not_writable(output.audit_jsonl):
+        with output.audit_jsonl.open("ab") as file:
+            _truncate_partial_line(file.fileno(), output)
             file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(layout.audit_jsonl.parent)  # the log may be new
+        sync_folder(output.audit_jsonl.parent)  # the log may be new
     return tuple(added)
 
 
-def mentions(layout: OutputPaths, slide: str) -> bool:
+def mentions(output: OutputPaths, slide: str) -> bool:
     """Return whether the log has an entry of a slide; False if it cannot be read. Faster than parsing the log."""
     try:
-        return b'"slide": ' + json.dumps(slide).encode("ascii") in layout.audit_jsonl.read_bytes()
+        return b'"slide": ' + json.dumps(slide).encode("ascii") in output.audit_jsonl.read_bytes()
     except OSError:
         return False
 
 
-def log_review_ended(layout: OutputPaths, slide: str) -> None:
+def log_review_ended(output: OutputPaths, slide: str) -> None:
     """Note that a run is about to replace the cells of a reviewed slide, so that its reviews no longer hold.
 
     Raises:
@@ -136,7 +136,7 @@ def log_review_ended(layout: OutputPaths, slide: str) -> None:
         OutputNotWritable: The log cannot be written.
     """
     log.info("slide %r: other cells were found, so its review no longer holds; the audit log keeps it", slide)
-    append_entries(layout, [{"event": AuditEvent.REVIEW_ENDED, "slide": slide, "applied": utc_timestamp()}])
+    append_entries(output, [{"event": AuditEvent.REVIEW_ENDED, "slide": slide, "applied": utc_timestamp()}])
 
 
 def utc_timestamp() -> str:
@@ -144,10 +144,10 @@ def utc_timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _truncate_partial_line(descriptor: int, layout: OutputPaths) -> None:
+def _truncate_partial_line(descriptor: int, output: OutputPaths) -> None:
     """Drop half a line that a power cut left; no results were changed by it, as they follow only a whole line."""
-    content = layout.audit_jsonl.read_bytes()
+    content = output.audit_jsonl.read_bytes()
     complete_length = content.rfind(b"\n") + 1
     if complete_length < len(content):
-        log.warning("%s: dropped an incomplete last line, left by an interrupted write", layout.audit_jsonl)
+        log.warning("%s: dropped an incomplete last line, left by an interrupted write", output.audit_jsonl)
         os.ftruncate(descriptor, complete_length)

@@ -48,13 +48,13 @@ class Drift:
         )
 
 
-def find_drift(layout: OutputPaths, slides: Iterable[str]) -> Drift | None:
+def find_drift(output: OutputPaths, slides: Iterable[str]) -> Drift | None:
     """Compare the last slides of results with the first, in order of their processing.
 
     Only slides that were measured with the same model as the last one count, since another model measures otherwise.
 
     Args:
-        layout: The results.
+        output: The results.
         slides: The slides' ids.
 
     Returns:
@@ -62,12 +62,12 @@ def find_drift(layout: OutputPaths, slides: Iterable[str]) -> Drift | None:
     """
     measured: list[tuple[int, str, str, float]] = []
     for slide in slides:
-        record = find_slide_record(layout, slide)
+        record = find_slide_record(output, slide)
         if record is None or record.familiarity is None or record.familiarity.mean_distance is None:
             continue
         with suppress(OSError):
             # the thumbnails are written as the slide is processed, not by a review, nor as it is rendered again
-            processed = layout.slide_file(slide, THUMBNAILS_ZIP).stat().st_mtime_ns
+            processed = output.slide_file(slide, THUMBNAILS_ZIP).stat().st_mtime_ns
             measured.append((processed, slide, _name_models(record), record.familiarity.mean_distance))
     measured.sort()
     return compare_first_and_last([distance for *_, models, distance in measured if models == measured[-1][2]])

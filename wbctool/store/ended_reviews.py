@@ -40,13 +40,13 @@ class EndedReview:
         return f"{_ONE}slide {self.slide!r}, reviewed{by}, has other cells since a later run; {_ADVICE}"
 
 
-def find_ended_reviews(layout: OutputPaths) -> Mapping[str, EndedReview]:
+def find_ended_reviews(output: OutputPaths) -> Mapping[str, EndedReview]:
     """Return the slides whose reviews ended and that nobody has reviewed or acknowledged since, by id.
 
     A damaged audit log is an error in the log of the run, and gives none.
     """
     try:
-        entries = read_audit_log(layout)
+        entries = read_audit_log(output)
     except AuditLogCorrupt as error:
         log.error("%s", error)  # noqa: TRY400
         return {}
@@ -58,7 +58,7 @@ def find_ended_reviews(layout: OutputPaths) -> Mapping[str, EndedReview]:
         for slide, history in histories.items()
         if history.ended_at
     }
-    return {slide: review for slide, review in ended.items() if not _is_reviewed(layout, slide)}
+    return {slide: review for slide, review in ended.items() if not _is_reviewed(output, slide)}
 
 
 def describe_ended_reviews(ended: Sequence[EndedReview]) -> list[str]:
@@ -107,7 +107,7 @@ class _History:
             self.ended_at, self._is_closed = "", True
 
 
-def _is_reviewed(layout: OutputPaths, slide: str) -> bool:
+def _is_reviewed(output: OutputPaths, slide: str) -> bool:
     """Return whether a slide is reviewed after all: the run that was to end its review may have been killed."""
-    record = find_slide_record(layout, slide)
+    record = find_slide_record(output, slide)
     return record is not None and bool(record.reviews)

@@ -30,12 +30,12 @@ class HashCache:
     results are never the same, as results do not end like images.
 
     Args:
-        layout: The output; None to keep the hashes in memory alone, for somebody else to write.
+        output: The output; None to keep the hashes in memory alone, for somebody else to write.
         now: Returns the Unix time in seconds.
     """
 
-    def __init__(self, layout: OutputPaths | None, now: Callable[[], float] = time.time) -> None:
-        self._layout, self._now = layout, now
+    def __init__(self, output: OutputPaths | None, now: Callable[[], float] = time.time) -> None:
+        self._output, self._now = output, now
         self._slide = ""
         self._stored: dict[str, list[Any]] = {}
         self._current: dict[str, list[Any]] = {}
@@ -43,10 +43,10 @@ class HashCache:
     def load_slide(self, slide: str) -> None:
         """Read the cache of a slide, which the other methods then work on."""
         self._slide, self._current, self._stored = slide, {}, {}
-        if self._layout is None:
+        if self._output is None:
             return
         try:
-            self._stored = dict(json.loads(self._layout.slide_file(slide, HASH_CACHE_JSON).read_bytes()))
+            self._stored = dict(json.loads(self._output.slide_file(slide, HASH_CACHE_JSON).read_bytes()))
         except (OSError, ValueError, TypeError):
             return
 
@@ -56,9 +56,9 @@ class HashCache:
         Raises:
             OutputNotWritable: The file cannot be written.
         """
-        if self._layout is None:
+        if self._output is None:
             return
-        path = self._layout.slide_file(self._slide, HASH_CACHE_JSON)
+        path = self._output.slide_file(self._slide, HASH_CACHE_JSON)
         if self._current and self._current != self._stored and path.parent.is_dir():
             write_json_atomic(path, self._current)
 

@@ -58,53 +58,53 @@ _HOLDER = TypeAdapter(LockHolder)
 
 
 @contextmanager
-def lock_output(layout: OutputPaths, command: str = RUN_COMMAND) -> Iterator[None]:
+def lock_output(output: OutputPaths, command: str = RUN_COMMAND) -> Iterator[None]:
     """Hold an output for this process. The kernel lets go when the process ends, however it ends.
 
     A folder that was made for the lock goes again if the block raises an error before it has written anything.
 
     Args:
-        layout: The paths of the output.
+        output: The paths of the output.
         command: The command of wbctool that this process executes.
 
     Raises:
         OutputLocked: Another process holds it.
         OutputNotWritable: The folder cannot be made, or the CSV file cannot have its name.
     """
-    lock = FileLock(layout.lock, timeout=0, fallback_to_soft=False)
-    made = [folder for folder in (layout.folder, *layout.folder.parents) if not os.path.lexists(folder)]
-    with raise_not_writable(layout.folder):
-        layout.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output.lock, timeout=0, fallback_to_soft=False)
+    made = [folder for folder in (output.folder, *output.folder.parents) if not os.path.lexists(folder)]
+    with raise_not_writable(output.folder):
+        output.folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout as error:
-            raise OutputLocked(f"{layout.counts_csv} is in use by {_format_holder(layout)}") from error
+            raise OutputLocked(f"{output.counts_csv} is in use by {_format_holder(output)}") from error
     try:
-        _check_filename(layout.counts_csv)
-        remove_stale_temp_files(layout)
-        write_json_atomic(layout.lock_holder_json, asdict(identify_process(command)))
+        _check_filename(output.counts_csv)
+        remove_stale_temp_files(output)
+        write_json_atomic(output.lock_holder_json, asdict(identify_process(command)))
         yield
     except BaseException:
-        _remove_lock_holder(layout)
+        _remove_lock_holder(output)
         if made:
-            _remove_unused_folders(layout, made)
+            _remove_unused_folders(output, made)
         raise
     finally:
-        _remove_lock_holder(layout)
+        _remove_lock_holder(output)
         lock.release()
 
 
-def remove_stale_temp_files(layout: OutputPaths) -> None:
+def remove_stale_temp_files(output: OutputPaths) -> None:
     """Remove what a killed run left under temporary names; only for the holder of the lock.
 
     Raises:
         OutputNotWritable: A file cannot be removed.
     """
-    for folder, _, names in os.walk(layout.folder):
+    for folder, _, names in os.walk(output.folder):
         for name in names:
             if name.startswith(TEMP_PREFIX):
                 _remove(Path(folder, name))
-    for table in filter(None, (layout.counts_csv, layout.workbook)):
+    for table in filter(None, (output.counts_csv, output.workbook)):
         target = resolve_link(table)
         for path in target.parent.glob(temp_prefix_for(target) + "*"):
             if is_temp_name(path.name):
@@ -116,36 +116,36 @@ def identify_process(command: str = RUN_COMMAND) -> LockHolder:
     return LockHolder(os.getpid(), platform.node(), psutil.Process().create_time(), command)
 
 
-def read_holder(layout: OutputPaths) -> LockHolder | None:
+def read_holder(output: OutputPaths) -> LockHolder | None:
     """Return the process that noted itself as the holder of an output; None if there is no valid note.
 
     The lock itself is not tried: somebody who looks must not turn a run away.
     """
     try:
-        return _HOLDER.validate_python(json.loads(layout.lock_holder_json.read_bytes()))
+        return _HOLDER.validate_python(json.loads(output.lock_holder_json.read_bytes()))
     except (OSError, ValidationError, ValueError):
         return None
 
 
-def _remove_lock_holder(layout: OutputPaths) -> None:
+def _remove_lock_holder(output: OutputPaths) -> None:
     """Remove the note of this process."""
     with suppress(OSError):
-        layout.lock_holder_json.unlink(missing_ok=True)
+        output.lock_holder_json.unlink(missing_ok=True)
 
 
-def _remove_unused_folders(layout: OutputPaths, made: Sequence[Path]) -> None:
+def _remove_unused_folders(output: OutputPaths, made: Sequence[Path]) -> None:
     """Remove the folders that this process made, the innermost first, if they hold nothing but the lock."""
     with suppress(OSError):
-        if os.listdir(layout.folder) == [layout.lock.name]:  # noqa: PTH208, names are enough
-            layout.lock.unlink()
+        if os.listdir(output.folder) == [output.lock.name]:  # noqa: PTH208, names are enough
+            output.lock.unlink()
             for folder in made:
                 folder.rmdir()
 
 
-def _format_holder(layout: OutputPaths) -> str:
+def _format_holder(output: OutputPaths) -> str:
     """Name the holder of an output, which gets a moment to leave its note if it has only just begun."""
     for _ in range(_HOLDER_READ_ATTEMPTS):
-        if holder := read_holder(layout):
+        if holder := read_holder(output):
             what = "another run" if holder.command == RUN_COMMAND else f"`wbctool {holder.command}`"
             return f"{what} (process {holder.pid} on {holder.host})"
         time.sleep(_HOLDER_READ_INTERVAL_S)

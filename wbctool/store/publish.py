@@ -32,14 +32,14 @@ from wbctool.types.results import Provenance, Review
 from wbctool.types.slides import SlideMetadata
 
 
-def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
+def publish_files(output: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
     """Publish what a run found on a slide.
 
     If the cells are those that were reviewed, the reviews are applied to the new files. Otherwise they no longer hold,
     and the audit log says so.
 
     Args:
-        layout: The output, whose lock the caller holds.
+        output: The output, whose lock the caller holds.
         slide_files: The slide's files without any review.
 
     Returns:
@@ -52,8 +52,8 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
     """
     slide = slide_files.record.slide
     was_reviewed = False
-    if is_set_aside(layout, slide) or audit_log.mentions(layout, slide):
-        entries, record = audit_log.read_audit_log(layout), find_slide_record(layout, slide)
+    if is_set_aside(output, slide) or audit_log.mentions(output, slide):
+        entries, record = audit_log.read_audit_log(output), find_slide_record(output, slide)
         try:
             reviews = find_reviews(entries, slide, record)
             reviewed_files = _apply_reviews(slide_files, reviews, entries)
@@ -61,22 +61,22 @@ def publish_files(layout: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
             was_reviewed = True
         else:
             if reviewed_files is not None:
-                publish_slide(layout, reviewed_files.files, reviewed_files.record)
+                publish_slide(output, reviewed_files.files, reviewed_files.record)
                 return reviewed_files.record
             if record is not None and record.reviews:
                 _check_readable(slide_files.record, record)
-            was_reviewed = bool(reviews) or (record is None and is_set_aside(layout, slide))
+            was_reviewed = bool(reviews) or (record is None and is_set_aside(output, slide))
     if was_reviewed:
-        audit_log.log_review_ended(layout, slide)
-    publish_slide(layout, slide_files.files, slide_files.record)
+        audit_log.log_review_ended(output, slide)
+    publish_slide(output, slide_files.files, slide_files.record)
     for name in ORIGINAL_FILES:
         with suppress(OSError):
-            layout.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
+            output.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
     return slide_files.record
 
 
 def render_again(
-    layout: OutputPaths,
+    output: OutputPaths,
     record: SlideRecord,
     provenance: Provenance,
     limits: Limits,
@@ -86,7 +86,7 @@ def render_again(
     """Render and publish a slide's tables and report with other limits or metadata; cells and reviews stay.
 
     Args:
-        layout: The output, whose lock the caller holds.
+        output: The output, whose lock the caller holds.
         record: The slide's record; it has thumbnails.
         provenance: What made the results, with the settings of now.
         limits: The slide's limits.
@@ -102,23 +102,23 @@ def render_again(
         OutputNotWritable: A file cannot be written.
     """
     slide = record.slide
-    is_reviewed = bool(record.reviews) or is_set_aside(layout, slide)
-    entries = audit_log.read_audit_log(layout) if is_reviewed else ()
+    is_reviewed = bool(record.reviews) or is_set_aside(output, slide)
+    entries = audit_log.read_audit_log(output) if is_reviewed else ()
     reviews = find_reviews(entries, slide, record)
-    _, files = read_original_files(layout, record)
+    _, files = read_original_files(output, record)
     record = replace(record, provenance=provenance, limits=limits, metadata=metadata)
     original = OriginalResult(files, record, read_result(files, record))
     if reviews and original.cells_sha256 != reviewed_cells_sha256(reviews, entries):
         raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
     result = replay_reviews(original, reviews, entries)
     rendered = render_slide_files(result, record, fingerprints)
-    publish_slide(layout, rendered.files, rendered.record)
+    publish_slide(output, rendered.files, rendered.record)
     return rendered.record
 
 
-def is_set_aside(layout: OutputPaths, slide: str) -> bool:
+def is_set_aside(output: OutputPaths, slide: str) -> bool:
     """Return whether a review was applied, or was about to be: the originals then lie beside the slide's files."""
-    return os.path.exists(layout.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
+    return os.path.exists(output.slide_file(slide, ORIGINAL_PREFIX + SLIDE_JSON))  # noqa: PTH110, raises of no long path
 
 
 def _check_readable(record: SlideRecord, reviewed: SlideRecord) -> None:

@@ -41,18 +41,18 @@ class SkippedSlide:
     reason: str
 
 
-def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | SkippedSlide]:
+def read_published_slides(output: OutputPaths) -> Iterator[PublishedSlide | SkippedSlide]:
     """Yield every slide of counts.csv, in its order.
 
     Raises:
         ResultsInvalid: There are no results, or a file is altered or not valid; the error names the file.
     """
-    for row in _parse_rows(layout.counts_csv, _read_bytes(layout.counts_csv)):
+    for row in _parse_rows(output.counts_csv, _read_bytes(output.counts_csv)):
         try:
             slide, status = decode_csv_name(row["slide"]), SlideStatus(row["status"])
-            record_file = layout.slide_file(slide, SLIDE_JSON)
+            record_file = output.slide_file(slide, SLIDE_JSON)
         except (KeyError, ValueError) as error:
-            raise ResultsInvalid(f"{layout.counts_csv} is not a table written by a run: {error}") from error
+            raise ResultsInvalid(f"{output.counts_csv} is not a table written by a run: {error}") from error
         if status is SlideStatus.WAITING:
             yield SkippedSlide(slide, status, "it is waiting for the next run")
         elif not _is_file(record_file):
@@ -66,30 +66,30 @@ def read_published_slides(layout: OutputPaths) -> Iterator[PublishedSlide | Skip
                 raise ResultsInvalid(f"{error}; `wbctool run` makes it again") from error
             is_of_row = record.reviews or all(row.get(k) == v for k, v in record.counts.items() if k != "slide")
             if record.status is status and is_of_row:
-                yield _read_slide(layout, record)
+                yield _read_slide(output, record)
             elif status is SlideStatus.FAILED:
                 yield SkippedSlide(slide, status, "the last run could not process it")
             else:
                 yield SkippedSlide(
-                    slide, status, f"{record_file} is from a different run than {layout.counts_csv.name}; run again"
+                    slide, status, f"{record_file} is from a different run than {output.counts_csv.name}; run again"
                 )
 
 
-def _read_slide(layout: OutputPaths, record: SlideRecord) -> PublishedSlide:
+def _read_slide(output: OutputPaths, record: SlideRecord) -> PublishedSlide:
     """Read a slide's files.
 
     Raises:
         ResultsInvalid: A file is missing, altered or not valid; the error names it.
     """
     contents = {
-        name: _read_verified(layout.slide_file(record.slide, name), sha256) for name, sha256 in record.files.items()
+        name: _read_verified(output.slide_file(record.slide, name), sha256) for name, sha256 in record.files.items()
     }
-    path = layout.slide_file(record.slide, CELLS_CSV)
+    path = output.slide_file(record.slide, CELLS_CSV)
     try:
         cells, classes, later_columns = _parse_cells(path, contents[CELLS_CSV])
-        path = layout.slide_file(record.slide, DIFFERENTIAL_CSV)
+        path = output.slide_file(record.slide, DIFFERENTIAL_CSV)
         rows = _parse_rows(path, contents[DIFFERENTIAL_CSV])
-        path = layout.slide_file(record.slide, SLIDE_JSON)
+        path = output.slide_file(record.slide, SLIDE_JSON)
         differential = _parse_differential(rows, record.counts, cells)
     except ResultsInvalid:
         raise

@@ -50,18 +50,18 @@ class OriginalResult:
         return hash_cells(self.result, self.record.provenance.classes)
 
 
-def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
+def load_original(output: OutputPaths, slide: str, record: SlideRecord) -> OriginalResult:
     """Return what reviews of a slide start from: what the first review set aside, or what is in place.
 
     Args:
-        layout: The output.
+        output: The output.
         slide: The slide's id.
         record: The slide's current record.
 
     Raises:
         ReviewRefused: The files are not those that the run wrote.
     """
-    original_record, files = read_original_files(layout, record)
+    original_record, files = read_original_files(output, record)
     original_result = read_result(files, original_record)
     expected = hash_files(render_result(original_result, original_record))
     if any(original_record.files.get(name) != sha256 for name, sha256 in expected.items()):
@@ -70,22 +70,22 @@ def load_original(layout: OutputPaths, slide: str, record: SlideRecord) -> Origi
     return OriginalResult({name: files[name] for name in ORIGINAL_FILES}, record, result)
 
 
-def read_original_files(layout: OutputPaths, record: SlideRecord) -> tuple[SlideRecord, dict[str, bytes]]:
+def read_original_files(output: OutputPaths, record: SlideRecord) -> tuple[SlideRecord, dict[str, bytes]]:
     """Return the record that a run wrote of a slide's cells, and the content of its files and of slide.json, by name.
 
     Args:
-        layout: The output.
+        output: The output.
         record: The slide's current record.
 
     Raises:
         ReviewRefused: The files are not those that the run wrote.
     """
     slide, prefix = record.slide, ORIGINAL_PREFIX if record.reviews else ""
-    original = find_slide_record(layout, slide, prefix + SLIDE_JSON)
+    original = find_slide_record(output, slide, prefix + SLIDE_JSON)
     if original is None or original.reviews:
         raise ReviewRefused(f"slide {slide!r}: {prefix}{SLIDE_JSON} was not written by a run")
-    files = {name: _read_original_file(layout, slide, name, sha256) for name, sha256 in original.files.items()}
-    files[SLIDE_JSON] = layout.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
+    files = {name: _read_original_file(output, slide, name, sha256) for name, sha256 in original.files.items()}
+    files[SLIDE_JSON] = output.slide_file(slide, prefix + SLIDE_JSON).read_bytes()
     return original, files
 
 
@@ -189,11 +189,11 @@ def _iter_cell_entries(reviews: Sequence[Review], entries: Sequence[AuditEntry])
             yield from entries[review_entry.number - 1 - review_entry.content["cells"] : review_entry.number - 1]
 
 
-def _read_original_file(layout: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
+def _read_original_file(output: OutputPaths, slide: str, name: str, sha256: str) -> bytes:
     """Return a file as the run wrote it; a review that was killed may have replaced it already."""
     for candidate in (name, ORIGINAL_PREFIX + name):
         with suppress(OSError):
-            content = layout.slide_file(slide, candidate).read_bytes()
+            content = output.slide_file(slide, candidate).read_bytes()
             if hashlib.sha256(content).hexdigest() == sha256:
                 return content
     raise ReviewRefused(f"slide {slide!r}: {name} is missing, or was changed after the run wrote it")

@@ -124,10 +124,10 @@ _RECORD_SCHEMA = RecordSchema(
 )
 
 
-def find_last_end(layout: OutputPaths) -> datetime | None:
+def find_last_end(output: OutputPaths) -> datetime | None:
     """Return when the last run into an output ended; None if none has, or run.json cannot be read."""
     try:
-        last = read_run_record(layout)
+        last = read_run_record(output)
     except RecordInvalid:
         return None
     return last.end or last.last_end
@@ -207,7 +207,7 @@ def finish_run_record(
     )
 
 
-def write_run_record(layout: OutputPaths, record: RunRecord) -> None:
+def write_run_record(output: OutputPaths, record: RunRecord) -> None:
     """Write run.json. This is its one writer.
 
     Raises:
@@ -215,16 +215,16 @@ def write_run_record(layout: OutputPaths, record: RunRecord) -> None:
     """
     values = _RECORD_SCHEMA.adapter.dump_python(record)
     content = {key: value for key, value in values.items() if value is not None or key not in _ONLY_AT_END}
-    write_atomic(layout.run_json, format_json({"schema": SCHEMA, **content}).encode("ascii"))
+    write_atomic(output.run_json, format_json({"schema": SCHEMA, **content}).encode("ascii"))
 
 
-def read_run_record(layout: OutputPaths) -> RunRecord:
+def read_run_record(output: OutputPaths) -> RunRecord:
     """Read run.json of this schema version or the one before. This is its one reader.
 
     Raises:
         RecordInvalid: The file is missing or not valid; it names the place in the file.
     """
-    path = layout.run_json
+    path = output.run_json
     text = read_record_bytes(path)
     try:
         content = json.loads(text)

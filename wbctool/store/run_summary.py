@@ -12,28 +12,28 @@ from wbctool.store.slide_record import WHOLE_NUMBER_COLUMNS
 from wbctool.store.status import RunReport, describe_report, read_report
 
 
-def format_run_summary(layout: OutputPaths) -> str:
+def format_run_summary(output: OutputPaths) -> str:
     """Return the summary of the run that has just ended, as JSON.
 
     Raises:
         StatusUnknown: No run is on record.
     """
-    report = read_report(layout)
+    report = read_report(output)
     content = {
         "schema": "wbctool-run-summary/1",
         **describe_report(report),
-        "counts_csv": str(layout.counts_csv),
-        "workbook": layout.workbook and str(layout.workbook),
-        "folder": str(layout.folder),
-        "results": list(_iter_results(layout, report)),
+        "counts_csv": str(output.counts_csv),
+        "workbook": output.workbook and str(output.workbook),
+        "folder": str(output.folder),
+        "results": list(_iter_results(output, report)),
     }
     return json.dumps(content, indent=1)
 
 
-def _iter_results(layout: OutputPaths, report: RunReport) -> Iterator[dict[str, Any]]:
+def _iter_results(output: OutputPaths, report: RunReport) -> Iterator[dict[str, Any]]:
     """Yield what the tables say of each slide, in their order."""
-    for slide, outcome in zip(report.slides, read_outcomes(layout) or (), strict=False):
-        path = layout.slide_file(slide.slide, REPORT_HTML)
+    for slide, outcome in zip(report.slides, read_outcomes(output) or (), strict=False):
+        path = output.slide_file(slide.slide, REPORT_HTML)
         yield {
             "slide": slide.slide,
             "status": slide.status.value,

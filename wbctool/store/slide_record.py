@@ -234,32 +234,32 @@ def read_slide_record(path: Path, slide: str | None = None) -> SlideRecord:
     return record
 
 
-def find_slide_record(layout: OutputPaths, slide: str, name: str = SLIDE_JSON) -> SlideRecord | None:
+def find_slide_record(output: OutputPaths, slide: str, name: str = SLIDE_JSON) -> SlideRecord | None:
     """Return a slide's record; None if it has none that is valid.
 
     Args:
-        layout: The output.
+        output: The output.
         slide: The slide's id.
         name: The file's name in the slide's folder.
     """
     try:
-        return read_slide_record(layout.slide_file(slide, name), slide)
+        return read_slide_record(output.slide_file(slide, name), slide)
     except (RecordInvalid, ValueError):  # ValueError: no id of a slide
         return None
 
 
-def iter_records_below(layout: OutputPaths, slide: str) -> Iterator[SlideRecord]:
+def iter_records_below(output: OutputPaths, slide: str) -> Iterator[SlideRecord]:
     """Yield the records of the slides whose ids begin with ``slide/``, in order of their paths."""
-    for path in sorted(layout.slide_folder(slide).glob(f"*/**/{SLIDE_JSON}")):
+    for path in sorted(output.slide_folder(slide).glob(f"*/**/{SLIDE_JSON}")):
         with suppress(RecordInvalid, ValueError):
             record = read_slide_record(path)
-            if record.slide.startswith(f"{slide}/") and layout.slide_file(record.slide, SLIDE_JSON) == path:
+            if record.slide.startswith(f"{slide}/") and output.slide_file(record.slide, SLIDE_JSON) == path:
                 yield record
 
 
-def outputs_match(layout: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
+def outputs_match(output: OutputPaths, record: SlideRecord, hash_cache: HashCache) -> bool:
     """Return whether a slide's files are in place as they were published."""
     return record.files.keys() in (frozenset(RESULT_FILES), _VERSION_1_FILES) and all(
-        hash_cache.hash_file(layout.slide_file(record.slide, name), digest_large_file) == sha256
+        hash_cache.hash_file(output.slide_file(record.slide, name), digest_large_file) == sha256
         for name, sha256 in record.files.items()
     )

@@ -137,14 +137,14 @@ def build_slide_record(
     )
 
 
-def publish_slide(layout: OutputPaths, files: Mapping[str, bytes], record: SlideRecord) -> None:
+def publish_slide(output: OutputPaths, files: Mapping[str, bytes], record: SlideRecord) -> None:
     """Publish a slide's files and, last, its record.
 
     Raises:
         OutputNotWritable: There is no room for all of them, for example; what was there before is still there.
     """
     contents = {**files, SLIDE_JSON: format_slide_record(record)}
-    write_atomic_group({layout.slide_file(record.slide, name): content for name, content in contents.items()})
+    write_atomic_group({output.slide_file(record.slide, name): content for name, content in contents.items()})
 
 
 def round_as_stored(result: SlideResult) -> SlideResult:

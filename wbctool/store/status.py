@@ -107,18 +107,18 @@ class RunReport:
         return None if self.end is None else self.end - self.start
 
 
-def read_report(layout: OutputPaths) -> RunReport:
+def read_report(output: OutputPaths) -> RunReport:
     """Return what the last run did.
 
     Raises:
         StatusUnknown: There was no run, or its run.json cannot be read.
     """
     try:
-        run = read_run_record(layout)
+        run = read_run_record(output)
     except RecordInvalid as error:
         hint = ": no run has looked at a slide yet" if isinstance(error.__cause__, FileNotFoundError) else ""
         raise StatusUnknown(f"{error}{hint}") from error
-    holder, failure = _find_live_holder(layout), _read_failure(layout)
+    holder, failure = _find_live_holder(output), _read_failure(output)
     phase = RunPhase.RUNNING if holder else RunPhase.ENDED if run.end or failure else RunPhase.KILLED
     if holder is not None:
         failure = None  # of a run before
@@ -127,7 +127,7 @@ def read_report(layout: OutputPaths) -> RunReport:
             last_end = run.end or run.last_end
             run = replace(run, start=started, last_end=last_end, end=None, exit_code=None, slides=None)
     slides = run.slides or ()
-    outcomes = read_outcomes(layout) if slides else None
+    outcomes = read_outcomes(output) if slides else None
     return RunReport(
         phase=phase,
         start=failure.start if failure else run.start,
@@ -147,41 +147,41 @@ def read_report(layout: OutputPaths) -> RunReport:
         if outcomes is None
         else tuple(outcome.slide for outcome in outcomes if Flag.POSSIBLE_BLASTS in outcome.flags),
         notices=tuple(update_notices(run.notices, {}, ())),
-        ended_reviews=tuple(find_ended_reviews(layout).values()),
-        drift=find_drift(layout, [slide.slide for slide in slides]),
+        ended_reviews=tuple(find_ended_reviews(output).values()),
+        drift=find_drift(output, [slide.slide for slide in slides]),
     )
 
 
-def read_report_or_none(layout: OutputPaths) -> RunReport | None:
+def read_report_or_none(output: OutputPaths) -> RunReport | None:
     """Return what the last run did; None if nothing can be read."""
     try:
-        return read_report(layout)
+        return read_report(output)
     except StatusUnknown:
         return None
 
 
-def save_failure(layout: OutputPaths, start: datetime, exit_code: int, cause: str) -> None:
+def save_failure(output: OutputPaths, start: datetime, exit_code: int, cause: str) -> None:
     """Note a run that ended without a run.json of its own, beside the results of earlier runs.
 
     Without such results nothing is written: a folder of that name may hold anything, even the slides.
 
     Args:
-        layout: The output.
+        output: The output.
         start: When the run began.
         exit_code: Its exit code.
         cause: Why it ended.
     """
-    if is_results(layout.folder):
-        with suppress(OutputLocked, OutputNotWritable), lock_output(layout):
+    if is_results(output.folder):
+        with suppress(OutputLocked, OutputNotWritable), lock_output(output):
             end = datetime.now(UTC)
             content = {"start": start.isoformat(), "end": end.isoformat(), "exit_code": exit_code, "cause": cause}
-            write_json_atomic(layout.failure_json, content)
+            write_json_atomic(output.failure_json, content)
 
 
-def clear_failure(layout: OutputPaths) -> None:
+def clear_failure(output: OutputPaths) -> None:
     """Remove the note of a failed run, as a later run has begun."""
     with suppress(OSError):
-        layout.failure_json.unlink()
+        output.failure_json.unlink()
 
 
 def format_status_text(report: RunReport) -> str:
@@ -271,9 +271,9 @@ def _format_headline(report: RunReport) -> str:
     return f"last run: {start}, {report.duration.total_seconds():.0f} s, exit code {report.exit_code}{stop_reason}"
 
 
-def _find_live_holder(layout: OutputPaths) -> LockHolder | None:
+def _find_live_holder(output: OutputPaths) -> LockHolder | None:
     """Return the live process that executes a run; None if there is none, as while a review is applied."""
-    holder = read_holder(layout)
+    holder = read_holder(output)
     return holder if holder is not None and holder.command == RUN_COMMAND and holder.is_alive() else None
 
 
@@ -283,10 +283,10 @@ def _describe_holder(holder: LockHolder) -> str:
     return f"process {holder.pid} on {holder.host}{note}"
 
 
-def _read_failure(layout: OutputPaths) -> RunFailure | None:
+def _read_failure(output: OutputPaths) -> RunFailure | None:
     """Return the note of a failed run, if there is a valid one."""
     try:
-        failure = _FAILURE.validate_python(json.loads(layout.failure_json.read_bytes()))
+        failure = _FAILURE.validate_python(json.loads(output.failure_json.read_bytes()))
     except (OSError, ValueError):
         return None
     return replace(failure, start=failure.start.astimezone(UTC), end=failure.end.astimezone(UTC))
