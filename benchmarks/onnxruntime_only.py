@@ -114,8 +114,8 @@ def record_calls(settings: RunSettings, models: Models) -> tuple[int, list[Call]
     context = RunContext(settings, stages.models)
     slides = find_slides(settings.slides)
     with ThreadPools.create(settings.workers, context.models.prefers_large_batches) as pools:
-        do_fields = partial(process_fields, context, stages, pools)
-        pipeline = Pipeline(context, stages, pools, do_fields, _publish_nothing, context.make_hash_cache)
+        process_slide_fields = partial(process_fields, context, stages, pools)
+        pipeline = Pipeline(context, stages, pools, process_slide_fields, _publish_nothing, context.make_hash_cache)
         n_cells = sum(len(slide.cells) for slide in pipeline.analyze_slides(slides))
     return n_cells, calls
 

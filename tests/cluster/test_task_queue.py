@@ -222,7 +222,7 @@ def test_slide_that_cannot_be_published_costs_no_other(process, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise AuditLogCorrupt("line 3 of audit.jsonl is damaged")
 
-    monkeypatch.setattr(task_queue, "publish_files", broken)
+    monkeypatch.setattr(task_queue, "publish_with_reviews", broken)
     outcomes = process(FakeCluster(lambda slide, _: completed(slide, SlideFiles({}, None)), "w"), "abc")
     assert stages_of(outcomes) == ["report"] * 3
     assert "audit.jsonl is damaged" in outcomes[0].failures[0].cause
@@ -232,6 +232,6 @@ def test_output_that_cannot_be_written_ends_run(process, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OutputNotWritable("no space left")
 
-    monkeypatch.setattr(task_queue, "publish_files", full)
+    monkeypatch.setattr(task_queue, "publish_with_reviews", full)
     with pytest.raises(OutputNotWritable):
         process(FakeCluster(lambda slide, _: completed(slide, SlideFiles({}, None)), "w"), "abc")

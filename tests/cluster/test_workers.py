@@ -95,13 +95,13 @@ def test_worker_takes_a_single_image_or_scan(settings: RunSettings) -> None:
 def test_worker_that_is_not_ready_or_has_ended_gives_the_slide_back(settings: RunSettings) -> None:
     plugin, slide = RunPlugin("run", settings), Slide("a", settings.slides, (settings.slides / "gone.png",))
     with pytest.raises(Reschedule):
-        plugin.process(slide, None, 1)
+        plugin.process_slide(slide, None, 1)
     worker = FakeWorker()
     worker.set_up(plugin)
-    assert plugin.process(slide, None, 1).outcome.slide == "a"
+    assert plugin.process_slide(slide, None, 1).outcome.slide == "a"
     plugin.teardown(worker)
     with pytest.raises(Reschedule):
-        plugin.process(slide, None, 1)
+        plugin.process_slide(slide, None, 1)
 
 
 def test_models_are_loaded_once_per_process(models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_fhir_device_provenance_missing_says_so():
 
 def test_fhir_ids_depend_on_results_only():
     assert fhir_bundle([slide()]) == fhir_bundle([slide()])
-    other = resources(replace(slide(), fingerprint="b" * 64))
+    other = resources(replace(slide(), cells_id="b" * 64))
     assert other["DiagnosticReport"][0]["id"] != resources(slide())["DiagnosticReport"][0]["id"]
 
 

@@ -131,10 +131,10 @@ def test_history_damaged_slide_json_costs_only_its_row(run, monkeypatch, caplog,
         if made.record.slide == "s10":
             (run.folder / "s10" / "slide.json").write_bytes(content)
             raise OutputNotWritable("s10 cannot be written") from OSError(errno.ENOTDIR, "Not a directory")
-        return publish_files(output, made)
+        return publish_with_reviews(output, made)
 
-    publish_files = executor.publish_files
-    monkeypatch.setattr(executor, "publish_files", in_the_way)
+    publish_with_reviews = executor.publish_with_reviews
+    monkeypatch.setattr(executor, "publish_with_reviews", in_the_way)
     assert run(qc_slides=("*",), force=True) == 3
     assert [line["slide"] for line in history(run)] == ["s2"]
     assert "QC slide 's10' has no row in the history" in caplog.text

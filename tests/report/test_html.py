@@ -26,7 +26,7 @@ from wbctool.report.gallery import (
     keep_shown,
 )
 from wbctool.report.html import render_report
-from wbctool.report.summary import limitations, metadata_rows, severity, summary_sentence
+from wbctool.report.summary import find_result_severity, limitations, metadata_rows, summary_sentence
 from wbctool.stages.absolute_counts import add_absolute_counts
 from wbctool.stages.differential import count_cells
 from wbctool.types.cells import Box, Cell, Crop, Detection, Field, Reason
@@ -244,10 +244,10 @@ def test_report_unfamiliar_slide_has_no_high_or_low_marks():
 def test_severity_value_out_of_range_is_check():
     high = result_of(["neutrophil"] * 240 + ["lymphocyte"] * 10, adult=True)
     assert not high.differential.flags
-    assert severity(high) == "check"
+    assert find_result_severity(high) == "check"
     few = result_of(["neutrophil"] * 120 + ["lymphocyte"] * 80)
     few = replace(few, differential=add_absolute_counts(few.differential, 0.8, Limits(adult=True)))
-    assert severity(few) == "check"
+    assert find_result_severity(few) == "check"
     text, _ = read(render_report(few, fakes.provenance()))
     assert "neutrophil absolute low : Neutrophil low: 0.48 × 10⁹/L, reference 2 to 7.5." in text
 
@@ -255,7 +255,7 @@ def test_severity_value_out_of_range_is_check():
 def test_severity_limited_count_alone_is_clear():
     limited = result_of(["neutrophil"] * 150)
     assert limited.differential.flags == (Flag.LIMITED_COUNT,)
-    assert severity(limited) == "clear"
+    assert find_result_severity(limited) == "clear"
 
 
 def test_report_reviewed_slide_without_cells_in_review_says_reviewed_and_keeps_its_color():

@@ -14,9 +14,9 @@ from wbctool.stages.differential import clopper_pearson_interval, count_cells
 LIMITS = Limits()
 
 
-def count(limits=LIMITS, known=CellClass, field_flags=(), fields_read=1, **cells):
+def count(limits=LIMITS, known=CellClass, other_flags=(), n_read=1, **cells):
     predictions = [fakes.predict(name) for name, n in cells.items() for _ in range(n)]
-    return count_cells(predictions, tuple(known), limits, field_flags, fields_read)
+    return count_cells(predictions, tuple(known), limits, other_flags, n_read)
 
 
 def by_class(differential):
@@ -138,7 +138,7 @@ def test_count_cells_with_nothing_counted_has_no_percents():
 
 
 def test_count_cells_with_no_field_read_does_not_raise_no_wbc():
-    assert count(fields_read=0, field_flags={"failed_fields"}).flags == ("low_count", "failed_fields")
+    assert count(n_read=0, other_flags={"failed_fields"}).flags == ("low_count", "failed_fields")
 
 
 def test_count_cells_class_unknown_to_the_model_is_not_assessed():

@@ -15,7 +15,7 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.drift import MAX_P, SLIDES_COMPARED, Drift, compare_first_and_last, find_drift
 from wbctool.store.run_record import read_run_record, write_run_record
 from wbctool.store.slide_record import SlideRecord
-from wbctool.store.slide_writer import publish_slide
+from wbctool.store.slide_writer import write_slide_files
 from wbctool.store.status import format_status_json, format_status_text, read_report
 from wbctool.types.results import SlideStatus
 from wbctool.types.slides import Familiarity
@@ -83,7 +83,7 @@ def publish(output: OutputPaths, distances: dict[str, float], model: str = "a") 
             slide=slide, status=SlideStatus.OK, fingerprint="f" * 64, fields=(), files={}, errors=(), counts=counts,
             limits=Limits(), provenance=provenance, familiarity=Familiarity(30, distance, 80, True),
         )  # fmt: skip
-        publish_slide(output, {THUMBNAILS_ZIP: b""}, record)
+        write_slide_files(output, {THUMBNAILS_ZIP: b""}, record)
         os.utime(output.slide_file(slide, THUMBNAILS_ZIP), ns=(order, order))
 
 

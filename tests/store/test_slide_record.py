@@ -11,7 +11,7 @@ from wbctool.report.csv_tables import COUNTS_COLUMNS
 from wbctool.store.audit_log import read_audit_log
 from wbctool.store.checksum import add_checksum
 from wbctool.store.hash_cache import HashCache, get_file_stat
-from wbctool.store.publish import publish_files
+from wbctool.store.publish import publish_with_reviews
 from wbctool.store.slide_record import (
     FieldHash,
     SlideRecord,
@@ -20,7 +20,7 @@ from wbctool.store.slide_record import (
     outputs_match,
     read_slide_record,
 )
-from wbctool.store.slide_writer import SlideFiles, publish_slide
+from wbctool.store.slide_writer import SlideFiles, write_slide_files
 from wbctool.types.cells import Slide
 from wbctool.types.results import FieldFailure, SlideStatus
 
@@ -53,19 +53,19 @@ def columns(row):
 
 def test_find_slide_record_gives_back_what_was_published(output):
     record = make_record("s\udcff", fields=(FieldHash("f\udcfe", None), FieldHash("g", "ab" * 32)))
-    publish_slide(output, {}, record)
+    write_slide_files(output, {}, record)
     assert find_slide_record(output, "s\udcff") == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "wbctool-slide/0"}', '"x"', "\udcff", "[" * 100_000])
 def test_find_slide_record_other_content_gives_none(output, text):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     output.slide_file("s", "slide.json").write_text(text, errors="surrogateescape")
     assert find_slide_record(output, "s") is None
 
 
 def test_find_slide_record_of_another_slide_gives_none(output):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     output.slide_folder("s").rename(output.slide_folder("t"))
     assert find_slide_record(output, "t") is None
 
@@ -79,7 +79,7 @@ def opened(output):
 def test_outputs_match_only_if_every_file_is_as_published(output):
     content_hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
     names = ("differential.csv", "cells.csv", "report.html", "thumbnails.zip")
-    publish_slide(output, dict.fromkeys(names, b"hello"), make_record())
+    write_slide_files(output, dict.fromkeys(names, b"hello"), make_record())
     whole = dict.fromkeys(names, content_hash)
     assert outputs_match(output, make_record(files=whole), opened(output))
     assert not outputs_match(output, make_record(files=whole | {"cells.csv": "0" * 64}), opened(output))
@@ -102,7 +102,7 @@ def hashes(seen, field):
 
 
 def test_hash_cache_field_just_written_is_not_remembered(output, field):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     seen = opened(output)
     assert hashes(seen, field)[0][1] is not None
     seen.flush()
@@ -110,7 +110,7 @@ def test_hash_cache_field_just_written_is_not_remembered(output, field):
 
 
 def test_hash_cache_remembered_field_is_not_read_again(output, field):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     seen = opened(output)
     seen.remember("f.png", (1, 2, 3), "of another time")
     seen.remember("gone.png", (1, 2, 3), "forgotten below")
@@ -128,7 +128,7 @@ def test_hash_cache_remembered_field_is_not_read_again(output, field):
 
 @pytest.mark.parametrize("content", ["", "[]", "1", '{"f.png": 1}', "\udcff"])
 def test_hash_cache_broken_file_costs_only_time(output, field, content):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     output.slide_file("s", ".seen.json").write_text(content, errors="surrogateescape")
     assert hashes(opened(output), field)[0][1] is not None
 
@@ -151,7 +151,7 @@ def test_is_deterministic_only_with_failures_of_the_files():
 
 
 def test_find_slide_record_altered_value_gives_none(output):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     path = output.slide_file("s", "slide.json")
     whole = path.read_text()
     for was, now in (
@@ -186,7 +186,7 @@ def test_find_slide_record_altered_value_gives_none(output):
     ],
 )
 def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(output, entry, value):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     path = output.slide_file("s", "slide.json")
     content = json.loads(path.read_text())
     del content["sha256"]
@@ -208,7 +208,7 @@ def test_find_slide_record_invalid_value_with_valid_checksum_gives_none(output, 
     ],
 )
 def test_read_invalid_record_names_file_and_path_inside(output, change, location):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     path = output.slide_file("s", "slide.json")
     content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
     path.write_text(json.dumps(add_checksum(content | change)))
@@ -240,23 +240,23 @@ def test_find_slide_record_keeps_not_assessed(output):
     counts = {
         name: "not_assessed" if name.startswith("basophil") else value for name, value in make_record().counts.items()
     }
-    publish_slide(output, {}, replace(make_record(), counts=counts))
+    write_slide_files(output, {}, replace(make_record(), counts=counts))
     assert find_slide_record(output, "s").counts == counts
 
 
 def test_publish_files_logs_that_a_review_with_a_lost_record_is_void(output):
-    publish_slide(output, {}, make_record())
+    write_slide_files(output, {}, make_record())
     path = output.slide_file("s", "slide.json")
     for name in ("slide.json", "cells.csv", "differential.csv", "report.html"):
         output.slide_file("s", f"original-{name}").write_bytes(path.read_bytes())
     again = SlideFiles({}, make_record())
     path.write_text(path.read_text().replace("partial", "ok"))
-    publish_files(output, again)
+    publish_with_reviews(output, again)
     assert [(entry.event, entry.slide) for entry in read_audit_log(output)] == [("redone", "s")]
     assert [file.name for file in path.parent.iterdir()] == ["slide.json"]
 
 
 def test_iter_records_below_gives_only_slides_below_the_folder(output):
     for slide in ("ward/a", "ward/b/c", "ward", "warden/a"):
-        publish_slide(output, {}, make_record(slide))
+        write_slide_files(output, {}, make_record(slide))
     assert [record.slide for record in iter_records_below(output, "ward")] == ["ward/a", "ward/b/c"]

@@ -26,7 +26,7 @@ from wbctool.errors import ClusterUnusable
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.field_worker import format_error
 from wbctool.pipeline.pipeline import publish_or_fail
-from wbctool.store.publish import publish_files
+from wbctool.store.publish import publish_with_reviews
 from wbctool.store.slide_outcome import SlideOutcome, make_failed_outcome
 from wbctool.timing import Stage, StageTimer, add_seconds
 from wbctool.types.cells import Slide
@@ -231,7 +231,7 @@ class TaskQueue:
             hash_cache, timer = self._context.make_hash_cache(), StageTimer()
             hash_cache.load_slide(slide.id)
             with timer(Stage.WRITE):
-                record = publish_files(self._context.output, reply.files)
+                record = publish_with_reviews(self._context.output, reply.files)
             outcome = replace(SlideOutcome.from_record(record), seconds=outcome.seconds)
             for name, file_stat, sha256 in reply.field_hashes:
                 hash_cache.remember(name, file_stat, sha256)

@@ -44,7 +44,7 @@ def process_slide(
         if missing is not None:
             return missing
         plugin, n_threads = _find_plugin(run), get_worker().state.nthreads
-        return plugin.process(slide, metadata, n_threads, _prepare_zone_tasks(plugin) if slide.is_scan else None)
+        return plugin.process_slide(slide, metadata, n_threads, _prepare_zone_tasks(plugin) if slide.is_scan else None)
 
 
 def process_zones(run: str, address: str, zones: Zones) -> ZonesCompleted | FieldNotVisible:

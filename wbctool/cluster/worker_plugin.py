@@ -104,7 +104,7 @@ class RunPlugin(WorkerPlugin):
         """Stop what is at hand after its current field."""
         self._stopped = True
 
-    def process(
+    def process_slide(
         self, slide: Slide, metadata: SlideMetadata | None, n_threads: int, zone_tasks: ZoneTasks | None = None
     ) -> SlideCompleted:
         """Process a slide.
@@ -128,12 +128,12 @@ class RunPlugin(WorkerPlugin):
             return slide_files.record
 
         with self._start(n_threads, {slide.id: metadata} if metadata else {}) as task:
-            do_fields = partial(zone_tasks.process, task.context) if zone_tasks else task.process_fields
-            pipeline = Pipeline(task.context, task.stages, task.pools, do_fields, keep, lambda: hashes)
+            process_slide_fields = partial(zone_tasks.process, task.context) if zone_tasks else task.process_fields
+            pipeline = Pipeline(task.context, task.stages, task.pools, process_slide_fields, keep, lambda: hashes)
             accumulator = next(pipeline.analyze_slides([slide]), None)
             if accumulator is None:
                 raise Reschedule
-            outcome = pipeline.publish_slide(accumulator)
+            outcome = pipeline.finish_slide(accumulator)
             batch_sizes = {**task.context.models.batch_sizes(), **(zone_tasks.batch_sizes if zone_tasks else {})}
         return SlideCompleted(
             platform.node(),

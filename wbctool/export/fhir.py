@@ -98,7 +98,7 @@ def _report(slide: PublishedSlide, observations: list[Resource]) -> Resource:
     """Return the DiagnosticReport of a slide."""
     return {
         "resourceType": "DiagnosticReport",
-        "id": resource_id("report", slide.result.slide, slide.fingerprint),
+        "id": resource_id("report", slide.result.slide, slide.cells_id),
         "identifier": [{"value": display_name(slide.result.slide)}],
         "status": _status(slide),
         "subject": _subject(slide),
@@ -153,7 +153,7 @@ def _observation(slide: PublishedSlide, label: CellClass, device: Resource) -> R
     share = "percent of the counted leukocytes" if label in DIFFERENTIAL_CLASSES else "per 100 counted leukocytes"
     return {
         "resourceType": "Observation",
-        "id": resource_id("observation", slide.result.slide, slide.fingerprint, label.value),
+        "id": resource_id("observation", slide.result.slide, slide.cells_id, label.value),
         "status": _status(slide),
         "subject": _subject(slide),
         "category": [_LABORATORY],

@@ -22,7 +22,7 @@ _BLOCK_PX, _MIXED_PX = 8, 2  # of a JPEG; the rows behind its edge in which savi
 _END_OF_JPEG = b"\xff\xd9"
 
 
-def incomplete(reason: str) -> FieldUnreadable:
+def incomplete_error(reason: str) -> FieldUnreadable:
     """Return the error of an image that lacks pixels."""
     return FieldUnreadable(f"the image is incomplete or damaged ({reason}); copy or export it again")
 
@@ -37,7 +37,7 @@ def check_no_hole(coded: bytes, length: int) -> None:
         length: How many zeros in a row they hold nowhere.
     """
     if bytes(length) in coded:
-        raise incomplete("a part of it is zeros")
+        raise incomplete_error("a part of it is zeros")
 
 
 def check_end_copied(data: bytes, end: int) -> None:
@@ -72,7 +72,7 @@ def check_no_block_hole(data: bytes, start: int, end: int, row_bytes: int) -> No
         stop = after.start() if after else len(data)
         is_row = (position - start) % row_bytes == 0
         if not (position % _DISK_BLOCK or is_row) and (stop == len(data) or stop % _DISK_BLOCK == 0):
-            raise incomplete("a part of it is zeros")
+            raise incomplete_error("a part of it is zeros")
         position = stop
 
 
@@ -92,9 +92,9 @@ def check_jpeg_complete(strip: bytes, tables: bytes, width: int, height: int) ->
         # All of it is read, but an eighth of it drawn, which halves the cost.
         simplejpeg.decode_jpeg(jpeg, colors, min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
-        raise incomplete(str(error)) from error
+        raise incomplete_error(str(error)) from error
     if found_width != width or found_height < height:
-        raise incomplete(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
+        raise incomplete_error(f"a strip or tile of {width}×{height} pixels holds {found_width}×{found_height}")
 
 
 def describe_missing(rgb: NDArray[np.uint8]) -> str:

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
-from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete_error
 from wbctool.imaging.iso_media import MediaBox, iter_boxes
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -131,7 +131,7 @@ def _codestream(data: bytes) -> MediaBox:
     if len(boxes) > 1:
         raise FieldUnreadable(SEVERAL_IMAGES)
     if not boxes:
-        raise incomplete("it holds no image")
+        raise incomplete_error("it holds no image")
     return boxes[0]
 
 
@@ -143,9 +143,9 @@ def _read_size(data: bytes, box: MediaBox) -> _Size:
         )
         described = struct.unpack_from(f">{3 * components}B", data, box.start + 42)
     except struct.error as error:
-        raise incomplete("its header is cut") from error
+        raise incomplete_error("its header is cut") from error
     if not (width > left and height > top and tile_width and tile_height and components):
-        raise incomplete("its size is wrong")
+        raise incomplete_error("its size is wrong")
     tiles = -(-(width - tile_left) // tile_width) * -(-(height - tile_top) // tile_height)
     return _Size(
         width=width - left,
@@ -229,12 +229,12 @@ def _check_tiles(data: bytes, box: MediaBox, size: _Size) -> None:
         tile, length = struct.unpack_from(">HI", data, position + 4)
         end = position + length if length else box.end
         if end > box.end:
-            raise incomplete("a tile is cut")
+            raise incomplete_error("a tile is cut")
         check_no_hole(data[position:end], largest_hole)
         tiles.add(tile)
         position = max(end, position + 12)
     if len(tiles) < size.tiles:
-        raise incomplete(f"{size.tiles - len(tiles)} of its {size.tiles} tiles are missing")
+        raise incomplete_error(f"{size.tiles - len(tiles)} of its {size.tiles} tiles are missing")
 
 
 def _segments(data: bytes, box: MediaBox) -> Iterator[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import HIGH_DYNAMIC_RANGE, SEVERAL_IMAGES
-from wbctool.imaging.integrity import incomplete
+from wbctool.imaging.integrity import incomplete_error
 from wbctool.imaging.iso_media import is_standard_range
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -76,7 +76,7 @@ def pixel_chunks(png: bytes) -> bytes:
         elif chunk.is_of_pixels and (chunk.kind != b"PLTE" or has_palette):
             content = png[chunk.start : chunk.end]
             if struct.pack(">I", zlib.crc32(content[4:-4])) != content[-4:]:
-                raise incomplete("its check sum is wrong")
+                raise incomplete_error("its check sum is wrong")
             if chunk.kind not in _KNOWN_CRITICAL_CHUNKS and chunk.kind != b"tRNS":
                 kind = chunk.kind.decode("ascii", "backslashreplace")
                 raise FieldUnreadable(f"an unusual kind of PNG, with a chunk {kind}; export a common one")

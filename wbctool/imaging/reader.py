@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from wbctool.errors import FieldTooLarge, FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
 from wbctool.imaging.formats import READ_FORMATS, READ_SIGNATURE, UnreadKind, can_read_heic, name_content
-from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_end_copied, check_no_block_hole, incomplete_error
 from wbctool.imaging.iso_media import check_media_complete, check_standard_range, is_avif, is_heic
 from wbctool.imaging.jpeg import decode_jpeg, descriptive_segments
 from wbctool.imaging.jpeg2000 import decode_jpeg2000, is_jpeg2000, read_jpeg2000_header
@@ -278,7 +278,7 @@ def _describe_decode_error(error: Exception, data: bytes) -> FieldUnreadable:
     if text.startswith("Unsupported BMP"):
         return FieldUnreadable(f"an unusual kind of BMP ({text.removeprefix('Unsupported BMP ')}); export PNG")
     if "cannot identify image file" not in text:
-        return incomplete(text)
+        return incomplete_error(text)
     if READ_SIGNATURE.match(data) or data[4:8] == b"ftyp":
         return FieldUnreadable(
             "the image is incomplete or damaged, or of an unusual kind; if it opens elsewhere, export 8-bit RGB"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wbctool.errors import FieldUnreadable
 from wbctool.imaging.decoded import DEEP_GRAY, GRAY, SEVERAL_IMAGES, DecodedImage, ImageHeader, check_size
-from wbctool.imaging.integrity import check_end_copied, check_jpeg_complete, check_no_block_hole, incomplete
+from wbctool.imaging.integrity import check_end_copied, check_jpeg_complete, check_no_block_hole, incomplete_error
 from wbctool.types.arrays import Pixels
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def find_main_page(file: TiffFile) -> TiffPage:
         if len(full) > 1:
             raise FieldUnreadable(SEVERAL_IMAGES)
     if not pages:
-        raise incomplete("its size is missing")
+        raise incomplete_error("its size is missing")
     if len(full) != 1 and len(pages) > 1:
         raise FieldUnreadable(SEVERAL_IMAGES)
     return full[0] if full else pages[0]
@@ -158,7 +158,7 @@ def _check_size(page: TiffPage, max_megapixels: float) -> None:
         sizes.append((page.tilewidth, page.tilelength))
     for width, height in sizes:
         if width < 1 or height < 1:
-            raise incomplete("the size of its tiles is missing")
+            raise incomplete_error("the size of its tiles is missing")
         check_size(width, height, max_megapixels)
 
 
@@ -166,16 +166,16 @@ def _check_layout(page: TiffPage) -> None:
     """Refuse by name every layout whose colors are not known to come out right."""
     compression = int(page.compression)
     if compression not in _COMPRESSIONS:
-        raise _unsupported(f"the compression {getattr(page.compression, 'name', compression)}")
+        raise _unsupported_error(f"the compression {getattr(page.compression, 'name', compression)}")
     _check_color_space(page)
     if page.sampleformat != _UNSIGNED or not isinstance(page.bitspersample, int):
-        raise _unsupported("samples that are not unsigned integers of one depth")
+        raise _unsupported_error("samples that are not unsigned integers of one depth")
     # Readers disagree on a predictor that is set although it has no meaning for the compression.
     is_predictable = page.predictor == 2 and compression in _PREDICTED and page.bitspersample in {8, 16}
     if page.predictor != 1 and compression not in _UNPREDICTED and not is_predictable:
-        raise _unsupported(f"the predictor {int(page.predictor)} with this compression")
+        raise _unsupported_error(f"the predictor {int(page.predictor)} with this compression")
     if compression == _WEBP and page.planarconfig == _PLANAR:
-        raise _unsupported("separate planes in WebP")
+        raise _unsupported_error("separate planes in WebP")
 
 
 def _check_color_space(page: TiffPage) -> None:
@@ -189,9 +189,9 @@ def _check_color_space(page: TiffPage) -> None:
         return
     is_jpeg_ycbcr = photometric == _YCBCR and page.compression == _JPEG and page.planarconfig != _PLANAR
     if photometric != _RGB and not (is_jpeg_ycbcr and page.samplesperpixel == 3):
-        raise _unsupported(f"the color space {_COLOR_SPACES.get(photometric, photometric)}")
+        raise _unsupported_error(f"the color space {_COLOR_SPACES.get(photometric, photometric)}")
     if page.samplesperpixel not in {3, 4} or not (isinstance(bits, int) and 8 <= bits <= 16):
-        raise _unsupported(f"{page.samplesperpixel} samples of {bits} bits per pixel")
+        raise _unsupported_error(f"{page.samplesperpixel} samples of {bits} bits per pixel")
 
 
 def _decode_samples(page: TiffPage, data: bytes) -> NDArray[Any]:
@@ -204,13 +204,13 @@ def _decode_samples(page: TiffPage, data: bytes) -> NDArray[Any]:
     if page.compression == _NONE and len(lengths) < count:  # some programs leave out what follows from the layout
         lengths = tuple(_strip_bytes(page, index) for index in range(count))
     if min(len(offsets), len(lengths)) < count:
-        raise incomplete(f"{min(len(offsets), len(lengths))} of its {count} strips or tiles are present")
+        raise incomplete_error(f"{min(len(offsets), len(lengths))} of its {count} strips or tiles are present")
     check_end_copied(data, max(page.offset + 1, *map(sum, zip(offsets, lengths, strict=False))))
     samples = np.empty(page.shaped, page.dtype)
     for index in range(count):
         offset, length = offsets[index], lengths[index]
         if offset < _HEADER_BYTES or length < 1 or offset >= len(data):
-            raise incomplete(f"strip or tile {index + 1} of {count} is missing")
+            raise incomplete_error(f"strip or tile {index + 1} of {count} is missing")
         strip = data[offset : offset + length]
         if page.compression == _NONE:
             check_no_block_hole(data, offset, offset + length, length // _strip_size(page, index)[1] or length)
@@ -266,7 +266,7 @@ def _apply_palette(page: TiffPage, indices: NDArray[Any]) -> Pixels:
     """Look up the colors, which are of 16 bits, or of 8 if a program left the upper ones out."""
     palette = page.colormap
     if palette is None or palette.shape != (3, 2**page.bitspersample):
-        raise incomplete("its palette is missing")
+        raise incomplete_error("its palette is missing")
     shift = 8 if palette.max() >= 256 else 0
     return (palette >> shift).astype(np.uint8).T[indices.astype(np.uint8, copy=False)]
 
@@ -277,6 +277,6 @@ def _orientation(page: TiffPage) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _unsupported(layout: str) -> FieldUnreadable:
+def _unsupported_error(layout: str) -> FieldUnreadable:
     """Return the error of a TIFF with a layout that is not read."""
     return FieldUnreadable(f"a TIFF with {layout} is not read; export 8-bit RGB")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete
+from wbctool.imaging.integrity import MIN_HOLE_BYTES, check_no_hole, incomplete_error
 
 _SIDE_MASK = 0x3FFF  # a side has 14 bits
 _PIXEL_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
@@ -61,10 +61,10 @@ def check_webp_complete(data: bytes) -> None:
         data: The file's bytes; what follows the image in it does not matter.
     """
     if 8 + int.from_bytes(data[4:8], "little") > len(data) + 1:  # some programs leave out the last padding byte
-        raise incomplete("its end is missing")
+        raise incomplete_error("its end is missing")
     for kind, start, end in _iter_chunks(data):
         if end > len(data):
-            raise incomplete("its end is missing")
+            raise incomplete_error("its end is missing")
         if kind in _PIXEL_CHUNKS:
             check_no_hole(data[start:end], MIN_HOLE_BYTES)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from wbctool.pipeline.bound_stages import BoundStages, ModelsInUse
 from wbctool.pipeline.context import RunContext
 from wbctool.pipeline.pipeline import Pipeline, ThreadPools, process_fields
-from wbctool.store.publish import publish_files
+from wbctool.store.publish import publish_with_reviews
 from wbctool.store.slide_outcome import SlideOutcome
 from wbctool.types.cells import Slide
 
@@ -69,7 +69,7 @@ class LocalExecutor:
                 self._stages,
                 pools,
                 partial(process_fields, context, self._stages, pools),
-                partial(publish_files, context.output),
+                partial(publish_with_reviews, context.output),
                 context.make_hash_cache,
             ).process_slides(slides)
 

@@ -143,7 +143,7 @@ class Pipeline:
         """
         # With a limit of failures no slide may be published after the one that reaches the limit.
         prefetch = 0 if self.context.settings.max_failures is not None else 1
-        for _, outcome in map_ordered(self.pools.writer, self.publish_slide, self.analyze_slides(slides), prefetch):
+        for _, outcome in map_ordered(self.pools.writer, self.finish_slide, self.analyze_slides(slides), prefetch):
             yield outcome
 
     def analyze_slides(self, slides: Iterable[Slide]) -> Iterator[SlideAccumulator]:
@@ -206,7 +206,7 @@ class Pipeline:
                 add_seconds(accumulator.seconds, {Stage.SURVEY: accumulator.survey.seconds})
             yield accumulator
 
-    def publish_slide(self, accumulator: SlideAccumulator) -> SlideOutcome:
+    def finish_slide(self, accumulator: SlideAccumulator) -> SlideOutcome:
         """Publish one slide with all its fields; raises as :func:`publish_or_fail`."""
         slide, classes = accumulator.slide, self.context.models.provenance.classes
         if slide.problem:

@@ -19,6 +19,7 @@ from wbctool.report.render import render_page
 from wbctool.report.summary import (
     failed_fields_clause,
     field_remarks,
+    find_result_severity,
     finding_links,
     findings,
     limitations,
@@ -26,7 +27,6 @@ from wbctool.report.summary import (
     metadata_rows,
     scan_lines,
     scan_sentence,
-    severity,
     summary_sentence,
 )
 from wbctool.text import display_name
@@ -66,8 +66,8 @@ def render_report(result: SlideResult, provenance: Provenance, images_elsewhere:
         index_link="../" * len(result.slide.split("/")) + INDEX_HTML,
         differential=result.differential,
         provenance=provenance,
-        severity=severity(result),
-        tone=severity(replace(result, reviews=())),  # a review changes the words, not what the slide shows
+        severity=find_result_severity(result),
+        tone=find_result_severity(replace(result, reviews=())),  # a review changes the words, not what the slide shows
         verdict=summary_sentence(result),
         metadata=metadata_rows(result),
         field_remarks=field_remarks(result, provenance),

@@ -10,7 +10,7 @@ from wbctool.labels import DIFFERENTIAL_CLASSES
 from wbctool.report import index_strings, strings
 from wbctool.report.csv_tables import split_flags
 from wbctool.report.render import render_page
-from wbctool.report.summary import severity_of
+from wbctool.report.summary import find_severity
 from wbctool.text import pluralize
 from wbctool.types.differential import Flag
 from wbctool.types.results import FieldFailure, OutOfRange, SlideStatus
@@ -54,7 +54,7 @@ class IndexRow:
         if status is SlideStatus.WAITING:
             return "waiting"
         has_other_remarks = bool(self.failures or any(self.out_of_range.values()))
-        return severity_of(status, self.flags, int(self["review"]), has_other_remarks, bool(self.readers))
+        return find_severity(status, self.flags, int(self["review"]), has_other_remarks, bool(self.readers))
 
     @property
     def result_texts(self) -> list[str]:

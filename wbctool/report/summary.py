@@ -41,15 +41,17 @@ class FieldRemark:
     sources: tuple[str, ...]
 
 
-def severity(result: SlideResult) -> str:
+def find_result_severity(result: SlideResult) -> str:
     """Return how much attention a slide needs, a key of ``strings.SEVERITIES``."""
     differential = result.differential
     has_out_of_range = any(count.flag or (count.absolute and count.absolute.flag) for count in differential.classes)
     has_other_remarks = bool(result.failures or has_out_of_range)
-    return severity_of(result.status, differential.flags, differential.review, has_other_remarks, bool(result.reviews))
+    return find_severity(
+        result.status, differential.flags, differential.review, has_other_remarks, bool(result.reviews)
+    )
 
 
-def severity_of(
+def find_severity(
     status: SlideStatus, flags: Iterable[str], in_review: int, has_other_remarks: bool, is_reviewed: bool
 ) -> str:
     """Return how much attention a slide needs, a key of ``strings.SEVERITIES``.

@@ -29,7 +29,7 @@ from wbctool.store.lock import lock_output
 from wbctool.store.replay import load_original, replay_reviews
 from wbctool.store.run_record import is_results
 from wbctool.store.slide_record import SlideRecord, find_slide_record
-from wbctool.store.slide_writer import publish_slide, render_slide_files
+from wbctool.store.slide_writer import render_slide_files, write_slide_files
 from wbctool.types.results import Provenance, Review, SlideResult
 
 
@@ -227,7 +227,7 @@ def _apply_review(output: OutputPaths, review: ReviewFile) -> SlideResult:
     head = _append_to_log(output, review, results)
     result = replay_reviews(original, (*record.reviews, head), audit_log.read_audit_log(output))
     rendered = render_slide_files(result, record, Fingerprints.of_record(record))
-    publish_slide(output, rendered.files, rendered.record)
+    write_slide_files(output, rendered.files, rendered.record)
     return result
 
 

@@ -20,13 +20,13 @@ class _Tally:
         outcomes: The number of cells by outcome.
         reasons: The number of cells by reason.
         counted_classes: The number of counted cells by class.
-        fields_read: The number of fields that could be read.
+        n_read: The number of fields that could be read.
     """
 
     outcomes: Counter[Outcome]
     reasons: Counter[Reason]
     counted_classes: Counter[CellClass]
-    fields_read: int
+    n_read: int
 
     @property
     def counted(self) -> int:
@@ -45,7 +45,7 @@ class _Tally:
 
 
 _CELL_FLAG_CONDITIONS: Mapping[Flag, Callable[[_Tally, Limits], bool]] = {
-    Flag.NO_WBC: lambda n, _: n.counted + n.review == 0 and n.fields_read > 0,
+    Flag.NO_WBC: lambda n, _: n.counted + n.review == 0 and n.n_read > 0,
     Flag.LOW_COUNT: lambda n, limits: n.counted < limits.low_count_below,
     Flag.LIMITED_COUNT: lambda n, limits: limits.low_count_below <= n.counted < limits.limited_count_below,
     Flag.HIGH_REVIEW_SHARE: lambda n, limits: n.review > limits.high_review_share * (n.counted + n.review),
@@ -66,8 +66,8 @@ def count_cells(
     predictions: Sequence[Prediction],
     model_classes: Collection[CellClass],
     limits: Limits,
-    field_flags: Collection[Flag] = (),
-    fields_read: int = 1,
+    other_flags: Collection[Flag] = (),
+    n_read: int = 1,
 ) -> Differential:
     """Count the cells of a slide and raise its flags.
 
@@ -75,8 +75,8 @@ def count_cells(
         predictions: The prediction of each cell.
         model_classes: The classes that the model knows; the others are not assessed.
         limits: The slide's limits, with the reference ranges.
-        field_flags: The flags that depend on the fields or on the slide as a whole, such as ``failed_fields``.
-        fields_read: The number of fields that could be read. Without any, the flag ``no_wbc`` is not raised.
+        other_flags: The flags that depend on the fields or on the slide as a whole, such as ``failed_fields``.
+        n_read: The number of fields that could be read. Without any, the flag ``no_wbc`` is not raised.
 
     Returns:
         The differential.
@@ -85,10 +85,10 @@ def count_cells(
         outcomes=Counter(p.outcome for p in predictions),
         reasons=Counter(p.reason for p in predictions),
         counted_classes=Counter(p.label for p in predictions if p.outcome is Outcome.COUNTED),
-        fields_read=fields_read,
+        n_read=n_read,
     )
     counted, review, erythroblasts = tally.counted, tally.review, tally.erythroblasts
-    can_interpret = counted >= limits.low_count_below and Flag.UNFAMILIAR not in field_flags
+    can_interpret = counted >= limits.low_count_below and Flag.UNFAMILIAR not in other_flags
     classes = tuple(
         _count_class(
             label,
@@ -111,7 +111,7 @@ def count_cells(
         erythroblasts=erythroblasts,
         nrbc_per_100_wbc=100 * erythroblasts / counted if counted else None,
         nrbc_assessed=CellClass.ERYTHROBLAST in model_classes,
-        flags=tuple(flag for flag in Flag if flag in flags or flag in field_flags),
+        flags=tuple(flag for flag in Flag if flag in flags or flag in other_flags),
     )
 
 

@@ -25,14 +25,14 @@ from wbctool.store.slide_record import SlideRecord, find_slide_record, format_sl
 from wbctool.store.slide_writer import (
     ORIGINAL_FILES,
     SlideFiles,
-    publish_slide,
     render_slide_files,
+    write_slide_files,
 )
 from wbctool.types.results import Provenance, Review
 from wbctool.types.slides import SlideMetadata
 
 
-def publish_files(output: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
+def publish_with_reviews(output: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
     """Publish what a run found on a slide.
 
     If the cells are those that were reviewed, the reviews are applied to the new files. Otherwise they no longer hold,
@@ -61,14 +61,14 @@ def publish_files(output: OutputPaths, slide_files: SlideFiles) -> SlideRecord:
             was_reviewed = True
         else:
             if reviewed_files is not None:
-                publish_slide(output, reviewed_files.files, reviewed_files.record)
+                write_slide_files(output, reviewed_files.files, reviewed_files.record)
                 return reviewed_files.record
             if record is not None and record.reviews:
                 _check_readable(slide_files.record, record)
             was_reviewed = bool(reviews) or (record is None and is_set_aside(output, slide))
     if was_reviewed:
         audit_log.log_review_ended(output, slide)
-    publish_slide(output, slide_files.files, slide_files.record)
+    write_slide_files(output, slide_files.files, slide_files.record)
     for name in ORIGINAL_FILES:
         with suppress(OSError):
             output.slide_file(slide, ORIGINAL_PREFIX + name).unlink()
@@ -112,7 +112,7 @@ def render_again(
         raise ReviewRefused(f"slide {slide!r}: the cells are not those that were reviewed")
     result = replay_reviews(original, reviews, entries)
     rendered = render_slide_files(result, record, fingerprints)
-    publish_slide(output, rendered.files, rendered.record)
+    write_slide_files(output, rendered.files, rendered.record)
     return rendered.record
 
 

@@ -113,7 +113,7 @@ def _read_slide(output: OutputPaths, record: SlideRecord) -> PublishedSlide:
         ),
         field_names=tuple(field.name for field in record.fields),
         classes=classes,
-        fingerprint=record.cells_id,
+        cells_id=record.cells_id,
         provenance=record.provenance,
         reviewed=bool(record.reviews),
     )

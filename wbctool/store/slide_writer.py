@@ -137,7 +137,7 @@ def build_slide_record(
     )
 
 
-def publish_slide(output: OutputPaths, files: Mapping[str, bytes], record: SlideRecord) -> None:
+def write_slide_files(output: OutputPaths, files: Mapping[str, bytes], record: SlideRecord) -> None:
     """Publish a slide's files and, last, its record.
 
     Raises:

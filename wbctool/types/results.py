@@ -210,7 +210,7 @@ class PublishedSlide:
             are not published, are NaN.
         field_names: The names of all fields, failed ones included.
         classes: The classes of the model.
-        fingerprint: The hash of what its cells depend on; for results of earlier versions, of all that they depend on.
+        cells_id: The hash of what its cells depend on; for results of earlier versions, of all that they depend on.
         provenance: How the results were made; None if an earlier version did not record it.
         reviewed: Whether a reader has reviewed the slide.
     """
@@ -218,7 +218,7 @@ class PublishedSlide:
     result: SlideResult
     field_names: tuple[str, ...]
     classes: tuple[CellClass, ...]
-    fingerprint: str
+    cells_id: str
     provenance: Provenance | None
     reviewed: bool
 
