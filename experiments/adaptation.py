@@ -30,6 +30,7 @@ from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cel
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate, in_class_order
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.fit import adapt_readers, predict
+from wbctool.adaptation.labels_file import Purpose
 from wbctool.adaptation.measure import compare
 from wbctool.adaptation.readers import Reader
 from wbctool.adaptation.sampling import choose_cells
@@ -138,12 +139,12 @@ def measure_laboratory(
         measured = draw_cells(cell_labels.groups, round(MEASURED_SHARE * len(cells)), seed)
         for size in sizes:
             for choice in Choice:
-                if choice is Choice.RANDOM:
-                    chosen = draw_cells(cell_labels.groups, size, seed, ~measured)
-                else:
-                    chosen = _choose_as_label(candidates, size, ~measured)
+                chosen = drawn = draw_cells(cell_labels.groups, size, seed, ~measured)
+                if choice is Choice.LABEL:
+                    chosen, drawn = _choose_as_label(candidates, size, ~measured)
+                labels_of_draw = replace(cell_labels, drawn=drawn)
                 for method, of_method in methods.items():
-                    adapted = adapt_readers(of_method, cell_labels, chosen)
+                    adapted = adapt_readers(of_method, labels_of_draw, chosen)
                     logits = [a.layer.compute_logits(a.features) for a in adapted]
                     predictions = predict(logits, [a.card for a in adapted])
                     yield _measure(name, choice, method, size, cells, shipped, predictions, measured)
@@ -169,13 +170,16 @@ def _make_candidates(
     return candidates
 
 
-def _choose_as_label(candidates: Sequence[Candidate], size: int, pool: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which cells `wbctool label` would show of those in the pool."""
+def _choose_as_label(
+    candidates: Sequence[Candidate], size: int, pool: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which cells `wbctool label` would show of those in the pool, and which of them it drew at random."""
     in_pool = [candidate for candidate, is_in in zip(candidates, pool, strict=True) if is_in]
-    rows = [candidate.row for candidate, _ in choose_cells(in_pool, size)]
-    chosen = np.zeros(len(candidates), bool)
-    chosen[np.array(rows) - 1] = True
-    return chosen
+    chosen, drawn = np.zeros((2, len(candidates)), bool)
+    for candidate, purpose in choose_cells(in_pool, size):
+        chosen[candidate.row - 1] = True
+        drawn[candidate.row - 1] = purpose is Purpose.MEASURE
+    return chosen, drawn
 
 
 def format_table(draws: Sequence[Draw]) -> str:

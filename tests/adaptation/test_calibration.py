@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from wbctool.adaptation.calibration import calibrate, choose_threshold
-from wbctool.inference.model_card import ClassifierCard, CompactCard, default_models_dir, load_fp32_card
+from wbctool.inference.model_card import ClassifierCard
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import Outcome, Prediction, Reason
 
@@ -37,18 +37,6 @@ def test_calibrate_finds_the_temperature_and_the_energy_of_nearly_all_cells() ->
 
 def test_calibrate_without_a_cell_of_a_class_changes_nothing() -> None:
     assert calibrate(CARD, np.zeros((5, 3), np.float32), [UnknownKind.BLAST] * 5) == CARD
-
-
-@pytest.mark.parametrize(("shipped", "expected"), [(0.3, 0.2), (0.15, 0.15)])
-def test_calibrate_never_raises_the_threshold_of_unknown_kinds(shipped: float, expected: float) -> None:
-    """A reader that got surer of the classes gives a blast less, so a lower threshold must do."""
-    card = load_fp32_card(default_models_dir(), CompactCard).model_copy(
-        update={"classes": CLASSES, "unknown_kinds": (UnknownKind.BLAST,), "unknown_threshold": shipped}
-    )
-    blast = np.array([0.01] * 97 + [0.199] * 3)
-    logits = np.log(np.stack([(1 - blast) * p for p in (0.8, 0.1, 0.1)] + [blast], axis=1))
-    labels = [CLASSES[0]] * 80 + [CLASSES[1]] * 10 + [CLASSES[2]] * 10  # as often as the logits say
-    assert calibrate(card, logits, labels).unknown_threshold == pytest.approx(expected, abs=0.002)
 
 
 def test_choose_threshold_is_the_lowest_with_few_silent_errors() -> None:

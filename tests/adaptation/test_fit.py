@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,8 +41,10 @@ def make_reader(labels: list[CellClass], positions: dict[CellClass, list[float]]
     return Reader(CARD, LastLayer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)), features, training)
 
 
-def make_cell_labels(labels: list[CellClass], groups: int) -> CellLabels:
-    return CellLabels(tuple(labels), tuple(str(i % groups) for i in range(len(labels))), np.ones(len(labels)))
+def make_cell_labels(labels: Sequence[CellClass | UnknownKind], groups: int) -> CellLabels:
+    everything = np.ones(len(labels), bool)
+    by_group = tuple(str(i % groups) for i in range(len(labels)))
+    return CellLabels(tuple(labels), by_group, np.ones(len(labels)), named=everything, drawn=everything)
 
 
 LABELS = [CLASSES[i % 2] for i in range(60)]
@@ -105,13 +108,28 @@ def test_adapt_readers_calibrates_on_cells_that_a_reader_named() -> None:
     """Of those that were left where they were, the label is the tool's own answer."""
     labels, groups = LABELS + [CLASSES[0]] * 60, 12
     reader = make_reader(labels, SWAPPED)
-    weights = np.array([1.0] * 60 + [1e-9] * 60)
-    cell_labels = replace(make_cell_labels(labels, groups), weights=weights)
     named = np.arange(120) < 60
+    cell_labels = replace(make_cell_labels(labels, groups), weights=np.where(named, 1.0, 1e-9), named=named)
     everything = np.ones(120, bool)
     (adapted,), (alone,) = (adapt_readers([reader], cell_labels, chosen) for chosen in (everything, named))
     for key in ("temperature", "energy_threshold", "confidence_threshold"):
         assert getattr(adapted.card, key) == pytest.approx(getattr(alone.card, key), abs=1e-3)
+
+
+def test_adapt_readers_threshold_leaves_few_silent_errors_among_cells_drawn_at_random() -> None:
+    """Two of 30 drawn cells lie among those of the other class; of 150 cells they are few enough."""
+    labels = LABELS[:30] + [CLASSES[i % 2] for i in range(120)]
+    reader = make_reader(labels, SWAPPED)
+    features = reader.features.copy()
+    features[[1, 4]] = SWAPPED[CLASSES[0]], SWAPPED[CLASSES[1]]
+    reader = replace(reader, features=features)
+    cell_labels = make_cell_labels(labels, 30)
+    thresholds = []
+    for n_drawn in (30, 0):
+        of_draw = replace(cell_labels, drawn=np.arange(150) < n_drawn)
+        (adapted,) = adapt_readers([reader], of_draw, np.ones(150, bool))
+        thresholds.append(adapted.card.confidence_threshold)
+    assert thresholds[0] > thresholds[1]
 
 
 def test_adapt_readers_makes_the_laboratory_familiar_and_no_other() -> None:
@@ -258,7 +276,7 @@ def test_cross_validate_groups_without_a_known_cell_leave_no_fold_to_fail() -> N
     labels = [UnknownKind.BLAST] * 120 + LABELS[:30]
     groups = tuple([f"blasts {i // 30}" for i in range(120)] + [f"known {i // 3}" for i in range(30)])
     reader = make_reader(labels, {**SWAPPED, UnknownKind.BLAST: [5.0, 5.0, 5.0]})
-    predictions = cross_validate([reader], CellLabels(tuple(labels), groups, np.ones(150)))
+    predictions = cross_validate([reader], replace(make_cell_labels(labels, 1), groups=groups))
     assert [p.label for p in predictions[120:]] == LABELS[:30]
 
 

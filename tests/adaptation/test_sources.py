@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from wbctool.adaptation.cells import merge_cells
 from wbctool.adaptation.labels_file import NoClass, format_labels, read_labels
 from wbctool.adaptation.published_cells import PublishedCells
-from wbctool.adaptation.sources import read_sources, regroup
+from wbctool.adaptation.sources import merge_shared_slides, read_sources
 from wbctool.cli import app
 from wbctool.errors import LabelledDataInvalid
 from wbctool.labels import CellClass
@@ -162,7 +162,7 @@ def test_of_two_names_of_one_reader_and_page_the_later_counts(run, label_all, ev
     assert [cell.label for cell in at_cell] == [CellClass.PLATELET]
     assert f"in {first}" in at_cell[0].origin
     assert laboratory.notes == (
-        f"1 label of {second} left out: the same reader named the same cells otherwise later, in {first}",
+        f"1 label of {second} left out: the same reader gave these cells other names later, in {first}",
     )
 
 
@@ -230,7 +230,7 @@ def test_groups_do_not_depend_on_the_order_of_the_results(run, label_all, others
 
 
 def test_regroup_of_nothing_is_nothing():
-    assert regroup([PublishedCells((), (), (), {})]) == []
+    assert merge_shared_slides([PublishedCells((), (), (), {})]) == []
 
 
 def test_fields_that_moved_are_read_from_slides_and_the_others_from_where_they_were(

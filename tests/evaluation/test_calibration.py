@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from wbctool.evaluation.calibration import (
-    calibration_error,
-    fit_temperature,
-    fit_unknown_threshold,
-    reliability_bins,
-)
+from wbctool.evaluation.calibration import calibration_error, fit_temperature, reliability_bins
 
 
 def test_calibration_error_weights_bins_by_their_cells() -> None:
@@ -52,22 +47,3 @@ def test_fit_temperature_weights_equal_repeated_rows() -> None:
     logits, y_true = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), np.array([0, 0, 1])
     repeated = fit_temperature(logits[[0, 0, 1, 2]], y_true[[0, 0, 1, 2]])
     assert fit_temperature(logits, y_true, np.array([0.5, 0.25, 0.25])) == pytest.approx(repeated, rel=1e-4)
-
-
-def test_fit_unknown_threshold_is_reached_by_two_known_cells_of_a_hundred() -> None:
-    unknown = np.concatenate([np.full(95, 0.01), [0.1, 0.2, 0.3, 0.35, 0.4]])
-    logits = np.log(np.stack([1 - unknown, unknown / 2, unknown / 2], axis=1))
-    threshold = fit_unknown_threshold(logits, np.full(100, 0.01), 1.0, 2)
-    assert threshold == pytest.approx(0.301, abs=1e-3)
-    assert (unknown >= threshold).sum() == 2
-
-
-def test_fit_unknown_threshold_weighs_laboratories_alike() -> None:
-    unknown = np.array([0.01] * 90 + [0.35] * 10)
-    logits = np.log(np.stack([1 - unknown, unknown], axis=1))
-    weights = np.array([0.5 / 90] * 90 + [0.5 / 10] * 10)
-    assert fit_unknown_threshold(logits, weights, 1.0, 1) == pytest.approx(0.351, abs=1e-3)
-
-
-def test_fit_unknown_threshold_without_such_kinds_takes_the_lowest() -> None:
-    assert fit_unknown_threshold(np.zeros((4, 3)), np.full(4, 0.25), 1.0, 0) == 0.05

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from wbctool_training.calibration import fit_calibration
+from wbctool_training.calibration import fit_calibration, fit_unknown_threshold
 
 from wbctool.inference.model_card import CompactCard, default_models_dir, load_fp32_card
 from wbctool.labels import CellClass, UnknownKind
@@ -80,3 +80,22 @@ def test_fit_calibration_confidence_is_that_of_a_run_with_unknown_kinds() -> Non
     assert fitted.confidence_threshold == 0.4
     without_unknown_kinds = fit(logits[:, :2], np.repeat([0, 1], [95, 5]), equal_weights(100))
     assert without_unknown_kinds.confidence_threshold > 0.8
+
+
+def test_fit_unknown_threshold_is_reached_by_two_known_cells_of_a_hundred() -> None:
+    unknown = np.concatenate([np.full(95, 0.01), [0.1, 0.2, 0.3, 0.35, 0.4]])
+    logits = np.log(np.stack([1 - unknown, unknown / 2, unknown / 2], axis=1))
+    threshold = fit_unknown_threshold(logits, equal_weights(100), 1.0, 2)
+    assert threshold == pytest.approx(0.301, abs=1e-3)
+    assert (unknown >= threshold).sum() == 2
+
+
+def test_fit_unknown_threshold_weighs_laboratories_alike() -> None:
+    unknown = np.array([0.01] * 90 + [0.35] * 10)
+    logits = np.log(np.stack([1 - unknown, unknown], axis=1))
+    weights = np.array([0.5 / 90] * 90 + [0.5 / 10] * 10)
+    assert fit_unknown_threshold(logits, weights, 1.0, 1) == pytest.approx(0.351, abs=1e-3)
+
+
+def test_fit_unknown_threshold_without_such_kinds_takes_the_lowest() -> None:
+    assert fit_unknown_threshold(np.zeros((4, 3)), equal_weights(4), 1.0, 0) == 0.05

@@ -350,15 +350,11 @@ def test_compare_cells_that_a_run_does_not_find_are_no_silent_errors() -> None:
 def test_verify_cells_of_an_unfamiliar_laboratory_leaves_the_unsure_to_a_reader(
     tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(predictions: list[Prediction], *_: object) -> Familiarity:
-        return Familiarity(len(predictions), 99.0, 80.0, False)
+    def judge(predictions: list[Prediction], *_: object, **__: object) -> tuple[list[Prediction], Familiarity]:
+        unsure = [p.sent_to_review(Reason.UNFAMILIAR_SLIDE) for p in predictions]
+        return unsure, Familiarity(len(predictions), 99.0, 80.0, False)
 
-    monkeypatch.setattr(cells, "assess_familiarity", judge)
-    monkeypatch.setattr(
-        cells,
-        "send_unsure_to_review",
-        lambda predictions, *_: [p.sent_to_review(Reason.UNFAMILIAR_SLIDE) for p in predictions],
-    )
+    monkeypatch.setattr(cells, "judge_familiarity", judge)
     found = verify_cells(
         draw_cells(tmp_path / "lab", 12), load_models(models_dir, Device.CPU, Precision.FP32), SuperResolve.AUTO
     )

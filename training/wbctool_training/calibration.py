@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from wbctool.datasets.laboratories import find_laboratories
-from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature, fit_unknown_threshold
+from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature
 from wbctool.inference.model_card import CardT, CellClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import predictions_from_logits
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _TARGET_ACCURACY = 0.97  # of the counted cells
 _MIN_THRESHOLD = 0.40
+_UNKNOWN_RANGE = (0.05, 0.5)
 _MIN_COVERAGE = 0.88  # counted share of the cells; it has precedence over the accuracy
 
 
@@ -89,6 +90,26 @@ def fit_calibration(
     confidence = np.array([0.0 if p.outcome is Outcome.NEEDS_REVIEW else p.confidence for p in predictions])
     correct = np.array([p.label is card.classes[index] for p, index in zip(predictions, y_true, strict=True)])
     return card.model_copy(update={"confidence_threshold": fit_confidence_threshold(confidence, correct, weights)})
+
+
+def fit_unknown_threshold(
+    logits: NDArray[np.floating], weights: NDArray[np.float64], temperature: float, n_unknown_kinds: int
+) -> float:
+    """Choose from which probability on a cell is taken for a kind that no class fits.
+
+    Args:
+        logits: (N, n_classes + n_unknown_kinds) of cells of known classes.
+        weights: (N,), sum 1.
+        temperature: Divides the logits.
+        n_unknown_kinds: Number of the last logits that stand for such kinds.
+
+    Returns:
+        The lowest threshold that at most 2 % of the cells reach, between 0.05 and 0.5.
+    """
+    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
+    of_unknown = probabilities[:, probabilities.shape[1] - n_unknown_kinds :].sum(axis=1)
+    quantile = np.quantile(of_unknown, IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")
+    return float(np.ceil(1e3 * np.clip(quantile + 1e-9, *_UNKNOWN_RANGE)) / 1e3)
 
 
 def fit_confidence_threshold(

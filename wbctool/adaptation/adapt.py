@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wbctool.adaptation.cells import AdaptationCell, count_labels
 from wbctool.adaptation.familiarity import add_colors
-from wbctool.adaptation.fit import adapt_readers, cross_validate, measure_by_first, predict
+from wbctool.adaptation.fit import MIN_DRAWN_CELLS, adapt_readers, add_distances, cross_validate, predict
 from wbctool.adaptation.measure import Comparison, compare, find_doubtful_labels
 from wbctool.adaptation.readers import AdaptedReader, CellLabels, Reader, Tuner
 from wbctool.enums import SuperResolve
@@ -37,8 +37,7 @@ from wbctool.types.slides import FieldColors
 MIN_CELLS = 30
 MIN_GROUPS = 3
 _MIN_CELLS_PER_CLASS = 5  # fewer say little of a class
-_LEFT_WEIGHT = 0.3  # of a cell that a reader left as it was: seen, perhaps, but not named
-_MIN_RANDOM_CELLS = 20  # with so many cells chosen at random, these alone are measured
+_UNMOVED_WEIGHT = 0.3  # of a cell that a reader of a report did not move: seen, perhaps, but not named
 _BATCH = 16
 _DEEP_NOTE = (
     "the last block of the first reader is tuned too, without cells of its training: it may forget what this "
@@ -152,10 +151,10 @@ def adapt(
     if len({cell.group for cell in cells}) == len(cells):
         notes += (_NO_GROUPS_NOTE,)
     known = [cell for cell in cells if cell.is_named and cell.label in parents[0].classes]
-    n_left = sum(not cell.is_named for cell in cells)
-    if cause := _describe_shortfall(len(known), len({cell.group for cell in known}), n_left):
+    n_unmoved = sum(not cell.is_named for cell in cells)
+    if cause := _describe_shortfall(len(known), len({cell.group for cell in known}), n_unmoved):
         return Shortfall(cause, notes)
-    measured_at_random = sum(cell.is_random for cell in cells) >= _MIN_RANDOM_CELLS
+    measured_at_random = sum(cell.is_random for cell in cells) >= MIN_DRAWN_CELLS
     measured = [i for i, cell in enumerate(cells) if (cell.is_random if measured_at_random else cell.is_named)]
     if not any(isinstance(cells[i].label, CellClass) for i in measured):
         return Shortfall("none of the cells that were chosen at random has a class", notes)
@@ -177,11 +176,16 @@ def adapt(
 
 
 def to_cell_labels(cells: Sequence[AdaptationCell]) -> CellLabels:
-    """Return what cells teach: those that a reader left in all no more than those that a reader named."""
+    """Return what cells teach. Cells that a reader did not move together weigh at most as much as the named ones."""
     named = np.array([cell.is_named for cell in cells], bool)
-    left_weight = min(_LEFT_WEIGHT, named.sum() / max(int((~named).sum()), 1))
-    weights = np.where(named, 1.0, left_weight)
-    return CellLabels(tuple(cell.label for cell in cells), tuple(cell.group for cell in cells), weights)
+    unmoved_weight = min(_UNMOVED_WEIGHT, named.sum() / max(int((~named).sum()), 1))
+    return CellLabels(
+        labels=tuple(cell.label for cell in cells),
+        groups=tuple(cell.group for cell in cells),
+        weights=np.where(named, 1.0, unmoved_weight),
+        named=named,
+        drawn=np.array([cell.is_random for cell in cells], bool),
+    )
 
 
 def compute_readers(
@@ -245,7 +249,7 @@ def predict_as_shipped(readers: Sequence[Reader], stain_out_of_range: Sequence[b
     logits = [reader.layer.compute_logits(reader.features) for reader in readers]
     predictions = predict(logits, [reader.card for reader in readers])
     rules = [reader.card.familiarity for reader in readers]
-    measured = measure_by_first(predictions, rules, [reader.features for reader in readers])
+    measured = add_distances(predictions, rules, [reader.features for reader in readers])
     return judge_familiarity(measured, select_rule(rules), stain_out_of_range)[0]
 
 
@@ -257,11 +261,12 @@ def _with_colors(reader: AdaptedReader, fields: Sequence[FieldColors]) -> Adapte
     return replace(reader, card=reader.card.model_copy(update={"familiarity": rule}))
 
 
-def _describe_shortfall(n_cells: int, n_groups: int, n_left: int) -> str:
+def _describe_shortfall(n_cells: int, n_groups: int, n_unmoved: int) -> str:
     """Return which cells are missing for an adaptation; empty if none are."""
     if n_cells < MIN_CELLS:
         cause = f"{pluralize(n_cells, 'labeled cell')} of classes that the models know; {MIN_CELLS} are needed"
-        return cause + (f"; {pluralize(n_left, 'cell')} that a reader left as they were do not count" if n_left else "")
+        unmoved = f"; {pluralize(n_unmoved, 'cell')} that a reader did not move do not count"
+        return cause + unmoved if n_unmoved else cause
     if n_groups < MIN_GROUPS:
         return f"the cells are from {pluralize(n_groups, 'slide')}; {MIN_GROUPS} are needed"
     return ""

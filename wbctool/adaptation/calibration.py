@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from wbctool.adaptation.cells import Label
-from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature, fit_unknown_threshold
+from wbctool.evaluation.calibration import IN_DISTRIBUTION_FRACTION, fit_temperature
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.types.cells import Outcome, Prediction
@@ -19,10 +19,7 @@ _CONFIDENCES = np.round(np.arange(0.40, 1.0, 0.01), 2)
 
 
 def calibrate(card: CellClassifierCard, logits: NDArray[np.float32], labels: Sequence[Label]) -> CellClassifierCard:
-    """Fit the temperature and the thresholds of energy and of unknown kinds of one reader.
-
-    The threshold of unknown kinds is never higher than before: a reader that is surer of the classes gives a blast a
-    smaller probability, too.
+    """Fit the temperature and the energy threshold of one reader.
 
     Args:
         card: The reader's card.
@@ -37,17 +34,10 @@ def calibrate(card: CellClassifierCard, logits: NDArray[np.float32], labels: Seq
         return card
     of_classes = logits[rows, : len(card.classes)].astype(np.float64)
     energies = -logsumexp(of_classes, axis=1)
-    temperature = round(fit_temperature(of_classes, y_true), 4)
-    unknown_threshold = card.unknown_threshold
-    if unknown_threshold is not None:
-        weights = np.full(len(rows), 1 / len(rows))
-        fitted = fit_unknown_threshold(logits[rows], weights, temperature, len(card.unknown_kinds))
-        unknown_threshold = min(unknown_threshold, fitted)
     return card.model_copy(
         update={
-            "temperature": temperature,
+            "temperature": round(fit_temperature(of_classes, y_true), 4),
             "energy_threshold": round(float(np.quantile(energies, IN_DISTRIBUTION_FRACTION)), 4),
-            "unknown_threshold": unknown_threshold,
         }
     )
 

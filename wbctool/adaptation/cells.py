@@ -41,7 +41,7 @@ class AdaptationCell:
         group: The slide or the original that it comes from; cells of one group are never divided.
         origin: Where it is, for messages.
         crop: The cell at native resolution.
-        is_named: Whether a reader named it; False if one only left it where the tool had filed it.
+        is_named: Whether a reader named it; False if one of a report did not move it from where the tool had filed it.
         is_random: Whether it was chosen at random, so that it may stand for the laboratory's cells.
         field_colors: The colors of the field that it lies in; None if they are not known.
     """
@@ -103,7 +103,7 @@ def read_labelled_cells(
 
 
 def describe_left_out_fields(data: Path) -> list[str]:
-    """Return a note on the fields with boxes of nucleated cells of which nobody can tell which label is whose.
+    """Return a note on the fields whose labels cannot be assigned to their boxes.
 
     Args:
         data: The folder that holds them.
@@ -137,7 +137,8 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
         cells: The cells of all sources.
 
     Returns:
-        The cells in order, each once: as it was named, if it was; chosen at random if one of them is.
+        The cells in order, each once: as it was named, if it was; chosen at random if one of them is. A cell that
+        nobody named, and that the tool filed differently in two results, is left out.
 
     Raises:
         LabelledDataInvalid: A cell was named twice, differently; the message says where.
@@ -145,9 +146,9 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
     copies: dict[str, list[AdaptationCell]] = defaultdict(list)
     for cell in cells:
         copies[cell.sha256].append(cell)
-    kept = {sha256: [cell for cell in same if cell.is_named] or same for sha256, same in copies.items()}
-    conflicts = [same for same in kept.values() if len({cell.label for cell in same}) > 1]
-    if conflicts:
+    kept = [[cell for cell in same if cell.is_named] or same for same in copies.values()]
+    differing = [same for same in kept if len({cell.label for cell in same}) > 1]
+    if conflicts := [same for same in differing if same[0].is_named]:
         named = "; ".join(
             " but ".join(f"{cell.label or 'no class'} ({cell.origin})" for cell in same)
             for same in conflicts[:_MAX_CONFLICTS_NAMED]
@@ -156,7 +157,7 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
         where = ", ".join(f"{group} ({count})" for group, count in rest.items())
         more = f"; and {rest.total()} more, by slide: {where}" if rest else ""
         raise LabelledDataInvalid(f"{pluralize(len(conflicts), 'cell')} labeled twice, differently: {named}{more}")
-    return [replace(same[0], is_random=any(cell.is_random for cell in same)) for same in kept.values()]
+    return [replace(same[0], is_random=any(cell.is_random for cell in same)) for same in kept if same not in differing]
 
 
 def count_labels(cells: Sequence[AdaptationCell]) -> Counter[str]:

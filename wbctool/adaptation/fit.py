@@ -27,6 +27,7 @@ from wbctool.stages.familiarity import judge_familiarity, measure_familiarity
 from wbctool.types.cells import Prediction
 
 L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+MIN_DRAWN_CELLS = 20  # chosen at random; fewer do not stand for the laboratory's cells
 _INNER_FOLDS, _OUTER_FOLDS = 3, 5
 _REPLAY_WEIGHT = 0.25  # of all training cells together; the laboratory's cells weigh 1
 _UNKNOWN_REPLAY_WEIGHT = 0.05  # of those of unknown kinds, which are few: a laboratory has hardly any blasts to teach
@@ -48,20 +49,33 @@ def adapt_readers(
     """
     folds = assign_folds(cell_labels.groups, taught, _is_known(readers, cell_labels), _INNER_FOLDS)
     fitted = [_fit_reader(reader, cell_labels, taught, folds) for reader in readers]
-    measured = taught & cell_labels.named
-    labels = cell_labels.select(measured)
-    held_out_logits, cards = [one.held_out_logits[measured] for one in fitted], [one.reader.card for one in fitted]
+    cards = [one.reader.card for one in fitted]
     adapted = []
     for index, one in enumerate(fitted):
         # The first reader's threshold decides where both read; the second's where it reads alone.
-        predictions = _predict_without_threshold(held_out_logits[index:], cards[index:])
-        threshold = choose_threshold(predictions, labels)
+        threshold = max(
+            choose_threshold(
+                _predict_without_threshold([reader.held_out_logits[cells] for reader in fitted[index:]], cards[index:]),
+                cell_labels.select(cells),
+            )
+            for cells in _samples(cell_labels, taught)
+        )
         rule = one.reader.card.familiarity
         if rule is not None:
             rule = fit_familiarity(rule, one.reader.features, one.features_by_fold, cell_labels.labels, folds)
         card = one.reader.card.model_copy(update={"confidence_threshold": threshold, "familiarity": rule})
         adapted.append(replace(one.reader, card=card))
     return tuple(adapted)
+
+
+def _samples(cell_labels: CellLabels, taught: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the cells in which few errors may be silent: all that were named and, if they are enough, those drawn.
+
+    Of cells that were chosen because the readers doubt them, fewer are surely wrong than of a laboratory's cells.
+    """
+    named = taught & cell_labels.named
+    drawn = named & cell_labels.drawn
+    return [named, drawn] if drawn.sum() >= MIN_DRAWN_CELLS else [named]
 
 
 def cross_validate(readers: Sequence[Reader], cell_labels: CellLabels) -> list[Prediction]:
@@ -94,12 +108,12 @@ def _judge_as_slide(
 ) -> list[Prediction]:
     """Send unsure cells to review if together they are unfamiliar; too few cells are taken to be of a larger slide."""
     rules = [reader.card.familiarity for reader in adapted]
-    measured = measure_by_first(predictions, rules, [reader.features[held_out] for reader in adapted])
+    measured = add_distances(predictions, rules, [reader.features[held_out] for reader in adapted])
     judged, familiarity = judge_familiarity(measured, select_rule(rules))
     return judged if familiarity is not None and familiarity.is_familiar is False else measured
 
 
-def measure_by_first(
+def add_distances(
     predictions: Sequence[Prediction], rules: Sequence[FamiliarityRule | None], features: Sequence[NDArray[np.float32]]
 ) -> list[Prediction]:
     """Add to predictions the distances by the first reader that measures them, as a run does.

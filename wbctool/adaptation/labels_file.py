@@ -147,8 +147,9 @@ def read_labels(path: Path) -> Labels:
     Raises:
         RecordInvalid: The file is missing or not valid; the error names it and the place in it.
     """
+    data = read_record_bytes(path)
     try:
-        content = json.loads(read_record_bytes(path))
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise RecordInvalid(path, f"was not saved by a label page: it is no JSON ({error})") from error
     return validate_record(content, path, _SCHEMA)

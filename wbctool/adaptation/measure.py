@@ -18,8 +18,8 @@ from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.labels import CellClass
 from wbctool.types.cells import Outcome, Prediction
 
-_MAX_P = 0.05  # of a difference that is not taken for chance
-_MAX_SILENT_ERRORS = 0.02  # of the cells; more, beyond chance, are refused
+_SIGNIFICANCE_LEVEL = 0.05
+_MAX_SILENT_ERRORS = 0.02  # of the cells; significantly more are refused
 _SURE = 0.95  # from this confidence of both readers on, a label that they contradict is worth a second look
 
 
@@ -65,7 +65,7 @@ class Comparison:
         majority_test: McNemar's test, by cell, against naming every cell by the commonest class: wins are cells of
             known classes that only the adapted readers name rightly.
         coverage_test: McNemar's test, by cell: wins are cells that only the adapted readers count.
-        lost_classes: The classes of which the adapted readers are right on fewer cells, by more than chance.
+        lost_classes: The classes of which the adapted readers are right on significantly fewer cells.
     """
 
     cells: int
@@ -82,23 +82,24 @@ class Comparison:
     def refusal(self) -> Refusal | None:
         """Why the adapted readers are no better; None if they are.
 
-        They are better if more labels are right, or as many and more cells are counted. If they surely count fewer
-        cells, fewer errors must be silent. They must surely beat the commonest class (one-sided: nobody asks whether
-        they are worse), lose no class, and leave no more silent errors than the shipped readers at equal coverage, nor
-        more than these do and surely more than 2 %.
+        They are better if more labels are right, or as many and more cells are counted. If they count significantly
+        fewer cells, fewer errors must be silent. They must be significantly better than naming every cell by the
+        commonest class (one-sided: nobody asks whether they are worse), and on no class significantly worse than the
+        shipped readers. At equal coverage they must not leave more silent errors than these. If they leave more as they
+        are, these must not be significantly more than 2 % of the cells.
         """
         before, after = self.before, self.after
         more_right, more_counted = after.accuracy.n - before.accuracy.n, after.coverage.n - before.coverage.n
         silent, silent_before = after.silent_errors, before.silent_errors
         if more_right < 0 or (more_right == 0 and more_counted <= 0):
             return Refusal.NO_GAIN
-        if _surely_loses(self.coverage_test) and silent.n >= silent_before.n:
+        if _is_significantly_worse(self.coverage_test) and silent.n >= silent_before.n:
             return Refusal.FEWER_COUNTED
         majority = self.majority_test
-        if majority.wins <= majority.losses or majority.p / 2 > _MAX_P:
+        if majority.wins <= majority.losses or majority.p / 2 > _SIGNIFICANCE_LEVEL:
             return Refusal.MAJORITY_CLASS
-        is_beyond_chance = binomtest(silent.n, silent.total, _MAX_SILENT_ERRORS, "greater").pvalue <= _MAX_P
-        if silent.n > self.silent_errors_at_equal_coverage.n or (silent.n > silent_before.n and is_beyond_chance):
+        is_significant = binomtest(silent.n, silent.total, _MAX_SILENT_ERRORS, "greater").pvalue <= _SIGNIFICANCE_LEVEL
+        if silent.n > self.silent_errors_at_equal_coverage.n or (silent.n > silent_before.n and is_significant):
             return Refusal.SILENT_ERRORS
         return Refusal.LOST_CLASS if self.lost_classes else None
 
@@ -137,7 +138,7 @@ def compare(
     lost_classes = []
     for label in (label for label in CellClass if label in of_class):
         members = np.array([other is label for other in of_class], bool)
-        if _surely_loses(_test_by_cell(correct_after[members], correct_before[members])):
+        if _is_significantly_worse(_test_by_cell(correct_after[members], correct_before[members])):
             lost_classes.append(label.value)
     return Comparison(
         cells=len(labels),
@@ -159,9 +160,9 @@ def _test_by_cell(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> McNemarRe
     return mcnemar_by_group(one, other, list(map(str, range(len(one)))))
 
 
-def _surely_loses(test: McNemarResult) -> bool:
-    """Return whether the first method is worse by more than chance."""
-    return test.losses > test.wins and test.p <= _MAX_P
+def _is_significantly_worse(test: McNemarResult) -> bool:
+    """Return whether the first method is significantly worse."""
+    return test.losses > test.wins and test.p <= _SIGNIFICANCE_LEVEL
 
 
 def _find_silent_errors(

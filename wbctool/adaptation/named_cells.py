@@ -49,7 +49,7 @@ def merge_labels(contents: Mapping[Path, Labels]) -> tuple[list[NamedCell], list
             replaced[earlier.path, later.path] += 1
         latest[key] = later
     notes = [
-        f"{pluralize(count, 'label')} of {earlier} left out: the same reader named the same cells otherwise later, in "
+        f"{pluralize(count, 'label')} of {earlier} left out: the same reader gave these cells other names later, in "
         f"{later}"
         for (earlier, later), count in replaced.items()
     ]

@@ -60,7 +60,7 @@ class PublishedCells:
         cells: The cells, field by field; the group of each is its slide.
         labeled_by: Who labeled them.
         notes: What was left out.
-        field_hashes: The SHA-256 of the fields of each slide with a labeled cell.
+        field_hashes: The SHA-256 of the fields with cells, for each slide with a labeled cell.
     """
 
     cells: tuple[AdaptationCell, ...]
@@ -99,7 +99,7 @@ def read_published_cells(
         raise LabelledDataInvalid("; ".join([f"{output.counts_csv}: no labeled cell can be read", *notes]))
     reviewers = [reader for slide in dict.fromkeys(box.slide for box in reviewed) for reader in records[slide].readers]
     labeled_by = tuple(dict.fromkeys([*(cell.reader for cell in own), *reviewers]))
-    hashes = {slide: _hashes(records[slide]) for slide in dict.fromkeys(cell.group for cell in cells)}
+    hashes = {slide: _hash_fields_with_cells(output, slide) for slide in dict.fromkeys(cell.group for cell in cells)}
     return PublishedCells(tuple(cells), labeled_by, tuple(notes), hashes)
 
 
@@ -143,6 +143,13 @@ def _find_records(output: OutputPaths, slides: Iterable[str]) -> dict[str, Slide
 def _hashes(record: SlideRecord | None) -> frozenset[str]:
     """Return the SHA-256 of a slide's fields."""
     return frozenset(field.sha256 for field in record.fields if field.sha256) if record else frozenset()
+
+
+def _hash_fields_with_cells(output: OutputPaths, slide: str) -> frozenset[str]:
+    """Return the SHA-256 of the fields of a slide in which the run found a cell: not those of a label or a scale."""
+    result, record = load_run_result(output, slide)
+    with_cells = {cell.field for cell in result.cells}
+    return frozenset(field.sha256 for field in record.fields if field.sha256 and field.name in with_cells)
 
 
 def _find_images(output: OutputPaths, slides: Path | None) -> list[FieldImages]:

@@ -109,18 +109,17 @@ class CellLabels:
     Attributes:
         labels: What a reader calls each cell; an empty string if no class fits.
         groups: The slide or original of each cell.
-        weights: (N,) float64, what each cell counts in a fit; 1 for a cell that a reader named, less for one that a
-            reader of a report left where the tool had filed it.
+        weights: (N,) float64, what each cell counts in a fit.
+        named: (N,) bool, whether a reader named each cell; the labels of the others are the tool's own, and measure
+            nothing.
+        drawn: (N,) bool, whether each cell was drawn at random, so that it may stand for the laboratory's cells.
     """
 
     labels: tuple[Label, ...]
     groups: tuple[str, ...]
     weights: NDArray[np.float64]
-
-    @property
-    def named(self) -> NDArray[np.bool_]:
-        """Whether a reader named each cell, (N,): the labels of the others are the tool's own, and measure nothing."""
-        return self.weights >= 1
+    named: NDArray[np.bool_]
+    drawn: NDArray[np.bool_]
 
     def select(self, cells: NDArray[np.bool_]) -> list[Label]:
         """Return the labels of some cells, chosen by (N,) bool."""

@@ -76,10 +76,12 @@ def read_sources(
             )
         cells += found
     labeled_by = dict.fromkeys(reader for result in published for reader in result.labeled_by)
-    return LaboratoryCells(tuple(merge_cells([*cells, *regroup(published)])), tuple(labeled_by), tuple(notes))
+    return LaboratoryCells(
+        tuple(merge_cells([*cells, *merge_shared_slides(published)])), tuple(labeled_by), tuple(notes)
+    )
 
 
-def regroup(published: Sequence[PublishedCells]) -> list[AdaptationCell]:
+def merge_shared_slides(published: Sequence[PublishedCells]) -> list[AdaptationCell]:
     """Make slides that share a field one group, and slides of different results different ones.
 
     Args:

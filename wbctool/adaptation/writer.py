@@ -32,6 +32,7 @@ from wbctool.inference.model_card import (
 from wbctool.inference.model_folder import delete_copy, encode_card, read_model_bytes, staleness_reason
 from wbctool.inference.session import CPU, FEATURES, LOGITS, create_session
 from wbctool.store.atomic_write import write_atomic_group
+from wbctool.text import encode_name
 
 _PARITY_CELLS = 4
 _PARITY_TOLERANCE = 0.05  # of a logit, between the written model and the layer that it holds in half precision
@@ -111,7 +112,7 @@ def _describe_adaptation(
         parent_sha256=parent.sha256,
         readers=tuple(labeled_by),
         cells_by_label=dict(sorted(count_labels(cells).items())),
-        cells_by_group=dict(sorted(Counter(cell.group for cell in cells).items())),
+        cells_by_group=dict(sorted(Counter(encode_name(cell.group) for cell in cells).items())),
         groups=len({cell.group for cell in cells}),
         cell_sha256=tuple(sorted(cell.sha256 for cell in cells)),
         accuracy_before=_to_fraction(before.accuracy),

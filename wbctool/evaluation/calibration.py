@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 IN_DISTRIBUTION_FRACTION = 0.98  # of cells of known classes: they pass the thresholds of energy and of unknown kinds
 _LOG_TEMPERATURE_RANGE = (-2.0, 2.0)
-_UNKNOWN_THRESHOLD_RANGE = (0.05, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +87,3 @@ def fit_temperature(
         return float(-weights @ log_softmax(logits / np.exp(log_temperature), axis=1)[rows, y_true])
 
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=_LOG_TEMPERATURE_RANGE, method="bounded").x))
-
-
-def fit_unknown_threshold(
-    logits: NDArray[np.floating], weights: NDArray[np.float64], temperature: float, n_unknown_kinds: int
-) -> float:
-    """Choose from which probability on a cell is taken for a kind that no class fits.
-
-    Args:
-        logits: (N, n_classes + n_unknown_kinds) of cells of known classes.
-        weights: (N,), sum 1.
-        temperature: Divides the logits.
-        n_unknown_kinds: Number of the last logits that stand for such kinds.
-
-    Returns:
-        The lowest threshold that at most 2 % of the cells reach, between 0.05 and 0.5.
-    """
-    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
-    of_unknown = probabilities[:, probabilities.shape[1] - n_unknown_kinds :].sum(axis=1)
-    quantile = np.quantile(of_unknown, IN_DISTRIBUTION_FRACTION, weights=weights, method="inverted_cdf")
-    return float(np.ceil(1e3 * np.clip(quantile + 1e-9, *_UNKNOWN_THRESHOLD_RANGE)) / 1e3)

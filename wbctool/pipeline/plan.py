@@ -25,7 +25,7 @@ class Action(StrEnum):
 
     PROCESS: look at its images, because these, or what their results depend on, are new or have changed.
     RENDER: render its tables and report again; only limits or metadata have changed, such as an accession.
-    RENDERED: what RENDER has become once that is done.
+    RENDERED: its tables and report were rendered again.
     SKIP: nothing; its results are up to date.
     KEEP: keep the results of earlier models, because a reader has reviewed the slide and its images have not changed
         since; limits and metadata are brought up to date.
@@ -98,7 +98,7 @@ def describe_reprocessed(plan: Sequence[PlanItem], context: RunContext) -> str:
     )
     if not n_again or context.settings.force:
         return ""
-    return f"{pluralize(n_again, 'slide')} processed again: the models have changed"
+    return f"{pluralize(n_again, 'slide')} processed again: their results are of other models"
 
 
 def describe_kept(plan: Sequence[PlanItem]) -> str:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from wbctool.errors import ClusterUnusable, OutputNotWritable
@@ -134,7 +134,6 @@ class _FolderRun:
         stop_request: Says whether the run is to stop.
         executor: Processes the slides.
         notices: What a laboratory must know about the run's input, so far.
-        run_notices: What it must know about this run; not on the index page, which is the same whatever ran before.
         stopped_by: The setting that stopped the run; None if none did.
     """
 
@@ -143,7 +142,6 @@ class _FolderRun:
     stop_request: StopRequest
     executor: SlideExecutor
     notices: list[str]
-    run_notices: list[str] = field(default_factory=list)
     stopped_by: str | None = None
 
     def execute(self, slides: Sequence[Slide], argv: Sequence[str]) -> int:
@@ -162,8 +160,7 @@ class _FolderRun:
         clear_failure(self.context.output)
         plan = make_plan(slides, self.context)
         if reprocessed := describe_reprocessed(plan, self.context):
-            self.run_notices.append(reprocessed)
-            log_notice(reprocessed)
+            log_notice(reprocessed)  # about this run: neither the index page nor the next run repeats it
         if kept := describe_kept(plan):
             self._notify(kept)
         processed: dict[str, SlideOutcome] = {}
@@ -257,7 +254,6 @@ class _FolderRun:
         number = self.stop_request.signal
         stopped_by = self.stopped_by if number is None else signal.Signals(number).name
         batch_sizes, cluster = self.context.models.batch_sizes(), self.executor.describe_cluster()
-        notices = [*self.run_notices, *notices]
         ended = finish_run_record(run_record, outcomes, set(processed), code, stopped_by, batch_sizes, cluster, notices)
         write_run_record(output, ended)
         return code

@@ -142,7 +142,14 @@ def assess_familiarity(
     )
     is_own = offset <= own.max_offset and (own.max_distance is None or own_distance <= own.max_distance)
     is_known = is_own or training_distance <= own.max_training_distance
-    return replace(familiarity, is_familiar=bool(is_familiar and is_known), offset=offset, offset_limit=own.max_offset)
+    return replace(
+        familiarity,
+        is_familiar=bool(is_familiar and is_known),
+        offset=offset,
+        offset_limit=own.max_offset,
+        own_distance=own_distance,
+        own_distance_limit=own.max_distance,
+    )
 
 
 def send_unsure_to_review(

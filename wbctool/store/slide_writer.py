@@ -173,11 +173,12 @@ def _round_cell(cell: Cell) -> Cell:
 
 
 def _round_familiarity(familiarity: Familiarity | None) -> Familiarity | None:
-    """Round the mean distance and the offset to the decimals of slide.json."""
+    """Round the distances and the offset to the decimals of slide.json."""
     return familiarity and replace(
         familiarity,
         mean_distance=_round_or_none(familiarity.mean_distance, 1),
         offset=_round_or_none(familiarity.offset, 2),
+        own_distance=_round_or_none(familiarity.own_distance, 1),
     )
 
 

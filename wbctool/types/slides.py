@@ -130,6 +130,8 @@ class Familiarity:
         offset: How far the cells lie from those of the laboratory that the models were adapted to, all in one
             direction (wbctool.stages.familiarity.measure_offset); None if they were not adapted, or without cells.
         offset_limit: The largest offset of that laboratory's slides.
+        own_distance: The mean of the squared distances to that laboratory's own classes; None as the offset.
+        own_distance_limit: The largest of that laboratory's slides; None also for models adapted by earlier versions.
     """
 
     cells: int
@@ -138,3 +140,5 @@ class Familiarity:
     is_familiar: bool | None
     offset: float | None = None
     offset_limit: float | None = None
+    own_distance: float | None = None
+    own_distance_limit: float | None = None

@@ -67,7 +67,8 @@ def find_learned_slides(
 
     Args:
         results: The slides as a run has published them.
-        images: The path of each image by slide and field. Whole-slide scans teach no models and have none.
+        images: The path of each image by slide and field. Zones of whole-slide scans, which teach no models, are not
+            among them.
         card: The card of the classifier.
 
     Returns:
