@@ -39,7 +39,8 @@ def die(slide):
 
 
 def dask_setup(worker):
-    process, process_zones, cached_models = RunPlugin.process, RunPlugin.process_zones, worker_plugin.cached_models
+    process, process_zones = RunPlugin.process_slide, RunPlugin.process_zones
+    cached_models = worker_plugin.cached_models
     if process.__name__ == "faulty":  # Dask loads this more than once
         return
     surveyed = []
@@ -63,7 +64,7 @@ def dask_setup(worker):
             die(slide)
         return process_zones(plugin, zones, n_threads)
 
-    RunPlugin.process, RunPlugin.process_zones = faulty, faulty_zones
+    RunPlugin.process_slide, RunPlugin.process_zones = faulty, faulty_zones
     worker_plugin.bind_stages = see_drawn_smears(worker_plugin.bind_stages)
     if MODELS in os.environ:
         worker_plugin.cached_models = lambda _, *how: cached_models(Path(os.environ[MODELS]), *how)
