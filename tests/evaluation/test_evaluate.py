@@ -270,7 +270,16 @@ def test_evaluate_command_full_standard_output_keeps_files(
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         call = partial(
-            evaluate_models, data, None, folder, SplitChoice.ALL, SuperResolve.AUTO, Precision.FP32, sr_cells=0
+            evaluate_models,
+            data,
+            None,
+            folder,
+            SplitChoice.ALL,
+            SuperResolve.AUTO,
+            Precision.FP32,
+            sr_cells=0,
+            labels=None,
+            readers=Readers.BOTH,
         )
         if folder:
             call(ood_images=0)

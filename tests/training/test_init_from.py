@@ -120,8 +120,9 @@ def test_load_weights_card_without_training_data_is_refused(
 
 
 def test_load_classifier_weights_other_classes_are_refused() -> None:
+    recipe = load_recipe("paper")
     with pytest.raises(ModelMismatch, match=r"but wanted are neutrophil, lymphocyte, monocyte, eosinophil$"):
-        load_classifier_weights(SHIPPED, load_recipe("paper").outputs, GroupSplit())
+        load_classifier_weights(SHIPPED, recipe.outputs_of(recipe.classifier), GroupSplit())
 
 
 def test_load_classifier_weights_altered_or_missing_model_is_refused(recipe: Recipe, tmp_path: Path) -> None:

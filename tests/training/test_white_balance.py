@@ -44,7 +44,8 @@ def test_white_balance_removes_color_of_the_lamp(cell: Tensor) -> None:
 
 
 def test_classifier_ignores_lamp_only_with_white_balance(cell: Tensor) -> None:
-    weights = load_classifier_weights(default_models_dir(), load_recipe("default").outputs, GroupSplit())
+    recipe = load_recipe("default")
+    weights = load_classifier_weights(default_models_dir(), recipe.outputs_of(recipe.classifier), GroupSplit())
     differences = []
     for balance in (True, False):
         network = NormalizedClassifier(CellClassifier(len(load_recipe("default").classes)), balance).eval()
