@@ -147,8 +147,8 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
     for cell in cells:
         copies[cell.sha256].append(cell)
     kept = [[cell for cell in same if cell.is_named] or same for same in copies.values()]
-    differing = [same for same in kept if len({cell.label for cell in same}) > 1]
-    if conflicts := [same for same in differing if same[0].is_named]:
+    conflicts = [same for same in kept if same[0].is_named and len({cell.label for cell in same}) > 1]
+    if conflicts:
         named = "; ".join(
             " but ".join(f"{cell.label or 'no class'} ({cell.origin})" for cell in same)
             for same in conflicts[:_MAX_CONFLICTS_NAMED]
@@ -157,7 +157,11 @@ def merge_cells(cells: Sequence[AdaptationCell]) -> list[AdaptationCell]:
         where = ", ".join(f"{group} ({count})" for group, count in rest.items())
         more = f"; and {rest.total()} more, by slide: {where}" if rest else ""
         raise LabelledDataInvalid(f"{pluralize(len(conflicts), 'cell')} labeled twice, differently: {named}{more}")
-    return [replace(same[0], is_random=any(cell.is_random for cell in same)) for same in kept if same not in differing]
+    return [
+        replace(same[0], is_random=any(cell.is_random for cell in same))
+        for same in kept
+        if len({cell.label for cell in same}) == 1
+    ]
 
 
 def count_labels(cells: Sequence[AdaptationCell]) -> Counter[str]:
