@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.export import store_weights_fp16, write_model
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.subtypes import fit_subtypes
 from wbctool_training.train import make_context
 
-from experiments.options import context_arguments, make_parser
+from experiments.options import make_parser, to_training_options
 from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.errors import LabelledDataInvalid
 from wbctool.inference.loading import load_model
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     card, model = load_fp32_card(args.models, CompactCard), load_model(args.models, CompactCard)
     group_split = GroupSplit.from_card(card.training)
-    context = make_context(**context_arguments(args) | {"group_split": group_split, "labels": args.labels})
+    options = replace(to_training_options(args), group_split=group_split, labels=args.labels)
+    context = make_context(options, load_recipe(args.recipe))
     cells = [cell for cell in context.load_cells() if cell.dataset in (card.training.datasets or ())]
 
     def measure_features(some: Sequence[CellRef]) -> NDArray[np.float32]:

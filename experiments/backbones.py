@@ -24,12 +24,13 @@ from wbctool_training.curves import read_curves
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.export import ClassifierGraph
 from wbctool_training.models.backbones import Backbone
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import make_context
 from wbctool_training.trainers.classifier import compute_outputs, fit_classifier
 from wbctool_training.trainers.classifier_split import gather_cells
 from wbctool_training.weights import load_imagenet_features
 
-from experiments.options import context_arguments, make_parser
+from experiments.options import make_parser, to_training_options
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.enums import TrainStage
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -112,7 +113,7 @@ class BackboneResult:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train and test every backbone, and print the table."""
     args = make_parser(__doc__).parse_args(argv)
-    context = make_context(**context_arguments(args))
+    context = make_context(to_training_options(args), load_recipe(args.recipe))
     copy_bundled_models(context, [TrainStage.CLASSIFIER])
     print(format_comparison(compare_backbones(context)))
 
@@ -192,7 +193,7 @@ def format_comparison(rows: Sequence[BackboneResult]) -> str:
 
 def _load_initial_features(context: TrainingContext, backbone: Backbone) -> tuple[nn.Sequential | None, str]:
     """Load ImageNet convolutions from the user's file if it fits, else torchvision's; None for random weights."""
-    for path in dict.fromkeys((context.imagenet_weights, None)):
+    for path in dict.fromkeys((context.options.imagenet_weights, None)):
         try:
             return load_imagenet_features(path, backbone), "ImageNet"
         except (ModelMismatch, ModelNotFound) as error:

@@ -27,10 +27,11 @@ from wbctool_training.data.classification_dataset import paper_augmentation
 from wbctool_training.data.sr_pairs import degrade_to_lr
 from wbctool_training.models.backbones import vgg_block_end
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import make_context
 from wbctool_training.weights import load_imagenet_features
 
-from experiments.options import context_arguments, make_parser
+from experiments.options import make_parser, to_training_options
 from wbctool.enums import TrainStage
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import GeneratorCard, default_models_dir
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=_FOLDS, choices=range(1, _FOLDS + 1), help="folds to test")
     parser.add_argument("--last-block-folds", type=int, default=1, choices=range(_FOLDS + 1), help="0: leave it out")
     args = parser.parse_args(argv)
-    context = make_context(**context_arguments(args))
+    context = make_context(to_training_options(args), load_recipe(args.recipe))
     copy_bundled_models(context, [TrainStage.CLASSIFIER])
     torch.manual_seed(context.recipe.seed)
     classes = context.recipe.classes

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for left_out in [args.leave_out_kind] if args.together else [[kind] for kind in args.leave_out_kind]:
         folder = args.out / "-".join(left_out)
         recipe = _write_recipe(folder, args.recipe, left_out)
-        train_readers(folder, args, recipe=str(recipe))
+        train_readers(folder, args, str(recipe))
         evaluated = evaluate_readers(folder, args)
         cells |= {kind: [cell for cell in evaluated if cell.kind == kind] for kind in left_out}
     card = load_fp32_card(args.first_reader, CompactCard)

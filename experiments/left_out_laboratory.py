@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import train
 
-from experiments.options import context_arguments, make_parser
+from experiments.options import make_parser, to_training_options
 from wbctool.datasets.fields import find_field_folders, read_cell_labels
 from wbctool.datasets.labelled import GroupSplit, HasGroup
 from wbctool.enums import Device, Precision, Readers, TrainStage
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
         folder = args.out / "-".join(left_out)
-        train_readers(folder, args, left_out)
+        train_readers(folder, args, args.recipe, left_out)
         evaluated = evaluate_readers(folder, args, left_out)
         cells |= {name: [cell for cell in evaluated if cell.dataset == name] for name in left_out}
     table = format_table(cells)
@@ -176,31 +175,32 @@ def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
         raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
 
 
-def train_readers(folder: Path, args: argparse.Namespace, left_out: Sequence[str] = (), **changes: Any) -> None:
+def train_readers(folder: Path, args: argparse.Namespace, recipe: str, left_out: Sequence[str] = ()) -> None:
     """Train the second reader and, with ``--train-first``, the first; what the folder already has is kept.
 
     Args:
         folder: The folder of the models.
         args: The parsed options.
+        recipe: The second reader's.
         left_out: Data sets that the readers must not see.
-        changes: Other arguments of :func:`wbctool_training.train.train` for the second reader.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    options = context_arguments(args) | {
-        "data": [*args.data, *args.also_train_on],
-        "out": folder,
-        "group_split": GroupSplit(args.fold, tuple(left_out)),
-        "labels": args.labels,
-    }
+    options = replace(
+        to_training_options(args),
+        data=[*args.data, *args.also_train_on],
+        out=folder,
+        group_split=GroupSplit(args.fold, tuple(left_out)),
+        labels=args.labels,
+    )
     has_classifier = args.readers is not Readers.COMPACT and not args.train_first
     for name in ("detector", "generator", *(("classifier",) if has_classifier else ())):
         for suffix in ("onnx", "json"):
             shutil.copy(args.first_reader / f"{name}.{suffix}", folder)
     if args.readers is not Readers.VGG19 and not (folder / "compact.json").is_file():
-        train(**options | {"recipe": args.recipe} | changes, stage=TrainStage.COMPACT)
+        train(options, recipe, TrainStage.COMPACT)
     if args.train_first and not (folder / "classifier.json").is_file():
         start = [] if _is_trained_afresh(args.train_first) else [args.first_reader]
-        train(**options | {"recipe": args.train_first, "init_from": start}, stage=TrainStage.CLASSIFIER)
+        train(replace(options, init_from=start), args.train_first, TrainStage.CLASSIFIER)
 
 
 def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:

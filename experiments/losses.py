@@ -14,10 +14,11 @@ from typing import Any
 
 from wbctool_training.context import TrainingContext
 from wbctool_training.copied_models import copy_bundled_models, copy_unchanged_models
+from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import check_imagenet_weights, make_context
 from wbctool_training.trainers.srgan import GeneratorSplit, export_generator, pretrain, train_gan
 
-from experiments.options import context_arguments, make_parser
+from experiments.options import make_parser, to_training_options
 from wbctool.enums import TrainStage
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--init-from", type=Path, metavar="DIR", help="start from the generator in DIR")
     args = parser.parse_args(argv)
-    context = make_context(**context_arguments(args), init_from=[args.init_from] if args.init_from else [])
+    options = replace(to_training_options(args), init_from=[args.init_from] if args.init_from else [])
+    context = make_context(options, load_recipe(args.recipe))
     check_imagenet_weights(context, [TrainStage.SRGAN])
     copy_unchanged_models(context, [])
     copy_bundled_models(context, [TrainStage.SRGAN])

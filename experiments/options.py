@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
 
-from wbctool_training.recipe_files import load_recipe
+from wbctool_training.options import TrainingOptions
 
 from wbctool.datasets.labelled import FOLDS, GroupSplit
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser with the options of a training, which are those of `wbctool train`.
+    """Make a parser with the options of a training, which are those of `wbctool train`, and turn on logging.
 
     Args:
         description: Shown by ``--help``.
     """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="labeled data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the models and results")
@@ -31,16 +31,14 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def context_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Convert parsed options to keyword arguments of wbctool_training.train.make_context, and turn on logging."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    return {
-        "data": args.data,
-        "out": args.out,
-        "recipe": load_recipe(args.recipe),
-        "imagenet_weights": args.imagenet_weights,
-        "resume": args.resume,
-        "max_hours": args.max_hours,
-        "workers": args.workers,
-        "group_split": GroupSplit(args.fold, tuple(args.hold_out_dataset)),
-    }
+def to_training_options(args: argparse.Namespace) -> TrainingOptions:
+    """Convert the options of :func:`make_parser`, but for the recipe."""
+    return TrainingOptions(
+        data=args.data,
+        out=args.out,
+        imagenet_weights=args.imagenet_weights,
+        resume=args.resume,
+        max_hours=args.max_hours,
+        workers=args.workers,
+        group_split=GroupSplit(args.fold, tuple(args.hold_out_dataset)),
+    )

@@ -18,6 +18,7 @@ from wbctool_training.context import TrainingContext
 from wbctool_training.export import GeneratorGraph, round_weights_fp16, to_onnx, write_model
 from wbctool_training.models.backbones import Backbone, build_features
 from wbctool_training.models.srgan import Generator
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.class_folders import read_class_folders
@@ -137,9 +138,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_training_context(data: Path, recipe: Path, weights: Path, out: Path) -> TrainingContext:
     fields = tuple(field for folder in find_field_folders(data) for field in read_fields(folder))
     images = read_class_folders(data)
-    return TrainingContext(
-        load_recipe(str(recipe)), images, fields, out, weights, False, None, GroupSplit(), Backbone.VGG19, workers=0
-    )
+    options = TrainingOptions(data=[data], out=out, imagenet_weights=weights, workers=0)
+    return TrainingContext(load_recipe(str(recipe)), images, fields, options)
 
 
 def copy_shipped_models(folder: Path, *names: str) -> Path:

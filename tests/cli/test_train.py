@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from wbctool.datasets.labelled import GroupSplit
-from wbctool.enums import BackboneChoice
+from wbctool.enums import BackboneChoice, TrainStage
 from wbctool.inference.model_card import default_models_dir
 
 
@@ -37,36 +37,36 @@ def test_train_with_missing_module_of_ours_names_no_extra(cli, monkeypatch, modu
     assert "pip install" not in done.output
 
 
-@pytest.fixture
-def trainings(monkeypatch):
-    """The arguments of each call of the training, which is not run."""
-    calls = []
+@pytest.mark.train
+def test_train_passes_its_options_on(cli, monkeypatch):
+    import wbctool_training.train
 
-    def record(**options):
-        calls.append(options)
-
-    for command in ("train", "calibrate"):
-        training = SimpleNamespace(**{command: record})
-        monkeypatch.setattr(f"wbctool.cli.{command}.import_training", lambda *_, training=training: training)
-    return calls
-
-
-def test_train_passes_its_options_on(cli, trainings):
+    trainings = []
+    monkeypatch.setattr(wbctool_training.train, "train", lambda *arguments: trainings.append(arguments))
     done = cli(
         "train", "--data", "a", "--data", "b", "--out", "o", "--stage", "classifier", "--init-from", "m", "--fold", 2
     )
     assert done.exit_code == 0, done.output
-    (options,) = trainings
-    assert options["data"] == [Path("a"), Path("b")]
-    assert (options["out"], options["stage"], options["backbone"]) == (Path("o"), "classifier", "vgg19")
-    assert (options["init_from"], options["group_split"]) == ([Path("m")], GroupSplit(2, ()))
+    ((options, recipe, stage),) = trainings
+    assert (recipe, stage) == ("default", TrainStage.CLASSIFIER)
+    assert (options.data, options.out, options.init_from) == ([Path("a"), Path("b")], Path("o"), [Path("m")])
+    assert (options.group_split, options.backbone) == (GroupSplit(2, ()), "vgg19")
+
+
+@pytest.fixture
+def calibrations(monkeypatch):
+    """The arguments of each call of the calibration, which is not run."""
+    calls = []
+    training = SimpleNamespace(calibrate=lambda **options: calls.append(options))
+    monkeypatch.setattr("wbctool.cli.calibrate.import_training", lambda *_: training)
+    return calls
 
 
 @pytest.mark.parametrize("option", ["--models", "--init-from"])
-def test_calibrate_fits_given_models_without_training(cli, trainings, option):
+def test_calibrate_fits_given_models_without_training(cli, calibrations, option):
     done = cli("calibrate", "--data", "d", "--out", "o", option, "m", option, "n", "--hold-out-dataset", "pbc")
     assert done.exit_code == 0, done.output
-    assert trainings == [
+    assert calibrations == [
         {
             "data": [Path("d")],
             "out": Path("o"),
@@ -76,6 +76,6 @@ def test_calibrate_fits_given_models_without_training(cli, trainings, option):
     ]
 
 
-def test_calibrate_without_models_takes_shipped_ones(cli, trainings):
+def test_calibrate_without_models_takes_shipped_ones(cli, calibrations):
     cli("calibrate", "--out", "o")
-    assert trainings[0]["init_from"] == [default_models_dir()]
+    assert calibrations[0]["init_from"] == [default_models_dir()]

@@ -43,7 +43,7 @@ def test_main_trains_without_the_kind_and_measures_its_cells(
 ) -> None:
     recipes: list[Path] = []
 
-    def train(_folder: Path, _args: Any, *, recipe: str) -> None:
+    def train(_folder: Path, _args: Any, recipe: str) -> None:
         recipes.append(Path(recipe))
 
     monkeypatch.setattr(experiments.left_out_kind, "train_readers", train)

@@ -1,12 +1,13 @@
 """The rule for unfamiliar slides, measured on laboratories left out of training."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from wbctool_training.options import TrainingOptions
 
 import experiments.left_out_laboratory
 from experiments.left_out_laboratory import choose_min_confidence, format_table, main, measure_rule
+from wbctool.enums import TrainStage
 from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.model_card import default_models_dir
@@ -70,7 +71,7 @@ def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_pat
 def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **_: None)
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *_: None)
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
     main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"])
     assert "| a | 4 | 75.0% |" in capsys.readouterr().out
@@ -81,19 +82,20 @@ def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
 def test_main_first_reader_starts_where_its_recipe_says(
     recipe: str, has_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: dict[str, Any] = {}
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **options: trained.update(options))
+    trained: list[tuple[TrainingOptions, str, TrainStage]] = []
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *arguments: trained.append(arguments))
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
     main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--train-first", recipe])
-    assert (trained["stage"], trained["recipe"]) == ("classifier", recipe)
-    assert trained["init_from"] == ([default_models_dir()] if has_start else [])
+    options, first_recipe, stage = trained[-1]
+    assert (stage, first_recipe) == (TrainStage.CLASSIFIER, recipe)
+    assert options.init_from == ([default_models_dir()] if has_start else [])
     assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]
 
 
 def test_main_first_reader_trained_afresh_may_have_known_the_laboratory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda **_: None)
+    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *_: None)
     monkeypatch.setattr(
         experiments.left_out_laboratory, "evaluate_readers", lambda *_: [_cell(0.9, laboratory="pbc")] * 2
     )

@@ -20,6 +20,7 @@ from tiny_training import (
 from wbctool_training.context import TrainingContext
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import train
 from wbctool_training.trainers.classifier_split import gather_cells
@@ -45,7 +46,7 @@ def test_demo_fields_are_test_groups_and_their_renamed_copies_in_every_split(dat
 
 def test_train_unknown_held_out_dataset_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="--hold-out-dataset nowhere: not in the data, whose datasets are "):
-        train([data], tmp_path, group_split=GroupSplit(held_out_datasets=("nowhere",)))
+        train(TrainingOptions(data=[data], out=tmp_path, group_split=GroupSplit(held_out_datasets=("nowhere",))))
 
 
 def test_train_held_out_dataset_holds_out_datasets_with_the_same_groups(
@@ -55,8 +56,11 @@ def test_train_held_out_dataset_holds_out_datasets_with_the_same_groups(
     seen: list[TrainingContext] = []
     monkeypatch.setitem(wbctool_training.train.STAGES, "detector", seen.append)
     caplog.set_level(logging.INFO, "wbctool_training")
-    train([data], tmp_path, stage=TrainStage.DETECTOR, group_split=GroupSplit(held_out_datasets=("cells",)))
-    assert seen[0].group_split.held_out_datasets == ("cells", "fields")
+    train(
+        TrainingOptions(data=[data], out=tmp_path, group_split=GroupSplit(held_out_datasets=("cells",))),
+        stage=TrainStage.DETECTOR,
+    )
+    assert seen[0].options.group_split.held_out_datasets == ("cells", "fields")
     assert "also held out, because they share groups with a held-out dataset: fields" in caplog.text
 
 
@@ -88,7 +92,11 @@ def test_train_too_little_data_is_refused_by_name(
     with Image.open(image.path) as whole:
         whole.resize((160, 120)).save(few / image.path.name)
     with pytest.raises(LabelledDataInvalid, match=message):
-        train([few.parent], tmp_path / "out", recipe=str(recipe), stage=stage, imagenet_weights=weights)
+        train(
+            TrainingOptions(data=[few.parent], out=tmp_path / "out", imagenet_weights=weights),
+            recipe=str(recipe),
+            stage=stage,
+        )
 
 
 def test_train_detector_with_test_fields_alone_is_refused(data: Path, recipe: Path, tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_train_all_stages_exports_and_resumes(
     data: Path, recipe: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "exported"
-    train([data], out, recipe=str(recipe), imagenet_weights=weights, workers=0)
+    train(TrainingOptions(data=[data], out=out, imagenet_weights=weights, workers=0), recipe=str(recipe))
 
     models = load_models(out, Device.CPU, Precision.AUTO)
     assert models.classifier.card.classes == load_recipe(str(recipe)).classes
@@ -124,7 +132,11 @@ def test_train_all_stages_exports_and_resumes(
 
     before = models.generator.card.sha256
     with caplog.at_level(logging.INFO):
-        train([data], out, recipe=str(recipe), stage=TrainStage.SRGAN, imagenet_weights=weights, resume=True, workers=0)
+        train(
+            TrainingOptions(data=[data], out=out, imagenet_weights=weights, resume=True, workers=0),
+            recipe=str(recipe),
+            stage=TrainStage.SRGAN,
+        )
     assert "resuming from" in caplog.text
     after = load_models(out, Device.CPU, Precision.AUTO).generator.card.sha256
     assert len(list((out / "training" / "srgan" / "metrics").iterdir())) == 2  # the curves continue
@@ -140,7 +152,9 @@ def test_train_class_without_training_cells_is_refused(data: Path, tmp_path: Pat
     context = replace(make_training_context(data, recipe, tmp_path, tmp_path / "out"), fields=())
     with pytest.raises(LabelledDataInvalid, match="no training cells of monocyte, basophil: leave these out of"):
         wbctool_training.train.STAGES[stage](context)
-    continued = gather_cells(replace(context, init_from=(default_models_dir(),)), context.recipe.classifier)
+    continued = gather_cells(
+        replace(context, options=replace(context.options, init_from=(default_models_dir(),))), context.recipe.classifier
+    )
     assert {cell.label for cell in continued.train} < set(context.recipe.classes)
 
 
@@ -158,7 +172,7 @@ def test_train_compact_on_data_with_subtypes_tells_them(tmp_path: Path, monkeypa
     network = NormalizedClassifier(reader, white_balance=False)
     monkeypatch.setattr(wbctool_training.trainers.classifier, "fit_classifier", lambda *_: network)
     out = copy_shipped_models(tmp_path / "out", "detector")
-    train([folder.parent], out, recipe=str(recipe), stage=TrainStage.COMPACT, workers=0)
+    train(TrainingOptions(data=[folder.parent], out=out, workers=0), recipe=str(recipe), stage=TrainStage.COMPACT)
     model = load_model(out, CompactCard)
     assert model.card.subtypes == (Subtype.BAND, Subtype.SEGMENTED)
     assert model.card.subtype_threshold is not None
@@ -167,7 +181,7 @@ def test_train_compact_on_data_with_subtypes_tells_them(tmp_path: Path, monkeypa
 
 def test_train_continuing_recipe_without_init_from_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="recipe fine-tune continues a trained model"):
-        train([data], tmp_path / "out", recipe="fine-tune", stage=TrainStage.CLASSIFIER)
+        train(TrainingOptions(data=[data], out=tmp_path / "out"), recipe="fine-tune", stage=TrainStage.CLASSIFIER)
     assert not (tmp_path / "out").exists()
 
 
@@ -175,13 +189,17 @@ def test_train_stage_without_samples_is_refused(data: Path, tmp_path: Path) -> N
     untrained = tmp_path / "mine.toml"
     untrained.write_text('extends = "default"\n[classifier]\nsamples = 0\n')
     with pytest.raises(SettingsInvalid, match="recipe default does not train the classifier"):
-        train([data], tmp_path / "out", str(untrained), TrainStage.CLASSIFIER, init_from=[default_models_dir()])
+        train(
+            TrainingOptions(data=[data], out=tmp_path / "out", init_from=[default_models_dir()]),
+            str(untrained),
+            TrainStage.CLASSIFIER,
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_train_generator_from_several_folders_is_refused(data: Path, recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="several --init-from are only for --stage classifier"):
-        train([data], tmp_path, recipe=str(recipe), init_from=[default_models_dir()] * 2)
+        train(TrainingOptions(data=[data], out=tmp_path, init_from=[default_models_dir()] * 2), recipe=str(recipe))
     assert not list(tmp_path.iterdir())
 
 
@@ -190,19 +208,26 @@ def test_train_unfit_imagenet_weights_are_refused_before_training(
 ) -> None:
     """The content loss looks through VGG19, whatever the classifier's backbone."""
     with pytest.raises(SettingsInvalid, match="cannot be those of resnet50 for the classifier and of vgg19"):
-        train([data], tmp_path, recipe=str(recipe), imagenet_weights=weights, backbone="resnet50")
+        train(
+            TrainingOptions(data=[data], out=tmp_path, imagenet_weights=weights, backbone=Backbone.RESNET50),
+            recipe=str(recipe),
+        )
     with pytest.raises(
         ModelMismatch,
         match=r"does not hold the convolutions of resnet50: 317 tensors of 318 missing",
     ):
-        train([data], tmp_path, str(recipe), TrainStage.CLASSIFIER, imagenet_weights=weights, backbone="resnet50")
+        train(
+            TrainingOptions(data=[data], out=tmp_path, imagenet_weights=weights, backbone=Backbone.RESNET50),
+            str(recipe),
+            TrainStage.CLASSIFIER,
+        )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("hours", [0, -1, float("nan")])
 def test_train_without_time_is_refused(data: Path, tmp_path: Path, hours: float) -> None:
     with pytest.raises(SettingsInvalid, match="leaves no time to train"):
-        train([data], tmp_path, max_hours=hours)
+        train(TrainingOptions(data=[data], out=tmp_path, max_hours=hours))
 
 
 def test_load_cells_corrected_box_detects_again(data: Path, recipe: Path, tmp_path: Path) -> None:
@@ -244,10 +269,9 @@ def test_load_cells_detector_that_saw_test_groups_warns(
     data: Path, recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy_shipped_models(tmp_path / "out")
-    work = replace(
-        make_training_context(data, recipe, tmp_path, tmp_path / "out"), fields=(), group_split=GroupSplit(fold=1)
-    )
-    replace(work, images=work.images[:1]).load_cells()
+    work = make_training_context(data, recipe, tmp_path, tmp_path / "out")
+    options = replace(work.options, group_split=GroupSplit(fold=1))
+    replace(work, images=work.images[:1], fields=(), options=options).load_cells()
     assert "detector.onnx was trained on groups of this training's test split" in caplog.text
 
 
@@ -260,10 +284,10 @@ def test_train_ignores_synthetic_images_of_its_output(
     made = tmp_path / "data" / "out" / "training" / "generated" / "neutrophil"
     made.mkdir(parents=True)
     shutil.copy(FIELDS[0], made)
-    train([tmp_path / "data"], tmp_path / "data" / "out", stage=TrainStage.DETECTOR)
+    train(TrainingOptions(data=[tmp_path / "data"], out=tmp_path / "data" / "out"), stage=TrainStage.DETECTOR)
     assert {image.dataset for image in seen[0].images} == {"cells"}
 
 
 def test_train_unlabeled_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelledDataInvalid, match="no labeled data"):
-        train([tmp_path], tmp_path / "out")
+        train(TrainingOptions(data=[tmp_path], out=tmp_path / "out"))

@@ -49,6 +49,7 @@ from wbctool_training.familiarity import fit_familiarity
 from wbctool_training.init_from import average_weights, check_no_leakage
 from wbctool_training.models.backbones import Backbone
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import make_context
 from wbctool_training.trainers.classifier import FEATURES_CELLS
@@ -94,9 +95,11 @@ def calibrate(
     if not init_from:
         raise SettingsInvalid("calibration needs a trained model: name its folder")
     parents = [load_fp32_card(folder, ClassifierCard) for folder in init_from]
-    context = make_context(data, out, load_recipe("default"), group_split=group_split, init_from=init_from)
+    context = make_context(
+        TrainingOptions(data=data, out=out, group_split=group_split, init_from=init_from), load_recipe("default")
+    )
     for folder, parent in zip(init_from, parents, strict=True):
-        check_no_leakage(parent, folder, context.group_split)
+        check_no_leakage(parent, folder, context.options.group_split)
     copy_unchanged_models(context, [TrainStage.CLASSIFIER])
     cells = [cell for cell in context.load_cells() if cell.label in parents[0].classes]
     validation = _select_validation_cells(context, cells, parents[0])
@@ -111,7 +114,7 @@ def calibrate(
 
 def _select_validation_cells(context: TrainingContext, cells: Sequence[CellRef], card: ClassifierCard) -> list[CellRef]:
     """Return the validation cells that the classifier has not learned from, prepared as a run prepares them."""
-    validation = [cell for cell in cells if context.group_split.assign(cell) is Split.VALIDATION]
+    validation = [cell for cell in cells if context.options.group_split.assign(cell) is Split.VALIDATION]
     if card.adaptation is not None:
         n_all = len(validation)
         validation = [cell for cell in validation if not is_learned(Crop(crop_cell(cell, card.crop_margin)), card)]
@@ -123,7 +126,7 @@ def _select_validation_cells(context: TrainingContext, cells: Sequence[CellRef],
             f"{pluralize(n_groups, 'group')}: to calibrate, {MIN_CELLS} cells of {MIN_GROUPS} groups are needed"
         )
     warn_on_few_cells(validation, card.classes)
-    generator = load_model(context.out, GeneratorCard)
+    generator = load_model(context.options.out, GeneratorCard)
     context.warn_on_leakage(generator.card)
     cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
     return as_inference(validation, generator, card.crop_margin, cache_dir)
@@ -138,7 +141,7 @@ def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequenc
             "calibrated_on": dict(Counter(cell.dataset for cell in cells)),
             # The validation groups of a data set that training held out are no test groups any more.
             "group_split": SplitInfo(
-                fold=context.group_split.fold, held_out_datasets=context.group_split.held_out_datasets
+                fold=context.options.group_split.fold, held_out_datasets=context.options.group_split.held_out_datasets
             ),
         }
     )
@@ -163,9 +166,9 @@ def _average(
     if any(parent.training.white_balance != white_balance for parent in parents):
         raise ModelMismatch("the classifiers have no mean: some were trained with white balance, others without")
     outputs: tuple[CellClass | UnknownKind, ...] = (*first.classes, *first.unknown_kinds)
-    weights = average_weights(context.init_from, outputs, context.group_split, backbone)
+    weights = average_weights(context.options.init_from, outputs, context.options.group_split, backbone)
     seen = merge_training_data((), parents)
-    train = [c for c in cells if c.dataset in seen["datasets"] and context.group_split.assign(c) is Split.TRAIN]
+    train = [c for c in cells if c.dataset in seen["datasets"] and context.options.group_split.assign(c) is Split.TRAIN]
     if not train:
         raise LabelledDataInvalid(
             "the mean of several classifiers needs cells that they were trained on, to know which slides are familiar: "
@@ -191,7 +194,7 @@ def _average(
         }
     )
     encoded = encode_training_features(TrainingFeatures(train_features, train_y), hashlib.sha256(content).hexdigest())
-    return _Classifier(content, card, {training_features_path(context.out, ClassifierCard): encoded})
+    return _Classifier(content, card, {training_features_path(context.options.out, ClassifierCard): encoded})
 
 
 def _compute_outputs(

@@ -21,7 +21,7 @@ from wbctool.inference.model_card import Card, DetectorCard
 from wbctool.inference.model_folder import card_paths
 from wbctool_training.data.cell_index import CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
-from wbctool_training.models.backbones import Backbone
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe import NetworkSizes, Recipe
 
 log = logging.getLogger(__name__)
@@ -38,28 +38,14 @@ class TrainingContext:
         recipe: Hyperparameters.
         images: Labeled single-cell images.
         fields: Fields with boxes.
-        out: Folder of the models; checkpoints and curves go to ``out/training``.
-        imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
-        resume: Whether to continue from the last checkpoints.
-        max_hours: Time limit of each training loop, or None.
-        group_split: Which groups are for training, validation and test.
-        backbone: The classifier's network.
-        init_from: Folders of the models that generator and classifier start from; empty starts anew.
-        workers: Processes that load training data; None uses every usable core.
+        options: What the training was asked for, with whole laboratories held out.
         unknown_images: Single-cell images of kinds that no class fits.
     """
 
     recipe: Recipe
     images: tuple[LabelledImage, ...]
     fields: tuple[LabelledField, ...]
-    out: Path
-    imagenet_weights: Path | None
-    resume: bool
-    max_hours: float | None
-    group_split: GroupSplit
-    backbone: Backbone
-    init_from: tuple[Path, ...] = ()
-    workers: int | None = None
+    options: TrainingOptions
     unknown_images: tuple[UnknownImage, ...] = ()
 
     def fit_config(self, name: str, epochs: int, **kwargs: Any) -> FitConfig:
@@ -77,18 +63,23 @@ class TrainingContext:
         default_sizes = {"networks"} if self.recipe.networks == NetworkSizes() else None
         resume_key = {
             "recipe": _digest(self.recipe.model_dump_json(exclude=default_sizes)),
-            "split": str(self.group_split),
-            "backbone": self.backbone.value,
-            "init_from": _digest("".join(_read_cards(folder) for folder in self.init_from)),
+            "split": str(self.options.group_split),
+            "backbone": self.options.backbone.value,
+            "init_from": _digest("".join(_read_cards(folder) for folder in self.options.init_from)),
             "data": _digest(repr(sorted(map(repr, [*image_keys, *unknown_keys, *field_keys])))),
         }
         return FitConfig(
-            self.checkpoint_dir(name), epochs, self.resume, self.max_hours, resume_key=resume_key, **kwargs
+            self.checkpoint_dir(name),
+            epochs,
+            self.options.resume,
+            self.options.max_hours,
+            resume_key=resume_key,
+            **kwargs,
         )
 
     def checkpoint_dir(self, name: str) -> Path:
         """Return the folder of a stage's checkpoints."""
-        return self.out / "training" / name
+        return self.options.out / "training" / name
 
     def load_cells(self) -> tuple[CellRef, ...]:
         """Return every cell of the data, as the detector in ``out`` finds them; cached in a CSV file in ``out``.
@@ -97,7 +88,7 @@ class TrainingContext:
             ModelNotFound: ``out`` has no detector.
             ModelMismatch: The detector's file and card differ.
         """
-        detector = load_model(self.out, DetectorCard)
+        detector = load_model(self.options.out, DetectorCard)
         self.warn_on_leakage(detector.card)
 
         def detect() -> Iterator[CellRef]:
@@ -124,13 +115,15 @@ class TrainingContext:
         Args:
             card: The card of the model in ``out``.
         """
-        if self.group_split.has_leakage(card.training):
+        if self.options.group_split.has_leakage(card.training):
             card_split = GroupSplit.from_card(card.training)
-            log.warning("%s was trained on groups of this training's test split (%s)", self.out / card.file, card_split)
+            log.warning(
+                "%s was trained on groups of this training's test split (%s)", self.options.out / card.file, card_split
+            )
 
     def train_test_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Divide items into those of the training and validation splits together, and those of the test split."""
-        in_test = [self.group_split.assign(item) is Split.TEST for item in items]
+        in_test = [self.options.group_split.assign(item) is Split.TEST for item in items]
         return (
             [item for item, is_test in zip(items, in_test, strict=True) if not is_test],
             [item for item, is_test in zip(items, in_test, strict=True) if is_test],
@@ -167,8 +160,8 @@ class TrainingContext:
             "training": {
                 **merge_training_data(train, parents),
                 "group_split": {
-                    "fold": self.group_split.fold,
-                    "held_out_datasets": list(self.group_split.held_out_datasets),
+                    "fold": self.options.group_split.fold,
+                    "held_out_datasets": list(self.options.group_split.held_out_datasets),
                 },
                 "seed": self.recipe.seed,
                 "torch": torch.__version__,

@@ -50,17 +50,20 @@ def copy_unchanged_models(context: TrainingContext, stages: Collection[TrainStag
         ModelNotFound: The folder lacks a model.
         ModelMismatch: A model was trained on groups of this training's test split.
     """
-    if not context.init_from:
+    if not context.options.init_from:
         return
-    folder = context.init_from[0]
+    folder = context.options.init_from[0]
     for stage, kind in _CARD_TYPES.items():
         name = f"{kind_name(kind)}.json"
         has_none = kind is CompactCard and not (folder / name).is_file()  # an older folder has one reader
-        if stage not in stages and not has_none and not (context.out / name).is_file():
+        if stage not in stages and not has_none and not (context.options.out / name).is_file():
             card = load_fp32_card(folder, kind)
-            check_no_leakage(card, folder, context.group_split)
+            check_no_leakage(card, folder, context.options.group_split)
             write_model(
-                read_model_bytes(card, folder), card, context.out, read_features_file(card, folder, context.out)
+                read_model_bytes(card, folder),
+                card,
+                context.options.out,
+                read_features_file(card, folder, context.options.out),
             )
 
 
@@ -83,11 +86,11 @@ def copy_bundled_models(context: TrainingContext, stages: Collection[TrainStage]
     }
     for helper in sorted(required - set(stages)):
         kind = _CARD_TYPES[helper]
-        if not (context.out / f"{kind_name(kind)}.json").is_file():
+        if not (context.options.out / f"{kind_name(kind)}.json").is_file():
             bundled = default_models_dir()
-            log.info("%s has no %s: using the shipped one", context.out, kind_name(kind))
+            log.info("%s has no %s: using the shipped one", context.options.out, kind_name(kind))
             card = load_fp32_card(bundled, kind)
-            write_model(read_model_bytes(card, bundled), card, context.out)
+            write_model(read_model_bytes(card, bundled), card, context.options.out)
 
 
 def read_features_file(card: ModelCard, folder: Path, out: Path) -> dict[Path, bytes]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -15,11 +14,12 @@ from wbctool.datasets.labelled import GroupSplit, HasGroup, LabelledField, Label
 from wbctool.datasets.laboratories import find_laboratories
 from wbctool.enums import TrainStage
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
-from wbctool.labels import CellClass, UnknownKind
+from wbctool.labels import UnknownKind
 from wbctool.store.model_ownership import check_models_overwrite
 from wbctool_training.context import TrainingContext
 from wbctool_training.copied_models import copy_bundled_models, copy_unchanged_models
 from wbctool_training.models.backbones import Backbone
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe import Recipe
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.trainers.classifier import train_classifier, train_compact_classifier
@@ -29,7 +29,6 @@ from wbctool_training.weights import load_imagenet_features
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_SPLIT = GroupSplit()
 STAGES = {
     TrainStage.DETECTOR: train_detector,
     TrainStage.SRGAN: train_srgan,
@@ -38,38 +37,15 @@ STAGES = {
 }
 
 
-def train(
-    data: Sequence[Path],
-    out: Path,
-    recipe: str = "default",
-    stage: TrainStage = TrainStage.ALL,
-    imagenet_weights: Path | None = None,
-    resume: bool = False,
-    max_hours: float | None = None,
-    group_split: GroupSplit = _DEFAULT_SPLIT,
-    backbone: str = Backbone.VGG19,
-    init_from: Sequence[Path] = (),
-    workers: int | None = None,
-    labels: Path | None = None,
-) -> None:
+def train(options: TrainingOptions, recipe: str = "default", stage: TrainStage = TrainStage.ALL) -> None:
     """Train models and export them to ONNX with their cards.
 
     Args:
-        data: Folders of labeled data, or folders that contain several of these.
-        out: Folder of the models; checkpoints go to ``out/training``.
+        options: Where the data are, where the models go, and how to train.
         recipe: A name or a file, as in :func:`load_recipe`.
         stage: What to train; ``all`` is every stage of the recipe, in the order of STAGES. Models that are not trained
             are copied from the first ``init_from``; those that a stage needs and ``out`` still lacks are
             copied from the package.
-        imagenet_weights: A file for :func:`load_imagenet_features`; None downloads them.
-        resume: Continue from the last checkpoint of each stage.
-        max_hours: Time limit of each training loop; what there is then is exported.
-        group_split: Which groups are for training, validation and test.
-        backbone: A value of Backbone.
-        init_from: Folders of the models that generator and classifier start from. Of several, the classifier starts
-            from the mean of their weights.
-        workers: Processes that load training data; None uses every usable core.
-        labels: A table for :func:`read_cell_labels`: the classes of cells in fields without a labels.csv.
 
     Raises:
         SettingsInvalid: Options or recipe are wrong or contradict each other.
@@ -79,23 +55,11 @@ def train(
     """
     loaded = load_recipe(recipe)
     stages = _select_stages(loaded, stage)
-    if loaded.requires_init and TrainStage.CLASSIFIER in stages and not init_from:
+    if loaded.requires_init and TrainStage.CLASSIFIER in stages and not options.init_from:
         raise SettingsInvalid(f"recipe {loaded.name} continues a trained model: name its folder with --init-from")
-    if len(init_from) > 1 and stages != [TrainStage.CLASSIFIER]:
+    if len(options.init_from) > 1 and stages != [TrainStage.CLASSIFIER]:
         raise SettingsInvalid("several --init-from are only for --stage classifier: a generator starts from one")
-    context = make_context(
-        data,
-        out,
-        loaded,
-        imagenet_weights=imagenet_weights,
-        resume=resume,
-        max_hours=max_hours,
-        group_split=group_split,
-        backbone=Backbone(backbone),
-        init_from=init_from,
-        workers=workers,
-        labels=labels,
-    )
+    context = make_context(options, loaded)
     check_imagenet_weights(context, stages)
     copy_unchanged_models(context, stages)
     copy_bundled_models(context, stages)
@@ -103,40 +67,15 @@ def train(
         STAGES[each](context)
 
 
-def make_context(
-    data: Sequence[Path],
-    out: Path,
-    recipe: Recipe,
-    *,
-    imagenet_weights: Path | None = None,
-    resume: bool = False,
-    max_hours: float | None = None,
-    group_split: GroupSplit = _DEFAULT_SPLIT,
-    backbone: Backbone = Backbone.VGG19,
-    init_from: Sequence[Path] = (),
-    workers: int | None = None,
-    labels: Path | None = None,
-) -> TrainingContext:
-    """Read the data and build the context of a training; arguments and errors are those of :func:`train`."""
-    if max_hours is not None and not max_hours > 0:
-        raise SettingsInvalid(f"--max-hours {max_hours:g} leaves no time to train")
-    check_models_overwrite(out)
-    images, unknown_images, fields = _read_data(data, out, read_cell_labels(labels) if labels else {})
+def make_context(options: TrainingOptions, recipe: Recipe) -> TrainingContext:
+    """Read the data and build the context of a training; the errors are those of :func:`train`."""
+    if options.max_hours is not None and not options.max_hours > 0:
+        raise SettingsInvalid(f"--max-hours {options.max_hours:g} leaves no time to train")
+    check_models_overwrite(options.out)
+    images, unknown_images, fields = _read_data(options)
     torch.set_float32_matmul_precision("high")
-    return TrainingContext(
-        recipe=recipe,
-        images=images,
-        fields=fields,
-        out=out,
-        imagenet_weights=imagenet_weights,
-        resume=resume,
-        max_hours=max_hours,
-        group_split=_hold_out_whole_laboratories(group_split, [*images, *unknown_images, *fields]),
-        backbone=backbone,
-        init_from=tuple(init_from),
-        workers=workers,
-        unknown_images=unknown_images,
-    )
+    group_split = _hold_out_whole_laboratories(options.group_split, [*images, *unknown_images, *fields])
+    return TrainingContext(recipe, images, fields, replace(options, group_split=group_split), unknown_images)
 
 
 def check_imagenet_weights(context: TrainingContext, stages: Collection[TrainStage]) -> None:
@@ -151,19 +90,19 @@ def check_imagenet_weights(context: TrainingContext, stages: Collection[TrainSta
         ModelNotFound: As :func:`load_imagenet_features`.
         ModelMismatch: As :func:`load_imagenet_features`.
     """
-    srgan = context.recipe.srgan
+    options, srgan = context.options, context.recipe.srgan
     backbones = set()
     if TrainStage.SRGAN in stages and srgan.gan_samples and srgan.content_weight:
         backbones.add(Backbone.VGG19)  # for the content loss, whatever the classifier's backbone
-    if TrainStage.CLASSIFIER in stages and not context.init_from:
-        backbones.add(context.backbone)
-    if len(backbones) > 1 and context.imagenet_weights is not None:
+    if TrainStage.CLASSIFIER in stages and not options.init_from:
+        backbones.add(options.backbone)
+    if len(backbones) > 1 and options.imagenet_weights is not None:
         raise SettingsInvalid(
-            f"--imagenet-weights cannot be those of {context.backbone} for the classifier and of vgg19 for the content "
+            f"--imagenet-weights cannot be those of {options.backbone} for the classifier and of vgg19 for the content "
             "loss of the generator: train --stage srgan and --stage classifier one after the other"
         )
     for backbone in backbones:
-        load_imagenet_features(context.imagenet_weights, backbone)
+        load_imagenet_features(options.imagenet_weights, backbone)
     if TrainStage.COMPACT in stages:
         load_imagenet_features(None, Backbone.EFFICIENTNET_LITE0)
 
@@ -177,25 +116,26 @@ def _select_stages(recipe: Recipe, stage: TrainStage) -> list[TrainStage]:
 
 
 def _read_data(
-    data: Sequence[Path], out: Path, field_labels: Mapping[str, CellClass | str]
+    options: TrainingOptions,
 ) -> tuple[tuple[LabelledImage, ...], tuple[UnknownImage, ...], tuple[LabelledField, ...]]:
     """Read all images and fields, except what earlier trainings left in ``out``, such as synthetic images."""
-    own_outputs = (out / "training").resolve()
+    own_outputs = (options.out / "training").resolve()
+    field_labels = read_cell_labels(options.labels) if options.labels else {}
     known: list[LabelledImage] = []
     unknown: list[UnknownImage] = []
-    for folder in data:
+    for folder in options.data:
         known_there, unknown_there = read_single_cell_images(folder)
         log_left_out(folder)
         known += [image for image in known_there if not image.path.resolve().is_relative_to(own_outputs)]
         unknown += [image for image in unknown_there if image.kind in set(UnknownKind)]
     fields = tuple(
         field
-        for folder in data
+        for folder in options.data
         for fields_folder in find_field_folders(folder)
         for field in read_fields(fields_folder, field_labels)
     )
     if not known and not fields:
-        locations = ", ".join(map(str, data)) or "no folder (give --data DIR)"
+        locations = ", ".join(map(str, options.data)) or "no folder (give --data DIR)"
         raise LabelledDataInvalid(f"no labeled data: {locations} holds neither class folders nor fields with boxes")
     return tuple(known), tuple(unknown), fields
 

@@ -59,19 +59,18 @@ def train(
         training = import_training("`wbctool train`")
         from wbctool.datasets.labelled import GroupSplit
 
-        training.train(
+        options = training.TrainingOptions(
             data=data or [],
             out=out,
-            recipe=recipe,
-            stage=stage,
             imagenet_weights=imagenet_weights,
             resume=resume,
             max_hours=max_hours,
-            backbone=backbone.value,
+            backbone=training.Backbone(backbone.value),
             init_from=init_from or [],
             group_split=GroupSplit(fold, tuple(hold_out_dataset or ())),
             labels=labels,
         )
+        training.train(options, recipe, stage)
 
 
 def import_training(command: str, module: str = "wbctool_training.train") -> ModuleType:

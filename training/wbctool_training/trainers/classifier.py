@@ -83,8 +83,8 @@ def train_compact_classifier(context: TrainingContext) -> None:
     """
     config = context.recipe.compact
     assert config is not None
-    context = replace(context, backbone=Backbone.EFFICIENTNET_LITE0, imagenet_weights=None, init_from=())
-    _train(context, config, CompactCard)
+    options = replace(context.options, backbone=Backbone.EFFICIENTNET_LITE0, imagenet_weights=None, init_from=())
+    _train(replace(context, options=options), config, CompactCard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +113,15 @@ def _train(
     outputs = context.recipe.outputs_of(config)
     cells, init = gather_cells(context, config), _load_initial_weights(context, outputs)
     warn_on_few_cells(cells.validation, context.recipe.classes)
-    network = fit_classifier(context, config, kind_name(card_type), cells, context.backbone, init)
+    network = fit_classifier(context, config, kind_name(card_type), cells, context.options.backbone, init)
     exported = _export(context, outputs, network, cells, with_subtypes=card_type is CompactCard)
     examples = evenly_spaced(cells.native_train, FEATURES_CELLS)
     training_features = TrainingFeatures(*compute_outputs(exported.graph, examples, outputs, context)[1:])
     card = _make_card(context, config, card_type, cells, exported, training_features)
     encoded = encode_training_features(training_features, hashlib.sha256(exported.content).hexdigest())
-    write_model(exported.content, card, context.out, {training_features_path(context.out, card_type): encoded})
+    write_model(
+        exported.content, card, context.options.out, {training_features_path(context.options.out, card_type): encoded}
+    )
 
 
 def _export(
@@ -156,7 +158,7 @@ def _make_card(
 ) -> ClassifierCard | CompactCard:
     """Calibrate an exported classifier on the validation cells and return its card."""
     recipe = context.recipe
-    parents = [load_fp32_card(folder, ClassifierCard) for folder in context.init_from]
+    parents = [load_fp32_card(folder, ClassifierCard) for folder in context.options.init_from]
     known = [cell for cell in cells.validation if cell.label in recipe.classes]
     logits, features, y_true = compute_outputs(exported.graph, known, recipe.outputs_of(config), context)
     train_features, train_y = training_features.features, training_features.y_true
@@ -170,7 +172,7 @@ def _make_card(
             exported.parity,
             parents,
             calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
-            backbone=context.backbone.value,
+            backbone=context.options.backbone.value,
             white_balance=config.white_balance,
             super_resolved_copies=cells.n_copies,
             started_from=" + ".join(card.sha256 for card in parents) or "ImageNet",
@@ -192,9 +194,11 @@ def _make_card(
 
 def _load_initial_weights(context: TrainingContext, outputs: Outputs) -> nn.Sequential | dict[str, Tensor]:
     """Load the weights to start from: those of ``init_from``, or ImageNet's."""
-    if context.init_from:
-        return average_weights(context.init_from, outputs, context.group_split, context.backbone)
-    return load_imagenet_features(context.imagenet_weights, context.backbone)
+    if context.options.init_from:
+        return average_weights(
+            context.options.init_from, outputs, context.options.group_split, context.options.backbone
+        )
+    return load_imagenet_features(context.options.imagenet_weights, context.options.backbone)
 
 
 def fit_classifier(
@@ -238,8 +242,8 @@ def fit_classifier(
         name, config.samples // config.epoch_samples, monitor="val_loss", callbacks=(early_stopping,)
     ).fit(
         module,
-        make_loader(dataset, config.batch, workers=context.workers, epoch_samples=config.epoch_samples),
-        make_loader(EvalDataset(cells.validation, outputs, recipe.crop_margin), 32, workers=context.workers),
+        make_loader(dataset, config.batch, workers=context.options.workers, epoch_samples=config.epoch_samples),
+        make_loader(EvalDataset(cells.validation, outputs, recipe.crop_margin), 32, workers=context.options.workers),
     )
     load_weights(module, checkpoint)
     return cast(NormalizedClassifier, module.average.module)
@@ -262,7 +266,7 @@ def compute_outputs(
     """
     logits, features, y_true = [], [], []
     dataset = EvalDataset(cells, outputs, context.recipe.crop_margin)
-    for rgb, index, _ in make_loader(dataset, 32, workers=context.workers):
+    for rgb, index, _ in make_loader(dataset, 32, workers=context.options.workers):
         with torch.inference_mode():
             batch_logits, batch_features, *_ = graph(rgb.permute(0, 2, 3, 1))
         logits.append(batch_logits.float().numpy())

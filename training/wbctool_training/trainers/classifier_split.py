@@ -64,7 +64,8 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
     outputs = recipe.outputs_of(config)
     cells = context.load_cells()
     by_split = {
-        split: [c for c in cells if c.label in outputs and context.group_split.assign(c) is split] for split in Split
+        split: [c for c in cells if c.label in outputs and context.options.group_split.assign(c) is split]
+        for split in Split
     }
     train, validation = list(by_split[Split.TRAIN]), by_split[Split.VALIDATION]
     for split in (Split.TRAIN, Split.VALIDATION):
@@ -73,7 +74,7 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
                 f"no cells in the {split} split: cells are split by group, and the classifier needs more groups"
             )
     present = {cell.label for cell in train}
-    if not context.init_from and (missing := [label.value for label in recipe.classes if label not in present]):
+    if not context.options.init_from and (missing := [label.value for label in recipe.classes if label not in present]):
         raise LabelledDataInvalid(
             f"no training cells of {', '.join(missing)}: leave these out of the recipe's `classes`"
         )
@@ -83,9 +84,11 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
     n_native = len(train)
     if n_generated := recipe.srgan.generated_per_class:
         folder = context.checkpoint_dir("generated")
-        train += read_generated_cells(folder, recipe.classes, recipe.crop_margin, context.group_split, n_generated)
+        train += read_generated_cells(
+            folder, recipe.classes, recipe.crop_margin, context.options.group_split, n_generated
+        )
     if config.super_resolved_share:
-        generator = load_model(context.out, GeneratorCard)
+        generator = load_model(context.options.out, GeneratorCard)
         context.warn_on_leakage(generator.card)
         cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
         train += super_resolved_subset(
@@ -95,7 +98,7 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
         test = as_inference(test, generator, recipe.crop_margin, cache_dir)
     stain_bank = None
     if config.stain_transfer_prob:
-        stain_cells = [c for c in cells if context.group_split.assign(c) is Split.TRAIN]
+        stain_cells = [c for c in cells if context.options.group_split.assign(c) is Split.TRAIN]
         stain_bank = StainBank.from_cells(stain_cells, recipe.crop_margin, recipe.seed)
     log.info("classifier: %d cells to train on, %d to validate", len(train), len(validation))
     return ClassifierSplit(tuple(train), n_native, tuple(validation), tuple(test), stain_bank)

@@ -55,10 +55,12 @@ def train_detector(context: TrainingContext) -> None:
         make_loader(
             DetectionDataset(train, config.canvas_px, context.recipe.seed),
             config.batch,
-            workers=context.workers,
+            workers=context.options.workers,
             epoch_samples=config.epoch_samples,
         ),
-        make_loader(DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch, workers=context.workers)
+        make_loader(
+            DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch, workers=context.options.workers
+        )
         if test
         else None,
     )
@@ -82,7 +84,7 @@ def train_detector(context: TrainingContext) -> None:
         low_score_threshold=config.low_score_threshold,
         nms_iou_threshold=0.5,
     )
-    write_model(model, card, context.out)
+    write_model(model, card, context.options.out)
 
 
 def _make_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:

@@ -87,7 +87,7 @@ def train_srgan(context: TrainingContext) -> None:
     config = context.recipe.srgan
     cells = GeneratorSplit.from_context(context)
     if config.per_class:
-        train_labels = {c.label for c in cells.train if context.group_split.assign(c) is Split.TRAIN}
+        train_labels = {c.label for c in cells.train if context.options.group_split.assign(c) is Split.TRAIN}
         if missing := [label.value for label in context.recipe.classes if label not in train_labels]:
             raise LabelledDataInvalid(f"no cells to train the generator of these classes on: {', '.join(missing)}")
     generator = pretrain(context, cells)
@@ -100,7 +100,7 @@ def train_srgan(context: TrainingContext) -> None:
         folder = context.checkpoint_dir("generated")
         for label in context.recipe.classes:
             class_cells = GeneratorSplit(
-                [c for c in cells.train if c.label is label and context.group_split.assign(c) is Split.TRAIN],
+                [c for c in cells.train if c.label is label and context.options.group_split.assign(c) is Split.TRAIN],
                 [c for c in cells.test if c.label is label],
             )
             class_generator = train_gan(context, generator, class_cells, f"srgan-{label}")
@@ -113,7 +113,7 @@ def train_srgan(context: TrainingContext) -> None:
                 folder,
                 context.recipe.seed,
             )
-        write_record(folder, context.group_split, config.generated_per_class)
+        write_record(folder, context.options.group_split, config.generated_per_class)
 
 
 def pretrain(context: TrainingContext, cells: GeneratorSplit) -> Generator:
@@ -150,7 +150,7 @@ def train_gan(context: TrainingContext, initial_generator: Generator, cells: Gen
     L.seed_everything(context.recipe.seed, workers=True)
     network = Generator(sizes.generator_blocks, sizes.generator_width)
     network.load_state_dict(initial_generator.state_dict())
-    features = load_imagenet_features(context.imagenet_weights) if config.content_weight else None
+    features = load_imagenet_features(context.options.imagenet_weights) if config.content_weight else None
     discriminator = Discriminator(sizes.discriminator_width, sizes.discriminator_hidden)
     module = SrganModule(config, network, discriminator, features)
     _fit(context, module, cells, name, CLASSIFIER_INPUT_PX // SCALE, config.gan_batch, config.gan_samples)
@@ -175,11 +175,11 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
     example = np.stack([resize_square(rgb, CLASSIFIER_INPUT_PX // SCALE) for rgb in crops])
     model = to_onnx(graph, example, dynamic_side=True)
     parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
-    parents = [load_fp32_card(folder, GeneratorCard) for folder in context.init_from]
+    parents = [load_fp32_card(folder, GeneratorCard) for folder in context.options.init_from]
     card = GeneratorCard(
         **context.card_fields(name, network, cells.train, parity, parents), scale=SCALE, min_px=32, max_px=64
     )
-    write_model(model, card, context.out)
+    write_model(model, card, context.options.out)
 
 
 def _fit(
@@ -196,7 +196,7 @@ def _fit(
     pairs = _make_training_pairs(context, cells, lr_px)
     checkpoint = context.fit_config(name, samples // config.epoch_samples).fit(
         module,
-        make_loader(pairs, batch, workers=context.workers, epoch_samples=config.epoch_samples),
+        make_loader(pairs, batch, workers=context.options.workers, epoch_samples=config.epoch_samples),
         _make_validation_loader(context, cells),
     )
     load_weights(module, checkpoint)
@@ -205,10 +205,10 @@ def _fit(
 def _make_initial_generator(context: TrainingContext, cells: GeneratorSplit) -> Generator:
     """Return the generator of ``init_from``, or a new one."""
     config, sizes = context.recipe.srgan, context.recipe.networks
-    if context.init_from:
+    if context.options.init_from:
         pairs = _make_training_pairs(context, cells, config.lr_px)
         lr = torch.stack([pairs[index][0] for index in range(_N_BATCHNORM_CELLS)])
-        return load_generator(context.init_from[0], context.group_split, lr.float() / 255, sizes)
+        return load_generator(context.options.init_from[0], context.options.group_split, lr.float() / 255, sizes)
     generator = Generator(sizes.generator_blocks, sizes.generator_width)
     if config.init_as_interpolation:
         generator.init_as_interpolation()
@@ -233,4 +233,4 @@ def _make_validation_loader(context: TrainingContext, cells: GeneratorSplit) -> 
         augment=False,
         length=48,
     )
-    return make_loader(pairs, 16, workers=context.workers)
+    return make_loader(pairs, 16, workers=context.options.workers)
