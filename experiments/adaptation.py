@@ -229,10 +229,12 @@ def _measure(
 
 
 def check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
-    """Raise SettingsInvalid if a model has learned classes of these cells' data sets."""
+    """Raise SettingsInvalid if a model was trained or calibrated on these cells' data sets."""
     datasets = {cell.group.partition("/")[0] for cell in cells}
     for model in (models.classifier, models.second):
-        if model is not None and (seen := sorted(datasets & set(model.card.training.datasets or ()))):
+        if model is not None and (
+            seen := sorted(datasets & {*(model.card.training.datasets or ()), *model.card.training.calibrated_on})
+        ):
             raise SettingsInvalid(f"{model.card.file} was trained on {', '.join(seen)}")
 
 

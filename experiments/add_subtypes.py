@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from wbctool_training.data.cell_index import CellRef, preprocess_cells
 from wbctool_training.export import store_weights_fp16, write_model
+from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.subtypes import fit_subtypes
 from wbctool_training.train import make_context
 
-from experiments.options import make_parser, to_training_options
+from experiments.options import make_parser
 from wbctool.datasets.labelled import GroupSplit, Split
-from wbctool.errors import LabelledDataInvalid
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import CompactCard, load_fp32_card
 from wbctool.inference.model_folder import read_model_bytes
@@ -49,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="as of `wbctool train`")
     args = parser.parse_args(argv)
     card, model = load_fp32_card(args.models, CompactCard), load_model(args.models, CompactCard)
+    if card.subtypes:
+        raise SettingsInvalid(f"{args.models / card.file} tells subtypes already: {', '.join(card.subtypes)}")
     group_split = GroupSplit.from_card(card.training)
-    options = replace(to_training_options(args), group_split=group_split, labels=args.labels)
-    context = make_context(options, load_recipe(args.recipe))
+    options = TrainingOptions(data=args.data, out=args.out, group_split=group_split, labels=args.labels)
+    context = make_context(options, load_recipe("default"))
     cells = [cell for cell in context.load_cells() if cell.dataset in (card.training.datasets or ())]
 
     def measure_features(some: Sequence[CellRef]) -> NDArray[np.float32]:

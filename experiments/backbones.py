@@ -30,7 +30,7 @@ from wbctool_training.trainers.classifier import compute_outputs, fit_classifier
 from wbctool_training.trainers.classifier_split import gather_cells
 from wbctool_training.weights import load_imagenet_features
 
-from experiments.options import make_parser, to_training_options
+from experiments.options import add_training_options, make_parser, to_training_options
 from wbctool.datasets.labelled import evenly_spaced
 from wbctool.enums import TrainStage
 from wbctool.errors import ModelMismatch, ModelNotFound
@@ -112,7 +112,9 @@ class BackboneResult:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train and test every backbone, and print the table."""
-    args = make_parser(__doc__).parse_args(argv)
+    parser = make_parser(__doc__)
+    add_training_options(parser)
+    args = parser.parse_args(argv)
     context = make_context(to_training_options(args), load_recipe(args.recipe))
     copy_bundled_models(context, [TrainStage.CLASSIFIER])
     print(format_comparison(compare_backbones(context)))
@@ -139,7 +141,7 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
         n_samples = config.epoch_samples * _count_epochs(context, backbone)
         train, validation = (_measure(graph, split, context)[0] for split in (train_subset, cells.validation))
         rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
-        names = [label.value for label in context.recipe.classes]
+        names = [label.value for label in context.recipe.outputs_of(config)]
         title = f"{backbone}: {test.n_cells} test cells, {test.accuracy:.1f} % correct"
         draw_confusion_matrix(
             confusion, names, title, context.checkpoint_dir(OUTPUT_SUBDIR) / f"confusion-{backbone}.png"
@@ -211,8 +213,9 @@ def _measure(
     graph: nn.Module, cells: Sequence[CellRef], context: TrainingContext
 ) -> tuple[SplitMetrics, NDArray[np.int64]]:
     """Return one split's results and confusion matrix, (n_classes, n_classes), with the true class by row."""
-    logits, _, y_true = compute_outputs(graph, cells, context.recipe.outputs_of(context.recipe.classifier), context)
-    y_pred, n_classes = logits.argmax(axis=1), len(context.recipe.classes)
+    outputs = context.recipe.outputs_of(context.recipe.classifier)
+    logits, _, y_true = compute_outputs(graph, cells, outputs, context)
+    y_pred, n_classes = logits.argmax(axis=1), len(outputs)
     correct = y_pred == y_true
     low, high = cluster_bootstrap_interval(correct, [cell.group for cell in cells])
     loss = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(y_true)), y_true].mean()

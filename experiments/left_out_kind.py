@@ -7,6 +7,7 @@ then classify all cells of the kind in ``--data``, as on a familiar slide and by
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -14,9 +15,13 @@ from statistics import fmean
 from wbctool_training.recipe_files import load_recipe
 
 from experiments.left_out_laboratory import add_reader_options, evaluate_readers, is_sure, train_readers
-from experiments.options import make_parser
+from experiments.options import add_training_options, make_parser
+from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
+from wbctool.enums import Device, Precision
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
-from wbctool.inference.model_card import CompactCard, load_fp32_card
+from wbctool.inference.loading import load_models
 from wbctool.labels import UnknownKind
 from wbctool.store.atomic_write import write_atomic
 
@@ -26,10 +31,17 @@ RESULT = "left-out-kinds.md"
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train, evaluate, and write and print the table."""
     parser = make_parser(__doc__)
+    add_training_options(parser)
     add_reader_options(parser)
     kinds = [kind.value for kind in UnknownKind]
     parser.add_argument("--leave-out-kind", action="append", required=True, choices=kinds, help="may be repeated")
     args = parser.parse_args(argv)
+    if Path(args.recipe).suffix:
+        parser.error(f"--recipe {args.recipe}: kinds can be left out of a recipe of wbctool, by its name")
+    _check_kinds(args)
+    rule = load_models(args.first_reader, Device.AUTO, Precision.FP32, args.readers).cards.familiarity_rule
+    if rule is None:
+        raise SettingsInvalid(f"the readers of {args.first_reader} have no rule for unfamiliar slides")
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out_kind] if args.together else [[kind] for kind in args.leave_out_kind]:
         folder = args.out / "-".join(left_out)
@@ -37,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_readers(folder, args, str(recipe))
         evaluated = evaluate_readers(folder, args)
         cells |= {kind: [cell for cell in evaluated if cell.kind == kind] for kind in left_out}
-    card = load_fp32_card(args.first_reader, CompactCard)
-    assert card.familiarity is not None
-    table = format_table(cells, card.familiarity.min_confidence)
+    table = format_table(cells, rule.min_confidence)
     write_atomic(args.out / RESULT, table.encode())
     print(table)
 
@@ -64,6 +74,16 @@ def format_table(kinds: Mapping[str, Sequence[EvaluatedCell]], min_confidence: f
             shares.append(fmean(cell.is_found and not is_so for cell, is_so in zip(cells, sure, strict=True)))
         lines.append(f"| {name} | {len(cells)} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     return "\n".join([*lines, ""])
+
+
+def _check_kinds(args: argparse.Namespace) -> None:
+    """Raise LabelledDataInvalid if ``--data`` hold no cell of a kind that is left out."""
+    field_labels = read_cell_labels(args.labels) if args.labels else {}
+    kinds = {image.kind for folder in args.data for image in read_single_cell_images(folder)[1]}
+    for fields in (fields for folder in args.data for fields in find_field_folders(folder)):
+        kinds |= {kind for field in read_fields(fields, field_labels) for kind in field.unknown_kinds}
+    if missing := [kind for kind in args.leave_out_kind if kind not in kinds]:
+        raise LabelledDataInvalid(f"--data hold no {', '.join(missing)}, so nothing could be measured")
 
 
 def _write_recipe(folder: Path, name: str, left_out: Sequence[str]) -> Path:

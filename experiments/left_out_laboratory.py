@@ -19,11 +19,12 @@ from pathlib import Path
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import train
 
-from experiments.options import make_parser, to_training_options
-from wbctool.datasets.fields import find_field_folders, read_cell_labels
+from experiments.options import add_training_options, make_parser, to_training_options
+from wbctool.datasets.class_folders import read_single_cell_images
+from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
 from wbctool.datasets.labelled import GroupSplit, HasGroup
 from wbctool.enums import Device, Precision, Readers, TrainStage
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.evaluate import evaluate
 from wbctool.evaluation.labelled_data import read_evaluation_data
 from wbctool.evaluation.silent_errors import EvaluatedCell
@@ -59,11 +60,13 @@ class OperatingPoint:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train, evaluate, and write and print the table."""
     parser = make_parser(__doc__)
+    add_training_options(parser)
     add_reader_options(parser)
     parser.add_argument("--leave-out", action="append", required=True, metavar="DATASET", help="may be repeated")
     args = parser.parse_args(argv)
     if args.readers is not Readers.COMPACT and not _is_trained_afresh(args.train_first):
         _check_first_reader(args.first_reader, args.leave_out)
+    _check_left_out(args)
     cells: dict[str, list[EvaluatedCell]] = {}
     for left_out in [args.leave_out] if args.together else [[name] for name in args.leave_out]:
         folder = args.out / "-".join(left_out)
@@ -175,6 +178,17 @@ def _check_first_reader(folder: Path, left_out: Sequence[str]) -> None:
         raise SettingsInvalid(f"{folder / card.file} was trained on {', '.join(seen)}")
 
 
+def _check_left_out(args: argparse.Namespace) -> None:
+    """Raise LabelledDataInvalid if ``--data`` hold no cell of a known class of what is left out."""
+    field_labels = read_cell_labels(args.labels) if args.labels else {}
+    images = [image for folder in args.data for image in read_single_cell_images(folder)[0]]
+    folders = [fields for folder in args.data for fields in find_field_folders(folder)]
+    fields = [field for folder in folders for field in read_fields(folder, field_labels) if field.labels]
+    labeled = {image.dataset for image in images} | {field.dataset for field in fields}
+    if missing := sorted(set(args.leave_out) - labeled):
+        raise LabelledDataInvalid(f"--data hold no labeled cell of {', '.join(missing)}, so nothing could be measured")
+
+
 def train_readers(folder: Path, args: argparse.Namespace, recipe: str, left_out: Sequence[str] = ()) -> None:
     """Train the second reader and, with ``--train-first``, the first; what the folder already has is kept.
 
@@ -189,7 +203,7 @@ def train_readers(folder: Path, args: argparse.Namespace, recipe: str, left_out:
         to_training_options(args),
         data=[*args.data, *args.also_train_on],
         out=folder,
-        group_split=GroupSplit(args.fold, tuple(left_out)),
+        group_split=GroupSplit(args.fold, (*args.hold_out_dataset, *left_out)),
         labels=args.labels,
     )
     has_classifier = args.readers is not Readers.COMPACT and not args.train_first
@@ -218,8 +232,8 @@ def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collectio
     field_labels = read_cell_labels(args.labels) if args.labels else {}
     cells: list[EvaluatedCell] = []
     for folder_of_data in args.data:
-        needs_labels = find_field_folders(folder_of_data) and not any(folder_of_data.rglob("labels.csv"))
-        labels_there = field_labels if needs_labels else {}
+        names = {path.name for fields in find_field_folders(folder_of_data) for path in (fields / "images").iterdir()}
+        labels_there = {image: kind for image, kind in field_labels.items() if image in names}
         found = read_evaluation_data(folder_of_data, models, None, labels_there)
         items: list[HasGroup] = [*found.images, *found.unknown_images, *found.fields]
         if left_out and {item.dataset for item in items}.isdisjoint(left_out):

@@ -18,8 +18,9 @@ from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import check_imagenet_weights, make_context
 from wbctool_training.trainers.srgan import GeneratorSplit, export_generator, pretrain, train_gan
 
-from experiments.options import make_parser, to_training_options
+from experiments.options import add_training_options, make_parser, to_training_options
 from wbctool.enums import TrainStage
+from wbctool.errors import SettingsInvalid
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +42,14 @@ LOSSES = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options and train one generator per loss."""
     parser = make_parser(__doc__)
+    add_training_options(parser)
     parser.add_argument("--init-from", type=Path, metavar="DIR", help="start from the generator in DIR")
     args = parser.parse_args(argv)
     options = replace(to_training_options(args), init_from=[args.init_from] if args.init_from else [])
-    context = make_context(options, load_recipe(args.recipe))
+    recipe = load_recipe(args.recipe)
+    if not recipe.srgan.gan_samples:
+        raise SettingsInvalid(f"recipe {recipe.name} sets no gan_samples, by which the losses are compared")
+    context = make_context(options, recipe)
     check_imagenet_weights(context, [TrainStage.SRGAN])
     copy_unchanged_models(context, [])
     copy_bundled_models(context, [TrainStage.SRGAN])

@@ -12,7 +12,7 @@ from wbctool.datasets.labelled import FOLDS, GroupSplit
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser with the options of a training, which are those of `wbctool train`, and turn on logging.
+    """Make a parser with the options that say where the data are, and turn on logging.
 
     Args:
         description: Shown by ``--help``.
@@ -21,6 +21,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="labeled data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the models and results")
+    return parser
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the other options of a training, for :func:`to_training_options`."""
     parser.add_argument("--recipe", default="default", metavar="NAME|FILE", help="a recipe of `wbctool train`")
     parser.add_argument("--imagenet-weights", type=Path, metavar="FILE", help="default: download them")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoints")
@@ -28,11 +33,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--fold", type=int, default=0, choices=range(FOLDS), help="which fifth is the test split")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that load data; default: one per core")
     parser.add_argument("--hold-out-dataset", action="append", default=[], metavar="DATASET", help="also test on this")
-    return parser
 
 
 def to_training_options(args: argparse.Namespace) -> TrainingOptions:
-    """Convert the options of :func:`make_parser`, but for the recipe."""
+    """Convert the options of a training, but for the recipe."""
     return TrainingOptions(
         data=args.data,
         out=args.out,

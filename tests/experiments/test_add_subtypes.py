@@ -1,11 +1,15 @@
 """`python -m experiments.add_subtypes`: one more output, and the others as they were."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import pytest
 import torch
 from wbctool_training.export import round_weights_fp16
 
-from experiments.add_subtypes import add_layer
+from experiments.add_subtypes import add_layer, main
+from wbctool.errors import SettingsInvalid
 from wbctool.inference.classifier_head import read_last_layer
 from wbctool.inference.model_card import CompactCard, default_models_dir, load_fp32_card
 from wbctool.inference.model_folder import read_model_bytes
@@ -35,3 +39,8 @@ def test_add_layer_maps_the_features_and_changes_no_other_output() -> None:
         expected = layer(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(subtypes, expected, rtol=1e-4, atol=1e-4)
     assert (read_last_layer(new).weight == read_last_layer(without).weight).all()
+
+
+def test_main_reader_that_tells_subtypes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=r"compact\.onnx tells subtypes already: band, segmented"):
+        main(["--data", str(tmp_path), "--out", str(tmp_path), "--models", str(default_models_dir())])

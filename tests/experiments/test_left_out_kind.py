@@ -9,6 +9,7 @@ from wbctool_training.recipe_files import load_recipe
 
 import experiments.left_out_kind
 from experiments.left_out_kind import RESULT, format_table, main
+from wbctool.errors import LabelledDataInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.labels import CellClass, UnknownKind
 from wbctool.types.cells import Outcome, Prediction, Reason
@@ -48,7 +49,11 @@ def test_main_trains_without_the_kind_and_measures_its_cells(
 
     monkeypatch.setattr(experiments.left_out_kind, "train_readers", train)
     monkeypatch.setattr(experiments.left_out_kind, "evaluate_readers", lambda *_: CELLS)
-    main(["--data", "lmu", "--out", str(tmp_path), "--leave-out-kind", "blast", "--leave-out-kind", "smudge"])
+    for kind in ("blast", "smudge"):
+        (tmp_path / "lmu" / kind).mkdir(parents=True)
+        (tmp_path / "lmu" / kind / "1.png").write_bytes(b"")
+    data = ["--data", str(tmp_path / "lmu")]
+    main([*data, "--out", str(tmp_path), "--leave-out-kind", "blast", "--leave-out-kind", "smudge"])
     default = load_recipe("default").compact
     assert default is not None
     for recipe, left_out in zip(recipes, (UnknownKind.BLAST, UnknownKind.SMUDGE), strict=True):
@@ -58,3 +63,20 @@ def test_main_trains_without_the_kind_and_measures_its_cells(
         assert set(default.unknown_kinds) - set(compact.unknown_kinds) == {left_out}
     assert "| blast | 4 | 50.0% |" in capsys.readouterr().out
     assert (tmp_path / RESULT).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--leave-out-kind", "atypical_lymphocyte"], "--data hold no atypical_lymphocyte"),
+        (["--leave-out-kind", "blast", "--recipe", "own.toml"], "by its name"),
+    ],
+)
+def test_main_what_would_fail_after_training_is_refused_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (tmp_path / "lmu" / "blast").mkdir(parents=True)
+    (tmp_path / "lmu" / "blast" / "1.png").write_bytes(b"")
+    with pytest.raises((LabelledDataInvalid, SystemExit)) as refused:
+        main(["--data", str(tmp_path / "lmu"), "--out", str(tmp_path), *arguments])
+    assert message in str(refused.value) + capsys.readouterr().err

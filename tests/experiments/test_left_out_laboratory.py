@@ -8,7 +8,7 @@ from wbctool_training.options import TrainingOptions
 import experiments.left_out_laboratory
 from experiments.left_out_laboratory import choose_min_confidence, format_table, main, measure_rule
 from wbctool.enums import TrainStage
-from wbctool.errors import SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.model_card import default_models_dir
 from wbctool.labels import CellClass, UnknownKind
@@ -62,9 +62,21 @@ def test_format_table_of_one_laboratory_says_that_the_confidence_was_chosen_on_i
     assert "| 0.93 |" in row
 
 
+def write_image(dataset: Path) -> Path:
+    """An image of a neutrophil, whose pixels nothing here reads; return the data set's folder."""
+    (dataset / "neutrophil").mkdir(parents=True, exist_ok=True)
+    (dataset / "neutrophil" / "1.png").write_bytes(b"")
+    return dataset
+
+
+def test_main_data_without_the_laboratory_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(LabelledDataInvalid, match="--data hold no labeled cell of b, so"):
+        main(["--data", str(write_image(tmp_path / "a")), "--out", str(tmp_path), "--leave-out", "b"])
+
+
 def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
-        main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc"])
+        main(["--data", str(write_image(tmp_path / "pbc")), "--out", str(tmp_path), "--leave-out", "pbc"])
     assert (default_models_dir() / "classifier.json").is_file()
 
 
@@ -73,7 +85,9 @@ def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
 ) -> None:
     monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *_: None)
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
-    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"])
+    main(
+        ["--data", str(write_image(tmp_path / "a")), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"]
+    )
     assert "| a | 4 | 75.0% |" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]
 
@@ -85,7 +99,18 @@ def test_main_first_reader_starts_where_its_recipe_says(
     trained: list[tuple[TrainingOptions, str, TrainStage]] = []
     monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *arguments: trained.append(arguments))
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
-    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "a", "--train-first", recipe])
+    main(
+        [
+            "--data",
+            str(write_image(tmp_path / "a")),
+            "--out",
+            str(tmp_path),
+            "--leave-out",
+            "a",
+            "--train-first",
+            recipe,
+        ]
+    )
     options, first_recipe, stage = trained[-1]
     assert (stage, first_recipe) == (TrainStage.CLASSIFIER, recipe)
     assert options.init_from == ([default_models_dir()] if has_start else [])
@@ -99,6 +124,28 @@ def test_main_first_reader_trained_afresh_may_have_known_the_laboratory(
     monkeypatch.setattr(
         experiments.left_out_laboratory, "evaluate_readers", lambda *_: [_cell(0.9, laboratory="pbc")] * 2
     )
-    main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc", "--train-first", "default"])
+    main(
+        [
+            "--data",
+            str(write_image(tmp_path / "pbc")),
+            "--out",
+            str(tmp_path),
+            "--leave-out",
+            "pbc",
+            "--train-first",
+            "default",
+        ]
+    )
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
-        main(["--data", str(tmp_path), "--out", str(tmp_path), "--leave-out", "pbc", "--train-first", "last-block"])
+        main(
+            [
+                "--data",
+                str(write_image(tmp_path / "pbc")),
+                "--out",
+                str(tmp_path),
+                "--leave-out",
+                "pbc",
+                "--train-first",
+                "last-block",
+            ]
+        )
