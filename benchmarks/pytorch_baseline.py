@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from wbctool_training.init_from import load_classifier_weights
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.recipe_files import load_recipe
 
 from wbctool.datasets.labelled import GroupSplit
 from wbctool.inference.model_card import ClassifierCard, default_models_dir, load_fp32_card
@@ -36,10 +35,9 @@ def main() -> None:
     args = parser.parse_args()
     folder = default_models_dir()
     card = load_fp32_card(folder, ClassifierCard)
-    network = NormalizedClassifier(CellClassifier(len(card.classes)), card.training.white_balance)
-    network.load_state_dict(
-        load_classifier_weights(folder, load_recipe("default").outputs, GroupSplit.from_card(card.training))
-    )
+    outputs = (*card.classes, *card.unknown_kinds)
+    network = NormalizedClassifier(CellClassifier(len(outputs)), card.training.white_balance)
+    network.load_state_dict(load_classifier_weights(folder, outputs, GroupSplit.from_card(card.training)))
     network.to(args.device).eval()
     with args.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
