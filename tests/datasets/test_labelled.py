@@ -58,6 +58,8 @@ def test_group_split_has_leakage_of_other_fold_or_dataset() -> None:
     assert GroupSplit(fold=1).has_leakage(training)
     assert GroupSplit(held_out_datasets=("pbc",)).has_leakage(training)
     assert not GroupSplit(held_out_datasets=("elsewhere",)).has_leakage(training)
+    assert GroupSplit(held_out_datasets=("elsewhere",)).has_leakage(TrainingInfo())  # it does not say what it saw
+    assert not GroupSplit().has_leakage(TrainingInfo())
 
 
 def test_group_split_from_card_reads_fold_and_datasets() -> None:

@@ -1,15 +1,21 @@
 """What a training copies from the shipped models."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from wbctool_training.context import TrainingContext
 from wbctool_training.copied_models import copy_bundled_models
+from wbctool_training.options import TrainingOptions
+from wbctool_training.recipe import Recipe
 from wbctool_training.recipe_files import load_recipe
 
 from wbctool.inference.model_card import default_models_dir
 
 SHIPPED = default_models_dir()
+
+
+def _context(recipe: Recipe, out: Path) -> TrainingContext:
+    return TrainingContext(recipe, (), (), TrainingOptions(data=(), out=out))
 
 
 @pytest.mark.parametrize(
@@ -26,8 +32,8 @@ SHIPPED = default_models_dir()
 def test_copy_bundled_models_copies_what_stages_need(
     recipe_name: str, stages: list[str], borrowed: list[str], tmp_path: Path
 ) -> None:
-    work = SimpleNamespace(out=tmp_path, recipe=load_recipe(recipe_name))
-    copy_bundled_models(work, stages)  # type: ignore[arg-type]
+    work = _context(load_recipe(recipe_name), tmp_path)
+    copy_bundled_models(work, stages)
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == borrowed
     for name in borrowed:
         assert (tmp_path / f"{name}.onnx").read_bytes() == (SHIPPED / f"{name}.onnx").read_bytes()
@@ -36,11 +42,11 @@ def test_copy_bundled_models_copies_what_stages_need(
 def test_copy_bundled_models_copies_generator_for_super_resolved_cells_of_the_second_reader(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "default"\n[compact]\nsuper_resolved_share = 0.1\n')
     recipe = load_recipe(str(tmp_path / "mine.toml"))
-    copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=recipe), ["compact"])  # type: ignore[arg-type]
+    copy_bundled_models(_context(recipe, tmp_path), ["compact"])
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["detector", "generator"]
 
 
 def test_copy_bundled_models_keeps_existing_model(tmp_path: Path) -> None:
     (tmp_path / "detector.json").write_text("mine")
-    copy_bundled_models(SimpleNamespace(out=tmp_path, recipe=load_recipe("paper")), ["srgan"])  # type: ignore[arg-type]
+    copy_bundled_models(_context(load_recipe("paper"), tmp_path), ["srgan"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -18,7 +18,7 @@ from wbctool_training.data.augment import (
     random_dihedral,
     random_stain,
 )
-from wbctool_training.data.cell_index import CellRef, cached_cells, crop_cell
+from wbctool_training.data.cell_index import CellRef, cached_cells, crop_cell, detect_image_cells
 from wbctool_training.data.classification_dataset import EvalDataset, TrainDataset, paper_augmentation
 from wbctool_training.data.detection_dataset import (
     DetectionDataset,
@@ -30,10 +30,14 @@ from wbctool_training.data.sampler import BalancedSampler, EpochSampler
 from wbctool_training.data.sr_pairs import SuperResolutionPairs, degrade_to_lr
 from wbctool_training.models.detector import STRIDE
 
-from wbctool.datasets.labelled import LabelledBox, LabelledField
+from wbctool.datasets.labelled import LabelledBox, LabelledField, LabelledImage, UnknownImage
+from wbctool.errors import LabelledDataInvalid
 from wbctool.imaging.crop import crop_cells
 from wbctool.imaging.reader import read_field
-from wbctool.labels import CellClass
+from wbctool.inference.loading import load_model
+from wbctool.inference.model_card import DetectorCard, default_models_dir
+from wbctool.inference.session import OnnxModel
+from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.types.cells import Box, ObjectClass
 
 DEMO = sorted((Path(__file__).parents[1] / "data" / "slides" / "slide-01").iterdir())
@@ -47,6 +51,11 @@ def _sample(path: Path, label: CellClass, group: str, dataset: str = "o") -> Cel
 @pytest.fixture
 def cells() -> list[CellRef]:
     return [_sample(path, CLASSES[k % 2], str(k)) for k, path in enumerate(DEMO[:4])]
+
+
+@pytest.fixture
+def detector() -> OnnxModel[DetectorCard]:
+    return load_model(default_models_dir(), DetectorCard)
 
 
 @pytest.fixture
@@ -180,6 +189,25 @@ def test_cached_cells_existing_file_is_read(cells: list[CellRef], tmp_path: Path
     assert cached_cells(path, cells) == tuple(cells)
     assert cached_cells(path, iter(())) == tuple(cells)
     assert [p.name for p in path.parent.iterdir()] == ["cells.csv"]
+
+
+def test_cached_cells_keeps_subtypes(cells: list[CellRef], tmp_path: Path) -> None:
+    told = [replace(cells[0], subtype=Subtype.BAND), cells[1]]
+    assert cached_cells(tmp_path / "cells.csv", told) == tuple(told)
+
+
+def test_detect_image_cells_have_the_image_subtype_of_their_class(detector: OnnxModel[DetectorCard]) -> None:
+    """Also if the cell is super-resolved later, to another file."""
+    band = LabelledImage(DEMO[0], CellClass.NEUTROPHIL, "1", "pbc", Subtype.BAND)
+    monoblast = UnknownImage(DEMO[1], UnknownKind.BLAST, "2", "lmu", Subtype.MONOBLAST)
+    assert [cell.subtype for cell in detect_image_cells([band, monoblast], detector)] == [Subtype.BAND, None]
+
+
+def test_detect_image_cells_broken_image_is_named(detector: OnnxModel[DetectorCard], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(DEMO[0].read_bytes()[:2000])
+    with pytest.raises(LabelledDataInvalid, match=r"broken\.jpg: "):
+        list(detect_image_cells([LabelledImage(broken, CellClass.NEUTROPHIL, "1", "ours")], detector))
 
 
 def test_cached_cells_file_name_that_is_not_utf8_is_read(cells: list[CellRef], tmp_path: Path) -> None:

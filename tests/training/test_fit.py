@@ -283,6 +283,16 @@ def test_fit_restarted_and_killed_deletes_older_checkpoints(tmp_path: Path) -> N
     assert train(tmp_path, Counting(), resume_key={"split": "fold 1"}).seen == list(range(3 * EPOCH))
 
 
+def test_fit_checkpoints_of_another_program_are_refused_before_anything_is_deleted(tmp_path: Path) -> None:
+    foreign = [tmp_path / "foreign.ckpt", tmp_path / "metrics" / "mine.csv"]
+    foreign[1].parent.mkdir()
+    for path in foreign:
+        path.write_text("theirs")
+    with pytest.raises(SettingsInvalid, match="is of no training of wbctool"):
+        train(tmp_path, Counting(), resume=False)
+    assert [path.read_text() for path in foreign] == ["theirs", "theirs"]
+
+
 def test_fit_interrupted_epoch_is_not_the_best(tmp_path: Path) -> None:
     """Its validation comes after the checkpoint from which the training resumes."""
     module = Counting()

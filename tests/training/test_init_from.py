@@ -89,6 +89,13 @@ def test_load_classifier_weights_that_saw_test_groups_is_refused(recipe: Recipe,
         load_classifier_weights(SHIPPED, recipe.outputs_of(recipe.classifier), group_split)
 
 
+def test_average_weights_white_balance_other_than_the_recipe_is_refused(recipe: Recipe) -> None:
+    """The network would see other colors than it learned, and nothing in its weights tells."""
+    outputs = recipe.outputs_of(recipe.classifier)
+    with pytest.raises(ModelMismatch, match="was trained with white balance, but wanted is one that was trained witho"):
+        average_weights([SHIPPED], outputs, GroupSplit(), white_balance=False)
+
+
 def test_load_classifier_weights_with_folded_batchnorm_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     for ending in ("json", "onnx"):
         shutil.copy(SHIPPED / f"classifier.{ending}", tmp_path)

@@ -40,9 +40,17 @@ def test_load_recipe_extends_another_recipe(tmp_path: Path) -> None:
     assert tuned.detector == default.detector.model_copy(update={"samples": 0})
     own = tmp_path / "own.toml"
     own.write_text('extends = "fine-tune"\n[classifier]\nsamples = 6400\n')
+    assert load_recipe(str(own)).name == "own"
     assert load_recipe(str(own)).classifier == tuned.classifier.model_copy(update={"samples": 6400})
     own.write_text('extends = "nothing"\n')
     with pytest.raises(SettingsInvalid, match=r"own\.toml: extends nothing: the recipes are default, fine-tune"):
+        load_recipe(str(own))
+
+
+def test_load_recipe_generators_per_class_without_training_are_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "default"\n[srgan]\nper_class = true\ngan_samples = 0\n')
+    with pytest.raises(SettingsInvalid, match="per_class needs gan_samples"):
         load_recipe(str(own))
 
 

@@ -9,7 +9,7 @@ import torch
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.subtypes import SubtypeLayer, fit_subtypes
 
-from wbctool.labels import CellClass, Subtype, UnknownKind
+from wbctool.labels import CellClass, Subtype, UnknownKind, parse_subtype
 from wbctool.types.cells import Box
 
 NEUTROPHIL, GRANULOCYTE = CellClass.NEUTROPHIL, CellClass.IMMATURE_GRANULOCYTE
@@ -18,8 +18,9 @@ NEUTROPHIL, GRANULOCYTE = CellClass.NEUTROPHIL, CellClass.IMMATURE_GRANULOCYTE
 def _cells(
     n: int, prefix: str, label: CellClass | UnknownKind | None = NEUTROPHIL, dataset: str = "pbc"
 ) -> list[CellRef]:
-    paths = (Path(dataset) / "cells" / f"{prefix}_{index}.jpg" for index in range(n))
-    return [CellRef(path, Box(0, 0, 9, 9), label, f"{dataset}{path.stem}", dataset) for path in paths]
+    paths = [Path(dataset) / "cells" / f"{prefix}_{index}.jpg" for index in range(n)]
+    subtype = parse_subtype("cells", f"{prefix}_1")
+    return [CellRef(path, Box(0, 0, 9, 9), label, f"{dataset}{path.stem}", dataset, subtype) for path in paths]
 
 
 def _measure(cells: Sequence[CellRef]) -> np.ndarray:
@@ -92,22 +93,3 @@ def test_fit_subtypes_without_cells_to_fit_or_validate_gives_none() -> None:
     assert fit_subtypes(cells, _cells(9, "NEUTROPHIL"), _measure) is None
     assert fit_subtypes(cells[:40], cells, _measure) is None
     assert fit_subtypes([], [], _measure) is None
-
-
-@pytest.mark.parametrize(
-    ("prefix", "label", "subtype"),
-    [
-        ("BNE", NEUTROPHIL, Subtype.BAND),
-        ("BNE", GRANULOCYTE, None),
-        ("BNE", None, None),
-        ("NEUTROPHIL", NEUTROPHIL, None),
-    ],
-)
-def test_cell_ref_subtype_is_of_its_label(prefix: str, label: CellClass | None, subtype: Subtype | None) -> None:
-    (cell,) = _cells(1, prefix, label)
-    assert cell.subtype is subtype
-
-
-def test_cell_ref_of_a_blast_has_no_subtype() -> None:
-    cell = CellRef(Path("MOB/1.jpg"), Box(0, 0, 9, 9), UnknownKind.BLAST, "1", "lmu")
-    assert cell.subtype is None

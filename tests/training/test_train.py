@@ -114,13 +114,13 @@ def test_train_all_stages_exports_and_resumes(
 
     models = load_models(out, Device.CPU, Precision.AUTO)
     assert models.classifier.card.classes == load_recipe(str(recipe)).classes
-    assert models.generator.card.recipe == "default"
+    assert models.generator.card.recipe == "short"
     assert sum(models.detector.card.training.datasets.values()) < len(
         FIELDS
     )  # those of the test split are not trained on
     assert isinstance(detect_cells(read_field(FIELDS[0]), models.detector), tuple)
     assert models.second is not None
-    assert models.second.card.recipe == "default"
+    assert models.second.card.recipe == "short"
     assert models.second.card.unknown_kinds[0] is UnknownKind.BLAST
     assert models.second.card.subtypes == ()  # the data tell none
     assert models.cards.familiarity_rule is not None
@@ -188,7 +188,7 @@ def test_train_continuing_recipe_without_init_from_is_refused(data: Path, tmp_pa
 def test_train_stage_without_samples_is_refused(data: Path, tmp_path: Path) -> None:
     untrained = tmp_path / "mine.toml"
     untrained.write_text('extends = "default"\n[classifier]\nsamples = 0\n')
-    with pytest.raises(SettingsInvalid, match="recipe default does not train the classifier"):
+    with pytest.raises(SettingsInvalid, match="recipe mine does not train the classifier"):
         train(
             TrainingOptions(data=[data], out=tmp_path / "out", init_from=[default_models_dir()]),
             str(untrained),

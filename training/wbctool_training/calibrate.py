@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wbctool import __version__
 from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
 from wbctool.enums import TrainStage
-from wbctool.errors import LabelledDataInvalid, ModelMismatch, SettingsInvalid
+from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.classification import is_learned
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
@@ -136,15 +136,13 @@ def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequenc
     """Return the classifier's card with temperature and thresholds fitted to cells."""
     card = classifier.card
     logits, _, y_true = _compute_outputs(create_session(card, classifier.content), cells)
-    training = card.training.model_copy(
-        update={
-            "calibrated_on": dict(Counter(cell.dataset for cell in cells)),
-            # The validation groups of a data set that training held out are no test groups any more.
-            "group_split": SplitInfo(
-                fold=context.options.group_split.fold, held_out_datasets=context.options.group_split.held_out_datasets
-            ),
-        }
-    )
+    calibrated_on = dict(Counter(cell.dataset for cell in cells))
+    group_split = context.options.group_split
+    # A data set that training held out stays so, unless some of its cells are now those of the calibration.
+    still_held_out = [name for name in card.training.group_split.held_out_datasets if name not in calibrated_on]
+    held_out = tuple(dict.fromkeys((*group_split.held_out_datasets, *still_held_out)))
+    split_info = SplitInfo(fold=group_split.fold, held_out_datasets=held_out)
+    training = card.training.model_copy(update={"calibrated_on": calibrated_on, "group_split": split_info})
     card = card.model_copy(update={"training": training})
     return fit_calibration(card, logits, y_true, laboratory_balanced_weights(cells))
 
@@ -163,8 +161,6 @@ def _average(
     """
     first = parents[0]
     backbone, white_balance = Backbone(first.training.backbone), first.training.white_balance
-    if any(parent.training.white_balance != white_balance for parent in parents):
-        raise ModelMismatch("the classifiers have no mean: some were trained with white balance, others without")
     outputs: tuple[CellClass | UnknownKind, ...] = (*first.classes, *first.unknown_kinds)
     weights = average_weights(context.options.init_from, outputs, context.options.group_split, backbone)
     seen = merge_training_data((), parents)

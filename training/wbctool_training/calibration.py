@@ -31,9 +31,10 @@ def warn_on_few_cells(cells: Sequence[CellRef], classes: Sequence[CellClass]) ->
     """Warn of laboratories with few cells, and of classes without any, to fit temperature and thresholds to.
 
     Args:
-        cells: The validation cells.
+        cells: The validation cells; those of no class are passed over.
         classes: The classes of the classifier.
     """
+    cells = [cell for cell in cells if cell.label in classes]
     laboratory_by_dataset = find_laboratories(cells)
     few = []
     for laboratory in sorted(set(laboratory_by_dataset.values())):

@@ -19,7 +19,7 @@ from wbctool.datasets.labelled import GroupSplit, HasGroup, HasPath, LabelledFie
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import Card, DetectorCard
 from wbctool.inference.model_folder import card_paths
-from wbctool_training.data.cell_index import CellRef, cached_cells, detect_field_cells, detect_image_cells
+from wbctool_training.data.cell_index import CELL_COLUMNS, CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
 from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe import NetworkSizes, Recipe
@@ -97,15 +97,14 @@ class TrainingContext:
             yield from detect_field_cells(self.fields, detector)
 
         data_key: list[tuple[object, ...]] = [
-            (*_file_stat(image), image.group, image.dataset, image.label) for image in self.images
+            (*_file_stat(image), image.group, image.dataset, image.label, image.subtype) for image in self.images
         ]
         data_key += [(*_file_stat(image), image.group, image.dataset, image.kind) for image in self.unknown_images]
         data_key += [
             (*_file_stat(field), field.group, field.dataset, field.common_kind, field.boxes) for field in self.fields
         ]
-        return cached_cells(
-            self.checkpoint_dir(f"cells-{detector.card.sha256[:12]}-{_digest(repr(data_key))}.csv"), detect()
-        )
+        key = _digest(repr([CELL_COLUMNS, *data_key]))
+        return cached_cells(self.checkpoint_dir(f"cells-{detector.card.sha256[:12]}-{key}.csv"), detect())
 
     def warn_on_leakage(self, card: Card) -> None:
         """Warn if a detector or generator that this training uses was trained on groups of its test split.

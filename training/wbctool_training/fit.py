@@ -87,8 +87,8 @@ class FitConfig:
                 log.info("%s holds no checkpoint to resume from: the training starts afresh", self.folder)
             elif last.is_file():
                 log.warning("deleting the earlier training in %s: with --resume it would have gone on", self.folder)
-            _delete_curves(self.folder / "metrics")
             save_resume_key(resume_key_path, self.resume_key)
+            _delete_curves(self.folder / "metrics")
         sampler = train.sampler if isinstance(train.sampler, EpochSampler) else None
         last_checkpoint = LastCheckpoint(
             last, sampler, train.batch_size or 1, self.max_hours, self.save_interval_s, self.clock

@@ -40,6 +40,7 @@ def average_weights(
     outputs: Sequence[CellClass | UnknownKind],
     group_split: GroupSplit,
     backbone: Backbone = Backbone.VGG19,
+    white_balance: bool | None = None,
 ) -> dict[str, Tensor]:
     """Average the weights of classifiers that were fine-tuned from one start.
 
@@ -50,16 +51,25 @@ def average_weights(
         outputs: What the outputs of the classifier at hand stand for (:meth:`Recipe.outputs_of`).
         group_split: The split of the training at hand.
         backbone: The backbone of the training at hand.
+        white_balance: Whether the training at hand balances colors; None takes what the classifiers do.
 
     Returns:
         Weights by the names of NormalizedClassifier.
 
     Raises:
-        ModelNotFound, ModelMismatch: As :func:`load_classifier_weights`.
+        ModelNotFound: As :func:`load_classifier_weights`.
+        ModelMismatch: As there; or some classifiers see balanced colors and others do not, or not as the training does.
 
     References:
         Model soups: Wortsman et al. 2022, arXiv 2203.05482.
     """
+    balanced = {folder: load_fp32_card(folder, ClassifierCard).training.white_balance for folder in folders}
+    wanted = balanced[folders[0]] if white_balance is None else white_balance
+    if others := [str(folder) for folder, is_balanced in balanced.items() if is_balanced != wanted]:
+        raise ModelMismatch(
+            f"the classifier of {', '.join(others)} was trained {'without' if wanted else 'with'} white balance, but "
+            f"wanted is one that was trained {'with' if wanted else 'without'}"
+        )
     all_weights = [load_classifier_weights(folder, outputs, group_split, backbone) for folder in folders]
     return {name: torch.stack([weights[name] for weights in all_weights]).mean(dim=0) for name in all_weights[0]}
 

@@ -108,12 +108,14 @@ class SrganRecipe(_RecipeSection):
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
-        """Raise ValueError if no loss has a weight, VGG19 lacks the content layer, or no generator makes the images."""
+        """Raise ValueError if no loss has a weight, VGG19 lacks the content layer, or nothing makes the images."""
         if self.gan_samples and not (self.content_weight or self.adversarial_weight or self.pixel_weight):
             raise ValueError("content_weight, adversarial_weight and pixel_weight are all 0: nothing would be learned")
         block, convolution = self.content_layer
         if not (1 <= block <= len(VGG19_BLOCKS) and 1 <= convolution <= VGG19_BLOCKS[block - 1][0]):
             raise ValueError(f"content_layer ({block}, {convolution}) is not a convolution of VGG19")
+        if self.per_class and not self.gan_samples:
+            raise ValueError("per_class needs gan_samples: each class's generator is trained by them")
         if self.generated_per_class and not self.per_class:
             raise ValueError("generated_per_class needs per_class = true")
         return self

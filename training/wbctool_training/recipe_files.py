@@ -67,7 +67,7 @@ def _check_renamed_keys(path: Path, values: dict[str, Any]) -> None:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """Read a recipe and merge it into the one that it extends."""
+    """Read a recipe and merge it into the one that it extends; without a name of its own, it has that of its file."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
     if "extends" not in values:
         return values
@@ -75,7 +75,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     if not base.is_file():
         raise SettingsInvalid(f"{path}: extends {base.stem}: the recipes are {_list_recipes()}")
     merged = _read_toml(base)
-    for key, value in values.items():
+    for key, value in ({"name": path.stem} | values).items():
         section = merged.get(key)
         merged[key] = {**section, **value} if isinstance(section, dict) and isinstance(value, dict) else value
     return merged

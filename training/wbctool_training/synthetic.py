@@ -34,7 +34,7 @@ _RECORD = "generated.json"
 def generate_cells(
     generator: Generator, label: CellClass, cells: list[CellRef], margin: float, n_images: int, folder: Path, seed: int
 ) -> None:
-    """Write super-resolved 128×128 PNG images to ``folder/<class>/``, named ``<n>_<group>.png``.
+    """Write super-resolved 128×128 PNG images to ``folder/<class>/``, named ``<n>,<dataset>,<group>.png``.
 
     Each is a sampled training cell with the paper's augmentation, reduced to 32×32 and super-resolved. Images of an
     earlier generator are deleted, and so is the record of the whole, which :func:`write_record` writes.
@@ -61,7 +61,8 @@ def generate_cells(
         with torch.inference_mode():
             sr = generator(torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255)[0].clamp(0.0, 1.0)
         rgb = (sr * 255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(rgb).save(target / f"{index:05d}_{quote(cell.group, safe='')}.png")
+        dataset, group = (quote(name, safe="") for name in (cell.dataset, cell.group))
+        Image.fromarray(rgb).save(target / f"{index:05d},{dataset},{group}.png")
     log.info("wrote %d images of %s", n_images, target)
 
 
@@ -80,6 +81,8 @@ def read_generated_cells(
     folder: Path, classes: Sequence[CellClass], margin: float, group_split: GroupSplit, n_images: int
 ) -> list[CellRef]:
     """Read what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
+
+    Their dataset is one beside that of the cell which each was made of: of its laboratory, through the group.
 
     Args:
         folder: The folder in which each class has one of its own.
@@ -103,11 +106,12 @@ def read_generated_cells(
     side = round(HR_PX / margin)
     corner = (HR_PX - side) // 2
     box = Box(corner, corner, side, side)
-    return [
-        CellRef(path, box, label, unquote(path.stem.partition("_")[2]), GENERATED)
-        for label, of_class in paths.items()
-        for path in of_class
-    ]
+    cells = []
+    for label, of_class in paths.items():
+        for path in of_class:
+            _, dataset, group = map(unquote, path.stem.split(","))
+            cells.append(CellRef(path, box, label, group, f"{GENERATED} {dataset}"))
+    return cells
 
 
 def _make_record(group_split: GroupSplit, n_images: int) -> dict[str, Any]:

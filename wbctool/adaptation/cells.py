@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from wbctool.datasets.class_folders import read_single_cell_images
-from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.fields import find_field_folders, read_fields, read_labelled_field
 from wbctool.datasets.labelled import LabelledImage, UnknownImage
 from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.errors import LabelledDataInvalid
-from wbctool.evaluation.classification import read_labelled_field
 from wbctool.evaluation.metrics import match_boxes
 from wbctool.imaging.crop import crop_cells, hash_crop
 from wbctool.inference.loading import Models

@@ -15,11 +15,11 @@ from wbctool.datasets.labelled import LabelledBox, LabelledField, RedCellField, 
 from wbctool.datasets.laboratory_tables import find_table
 from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.imaging.formats import is_image
-from wbctool.imaging.reader import oriented_size
+from wbctool.imaging.reader import oriented_size, read_field
 from wbctool.labels import CellClass, parse_kind
 from wbctool.paths import is_file
 from wbctool.system_folders import is_passed_over
-from wbctool.types.cells import Box, ObjectClass
+from wbctool.types.cells import Box, Field, ObjectClass
 
 
 def find_field_folders(data: Path) -> tuple[Path, ...]:
@@ -115,6 +115,18 @@ def read_red_cell_fields(data: Path) -> tuple[RedCellField, ...]:
         for path in sorted((data / "images").iterdir())
         if is_image(path)
     )
+
+
+def read_labelled_field(path: Path) -> Field:
+    """Read an image as a run does it.
+
+    Raises:
+        LabelledDataInvalid: The image cannot be read; the message names it.
+    """
+    try:
+        return read_field(path)
+    except FieldUnreadable as error:
+        raise LabelledDataInvalid(f"{path}: {error}") from error
 
 
 def read_cell_labels(path: Path) -> dict[str, CellClass | str]:

@@ -190,9 +190,15 @@ class GroupSplit:
         return cls(training.group_split.fold, training.group_split.held_out_datasets)
 
     def has_leakage(self, training: TrainingInfo) -> bool:
-        """Return whether a model with this ``training`` in its card may have seen groups of this test split."""
-        other_fold = GroupSplit.from_card(training).fold != self.fold
-        return other_fold or not set(self.held_out_datasets).isdisjoint(training.datasets or ())
+        """Return whether a model with this ``training`` in its card may have seen groups of this test split.
+
+        A card that does not say what its model was trained on does not rule out any dataset.
+        """
+        if GroupSplit.from_card(training).fold != self.fold:
+            return True
+        if training.datasets is None:
+            return bool(self.held_out_datasets)
+        return not set(self.held_out_datasets).isdisjoint(training.datasets)
 
 
 def infer_group(path: Path) -> str:

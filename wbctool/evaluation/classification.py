@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledImage
 from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.enums import SuperResolve
-from wbctool.errors import FieldUnreadable, LabelledDataInvalid
 from wbctool.evaluation.calibration import calibration_error
 from wbctool.evaluation.metrics import accuracy_by_group, cluster_bootstrap_interval
 from wbctool.imaging.crop import crop_cells, hash_crop
-from wbctool.imaging.reader import read_field
 from wbctool.inference.loading import Models
 from wbctool.inference.model_card import CellClassifierCard
 from wbctool.labels import CellClass
 from wbctool.stages.classify import classify_cells
 from wbctool.stages.preprocess import preprocess_crops
-from wbctool.types.cells import Crop, Field, Outcome, Prediction
+from wbctool.types.cells import Crop, Outcome, Prediction
 from wbctool.types.progress import Progress
 
 _BATCH = 32
@@ -265,15 +264,3 @@ def _accuracy_restricted_classes(y_true: list[str], names: list[str], prediction
     return float(
         np.mean([names[best] == label for best, label in zip(probabilities.argmax(axis=1), y_true, strict=True)])
     )
-
-
-def read_labelled_field(path: Path) -> Field:
-    """Read an image as a run does it.
-
-    Raises:
-        LabelledDataInvalid: The image cannot be read; the message names it.
-    """
-    try:
-        return read_field(path)
-    except FieldUnreadable as error:
-        raise LabelledDataInvalid(f"{path}: {error}") from error

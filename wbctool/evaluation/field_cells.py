@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledField, RedCellField
 from wbctool.enums import SuperResolve
-from wbctool.evaluation.classification import is_learned, predict, read_labelled_field
+from wbctool.evaluation.classification import is_learned, predict
 from wbctool.evaluation.metrics import match_boxes
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.imaging.crop import crop_cells

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledField
 from wbctool.enums import SuperResolve
-from wbctool.evaluation.classification import LabelledCrop, predict, read_labelled_field
+from wbctool.evaluation.classification import LabelledCrop, predict
 from wbctool.imaging.crop import crop_cells, square_crop_box
 from wbctool.inference.loading import Models
 from wbctool.types.cells import Box, Crop, Field, ObjectClass, Outcome, Reason

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wbctool.datasets.fields import find_field_folders, read_fields
+from wbctool.datasets.fields import find_field_folders, read_fields, read_labelled_field
 from wbctool.datasets.labelled import GroupSplit, Split
 from wbctool.errors import LabelledDataInvalid
-from wbctool.evaluation.classification import read_labelled_field
 from wbctool.inference.color_range import ColorRange
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledField, LabelledImage, UnknownImage
 from wbctool.datasets.single_cell import find_labelled_cell
 from wbctool.imaging.crop import crop_cells
-from wbctool.imaging.reader import read_field
 from wbctool.imaging.resize import resize_square
 from wbctool.inference.model_card import DetectorCard
 from wbctool.inference.session import OnnxModel
-from wbctool.labels import CellClass, Subtype, UnknownKind, parse_subtype
+from wbctool.labels import CellClass, Subtype, UnknownKind
 from wbctool.report.csv_tables import csv_text
 from wbctool.stages.detect import detect_cells
 from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
 from wbctool.store.atomic_write import write_atomic
 from wbctool.types.cells import Box, Field, ObjectClass
 
-_COLUMNS = ("path", "x", "y", "width", "height", "label", "source", "origin")
+CELL_COLUMNS = ("path", "x", "y", "width", "height", "label", "group", "dataset", "subtype")
 _MATCH_IOU = 0.4
 _NOT_UTF8 = "surrogateescape"  # how Python reads names of files in other encodings
 
@@ -40,6 +40,7 @@ class CellRef:
         label: The class, or a kind that no class fits; None if neither is known.
         group: The original, by which splits are made.
         dataset: The dataset or microscope.
+        subtype: The finer kind of the label; None if the data do not tell it.
     """
 
     path: Path
@@ -47,12 +48,7 @@ class CellRef:
     label: CellClass | UnknownKind | None
     group: str
     dataset: str
-
-    @property
-    def subtype(self) -> Subtype | None:
-        """The finer kind of the label that the image's path names; None if it names none."""
-        subtype = parse_subtype(self.path.parent.name, self.path.stem)
-        return subtype if subtype and self.label and subtype.label is self.label else None
+    subtype: Subtype | None = None
 
 
 def detect_image_cells(
@@ -65,9 +61,11 @@ def detect_image_cells(
         detector: The detector.
     """
     for image in images:
-        detection, _ = find_labelled_cell(read_field(image.path), detector)
-        label = image.label if isinstance(image, LabelledImage) else UnknownKind(image.kind)
-        yield CellRef(image.path, detection.box, label, image.group, image.dataset)
+        detection, _ = find_labelled_cell(read_labelled_field(image.path), detector)
+        if isinstance(image, LabelledImage):
+            yield CellRef(image.path, detection.box, image.label, image.group, image.dataset, image.subtype)
+        else:
+            yield CellRef(image.path, detection.box, UnknownKind(image.kind), image.group, image.dataset)
 
 
 def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[DetectorCard]) -> Iterable[CellRef]:
@@ -80,7 +78,7 @@ def detect_field_cells(fields: Sequence[LabelledField], detector: OnnxModel[Dete
     for field in fields:
         annotated = [b.box for b in field.boxes if b.object_class is ObjectClass.NUCLEATED]
         label = _as_label(field.common_kind)
-        for detection in detect_cells(read_field(field.path), detector):
+        for detection in detect_cells(read_labelled_field(field.path), detector):
             if any(detection.box.iou(box) >= _MATCH_IOU for box in annotated):
                 yield CellRef(field.path, detection.box, label, field.group, field.dataset)
 
@@ -93,15 +91,16 @@ def cached_cells(path: Path, cells: Iterable[CellRef]) -> tuple[CellRef, ...]:
         cells: Consumed only if the file does not exist.
     """
     if not path.is_file():
-        write_atomic(path, csv_text(_COLUMNS, map(_to_row, cells)).encode(errors=_NOT_UTF8))
+        write_atomic(path, csv_text(CELL_COLUMNS, map(_to_row, cells)).encode(errors=_NOT_UTF8))
     with path.open(newline="", encoding="utf-8", errors=_NOT_UTF8) as file:
         return tuple(
             CellRef(
                 Path(row["path"]),
                 Box(*(int(row[key]) for key in ("x", "y", "width", "height"))),
                 _as_label(row["label"]),
-                row["source"],
-                row["origin"],
+                row["group"],
+                row["dataset"],
+                Subtype(row["subtype"]) if row["subtype"] else None,
             )
             for row in csv.DictReader(file)
         )
@@ -118,7 +117,7 @@ def crop_cell(cell: CellRef, margin: float, rng: Generator | None = None) -> NDA
     Returns:
         (n, n, 3) uint8 RGB.
     """
-    field: Field = read_field(cell.path)
+    field: Field = read_labelled_field(cell.path)
     box = cell.box if rng is None else _jitter_box(cell.box, rng)
     margin_factor = 1.0 if rng is None else float(np.exp(rng.normal(0, 0.08)))
     return crop_cells(field, [box], margin * margin_factor)[0].rgb
@@ -142,7 +141,7 @@ def _as_label(text: str | None) -> CellClass | UnknownKind | None:
 def _to_row(cell: CellRef) -> tuple[str, ...]:
     """Return a cell as a row of the CSV file."""
     box = (cell.box.x, cell.box.y, cell.box.width, cell.box.height)
-    return (str(cell.path.resolve()), *map(str, box), cell.label or "", cell.group, cell.dataset)
+    return (str(cell.path.resolve()), *map(str, box), cell.label or "", cell.group, cell.dataset, cell.subtype or "")
 
 
 def _jitter_box(box: Box, rng: Generator) -> Box:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledField
-from wbctool.imaging.reader import read_field
 from wbctool.types.cells import ObjectClass
 from wbctool_training.data.augment import affine_matrix, color_jitter, degrade_optics, random_stain, to_tensor
 from wbctool_training.models.detector import N_CLASSES, STRIDE
@@ -111,7 +111,7 @@ def _load_annotated(field: LabelledField) -> _AnnotatedImage:
         (b.box.x, b.box.y, b.box.x + b.box.width, b.box.y + b.box.height, _CLASS_INDEX[b.object_class])
         for b in field.boxes
     ]
-    return _AnnotatedImage(read_field(field.path).rgb, np.array(boxes, dtype=np.float32).reshape(-1, 5))
+    return _AnnotatedImage(read_labelled_field(field.path).rgb, np.array(boxes, dtype=np.float32).reshape(-1, 5))
 
 
 def _downscale(field: _AnnotatedImage, longest_px: int) -> _AnnotatedImage:

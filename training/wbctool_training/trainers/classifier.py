@@ -111,7 +111,7 @@ def _train(
 ) -> None:
     """Train, calibrate and write the classifier of one reader."""
     outputs = context.recipe.outputs_of(config)
-    cells, init = gather_cells(context, config), _load_initial_weights(context, outputs)
+    cells, init = gather_cells(context, config), _load_initial_weights(context, outputs, config.white_balance)
     warn_on_few_cells(cells.validation, context.recipe.classes)
     network = fit_classifier(context, config, kind_name(card_type), cells, context.options.backbone, init)
     exported = _export(context, outputs, network, cells, with_subtypes=card_type is CompactCard)
@@ -171,7 +171,7 @@ def _make_card(
             cells.native_train,
             exported.parity,
             parents,
-            calibrated_on=dict(Counter(cell.dataset for cell in cells.validation)),
+            calibrated_on=dict(Counter(cell.dataset for cell in known)),
             backbone=context.options.backbone.value,
             white_balance=config.white_balance,
             super_resolved_copies=cells.n_copies,
@@ -192,12 +192,13 @@ def _make_card(
     return card.model_copy(update={"subtypes": subtypes.subtypes, "subtype_threshold": subtypes.threshold})
 
 
-def _load_initial_weights(context: TrainingContext, outputs: Outputs) -> nn.Sequential | dict[str, Tensor]:
+def _load_initial_weights(
+    context: TrainingContext, outputs: Outputs, white_balance: bool
+) -> nn.Sequential | dict[str, Tensor]:
     """Load the weights to start from: those of ``init_from``, or ImageNet's."""
     if context.options.init_from:
-        return average_weights(
-            context.options.init_from, outputs, context.options.group_split, context.options.backbone
-        )
+        options = context.options
+        return average_weights(options.init_from, outputs, options.group_split, options.backbone, white_balance)
     return load_imagenet_features(context.options.imagenet_weights, context.options.backbone)
 
 

@@ -92,7 +92,7 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
         context.warn_on_leakage(generator.card)
         cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
         train += super_resolved_subset(
-            train, generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
+            train[:n_native], generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
         )
         validation = as_inference(validation, generator, recipe.crop_margin, cache_dir)
         test = as_inference(test, generator, recipe.crop_margin, cache_dir)

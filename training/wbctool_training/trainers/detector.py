@@ -11,9 +11,9 @@ import lightning as L
 import numpy as np
 from numpy.typing import NDArray
 
+from wbctool.datasets.fields import read_labelled_field
 from wbctool.datasets.labelled import LabelledField, evenly_spaced
 from wbctool.errors import LabelledDataInvalid
-from wbctool.imaging.reader import read_field
 from wbctool.inference.model_card import DetectorCard
 from wbctool.types.cells import ObjectClass
 from wbctool_training.context import TrainingContext
@@ -89,6 +89,6 @@ def train_detector(context: TrainingContext) -> None:
 
 def _make_example(fields: Sequence[LabelledField], canvas_px: int) -> NDArray[np.uint8]:
     """Return at least two fields, resized to (N, canvas_px, canvas_px, 3) uint8 RGB."""
-    rgb = [read_field(field.path).rgb for field in evenly_spaced(fields, 3)]
+    rgb = [read_labelled_field(field.path).rgb for field in evenly_spaced(fields, 3)]
     resized = [cv2.resize(image, (canvas_px, canvas_px), interpolation=cv2.INTER_AREA) for image in rgb]
     return np.asarray(np.stack(resized if len(resized) > 1 else resized * 2), np.uint8)
