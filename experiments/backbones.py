@@ -143,11 +143,9 @@ def compare_backbones(context: TrainingContext) -> tuple[BackboneResult, ...]:
         rows.append(BackboneResult(backbone, init, n_samples, train, validation, test))
         names = [label.value for label in context.recipe.outputs_of(config)]
         title = f"{backbone}: {test.n_cells} test cells, {test.accuracy:.1f} % correct"
-        draw_confusion_matrix(
-            confusion, names, title, context.checkpoint_dir(OUTPUT_SUBDIR) / f"confusion-{backbone}.png"
-        )
+        draw_confusion_matrix(confusion, names, title, context.work_path(OUTPUT_SUBDIR) / f"confusion-{backbone}.png")
     results = tuple(rows)
-    write_comparison(results, context.checkpoint_dir(OUTPUT_SUBDIR))
+    write_comparison(results, context.work_path(OUTPUT_SUBDIR))
     return results
 
 
@@ -206,7 +204,7 @@ def _load_initial_features(context: TrainingContext, backbone: Backbone) -> tupl
 
 def _count_epochs(context: TrainingContext, backbone: Backbone) -> int:
     """Return how many epochs a backbone was trained, including resumptions."""
-    return int(read_curves(context.checkpoint_dir(f"{OUTPUT_SUBDIR}/{backbone}") / "metrics")["epoch"].max()) + 1
+    return int(read_curves(context.work_path(f"{OUTPUT_SUBDIR}/{backbone}") / "metrics")["epoch"].max()) + 1
 
 
 def _measure(

@@ -18,8 +18,7 @@ from wbctool.datasets.labelled import GroupSplit, Split, evenly_spaced
 from wbctool.enums import TrainStage
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.classification import is_learned
-from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import ClassifierCard, GeneratorCard, load_fp32_card
+from wbctool.inference.model_card import ClassifierCard, load_fp32_card
 from wbctool.inference.model_folder import read_model_bytes
 from wbctool.inference.session import FEATURES, LOGITS, OnnxModel, create_session
 from wbctool.inference.training_features import (
@@ -126,16 +125,14 @@ def _select_validation_cells(context: TrainingContext, cells: Sequence[CellRef],
             f"{pluralize(n_groups, 'group')}: to calibrate, {MIN_CELLS} cells of {MIN_GROUPS} groups are needed"
         )
     warn_on_few_cells(validation, card.classes)
-    generator = load_model(context.options.out, GeneratorCard)
-    context.warn_on_leakage(generator.card)
-    cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
+    generator, cache_dir = context.load_generator()
     return as_inference(validation, generator, card.crop_margin, cache_dir)
 
 
 def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequence[CellRef]) -> ClassifierCard:
     """Return the classifier's card with temperature and thresholds fitted to cells."""
     card = classifier.card
-    logits, _, y_true = _compute_outputs(create_session(card, classifier.content), cells)
+    logits, _, y_true = _compute_onnx_outputs(create_session(card, classifier.content), cells)
     calibrated_on = dict(Counter(cell.dataset for cell in cells))
     group_split = context.options.group_split
     # A data set that training held out stays so, unless some of its cells are now those of the calibration.
@@ -177,8 +174,8 @@ def _average(
     example = preprocess_cells(evenly_spaced(train, N_PARITY_CELLS), first.crop_margin)
     content, parity = export_classifier(graph, example)
     model = create_session(first, content)
-    _, train_features, train_y = _compute_outputs(model, evenly_spaced(train, FEATURES_CELLS))
-    _, features, _ = _compute_outputs(model, validation)
+    _, train_features, train_y = _compute_onnx_outputs(model, evenly_spaced(train, FEATURES_CELLS))
+    _, features, _ = _compute_onnx_outputs(model, validation)
     started_from = " + ".join(parent.sha256 for parent in parents)
     card = first.model_copy(
         update={
@@ -193,7 +190,7 @@ def _average(
     return _Classifier(content, card, {training_features_path(context.options.out, ClassifierCard): encoded})
 
 
-def _compute_outputs(
+def _compute_onnx_outputs(
     model: OnnxModel[ClassifierCard], cells: Sequence[CellRef]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Return logits (N, n_outputs), penultimate features (N, D) and class indices (N,) of labeled cells."""

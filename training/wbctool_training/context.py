@@ -17,8 +17,9 @@ from torch import nn
 from wbctool import __version__
 from wbctool.datasets.labelled import GroupSplit, HasGroup, HasPath, LabelledField, LabelledImage, Split, UnknownImage
 from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import Card, DetectorCard
+from wbctool.inference.model_card import Card, DetectorCard, GeneratorCard
 from wbctool.inference.model_folder import card_paths
+from wbctool.inference.session import OnnxModel
 from wbctool_training.data.cell_index import CELL_COLUMNS, CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
 from wbctool_training.options import TrainingOptions
@@ -69,7 +70,7 @@ class TrainingContext:
             "data": _digest(repr(sorted(map(repr, [*image_keys, *unknown_keys, *field_keys])))),
         }
         return FitConfig(
-            self.checkpoint_dir(name),
+            self.work_path(name),
             epochs,
             self.options.resume,
             self.options.max_hours,
@@ -77,8 +78,8 @@ class TrainingContext:
             **kwargs,
         )
 
-    def checkpoint_dir(self, name: str) -> Path:
-        """Return the folder of a stage's checkpoints."""
+    def work_path(self, name: str) -> Path:
+        """Return the path of what a training keeps: a stage's checkpoints, the cells, synthetic images."""
         return self.options.out / "training" / name
 
     def load_cells(self) -> tuple[CellRef, ...]:
@@ -104,7 +105,21 @@ class TrainingContext:
             (*_file_stat(field), field.group, field.dataset, field.common_kind, field.boxes) for field in self.fields
         ]
         key = _digest(repr([CELL_COLUMNS, *data_key]))
-        return cached_cells(self.checkpoint_dir(f"cells-{detector.card.sha256[:12]}-{key}.csv"), detect())
+        return cached_cells(self.work_path(f"cells-{detector.card.sha256[:12]}-{key}.csv"), detect())
+
+    def load_generator(self) -> tuple[OnnxModel[GeneratorCard], Path]:
+        """Load the generator in ``out``.
+
+        Returns:
+            The generator, and the folder of the cells that it super-resolved.
+
+        Raises:
+            ModelNotFound: ``out`` has no generator.
+            ModelMismatch: The generator's file and card differ.
+        """
+        generator = load_model(self.options.out, GeneratorCard)
+        self.warn_on_leakage(generator.card)
+        return generator, self.work_path(f"super-resolved-{generator.card.sha256[:12]}")
 
     def warn_on_leakage(self, card: Card) -> None:
         """Warn if a detector or generator that this training uses was trained on groups of its test split.
@@ -120,7 +135,7 @@ class TrainingContext:
                 "%s was trained on groups of this training's test split (%s)", self.options.out / card.file, card_split
             )
 
-    def train_test_split(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    def split_off_test(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Divide items into those of the training and validation splits together, and those of the test split."""
         in_test = [self.options.group_split.assign(item) is Split.TEST for item in items]
         return (

@@ -37,11 +37,11 @@ _SMALL_CELL_PROB = 0.3  # of showing a cell with the 24 to 80 pixels of a low-po
 class TrainDataset(Dataset[tuple[Tensor, int]]):
     """Randomly sampled and augmented cells.
 
-    Items: rgb (3, 128, 128) uint8 and the class index. An item depends on the seed and its index alone.
+    Items: rgb (3, 128, 128) uint8 and the index of the output. An item depends on the seed and its index alone.
 
     Args:
         cells: Labeled cells; sampled by BalancedSampler.
-        classes: The classes in the order of the class indices.
+        outputs: The classes and unknown kinds, in the order of the classifier's outputs.
         margin: Side of the crop, relative to the box.
         augment: ``paper`` uses :func:`paper_augmentation`; ``strong`` varies crop, resolution, orientation, stain,
             color and optics.
@@ -54,7 +54,7 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
     def __init__(
         self,
         cells: Sequence[CellRef],
-        classes: Sequence[CellClass | UnknownKind],
+        outputs: Sequence[CellClass | UnknownKind],
         margin: float,
         augment: Literal["paper", "strong"],
         seed: int,
@@ -63,7 +63,7 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
         stain_jitter_prob: float = 0.0,
     ) -> None:
         self._sampler = BalancedSampler(cells)
-        self._index = {label: index for index, label in enumerate(classes)}
+        self._index = {label: index for index, label in enumerate(outputs)}
         self._margin, self._augment, self._seed = margin, augment, seed
         self._stain_bank = stain_bank
         self._stain_transfer_prob, self._stain_jitter_prob = stain_transfer_prob, stain_jitter_prob
@@ -93,17 +93,17 @@ class TrainDataset(Dataset[tuple[Tensor, int]]):
 class EvalDataset(Dataset[tuple[Tensor, int, float]]):
     """Every cell once, without augmentation, prepared as in `wbctool run --super-resolve never`.
 
-    Items: rgb (3, 128, 128) uint8, the class index, and the cell's weight (:func:`laboratory_balanced_weights`).
+    Items: rgb (3, 128, 128) uint8, the index of the output, the cell's weight (:func:`laboratory_balanced_weights`).
 
     Args:
         cells: Labeled cells.
-        classes: The classes in the order of the class indices.
+        outputs: The classes and unknown kinds, in the order of the classifier's outputs.
         margin: Side of the crop, relative to the box.
     """
 
-    def __init__(self, cells: Sequence[CellRef], classes: Sequence[CellClass | UnknownKind], margin: float) -> None:
+    def __init__(self, cells: Sequence[CellRef], outputs: Sequence[CellClass | UnknownKind], margin: float) -> None:
         self._cells, self._margin, self._weights = cells, margin, laboratory_balanced_weights(cells)
-        self._index = {label: index for index, label in enumerate(classes)}
+        self._index = {label: index for index, label in enumerate(outputs)}
 
     def __len__(self) -> int:
         return len(self._cells)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from wbctool.types.cells import ObjectClass
+
 STRIDE = 8
-N_CLASSES = 3
+N_CLASSES = len(ObjectClass)
 _PRIOR_LOGIT = -4.6  # heat maps start at probability 0.01, or the background would dominate the first steps
 _PRIOR_LOG_SIDE = 1.5  # the distances start at 18 pixels
 

@@ -11,8 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from wbctool.stages.preprocess import CLASSIFIER_INPUT_PX
+
 SCALE = 4
-HR_PX = 128
+HR_PX = CLASSIFIER_INPUT_PX
 
 
 class _ResidualBlock(nn.Module):

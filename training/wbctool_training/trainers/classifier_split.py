@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from wbctool.datasets.labelled import Split
 from wbctool.errors import LabelledDataInvalid
-from wbctool.inference.loading import load_model
-from wbctool.inference.model_card import GeneratorCard
 from wbctool_training.context import TrainingContext
 from wbctool_training.data.cell_index import CellRef
 from wbctool_training.data.sr_augmentation import as_inference, super_resolved_subset
@@ -83,14 +81,12 @@ def gather_cells(context: TrainingContext, config: ClassifierRecipe, include_tes
         raise LabelledDataInvalid("no cells in the test split: cells are split by group, and more groups are needed")
     n_native = len(train)
     if n_generated := recipe.srgan.generated_per_class:
-        folder = context.checkpoint_dir("generated")
+        folder = context.work_path("generated")
         train += read_generated_cells(
             folder, recipe.classes, recipe.crop_margin, context.options.group_split, n_generated
         )
     if config.super_resolved_share:
-        generator = load_model(context.options.out, GeneratorCard)
-        context.warn_on_leakage(generator.card)
-        cache_dir = context.checkpoint_dir(f"super-resolved-{generator.card.sha256[:12]}")
+        generator, cache_dir = context.load_generator()
         train += super_resolved_subset(
             train[:n_native], generator, recipe.crop_margin, config.super_resolved_share, cache_dir, recipe.seed
         )

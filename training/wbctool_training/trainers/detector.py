@@ -27,6 +27,12 @@ from wbctool_training.models.detector import STRIDE, CellDetector
 log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 1
+# How a run looks at a field (DetectorCard); none of it is learned.
+_SIZE_DIVISOR = 32
+_TARGET_RED_CELL_PX = 48
+_MIN_RED_CELL_PX = 28
+_PREVIEW_PX = 192
+_NMS_IOU_THRESHOLD = 0.5
 
 
 def train_detector(context: TrainingContext) -> None:
@@ -40,7 +46,7 @@ def train_detector(context: TrainingContext) -> None:
         ModelMismatch: The exported model differs from the network.
     """
     config = context.recipe.detector
-    train, test = context.train_test_split(context.fields)
+    train, test = context.split_off_test(context.fields)
     if not train:
         problem = "all fields with boxes are in the test split" if test else "no fields with boxes"
         raise LabelledDataInvalid(
@@ -61,7 +67,7 @@ def train_detector(context: TrainingContext) -> None:
         make_loader(
             DetectionDataset(test, config.canvas_px, _VALIDATION_SEED), config.batch, workers=context.options.workers
         )
-        if test
+        if test  # for the curves alone: the last checkpoint is used, whatever it gives on the test split
         else None,
     )
     load_weights(module, checkpoint)
@@ -76,13 +82,13 @@ def train_detector(context: TrainingContext) -> None:
         classes=tuple(ObjectClass),
         stride=STRIDE,
         input_long_side_px=config.canvas_px,
-        size_divisor=32,
-        target_red_cell_px=48,
-        min_red_cell_px=28,
-        preview_px=192,
+        size_divisor=_SIZE_DIVISOR,
+        target_red_cell_px=_TARGET_RED_CELL_PX,
+        min_red_cell_px=_MIN_RED_CELL_PX,
+        preview_px=_PREVIEW_PX,
         score_threshold=config.score_threshold,
         low_score_threshold=config.low_score_threshold,
-        nms_iou_threshold=0.5,
+        nms_iou_threshold=_NMS_IOU_THRESHOLD,
     )
     write_model(model, card, context.options.out)
 

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 1
 _N_BATCHNORM_CELLS = 32  # cells that give the BatchNorm statistics of a generator to be trained further
+# A run super-resolves crops of at most _MAX_PX; those of less than _MIN_PX are resampled to that first.
+_MIN_PX, _MAX_PX = 32, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class GeneratorSplit:
             LabelledDataInvalid: There is no such cell to train on.
         """
         min_px = context.recipe.srgan.min_hr_px / context.recipe.crop_margin
-        train, test = context.train_test_split([c for c in context.load_cells() if c.box.longer_side_px >= min_px])
+        train, test = context.split_off_test([c for c in context.load_cells() if c.box.longer_side_px >= min_px])
         if not train:
             raise LabelledDataInvalid(f"no cells to train the generator on: none measures {min_px:.0f} pixels or more")
         log.info("generator: %d cells to train on, %d in the test split", len(train), len(test))
@@ -97,7 +99,7 @@ def train_srgan(context: TrainingContext) -> None:
         generator = train_gan(context, generator, cells, "srgan")
         export_generator(context, generator, cells, "generator")
     if config.per_class:
-        folder = context.checkpoint_dir("generated")
+        folder = context.work_path("generated")
         for label in context.recipe.classes:
             class_cells = GeneratorSplit(
                 [c for c in cells.train if c.label is label and context.options.group_split.assign(c) is Split.TRAIN],
@@ -177,7 +179,7 @@ def export_generator(context: TrainingContext, network: Generator, cells: Genera
     parity = check_parity(graph, model.SerializeToString(), [example[:1], example], tolerance=4 / 255)
     parents = [load_fp32_card(folder, GeneratorCard) for folder in context.options.init_from]
     card = GeneratorCard(
-        **context.card_fields(name, network, cells.train, parity, parents), scale=SCALE, min_px=32, max_px=64
+        **context.card_fields(name, network, cells.train, parity, parents), scale=SCALE, min_px=_MIN_PX, max_px=_MAX_PX
     )
     write_model(model, card, context.options.out)
 
