@@ -26,6 +26,7 @@ from wbctool_training.last_block import LastBlockTuner
 
 from experiments.adapted_familiarity import format_familiarity
 from experiments.draws import MEASURED_SHARE, draw_cells
+from experiments.readers import check_unseen
 from wbctool.adaptation.adapt import compute_readers, predict_as_shipped, to_cell_labels
 from wbctool.adaptation.candidates import DESCRIPTOR_PX, Candidate, in_class_order
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
@@ -36,10 +37,9 @@ from wbctool.adaptation.readers import Reader
 from wbctool.adaptation.sampling import choose_cells
 from wbctool.datasets.fields import read_cell_labels
 from wbctool.enums import Device, Precision, Readers
-from wbctool.errors import SettingsInvalid
 from wbctool.evaluation.silent_errors import is_silent_error
 from wbctool.inference.adaptation_info import AdaptationMethod
-from wbctool.inference.loading import Models, load_models
+from wbctool.inference.loading import load_models
 from wbctool.labels import CellClass
 from wbctool.types.cells import Box, Cell, Detection, Outcome, Prediction
 from wbctool.types.progress import no_progress
@@ -226,16 +226,6 @@ def _measure(
         coverage=fmean(p.outcome is Outcome.COUNTED for p in predictions),
         is_better=comparison.is_better,
     )
-
-
-def check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
-    """Raise SettingsInvalid if a model was trained or calibrated on these cells' data sets."""
-    datasets = {cell.group.partition("/")[0] for cell in cells}
-    for model in (models.classifier, models.second):
-        if model is not None and (
-            seen := sorted(datasets & {*(model.card.training.datasets or ()), *model.card.training.calibrated_on})
-        ):
-            raise SettingsInvalid(f"{model.card.file} was trained on {', '.join(seen)}")
 
 
 if __name__ == "__main__":

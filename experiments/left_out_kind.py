@@ -14,8 +14,9 @@ from statistics import fmean
 
 from wbctool_training.recipe_files import load_recipe
 
-from experiments.left_out_laboratory import add_reader_options, evaluate_readers, is_sure, train_readers
+from experiments.operating_points import is_sure
 from experiments.options import add_training_options, make_parser
+from experiments.readers import add_reader_options, evaluate_readers, train_readers
 from wbctool.datasets.class_folders import read_single_cell_images
 from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
 from wbctool.enums import Device, Precision

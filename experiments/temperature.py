@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.adaptation import check_unseen
-from experiments.left_out_laboratory import choose_min_confidence, measure_rule
+from experiments.operating_points import choose_min_confidence, measure_rule
+from experiments.readers import check_unseen
 from wbctool.adaptation.cells import AdaptationCell, merge_cells, read_labelled_cells
 from wbctool.adaptation.fit import predict
 from wbctool.datasets.fields import read_cell_labels

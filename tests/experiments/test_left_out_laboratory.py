@@ -6,7 +6,9 @@ import pytest
 from wbctool_training.options import TrainingOptions
 
 import experiments.left_out_laboratory
-from experiments.left_out_laboratory import choose_min_confidence, format_table, main, measure_rule
+import experiments.readers
+from experiments.left_out_laboratory import format_table, main
+from experiments.operating_points import choose_min_confidence, measure_rule
 from wbctool.enums import TrainStage
 from wbctool.errors import LabelledDataInvalid, SettingsInvalid
 from wbctool.evaluation.silent_errors import EvaluatedCell
@@ -83,7 +85,7 @@ def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_pat
 def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *_: None)
+    monkeypatch.setattr(experiments.readers, "train", lambda *_: None)
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
     main(
         ["--data", str(write_image(tmp_path / "a")), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"]
@@ -97,7 +99,7 @@ def test_main_first_reader_starts_where_its_recipe_says(
     recipe: str, has_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[TrainingOptions, str, TrainStage]] = []
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *arguments: trained.append(arguments))
+    monkeypatch.setattr(experiments.readers, "train", lambda *arguments: trained.append(arguments))
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
     main(
         [
@@ -120,7 +122,7 @@ def test_main_first_reader_starts_where_its_recipe_says(
 def test_main_first_reader_trained_afresh_may_have_known_the_laboratory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiments.left_out_laboratory, "train", lambda *_: None)
+    monkeypatch.setattr(experiments.readers, "train", lambda *_: None)
     monkeypatch.setattr(
         experiments.left_out_laboratory, "evaluate_readers", lambda *_: [_cell(0.9, laboratory="pbc")] * 2
     )
