@@ -121,7 +121,7 @@ def test_empty_row_has_zeros_and_no_percents():
     assert row["basophil_n"] == row["nrbc_per_100_wbc"] == "not_assessed"
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\ufeff-1", "＝1"])
 def test_encode_csv_name_formula_gets_apostrophe(name):
     assert encode_csv_name(name) == f"'{name}"
 

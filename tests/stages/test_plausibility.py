@@ -336,6 +336,20 @@ class TestPixelOrder:
         assert "disorder" in complaint(random.permutation(rgb))
         assert "disorder" in complaint(random.permutation(rgb.reshape(-1, 3)).reshape(rgb.shape))
 
+    def test_raw_mosaic_is_refused(self, rgb):
+        mosaic = np.zeros_like(rgb)
+        for channel, row, column in ((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1)):
+            mosaic[row::2, column::2, channel] = rgb[row::2, column::2, channel]
+        assert "every other pixel is of another color" in complaint(mosaic)
+        assert "every other pixel is of another color" in complaint(np.stack([mosaic.max(axis=2)] * 3, axis=2))
+
+    def test_picture_that_goes_on_in_another_brightness_is_refused_as_damaged(self, rgb):
+        damaged = rgb.copy()
+        damaged[320:] = np.clip(damaged[320:] * 0.9 - 20, 0, 255)
+        error = find_implausibility(damaged)
+        assert "from row 320 of 480 on" in str(error)
+        assert not isinstance(error, FieldWronglySaved)  # the other fields may be well
+
     def test_field_of_two_half_fields_is_refused(self, rgb):
         assert "disorder" in complaint(np.concatenate([rgb[::2], rgb[1::2]]))
 

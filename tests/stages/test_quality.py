@@ -244,6 +244,14 @@ class TestDuplicates:
         assert [(f.field, f.duplicate_of) for f in judged] == [("a", ""), ("b", ""), ("c", "a"), ("d", "a")]
         assert {f.thumbnail for f in judged} == {b""}
 
+    @pytest.mark.parametrize("mirrored", [False, True])
+    @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+    def test_find_duplicates_finds_a_field_turned_by_a_viewer(self, demo_slides, quarters, mirrored):
+        rgb = [read_field(path).rgb for path in sorted((demo_slides / "slide-01").iterdir())]
+        turned = np.ascontiguousarray(np.rot90(rgb[3][:, ::-1] if mirrored else rgb[3], quarters))
+        thumbnails = [make_thumbnail(one) for one in (*rgb, turned)]
+        assert alike(thumbnails, LIMITS.duplicate_correlation) == {"8": "3"}
+
     def test_find_duplicates_leaves_fields_without_cells_out(self):
         blank = [measure_quality(Field(name, np.full((50, 50, 3), 200, np.uint8)), [], ()) for name in "ab"]
         assert [f.duplicate_of for f in apply_quality_limits(blank, LIMITS)] == ["", ""]

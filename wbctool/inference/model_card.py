@@ -213,7 +213,7 @@ def read_card(path: Path) -> ModelCard:
         return _CARD_ADAPTER.validate_python(content)
     except FileNotFoundError as error:
         raise ModelNotFound(f"the model card {path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValidationError) as error:
         raise ModelMismatch(f"{path} is not a model card: {_first_error(error)}") from error
 
 

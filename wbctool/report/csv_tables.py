@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from wbctool.labels import DIFFERENTIAL_CLASSES, CellClass
@@ -12,7 +13,8 @@ from wbctool.types.differential import ClassCount, Differential
 from wbctool.types.results import LATER_CELL_COLUMNS, SlideResult, SlideStatus, count_failed_fields
 
 NOT_ASSESSED = "not_assessed"
-_FORMULA_PREFIXES = ("=", "+", "-", "@")
+# A spreadsheet passes over blanks and invisible characters before a formula, and reads fullwidth signs as their own.
+_FORMULA = re.compile(r"['\s\ufeff\u200b-\u200f\u2060]*[=+\-@＝＋－＠]")
 _CLASS_COLUMNS = ("n", "pct", "ci95_low", "ci95_high")
 COUNTS_COLUMNS: tuple[str, ...] = (
     *("slide", "status", "fields", "fields_failed", "cells", "counted", "review", "not_wbc"),
@@ -139,11 +141,11 @@ def parse_number(text: str) -> float | None:
 def encode_csv_name(name: str) -> str:
     """Return a name so that no spreadsheet runs it as a formula.
 
-    A name that begins with ``=``, ``+``, ``-`` or ``@`` gets an apostrophe in front. The encoding is one to one: a name
-    that already begins with apostrophes before such a character gets one more.
+    A name that begins with ``=``, ``+``, ``-`` or ``@``, perhaps behind blanks, gets an apostrophe in front. The
+    encoding is one to one: a name that already begins with apostrophes before such a character gets one more.
     """
     text = encode_name(name)
-    return f"'{text}" if text.lstrip("'").startswith(_FORMULA_PREFIXES) else text
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def decode_csv_name(cell: str) -> str:
@@ -152,7 +154,7 @@ def decode_csv_name(cell: str) -> str:
     >>> [decode_csv_name(cell) for cell in ("'=1+1", "'x", "''=1")]
     ['=1+1', "'x", "'=1"]
     """
-    has_marker = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_PREFIXES)
+    has_marker = cell.startswith("'") and _FORMULA.match(cell)
     return decode_name(cell[1:] if has_marker else cell)
 
 

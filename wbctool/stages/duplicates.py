@@ -1,4 +1,4 @@
-"""Fields that were photographed or saved twice, found by small thumbnails of their pictures."""
+"""Fields that were photographed or saved twice, perhaps turned or mirrored, found by thumbnails of their pictures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _inscribe(side: slice) -> slice:
 
 
 def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[str, str]:
-    """Find fields that were photographed or saved twice.
+    """Find fields that were photographed or saved twice, perhaps turned by a quarter or mirrored.
 
     Args:
         fields: The measured quality of a slide's fields, in order.
@@ -66,7 +66,14 @@ def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[
     thumbnails = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
     duplicate_of = {}
     for index, row in enumerate(thumbnails):
-        is_duplicate = thumbnails[:index] @ row > correlation
+        is_duplicate = (thumbnails[:index] @ _turn(row)).max(axis=1) > correlation
         if is_duplicate.any():
             duplicate_of[with_cells[index].field] = with_cells[int(is_duplicate.argmax())].field
     return duplicate_of
+
+
+def _turn(thumbnail: FloatArray) -> FloatArray:
+    """Return a thumbnail turned by each number of quarters, and mirrored and turned, (256, 8)."""
+    square = thumbnail.reshape(_THUMBNAIL_PX, _THUMBNAIL_PX)
+    turned = [np.rot90(either, quarters).ravel() for either in (square, square.T) for quarters in range(4)]
+    return np.stack(turned, axis=1)

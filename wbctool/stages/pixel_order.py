@@ -13,6 +13,7 @@ from wbctool.imaging.resize import downscale
 _MIN_LIGHT = 0.12  # of the brightness; what is darker is a black frame
 _MIN_SIDE_PX = 64  # a smaller image is not judged
 _MAX_SIDE_PX = 400  # the middle of the image is judged, at its native scale
+_MAX_MOSAIC = 6.0  # gray levels between the medians of every other pixel; photographs reach 2
 _LAG_PX = 16  # farther apart, pixels are as good as independent
 _MIN_CONTRAST = 0.035  # of the brightness; below, the image may be glass and noise
 _MAX_ROUGHNESS = 0.55  # neighbors differ by as large a share of what distant pixels do; photographs reach 0.3
@@ -69,8 +70,21 @@ def find_disorder(rgb: NDArray[np.uint8], reduced: NDArray[np.uint8], smear: NDA
     Returns:
         What is wrong and what to do; None if nothing is.
     """
-    symptom = _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear)
+    symptom = (
+        _find_mosaic(rgb) or _find_broken_neighborhood(rgb) or _find_shear(rgb) or _find_repetition(reduced, smear)
+    )
     return _find_frozen_rows(rgb) if symptom is None else _SCRAMBLED.format(symptom)
+
+
+def _find_mosaic(rgb: NDArray[np.uint8]) -> str | None:
+    """Return how every other pixel is of another color, as in a camera's raw picture."""
+    middle = _middle(rgb)
+    if min(middle.shape[:2]) < _MIN_SIDE_PX:
+        return None
+    phases = [np.median(middle[row::2, column::2], axis=(0, 1)) for row in (0, 1) for column in (0, 1)]
+    if float(np.ptp(phases, axis=0).max()) <= _MAX_MOSAIC:
+        return None
+    return "every other pixel is of another color, as in a camera's raw picture"
 
 
 def _find_broken_neighborhood(rgb: NDArray[np.uint8]) -> str | None:

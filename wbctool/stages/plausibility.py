@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldImplausible, FieldWronglySaved
+from wbctool.imaging.breaks import describe_break
 from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.integrity import describe_missing
 from wbctool.imaging.overlays import find_overlays
@@ -122,11 +123,13 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
     without_overlays = smear & ~find_overlays(rgb, smear.shape)
     if without_overlays.mean() < _MIN_SMEAR_SHARE:
         return None
-    complaint = (
-        _find_lost_channel(rgb, reduced, smear)
-        or find_disorder(rgb, reduced, smear)
-        or _find_wrong_colors(reduced, smear, without_overlays)
-    )
+    complaint = _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced, smear)
+    if complaint is None and (place := describe_break(rgb)):
+        return FieldImplausible(
+            f"{place} the picture is of another brightness or color, as behind a damaged place of a JPEG; copy or "
+            "export it again"
+        )
+    complaint = complaint or _find_wrong_colors(reduced, smear, without_overlays)
     return None if complaint is None else FieldWronglySaved(complaint)
 
 
