@@ -13,7 +13,7 @@ from wbctool_training.train import train
 
 from experiments.options import to_training_options
 from wbctool.adaptation.cells import AdaptationCell
-from wbctool.datasets.fields import find_field_folders, read_cell_labels
+from wbctool.datasets.fields import find_field_folders, read_cell_labels, read_fields
 from wbctool.datasets.labelled import GroupSplit, HasGroup
 from wbctool.enums import Device, Precision, Readers, TrainStage
 from wbctool.errors import SettingsInvalid
@@ -46,7 +46,7 @@ def check_unseen(cells: Sequence[AdaptationCell], models: Models) -> None:
         if model is not None and (
             seen := sorted(datasets & {*(model.card.training.datasets or ()), *model.card.training.calibrated_on})
         ):
-            raise SettingsInvalid(f"{model.card.file} was trained on {', '.join(seen)}")
+            raise SettingsInvalid(f"{model.card.file} was trained or calibrated on {', '.join(seen)}")
 
 
 def train_readers(folder: Path, args: argparse.Namespace, recipe: str, left_out: Sequence[str] = ()) -> None:
@@ -92,7 +92,8 @@ def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collectio
     field_labels = read_cell_labels(args.labels) if args.labels else {}
     cells: list[EvaluatedCell] = []
     for folder_of_data in args.data:
-        names = {path.name for fields in find_field_folders(folder_of_data) for path in (fields / "images").iterdir()}
+        folders = find_field_folders(folder_of_data)
+        names = {field.path.name for fields in folders for field in read_fields(fields)}
         labels_there = {image: kind for image, kind in field_labels.items() if image in names}
         found = read_evaluation_data(folder_of_data, models, None, labels_there)
         items: list[HasGroup] = [*found.images, *found.unknown_images, *found.fields]

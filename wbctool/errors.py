@@ -23,7 +23,7 @@ class FieldTooLarge(FieldUnreadable):
 
 
 class FieldImplausible(FieldUnreadable):
-    """An image was decoded, but what it shows cannot be a stained smear; the message says what it looks like."""
+    """An image was decoded, but it cannot show a stained smear, or not as it was photographed; the message says why."""
 
 
 class FieldWronglySaved(FieldImplausible):

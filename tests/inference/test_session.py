@@ -126,7 +126,7 @@ def test_load_model_without_the_subtypes_of_its_card_is_refused(tmp_path: Path) 
         load_model(tmp_path, CompactCard)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "detector"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"kind": "detector"}'], ids=range(5))
 def test_load_models_refuses_a_file_that_is_no_card(folder: Path, content: str) -> None:
     (folder / "detector.json").write_text(content)
     with pytest.raises(ModelMismatch, match=r"detector\.json is not a model card"):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import DEMO
+from PIL import Image
 
 from wbctool.errors import FieldImplausible, FieldUnreadable, FieldWronglySaved
 from wbctool.imaging.reader import read_field
@@ -343,11 +344,18 @@ class TestPixelOrder:
         assert "every other pixel is of another color" in complaint(mosaic)
         assert "every other pixel is of another color" in complaint(np.stack([mosaic.max(axis=2)] * 3, axis=2))
 
+    def test_few_levels_of_brightness_are_no_mosaic(self, rgb):
+        dithered = np.asarray(Image.fromarray(rgb).quantize(32).convert("RGB"))
+        checkers = np.indices(rgb.shape[:2]).sum(axis=0)[..., np.newaxis] % 2
+        ordered = ((rgb.astype(int) + 4 * checkers) // 8 * 8).clip(0, 255).astype(np.uint8)
+        for few in (dithered, ordered):
+            assert "every other pixel" not in str(complaint(few))
+
     def test_picture_that_goes_on_in_another_brightness_is_refused_as_damaged(self, rgb):
         damaged = rgb.copy()
-        damaged[320:] = np.clip(damaged[320:] * 0.9 - 20, 0, 255)
+        damaged[320:] = np.clip(damaged[320:].astype(int) - 40, 0, 255)
         error = find_implausibility(damaged)
-        assert "from row 320 of 480 on" in str(error)
+        assert "at row 320 of 480 the picture changes its brightness" in str(error)
         assert not isinstance(error, FieldWronglySaved)  # the other fields may be well
 
     def test_field_of_two_half_fields_is_refused(self, rgb):

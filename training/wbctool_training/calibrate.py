@@ -135,8 +135,10 @@ def _calibrate(context: TrainingContext, classifier: _Classifier, cells: Sequenc
     logits, _, y_true = _compute_onnx_outputs(create_session(card, classifier.content), cells)
     calibrated_on = dict(Counter(cell.dataset for cell in cells))
     group_split = context.options.group_split
-    # A data set that training held out stays so, unless some of its cells are now those of the calibration.
-    still_held_out = [name for name in card.training.group_split.held_out_datasets if name not in calibrated_on]
+    # A data set that training held out stays so, unless some of its cells are now those of the calibration, or another
+    # classifier of the mean was trained on it.
+    seen = {*calibrated_on, *(card.training.datasets or ())}
+    still_held_out = [name for name in card.training.group_split.held_out_datasets if name not in seen]
     held_out = tuple(dict.fromkeys((*group_split.held_out_datasets, *still_held_out)))
     split_info = SplitInfo(fold=group_split.fold, held_out_datasets=held_out)
     training = card.training.model_copy(update={"calibrated_on": calibrated_on, "group_split": split_info})

@@ -211,7 +211,10 @@ def check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
     """
     if group_split.has_leakage(card.training):
         card_split = GroupSplit.from_card(card.training)
-        raise ModelMismatch(f"{folder / card.file} was trained on groups of this training's test split ({card_split})")
+        verb = "may have been" if card.training.datasets is None else "was"
+        raise ModelMismatch(
+            f"{folder / card.file} {verb} trained on groups of this training's test split ({card_split})"
+        )
 
 
 def _check_training_data_recorded(card: Card, folder: Path) -> None:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 GENERATED = "generated"
 _RECORD = "generated.json"
+_NAMES = "n,dataset,group"  # images of earlier versions, which were named otherwise, are made again
 
 
 def generate_cells(
@@ -82,7 +83,7 @@ def read_generated_cells(
 ) -> list[CellRef]:
     """Read what :func:`generate_cells` wrote, each image as a cell whose crop is the whole image.
 
-    Their dataset is one beside that of the cell which each was made of: of its laboratory, through the group.
+    Each has the dataset ``generated <dataset>``. The group, which it shares, keeps it in the laboratory of its cell.
 
     Args:
         folder: The folder in which each class has one of its own.
@@ -117,4 +118,4 @@ def read_generated_cells(
 def _make_record(group_split: GroupSplit, n_images: int) -> dict[str, Any]:
     """Return the record of images as JSON values."""
     held_out = sorted(group_split.held_out_datasets)
-    return {"fold": group_split.fold, "held_out_datasets": held_out, "images_per_class": n_images}
+    return {"fold": group_split.fold, "held_out_datasets": held_out, "images_per_class": n_images, "names": _NAMES}

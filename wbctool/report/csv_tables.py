@@ -141,8 +141,9 @@ def parse_number(text: str) -> float | None:
 def encode_csv_name(name: str) -> str:
     """Return a name so that no spreadsheet runs it as a formula.
 
-    A name that begins with ``=``, ``+``, ``-`` or ``@``, perhaps behind blanks, gets an apostrophe in front. The
-    encoding is one to one: a name that already begins with apostrophes before such a character gets one more.
+    A name that begins with ``=``, ``+``, ``-`` or ``@``, also fullwidth or behind blanks and invisible characters, gets
+    an apostrophe in front. The encoding is one to one: a name that already begins with apostrophes before such a
+    character gets one more.
     """
     text = encode_name(name)
     return f"'{text}" if _FORMULA.match(text) else text

@@ -66,13 +66,13 @@ def find_duplicates(fields: Sequence[FieldQuality], correlation: float) -> dict[
     thumbnails = np.stack([np.frombuffer(f.thumbnail, np.float32) for f in with_cells])
     duplicate_of = {}
     for index, row in enumerate(thumbnails):
-        is_duplicate = (thumbnails[:index] @ _turn(row)).max(axis=1) > correlation
+        is_duplicate = (thumbnails[:index] @ _orientations(row)).max(axis=1) > correlation
         if is_duplicate.any():
             duplicate_of[with_cells[index].field] = with_cells[int(is_duplicate.argmax())].field
     return duplicate_of
 
 
-def _turn(thumbnail: FloatArray) -> FloatArray:
+def _orientations(thumbnail: FloatArray) -> FloatArray:
     """Return a thumbnail turned by each number of quarters, and mirrored and turned, (256, 8)."""
     square = thumbnail.reshape(_THUMBNAIL_PX, _THUMBNAIL_PX)
     turned = [np.rot90(either, quarters).ravel() for either in (square, square.T) for quarters in range(4)]

@@ -13,7 +13,7 @@ from wbctool.imaging.resize import downscale
 _MIN_LIGHT = 0.12  # of the brightness; what is darker is a black frame
 _MIN_SIDE_PX = 64  # a smaller image is not judged
 _MAX_SIDE_PX = 400  # the middle of the image is judged, at its native scale
-_MAX_MOSAIC = 6.0  # gray levels between the medians of every other pixel; photographs reach 2
+_MAX_MOSAIC = 6.0  # gray levels between every other pixel, on average; photographs reach 2
 _LAG_PX = 16  # farther apart, pixels are as good as independent
 _MIN_CONTRAST = 0.035  # of the brightness; below, the image may be glass and noise
 _MAX_ROUGHNESS = 0.55  # neighbors differ by as large a share of what distant pixels do; photographs reach 0.3
@@ -81,8 +81,12 @@ def _find_mosaic(rgb: NDArray[np.uint8]) -> str | None:
     middle = _middle(rgb)
     if min(middle.shape[:2]) < _MIN_SIDE_PX:
         return None
-    phases = [np.median(middle[row::2, column::2], axis=(0, 1)) for row in (0, 1) for column in (0, 1)]
-    if float(np.ptp(phases, axis=0).max()) <= _MAX_MOSAIC:
+    phases = [middle[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    # Lines change their means alone, and few levels of brightness, as of a palette, their medians.
+    of_medians, of_means = (
+        np.ptp([average(phase, axis=(0, 1)) for phase in phases], axis=0) for average in (np.median, np.mean)
+    )
+    if float(np.minimum(of_medians, of_means).max()) <= _MAX_MOSAIC:
         return None
     return "every other pixel is of another color, as in a camera's raw picture"
 

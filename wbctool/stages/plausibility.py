@@ -1,4 +1,4 @@
-"""Whether a field can be a stained smear at all: its brightness, its colors, and the order of its pixels.
+"""Whether a field can be a stained smear at all: its brightness, its colors, the order of its pixels, and damage.
 
 A file can decode without an error and still show no smear: a gray camera's picture saved as RGB, red and blue
 exchanged, a negative, pixels in the wrong order. Colors are judged as absorbance relative to the glass, which no lamp
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbctool.errors import FieldImplausible, FieldWronglySaved
-from wbctool.imaging.breaks import describe_break
 from wbctool.imaging.frame import find_image_area
 from wbctool.imaging.integrity import describe_missing
+from wbctool.imaging.jpeg_damage import describe_jpeg_damage
 from wbctool.imaging.overlays import find_overlays
 from wbctool.imaging.resize import downscale
 from wbctool.stages.pixel_order import find_disorder
@@ -123,14 +123,19 @@ def find_implausibility(rgb: NDArray[np.uint8]) -> FieldImplausible | None:
     without_overlays = smear & ~find_overlays(rgb, smear.shape)
     if without_overlays.mean() < _MIN_SMEAR_SHARE:
         return None
-    complaint = _find_lost_channel(rgb, reduced, smear) or find_disorder(rgb, reduced, smear)
-    if complaint is None and (place := describe_break(rgb)):
+    complaint = (
+        _find_lost_channel(rgb, reduced, smear)
+        or find_disorder(rgb, reduced, smear)
+        or _find_wrong_colors(reduced, smear, without_overlays)
+    )
+    if complaint is not None:
+        return FieldWronglySaved(complaint)
+    if place := describe_jpeg_damage(rgb):
         return FieldImplausible(
-            f"{place} the picture is of another brightness or color, as behind a damaged place of a JPEG; copy or "
-            "export it again"
+            f"{place} the picture changes its brightness or color within the cells, as behind a damaged place of a "
+            "JPEG; copy or export it again"
         )
-    complaint = complaint or _find_wrong_colors(reduced, smear, without_overlays)
-    return None if complaint is None else FieldWronglySaved(complaint)
+    return None
 
 
 def _measure_brightness(brightest: NDArray[np.uint8]) -> float:
