@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     laboratories: dict[str, tuple[Sequence[AdaptationCell], Sequence[Reader]]] = {}
     for folder in args.laboratory:
         cells = merge_cells(read_labelled_cells(folder, models, no_progress, labels))
+        cells = leave_out_other_classes(cells, models.classifier.card.classes)
         check_unseen(cells, models)
         laboratories[folder.name] = (
             cells,
@@ -109,6 +110,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "draws.json").write_text(json.dumps([asdict(draw) for draw in draws], indent=1) + "\n")
     (args.out / "table.md").write_text(f"{format_table(draws)}\n{familiarity}")
+
+
+def leave_out_other_classes(cells: Sequence[AdaptationCell], classes: Sequence[CellClass]) -> list[AdaptationCell]:
+    """Leave out the cells of classes that the readers do not have, such as platelets, and say how many there are."""
+    others = [cell.label for cell in cells if isinstance(cell.label, CellClass) and cell.label not in classes]
+    if others:
+        names = ", ".join(sorted(set(others)))
+        print(f"{len(others)} cells left out, of classes that the readers do not have: {names}")
+    return [cell for cell in cells if cell.label not in others]
 
 
 def measure_laboratory(
