@@ -22,6 +22,7 @@ from wbctool.evaluation.labelled_data import read_evaluation_data
 from wbctool.evaluation.silent_errors import EvaluatedCell
 from wbctool.inference.loading import Models, load_models
 from wbctool.inference.model_card import default_models_dir
+from wbctool.labels import CellClass
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,8 @@ def train_readers(folder: Path, args: argparse.Namespace, recipe: str, left_out:
 def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collection[str] = ()) -> list[EvaluatedCell]:
     """Return the cells of ``--data`` with the readers' answers, before the rule for unfamiliar slides.
 
+    Left out are cells of classes that the readers do not have: all of them would be wrong.
+
     Args:
         folder: The folder of the models.
         args: The parsed options.
@@ -101,4 +104,5 @@ def evaluate_readers(folder: Path, args: argparse.Namespace, left_out: Collectio
             continue
         result = evaluate(folder_of_data, models, [], None, sr_cells=0, ood_images=0, field_labels=labels_there)
         cells += result.cells
-    return cells
+    classes = models.classifier.card.classes
+    return [cell for cell in cells if not isinstance(cell.kind, CellClass) or cell.kind in classes]
