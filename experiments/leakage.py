@@ -13,7 +13,6 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,12 +27,11 @@ from wbctool_training.data.classification_dataset import paper_augmentation
 from wbctool_training.data.sr_pairs import degrade_to_lr
 from wbctool_training.models.backbones import vgg_block_end
 from wbctool_training.models.classifier import CellClassifier, NormalizedClassifier
-from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe_files import load_recipe
 from wbctool_training.train import make_context
 from wbctool_training.weights import load_imagenet_features
 
-from experiments.options import make_parser
+from experiments.options import add_start_options, make_parser, to_start_options
 from wbctool.enums import TrainStage
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import GeneratorCard, default_models_dir
@@ -85,14 +83,12 @@ class Setup:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, train and test in each setup, and print and write the tables."""
     parser = make_parser(__doc__)
-    parser.add_argument("--recipe", default="default", metavar="NAME|FILE", help="a recipe of `wbctool train`")
-    parser.add_argument("--imagenet-weights", type=Path, metavar="FILE", help="default: download them")
+    add_start_options(parser)
     parser.add_argument("--generated", type=int, default=300, metavar="N", help="generated images of each class")
     parser.add_argument("--folds", type=int, default=_FOLDS, choices=range(1, _FOLDS + 1), help="folds to test")
     parser.add_argument("--last-block-folds", type=int, default=1, choices=range(_FOLDS + 1), help="0: leave it out")
     args = parser.parse_args(argv)
-    options = TrainingOptions(data=args.data, out=args.out, imagenet_weights=args.imagenet_weights)
-    context = make_context(options, load_recipe(args.recipe))
+    context = make_context(to_start_options(args), load_recipe(args.recipe))
     copy_bundled_models(context, [TrainStage.CLASSIFIER])
     torch.manual_seed(context.recipe.seed)
     classes = context.recipe.classes

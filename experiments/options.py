@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from wbctool_training.options import TrainingOptions
@@ -24,10 +25,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add the other options of a training, for :func:`to_training_options`."""
+def add_start_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the recipe and of the weights that a network starts from."""
     parser.add_argument("--recipe", default="default", metavar="NAME|FILE", help="a recipe of `wbctool train`")
     parser.add_argument("--imagenet-weights", type=Path, metavar="FILE", help="default: download them")
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the other options of a training, for :func:`to_training_options`."""
+    add_start_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoints")
     parser.add_argument("--max-hours", type=float, metavar="HOURS", help="time limit of each training loop")
     parser.add_argument("--fold", type=int, default=0, choices=range(FOLDS), help="which fifth is the test split")
@@ -35,12 +41,15 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold-out-dataset", action="append", default=[], metavar="DATASET", help="also test on this")
 
 
+def to_start_options(args: argparse.Namespace) -> TrainingOptions:
+    """Convert the options of :func:`make_parser` and :func:`add_start_options`, but for the recipe."""
+    return TrainingOptions(data=args.data, out=args.out, imagenet_weights=args.imagenet_weights)
+
+
 def to_training_options(args: argparse.Namespace) -> TrainingOptions:
     """Convert the options of a training, but for the recipe."""
-    return TrainingOptions(
-        data=args.data,
-        out=args.out,
-        imagenet_weights=args.imagenet_weights,
+    return replace(
+        to_start_options(args),
         resume=args.resume,
         max_hours=args.max_hours,
         workers=args.workers,

@@ -71,14 +71,19 @@ def write_image(dataset: Path) -> Path:
     return dataset
 
 
+def run_main(folder: Path, dataset: str, *options: str) -> None:
+    """Run the experiment on a data set with one image, in a folder."""
+    main(["--data", str(write_image(folder / dataset)), "--out", str(folder), *options])
+
+
 def test_main_data_without_the_laboratory_are_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(LabelledDataInvalid, match="--data hold no labeled cell of b, so"):
-        main(["--data", str(write_image(tmp_path / "a")), "--out", str(tmp_path), "--leave-out", "b"])
+        run_main(tmp_path, "a", "--leave-out", "b")
 
 
 def test_main_laboratory_that_the_first_reader_was_trained_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
-        main(["--data", str(write_image(tmp_path / "pbc")), "--out", str(tmp_path), "--leave-out", "pbc"])
+        run_main(tmp_path, "pbc", "--leave-out", "pbc")
     assert (default_models_dir() / "classifier.json").is_file()
 
 
@@ -87,9 +92,7 @@ def test_main_compact_alone_may_leave_out_what_the_first_reader_knows(
 ) -> None:
     monkeypatch.setattr(experiments.readers, "train", lambda *_: None)
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
-    main(
-        ["--data", str(write_image(tmp_path / "a")), "--out", str(tmp_path), "--leave-out", "a", "--readers", "compact"]
-    )
+    run_main(tmp_path, "a", "--leave-out", "a", "--readers", "compact")
     assert "| a | 4 | 75.0% |" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "a").glob("*.onnx")) == ["detector.onnx", "generator.onnx"]
 
@@ -101,18 +104,7 @@ def test_main_first_reader_starts_where_its_recipe_says(
     trained: list[tuple[TrainingOptions, str, TrainStage]] = []
     monkeypatch.setattr(experiments.readers, "train", lambda *arguments: trained.append(arguments))
     monkeypatch.setattr(experiments.left_out_laboratory, "evaluate_readers", lambda *_: CELLS)
-    main(
-        [
-            "--data",
-            str(write_image(tmp_path / "a")),
-            "--out",
-            str(tmp_path),
-            "--leave-out",
-            "a",
-            "--train-first",
-            recipe,
-        ]
-    )
+    run_main(tmp_path, "a", "--leave-out", "a", "--train-first", recipe)
     options, first_recipe, stage = trained[-1]
     assert (stage, first_recipe) == (TrainStage.CLASSIFIER, recipe)
     assert options.init_from == ([default_models_dir()] if has_start else [])
@@ -126,28 +118,6 @@ def test_main_first_reader_trained_afresh_may_have_known_the_laboratory(
     monkeypatch.setattr(
         experiments.left_out_laboratory, "evaluate_readers", lambda *_: [_cell(0.9, laboratory="pbc")] * 2
     )
-    main(
-        [
-            "--data",
-            str(write_image(tmp_path / "pbc")),
-            "--out",
-            str(tmp_path),
-            "--leave-out",
-            "pbc",
-            "--train-first",
-            "default",
-        ]
-    )
+    run_main(tmp_path, "pbc", "--leave-out", "pbc", "--train-first", "default")
     with pytest.raises(SettingsInvalid, match="was trained on pbc"):
-        main(
-            [
-                "--data",
-                str(write_image(tmp_path / "pbc")),
-                "--out",
-                str(tmp_path),
-                "--leave-out",
-                "pbc",
-                "--train-first",
-                "last-block",
-            ]
-        )
+        run_main(tmp_path, "pbc", "--leave-out", "pbc", "--train-first", "last-block")

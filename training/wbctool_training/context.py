@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from wbctool import __version__
-from wbctool.datasets.labelled import GroupSplit, HasGroup, HasPath, LabelledField, LabelledImage, Split, UnknownImage
+from wbctool.datasets.labelled import HasGroup, HasPath, LabelledField, LabelledImage, Split, UnknownImage
 from wbctool.inference.loading import load_model
 from wbctool.inference.model_card import Card, DetectorCard, GeneratorCard
 from wbctool.inference.model_folder import card_paths
 from wbctool.inference.session import OnnxModel
 from wbctool_training.data.cell_index import CELL_COLUMNS, CellRef, cached_cells, detect_field_cells, detect_image_cells
 from wbctool_training.fit import FitConfig
+from wbctool_training.init_from import describe_leakage
 from wbctool_training.options import TrainingOptions
 from wbctool_training.recipe import NetworkSizes, Recipe
 
@@ -129,11 +130,8 @@ class TrainingContext:
         Args:
             card: The card of the model in ``out``.
         """
-        if self.options.group_split.has_leakage(card.training):
-            card_split = GroupSplit.from_card(card.training)
-            log.warning(
-                "%s was trained on groups of this training's test split (%s)", self.options.out / card.file, card_split
-            )
+        if leakage := describe_leakage(card, self.options.out, self.options.group_split):
+            log.warning("%s", leakage)
 
     def split_off_test(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Divide items into those of the training and validation splits together, and those of the test split."""

@@ -209,12 +209,23 @@ def check_no_leakage(card: Card, folder: Path, group_split: GroupSplit) -> None:
     Raises:
         ModelMismatch: It was.
     """
-    if group_split.has_leakage(card.training):
-        card_split = GroupSplit.from_card(card.training)
-        verb = "may have been" if card.training.datasets is None else "was"
-        raise ModelMismatch(
-            f"{folder / card.file} {verb} trained on groups of this training's test split ({card_split})"
-        )
+    if leakage := describe_leakage(card, folder, group_split):
+        raise ModelMismatch(leakage)
+
+
+def describe_leakage(card: Card, folder: Path, group_split: GroupSplit) -> str:
+    """Say that a model was, or may have been, trained on groups of the test split; empty if it was not.
+
+    Args:
+        card: The model's card.
+        folder: The folder of the model.
+        group_split: The split of the training at hand.
+    """
+    if not group_split.has_leakage(card.training):
+        return ""
+    verb = "may have been" if card.training.datasets is None else "was"
+    card_split = GroupSplit.from_card(card.training)
+    return f"{folder / card.file} {verb} trained on groups of this training's test split ({card_split})"
 
 
 def _check_training_data_recorded(card: Card, folder: Path) -> None:
